@@ -1,0 +1,178 @@
+//! The coded form of a pack: how many pieces, how long each, and which bytes they are.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+const MIB: u64 = 1024 * 1024;
+
+/// From this length on a pack has a coded form; a shorter one is only ever copied whole.
+pub const CODED_FROM_BYTES: u64 = 4 * MIB;
+/// From this length on the coded form has more, and so shorter, fragments.
+pub const WIDE_FROM_BYTES: u64 = 256 * MIB;
+/// Fragments are a multiple of this many bytes long.
+pub const FRAGMENT_UNIT: u64 = 1024;
+/// The coded form needs this many holders to be worth more than whole copies; it is also the
+/// number of whole copies that are placed where there are enough peers.
+pub const WHOLE_COPIES: usize = 7;
+
+/// Data and parity fragments of a code.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Shape {
+    /// Data fragments; any k of all fragments rebuild the pack.
+    pub k: u8,
+    /// Parity fragments.
+    pub m: u8,
+}
+
+/// 16 + 8, from 4 MiB on.
+pub const NARROW: Shape = Shape { k: 16, m: 8 };
+/// 48 + 24, from 256 MiB on.
+pub const WIDE: Shape = Shape { k: 48, m: 24 };
+
+impl Shape {
+    /// All fragments: n = k + m.
+    pub fn n(self) -> u8 {
+        self.k + self.m
+    }
+}
+
+/// The one coded form that a pack of a given length has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct CodedForm {
+    /// How many fragments.
+    pub shape: Shape,
+    /// L: the length of every fragment.
+    pub fragment_bytes: u64,
+}
+
+impl CodedForm {
+    /// The coded form of a pack of `pack_bytes` bytes; `None` below [`CODED_FROM_BYTES`].
+    pub fn of_pack(pack_bytes: u64) -> Option<Self> {
+        let shape = match pack_bytes {
+            0..CODED_FROM_BYTES => return None,
+            CODED_FROM_BYTES..WIDE_FROM_BYTES => NARROW,
+            _ => WIDE,
+        };
+        let share = pack_bytes.div_ceil(u64::from(shape.k));
+        Some(Self { shape, fragment_bytes: share.div_ceil(FRAGMENT_UNIT) * FRAGMENT_UNIT })
+    }
+
+    /// Which bytes of the pack a data fragment begins with; zeros follow up to its length. Empty
+    /// for a fragment that is all padding.
+    pub fn data_range(&self, index: u8, pack_bytes: u64) -> std::ops::Range<u64> {
+        let start = (u64::from(index) * self.fragment_bytes).min(pack_bytes);
+        start..(start + self.fragment_bytes).min(pack_bytes)
+    }
+}
+
+/// Which piece of a pack: one of its fragments, or all of it.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Piece {
+    /// The whole pack as one piece.
+    Whole,
+    /// A fragment of the coded form: data below k, parity from k on.
+    Index(u8),
+}
+
+impl Piece {
+    /// As one byte, for storage and signatures: the index, or 255 for the whole.
+    pub fn to_byte(self) -> u8 {
+        match self {
+            Self::Whole => u8::MAX,
+            Self::Index(index) => index,
+        }
+    }
+
+    /// The inverse of [`Piece::to_byte`].
+    pub fn from_byte(byte: u8) -> Self {
+        if byte == u8::MAX { Self::Whole } else { Self::Index(byte) }
+    }
+}
+
+const _: () = assert!(NARROW.k + NARROW.m < u8::MAX && WIDE.k + WIDE.m < u8::MAX);
+
+impl fmt::Display for Piece {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Whole => f.write_str("whole"),
+            Self::Index(index) => write!(f, "{index}"),
+        }
+    }
+}
+
+impl fmt::Debug for Piece {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Piece({self})")
+    }
+}
+
+/// An index, or `"whole"`.
+impl Serialize for Piece {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Whole => serializer.serialize_str("whole"),
+            Self::Index(index) => serializer.serialize_u8(*index),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Piece {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Visitor;
+        impl serde::de::Visitor<'_> for Visitor {
+            type Value = Piece;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a fragment index below 255 or \"whole\"")
+            }
+
+            fn visit_u64<E: serde::de::Error>(self, index: u64) -> Result<Piece, E> {
+                match u8::try_from(index) {
+                    Ok(index) if index < u8::MAX => Ok(Piece::Index(index)),
+                    _ => Err(E::invalid_value(serde::de::Unexpected::Unsigned(index), &self)),
+                }
+            }
+
+            fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Piece, E> {
+                if text == "whole" {
+                    Ok(Piece::Whole)
+                } else {
+                    Err(E::invalid_value(serde::de::Unexpected::Str(text), &self))
+                }
+            }
+        }
+        deserializer.deserialize_any(Visitor)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_data_fragments_of_any_pack_are_the_pack() {
+        for pack in [4 * MIB, 4 * MIB + 1, 100_000_007, 256 * MIB - 1, 256 * MIB, 1 << 30, 1 << 40]
+        {
+            let form = CodedForm::of_pack(pack).expect("a coded form");
+            assert_eq!(form.fragment_bytes % FRAGMENT_UNIT, 0);
+            let mut next = 0;
+            for index in 0..form.shape.k {
+                let range = form.data_range(index, pack);
+                assert_eq!(range.start, next.min(pack));
+                next = range.end;
+            }
+            assert_eq!(next, pack);
+        }
+        assert_eq!(CodedForm::of_pack(4 * MIB - 1), None);
+        assert_eq!(CodedForm::of_pack(256 * MIB - 1).expect("coded").shape, NARROW);
+        assert_eq!(CodedForm::of_pack(256 * MIB).expect("coded").shape, WIDE);
+    }
+
+    #[test]
+    fn a_piece_survives_its_byte() {
+        for piece in [Piece::Whole, Piece::Index(0), Piece::Index(71)] {
+            assert_eq!(Piece::from_byte(piece.to_byte()), piece);
+        }
+    }
+}

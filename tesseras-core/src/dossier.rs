@@ -1,0 +1,24 @@
+//! The dossier: all that a holder keeps beside its pieces, so that it can verify, serve and repair
+//! a tessera without its owner.
+
+use crate::signature::SignaturePair;
+
+/// What describes a tessera, without any of its memories. Nothing here is checked yet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Dossier {
+    /// The MANIFEST's bytes.
+    pub manifest: Vec<u8>,
+    /// The creator's signatures over it.
+    pub manifest_signatures: SignaturePair,
+    /// The creator's public Ed25519 key, as the capsule keeps it.
+    pub ed25519_pem: Vec<u8>,
+    /// The creator's public ML-DSA-65 key, as the capsule keeps it.
+    pub ml_dsa_65_pem: Vec<u8>,
+    /// The plan's bytes.
+    pub plan: Vec<u8>,
+    /// The creator's signatures over it.
+    pub plan_signatures: SignaturePair,
+}
+
+/// The longest PEM text of a public key that is read; ML-DSA-65 needs 2.7 KiB.
+pub const MAX_PEM_BYTES: usize = 8 * 1024;

@@ -1,0 +1,162 @@
+//! The plan: what the pieces of a tessera must be, signed by its creator, never changed.
+//!
+//! Like the MANIFEST it is plain text of which only one form exists, so that everybody signs and
+//! stores the same bytes.
+
+use std::fmt::Write as _;
+
+use thiserror::Error;
+
+use crate::code::{CodedForm, Piece};
+use crate::ids::{ContentHash, TesseraHash};
+use crate::manifest::{PACK_VERSION, parse_number};
+
+/// The first line of every plan of this version; also the domain of its signatures.
+pub const FIRST_LINE: &str = "tesseras-plan 1";
+/// The longest plan, in bytes: 72 checksums and six lines are under 5 KiB.
+pub const MAX_PLAN_BYTES: usize = 8 * 1024;
+
+/// What the pieces of a tessera must be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Plan {
+    tessera: TesseraHash,
+    pack_bytes: u64,
+    pack_hash: ContentHash,
+    checksums: Vec<ContentHash>,
+}
+
+/// Why bytes are no plan.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum PlanError {
+    /// Longer than [`MAX_PLAN_BYTES`].
+    #[error("a plan of {0} bytes is too long")]
+    TooLong(usize),
+    /// Not the one text of any plan, or of a version that is not known here.
+    #[error("the plan is malformed at line {0}")]
+    Malformed(usize),
+    /// The number of checksums is not that of the pack's coded form.
+    #[error("a pack of {pack_bytes} bytes has {expected} fragments, not {found}")]
+    Fragments {
+        /// The pack's length.
+        pack_bytes: u64,
+        /// What follows from it.
+        expected: usize,
+        /// What was given.
+        found: usize,
+    },
+}
+
+impl Plan {
+    /// The plan of a pack. `checksums` are those of all n fragments of its coded form, in order;
+    /// none where it has no coded form.
+    pub fn new(
+        tessera: TesseraHash,
+        pack_bytes: u64,
+        pack_hash: ContentHash,
+        checksums: Vec<ContentHash>,
+    ) -> Result<Self, PlanError> {
+        let expected = CodedForm::of_pack(pack_bytes).map_or(0, |form| usize::from(form.shape.n()));
+        if checksums.len() != expected {
+            return Err(PlanError::Fragments { pack_bytes, expected, found: checksums.len() });
+        }
+        Ok(Self { tessera, pack_bytes, pack_hash, checksums })
+    }
+
+    /// Reads a plan. Refuses whatever is not exactly as [`Plan::render`] writes it.
+    pub fn parse(bytes: &[u8]) -> Result<Self, PlanError> {
+        if bytes.len() > MAX_PLAN_BYTES {
+            return Err(PlanError::TooLong(bytes.len()));
+        }
+        let text = std::str::from_utf8(bytes).map_err(|_| PlanError::Malformed(1))?;
+        let mut lines = text.split('\n').enumerate();
+        let mut field = |label: &str| {
+            let (number, line) = lines.next().ok_or(PlanError::Malformed(0))?;
+            let value = line.strip_prefix(label).ok_or(PlanError::Malformed(number + 1))?;
+            Ok((number + 1, value))
+        };
+        field(FIRST_LINE)?;
+        let (at, value) = field("tessera: ")?;
+        let tessera = value.parse().map_err(|_| PlanError::Malformed(at))?;
+        field("pack: ")?;
+        let (at, value) = field("bytes: ")?;
+        let pack_bytes = parse_number(value).ok_or(PlanError::Malformed(at))?;
+        let (at, value) = field("blake3: ")?;
+        let pack_hash = value.parse().map_err(|_| PlanError::Malformed(at))?;
+        let mut checksums = Vec::new();
+        if let Some(form) = CodedForm::of_pack(pack_bytes) {
+            field("code: ")?;
+            field("length: ")?;
+            for index in 0..form.shape.n() {
+                let (at, value) = field(&format!("{index} "))?;
+                checksums.push(value.parse().map_err(|_| PlanError::Malformed(at))?);
+            }
+        }
+        let plan = Self::new(tessera, pack_bytes, pack_hash, checksums)?;
+        let rendered = plan.render();
+        if rendered == text {
+            return Ok(plan);
+        }
+        let same = rendered.lines().zip(text.lines()).take_while(|(a, b)| a == b).count();
+        Err(PlanError::Malformed(same + 1))
+    }
+
+    /// The plan as the text that is signed, stored and sent.
+    pub fn render(&self) -> String {
+        let mut out = format!(
+            "{FIRST_LINE}\ntessera: {}\npack: {PACK_VERSION}\nbytes: {}\nblake3: {}\n",
+            self.tessera, self.pack_bytes, self.pack_hash
+        );
+        if let Some(CodedForm { shape, fragment_bytes }) = self.coded() {
+            writeln!(out, "code: {}+{}\nlength: {fragment_bytes}", shape.k, shape.m)
+                .expect("a String takes all");
+            for (index, checksum) in self.checksums.iter().enumerate() {
+                writeln!(out, "{index} {checksum}").expect("a String takes all");
+            }
+        }
+        out
+    }
+
+    /// Whose plan it is.
+    pub fn tessera(&self) -> TesseraHash {
+        self.tessera
+    }
+
+    /// The length of the pack.
+    pub fn pack_bytes(&self) -> u64 {
+        self.pack_bytes
+    }
+
+    /// The BLAKE3 of the pack.
+    pub fn pack_hash(&self) -> ContentHash {
+        self.pack_hash
+    }
+
+    /// The coded form, where the pack is long enough to have one.
+    pub fn coded(&self) -> Option<CodedForm> {
+        CodedForm::of_pack(self.pack_bytes)
+    }
+
+    /// What a piece must hash to; `None` if there is no such piece.
+    pub fn checksum(&self, piece: Piece) -> Option<ContentHash> {
+        match piece {
+            Piece::Whole => Some(self.pack_hash),
+            Piece::Index(index) => self.checksums.get(usize::from(index)).copied(),
+        }
+    }
+
+    /// How long a piece must be; `None` if there is no such piece.
+    pub fn piece_bytes(&self, piece: Piece) -> Option<u64> {
+        match piece {
+            Piece::Whole => Some(self.pack_bytes),
+            Piece::Index(index) => {
+                self.coded().filter(|form| index < form.shape.n()).map(|form| form.fragment_bytes)
+            }
+        }
+    }
+
+    /// The checksums of all fragments of the coded form, in order; none where there is none.
+    pub fn checksums(&self) -> &[ContentHash] {
+        &self.checksums
+    }
+}

@@ -1,0 +1,54 @@
+//! Content-addressed bytes.
+
+use super::StoreError;
+use crate::ids::ContentHash;
+
+/// Bytes on disk that nothing names yet. Given to a repository it becomes a stored object; given
+/// to [`BlobStore::discard`] it goes away. If it is forgotten (the process dies), it is swept from
+/// `tmp/` later.
+#[derive(Debug, PartialEq, Eq)]
+pub struct StagedBlob {
+    /// BLAKE3-256 of its bytes.
+    pub hash: ContentHash,
+    /// Its length.
+    pub bytes: u64,
+    /// The store's own name for it.
+    pub name: String,
+}
+
+/// Takes bytes, hashing them on the way. Dropped before it is finished, it leaves nothing.
+pub trait BlobWriter: Send {
+    /// Appends bytes.
+    fn write(&mut self, bytes: &[u8]) -> Result<(), StoreError>;
+
+    /// Ends the blob. Not yet durable: whoever adopts it makes it so.
+    fn finish(self: Box<Self>) -> Result<StagedBlob, StoreError>;
+}
+
+/// Reads a stored object at any offset.
+pub trait BlobReader: Send + Sync {
+    /// Its length.
+    fn bytes(&self) -> u64;
+
+    /// Fills the buffer from `offset` on; [`StoreError::OutOfRange`] if the object ends before.
+    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Result<(), StoreError>;
+}
+
+/// Objects by the hash of their content; one stored object for equal content.
+pub trait BlobStore: Send + Sync {
+    /// Starts a new blob.
+    fn stage(&self) -> Result<Box<dyn BlobWriter>, StoreError>;
+
+    /// Removes a staged blob that nobody adopted.
+    fn discard(&self, staged: StagedBlob);
+
+    /// Opens a stored object; [`StoreError::Missing`] if there is none. What is read is as it is
+    /// on disk: whoever needs certainty hashes it.
+    fn open(&self, hash: &ContentHash) -> Result<Box<dyn BlobReader>, StoreError>;
+
+    /// Whether an object is stored.
+    fn contains(&self, hash: &ContentHash) -> Result<bool, StoreError>;
+
+    /// Bytes free on the disk for this process.
+    fn free_bytes(&self) -> Result<u64, StoreError>;
+}

@@ -1,0 +1,51 @@
+//! The pieces that this node holds for others.
+
+use super::{BlobReader, Charge, StagedBlob, StoreError};
+use crate::code::Piece;
+use crate::ids::{ContentHash, TesseraHash};
+
+/// A held piece, as the index knows it. `checksum` is what its bytes were verified against when
+/// they were received.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Fragment {
+    /// Of which tessera.
+    pub tessera: TesseraHash,
+    /// Which piece.
+    pub piece: Piece,
+    /// BLAKE3 of its bytes.
+    pub checksum: ContentHash,
+    /// Its length.
+    pub bytes: u64,
+}
+
+/// Pieces held for others. What was acknowledged stays until it is deleted here, by name.
+pub trait FragmentStore: Send + Sync {
+    /// Stores a piece whose staged bytes must have the checksum and length of `fragment`
+    /// ([`StoreError::Mismatch`] otherwise; the staged blob is discarded). Storing a piece that is
+    /// already held changes nothing and succeeds.
+    fn store_fragment(
+        &self,
+        fragment: &Fragment,
+        staged: StagedBlob,
+        charge: &Charge,
+    ) -> Result<(), StoreError>;
+
+    /// The pieces held of a tessera, whole first, then by index. Reads no blob.
+    fn list_fragments(&self, tessera: &TesseraHash) -> Result<Vec<Fragment>, StoreError>;
+
+    /// Opens a held piece for reading; [`StoreError::Missing`] if it is not held.
+    fn read_fragment(&self, fragment: &Fragment) -> Result<Box<dyn BlobReader>, StoreError>;
+
+    /// Lets go of a piece; `false` if it was not held.
+    fn delete_fragment(&self, fragment: &Fragment) -> Result<bool, StoreError>;
+
+    /// Up to `limit` tesserae of which any piece is held, in byte order, after `after`.
+    fn held_tesserae(
+        &self,
+        after: Option<&TesseraHash>,
+        limit: usize,
+    ) -> Result<Vec<TesseraHash>, StoreError>;
+
+    /// How many pieces are held, and their bytes.
+    fn totals(&self) -> Result<(u64, u64), StoreError>;
+}

@@ -1,0 +1,72 @@
+//! What this node knows about tesserae that live on several nodes, its own among them.
+
+use super::StoreError;
+use crate::code::Piece;
+use crate::contact::Contact;
+use crate::dossier::Dossier;
+use crate::ids::{NodeId, TesseraHash};
+use crate::time::Timestamp;
+
+/// A piece that another node acknowledged to this one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PlacedPiece {
+    /// Which piece.
+    pub piece: Piece,
+    /// Who has it.
+    pub holder: NodeId,
+    /// Its length.
+    pub bytes: u64,
+}
+
+/// Dossiers, known holders, own placements, and what was dropped for good.
+pub trait HoldingRepository: Send + Sync {
+    /// Keeps a (verified) dossier. The first plan stays: `false` if another one is kept already,
+    /// and nothing changes.
+    fn put_dossier(&self, tessera: &TesseraHash, dossier: &Dossier) -> Result<bool, StoreError>;
+
+    /// The whole dossier.
+    fn dossier(&self, tessera: &TesseraHash) -> Result<Option<Dossier>, StoreError>;
+
+    /// The plan's bytes alone.
+    fn plan(&self, tessera: &TesseraHash) -> Result<Option<Vec<u8>>, StoreError>;
+
+    /// Remembers where holders of a tessera were last seen; at most 256 a tessera, the oldest go.
+    /// Hints: not synced before the call returns.
+    fn remember_holders(
+        &self,
+        tessera: &TesseraHash,
+        holders: &[Contact],
+        now: Timestamp,
+    ) -> Result<(), StoreError>;
+
+    /// Holders that were remembered, last seen first.
+    fn known_holders(&self, tessera: &TesseraHash) -> Result<Vec<Contact>, StoreError>;
+
+    /// Notes that a holder acknowledged a piece which this node placed for itself; it counts in
+    /// the ledger.
+    fn record_placement(
+        &self,
+        tessera: &TesseraHash,
+        placed: &PlacedPiece,
+        now: Timestamp,
+    ) -> Result<(), StoreError>;
+
+    /// The pieces that were acknowledged to this node, in order.
+    fn placements(&self, tessera: &TesseraHash) -> Result<Vec<PlacedPiece>, StoreError>;
+
+    /// Forgets that a holder has a piece: it said itself that it has it no more.
+    fn forget_placement(
+        &self,
+        tessera: &TesseraHash,
+        placed: &PlacedPiece,
+    ) -> Result<(), StoreError>;
+
+    /// Forgets dossier, holders and placements, and keeps the tessera out from now on.
+    fn block(&self, tessera: &TesseraHash, now: Timestamp) -> Result<(), StoreError>;
+
+    /// Lets a blocked tessera in again: its person asked for it.
+    fn unblock(&self, tessera: &TesseraHash) -> Result<(), StoreError>;
+
+    /// Whether a tessera is kept out.
+    fn is_blocked(&self, tessera: &TesseraHash) -> Result<bool, StoreError>;
+}

@@ -1,0 +1,35 @@
+//! Hashing, signatures and identities, behind small types. Knows neither disk nor network.
+//!
+//! Follow one value: bytes are hashed ([`hash`]), a MANIFEST or plan is signed twice by its
+//! [`creator`], and what a machine says is signed once by its [`node`].
+
+pub mod creator;
+pub mod hash;
+pub mod node;
+
+pub use creator::{CreatorKeys, CreatorPublic, SignatureCheck, SignaturePair};
+pub use hash::{Blake3, Sha256, blake3, sha256};
+pub use node::{NodeKeys, NodePublic};
+
+use thiserror::Error;
+
+/// Why a key could not be made or read.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum KeyError {
+    /// The operating system gave no randomness.
+    #[error("the operating system gave no randomness: {0}")]
+    Randomness(getrandom::Error),
+    /// The text or bytes are no key of the expected kind.
+    #[error("this is no {expected} key")]
+    Malformed {
+        /// The kind that was expected.
+        expected: &'static str,
+    },
+}
+
+fn random<const N: usize>() -> Result<zeroize::Zeroizing<[u8; N]>, KeyError> {
+    let mut bytes = zeroize::Zeroizing::new([0; N]);
+    getrandom::fill(&mut *bytes).map_err(KeyError::Randomness)?;
+    Ok(bytes)
+}

@@ -1,0 +1,104 @@
+//! Messages as frames: MessagePack with named fields.
+//!
+//! A request is a map with one entry, `{kind: {fields}}`, so that a reader can tell an unknown
+//! request from a malformed one. An answer is `{"ok": {fields}}` or `{"error": {code, message}}`.
+//! Unknown fields are ignored.
+
+use serde::de::{DeserializeOwned, IgnoredAny};
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use crate::transport::MAX_FRAME_BYTES;
+
+/// Why a message is no frame, or a frame no message.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum CodecError {
+    /// The encoded message is longer than a frame may be.
+    #[error("a message of {0} bytes does not fit a frame of {MAX_FRAME_BYTES}")]
+    TooLong(usize),
+    /// The bytes are not the MessagePack that was expected.
+    #[error("malformed message: {0}")]
+    Malformed(#[from] rmp_serde::decode::Error),
+    /// The value cannot be written as MessagePack.
+    #[error("cannot encode message: {0}")]
+    Encode(#[from] rmp_serde::encode::Error),
+}
+
+/// Why a peer did not do what it was asked.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Error)]
+#[error("{code}: {message}")]
+pub struct Refusal {
+    /// One word that programs act on; see the constants of [`Refusal`] and of each protocol.
+    pub code: String,
+    /// A sentence for people's logs.
+    pub message: String,
+}
+
+impl Refusal {
+    /// The kind of request is not known here.
+    pub const UNKNOWN_REQUEST: &'static str = "unknown_request";
+    /// The request is not what its kind asks for.
+    pub const MALFORMED: &'static str = "malformed";
+    /// Too many requests from this peer or its neighbourhood; ask again later.
+    pub const BUSY: &'static str = "busy";
+    /// Something failed here that is not the asker's fault.
+    pub const INTERNAL: &'static str = "internal";
+
+    /// A refusal with one of the codes.
+    pub fn new(code: &str, message: impl Into<String>) -> Self {
+        Self { code: code.to_owned(), message: message.into() }
+    }
+}
+
+/// The answer to any request.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Answer<T> {
+    /// It was done.
+    Ok(T),
+    /// It was not.
+    Error(Refusal),
+}
+
+/// Encodes a message.
+pub fn encode<T: Serialize>(message: &T) -> Result<Vec<u8>, CodecError> {
+    let frame = rmp_serde::to_vec_named(message)?;
+    if frame.len() > MAX_FRAME_BYTES {
+        return Err(CodecError::TooLong(frame.len()));
+    }
+    Ok(frame)
+}
+
+/// Decodes a message from a whole frame; bytes left over are malformed.
+pub fn decode<T: DeserializeOwned>(frame: &[u8]) -> Result<T, CodecError> {
+    if frame.len() > MAX_FRAME_BYTES {
+        return Err(CodecError::TooLong(frame.len()));
+    }
+    let mut rest = frame;
+    let mut deserializer = rmp_serde::Deserializer::new(&mut rest);
+    let message = T::deserialize(&mut deserializer)?;
+    if !rest.is_empty() {
+        return Err(CodecError::Malformed(rmp_serde::decode::Error::Uncategorized(format!(
+            "{} bytes left over",
+            rest.len()
+        ))));
+    }
+    Ok(message)
+}
+
+/// The kind of a request, without reading its fields; `None` if the frame is no request at all.
+pub fn kind(frame: &[u8]) -> Option<String> {
+    let request: std::collections::BTreeMap<String, IgnoredAny> = decode(frame).ok()?;
+    let mut kinds = request.into_keys();
+    let kind = kinds.next()?;
+    kinds.next().is_none().then_some(kind)
+}
+
+/// The frame of a refusal.
+pub fn refuse(code: &str, message: impl Into<String>) -> Vec<u8> {
+    let mut message = message.into();
+    message.truncate(message.floor_char_boundary(512));
+    encode(&Answer::<()>::Error(Refusal::new(code, message)))
+        .expect("a code and 512 bytes fit a frame")
+}
