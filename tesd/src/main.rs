@@ -1,1 +1,141 @@
-fn main() {}
+//! The Tesseras node daemon: reads its configuration, runs a node, and stops it when told to.
+
+mod args;
+mod config;
+mod logging;
+mod settings;
+
+use std::error::Error;
+use std::io::{self, Write as _};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{CommandFactory as _, Parser as _};
+use tesseras_node::Node;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tracing::{info, warn};
+
+use args::Args;
+use config::Config;
+
+/// What a stop may take, all in all.
+const STOP_DEADLINE: Duration = Duration::from_secs(5);
+/// What work on disk threads may take after that; whatever it was, it was not acknowledged.
+const DISK_DEADLINE: Duration = Duration::from_millis(250);
+/// Exit code when a second signal cuts a stop short.
+const CUT_SHORT: i32 = 130;
+/// Exit code for a configuration that is refused.
+const BAD_CONFIG: u8 = 2;
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    if let Some(text) = to_print(&args) {
+        // Nobody reading it (`tesd --print-config | head`) is no failure.
+        let _ = io::stdout().lock().write_all(&text);
+        return ExitCode::SUCCESS;
+    }
+    let config = match args.config() {
+        Ok(config) => config,
+        Err(error) => {
+            complain(&error);
+            return ExitCode::from(BAD_CONFIG);
+        }
+    };
+    logging::start(config.observability.log_format);
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            complain(&error);
+            return ExitCode::FAILURE;
+        }
+    };
+    let outcome = runtime.block_on(run(config));
+    runtime.shutdown_timeout(DISK_DEADLINE);
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            complain(&*error);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// What is asked for instead of a node.
+fn to_print(args: &Args) -> Option<Vec<u8>> {
+    let mut text = Vec::new();
+    if args.print_config {
+        text = Config::default().print().into_bytes();
+    } else if let Some(shell) = args.completions {
+        clap_complete::generate(shell, &mut Args::command(), "tesd", &mut text);
+    } else if args.man {
+        clap_mangen::Man::new(Args::command()).render(&mut text).ok()?;
+    } else {
+        return None;
+    }
+    Some(text)
+}
+
+fn complain(error: &dyn Error) {
+    // Nobody can be told that stderr is gone.
+    let _ = writeln!(io::stderr().lock(), "tesd: {error}");
+}
+
+/// Runs a node until a signal comes.
+async fn run(config: Config) -> Result<(), Box<dyn Error>> {
+    let mut signals = Signals::new()?;
+    let starting = async { Node::start(settings::resolve(config).await).await };
+    let node = tokio::select! {
+        node = starting => node?,
+        name = signals.next() => {
+            info!(signal = name, "stopped before it had started");
+            return Ok(());
+        }
+    };
+    say_ready(&node);
+    let name = signals.next().await;
+    info!(signal = name, "stopping");
+    tokio::select! {
+        stopped = tokio::time::timeout(STOP_DEADLINE, node.stop()) => {
+            if stopped.is_err() {
+                warn!("some work did not end in time and was cut off");
+            }
+        }
+        name = signals.next() => {
+            warn!(signal = name, "asked twice: stopping at once");
+            std::process::exit(CUT_SHORT);
+        }
+    }
+    Ok(())
+}
+
+fn say_ready(node: &Node) {
+    let metrics = node.metrics().map_or_else(|| "-".to_owned(), |address| address.to_string());
+    let mut stdout = io::stdout().lock();
+    let line = format!("ready node={} listen={} metrics={metrics}\n", node.id(), node.listen());
+    if let Err(error) = stdout.write_all(line.as_bytes()).and_then(|()| stdout.flush()) {
+        warn!(%error, "nobody was told that the node is ready");
+    }
+}
+
+/// The two signals that ask to stop.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn new() -> io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
+    }
+
+    /// Waits for the next of them.
+    async fn next(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => "SIGINT",
+        }
+    }
+}

@@ -1,1 +1,41 @@
-//! .
+//! From a folder of memories to a signed capsule and back. Knows neither network nor SQL: it works
+//! over the core's ports.
+//!
+//! Follow one memory: [`walk`] finds its file; [`recognise`] says by its content what it is;
+//! [`create`] stages it, describes it ([`meta`]) and signs the MANIFEST; [`open`] reads it back;
+//! [`export`] writes the directory that a person keeps; [`pack_reader`] shows that directory as one
+//! tar without ever holding it; [`unpack`] turns such a tar into a stored capsule again; [`verify`]
+//! says whether all of it is still what its creator signed.
+
+mod beneath;
+pub mod card;
+pub mod create;
+pub mod exif;
+pub mod export;
+mod gather;
+pub mod meta;
+mod nowhere;
+pub mod open;
+pub mod pack_reader;
+mod plan;
+pub mod progress;
+mod pump;
+pub mod recognise;
+mod staging;
+mod texts;
+pub mod unpack;
+pub mod verify;
+pub mod walk;
+
+pub use card::{CardFacts, recovery_card};
+pub use create::{CreateError, CreateOptions, Created, Draft, create, dry_run};
+pub use export::{ExportError, export};
+pub use meta::{MemoryType, Place};
+pub use open::{MemorySummary, OpenError, StoredCapsule};
+pub use pack_reader::PackReader;
+pub use progress::{Progress, Silent};
+pub use unpack::{UnpackError, Unpacked, unpack};
+pub use verify::{
+    FileStatus, Report, SignatureStatus, VerifyError, verify_directory, verify_stored,
+};
+pub use walk::{SkipReason, Skipped};

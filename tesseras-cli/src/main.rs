@@ -1,1 +1,22 @@
-fn main() {}
+//! The `tes` command.
+//!
+//! Follow one call: [`cli`] reads the command line and picks a file of [`commands`]; it works on
+//! the [`context`]'s store or asks a running `tesd` ([`ask`]); what comes of it is shown by
+//! [`output`], and an error by [`command_error`], each in one place.
+
+mod ask;
+mod cli;
+mod command_error;
+mod commands;
+mod context;
+mod hashes;
+mod human;
+mod identity;
+mod output;
+mod progress;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    cli::run()
+}

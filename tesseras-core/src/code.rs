@@ -12,6 +12,8 @@ pub const CODED_FROM_BYTES: u64 = 4 * MIB;
 pub const WIDE_FROM_BYTES: u64 = 256 * MIB;
 /// Fragments are a multiple of this many bytes long.
 pub const FRAGMENT_UNIT: u64 = 1024;
+/// No pack is longer: so arithmetic on lengths that somebody claims cannot overflow.
+pub const MAX_PACK_BYTES: u64 = 1 << 62;
 /// The coded form needs this many holders to be worth more than whole copies; it is also the
 /// number of whole copies that are placed where there are enough peers.
 pub const WHOLE_COPIES: usize = 7;
@@ -61,8 +63,8 @@ impl CodedForm {
     /// Which bytes of the pack a data fragment begins with; zeros follow up to its length. Empty
     /// for a fragment that is all padding.
     pub fn data_range(&self, index: u8, pack_bytes: u64) -> std::ops::Range<u64> {
-        let start = (u64::from(index) * self.fragment_bytes).min(pack_bytes);
-        start..(start + self.fragment_bytes).min(pack_bytes)
+        let start = u64::from(index).saturating_mul(self.fragment_bytes).min(pack_bytes);
+        start..start.saturating_add(self.fragment_bytes).min(pack_bytes)
     }
 }
 
@@ -167,6 +169,19 @@ mod tests {
         assert_eq!(CodedForm::of_pack(4 * MIB - 1), None);
         assert_eq!(CodedForm::of_pack(256 * MIB - 1).expect("coded").shape, NARROW);
         assert_eq!(CodedForm::of_pack(256 * MIB).expect("coded").shape, WIDE);
+    }
+
+    #[test]
+    fn the_longest_pack_and_longer_ones_do_not_overflow() {
+        for pack in [MAX_PACK_BYTES, u64::MAX] {
+            let form = CodedForm::of_pack(pack).expect("a coded form");
+            for index in 0..=u8::MAX {
+                let range = form.data_range(index, pack);
+                assert!(range.start <= range.end && range.end <= pack);
+            }
+        }
+        let form = CodedForm::of_pack(MAX_PACK_BYTES).expect("a coded form");
+        assert!(form.fragment_bytes.checked_mul(u64::from(form.shape.n())).is_some());
     }
 
     #[test]

@@ -4,7 +4,6 @@
 //! Only one text describes a given manifest: [`Manifest::parse`] refuses whatever
 //! [`Manifest::render`] would write differently.
 
-use std::collections::HashSet;
 use std::fmt::Write as _;
 
 use thiserror::Error;
@@ -308,14 +307,15 @@ fn is_mime(text: &str) -> bool {
     text.split_once('/').is_some_and(|(kind, subtype)| name(kind) && name(subtype))
 }
 
+/// Files are in byte order, so those inside a directory of some name would follow that name.
+/// Cheap also for paths of thousands of components, which a stranger may well send.
 fn refuse_file_and_directory(files: &[FileEntry]) -> Result<(), ManifestError> {
-    let mut directories: HashSet<&str> = HashSet::new();
-    for file in files {
-        directories.extend(file.path.ancestors());
+    for name in files.iter().map(|f| f.path.as_str()).chain(unlisted::ALL) {
+        let inside = format!("{name}/");
+        let at = files.partition_point(|f| f.path.as_str() < inside.as_str());
+        if files.get(at).is_some_and(|f| f.path.as_str().starts_with(&inside)) {
+            return Err(ManifestError::FileAndDirectory(name.to_owned()));
+        }
     }
-    let unlisted = unlisted::ALL.into_iter();
-    match files.iter().map(|f| f.path.as_str()).chain(unlisted).find(|p| directories.contains(p)) {
-        Some(both) => Err(ManifestError::FileAndDirectory(both.to_owned())),
-        None => Ok(()),
-    }
+    Ok(())
 }

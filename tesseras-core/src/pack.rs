@@ -7,6 +7,7 @@
 
 use std::fmt::Write as _;
 
+use crate::code::MAX_PACK_BYTES;
 use crate::ids::{ContentHash, TesseraHash};
 use crate::manifest::{Manifest, unlisted};
 use crate::signature::{ED25519_SIGNATURE_BYTES, ML_DSA_65_SIGNATURE_BYTES};
@@ -88,7 +89,7 @@ pub fn directory_name(tessera: &TesseraHash) -> String {
 
 impl PackLayout {
     /// The layout of the capsule that a MANIFEST of `manifest_bytes` bytes describes.
-    /// `None` if the files are too long for any pack (over 2^63 bytes).
+    /// `None` if the files are too long for any pack (over [`MAX_PACK_BYTES`]).
     pub fn new(tessera: &TesseraHash, manifest: &Manifest, manifest_bytes: u64) -> Option<Self> {
         let mut files: Vec<(&str, u64, PackSource)> = manifest
             .files()
@@ -115,7 +116,7 @@ impl PackLayout {
         let mut entries = Vec::with_capacity(files.len());
         let mut offset: u64 = 0;
         for (path, bytes, source) in files {
-            if bytes > 1 << 62 || offset > 1 << 62 {
+            if bytes > MAX_PACK_BYTES || offset > MAX_PACK_BYTES {
                 return None;
             }
             let path = format!("{directory}/{path}");
@@ -124,7 +125,8 @@ impl PackLayout {
             offset = entry.end();
             entries.push(entry);
         }
-        Some(Self { entries, bytes: offset + 2 * BLOCK })
+        let bytes = offset + 2 * BLOCK;
+        (bytes <= MAX_PACK_BYTES).then_some(Self { entries, bytes })
     }
 
     /// The length of the pack.

@@ -1,6 +1,6 @@
 //! Placement arithmetic: which holder gets which piece, and how many holders may die.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use crate::code::Piece;
 use crate::contact::Subnet;
@@ -105,9 +105,13 @@ pub fn is_readable(placement: &Placement, k: Option<u8>) -> bool {
         || k.is_some_and(|k| distinct_fragments(placement).len() >= usize::from(k))
 }
 
-/// How many holders, the worst ones, may vanish at once and the tessera still be read. Counted
-/// conservatively: a fragment that two holders have counts as lost with the first of them. 0 when
-/// it cannot be read even now.
+/// How many holders, the worst ones, may vanish at once and the tessera still be read. 0 when it
+/// cannot be read even now.
+///
+/// Never more than the truth, and the truth where no fragment is held twice. A fragment that
+/// several holders have counts for one of them only, so that it may count as lost while a copy
+/// lives; whose it is, is chosen so that the loads are as even as they can be. So one piece more
+/// never makes the number smaller.
 pub fn survives(placement: &Placement, k: Option<u8>) -> usize {
     let whole = whole_copies(placement);
     // The cheapest way to make it unreadable: take every whole copy (with whatever else those
@@ -117,16 +121,73 @@ pub fn survives(placement: &Placement, k: Option<u8>) -> usize {
         .filter(|(_, pieces)| !pieces.contains(&Piece::Whole))
         .map(|(id, pieces)| (*id, pieces.clone()))
         .collect();
-    let mut left = distinct_fragments(&others).len();
-    let mut loads: Vec<usize> = others.values().map(BTreeSet::len).collect();
+    let mut loads = even_loads(&others);
     loads.sort_unstable();
+    let mut left: usize = loads.iter().sum();
     let mut fatal = whole;
     if let Some(k) = k {
         while left >= usize::from(k) {
             let Some(load) = loads.pop() else { break };
-            left = left.saturating_sub(load);
+            left -= load;
             fatal += 1;
         }
     }
     fatal.saturating_sub(1)
+}
+
+/// How many fragments each holder answers for, when each fragment counts for one of its holders
+/// and the loads are as even as possible: an optimal semi-matching (Harvey, Ladner, Lovász and
+/// Tamir, 2003), reached when no chain of fragments leads from a holder to one with two fewer.
+fn even_loads(placement: &Placement) -> Vec<usize> {
+    let mut holders: BTreeMap<u8, Vec<usize>> = BTreeMap::new();
+    for (holder, pieces) in placement.values().enumerate() {
+        for piece in pieces {
+            if let Piece::Index(index) = piece {
+                holders.entry(*index).or_default().push(holder);
+            }
+        }
+    }
+    let mut loads = vec![0; placement.len()];
+    let mut owners: BTreeMap<u8, usize> = BTreeMap::new();
+    for (index, choice) in &holders {
+        let owner = *choice.iter().min_by_key(|h| loads[**h]).expect("who holds it was pushed");
+        loads[owner] += 1;
+        owners.insert(*index, owner);
+    }
+    while (0..loads.len()).any(|holder| relieve(holder, &holders, &mut owners, &mut loads)) {}
+    loads
+}
+
+/// Hands one fragment on from a holder, along a chain of holders, to one with at least two fewer.
+/// False when there is no such chain.
+fn relieve(
+    from: usize,
+    holders: &BTreeMap<u8, Vec<usize>>,
+    owners: &mut BTreeMap<u8, usize>,
+    loads: &mut [usize],
+) -> bool {
+    let mut reached: BTreeMap<usize, (u8, usize)> = BTreeMap::new();
+    let mut queue = VecDeque::from([from]);
+    while let Some(here) = queue.pop_front() {
+        if loads[here] + 2 <= loads[from] {
+            loads[from] -= 1;
+            loads[here] += 1;
+            let mut to = here;
+            while to != from {
+                let (index, giver) = reached[&to];
+                owners.insert(index, to);
+                to = giver;
+            }
+            return true;
+        }
+        for index in owners.iter().filter(|(_, owner)| **owner == here).map(|(index, _)| index) {
+            for next in holders[index].iter().filter(|next| **next != from) {
+                if !reached.contains_key(next) {
+                    reached.insert(*next, (*index, here));
+                    queue.push_back(*next);
+                }
+            }
+        }
+    }
+    false
 }

@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 
 use thiserror::Error;
 
-use crate::code::{CodedForm, Piece};
+use crate::code::{CodedForm, MAX_PACK_BYTES, Piece};
 use crate::ids::{ContentHash, TesseraHash};
 use crate::manifest::{PACK_VERSION, parse_number};
 
@@ -35,6 +35,9 @@ pub enum PlanError {
     /// Not the one text of any plan, or of a version that is not known here.
     #[error("the plan is malformed at line {0}")]
     Malformed(usize),
+    /// For a pack longer than [`MAX_PACK_BYTES`].
+    #[error("there is no pack of {0} bytes")]
+    PackTooLong(u64),
     /// The number of checksums is not that of the pack's coded form.
     #[error("a pack of {pack_bytes} bytes has {expected} fragments, not {found}")]
     Fragments {
@@ -56,6 +59,9 @@ impl Plan {
         pack_hash: ContentHash,
         checksums: Vec<ContentHash>,
     ) -> Result<Self, PlanError> {
+        if pack_bytes > MAX_PACK_BYTES {
+            return Err(PlanError::PackTooLong(pack_bytes));
+        }
         let expected = CodedForm::of_pack(pack_bytes).map_or(0, |form| usize::from(form.shape.n()));
         if checksums.len() != expected {
             return Err(PlanError::Fragments { pack_bytes, expected, found: checksums.len() });

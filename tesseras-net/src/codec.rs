@@ -2,10 +2,15 @@
 //!
 //! A request is a map with one entry, `{kind: {fields}}`, so that a reader can tell an unknown
 //! request from a malformed one. An answer is `{"ok": {fields}}` or `{"error": {code, message}}`.
-//! Unknown fields are ignored.
+//! Unknown fields are ignored. What a message claims about itself is checked before anything is
+//! made of it, so that hostile bytes cost neither memory nor stack.
 
-use serde::de::{DeserializeOwned, IgnoredAny};
-use serde::{Deserialize, Serialize};
+mod shape;
+
+use std::fmt;
+
+use serde::de::{DeserializeOwned, IgnoredAny, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
 use thiserror::Error;
 
 use crate::transport::MAX_FRAME_BYTES;
@@ -20,6 +25,9 @@ pub enum CodecError {
     /// The bytes are not the MessagePack that was expected.
     #[error("malformed message: {0}")]
     Malformed(#[from] rmp_serde::decode::Error),
+    /// The bytes are not one whole MessagePack value, or one that is nested too deeply.
+    #[error("malformed message: {0}")]
+    Shape(&'static str),
     /// The value cannot be written as MessagePack.
     #[error("cannot encode message: {0}")]
     Encode(#[from] rmp_serde::encode::Error),
@@ -61,7 +69,7 @@ pub enum Answer<T> {
     Error(Refusal),
 }
 
-/// Encodes a message.
+/// Encodes a message. Fails if it is longer than [`MAX_FRAME_BYTES`].
 pub fn encode<T: Serialize>(message: &T) -> Result<Vec<u8>, CodecError> {
     let frame = rmp_serde::to_vec_named(message)?;
     if frame.len() > MAX_FRAME_BYTES {
@@ -70,29 +78,53 @@ pub fn encode<T: Serialize>(message: &T) -> Result<Vec<u8>, CodecError> {
     Ok(frame)
 }
 
-/// Decodes a message from a whole frame; bytes left over are malformed.
+/// Decodes a message from a whole frame; bytes left over are malformed, and so is nesting of more
+/// than 32 levels. Never panics, whatever the bytes, as long as `T`'s own reader does not.
 pub fn decode<T: DeserializeOwned>(frame: &[u8]) -> Result<T, CodecError> {
     if frame.len() > MAX_FRAME_BYTES {
         return Err(CodecError::TooLong(frame.len()));
     }
+    shape::check(frame).map_err(CodecError::Shape)?;
     let mut rest = frame;
     let mut deserializer = rmp_serde::Deserializer::new(&mut rest);
     let message = T::deserialize(&mut deserializer)?;
     if !rest.is_empty() {
-        return Err(CodecError::Malformed(rmp_serde::decode::Error::Uncategorized(format!(
-            "{} bytes left over",
-            rest.len()
-        ))));
+        return Err(CodecError::Shape("it has more items than were expected"));
     }
     Ok(message)
 }
 
 /// The kind of a request, without reading its fields; `None` if the frame is no request at all.
 pub fn kind(frame: &[u8]) -> Option<String> {
-    let request: std::collections::BTreeMap<String, IgnoredAny> = decode(frame).ok()?;
-    let mut kinds = request.into_keys();
-    let kind = kinds.next()?;
-    kinds.next().is_none().then_some(kind)
+    decode::<Kind>(frame).ok().map(|kind| kind.0)
+}
+
+/// The one key of a map with one entry.
+struct Kind(String);
+
+impl<'de> Deserialize<'de> for Kind {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct OneEntry;
+
+        impl<'de> Visitor<'de> for OneEntry {
+            type Value = Kind;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a map with one entry")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Kind, A::Error> {
+                let entry: Option<(String, IgnoredAny)> = map.next_entry()?;
+                let (kind, _) = entry.ok_or_else(|| serde::de::Error::invalid_length(0, &self))?;
+                if map.next_key::<IgnoredAny>()?.is_some() {
+                    return Err(serde::de::Error::invalid_length(2, &self));
+                }
+                Ok(Kind(kind))
+            }
+        }
+
+        deserializer.deserialize_map(OneEntry)
+    }
 }
 
 /// The frame of a refusal.
@@ -102,3 +134,6 @@ pub fn refuse(code: &str, message: impl Into<String>) -> Vec<u8> {
     encode(&Answer::<()>::Error(Refusal::new(code, message)))
         .expect("a code and 512 bytes fit a frame")
 }
+
+#[cfg(test)]
+mod tests;

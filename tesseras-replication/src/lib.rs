@@ -1,1 +1,31 @@
-//! .
+//! Erasure coding, placement, attestation, repair and fetch of tesserae. Knows neither SQL nor
+//! QUIC: disks are the ports of the core, the network is [`tesseras_net::Transport`] and
+//! [`context::Directory`].
+//!
+//! Follow one memory: [`publish`] plans a capsule, cuts it ([`erasure`]) and brings its pieces to
+//! other nodes (`distribute`), whose [`service`] admits ([`admission`]), verifies and keeps them.
+//! [`survey`] asks all holders what they have ([`attestation`]); [`status`] counts it; [`repair`]
+//! brings back what is missing; [`fetch`] gathers enough pieces (`collect`) and unpacks them.
+
+pub mod admission;
+mod ask;
+pub mod attestation;
+pub mod bulk;
+pub mod collect;
+pub mod context;
+mod distribute;
+pub mod dossier;
+pub mod erasure;
+pub mod fetch;
+pub mod messages;
+pub mod pieces;
+pub mod progress;
+pub mod publish;
+pub mod repair;
+pub mod service;
+pub mod status;
+pub mod survey;
+
+pub use context::{
+    Capsules, Directory, Parts, Replication, ReplicationConfig, Stores, UnpackError,
+};

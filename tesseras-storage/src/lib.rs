@@ -1,1 +1,41 @@
-//! .
+//! SQLite and content-addressed files: the core's ports on a real disk.
+//!
+//! [`Store`] opens a data directory and hands out the ports. Below it, [`database`] is the only
+//! file that opens SQLite, [`cas`] keeps bytes in files and counts who names them, and [`disk`] is
+//! where both touch the disk, so that tests can make every touch fail. [`cache`] is a fragment
+//! store around another one. Every call may block: async code makes it off its threads.
+
+pub mod cache;
+pub mod cas;
+pub mod database;
+pub mod disk;
+pub mod fragment;
+pub mod metrics;
+
+mod check;
+mod columns;
+mod error;
+mod holdings;
+mod ledger;
+mod library;
+mod lock;
+mod peers;
+mod staging;
+mod store;
+mod wal;
+mod workbench;
+
+pub use cache::CachedFragmentStore;
+pub use cas::Cas;
+pub use check::StoreCheck;
+pub use database::{StorageConfig, open_database, open_in_memory};
+pub use fragment::FsFragmentStore;
+pub use holdings::SqliteHoldings;
+pub use ledger::SqliteLedger;
+pub use library::SqliteLibrary;
+pub use lock::DaemonLock;
+pub use metrics::StorageMetrics;
+pub use peers::SqlitePeers;
+pub use staging::Swept;
+pub use store::Store;
+pub use workbench::SqliteWorkbench;

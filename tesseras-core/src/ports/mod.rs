@@ -3,12 +3,16 @@
 //! Every call may block on a disk: async code makes it off its threads. Every call that changes
 //! something is durable when it returns (it survives a power cut) unless it says otherwise.
 
+#[cfg(feature = "conformance")]
+pub mod conformance;
+
 mod blobs;
 mod fragments;
 mod holdings;
 mod ledger;
 mod peers;
 mod tesserae;
+mod workbench;
 
 pub use blobs::{BlobReader, BlobStore, BlobWriter, StagedBlob};
 pub use fragments::{Fragment, FragmentStore};
@@ -16,6 +20,7 @@ pub use holdings::{HoldingRepository, PlacedPiece};
 pub use ledger::{Account, Charge, ReciprocityLedger, Usage};
 pub use peers::PeerRepository;
 pub use tesserae::{NewTessera, Origin, TesseraRecord, TesseraRepository};
+pub use workbench::Workbench;
 
 use thiserror::Error;
 

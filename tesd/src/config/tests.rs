@@ -1,0 +1,130 @@
+//! Every key is read, shown and refused as it says.
+
+use std::collections::HashSet;
+
+use super::*;
+
+fn parse(text: &str) -> Result<Config, ConfigError> {
+    Config::parse(text, Path::new("node.toml"))
+}
+
+fn refusal(text: &str) -> String {
+    parse(text).expect_err(text).to_string()
+}
+
+#[test]
+fn what_is_printed_reads_back_and_names_every_key_once() {
+    let config = Config::default();
+    let text = config.print();
+    assert_eq!(parse(&text).expect("own text"), config);
+    let names: HashSet<_> = KEYS.iter().map(|key| (key.section, key.name)).collect();
+    assert_eq!(names.len(), KEYS.len());
+    for key in KEYS {
+        assert!(text.contains(&format!("\n{} = ", key.name)), "{}", key.name);
+        assert!(!key.doc.is_empty());
+    }
+    assert!(text.lines().all(|line| line.chars().count() <= 100), "{text}");
+}
+
+#[test]
+fn every_key_changes_its_own_value_and_no_other() {
+    let changed = [
+        ("node", "data_dir", "\"/srv/tesseras\""),
+        ("node", "listen", "\"127.0.0.1:0\""),
+        ("node", "advertise", "[\"203.0.113.5:7310\", \"[2001:db8::1]:7310\"]"),
+        ("node", "storage_limit", "\"1 TiB\""),
+        ("node", "work_bits", "0"),
+        ("bootstrap", "peers", "[\"node.example.org:7310\", \"[::1]:7311\"]"),
+        ("dht", "k", "8"),
+        ("dht", "alpha", "2"),
+        ("dht", "requests_per_second", "500"),
+        ("replication", "repair_interval_secs", "100000"),
+        ("replication", "repair_jitter_secs", "0"),
+        ("replication", "max_transfers", "2"),
+        ("replication", "deficit_allowance", "\"1 MiB\""),
+        ("replication", "per_peer_limit", "\"2 GB\""),
+        ("replication", "min_free_space", "\"5 B\""),
+        ("replication", "repair_share_percent", "0"),
+        ("performance", "sqlite_cache_size_kb", "2000"),
+        ("performance", "sqlite_synchronous_full", "true"),
+        ("performance", "sqlite_busy_timeout_ms", "1"),
+        ("performance", "sqlite_wal_autocheckpoint_pages", "10"),
+        ("performance", "fragment_cache_size_mb", "0"),
+        ("performance", "pool_max_connections", "8"),
+        ("performance", "pool_idle_timeout_secs", "1"),
+        ("performance", "pool_reaper_interval_secs", "1"),
+        ("observability", "metrics_addr", "\"127.0.0.1:9100\""),
+        ("observability", "log_format", "\"json\""),
+    ];
+    let named: Vec<_> = changed.iter().map(|(section, name, _)| (*section, *name)).collect();
+    let keys: Vec<_> = KEYS.iter().map(|key| (key.section, key.name)).collect();
+    assert_eq!(named, keys, "this test knows every key");
+    let default = Config::default();
+    for (section, name, value) in changed {
+        let config = parse(&format!("[{section}]\n{name} = {value}\n")).expect(name);
+        for key in KEYS {
+            let same = (key.show)(&config) == (key.show)(&default);
+            assert_eq!(same, key.name != name, "{} after setting {name}", key.name);
+            if key.name == name {
+                assert_eq!((key.show)(&config), value, "{name}");
+            }
+        }
+        assert_eq!(parse(&config.print()).expect("own text"), config, "{name}");
+    }
+}
+
+#[test]
+fn a_wrong_value_is_refused_by_name_and_line() {
+    for key in KEYS {
+        let text = format!("# a comment\n\n[{}]\n{} = 1979-05-27\n", key.section, key.name);
+        let message = refusal(&text);
+        let expected = format!("node.toml:4: {}.{}: ", key.section, key.name);
+        assert!(message.starts_with(&expected), "{message}");
+    }
+    for (text, expected) in [
+        ("[dht]\nk = 0", "node.toml:2: dht.k: expected a whole number from 1 to 20, found 0"),
+        ("[dht]\nk = -1", "node.toml:2: dht.k: expected a whole number from 1 to 20, found -1"),
+        ("[replication]\nmax_transfers = 5", "expected a whole number from 1 to 4, found 5"),
+        ("[node]\nstorage_limit = -5", "expected bytes or a text as \"10 GiB\", found -5"),
+        ("[node]\nstorage_limit = \"ten\"", "expected a length as \"10 GiB\""),
+        ("[node]\nlisten = \"localhost\"", "node.toml:2: node.listen: expected an address"),
+        ("[bootstrap]\npeers = [\n  \"good:1\",\n  \"bad\",\n]", "node.toml:2: bootstrap.peers: "),
+        ("[observability]\nlog_format = \"xml\"", "expected \"text\" or \"json\", found \"xml\""),
+    ] {
+        let message = refusal(text);
+        assert!(message.contains(expected), "{message}");
+    }
+}
+
+#[test]
+fn what_is_not_known_is_refused_by_name_and_line() {
+    for (text, expected) in [
+        ("[nodes]\n", "node.toml:1: unknown table: \"nodes\"; there are node, bootstrap, dht"),
+        ("\n[dht]\nK = 3", "node.toml:3: unknown key of [dht]: \"K\"; there are k, alpha"),
+        ("listen = 1", "node.toml:1: unknown table: \"listen\""),
+        ("node = 1", "node.toml:1: \"node\" is a table: write [node]"),
+        ("\n[dht]\nk = 3\nk = 4", "node.toml:4: "),
+        ("\n\n[dht\n", "node.toml:3: "),
+    ] {
+        let message = refusal(text);
+        assert!(message.starts_with(expected), "{message}");
+    }
+}
+
+#[test]
+fn values_must_fit_together() {
+    let config = parse("[replication]\nrepair_interval_secs = 5\n").expect("in range");
+    let message = config.check().expect_err("the jitter is longer").to_string();
+    assert!(message.contains("repair_jitter_secs (7200)"), "{message}");
+    let config = parse("[node]\nadvertise = \"0.0.0.0:7310\"\n").expect("an address");
+    assert!(config.check().expect_err("a wildcard").to_string().contains("node.advertise"));
+    Config::default().check().expect("the defaults fit");
+}
+
+#[test]
+fn numbers_may_be_written_in_every_way_of_toml() {
+    let config = parse("[performance]\nsqlite_cache_size_kb = 0x1_000\n").expect("hex");
+    assert_eq!(config.performance.sqlite_cache_size_kb, 4096);
+    let config = parse("[node]\nstorage_limit = 1_000\n").expect("underscores");
+    assert_eq!(config.node.storage_limit, 1000);
+}

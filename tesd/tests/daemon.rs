@@ -1,0 +1,173 @@
+//! The built `tesd`: what it prints, what it refuses, and how it stops.
+
+use std::io::{BufRead as _, BufReader, Read as _};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+
+fn tesd(home: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tesd"));
+    command.env_clear().env("HOME", home).env("RUST_LOG", "info").current_dir(home);
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+/// A node on loopback that needs no work for its key. Killed when dropped.
+struct Running {
+    child: Child,
+    ready: String,
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn start(home: &TempDir, extra: &[&str]) -> Running {
+    let config = home.path().join("node.toml");
+    std::fs::write(&config, "[node]\nwork_bits = 0\n").expect("written");
+    let mut child = tesd(home.path())
+        .args(["--listen", "127.0.0.1:0", "--data-dir", "data", "--config"])
+        .arg(&config)
+        .args(extra)
+        .spawn()
+        .expect("it runs");
+    let mut ready = String::new();
+    BufReader::new(child.stdout.as_mut().expect("piped")).read_line(&mut ready).expect("UTF-8");
+    Running { child, ready }
+}
+
+impl Running {
+    fn signal(&self, name: &str) {
+        let pid = self.child.id().to_string();
+        let sent = Command::new("kill").args(["-s", name, &pid]).status().expect("kill runs");
+        assert!(sent.success());
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "a test measures real time")]
+    fn wait(&mut self) -> (Option<i32>, Duration) {
+        let begin = Instant::now();
+        let status = self.child.wait().expect("it ends");
+        (status.code(), begin.elapsed())
+    }
+
+    fn stderr(&mut self) -> String {
+        let mut text = String::new();
+        self.child.stderr.take().expect("piped").read_to_string(&mut text).expect("UTF-8");
+        text
+    }
+}
+
+#[test]
+fn it_says_once_that_it_is_ready_and_stops_when_told() {
+    for name in ["TERM", "INT"] {
+        let home = tempfile::tempdir().expect("a directory");
+        let mut node = start(&home, &["--metrics", "127.0.0.1:0"]);
+        let fields: Vec<_> = node.ready.trim_end().split(' ').collect();
+        let [word, id, listen, metrics] = fields[..] else { panic!("{:?}", node.ready) };
+        assert_eq!(word, "ready");
+        let id = id.strip_prefix("node=").expect("a node");
+        assert!(id.len() == 40 && id.bytes().all(|b| b.is_ascii_hexdigit()));
+        assert!(listen.strip_prefix("listen=127.0.0.1:").is_some_and(|port| port != "0"));
+        assert!(metrics.strip_prefix("metrics=127.0.0.1:").is_some_and(|port| port != "0"));
+        let socket = home.path().join("data/daemon.sock");
+        assert!(socket.exists());
+        node.signal(name);
+        let (code, took) = node.wait();
+        assert_eq!(code, Some(0), "{}", node.stderr());
+        assert!(took < Duration::from_secs(6), "{took:?}");
+        assert!(!socket.exists());
+        let mut rest = String::new();
+        node.child.stdout.take().expect("piped").read_to_string(&mut rest).expect("UTF-8");
+        assert_eq!(rest, "");
+    }
+}
+
+#[test]
+fn two_on_one_directory_are_one_too_many() {
+    let home = tempfile::tempdir().expect("a directory");
+    let first = start(&home, &[]);
+    assert!(first.ready.ends_with(" metrics=-\n"), "{:?}", first.ready);
+    let mut second = start(&home, &[]);
+    assert_eq!(second.ready, "");
+    assert_eq!(second.wait().0, Some(1));
+    let stderr = second.stderr();
+    assert!(stderr.contains("tesd: ") && !stderr.contains("panicked"), "{stderr}");
+    assert!(home.path().join("data/daemon.sock").exists());
+}
+
+#[test]
+fn its_key_stays_and_a_stale_socket_is_replaced() {
+    let home = tempfile::tempdir().expect("a directory");
+    let mut first = start(&home, &[]);
+    let id = |ready: &str| ready.split(' ').nth(1).map(str::to_owned);
+    let before = id(&first.ready);
+    first.signal("KILL");
+    first.wait();
+    assert!(home.path().join("data/daemon.sock").exists());
+    let second = start(&home, &[]);
+    assert!(before.is_some());
+    assert_eq!(id(&second.ready), before);
+}
+
+#[test]
+fn a_configuration_is_refused_by_name_and_line() {
+    let home = tempfile::tempdir().expect("a directory");
+    let config = home.path().join("bad.toml");
+    for (text, expected) in [
+        ("[dht]\n\nk = \"many\"\n", "bad.toml:3: dht.k: "),
+        ("[node]\ncolour = 1\n", "bad.toml:2: unknown key of [node]: \"colour\""),
+        ("[replication]\nrepair_interval_secs = 5\n", "repair_jitter_secs"),
+    ] {
+        std::fs::write(&config, text).expect("written");
+        let output = tesd(home.path()).arg("--config").arg(&config).output().expect("it runs");
+        assert_eq!(output.status.code(), Some(2));
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert!(stderr.contains(expected), "{stderr}");
+        assert!(output.stdout.is_empty());
+    }
+    let output = tesd(home.path()).args(["--listen", "x"]).output().expect("it runs");
+    assert_eq!(output.status.code(), Some(2));
+}
+
+#[test]
+fn what_it_prints_is_a_configuration_that_it_accepts() {
+    let home = tempfile::tempdir().expect("a directory");
+    let printed = tesd(home.path()).arg("--print-config").output().expect("it runs");
+    assert!(printed.status.success());
+    let config = home.path().join("all.toml");
+    std::fs::write(&config, &printed.stdout).expect("written");
+    let again = tesd(home.path()).arg("--config").arg(&config).arg("--print-config").output();
+    assert_eq!(again.expect("it runs").stdout, printed.stdout);
+    for flags in [vec!["--completions", "bash"], vec!["--man"]] {
+        assert!(tesd(home.path()).args(flags).output().expect("it runs").stdout.len() > 500);
+    }
+}
+
+#[test]
+fn logs_can_be_read_by_machines() {
+    let home = tempfile::tempdir().expect("a directory");
+    let config = home.path().join("json.toml");
+    let text = "[node]\nwork_bits = 0\n[observability]\nlog_format = \"json\"\n";
+    std::fs::write(&config, text).expect("written");
+    let config = config.to_str().expect("UTF-8").to_owned();
+    let mut child = tesd(home.path())
+        .args(["--listen", "127.0.0.1:0", "--data-dir", "data", "--config", &config])
+        .spawn()
+        .expect("it runs");
+    let mut ready = String::new();
+    BufReader::new(child.stdout.as_mut().expect("piped")).read_line(&mut ready).expect("UTF-8");
+    let mut node = Running { child, ready };
+    node.signal("TERM");
+    node.wait();
+    let stderr = node.stderr();
+    assert!(stderr.lines().count() > 1);
+    for line in stderr.lines() {
+        let value: serde_json::Value = serde_json::from_str(line).expect(line);
+        assert!(value["level"].is_string(), "{line}");
+    }
+}

@@ -1,0 +1,140 @@
+//! Opens what lies beneath a directory, and nothing else: every component of a path is opened
+//! relative to the handle of the one before it, and symbolic links are never followed.
+//!
+//! So neither a link in a hostile capsule nor one that appears during the work leads outside.
+
+use std::cell::RefCell;
+use std::fs::File;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::Path;
+use std::rc::Rc;
+
+use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, RawMode, fstat, openat, statat};
+
+/// What a directory entry is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Directory,
+    File,
+    Symlink,
+    /// A pipe, a socket or a device.
+    Special,
+}
+
+/// One entry of a directory.
+#[derive(Debug)]
+pub(crate) struct Entry {
+    pub name: Vec<u8>,
+    pub kind: Kind,
+    pub bytes: u64,
+}
+
+/// What identifies the state of an open file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct FileState {
+    pub bytes: u64,
+    /// Seconds since 1970.
+    pub modified: i64,
+    nanoseconds: i64,
+    inode: u64,
+}
+
+/// A directory and all beneath it. Paths are relative bytes with `/` between components; an empty
+/// path is the directory itself.
+pub(crate) struct Folder {
+    root: Rc<OwnedFd>,
+    /// The directory that was opened last: neighbours are mostly asked for one after another.
+    last: RefCell<Option<(Vec<u8>, Rc<OwnedFd>)>>,
+}
+
+const DIRECTORY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
+
+impl Folder {
+    /// Opens a directory that a person named. The name itself may be a symbolic link.
+    pub fn open(path: &Path) -> io::Result<Self> {
+        let root = Rc::new(openat(CWD, path, DIRECTORY, Mode::empty())?);
+        Ok(Self { root, last: RefCell::new(None) })
+    }
+
+    fn directory(&self, path: &[u8]) -> io::Result<Rc<OwnedFd>> {
+        if path.is_empty() {
+            return Ok(Rc::clone(&self.root));
+        }
+        if let Some((known, handle)) = &*self.last.borrow()
+            && known == path
+        {
+            return Ok(Rc::clone(handle));
+        }
+        let mut handle = Rc::clone(&self.root);
+        for name in path.split(|b| *b == b'/') {
+            let flags = DIRECTORY | OFlags::NOFOLLOW;
+            handle = Rc::new(openat(&*handle, name, flags, Mode::empty())?);
+        }
+        *self.last.borrow_mut() = Some((path.to_vec(), Rc::clone(&handle)));
+        Ok(handle)
+    }
+
+    /// The entries of a directory in byte order of their names; `None` if there are more than
+    /// `limit`.
+    pub fn list(&self, path: &[u8], limit: usize) -> io::Result<Option<Vec<Entry>>> {
+        let handle = self.directory(path)?;
+        let mut entries = Vec::new();
+        for entry in Dir::read_from(&*handle)? {
+            let entry = entry?;
+            let name = entry.file_name().to_bytes();
+            if matches!(name, b"." | b"..") {
+                continue;
+            }
+            if entries.len() == limit {
+                return Ok(None);
+            }
+            let stat = match statat(&*handle, name, AtFlags::SYMLINK_NOFOLLOW) {
+                Ok(stat) => stat,
+                // It went away between the listing and the question.
+                Err(rustix::io::Errno::NOENT) => continue,
+                Err(e) => return Err(e.into()),
+            };
+            let kind = match FileType::from_raw_mode(stat.st_mode as RawMode) {
+                FileType::RegularFile => Kind::File,
+                FileType::Directory => Kind::Directory,
+                FileType::Symlink => Kind::Symlink,
+                _ => Kind::Special,
+            };
+            entries.push(Entry {
+                name: name.to_vec(),
+                kind,
+                bytes: u64::try_from(stat.st_size).unwrap_or(0),
+            });
+        }
+        entries.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+        Ok(Some(entries))
+    }
+
+    /// Opens a regular file for reading. A link, pipe or device is refused without waiting for
+    /// anybody at its other end.
+    pub fn file(&self, path: &[u8]) -> io::Result<File> {
+        let (parent, name) = match path.iter().rposition(|b| *b == b'/') {
+            Some(at) => (&path[..at], &path[at + 1..]),
+            None => (&path[..0], path),
+        };
+        let flags =
+            OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+        let file = File::from(openat(&*self.directory(parent)?, name, flags, Mode::empty())?);
+        if !file.metadata()?.is_file() {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no regular file"));
+        }
+        Ok(file)
+    }
+}
+
+/// The state of an open file, to be compared with a later one.
+pub(crate) fn state(file: &File) -> io::Result<FileState> {
+    let stat = fstat(file)?;
+    Ok(FileState {
+        bytes: u64::try_from(stat.st_size).unwrap_or(0),
+        modified: stat.st_mtime,
+        nanoseconds: stat.st_mtime_nsec as i64,
+        inode: stat.st_ino,
+    })
+}

@@ -1,0 +1,231 @@
+//! Makes a capsule of a folder: every file is read once, staged and hashed on the way; then the
+//! MANIFEST is signed, and the repository takes all of it or nothing.
+
+use std::path::Path;
+
+use tesseras_core::ids::TesseraHash;
+use tesseras_core::manifest::{MAX_FILES, MAX_MANIFEST_BYTES, ManifestError};
+use tesseras_core::path::{TextError, check_line};
+use tesseras_core::ports::{
+    BlobStore, NewTessera, Origin, StoreError, TesseraRecord, TesseraRepository,
+};
+use tesseras_core::time::Timestamp;
+use tesseras_crypto::{CreatorKeys, CreatorPublic};
+use thiserror::Error;
+use unicode_normalization::UnicodeNormalization as _;
+
+use crate::gather::gather;
+use crate::meta::rfc_3339;
+use crate::nowhere::Nowhere;
+use crate::progress::Progress;
+use crate::walk::{Skipped, WalkError};
+
+/// What a person says of a capsule.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct CreateOptions {
+    /// Its title; `None` takes the folder's name.
+    pub title: Option<String>,
+    /// When it is made. Also stands in the MANIFEST, so the same folder at another time is another
+    /// tessera.
+    pub created: Timestamp,
+    /// The creator's name.
+    pub creator_name: Option<String>,
+    /// The language of its texts, best as BCP 47 (`pt-BR`).
+    pub language: Option<String>,
+    /// Where its memories come from.
+    pub location: Option<String>,
+    /// Words to find it by. None of them holds a comma.
+    pub tags: Vec<String>,
+}
+
+/// A capsule as a dry run finds it: all but its signatures.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Draft {
+    /// How many memories.
+    pub memories: u64,
+    /// How many files its exported directory would have.
+    pub files: u64,
+    /// Their length together.
+    pub bytes: u64,
+    /// What is left out, in byte order of the paths.
+    pub skipped: Vec<Skipped>,
+    /// How many memories say where they were taken.
+    pub places: u64,
+}
+
+/// A capsule that was made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Created {
+    /// Its name.
+    pub hash: TesseraHash,
+    /// How many memories.
+    pub memories: u64,
+    /// How many files in its exported directory.
+    pub files: u64,
+    /// Their length together.
+    pub bytes: u64,
+    /// What was left out, in byte order of the paths.
+    pub skipped: Vec<Skipped>,
+    /// How many memories say where they were taken.
+    pub places: u64,
+    /// Whether it is new: `false` if the very same capsule was in the library already.
+    pub new: bool,
+}
+
+/// Why no capsule was made. Nothing is stored then.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum CreateError {
+    /// The folder cannot be opened.
+    #[error("{folder} cannot be opened: {source}")]
+    Folder {
+        /// Which.
+        folder: String,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The folder cannot be walked.
+    #[error(transparent)]
+    Walk(#[from] WalkError),
+    /// Nothing in the folder is kept.
+    #[error("there is nothing to keep: {} entries, none of them of a known kind", skipped.len())]
+    Nothing {
+        /// All of it, and why.
+        skipped: Vec<Skipped>,
+    },
+    /// More than one tessera holds.
+    #[error(
+        "{memories} memories are too many for one tessera: {files} files (at most {MAX_FILES}) and \
+         a MANIFEST of about {manifest_bytes} bytes (at most {MAX_MANIFEST_BYTES}); make several \
+         tesserae of its parts"
+    )]
+    TooMuch {
+        /// How many memories there would be.
+        memories: usize,
+        /// How many files.
+        files: usize,
+        /// How long the MANIFEST.
+        manifest_bytes: u64,
+    },
+    /// The disk has not enough room.
+    #[error("{needed} bytes are needed, and only {free} are free on the disk")]
+    NoSpace {
+        /// How many.
+        needed: u64,
+        /// How many there are.
+        free: u64,
+    },
+    /// A title, tag, language, location or name cannot stand in a MANIFEST.
+    #[error("the {what} {value:?} cannot be stored: {source}")]
+    Header {
+        /// Which of them.
+        what: &'static str,
+        /// What it is.
+        value: String,
+        /// Why not.
+        source: TextError,
+    },
+    /// A tag with a comma would be read as two.
+    #[error("the tag {0:?} holds a comma")]
+    TagWithComma(String),
+    /// The MANIFEST cannot be written.
+    #[error(transparent)]
+    Manifest(#[from] ManifestError),
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Makes a capsule of a folder and adds it to the library.
+///
+/// Memory stays the same whatever the length of a file. What is left out stands in
+/// [`Created::skipped`]; nothing is dropped in silence. On any error nothing stays behind.
+pub fn create(
+    folder: &Path,
+    options: &CreateOptions,
+    keys: &CreatorKeys,
+    blobs: &dyn BlobStore,
+    repository: &dyn TesseraRepository,
+    progress: &mut dyn Progress,
+) -> Result<Created, CreateError> {
+    let public = keys.public();
+    let mut made = gather(folder, headers(folder, options)?, &public, blobs, progress)?;
+    let text = made.manifest.render();
+    let signatures = keys.sign(text.as_bytes());
+    let hash = TesseraHash::from(made.staging.bytes(text.as_bytes())?.blake3);
+    let (content, staged) = made.staging.take();
+    let Draft { memories, files, bytes, skipped, places } = made.draft;
+    let record = TesseraRecord {
+        hash,
+        title: made.manifest.header("title").unwrap_or_default().to_owned(),
+        created: made.manifest.header("created").unwrap_or_default().to_owned(),
+        creator: public.id(),
+        memories,
+        files,
+        bytes,
+        signatures,
+        origin: Origin::Created,
+        added: options.created,
+    };
+    let new = repository.add(NewTessera { record, content, staged })?;
+    Ok(Created { hash, memories, files, bytes, skipped, places, new })
+}
+
+/// Does all that [`create`] does, reading every byte, but stores and signs nothing.
+pub fn dry_run(
+    folder: &Path,
+    options: &CreateOptions,
+    creator: &CreatorPublic,
+    progress: &mut dyn Progress,
+) -> Result<Draft, CreateError> {
+    let headers = headers(folder, options)?;
+    Ok(gather(folder, headers, creator, &Nowhere, progress)?.draft)
+}
+
+/// The MANIFEST's headers that come from a person.
+fn headers(folder: &Path, options: &CreateOptions) -> Result<Vec<(String, String)>, CreateError> {
+    let mut headers = Vec::new();
+    let mut add = |what: &'static str, key: &str, value: &str| {
+        let value: String = value.trim().nfc().collect();
+        check_line(&value).map_err(|source| CreateError::Header {
+            what,
+            value: value.clone(),
+            source,
+        })?;
+        headers.push((key.to_owned(), value));
+        Ok::<_, CreateError>(())
+    };
+    match &options.title {
+        Some(title) => add("title", "title", title)?,
+        None => add("title", "title", &folder_title(folder))?,
+    }
+    let created = i64::try_from(options.created.0).ok().and_then(rfc_3339).unwrap_or_default();
+    add("date of creation", "created", &created)?;
+    let optional = [
+        ("creator's name", "creator-name", &options.creator_name),
+        ("language", "language", &options.language),
+        ("location", "location", &options.location),
+    ];
+    for (what, key, value) in optional {
+        if let Some(value) = value {
+            add(what, key, value)?;
+        }
+    }
+    if let Some(tag) = options.tags.iter().find(|tag| tag.contains(',')) {
+        return Err(CreateError::TagWithComma(tag.clone()));
+    }
+    let tags: Vec<&str> =
+        options.tags.iter().map(|tag| tag.trim()).filter(|tag| !tag.is_empty()).collect();
+    if !tags.is_empty() {
+        add("list of tags", "tags", &tags.join(", "))?;
+    }
+    Ok(headers)
+}
+
+/// The folder's own name, where it can be a title.
+fn folder_title(folder: &Path) -> String {
+    let absolute = folder.canonicalize().unwrap_or_else(|_| folder.to_owned());
+    let name = absolute.file_name().and_then(|name| name.to_str()).map(|name| name.trim());
+    let name = name.map(|name| name.nfc().collect::<String>());
+    name.filter(|name| check_line(name).is_ok()).unwrap_or_else(|| "Untitled".to_owned())
+}

@@ -1,0 +1,221 @@
+//! Writes a stored capsule as the directory that a person keeps, checking every byte on the way.
+//!
+//! It is written beside its place and renamed when it is complete and on the disk, so a directory
+//! with its final name is always whole.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{CWD, RenameFlags, renameat_with};
+use tesseras_core::pack::{PackEntry, PackSource, directory_name};
+use tesseras_core::ports::{BlobStore, StoreError};
+use tesseras_crypto::Blake3;
+use thiserror::Error;
+
+use crate::open::StoredCapsule;
+use crate::pack_reader::Sequential;
+use crate::progress::Progress;
+use crate::pump::Pump;
+
+/// Why a capsule was not exported. Nothing of it is left at the destination then.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum ExportError {
+    /// Something stands at its place already.
+    #[error("{} exists already; it is left as it is", path.display())]
+    Exists {
+        /// What.
+        path: PathBuf,
+    },
+    /// A stored file is missing or damaged.
+    #[error("{path} cannot be exported: {reason}")]
+    Damaged {
+        /// Which file of the capsule.
+        path: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A file or directory cannot be written.
+    #[error("{} cannot be written: {source}", path.display())]
+    Write {
+        /// Which.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Writes a capsule to `dest/tessera-<16 hex>/` and returns that path. `dest` is made if needed;
+/// nothing that exists is written over.
+pub fn export(
+    capsule: &StoredCapsule,
+    blobs: &dyn BlobStore,
+    dest: &Path,
+    progress: &mut dyn Progress,
+) -> Result<PathBuf, ExportError> {
+    let name = directory_name(&capsule.hash());
+    let path = dest.join(&name);
+    if path.symlink_metadata().is_ok() {
+        return Err(ExportError::Exists { path });
+    }
+    fs::create_dir_all(dest).map_err(failed(dest))?;
+    let partial = Partial::make(dest, &name)?;
+    let layout = capsule.layout();
+    progress.begin(layout.bytes(), layout.entries().len());
+    let mut pump = Pump::new();
+    for entry in layout.entries() {
+        let relative = &entry.path[name.len() + 1..];
+        progress.file(relative);
+        let target = partial.path.join(relative);
+        if let Some(parent) = target.parent() {
+            fs::create_dir_all(parent).map_err(failed(parent))?;
+        }
+        let mut out = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .open(&target)
+            .map_err(failed(&target))?;
+        write(capsule, blobs, entry, relative, &mut pump, &mut out, &target, progress)?;
+        sync_file(&out).map_err(failed(&target))?;
+    }
+    sync_all(&partial.path).map_err(failed(&partial.path))?;
+    partial.rename(&path)?;
+    File::open(dest).and_then(|dir| dir.sync_all()).map_err(failed(dest))?;
+    Ok(path)
+}
+
+fn failed(path: &Path) -> impl FnOnce(io::Error) -> ExportError {
+    let path = path.to_owned();
+    move |source| ExportError::Write { path, source }
+}
+
+/// Writes one file.
+#[expect(clippy::too_many_arguments, reason = "one call; a struct would only rename them")]
+fn write(
+    capsule: &StoredCapsule,
+    blobs: &dyn BlobStore,
+    entry: &PackEntry,
+    relative: &str,
+    pump: &mut Pump,
+    out: &mut File,
+    target: &Path,
+    progress: &mut dyn Progress,
+) -> Result<(), ExportError> {
+    let damaged = |reason: &str| ExportError::Damaged {
+        path: relative.to_owned(),
+        reason: reason.to_owned(),
+    };
+    let part: &[u8] = match entry.source {
+        PackSource::Manifest => capsule.manifest_bytes(),
+        PackSource::Ed25519Signature => &capsule.signatures().ed25519,
+        PackSource::MlDsa65Signature => &capsule.signatures().ml_dsa_65,
+        PackSource::Sums => capsule.sums().as_bytes(),
+        PackSource::File(_) => {
+            let file = capsule.manifest().file(relative).ok_or_else(|| damaged("not listed"))?;
+            let mut reader = match Sequential::open(blobs, file) {
+                Err(StoreError::Missing(_)) => return Err(damaged("its stored object is missing")),
+                Err(StoreError::Corrupt(_)) => {
+                    return Err(damaged("its stored object has another length"));
+                }
+                other => other?,
+            };
+            let mut blake3 = Blake3::default();
+            let (_, sha256) = pump.run::<ExportError>(
+                |buffer| Ok(reader.read(buffer)?),
+                |bytes| {
+                    blake3.update(bytes);
+                    progress.advance(bytes.len() as u64);
+                    out.write_all(bytes).map_err(failed(target))
+                },
+            )?;
+            if blake3.finish() != file.blake3 || sha256 != file.sha256 {
+                return Err(damaged("its stored object is damaged"));
+            }
+            return Ok(());
+        }
+    };
+    if part.len() as u64 != entry.bytes {
+        return Err(damaged("it has another length than every such file"));
+    }
+    progress.advance(entry.bytes);
+    out.write_all(part).map_err(failed(target))
+}
+
+/// One system call flushes all files of the export at its end, where there is such a call.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+fn sync_all(directory: &Path) -> io::Result<()> {
+    Ok(rustix::fs::syncfs(File::open(directory)?)?)
+}
+
+#[cfg(any(target_os = "linux", target_os = "android"))]
+fn sync_file(_file: &File) -> io::Result<()> {
+    Ok(())
+}
+
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+fn sync_all(directory: &Path) -> io::Result<()> {
+    File::open(directory)?.sync_all()
+}
+
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+fn sync_file(file: &File) -> io::Result<()> {
+    file.sync_all()
+}
+
+/// A directory that goes away again unless it is renamed.
+struct Partial {
+    path: PathBuf,
+    renamed: bool,
+}
+
+impl Partial {
+    /// Makes a directory that no other export uses. One left by a killed process is left alone.
+    fn make(dest: &Path, name: &str) -> Result<Self, ExportError> {
+        let process = std::process::id();
+        let mut attempt = 0;
+        loop {
+            let path = dest.join(match attempt {
+                0 => format!(".{name}.partial-{process}"),
+                n => format!(".{name}.partial-{process}-{n}"),
+            });
+            match fs::create_dir(&path) {
+                Ok(()) => return Ok(Self { path, renamed: false }),
+                Err(e) if e.kind() == io::ErrorKind::AlreadyExists && attempt < 100 => attempt += 1,
+                Err(e) => return Err(failed(&path)(e)),
+            }
+        }
+    }
+
+    fn rename(mut self, to: &Path) -> Result<(), ExportError> {
+        let outcome = match renameat_with(CWD, &self.path, CWD, to, RenameFlags::NOREPLACE) {
+            // A file system without that flag: the check before it must do.
+            Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS) if !to.exists() => {
+                fs::rename(&self.path, to)
+            }
+            other => other.map_err(io::Error::from),
+        };
+        match outcome {
+            Ok(()) => {
+                self.renamed = true;
+                Ok(())
+            }
+            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {
+                Err(ExportError::Exists { path: to.to_owned() })
+            }
+            Err(e) => Err(failed(to)(e)),
+        }
+    }
+}
+
+impl Drop for Partial {
+    fn drop(&mut self) {
+        if !self.renamed {
+            // Best effort: the error that led here is the one to report.
+            let _ = fs::remove_dir_all(&self.path);
+        }
+    }
+}

@@ -1,0 +1,290 @@
+//! Reads what a plan wants kept, once, and stages it with all that describes it.
+
+use std::fs::File;
+use std::io::{Read as _, Seek as _};
+use std::path::Path;
+
+use tesseras_core::manifest::{FileEntry, Manifest, listed, unlisted};
+use tesseras_core::path::CapsulePath;
+use tesseras_core::ports::{BlobStore, StagedBlob, StoreError};
+use tesseras_core::signature::{ED25519_SIGNATURE_BYTES, ML_DSA_65_SIGNATURE_BYTES};
+use tesseras_core::sums;
+use tesseras_crypto::CreatorPublic;
+
+use crate::beneath::{Folder, state};
+use crate::create::{CreateError, Draft};
+use crate::exif::{self, Shot};
+use crate::meta::{META_VERSION, MemoryType, Meta, rfc_3339};
+use crate::plan::{Plan, Source};
+use crate::progress::Progress;
+use crate::pump::Pump;
+use crate::recognise::TextCheck;
+use crate::staging::{Staging, Stored};
+use crate::texts::{ALWAYS, Description, README};
+use crate::walk::{SkipReason, Skipped, walk, why};
+
+/// All of a capsule but its signatures.
+pub(crate) struct Gathered<'a> {
+    pub manifest: Manifest,
+    pub staging: Staging<'a>,
+    pub draft: Draft,
+}
+
+/// Reads a folder and stages what is kept of it, with all texts of the capsule.
+pub(crate) fn gather<'a>(
+    path: &Path,
+    headers: Vec<(String, String)>,
+    creator: &CreatorPublic,
+    blobs: &'a dyn BlobStore,
+    progress: &mut dyn Progress,
+) -> Result<Gathered<'a>, CreateError> {
+    let folder = Folder::open(path)
+        .map_err(|source| CreateError::Folder { folder: path.display().to_string(), source })?;
+    let plan = Plan::new(&folder, walk(&folder)?);
+    if plan.memories.is_empty() {
+        return Err(CreateError::Nothing { skipped: sorted(plan.skipped) });
+    }
+    plan.check_fits().map_err(|much| CreateError::TooMuch {
+        memories: much.memories,
+        files: much.files,
+        manifest_bytes: much.manifest_bytes,
+    })?;
+    let (needed, free) = (plan.bytes(), blobs.free_bytes()?);
+    if needed > free {
+        return Err(CreateError::NoSpace { needed, free });
+    }
+    progress.begin(needed, plan.sources.len());
+
+    let mut gathering = Gathering {
+        folder: &folder,
+        digits: plan.digits(),
+        staging: Staging::new(blobs),
+        pump: Pump::new(),
+        entries: Vec::new(),
+        skipped: plan.skipped,
+        descriptions: ALWAYS.to_vec(),
+        memories: 0,
+        places: 0,
+        progress,
+    };
+    let mut used = vec![false; plan.sources.len()];
+    for (main, context) in &plan.memories {
+        let context = context.map(|text| &plan.sources[text]);
+        if gathering.memory(&plan.sources[*main], context)? {
+            used[*main] = true;
+        }
+    }
+    // A text whose media were left out is still a memory.
+    for (main, context) in &plan.memories {
+        if let Some(text) = *context
+            && !used[*main]
+            && !plan.memories.iter().any(|(m, c)| *c == Some(text) && used[*m])
+            && !std::mem::replace(&mut used[text], true)
+        {
+            gathering.memory(&plan.sources[text], None)?;
+        }
+    }
+    gathering.finish(headers, creator)
+}
+
+struct Gathering<'a, 'w> {
+    folder: &'w Folder,
+    digits: usize,
+    staging: Staging<'a>,
+    pump: Pump,
+    entries: Vec<FileEntry>,
+    skipped: Vec<Skipped>,
+    descriptions: Vec<Description>,
+    memories: u64,
+    places: u64,
+    progress: &'w mut dyn Progress,
+}
+
+/// A file's content that was staged, and what the file says of itself.
+struct Read {
+    stored: Stored,
+    blob: StagedBlob,
+    modified: i64,
+    shot: Shot,
+}
+
+/// Why a file's content was not staged.
+enum Stop {
+    /// It is left out.
+    Skip(SkipReason),
+    /// Nothing more can be staged.
+    Fail(StoreError),
+}
+
+impl From<StoreError> for Stop {
+    fn from(error: StoreError) -> Self {
+        Self::Fail(error)
+    }
+}
+
+impl<'a> Gathering<'a, '_> {
+    /// Stages one memory: its file, the text beside it, and what is known of both. `false` if the
+    /// file had to be left out after all.
+    fn memory(&mut self, main: &Source, context: Option<&Source>) -> Result<bool, CreateError> {
+        let Some(read) = self.read(main)? else { return Ok(false) };
+        let context = match context {
+            Some(text) => self.read(text)?.map(|read| (text, read)),
+            None => None,
+        };
+        self.memories += 1;
+        let digest = read.stored.blake3.to_string();
+        let directory =
+            format!("memories/{:0width$}-{}", self.memories, &digest[..8], width = self.digits);
+        let format = main.format;
+        self.describe(format.described_by);
+        let meta = Meta {
+            version: META_VERSION,
+            memory_type: if format.is_text() { MemoryType::Reflection } else { MemoryType::Moment },
+            original: main.found.path.as_str().to_owned(),
+            context: context.as_ref().map(|(text, _)| text.found.path.as_str().to_owned()),
+            mime: format.mime.to_owned(),
+            bytes: read.stored.bytes,
+            taken: read.shot.taken,
+            place: read.shot.place,
+            modified: rfc_3339(read.modified),
+        };
+        self.places += u64::from(meta.place.is_some());
+        self.staging.keep(read.blob);
+        self.entry(read.stored, format.mime, format!("{directory}/media.{}", format.extension));
+        if let Some((text, read)) = context {
+            self.staging.keep(read.blob);
+            self.entry(read.stored, text.format.mime, format!("{directory}/context.txt"));
+        }
+        self.text(&meta.render(), "application/json", format!("{directory}/meta.json"))?;
+        Ok(true)
+    }
+
+    /// Stages a file's content, unless it is to be left out.
+    fn read(&mut self, source: &Source) -> Result<Option<Read>, CreateError> {
+        self.progress.file(source.found.path.as_str());
+        match self.try_read(source) {
+            Ok(read) => Ok(Some(read)),
+            Err(Stop::Fail(error)) => Err(error.into()),
+            Err(Stop::Skip(reason)) => {
+                let path = source.found.path.as_str().to_owned();
+                self.skipped.push(Skipped { path, reason });
+                Ok(None)
+            }
+        }
+    }
+
+    fn try_read(&mut self, source: &Source) -> Result<Read, Stop> {
+        let unreadable = |e: std::io::Error| Stop::Skip(SkipReason::Unreadable(why(&e)));
+        let mut file = self.folder.file(&source.found.raw).map_err(unreadable)?;
+        let before = state(&file).map_err(unreadable)?;
+        let shot = if source.format.may_have_exif() {
+            let shot = exif::read(&file);
+            file.rewind().map_err(unreadable)?;
+            shot
+        } else {
+            Shot::default()
+        };
+        let mut text = source.format.is_text().then(TextCheck::default);
+        let not_text = |what: String| {
+            Stop::Skip(SkipReason::UnknownType(format!("it begins as a text, but {what}")))
+        };
+        let progress = &mut *self.progress;
+        let (stored, blob) = self.staging.stream::<Stop>(
+            &mut self.pump,
+            |buffer| {
+                let n = read_some(&mut file, buffer).map_err(unreadable)?;
+                if let Some(check) = &mut text {
+                    check.feed(&buffer[..n]).map_err(not_text)?;
+                }
+                Ok(n)
+            },
+            |bytes| progress.advance(bytes),
+        )?;
+        let outcome = match state(&file) {
+            Err(e) => Err(unreadable(e)),
+            Ok(after) if after != before || stored.bytes != before.bytes => {
+                Err(Stop::Skip(SkipReason::Changed))
+            }
+            Ok(_) => text.map_or(Ok(()), |check| check.finish().map_err(not_text)),
+        };
+        match outcome {
+            Ok(()) => Ok(Read { stored, blob, modified: before.modified, shot }),
+            Err(stop) => {
+                self.staging.discard(blob);
+                Err(stop)
+            }
+        }
+    }
+
+    fn describe(&mut self, description: Description) {
+        if !self.descriptions.contains(&description) {
+            self.descriptions.push(description);
+        }
+    }
+
+    fn text(&mut self, text: &str, mime: &str, path: String) -> Result<(), CreateError> {
+        let stored = self.staging.bytes(text.as_bytes())?;
+        self.entry(stored, mime, path);
+        Ok(())
+    }
+
+    fn entry(&mut self, stored: Stored, mime: &str, path: String) {
+        self.entries.push(FileEntry {
+            blake3: stored.blake3,
+            sha256: stored.sha256,
+            bytes: stored.bytes,
+            mime: mime.to_owned(),
+            path: CapsulePath::new(path).expect("made of digits, letters and slashes"),
+        });
+    }
+
+    /// Adds what every capsule has, and writes the MANIFEST.
+    fn finish(
+        mut self,
+        headers: Vec<(String, String)>,
+        creator: &CreatorPublic,
+    ) -> Result<Gathered<'a>, CreateError> {
+        let skipped = sorted(std::mem::take(&mut self.skipped));
+        if self.memories == 0 {
+            return Err(CreateError::Nothing { skipped });
+        }
+        for (path, pem) in [
+            (listed::ED25519_PEM, creator.ed25519_pem()),
+            (listed::ML_DSA_65_PEM, creator.ml_dsa_65_pem()),
+        ] {
+            self.text(&pem, "application/x-pem-file", path.to_owned())?;
+        }
+        self.text(README, "text/plain", listed::README.to_owned())?;
+        for description in std::mem::take(&mut self.descriptions) {
+            self.text(description.text(), "text/plain", description.path().to_owned())?;
+        }
+        let manifest = Manifest::new(creator.id(), self.memories, headers, self.entries)?;
+        let unlisted_bytes = manifest.render().len() as u64
+            + (ED25519_SIGNATURE_BYTES + ML_DSA_65_SIGNATURE_BYTES) as u64
+            + sums::bytes(&manifest);
+        let draft = Draft {
+            memories: self.memories,
+            files: (manifest.files().len() + unlisted::ALL.len()) as u64,
+            bytes: manifest.bytes().saturating_add(unlisted_bytes),
+            skipped,
+            places: self.places,
+        };
+        Ok(Gathered { manifest, staging: self.staging, draft })
+    }
+}
+
+fn sorted(mut skipped: Vec<Skipped>) -> Vec<Skipped> {
+    skipped.sort_unstable();
+    skipped.dedup();
+    skipped
+}
+
+/// One read, asked again when a signal came between.
+fn read_some(file: &mut File, buffer: &mut [u8]) -> std::io::Result<usize> {
+    loop {
+        match file.read(buffer) {
+            Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {}
+            outcome => return outcome,
+        }
+    }
+}

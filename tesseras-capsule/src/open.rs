@@ -1,0 +1,228 @@
+//! A stored capsule, read back: its MANIFEST checked against its name, and its memories listed.
+
+use std::sync::Arc;
+
+use tesseras_core::ids::{ContentHash, TesseraHash};
+use tesseras_core::manifest::{FileEntry, MAX_MANIFEST_BYTES, Manifest, ManifestError, listed};
+use tesseras_core::pack::PackLayout;
+use tesseras_core::ports::{BlobReader, BlobStore, StoreError, TesseraRecord, TesseraRepository};
+use tesseras_core::signature::SignaturePair;
+use tesseras_core::sums::{self, UnlistedDigests};
+use tesseras_crypto::{blake3, sha256};
+use thiserror::Error;
+
+use crate::meta::{MAX_META_BYTES, MemoryType, Meta, Place};
+
+/// Why a capsule cannot be read from the library.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum OpenError {
+    /// It is not in the library.
+    #[error("tessera {0} is not stored here")]
+    NotStored(TesseraHash),
+    /// Its MANIFEST does not hash to its name.
+    #[error("the stored MANIFEST of tessera {0} is damaged")]
+    Damaged(TesseraHash),
+    /// Its MANIFEST, though it is the one that was named, is not one.
+    #[error("tessera {tessera}: {source}")]
+    Manifest {
+        /// Whose.
+        tessera: TesseraHash,
+        /// What is wrong with it.
+        source: ManifestError,
+    },
+    /// A description of a memory is damaged.
+    #[error("{path}: {reason}")]
+    Meta {
+        /// Which file.
+        path: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The files that it names are longer than any pack.
+    #[error("tessera {0} names files that are too long for any pack")]
+    TooLong(TesseraHash),
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// A capsule whose MANIFEST is the one that its name names. Its files are not checked.
+///
+/// Memory: the MANIFEST and what follows from it, in the worst case (16 MiB, 100,000 files) about
+/// 80 MiB.
+#[derive(Debug, Clone)]
+pub struct StoredCapsule {
+    hash: TesseraHash,
+    manifest: Manifest,
+    manifest_bytes: Arc<[u8]>,
+    signatures: SignaturePair,
+    sums: Arc<str>,
+    layout: PackLayout,
+}
+
+/// One memory, as `tes show` lists it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct MemorySummary {
+    /// Its directory in the capsule.
+    pub path: String,
+    /// What kind of memory it is.
+    pub memory_type: MemoryType,
+    /// Where the file lay in its owner's folder.
+    pub original: String,
+    /// The file's media type.
+    pub mime: String,
+    /// The file's length.
+    pub bytes: u64,
+    /// When it was taken, as its EXIF says.
+    pub taken: Option<String>,
+    /// Where it was taken.
+    pub place: Option<Place>,
+    /// Whether a text lies beside it.
+    pub has_context: bool,
+}
+
+impl StoredCapsule {
+    /// Opens a capsule of the library.
+    pub fn open(
+        blobs: &dyn BlobStore,
+        library: &dyn TesseraRepository,
+        hash: &TesseraHash,
+    ) -> Result<Self, OpenError> {
+        let record = library.get(hash)?.ok_or(OpenError::NotStored(*hash))?;
+        Self::of_record(blobs, &record)
+    }
+
+    /// Opens a capsule whose record is at hand.
+    pub fn of_record(blobs: &dyn BlobStore, record: &TesseraRecord) -> Result<Self, OpenError> {
+        let hash = record.hash;
+        let reader = blobs.open(&ContentHash::from(hash))?;
+        let bytes = read_small(&*reader, MAX_MANIFEST_BYTES)?.ok_or(OpenError::Damaged(hash))?;
+        Self::new(hash, bytes, record.signatures.clone())
+    }
+
+    /// Puts a capsule together from its MANIFEST and signatures. The MANIFEST must hash to the
+    /// name; the signatures are not checked.
+    pub fn new(
+        hash: TesseraHash,
+        manifest_bytes: Vec<u8>,
+        signatures: SignaturePair,
+    ) -> Result<Self, OpenError> {
+        if TesseraHash::from(blake3(&manifest_bytes)) != hash {
+            return Err(OpenError::Damaged(hash));
+        }
+        let manifest = Manifest::parse(&manifest_bytes)
+            .map_err(|source| OpenError::Manifest { tessera: hash, source })?;
+        let layout = PackLayout::new(&hash, &manifest, manifest_bytes.len() as u64)
+            .ok_or(OpenError::TooLong(hash))?;
+        let digests = UnlistedDigests {
+            manifest: sha256(&manifest_bytes),
+            ed25519_signature: sha256(&signatures.ed25519),
+            ml_dsa_65_signature: sha256(&signatures.ml_dsa_65),
+        };
+        let sums = sums::render(&manifest, &digests).into();
+        Ok(Self { hash, manifest, manifest_bytes: manifest_bytes.into(), signatures, sums, layout })
+    }
+
+    /// Its name.
+    pub fn hash(&self) -> TesseraHash {
+        self.hash
+    }
+
+    /// What its MANIFEST says.
+    pub fn manifest(&self) -> &Manifest {
+        &self.manifest
+    }
+
+    /// The MANIFEST as it was signed.
+    pub fn manifest_bytes(&self) -> &[u8] {
+        &self.manifest_bytes
+    }
+
+    /// The creator's signatures over it.
+    pub fn signatures(&self) -> &SignaturePair {
+        &self.signatures
+    }
+
+    /// The text of SHA256SUMS.
+    pub fn sums(&self) -> &str {
+        &self.sums
+    }
+
+    /// Which byte of its pack comes from where.
+    pub fn layout(&self) -> &PackLayout {
+        &self.layout
+    }
+
+    /// The files that the MANIFEST lists.
+    pub fn files(&self) -> &[FileEntry] {
+        self.manifest.files()
+    }
+
+    /// The creator's public keys as PEM, Ed25519 first: what a holder keeps beside its pieces.
+    pub fn creator_pems(&self, blobs: &dyn BlobStore) -> Result<(Vec<u8>, Vec<u8>), OpenError> {
+        let read = |path: &'static str| {
+            self.small_file(blobs, path, tesseras_core::dossier::MAX_PEM_BYTES as u64)
+        };
+        Ok((read(listed::ED25519_PEM)?, read(listed::ML_DSA_65_PEM)?))
+    }
+
+    /// Lists the memories in the order of their numbers, reading each one's `meta.json`.
+    pub fn memories(&self, blobs: &dyn BlobStore) -> Result<Vec<MemorySummary>, OpenError> {
+        let mut memories = Vec::new();
+        for entry in self.files() {
+            let path = entry.path.as_str();
+            let Some(directory) = path.strip_suffix("/meta.json") else { continue };
+            if !directory.starts_with("memories/") {
+                continue;
+            }
+            let text = self.small_file(blobs, path, MAX_META_BYTES)?;
+            let meta: Meta = serde_json::from_slice(&text).map_err(|e| OpenError::Meta {
+                path: path.to_owned(),
+                reason: format!("it is no description of a memory: {e}"),
+            })?;
+            memories.push(MemorySummary {
+                path: directory.to_owned(),
+                memory_type: meta.memory_type,
+                original: meta.original,
+                mime: meta.mime,
+                bytes: meta.bytes,
+                taken: meta.taken,
+                place: meta.place,
+                has_context: self.manifest.file(&format!("{directory}/context.txt")).is_some(),
+            });
+        }
+        Ok(memories)
+    }
+
+    /// Reads a short file of the capsule, and checks it.
+    fn small_file(
+        &self,
+        blobs: &dyn BlobStore,
+        path: &str,
+        limit: u64,
+    ) -> Result<Vec<u8>, OpenError> {
+        let refuse =
+            |reason: &str| OpenError::Meta { path: path.to_owned(), reason: reason.into() };
+        let entry = self.manifest.file(path).ok_or_else(|| refuse("it is not listed"))?;
+        let reader = blobs.open(&entry.blake3)?;
+        let bytes = read_small(&*reader, limit)?.ok_or_else(|| refuse("it is too long"))?;
+        if blake3(&bytes) != entry.blake3 {
+            return Err(StoreError::Corrupt(entry.blake3).into());
+        }
+        Ok(bytes)
+    }
+}
+
+/// All of a stored object; `None` if it is longer than `limit` bytes.
+pub(crate) fn read_small(
+    reader: &dyn BlobReader,
+    limit: u64,
+) -> Result<Option<Vec<u8>>, StoreError> {
+    if reader.bytes() > limit {
+        return Ok(None);
+    }
+    let mut bytes = vec![0; reader.bytes() as usize];
+    reader.read_at(0, &mut bytes)?;
+    Ok(Some(bytes))
+}

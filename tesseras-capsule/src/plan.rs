@@ -1,0 +1,142 @@
+//! Decides, before anything is stored, which files of a folder become memories and which texts
+//! belong to them, and whether all of it fits into one tessera.
+
+use std::collections::HashMap;
+use std::io::Read as _;
+
+use tesseras_core::manifest::{MAX_FILES, MAX_MANIFEST_BYTES};
+
+use crate::beneath::{Folder, state};
+use crate::recognise::{Format, HEAD_BYTES, Recognised, recognise};
+use crate::walk::{Found, SkipReason, Skipped, Walk, why};
+
+/// A file that is to be kept.
+#[derive(Debug)]
+pub(crate) struct Source {
+    pub found: Found,
+    pub format: Format,
+}
+
+/// What a folder becomes.
+#[derive(Debug)]
+pub(crate) struct Plan {
+    /// All files that are to be kept, in byte order of their paths.
+    pub sources: Vec<Source>,
+    /// For each source that is a memory of its own: which one, and the text beside it.
+    pub memories: Vec<(usize, Option<usize>)>,
+    /// What was left out so far.
+    pub skipped: Vec<Skipped>,
+}
+
+/// More than one tessera can hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct TooMuch {
+    pub memories: usize,
+    pub files: usize,
+    pub manifest_bytes: u64,
+}
+
+impl Plan {
+    /// Looks at the beginning of every file that was found.
+    pub fn new(folder: &Folder, walk: Walk) -> Self {
+        let mut sources = Vec::new();
+        let mut skipped = walk.skipped;
+        for found in walk.files {
+            match look_at(folder, &found) {
+                Ok(format) => sources.push(Source { found, format }),
+                Err(reason) => {
+                    skipped.push(Skipped { path: found.path.as_str().to_owned(), reason });
+                }
+            }
+        }
+        let memories = pair(&sources);
+        Self { sources, memories, skipped }
+    }
+
+    /// How many bytes lie ahead.
+    pub fn bytes(&self) -> u64 {
+        self.sources.iter().fold(0, |sum, s| sum.saturating_add(s.found.bytes))
+    }
+
+    /// How many digits number the memories, so that their order is that of their names.
+    pub fn digits(&self) -> usize {
+        self.sources.len().to_string().len().max(4)
+    }
+
+    /// Refuses what no MANIFEST can name. Counted generously by less than one part in ten.
+    pub fn check_fits(&self) -> Result<(), TooMuch> {
+        // Digests with their labels, a length, and the spaces between five fields and the line's end.
+        const LINE: usize = 2 * 71 + 12 + 5;
+        let directory = "memories/-00000000/".len() + self.digits();
+        let files = self
+            .memories
+            .iter()
+            .fold(32, |sum, (_, context)| sum + 2 + usize::from(context.is_some()));
+        let manifest_bytes = self.memories.iter().fold(64 * 1024_usize, |sum, (main, context)| {
+            let format = self.sources[*main].format;
+            let media = LINE + directory + "media.".len() + format.extension.len();
+            let meta = LINE + directory + "meta.json".len() + "application/json".len();
+            let text = LINE + directory + "context.txt".len() + "text/plain".len();
+            sum + media + format.mime.len() + meta + if context.is_some() { text } else { 0 }
+        }) as u64;
+        if files > MAX_FILES || manifest_bytes > MAX_MANIFEST_BYTES {
+            return Err(TooMuch { memories: self.memories.len(), files, manifest_bytes });
+        }
+        Ok(())
+    }
+}
+
+fn look_at(folder: &Folder, found: &Found) -> Result<Format, SkipReason> {
+    let unreadable = |e: std::io::Error| SkipReason::Unreadable(why(&e));
+    let mut file = folder.file(&found.raw).map_err(unreadable)?;
+    if state(&file).map_err(unreadable)?.bytes == 0 {
+        return Err(SkipReason::Empty);
+    }
+    let mut head = Vec::with_capacity(HEAD_BYTES);
+    (&mut file).take(HEAD_BYTES as u64).read_to_end(&mut head).map_err(unreadable)?;
+    let (_, name) = split(found.path.as_str());
+    match recognise(name, &head) {
+        Recognised::As(format) => Ok(format),
+        Recognised::Not(what) => Err(SkipReason::UnknownType(what)),
+    }
+}
+
+/// Which sources are memories. A `.txt` beside media of the same stem is their context; where the
+/// same stem has several texts, the first is.
+fn pair(sources: &[Source]) -> Vec<(usize, Option<usize>)> {
+    let mut texts: HashMap<&str, usize> = HashMap::new();
+    for (index, source) in sources.iter().enumerate() {
+        let (stem, extension) = stem(source.found.path.as_str());
+        if source.format.is_text() && extension.eq_ignore_ascii_case("txt") {
+            texts.entry(stem).or_insert(index);
+        }
+    }
+    let context_of = |source: &Source| {
+        let (stem, _) = stem(source.found.path.as_str());
+        if source.format.is_text() { None } else { texts.get(stem).copied() }
+    };
+    let mut is_context = vec![false; sources.len()];
+    for source in sources {
+        if let Some(text) = context_of(source) {
+            is_context[text] = true;
+        }
+    }
+    (0..sources.len())
+        .filter(|index| !is_context[*index])
+        .map(|index| (index, context_of(&sources[index])))
+        .collect()
+}
+
+/// A path's directory (with its slash) and name.
+fn split(path: &str) -> (&str, &str) {
+    path.split_at(path.rfind('/').map_or(0, |at| at + 1))
+}
+
+/// A path without its extension, and the extension. A name that begins with its only dot has none.
+fn stem(path: &str) -> (&str, &str) {
+    let (directory, name) = split(path);
+    match name.rfind('.') {
+        Some(at) if at > 0 => (&path[..directory.len() + at], &name[at + 1..]),
+        _ => (path, ""),
+    }
+}

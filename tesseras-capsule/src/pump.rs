@@ -1,0 +1,230 @@
+//! Moves bytes from a source to a sink and takes their SHA-256 on a second thread, so that two
+//! cores share the two digests of everything that is kept.
+//!
+//! Memory: at most [`BUFFERS`] buffers of [`BUFFER_BYTES`], whatever the length.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::thread::JoinHandle;
+
+use tesseras_core::ids::Sha256Digest;
+use tesseras_crypto::Sha256;
+
+/// The length of one buffer.
+const BUFFER_BYTES: usize = 256 * 1024;
+/// Buffers that wait for the second thread.
+const WAITING: usize = 2;
+/// All buffers: those that wait, one that is hashed, one that is filled.
+const BUFFERS: usize = WAITING + 2;
+
+const _: () = assert!(BUFFERS * BUFFER_BYTES <= 1024 * 1024, "a pump takes at most 1 MiB");
+
+enum Job {
+    Bytes(Arc<Vec<u8>>),
+    /// Answer with the digest of what came since the last answer.
+    Finish,
+}
+
+struct Worker {
+    jobs: Option<SyncSender<Job>>,
+    digests: Receiver<Sha256Digest>,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// Takes digests of one stream after another.
+pub(crate) struct Pump {
+    /// Used buffers, oldest first; the second thread may still be reading the newest of them.
+    used: VecDeque<Arc<Vec<u8>>>,
+    /// Started by the first stream that does not fit into one buffer; `None` also where the system
+    /// gives no thread: then all is hashed here.
+    worker: Option<Worker>,
+}
+
+impl Pump {
+    pub fn new() -> Self {
+        Self { used: VecDeque::new(), worker: None }
+    }
+
+    /// Reads until `read` gives 0 bytes, hands everything to `sink`, and returns the length and
+    /// the SHA-256. The first error of either ends it.
+    pub fn run<E>(
+        &mut self,
+        mut read: impl FnMut(&mut [u8]) -> Result<usize, E>,
+        mut sink: impl FnMut(&[u8]) -> Result<(), E>,
+    ) -> Result<(u64, Sha256Digest), E> {
+        let mut first = self.buffer();
+        let ended = fill(&mut first, &mut read)?;
+        let mut bytes = first.len() as u64;
+        if ended || !self.start() {
+            let mut sha256 = Sha256::default();
+            let mut buffer = first;
+            loop {
+                sha256.update(&buffer);
+                sink(&buffer)?;
+                if fill(&mut buffer, &mut read)? && buffer.is_empty() {
+                    break;
+                }
+                bytes += buffer.len() as u64;
+            }
+            self.used.push_back(Arc::new(buffer));
+            return Ok((bytes, sha256.finish()));
+        }
+        let outcome = self.share(first, &mut bytes, &mut read, &mut sink);
+        // Asked in every case, so that nothing of a failed stream is left for the next one.
+        let digest = self.worker.as_ref().and_then(|worker| {
+            worker.jobs.as_ref()?.send(Job::Finish).ok()?;
+            worker.digests.recv().ok()
+        });
+        outcome?;
+        Ok((bytes, digest.expect("the worker ends only when its queue is closed")))
+    }
+
+    /// Gives each buffer to the second thread and to the sink.
+    fn share<E>(
+        &mut self,
+        first: Vec<u8>,
+        bytes: &mut u64,
+        read: &mut impl FnMut(&mut [u8]) -> Result<usize, E>,
+        sink: &mut impl FnMut(&[u8]) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let mut next = Arc::new(first);
+        loop {
+            if let Some(jobs) = self.worker.as_ref().and_then(|w| w.jobs.as_ref()) {
+                // Fails only if the worker is gone, which `run` notices by the missing digest.
+                let _ = jobs.send(Job::Bytes(Arc::clone(&next)));
+            }
+            sink(&next)?;
+            self.used.push_back(next);
+            let mut buffer = self.buffer();
+            if fill(&mut buffer, read)? && buffer.is_empty() {
+                return Ok(());
+            }
+            *bytes += buffer.len() as u64;
+            next = Arc::new(buffer);
+        }
+    }
+
+    /// The oldest buffer if the second thread has let go of it, else a new one. The queue is so
+    /// short that there are never more than [`BUFFERS`].
+    fn buffer(&mut self) -> Vec<u8> {
+        match self.used.front() {
+            Some(oldest) if Arc::strong_count(oldest) == 1 => {
+                self.used.pop_front().and_then(Arc::into_inner).unwrap_or_default()
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    fn start(&mut self) -> bool {
+        if self.worker.is_none() {
+            let (jobs, queue) = sync_channel(WAITING);
+            let (answers, digests) = sync_channel(1);
+            let thread = std::thread::Builder::new().name("sha256".to_owned()).spawn(move || {
+                let mut sha256 = Sha256::default();
+                for job in queue {
+                    match job {
+                        Job::Bytes(bytes) => sha256.update(&bytes),
+                        Job::Finish => {
+                            if answers.send(std::mem::take(&mut sha256).finish()).is_err() {
+                                break;
+                            }
+                        }
+                    }
+                }
+            });
+            self.worker = thread.ok().map(|thread| Worker {
+                jobs: Some(jobs),
+                digests,
+                thread: Some(thread),
+            });
+        }
+        self.worker.is_some()
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        self.jobs = None;
+        if let Some(thread) = self.thread.take() {
+            // A panic there was already noticed by the digest that did not come.
+            let _ = thread.join();
+        }
+    }
+}
+
+/// Fills a buffer as far as the source gives; `true` at the end of the source.
+fn fill<E>(
+    buffer: &mut Vec<u8>,
+    read: &mut impl FnMut(&mut [u8]) -> Result<usize, E>,
+) -> Result<bool, E> {
+    buffer.resize(BUFFER_BYTES, 0);
+    let mut filled = 0;
+    while filled < BUFFER_BYTES {
+        let n = read(&mut buffer[filled..])?;
+        if n == 0 {
+            buffer.truncate(filled);
+            return Ok(true);
+        }
+        filled += n;
+    }
+    Ok(false)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+
+    use super::*;
+
+    fn pumped(pump: &mut Pump, data: &[u8], step: usize) -> (u64, Sha256Digest, Vec<u8>) {
+        let mut at = 0;
+        let mut out = Vec::new();
+        let (bytes, sha256) = pump
+            .run::<Infallible>(
+                |buffer| {
+                    let n = buffer.len().min(step).min(data.len() - at);
+                    buffer[..n].copy_from_slice(&data[at..at + n]);
+                    at += n;
+                    Ok(n)
+                },
+                |bytes| {
+                    out.extend_from_slice(bytes);
+                    Ok(())
+                },
+            )
+            .expect("infallible");
+        (bytes, sha256, out)
+    }
+
+    #[test]
+    fn lengths_around_the_buffers_hash_as_a_whole_one_after_another() {
+        let mut pump = Pump::new();
+        let data: Vec<u8> = (0..BUFFER_BYTES * 7 + 5).map(|i| (i * i / 255) as u8).collect();
+        for length in [0, 1, BUFFER_BYTES - 1, BUFFER_BYTES, BUFFER_BYTES + 1, data.len(), 3] {
+            for step in [777, usize::MAX] {
+                let (bytes, sha256, out) = pumped(&mut pump, &data[..length], step);
+                assert_eq!(bytes, length as u64);
+                assert_eq!(sha256, tesseras_crypto::sha256(&data[..length]));
+                assert!(out == data[..length]);
+            }
+        }
+    }
+
+    #[test]
+    fn a_failed_stream_leaves_nothing_for_the_next() {
+        let mut pump = Pump::new();
+        let mut given = 0;
+        let failed = pump.run(
+            |buffer| {
+                given += 1;
+                if given > 3 { Err("no more") } else { Ok(buffer.len()) }
+            },
+            |_| Ok(()),
+        );
+        assert_eq!(failed, Err("no more"));
+        let data = vec![7; BUFFER_BYTES * 2];
+        assert_eq!(pumped(&mut pump, &data, 4096).1, tesseras_crypto::sha256(&data));
+        assert!(pump.used.len() <= BUFFERS);
+    }
+}

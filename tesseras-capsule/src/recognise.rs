@@ -1,0 +1,290 @@
+//! Says by its content, not only by its name, what a file is, and whether it is kept.
+
+use crate::texts::Description;
+
+/// As many of a file's first bytes are looked at.
+pub const HEAD_BYTES: usize = 4096;
+
+/// A kind of file that is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Format {
+    /// Its media type, without parameters.
+    pub mime: &'static str,
+    /// What stands after the dot in `media.<extension>`.
+    pub extension: &'static str,
+    /// Which text of the capsule's `decode/` describes it.
+    pub(crate) described_by: Description,
+}
+
+impl Format {
+    /// Whether it is plain text.
+    pub fn is_text(&self) -> bool {
+        *self == TEXT
+    }
+
+    /// Whether it may carry EXIF that is understood here.
+    pub fn may_have_exif(&self) -> bool {
+        self.mime.starts_with("image/") && !matches!(self.extension, "gif" | "bmp")
+    }
+}
+
+const fn format(mime: &'static str, extension: &'static str, described_by: Description) -> Format {
+    Format { mime, extension, described_by }
+}
+
+/// Plain UTF-8 text.
+pub const TEXT: Format = format("text/plain", "txt", Description::Text);
+const JPEG: Format = format("image/jpeg", "jpg", Description::Jpeg);
+const PNG: Format = format("image/png", "png", Description::Png);
+const GIF: Format = format("image/gif", "gif", Description::Gif);
+const WEBP: Format = format("image/webp", "webp", Description::Webp);
+const HEIC: Format = format("image/heic", "heic", Description::Heif);
+const HEIF: Format = format("image/heif", "heif", Description::Heif);
+const AVIF: Format = format("image/avif", "avif", Description::Heif);
+const TIFF: Format = format("image/tiff", "tif", Description::Tiff);
+const BMP: Format = format("image/bmp", "bmp", Description::Bmp);
+const DNG: Format = format("image/x-adobe-dng", "dng", Description::Raw);
+const CR2: Format = format("image/x-canon-cr2", "cr2", Description::Raw);
+const CR3: Format = format("image/x-canon-cr3", "cr3", Description::Raw);
+const NEF: Format = format("image/x-nikon-nef", "nef", Description::Raw);
+const ARW: Format = format("image/x-sony-arw", "arw", Description::Raw);
+const PEF: Format = format("image/x-pentax-pef", "pef", Description::Raw);
+const ORF: Format = format("image/x-olympus-orf", "orf", Description::Raw);
+const RW2: Format = format("image/x-panasonic-rw2", "rw2", Description::Raw);
+const RAF: Format = format("image/x-fuji-raf", "raf", Description::Raw);
+const MP4: Format = format("video/mp4", "mp4", Description::Mp4);
+const MOV: Format = format("video/quicktime", "mov", Description::Mp4);
+const THREE_GP: Format = format("video/3gpp", "3gp", Description::Mp4);
+const THREE_G2: Format = format("video/3gpp2", "3g2", Description::Mp4);
+const M4A: Format = format("audio/mp4", "m4a", Description::Mp4);
+const WEBM: Format = format("video/webm", "webm", Description::Webm);
+const MATROSKA: Format = format("video/matroska", "mkv", Description::Webm);
+const AVI: Format = format("video/x-msvideo", "avi", Description::Avi);
+const WAV: Format = format("audio/wav", "wav", Description::Wav);
+const MP3: Format = format("audio/mpeg", "mp3", Description::Mp3);
+const AAC: Format = format("audio/aac", "aac", Description::Aac);
+const OPUS: Format = format("audio/ogg", "opus", Description::Ogg);
+const OGG: Format = format("audio/ogg", "ogg", Description::Ogg);
+const OGV: Format = format("video/ogg", "ogv", Description::Ogg);
+const FLAC: Format = format("audio/flac", "flac", Description::Flac);
+const AMR: Format = format("audio/amr", "amr", Description::Amr);
+const AMR_WB: Format = format("audio/amr-wb", "awb", Description::Amr);
+const PDF: Format = format("application/pdf", "pdf", Description::Pdf);
+
+/// What the first bytes of a file say.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Recognised {
+    /// It is kept. A text still has to be one to its end: see [`TextCheck`].
+    As(Format),
+    /// It is not kept; what it seems to be.
+    Not(String),
+}
+
+/// Recognises a file by its name and its first [`HEAD_BYTES`] bytes (all of them, if it is
+/// shorter).
+pub fn recognise(name: &str, head: &[u8]) -> Recognised {
+    let extension = name.rsplit_once('.').map_or("", |(_, e)| e).to_ascii_lowercase();
+    if let Some(format) = by_magic(&extension, head) {
+        return Recognised::As(format);
+    }
+    let hidden = name.starts_with('.');
+    if hidden || is_litter(name) {
+        return Recognised::Not("a hidden file or one of the system's own".to_owned());
+    }
+    let mut check = TextCheck::default();
+    // A character that the end of the head cuts in two is no fault.
+    match check.feed(head) {
+        Ok(()) => Recognised::As(TEXT),
+        Err(why) => Recognised::Not(match infer::get(head) {
+            Some(kind) => format!("{} is not among the formats that are kept", kind.mime_type()),
+            None if head.starts_with(&[0xff, 0xfe]) || head.starts_with(&[0xfe, 0xff]) => {
+                "it may be UTF-16 text; save it as UTF-8 to keep it".to_owned()
+            }
+            None => format!("no known format of media, and no text: {why}"),
+        }),
+    }
+}
+
+/// Files that systems leave in folders on their own account.
+fn is_litter(name: &str) -> bool {
+    ["thumbs.db", "ehthumbs.db", "desktop.ini"].iter().any(|known| name.eq_ignore_ascii_case(known))
+}
+
+fn by_magic(extension: &str, head: &[u8]) -> Option<Format> {
+    let at = |offset: usize, magic: &[u8]| {
+        head.get(offset..offset + magic.len()).is_some_and(|bytes| bytes == magic)
+    };
+    Some(match head {
+        [0xff, 0xd8, 0xff, ..] => JPEG,
+        [0x89, b'P', b'N', b'G', b'\r', b'\n', 0x1a, b'\n', ..] => PNG,
+        [b'G', b'I', b'F', b'8', b'7' | b'9', b'a', ..] => GIF,
+        [b'I', b'I', b'*', 0, ..] | [b'M', b'M', 0, b'*', ..] => tiff_family(extension, head),
+        [b'I', b'I', b'+', 0, ..] | [b'M', b'M', 0, b'+', ..] => TIFF,
+        [b'I', b'I', b'R', b'O' | b'S', ..] | [b'M', b'M', b'O', b'R', ..] => ORF,
+        [b'I', b'I', b'U', 0, ..] => RW2,
+        [b'R', b'I', b'F', b'F', ..] | [b'R', b'F', b'6', b'4', ..] => match head.get(8..12)? {
+            b"WAVE" => WAV,
+            b"WEBP" => WEBP,
+            b"AVI " => AVI,
+            _ => return None,
+        },
+        [0x1a, 0x45, 0xdf, 0xa3, ..] => ebml(head)?,
+        [b'f', b'L', b'a', b'C', kind, ..] if kind & 0x7f == 0 => FLAC,
+        [b'O', b'g', b'g', b'S', 0, ..] => ogg(head),
+        [b'I', b'D', b'3', 2..=4, revision, ..] if *revision < 0x10 => MP3,
+        [0xff, second, third, ..] if second & 0xe0 == 0xe0 => mpeg_audio(*second, *third)?,
+        _ if at(0, b"FUJIFILMCCD-RAW") => RAF,
+        _ if at(0, b"#!AMR\n") => AMR,
+        _ if at(0, b"#!AMR-WB\n") => AMR_WB,
+        _ if at(0, b"%PDF-") => PDF,
+        _ if at(0, b"BM") && is_bmp(head) => BMP,
+        _ if at(4, b"ftyp") => iso_media(head)?,
+        _ if head.get(4..8).is_some_and(|kind| is_old_quicktime(kind, head)) => MOV,
+        _ => return None,
+    })
+}
+
+/// Reserved fields are zero, and the second header has one of the lengths that were ever used.
+fn is_bmp(head: &[u8]) -> bool {
+    head.get(6..10) == Some(&[0; 4])
+        && head.get(14..18).is_some_and(|length| {
+            matches!(length, [12 | 16 | 40 | 52 | 56 | 64 | 108 | 124, 0, 0, 0])
+        })
+}
+
+/// QuickTime of before 2001 begins with any atom. A text has no zero bytes.
+fn is_old_quicktime(kind: &[u8], head: &[u8]) -> bool {
+    matches!(kind, b"moov" | b"mdat" | b"wide" | b"free" | b"skip" | b"pnot")
+        && head.iter().take(64).any(|b| *b == 0)
+}
+
+/// Most cameras' raw files are TIFF inside; the name tells them apart, where nothing else does.
+fn tiff_family(extension: &str, head: &[u8]) -> Format {
+    if head.get(8..10) == Some(b"CR") {
+        return CR2;
+    }
+    match extension {
+        "dng" => DNG,
+        "nef" | "nrw" => NEF,
+        "arw" | "sr2" => ARW,
+        "pef" => PEF,
+        _ => TIFF,
+    }
+}
+
+/// The document type of an EBML header (RFC 8794): element 0x4282 among its first bytes.
+fn ebml(head: &[u8]) -> Option<Format> {
+    let head = &head[..head.len().min(256)];
+    let has = |magic: &[u8]| head.windows(magic.len()).any(|window| window == magic);
+    if has(b"\x42\x82\x84webm") {
+        Some(WEBM)
+    } else if has(b"\x42\x82\x88matroska") {
+        Some(MATROSKA)
+    } else {
+        None
+    }
+}
+
+/// What the first packet of an Ogg stream (RFC 3533) holds.
+fn ogg(head: &[u8]) -> Format {
+    let packet = head.get(26).and_then(|segments| head.get(27 + usize::from(*segments)..));
+    match packet {
+        Some(packet) if packet.starts_with(b"OpusHead") => OPUS,
+        Some(packet) if packet.starts_with(b"\x80theora") => OGV,
+        Some(packet) if packet.starts_with(b"fishead") => OGV,
+        _ => OGG,
+    }
+}
+
+/// The header of an MPEG audio frame (ISO/IEC 11172-3) or of an ADTS frame (ISO/IEC 13818-7).
+fn mpeg_audio(second: u8, third: u8) -> Option<Format> {
+    let layer = second >> 1 & 3;
+    if layer == 0 {
+        let is_adts = second & 0xf0 == 0xf0 && third >> 2 & 0xf < 13;
+        return is_adts.then_some(AAC);
+    }
+    let version = second >> 3 & 3;
+    let valid = version != 1 && layer == 1 && third >> 4 != 0xf && third >> 2 & 3 != 3;
+    valid.then_some(MP3)
+}
+
+/// The brand of a file of the ISO base media family (ISO/IEC 14496-12).
+fn iso_media(head: &[u8]) -> Option<Format> {
+    let length = u32::from_be_bytes(head.get(..4)?.try_into().ok()?) as usize;
+    let brands = head.get(8..length.clamp(8, head.len()))?;
+    let compatible = brands.chunks_exact(4).skip(2);
+    let major = brands.get(..4)?;
+    let any = |wanted: &[&[u8]]| compatible.clone().any(|brand| wanted.contains(&brand));
+    match major {
+        b"heic" | b"heix" | b"heim" | b"heis" | b"hevc" | b"hevx" => Some(HEIC),
+        b"avif" | b"avis" => Some(AVIF),
+        b"mif1" | b"msf1" if any(&[b"avif", b"avis"]) => Some(AVIF),
+        b"mif1" | b"msf1" if any(&[b"heic", b"heix"]) => Some(HEIC),
+        b"mif1" | b"msf1" => Some(HEIF),
+        b"qt  " => Some(MOV),
+        b"crx " => Some(CR3),
+        b"M4A " | b"M4B " => Some(M4A),
+        [b'3', b'g', b'2', _] => Some(THREE_G2),
+        [b'3', b'g', ..] => Some(THREE_GP),
+        b"avc1" | b"dash" | b"M4V " | b"MSNV" | b"F4V " => Some(MP4),
+        [b'i', b's', b'o', _] | [b'm', b'p', b'4', _] | b"mp71" => Some(MP4),
+        _ if any(&[b"isom", b"iso2", b"mp41", b"mp42", b"avc1"]) => Some(MP4),
+        _ if any(&[b"qt  "]) => Some(MOV),
+        _ => None,
+    }
+}
+
+/// Checks that bytes which arrive piece by piece are UTF-8 text to their end, without zero bytes
+/// or other control characters than those of plain text.
+#[derive(Debug, Clone, Default)]
+pub struct TextCheck {
+    /// The beginning of a character that the last piece cut in two.
+    rest: Vec<u8>,
+    /// How many bytes lie before `rest`.
+    checked: u64,
+}
+
+impl TextCheck {
+    /// Takes the next bytes. The error says what is wrong, and at which byte.
+    pub fn feed(&mut self, bytes: &[u8]) -> Result<(), String> {
+        let mut bytes = bytes;
+        while !self.rest.is_empty() && !bytes.is_empty() {
+            self.rest.push(bytes[0]);
+            bytes = &bytes[1..];
+            match std::str::from_utf8(&self.rest) {
+                Ok(_) => {
+                    self.checked += self.rest.len() as u64;
+                    self.rest.clear();
+                }
+                Err(e) if e.error_len().is_none() => {}
+                Err(_) => return Err(self.fault(0)),
+            }
+        }
+        let valid = match std::str::from_utf8(bytes) {
+            Ok(_) => bytes.len(),
+            Err(e) if e.error_len().is_none() => e.valid_up_to(),
+            Err(e) => return Err(self.fault(e.valid_up_to())),
+        };
+        // As `file` has it: BEL to CR, and ESC, stand in texts.
+        let control = |b: &u8| *b < 0x20 && !(7..=13).contains(b) && *b != 0x1b;
+        if let Some(found) = bytes[..valid].iter().position(control) {
+            let byte = bytes[found];
+            return Err(format!(
+                "byte {} is the control character {byte}",
+                self.checked + found as u64
+            ));
+        }
+        self.rest.extend_from_slice(&bytes[valid..]);
+        self.checked += valid as u64;
+        Ok(())
+    }
+
+    /// Ends the text: it must not end inside a character.
+    pub fn finish(&self) -> Result<(), String> {
+        if self.rest.is_empty() { Ok(()) } else { Err(self.fault(0)) }
+    }
+
+    fn fault(&self, at: usize) -> String {
+        format!("byte {} is not UTF-8", self.checked + at as u64)
+    }
+}

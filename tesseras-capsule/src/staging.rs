@@ -1,0 +1,89 @@
+//! Blobs on their way into the library: each content once, and none left behind after an error.
+
+use std::collections::HashSet;
+
+use tesseras_core::ids::{ContentHash, Sha256Digest};
+use tesseras_core::ports::{BlobStore, StagedBlob, StoreError};
+
+use crate::pump::Pump;
+
+/// What became of bytes that were staged.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Stored {
+    pub blake3: ContentHash,
+    pub sha256: Sha256Digest,
+    pub bytes: u64,
+}
+
+/// All blobs staged for one capsule. Dropped before it is taken, it discards them.
+pub(crate) struct Staging<'a> {
+    blobs: &'a dyn BlobStore,
+    staged: Vec<StagedBlob>,
+    known: HashSet<ContentHash>,
+}
+
+impl<'a> Staging<'a> {
+    pub fn new(blobs: &'a dyn BlobStore) -> Self {
+        Self { blobs, staged: Vec::new(), known: HashSet::new() }
+    }
+
+    /// Stages a stream in one pass. Nothing of it stays if the stream fails.
+    pub fn stream<E: From<StoreError>>(
+        &mut self,
+        pump: &mut Pump,
+        read: impl FnMut(&mut [u8]) -> Result<usize, E>,
+        mut also: impl FnMut(u64),
+    ) -> Result<(Stored, StagedBlob), E> {
+        let mut writer = self.blobs.stage()?;
+        let (bytes, sha256) = pump.run(read, |chunk| {
+            writer.write(chunk)?;
+            also(chunk.len() as u64);
+            Ok(())
+        })?;
+        let staged = writer.finish()?;
+        Ok((Stored { blake3: staged.hash, sha256, bytes }, staged))
+    }
+
+    /// Stages bytes at hand.
+    pub fn bytes(&mut self, bytes: &[u8]) -> Result<Stored, StoreError> {
+        let mut writer = self.blobs.stage()?;
+        writer.write(bytes)?;
+        let staged = writer.finish()?;
+        let stored = Stored {
+            blake3: staged.hash,
+            sha256: tesseras_crypto::sha256(bytes),
+            bytes: bytes.len() as u64,
+        };
+        self.keep(staged);
+        Ok(stored)
+    }
+
+    /// Keeps a staged blob, unless the same content is kept already.
+    pub fn keep(&mut self, staged: StagedBlob) {
+        if self.known.insert(staged.hash) {
+            self.staged.push(staged);
+        } else {
+            self.blobs.discard(staged);
+        }
+    }
+
+    /// Removes a staged blob that turned out not to be wanted.
+    pub fn discard(&self, staged: StagedBlob) {
+        self.blobs.discard(staged);
+    }
+
+    /// Hands over all that is kept: the contents, sorted, and their blobs.
+    pub fn take(mut self) -> (Vec<ContentHash>, Vec<StagedBlob>) {
+        let mut content: Vec<ContentHash> = self.known.drain().collect();
+        content.sort_unstable();
+        (content, std::mem::take(&mut self.staged))
+    }
+}
+
+impl Drop for Staging<'_> {
+    fn drop(&mut self) {
+        for staged in self.staged.drain(..) {
+            self.blobs.discard(staged);
+        }
+    }
+}

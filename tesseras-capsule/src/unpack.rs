@@ -1,0 +1,396 @@
+//! Turns a pack that arrives as a stream into a stored capsule, and believes none of it: every
+//! byte must be the one that the MANIFEST calls for, and the MANIFEST the one that was asked for.
+
+use std::io::Read;
+
+use tesseras_core::dossier::MAX_PEM_BYTES;
+use tesseras_core::ids::TesseraHash;
+use tesseras_core::manifest::{FileEntry, MAX_MANIFEST_BYTES, Manifest, ManifestError, listed};
+use tesseras_core::pack::{BLOCK, PackEntry, PackLayout, PackSource, directory_name, header};
+use tesseras_core::ports::{
+    BlobStore, NewTessera, Origin, StoreError, TesseraRecord, TesseraRepository,
+};
+use tesseras_core::signature::SignaturePair;
+use tesseras_core::sums::{self, UnlistedDigests};
+use tesseras_core::time::Timestamp;
+use tesseras_crypto::{CreatorPublic, blake3, sha256};
+use thiserror::Error;
+
+use crate::progress::Progress;
+use crate::pump::Pump;
+use crate::staging::Staging;
+
+/// A capsule that was unpacked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unpacked {
+    /// Its name.
+    pub hash: TesseraHash,
+    /// How many memories.
+    pub memories: u64,
+    /// How many files in its exported directory.
+    pub files: u64,
+    /// Their length together.
+    pub bytes: u64,
+    /// Whether it is new: `false` if it was in the library already.
+    pub new: bool,
+}
+
+/// Why a pack was refused. Nothing of it is stored then.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum UnpackError {
+    /// The stream failed, or ended before the pack did.
+    #[error("the pack cannot be read at byte {offset} ({path}): {source}")]
+    Read {
+        /// In which file.
+        path: String,
+        /// How far it was read.
+        offset: u64,
+        /// What the stream said.
+        source: std::io::Error,
+    },
+    /// The tar is not exactly as the MANIFEST calls for.
+    #[error("at byte {offset} the pack does not hold {expected}")]
+    Form {
+        /// Where in the pack.
+        offset: u64,
+        /// What should be there.
+        expected: String,
+    },
+    /// The MANIFEST is longer than any may be.
+    #[error("the pack claims a MANIFEST of {0} bytes; at most {MAX_MANIFEST_BYTES} are allowed")]
+    ManifestTooLong(u64),
+    /// The MANIFEST is that of another tessera.
+    #[error("this is the pack of tessera {found}, not of {expected}")]
+    WrongTessera {
+        /// Which was asked for.
+        expected: TesseraHash,
+        /// Which it is.
+        found: TesseraHash,
+    },
+    /// The MANIFEST is none.
+    #[error(transparent)]
+    Manifest(#[from] ManifestError),
+    /// The MANIFEST names files that are longer than any pack.
+    #[error("the MANIFEST names files that are too long for any pack")]
+    TooLong,
+    /// A file is not what the MANIFEST says.
+    #[error("{path} is not the file that the MANIFEST lists: {reason}")]
+    File {
+        /// Which.
+        path: String,
+        /// What differs.
+        reason: &'static str,
+    },
+    /// The keys in `identity/` are not those of the creator that the MANIFEST names.
+    #[error("{0}")]
+    Creator(#[from] CreatorError),
+    /// A signature over the MANIFEST does not hold.
+    #[error("the creator's {0} signature over the MANIFEST does not hold")]
+    Signature(&'static str),
+    /// The disk has not enough room.
+    #[error("{needed} bytes are needed, and only {free} are free on the disk")]
+    NoSpace {
+        /// How many.
+        needed: u64,
+        /// How many there are.
+        free: u64,
+    },
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Why keys are not those of a capsule's creator.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum CreatorError {
+    /// They are no keys.
+    #[error("the files in identity/ are no public keys")]
+    NoKeys,
+    /// They are somebody else's.
+    #[error("the keys in identity/ are not those of the creator that the MANIFEST names")]
+    Other,
+}
+
+/// The creator whose public keys these are, if it is the one that the MANIFEST names.
+pub fn creator_of(
+    manifest: &Manifest,
+    ed25519_pem: &[u8],
+    ml_dsa_65_pem: &[u8],
+) -> Result<CreatorPublic, CreatorError> {
+    let text = |bytes| std::str::from_utf8(bytes).map_err(|_| CreatorError::NoKeys);
+    let public = CreatorPublic::from_pem(text(ed25519_pem)?, text(ml_dsa_65_pem)?)
+        .map_err(|_| CreatorError::NoKeys)?;
+    if public.id() == manifest.creator() { Ok(public) } else { Err(CreatorError::Other) }
+}
+
+/// Reads the pack of the tessera `expected` to its end, stores it and adds it to the library as
+/// fetched at `added`.
+///
+/// Memory: the MANIFEST and what follows from it, and a few buffers. On any error nothing stays
+/// behind.
+pub fn unpack(
+    pack: &mut dyn Read,
+    expected: &TesseraHash,
+    blobs: &dyn BlobStore,
+    repository: &dyn TesseraRepository,
+    added: Timestamp,
+    progress: &mut dyn Progress,
+) -> Result<Unpacked, UnpackError> {
+    let mut pack = Pack { inner: pack, offset: 0 };
+    let manifest_bytes = pack.manifest(expected)?;
+    let found = TesseraHash::from(blake3(&manifest_bytes));
+    if found != *expected {
+        return Err(UnpackError::WrongTessera { expected: *expected, found });
+    }
+    let manifest = Manifest::parse(&manifest_bytes)?;
+    let layout = PackLayout::new(expected, &manifest, manifest_bytes.len() as u64)
+        .ok_or(UnpackError::TooLong)?;
+    for name in [listed::ED25519_PEM, listed::ML_DSA_65_PEM] {
+        if manifest.file(name).is_some_and(|f| f.bytes > MAX_PEM_BYTES as u64) {
+            return Err(CreatorError::NoKeys.into());
+        }
+    }
+    let (needed, free) = (layout.bytes(), blobs.free_bytes()?);
+    if needed > free {
+        return Err(UnpackError::NoSpace { needed, free });
+    }
+    progress.begin(needed, layout.entries().len());
+    progress.advance(pack.offset);
+
+    let mut parts = Parts {
+        manifest: &manifest,
+        manifest_bytes: &manifest_bytes,
+        signatures: SignaturePair { ed25519: Vec::new(), ml_dsa_65: Vec::new() },
+        pems: [Vec::new(), Vec::new()],
+        staging: Staging::new(blobs),
+        pump: Pump::new(),
+    };
+    parts.staging.bytes(&manifest_bytes)?;
+    let directory = directory_name(expected).len() + 1;
+    for entry in &layout.entries()[1..] {
+        let path = &entry.path[directory..];
+        progress.file(path);
+        let before = pack.offset;
+        pack.expect(&header(&entry.path, entry.bytes), path)?;
+        parts.take(&mut pack, entry, path)?;
+        pack.padding(entry.bytes, path)?;
+        progress.advance(pack.offset - before);
+    }
+    pack.expect(&[0; 2 * BLOCK as usize], "the end of the tar")?;
+    pack.end()?;
+
+    let public = creator_of(&manifest, &parts.pems[0], &parts.pems[1])?;
+    let check = public.verify(&manifest_bytes, &parts.signatures);
+    if !check.ed25519 {
+        return Err(UnpackError::Signature("Ed25519"));
+    }
+    if !check.ml_dsa_65 {
+        return Err(UnpackError::Signature("ML-DSA-65"));
+    }
+    let files = layout.entries().len() as u64;
+    let bytes = layout.entries().iter().fold(0_u64, |sum, e| sum.saturating_add(e.bytes));
+    let memories = manifest.memories();
+    let header = |key| manifest.header(key).unwrap_or_default().to_owned();
+    let record = TesseraRecord {
+        hash: *expected,
+        title: header("title"),
+        created: header("created"),
+        creator: manifest.creator(),
+        memories,
+        files,
+        bytes,
+        signatures: parts.signatures,
+        origin: Origin::Fetched,
+        added,
+    };
+    let (content, staged) = parts.staging.take();
+    let new = repository.add(NewTessera { record, content, staged })?;
+    Ok(Unpacked { hash: *expected, memories, files, bytes, new })
+}
+
+/// What was taken out of a pack so far.
+struct Parts<'a> {
+    manifest: &'a Manifest,
+    manifest_bytes: &'a [u8],
+    signatures: SignaturePair,
+    pems: [Vec<u8>; 2],
+    staging: Staging<'a>,
+    pump: Pump,
+}
+
+impl Parts<'_> {
+    /// Takes the bytes of one file and checks them.
+    fn take(
+        &mut self,
+        pack: &mut Pack<'_>,
+        entry: &PackEntry,
+        path: &str,
+    ) -> Result<(), UnpackError> {
+        match entry.source {
+            // Of the MANIFEST there is one entry, the first.
+            PackSource::Manifest => Err(pack.form(path)),
+            PackSource::Ed25519Signature => {
+                self.signatures.ed25519 = pack.small(entry.bytes, path)?;
+                Ok(())
+            }
+            PackSource::MlDsa65Signature => {
+                self.signatures.ml_dsa_65 = pack.small(entry.bytes, path)?;
+                Ok(())
+            }
+            PackSource::Sums => {
+                let digests = UnlistedDigests {
+                    manifest: sha256(self.manifest_bytes),
+                    ed25519_signature: sha256(&self.signatures.ed25519),
+                    ml_dsa_65_signature: sha256(&self.signatures.ml_dsa_65),
+                };
+                pack.expect(sums::render(self.manifest, &digests).as_bytes(), path)
+            }
+            PackSource::File(_) => {
+                let file = self.manifest.file(path).ok_or_else(|| pack.form(path))?;
+                self.file(pack, file)
+            }
+        }
+    }
+
+    fn file(&mut self, pack: &mut Pack<'_>, file: &FileEntry) -> Result<(), UnpackError> {
+        let path = file.path.as_str();
+        let pem = [listed::ED25519_PEM, listed::ML_DSA_65_PEM].iter().position(|p| *p == path);
+        let mut left = file.bytes;
+        let mut kept = Vec::new();
+        let (stored, blob) = self.staging.stream::<UnpackError>(
+            &mut self.pump,
+            |buffer| {
+                let limit = usize::try_from(left).unwrap_or(usize::MAX).min(buffer.len());
+                let n = pack.read(&mut buffer[..limit], path)?;
+                left -= n as u64;
+                if pem.is_some() {
+                    kept.extend_from_slice(&buffer[..n]);
+                }
+                Ok(n)
+            },
+            |_| {},
+        )?;
+        let refuse = |reason| UnpackError::File { path: path.to_owned(), reason };
+        let outcome = if stored.bytes != file.bytes {
+            Err(refuse("it is shorter"))
+        } else if stored.blake3 != file.blake3 {
+            Err(refuse("its BLAKE3 differs"))
+        } else if stored.sha256 != file.sha256 {
+            Err(refuse("its SHA-256 differs"))
+        } else {
+            Ok(())
+        };
+        if let Err(error) = outcome {
+            self.staging.discard(blob);
+            return Err(error);
+        }
+        self.staging.keep(blob);
+        if let Some(which) = pem {
+            self.pems[which] = kept;
+        }
+        Ok(())
+    }
+}
+
+/// A pack as it arrives, and how far it was read.
+struct Pack<'a> {
+    inner: &'a mut dyn Read,
+    offset: u64,
+}
+
+impl Pack<'_> {
+    fn form(&self, expected: &str) -> UnpackError {
+        UnpackError::Form { offset: self.offset, expected: expected.to_owned() }
+    }
+
+    /// Reads some bytes; 0 at the end, or for an empty buffer.
+    fn read(&mut self, buffer: &mut [u8], path: &str) -> Result<usize, UnpackError> {
+        loop {
+            match self.inner.read(buffer) {
+                Ok(n) => {
+                    self.offset += n as u64;
+                    return Ok(n);
+                }
+                Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {}
+                Err(source) => {
+                    let (path, offset) = (path.to_owned(), self.offset);
+                    return Err(UnpackError::Read { path, offset, source });
+                }
+            }
+        }
+    }
+
+    fn fill(&mut self, buffer: &mut [u8], path: &str) -> Result<(), UnpackError> {
+        let mut filled = 0;
+        while filled < buffer.len() {
+            match self.read(&mut buffer[filled..], path)? {
+                0 => {
+                    let source = std::io::ErrorKind::UnexpectedEof.into();
+                    let (path, offset) = (path.to_owned(), self.offset);
+                    return Err(UnpackError::Read { path, offset, source });
+                }
+                n => filled += n,
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads bytes whose number is bounded by the layout of the fixed parts.
+    fn small(&mut self, bytes: u64, path: &str) -> Result<Vec<u8>, UnpackError> {
+        let mut out = vec![0; bytes as usize];
+        self.fill(&mut out, path)?;
+        Ok(out)
+    }
+
+    /// Reads exactly these bytes.
+    fn expect(&mut self, expected: &[u8], what: &str) -> Result<(), UnpackError> {
+        let mut buffer = [0; 4096];
+        for chunk in expected.chunks(buffer.len()) {
+            let at = self.offset;
+            let buffer = &mut buffer[..chunk.len()];
+            self.fill(buffer, what)?;
+            if let Some(same) = buffer.iter().zip(chunk).position(|(a, b)| a != b) {
+                let offset = at + same as u64;
+                return Err(UnpackError::Form { offset, expected: what.to_owned() });
+            }
+        }
+        Ok(())
+    }
+
+    fn padding(&mut self, bytes: u64, path: &str) -> Result<(), UnpackError> {
+        let length = (BLOCK - bytes % BLOCK) % BLOCK;
+        self.expect(&[0; BLOCK as usize][..length as usize], path)
+    }
+
+    /// The first file, whose length only its header tells.
+    fn manifest(&mut self, tessera: &TesseraHash) -> Result<Vec<u8>, UnpackError> {
+        let what = "the MANIFEST's header";
+        let mut block = [0; BLOCK as usize];
+        self.fill(&mut block, what)?;
+        let size = std::str::from_utf8(&block[124..135])
+            .ok()
+            .and_then(|octal| u64::from_str_radix(octal, 8).ok());
+        let path = format!("{}/MANIFEST", directory_name(tessera));
+        let form = || UnpackError::Form { offset: 0, expected: what.to_owned() };
+        let size = size.ok_or_else(form)?;
+        if header(&path, size) != block {
+            return Err(form());
+        }
+        if size > MAX_MANIFEST_BYTES {
+            return Err(UnpackError::ManifestTooLong(size));
+        }
+        let bytes = self.small(size, "MANIFEST")?;
+        self.padding(size, "MANIFEST")?;
+        Ok(bytes)
+    }
+
+    /// Nothing may follow.
+    fn end(&mut self) -> Result<(), UnpackError> {
+        match self.read(&mut [0], "the end")? {
+            0 => Ok(()),
+            _ => Err(self.form("its end")),
+        }
+    }
+}

@@ -1,0 +1,166 @@
+//! Verifies a capsule of one's own library: each stored object is read once and hashed twice.
+
+use std::collections::HashMap;
+
+use tesseras_core::dossier::MAX_PEM_BYTES;
+use tesseras_core::ids::{ContentHash, Sha256Digest, TesseraHash};
+use tesseras_core::manifest::{FileEntry, MAX_MANIFEST_BYTES, Manifest, listed, unlisted};
+use tesseras_core::ports::{BlobStore, StoreError, TesseraRepository};
+use tesseras_crypto::{Blake3, blake3};
+
+use super::{FileReport, FileStatus, Report, SignatureStatus, VerifyError, signature};
+use crate::open::read_small;
+use crate::pack_reader::Sequential;
+use crate::progress::Progress;
+use crate::pump::Pump;
+use crate::unpack::creator_of;
+
+/// Verifies a capsule of the library. SHA256SUMS is not stored but made from the rest, so it is
+/// always as it must be.
+pub fn verify_stored(
+    blobs: &dyn BlobStore,
+    repository: &dyn TesseraRepository,
+    hash: &TesseraHash,
+    progress: &mut dyn Progress,
+) -> Result<Report, VerifyError> {
+    let record = repository.get(hash)?.ok_or(VerifyError::NotStored(*hash))?;
+    let manifest = match manifest(blobs, hash)? {
+        Ok(manifest) => manifest,
+        Err((found, fault)) => {
+            let bad = (SignatureStatus::Invalid, SignatureStatus::Invalid);
+            return Ok(Report::close(found, Some(hash), bad, vec![fault]));
+        }
+    };
+    let (manifest_bytes, manifest) = manifest;
+    let files = manifest.files();
+    progress.begin(manifest.bytes(), files.len());
+
+    let mut pump = Pump::new();
+    let mut checked: HashMap<(ContentHash, u64), Result<Sha256Digest, Fault>> = HashMap::new();
+    let mut reports = Vec::with_capacity(files.len() + unlisted::ALL.len());
+    for file in files {
+        progress.file(file.path.as_str());
+        let outcome = match checked.get(&(file.blake3, file.bytes)) {
+            Some(known) => {
+                progress.advance(file.bytes);
+                *known
+            }
+            None => {
+                let outcome = digest(blobs, file, &mut pump, progress)?;
+                checked.insert((file.blake3, file.bytes), outcome);
+                outcome
+            }
+        };
+        reports.push(match outcome {
+            Ok(sha256) if sha256 == file.sha256 => FileReport::ok(file.path.as_str()),
+            Ok(_) => fault(file, FileStatus::Corrupt, "its SHA-256 is not the one listed"),
+            Err((status, reason)) => fault(file, status, reason),
+        });
+    }
+
+    let pem = |path: &str| -> Option<Vec<u8>> {
+        let entry = manifest.file(path)?;
+        let bytes = read_small(&*blobs.open(&entry.blake3).ok()?, MAX_PEM_BYTES as u64).ok()??;
+        (blake3(&bytes) == entry.blake3).then_some(bytes)
+    };
+    let keys = match (pem(listed::ED25519_PEM), pem(listed::ML_DSA_65_PEM)) {
+        (Some(ed25519), Some(ml_dsa)) => creator_of(&manifest, &ed25519, &ml_dsa).ok(),
+        _ => None,
+    };
+    let check = keys.map(|keys| keys.verify(&manifest_bytes, &record.signatures));
+    let present = |bytes: &[u8]| (!bytes.is_empty()).then(|| bytes.to_vec());
+    let ed25519 = present(&record.signatures.ed25519);
+    let ml_dsa_65 = present(&record.signatures.ml_dsa_65);
+    let statuses = (
+        signature(ed25519.as_deref(), check.map(|c| c.ed25519)),
+        signature(ml_dsa_65.as_deref(), check.map(|c| c.ml_dsa_65)),
+    );
+    for (path, status) in
+        [(unlisted::ED25519_SIGNATURE, statuses.0), (unlisted::ML_DSA_65_SIGNATURE, statuses.1)]
+    {
+        reports.push(match (status, check) {
+            (SignatureStatus::Missing, _) => FileReport::missing(path),
+            (SignatureStatus::Invalid, Some(_)) => {
+                FileReport::fault(path, FileStatus::Corrupt, "it does not hold")
+            }
+            // Without the creator's keys nothing speaks against the signature itself.
+            _ => FileReport::ok(path),
+        });
+    }
+    reports.push(FileReport::ok(unlisted::MANIFEST));
+    reports.push(FileReport::ok(unlisted::SHA256SUMS));
+    Ok(Report::close(*hash, Some(hash), statuses, reports))
+}
+
+type Fault = (FileStatus, &'static str);
+
+fn fault(file: &FileEntry, status: FileStatus, reason: &str) -> FileReport {
+    FileReport::fault(file.path.as_str(), status, reason)
+}
+
+/// The stored MANIFEST; or what it hashes to, and what is wrong with it.
+#[expect(clippy::type_complexity, reason = "an inner error that is part of the answer")]
+fn manifest(
+    blobs: &dyn BlobStore,
+    hash: &TesseraHash,
+) -> Result<Result<(Vec<u8>, Manifest), (TesseraHash, FileReport)>, VerifyError> {
+    let none = TesseraHash::new([0; TesseraHash::LEN]);
+    let corrupt = |found, reason: String| {
+        Ok(Err((found, FileReport::fault(unlisted::MANIFEST, FileStatus::Corrupt, reason))))
+    };
+    let reader = match blobs.open(&ContentHash::from(*hash)) {
+        Ok(reader) => reader,
+        Err(StoreError::Missing(_)) => {
+            return Ok(Err((none, FileReport::missing(unlisted::MANIFEST))));
+        }
+        Err(e) => return Err(e.into()),
+    };
+    let Some(bytes) = read_small(&*reader, MAX_MANIFEST_BYTES)? else {
+        return corrupt(none, "it is longer than any MANIFEST".to_owned());
+    };
+    let found = TesseraHash::from(blake3(&bytes));
+    if found != *hash {
+        return corrupt(found, "it does not hash to the tessera's name".to_owned());
+    }
+    match Manifest::parse(&bytes) {
+        Ok(manifest) => Ok(Ok((bytes, manifest))),
+        Err(e) => corrupt(found, e.to_string()),
+    }
+}
+
+/// The SHA-256 of a file's stored object, if its length and BLAKE3 are as listed.
+fn digest(
+    blobs: &dyn BlobStore,
+    file: &FileEntry,
+    pump: &mut Pump,
+    progress: &mut dyn Progress,
+) -> Result<Result<Sha256Digest, Fault>, VerifyError> {
+    let outcome = Sequential::open(blobs, file).and_then(|mut reader| {
+        let mut blake3 = Blake3::default();
+        let (_, sha256) = pump.run(
+            |buffer| reader.read(buffer),
+            |bytes| {
+                blake3.update(bytes);
+                progress.advance(bytes.len() as u64);
+                Ok(())
+            },
+        )?;
+        if blake3.finish() == file.blake3 {
+            Ok(sha256)
+        } else {
+            Err(StoreError::Corrupt(file.blake3))
+        }
+    });
+    match outcome {
+        Ok(sha256) => Ok(Ok(sha256)),
+        Err(StoreError::Missing(_)) => Ok(Err((FileStatus::Missing, "its object is not stored"))),
+        Err(StoreError::Corrupt(_)) => Ok(Err((FileStatus::Corrupt, "its object is damaged"))),
+        Err(StoreError::OutOfRange { .. }) => {
+            Ok(Err((FileStatus::Corrupt, "its object is too short")))
+        }
+        Err(StoreError::Backend { .. }) => {
+            Ok(Err((FileStatus::Corrupt, "its object cannot be read")))
+        }
+        Err(e) => Err(e.into()),
+    }
+}

@@ -1,0 +1,171 @@
+//! Finds the files of a folder, in an order that depends on their names alone, and says what was
+//! left out and why. Symbolic links are not followed.
+
+use std::fmt;
+use std::io;
+
+use tesseras_core::path::{CapsulePath, MAX_PATH_BYTES, TextError};
+use thiserror::Error;
+use unicode_normalization::UnicodeNormalization as _;
+
+use crate::beneath::{Folder, Kind};
+
+/// The most entries of a folder, over all its directories, that are looked at.
+pub const MAX_ENTRIES: usize = 1_000_000;
+
+/// Something that was left out of a capsule.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Skipped {
+    /// Where it lies in the folder, fit to be printed: what is not UTF-8 or would disturb a
+    /// terminal is replaced.
+    pub path: String,
+    /// Why it was left out.
+    pub reason: SkipReason,
+}
+
+/// Why something was left out.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[non_exhaustive]
+pub enum SkipReason {
+    /// It is a symbolic link.
+    Symlink,
+    /// It is a pipe, a socket or a device.
+    Special,
+    /// It has no bytes.
+    Empty,
+    /// It cannot be opened or read.
+    Unreadable(String),
+    /// Its name cannot be stored.
+    Name(String),
+    /// Its content is of no kind that is kept.
+    UnknownType(String),
+    /// It is a hidden directory.
+    HiddenDirectory,
+    /// It changed while it was read.
+    Changed,
+}
+
+impl fmt::Display for SkipReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Symlink => f.write_str("it is a symbolic link"),
+            Self::Special => f.write_str("it is a pipe, a socket or a device"),
+            Self::Empty => f.write_str("it is empty"),
+            Self::Unreadable(why) => write!(f, "it cannot be read: {why}"),
+            Self::Name(why) => write!(f, "its name cannot be stored: {why}"),
+            Self::UnknownType(what) => write!(f, "unknown type: {what}"),
+            Self::HiddenDirectory => f.write_str("it is a hidden directory"),
+            Self::Changed => f.write_str("it changed while it was read; run create again"),
+        }
+    }
+}
+
+/// Why a folder could not be walked at all.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum WalkError {
+    /// The folder itself cannot be listed.
+    #[error("the folder cannot be listed: {0}")]
+    Unreadable(#[source] io::Error),
+    /// It holds more than [`MAX_ENTRIES`].
+    #[error("the folder holds more than {MAX_ENTRIES} entries; make several tesserae of its parts")]
+    TooMany,
+}
+
+/// A file that may be kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Found {
+    /// Its relative path as the disk spells it.
+    pub raw: Vec<u8>,
+    /// The same in NFC, as it is stored.
+    pub path: CapsulePath,
+    /// Its length when it was found.
+    pub bytes: u64,
+}
+
+/// What a folder holds; both lists in byte order of the paths.
+#[derive(Debug, Default)]
+pub(crate) struct Walk {
+    pub files: Vec<Found>,
+    pub skipped: Vec<Skipped>,
+}
+
+/// Lists a folder and all directories in it.
+pub(crate) fn walk(folder: &Folder) -> Result<Walk, WalkError> {
+    let mut walk = Walk::default();
+    let mut seen = 0;
+    let mut directories = vec![Vec::new()];
+    while let Some(directory) = directories.pop() {
+        let entries = match folder.list(&directory, MAX_ENTRIES - seen) {
+            Ok(Some(entries)) => entries,
+            Ok(None) => return Err(WalkError::TooMany),
+            Err(e) if directory.is_empty() => return Err(WalkError::Unreadable(e)),
+            Err(e) => {
+                walk.skip(&directory, SkipReason::Unreadable(why(&e)));
+                continue;
+            }
+        };
+        seen += entries.len();
+        for entry in entries {
+            let mut raw = directory.clone();
+            if !raw.is_empty() {
+                raw.push(b'/');
+            }
+            raw.extend_from_slice(&entry.name);
+            match entry.kind {
+                Kind::Symlink => walk.skip(&raw, SkipReason::Symlink),
+                Kind::Special => walk.skip(&raw, SkipReason::Special),
+                Kind::Directory if entry.name.starts_with(b".") => {
+                    walk.skip(&raw, SkipReason::HiddenDirectory);
+                }
+                Kind::Directory | Kind::File => match stored_name(&raw) {
+                    Err(reason) => walk.skip(&raw, reason),
+                    Ok(_) if entry.kind == Kind::Directory => directories.push(raw),
+                    Ok(_) if entry.bytes == 0 => walk.skip(&raw, SkipReason::Empty),
+                    Ok(path) => walk.files.push(Found { raw, path, bytes: entry.bytes }),
+                },
+            }
+        }
+    }
+    walk.files.sort_unstable_by(|a, b| a.raw.cmp(&b.raw));
+    walk.skipped.sort_unstable();
+    Ok(walk)
+}
+
+impl Walk {
+    fn skip(&mut self, raw: &[u8], reason: SkipReason) {
+        self.skipped.push(Skipped { path: printable(raw), reason });
+    }
+}
+
+/// The path under which a file is remembered: its own, in NFC.
+fn stored_name(raw: &[u8]) -> Result<CapsulePath, SkipReason> {
+    let text = std::str::from_utf8(raw).map_err(|_| SkipReason::Name("it is not UTF-8".into()))?;
+    // What is far too long is not normalised first: composing shortens it at most threefold.
+    if text.len() > 3 * MAX_PATH_BYTES {
+        return Err(SkipReason::Name(TextError::TooLong.to_string()));
+    }
+    CapsulePath::new(text.nfc().collect::<String>()).map_err(|e| SkipReason::Name(e.to_string()))
+}
+
+/// A path as text that any terminal and any JSON reader can take.
+pub(crate) fn printable(raw: &[u8]) -> String {
+    let mut out = String::with_capacity(raw.len());
+    for c in String::from_utf8_lossy(raw).nfc() {
+        if c.is_control() || matches!(c, '\u{2028}' | '\u{2029}') {
+            out.extend(c.escape_default());
+        } else {
+            out.push(c);
+        }
+    }
+    out
+}
+
+/// What the system said, without Rust's "(os error n)".
+pub(crate) fn why(error: &io::Error) -> String {
+    let text = error.to_string();
+    match text.find(" (os error") {
+        Some(at) => text[..at].to_owned(),
+        None => text,
+    }
+}

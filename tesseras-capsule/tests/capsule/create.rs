@@ -1,0 +1,306 @@
+//! From a folder to a capsule: what is kept, what is left out, and what is said of both.
+
+use std::fs;
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::{PermissionsExt as _, symlink};
+use std::sync::atomic::Ordering;
+
+use tesseras_capsule::{
+    CreateError, CreateOptions, MemoryType, Progress, Silent, SkipReason, StoredCapsule, create,
+    dry_run,
+};
+use tesseras_core::ports::TesseraRepository as _;
+
+use crate::samples::{NOW, World, jpeg, jpeg_with_exif, options, wav};
+
+#[test]
+fn a_folder_becomes_memories_with_their_contexts() {
+    let world = World::small();
+    let created = world.create().unwrap();
+    assert_eq!((created.memories, created.places, created.new), (3, 0, true));
+    assert_eq!(created.skipped, []);
+    assert_eq!(world.library.staged(), 0);
+
+    let capsule = world.capsule();
+    assert_eq!(capsule.hash(), created.hash);
+    assert_eq!(capsule.manifest().header("title"), Some("Férias 2025"));
+    assert_eq!(capsule.manifest().header("created"), Some("2026-01-02T03:04:05Z"));
+    assert_eq!(capsule.layout().entries().len() as u64, created.files);
+    let bytes: u64 = capsule.layout().entries().iter().map(|e| e.bytes).sum();
+    assert_eq!(bytes, created.bytes);
+
+    let memories = capsule.memories(&*world.library).unwrap();
+    let listed: Vec<_> = memories
+        .iter()
+        .map(|m| (m.original.as_str(), m.memory_type, m.mime.as_str(), m.has_context))
+        .collect();
+    assert_eq!(
+        listed,
+        [
+            ("beach.jpg", MemoryType::Moment, "image/jpeg", true),
+            ("letters/to grandma.txt", MemoryType::Reflection, "text/plain", false),
+            ("voices/um dó.wav", MemoryType::Moment, "audio/wav", false),
+        ]
+    );
+    let digest = tesseras_crypto::blake3(&jpeg(b"sea")).to_string();
+    assert_eq!(memories[0].path, format!("memories/0001-{}", &digest[..8]));
+    let paths: Vec<&str> = capsule.files().iter().map(|f| f.path.as_str()).collect();
+    for path in ["decode/jpeg.txt", "decode/json.txt", "decode/text.txt", "decode/wav.txt"] {
+        assert!(paths.contains(&path), "{path}");
+    }
+    assert!(!paths.contains(&"decode/png.txt"), "only what is used is described");
+    // The same folder at the same moment is the same tessera, and adds nothing.
+    let objects = world.library.objects();
+    let again = world.create().unwrap();
+    assert_eq!((again.hash, again.new), (created.hash, false));
+    assert_eq!(world.library.objects(), objects);
+    assert_eq!(world.library.list().unwrap().len(), 1);
+}
+
+#[test]
+fn meta_says_when_where_and_under_which_name() {
+    let world = World::new();
+    world.put("rio.jpg", &jpeg_with_exif());
+    world.put("rio.TXT", b"Copacabana");
+    let created = world.create().unwrap();
+    assert_eq!(created.places, 1);
+    let capsule = world.capsule();
+    let memory = &capsule.memories(&*world.library).unwrap()[0];
+    assert_eq!(memory.taken.as_deref(), Some("2019-12-31T23:59:58-03:00"));
+    let place = memory.place.unwrap();
+    assert_eq!((place.latitude, place.longitude), (-22.95, -43.21));
+    let entry = capsule.manifest().file(&format!("{}/meta.json", memory.path)).unwrap();
+    let text = fs::read_to_string(world.library.object(&entry.blake3)).unwrap();
+    assert!(text.starts_with("{\n  \"version\": 1,\n  \"type\": \"moment\",\n"), "{text}");
+    assert!(text.contains("\"context\": \"rio.TXT\"") && text.contains("\"modified\": \"20"));
+}
+
+#[test]
+fn every_kept_file_is_a_memory_and_equal_bytes_are_stored_once() {
+    let world = World::new();
+    for name in ["a.jpg", "b/a.jpg", "c.jpeg"] {
+        world.put(name, &jpeg(b"same"));
+    }
+    world.put("c.txt", b"text of c");
+    world.put("C.txt", b"of nobody");
+    world.put("notes.md", b"# A text of its own\n");
+    let created = world.create().unwrap();
+    assert_eq!(created.memories, 5);
+    let capsule = world.capsule();
+    let media = capsule.files().iter().filter(|f| f.path.as_str().ends_with("media.jpg"));
+    let mut hashes: Vec<_> = media.map(|f| f.blake3).collect();
+    assert_eq!(hashes.len(), 3);
+    hashes.dedup();
+    assert_eq!(hashes.len(), 1);
+    let memories = capsule.memories(&*world.library).unwrap();
+    let with: Vec<&str> =
+        memories.iter().filter(|m| m.has_context).map(|m| m.original.as_str()).collect();
+    assert_eq!(with, ["c.jpeg"]);
+}
+
+#[test]
+fn what_is_left_out_is_reported_with_its_reason() {
+    let world = World::small();
+    world.put("empty.jpg", b"");
+    world.put(".DS_Store", b"\0\0\0\x01Bud1");
+    world.put("Thumbs.db", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1");
+    world.put("archive.zip", b"PK\x03\x04 and so on");
+    world.put("latin1.txt", b"caf\xe9 com leite");
+    world.put("late.txt", &[&b"x".repeat(600_000)[..], b"\0"].concat());
+    world.put("wide.txt", b"\xff\xfeh\0i\0");
+    world.put(".hidden/inside.jpg", &jpeg(b"x"));
+    world.put("line\nbreak.jpg", &jpeg(b"x"));
+    fs::write(world.folder.join(std::ffi::OsStr::from_bytes(b"bad\xff.jpg")), jpeg(b"x")).unwrap();
+    symlink("/etc/passwd", world.folder.join("link.txt")).unwrap();
+    symlink("/etc", world.folder.join("linked")).unwrap();
+    let pipe = world.folder.join("pipe.jpg");
+    std::process::Command::new("mkfifo").arg(&pipe).status().unwrap();
+
+    let created = world.create().unwrap();
+    assert_eq!(created.memories, 3);
+    let reasons: Vec<_> = created.skipped.iter().map(|s| (s.path.as_str(), &s.reason)).collect();
+    let find = |path: &str| {
+        reasons
+            .iter()
+            .find(|(p, _)| *p == path)
+            .unwrap_or_else(|| panic!("{path}: {reasons:?}"))
+            .1
+            .clone()
+    };
+    assert_eq!(find("empty.jpg"), SkipReason::Empty);
+    assert_eq!(find("link.txt"), SkipReason::Symlink);
+    assert_eq!(find("linked"), SkipReason::Symlink);
+    assert_eq!(find("pipe.jpg"), SkipReason::Special);
+    assert_eq!(find(".hidden"), SkipReason::HiddenDirectory);
+    for path in [".DS_Store", "Thumbs.db", "archive.zip", "latin1.txt", "late.txt", "wide.txt"] {
+        assert!(matches!(find(path), SkipReason::UnknownType(_)), "{path}");
+    }
+    assert!(find("archive.zip").to_string().contains("application/zip"));
+    assert!(find("wide.txt").to_string().contains("UTF-8"));
+    assert!(find("late.txt").to_string().contains("600000"), "{}", find("late.txt"));
+    assert!(matches!(find("line\\nbreak.jpg"), SkipReason::Name(_)));
+    assert!(matches!(find("bad\u{fffd}.jpg"), SkipReason::Name(_)));
+    assert_eq!(reasons.len(), 13);
+    assert_eq!(world.library.staged(), 0);
+}
+
+#[test]
+fn names_are_kept_in_nfc_and_colliding_names_both_stay() {
+    let world = World::new();
+    world.put("cafe\u{301}.jpg", &jpeg(b"decomposed"));
+    world.put("caf\u{e9}.jpg", &jpeg(b"composed"));
+    world.put("🌞 sun/ünïted.jpg", &jpeg(b"x"));
+    assert_eq!(world.create().unwrap().memories, 3);
+    let originals: Vec<String> = world
+        .capsule()
+        .memories(&*world.library)
+        .unwrap()
+        .into_iter()
+        .map(|m| m.original)
+        .collect();
+    assert_eq!(originals, ["caf\u{e9}.jpg", "caf\u{e9}.jpg", "🌞 sun/ünïted.jpg"]);
+}
+
+#[test]
+fn what_cannot_be_read_is_reported() {
+    if rustix::process::geteuid().is_root() {
+        eprintln!("skipped: root may read everything");
+        return;
+    }
+    let world = World::small();
+    world.put("secret/in.jpg", &jpeg(b"x"));
+    let locked = world.folder.join("beach.jpg");
+    fs::set_permissions(&locked, fs::Permissions::from_mode(0)).unwrap();
+    let directory = world.folder.join("secret");
+    fs::set_permissions(&directory, fs::Permissions::from_mode(0)).unwrap();
+    let created = world.create().unwrap();
+    fs::set_permissions(&directory, fs::Permissions::from_mode(0o700)).unwrap();
+    let paths: Vec<&str> = created.skipped.iter().map(|s| s.path.as_str()).collect();
+    assert_eq!(paths, ["beach.jpg", "secret"]);
+    assert!(created.skipped.iter().all(|s| matches!(s.reason, SkipReason::Unreadable(_))));
+    assert_eq!(created.memories, 3, "the text beside the locked photo is a memory of its own");
+}
+
+/// Changes a file as soon as its first bytes were read.
+struct Meddler<'a> {
+    world: &'a World,
+    victim: &'static str,
+    current: String,
+    done: bool,
+}
+
+impl Progress for Meddler<'_> {
+    fn file(&mut self, path: &str) {
+        self.current = path.to_owned();
+    }
+
+    fn advance(&mut self, _bytes: u64) {
+        if self.current == self.victim && !std::mem::replace(&mut self.done, true) {
+            let path = self.world.folder.join(self.victim);
+            let mut bytes = fs::read(&path).unwrap();
+            bytes.push(0);
+            fs::write(&path, bytes).unwrap();
+        }
+    }
+}
+
+#[test]
+fn a_file_that_changes_while_it_is_read_is_left_out() {
+    let world = World::small();
+    world.put("beach.jpg", &jpeg(&[7; 1_000_000]));
+    let mut meddler =
+        Meddler { world: &world, victim: "beach.jpg", current: String::new(), done: false };
+    let library = &*world.library;
+    let created =
+        create(&world.folder, &options(), &world.keys, library, library, &mut meddler).unwrap();
+    assert_eq!(created.skipped.len(), 1);
+    assert_eq!(created.skipped[0].path, "beach.jpg");
+    assert_eq!(created.skipped[0].reason, SkipReason::Changed);
+    assert_eq!(created.memories, 3, "the text beside it is a memory of its own");
+    assert_eq!(library.staged(), 0);
+}
+
+#[test]
+fn a_dry_run_says_what_create_will_do_and_stores_nothing() {
+    let world = World::small();
+    world.put("empty.txt", b"");
+    world.put("rio.jpg", &jpeg_with_exif());
+    let draft = dry_run(&world.folder, &options(), &world.keys.public(), &mut Silent).unwrap();
+    assert_eq!(world.library.objects() + world.library.staged(), 0);
+    let created = world.create().unwrap();
+    assert_eq!(
+        (draft.memories, draft.files, draft.bytes, draft.places),
+        (created.memories, created.files, created.bytes, created.places)
+    );
+    assert_eq!(draft.skipped, created.skipped);
+}
+
+#[test]
+fn nothing_is_stored_when_it_cannot_be_done() {
+    let world = World::new();
+    assert!(matches!(world.create(), Err(CreateError::Nothing { .. })));
+    world.put("unknown.bin", b"\0\x01\x02");
+    match world.create() {
+        Err(CreateError::Nothing { skipped }) => assert_eq!(skipped.len(), 1),
+        other => panic!("{other:?}"),
+    }
+    world.put("a.wav", &wav(500));
+    world.library.free.store(1000, Ordering::Relaxed);
+    assert!(matches!(world.create(), Err(CreateError::NoSpace { .. })));
+    world.library.free.store(u64::MAX, Ordering::Relaxed);
+    let library = &*world.library;
+    let attempt = |options: CreateOptions| {
+        create(&world.folder, &options, &world.keys, library, library, &mut Silent)
+    };
+    let title = Some("two\nlines".to_owned());
+    let error = attempt(CreateOptions { title, ..options() }).unwrap_err().to_string();
+    assert!(error.contains("title") && error.contains("U+000A"), "{error}");
+    let tags = vec!["a,b".to_owned()];
+    assert!(matches!(
+        attempt(CreateOptions { tags, ..options() }),
+        Err(CreateError::TagWithComma(_))
+    ));
+    let gone = world.dir.path().join("gone");
+    let error = create(&gone, &options(), &world.keys, library, library, &mut Silent);
+    assert!(error.unwrap_err().to_string().contains("gone"));
+    assert_eq!(library.objects() + library.staged(), 0);
+}
+
+#[test]
+fn headers_come_from_the_person_and_the_folder() {
+    let world = World::small();
+    let library = &*world.library;
+    let full = CreateOptions {
+        title: None,
+        created: NOW,
+        creator_name: Some("Ana".to_owned()),
+        language: Some("pt-BR".to_owned()),
+        location: Some("Rio de Janeiro".to_owned()),
+        tags: vec![" mar ".to_owned(), "sol".to_owned(), String::new()],
+    };
+    let created = create(&world.folder, &full, &world.keys, library, library, &mut Silent).unwrap();
+    let capsule = StoredCapsule::open(library, library, &created.hash).unwrap();
+    let header = |key| capsule.manifest().header(key);
+    assert_eq!(header("title"), Some("folder"));
+    assert_eq!(header("creator-name"), Some("Ana"));
+    assert_eq!(header("language"), Some("pt-BR"));
+    assert_eq!(header("location"), Some("Rio de Janeiro"));
+    assert_eq!(header("tags"), Some("mar, sol"));
+}
+
+#[test]
+fn more_than_one_tessera_holds_is_refused_before_anything_is_stored() {
+    let world = World::new();
+    for directory in 0..50 {
+        let at = world.folder.join(directory.to_string());
+        fs::create_dir(&at).unwrap();
+        for file in 0..1000 {
+            fs::write(at.join(format!("{file}.txt")), b"x").unwrap();
+        }
+    }
+    match world.create() {
+        Err(CreateError::TooMuch { memories: 50_000, .. }) => {}
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(world.library.objects() + world.library.staged(), 0);
+}

@@ -1,0 +1,11 @@
+//! The capsule's behaviour, seen from outside: real folders, real files, a store on a real disk.
+
+mod create;
+mod export;
+mod hostile;
+mod pack;
+mod recognise;
+mod samples;
+mod store;
+mod tools;
+mod verify;

@@ -1,0 +1,40 @@
+//! Asking the running `tesd`, with a progress bar for whatever takes longer.
+
+use tesseras_rpc::messages::{Request, Response};
+use tesseras_rpc::{Client, socket_path};
+
+use crate::command_error::CommandError;
+use crate::context::Context;
+use crate::progress::Bar;
+
+/// Sends a request to the node of the data directory and waits for its result. Interrupted
+/// (Ctrl-C), the connection closes and the node gives up on the request.
+pub fn ask(context: &Context, request: &Request) -> Result<Response, CommandError> {
+    let runtime = runtime()?;
+    let mut bar = Bar::new();
+    let response = runtime.block_on(async {
+        let client = Client::connect(&socket_path(&context.data_dir)).await?;
+        client.request(request, |progress| bar.show(&progress)).await
+    })?;
+    Ok(response)
+}
+
+/// The error for a result of another kind than was asked for.
+pub fn unexpected() -> CommandError {
+    CommandError::new("tesd answered something else than it was asked")
+        .with_hint("use the tes and the tesd of one version")
+}
+
+/// Fails, with a hint, if no node runs.
+pub fn check_running(context: &Context) -> Result<(), CommandError> {
+    let runtime = runtime()?;
+    runtime.block_on(Client::connect(&socket_path(&context.data_dir)))?;
+    Ok(())
+}
+
+fn runtime() -> Result<tokio::runtime::Runtime, CommandError> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| CommandError::new(format!("cannot talk to tesd: {error}")))
+}

@@ -1,0 +1,74 @@
+//! `tes export`: writes a tessera as the directory that a person keeps.
+
+use std::path::PathBuf;
+
+use serde::Serialize;
+use tesseras_capsule::{ExportError, StoredCapsule};
+use tesseras_core::ids::TesseraHash;
+use tesseras_core::ports::TesseraRepository as _;
+
+use crate::cli::Exit;
+use crate::command_error::CommandError;
+use crate::context::Context;
+use crate::hashes::{not_in_library, resolve};
+use crate::output::Report;
+use crate::progress::FileBar;
+
+/// Write a tessera of your library as plain files
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Which; the first few hex digits are enough.
+    hash: String,
+    /// Where to make its directory; nothing that is there is written over.
+    dest: PathBuf,
+}
+
+#[derive(Serialize)]
+struct Exported {
+    hash: TesseraHash,
+    path: PathBuf,
+}
+
+pub fn run(context: &Context, args: Args) -> Result<Exit, CommandError> {
+    let store = context.store()?;
+    let hash = resolve(&store, &args.hash)?;
+    let record = store.library().get(&hash)?.ok_or_else(|| not_in_library(&store, &hash))?;
+    let blobs = store.blobs();
+    let capsule = StoredCapsule::of_record(&*blobs, &record)?;
+    let dest = std::path::absolute(&args.dest)
+        .map_err(|error| CommandError::io("find", &args.dest, &error))?;
+    let mut bar = FileBar::new("Writing");
+    let path = tesseras_capsule::export(&capsule, &*blobs, &dest, &mut bar)?;
+    drop(bar);
+    context.output.report(&Exported { hash, path })?;
+    Ok(Exit::Done)
+}
+
+impl Report for Exported {
+    fn human(&self) -> String {
+        let path = self.path.display();
+        format!(
+            "Wrote {path}\n\
+             It can be read without this software; README.decode in it says how.\n\
+             Next: tes verify {path}\n"
+        )
+    }
+}
+
+impl From<ExportError> for CommandError {
+    fn from(error: ExportError) -> Self {
+        let message = error.to_string();
+        match error {
+            ExportError::Store(error) => error.into(),
+            ExportError::Write { path, source } => Self::io("write", &path, &source),
+            ExportError::Exists { .. } => {
+                Self::new(message).with_hint("export to another place, or move that one away")
+            }
+            ExportError::Damaged { .. } => Self::new(message).with_hint(
+                "`tes verify HASH` says what is damaged; if it was published, `tes drop HASH` and \
+                 `tes fetch HASH` bring it back",
+            ),
+            _ => Self::new(message),
+        }
+    }
+}

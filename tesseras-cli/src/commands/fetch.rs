@@ -1,0 +1,51 @@
+//! `tes fetch`: brings a tessera from the network into the library.
+
+use serde::Serialize;
+use tesseras_rpc::messages::{Fetched, Request, Response};
+
+use crate::ask::{ask, unexpected};
+use crate::cli::Exit;
+use crate::command_error::CommandError;
+use crate::context::Context;
+use crate::hashes::named;
+use crate::human::{count, short, size};
+use crate::output::Report;
+
+/// Bring a tessera from other nodes into your library
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Which: all 64 hex digits, as a recovery card has them.
+    hash: String,
+}
+
+#[derive(Serialize)]
+#[serde(transparent)]
+struct Shown(Fetched);
+
+pub fn run(context: &Context, args: Args) -> Result<Exit, CommandError> {
+    let hash = named(context, &args.hash)?;
+    let Response::Fetched(fetched) = ask(context, &Request::Fetch { hash })? else {
+        return Err(unexpected());
+    };
+    context.output.report(&Shown(fetched))?;
+    Ok(Exit::Done)
+}
+
+impl Report for Shown {
+    fn human(&self) -> String {
+        let Fetched { hash, title, memories, files, bytes, holders } = &self.0;
+        let from = match holders {
+            0 => "It was here already".to_owned(),
+            n => format!("Fetched from {}", count(*n, "node", "nodes")),
+        };
+        let short = short(hash);
+        format!(
+            "{from}: {title}, {} in {}, {}.\n\
+             Every hash and both signatures are valid.\n\
+             Next: tes show {short}\n      tes export {short} FOLDER\n",
+            count(*memories, "memory", "memories"),
+            count(*files, "file", "files"),
+            size(*bytes)
+        )
+    }
+}

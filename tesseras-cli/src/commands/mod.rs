@@ -1,0 +1,17 @@
+//! The commands, one file each: its arguments, what it does, what it shows.
+
+pub mod card;
+pub mod completions;
+pub mod create;
+pub mod drop;
+pub mod export;
+pub mod fetch;
+pub mod init;
+pub mod list;
+pub mod man;
+pub mod peers;
+pub mod publish;
+pub mod repair;
+pub mod show;
+pub mod status;
+pub mod verify;

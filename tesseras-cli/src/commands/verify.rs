@@ -1,0 +1,131 @@
+//! `tes verify`: whether a tessera is still what its creator signed.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+use tesseras_capsule::verify::{FileReport, Report as Found};
+use tesseras_capsule::{FileStatus, SignatureStatus, VerifyError, verify_directory, verify_stored};
+use tesseras_core::ids::TesseraHash;
+use tesseras_core::ports::TesseraRepository as _;
+
+use crate::cli::Exit;
+use crate::command_error::CommandError;
+use crate::context::Context;
+use crate::hashes::{not_in_library, resolve};
+use crate::human::count;
+use crate::output::Report;
+use crate::progress::FileBar;
+
+/// Check every byte and both signatures of a tessera; exit code 1 if it is not valid
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// A tessera of your library, the first few hex digits are enough; or the directory of an
+    /// exported one, which needs no library.
+    #[arg(value_name = "HASH|DIR")]
+    what: PathBuf,
+    /// All 64 hex digits of the tessera that the directory must be, as a recovery card has them.
+    #[arg(long, value_name = "HASH")]
+    expect: Option<TesseraHash>,
+}
+
+#[derive(Serialize)]
+struct Verified {
+    hash: TesseraHash,
+    valid: bool,
+    signatures: BTreeMap<&'static str, &'static str>,
+    files: Vec<File>,
+}
+
+#[derive(Serialize)]
+struct File {
+    path: String,
+    status: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<String>,
+}
+
+pub fn run(context: &Context, args: Args) -> Result<Exit, CommandError> {
+    let mut bar = FileBar::new("Verifying");
+    let found = if args.what.is_dir() {
+        verify_directory(&args.what, args.expect.as_ref(), &mut bar)?
+    } else {
+        stored(context, &args.what, &mut bar)?
+    };
+    drop(bar);
+    let expected = args.expect.is_none_or(|expected| expected == found.hash);
+    if !expected {
+        context.output.note(&format!("this is tessera {}, not the expected one", found.hash));
+    }
+    let exit = if found.valid && expected { Exit::Done } else { Exit::NotValid };
+    context.output.report(&Verified::from(found))?;
+    Ok(exit)
+}
+
+fn stored(context: &Context, what: &Path, bar: &mut FileBar) -> Result<Found, CommandError> {
+    let missing = || {
+        CommandError::new(format!("there is no directory {}", what.display()))
+            .with_hint("give the directory of an exported tessera, or a tessera's hash")
+    };
+    if what.exists() || what.components().count() > 1 {
+        return Err(missing());
+    }
+    let store = context.store()?;
+    let hash = resolve(&store, what.to_str().ok_or_else(missing)?)?;
+    if store.library().get(&hash)?.is_none() {
+        return Err(not_in_library(&store, &hash));
+    }
+    Ok(verify_stored(&*store.blobs(), &*store.library(), &hash, bar)?)
+}
+
+impl From<Found> for Verified {
+    fn from(found: Found) -> Self {
+        let file = |file: FileReport| File {
+            path: file.path,
+            status: file.status.as_str(),
+            reason: file.reason,
+        };
+        Self {
+            hash: found.hash,
+            valid: found.valid,
+            signatures: BTreeMap::from([
+                ("ed25519", found.ed25519.as_str()),
+                ("ml-dsa-65", found.ml_dsa_65.as_str()),
+            ]),
+            files: found.files.into_iter().map(file).collect(),
+        }
+    }
+}
+
+impl Report for Verified {
+    fn human(&self) -> String {
+        let files = count(self.files.len() as u64, "file", "files");
+        if self.valid {
+            return format!(
+                "Tessera {}\nValid: {files}, all hashes and both signatures are as they were.\n",
+                self.hash
+            );
+        }
+        let mut out = format!("Tessera {}\nNot valid.\n", self.hash);
+        for (name, status) in &self.signatures {
+            if *status != SignatureStatus::Valid.as_str() {
+                writeln!(out, "  signature {name}: {status}").expect("a String takes all");
+            }
+        }
+        for file in self.files.iter().filter(|file| file.status != FileStatus::Ok.as_str()) {
+            let reason = file.reason.as_deref().map(|why| format!(" ({why})")).unwrap_or_default();
+            writeln!(out, "  {}: {}{reason}", file.status, file.path).expect("a String takes all");
+        }
+        out
+    }
+}
+
+impl From<VerifyError> for CommandError {
+    fn from(error: VerifyError) -> Self {
+        match error {
+            VerifyError::Store(error) => error.into(),
+            _ => Self::new(error.to_string()),
+        }
+    }
+}

@@ -1,0 +1,60 @@
+//! What every command works with: the data directory, its store, and how to show things.
+
+use std::fs::DirBuilder;
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use tesseras_core::time::Timestamp;
+use tesseras_storage::{StorageConfig, Store};
+
+use crate::command_error::CommandError;
+use crate::output::Output;
+
+/// The surroundings of one command.
+#[derive(Debug)]
+pub struct Context {
+    /// Where keys, library and node live; absolute.
+    pub data_dir: PathBuf,
+    /// How to show things.
+    pub output: Output,
+}
+
+impl Context {
+    /// The surroundings that the global flags describe. Touches no disk.
+    pub fn new(data_dir: Option<PathBuf>, output: Output) -> Result<Self, CommandError> {
+        let data_dir = match data_dir {
+            Some(given) => given,
+            None => directories::ProjectDirs::from("", "", "tesseras")
+                .map(|dirs| dirs.data_dir().to_owned())
+                .ok_or_else(|| {
+                    CommandError::new("this user has no home directory")
+                        .with_hint("say where to keep things with --data-dir DIR")
+                })?,
+        };
+        let data_dir = std::path::absolute(&data_dir)
+            .map_err(|error| CommandError::io("find", &data_dir, &error))?;
+        Ok(Self { data_dir, output })
+    }
+
+    /// Opens the store of the data directory, and makes both if they are not there.
+    pub fn store(&self) -> Result<Store, CommandError> {
+        make_private(&self.data_dir)?;
+        Ok(Store::open(&self.data_dir, &StorageConfig::default())?)
+    }
+
+    /// The present moment.
+    #[expect(clippy::disallowed_methods, reason = "a command is the edge where time enters")]
+    pub fn now(&self) -> Timestamp {
+        Timestamp(SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs()))
+    }
+}
+
+/// Makes a directory, and those above it, for this user alone, unless it is there.
+pub fn make_private(path: &Path) -> Result<(), CommandError> {
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(path)
+        .map_err(|error| CommandError::io("make the directory", path, &error))
+}

@@ -1,0 +1,89 @@
+//! The only place that writes to stdout and stderr, and that asks questions.
+
+use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
+use std::process::ExitCode;
+
+use serde::Serialize;
+
+use crate::command_error::CommandError;
+
+/// What came of a command: one JSON object for scripts, a text for people.
+pub trait Report: Serialize {
+    /// The text for people, with a line feed at the end of each line.
+    fn human(&self) -> String;
+}
+
+/// How to show things.
+#[derive(Debug, Clone, Copy)]
+pub struct Output {
+    json: bool,
+}
+
+impl Output {
+    /// For scripts or for people.
+    pub fn new(json: bool) -> Self {
+        Self { json }
+    }
+
+    /// Whether it is for scripts.
+    pub fn is_json(self) -> bool {
+        self.json
+    }
+
+    /// Shows what came of a command, on stdout.
+    pub fn report(self, report: &impl Report) -> Result<(), CommandError> {
+        let text = if self.json {
+            let mut text = serde_json::to_string(report)
+                .map_err(|error| CommandError::new(format!("cannot write JSON: {error}")))?;
+            text.push('\n');
+            text
+        } else {
+            report.human()
+        };
+        self.raw(text.as_bytes())
+    }
+
+    /// Writes bytes as they are, on stdout.
+    pub fn raw(self, bytes: &[u8]) -> Result<(), CommandError> {
+        let mut stdout = io::stdout().lock();
+        stdout.write_all(bytes).and_then(|()| stdout.flush()).map_err(CommandError::stdout)
+    }
+
+    /// Says something on the side, on stderr.
+    pub fn note(self, text: &str) {
+        // Nobody can be told that stderr is gone.
+        let _ = writeln!(io::stderr().lock(), "{text}");
+    }
+
+    /// Shows an error, and gives its exit code.
+    pub fn fail(self, error: &CommandError) -> ExitCode {
+        if error.is_closed_stdout() {
+            return ExitCode::SUCCESS;
+        }
+        self.note(&format!("tes: {}", error.message()));
+        if let Some(hint) = error.hint() {
+            self.note(&format!("hint: {hint}"));
+        }
+        if self.json {
+            let value = serde_json::json!({ "error": error.message(), "hint": error.hint() });
+            let _ = self.raw(format!("{value}\n").as_bytes());
+        }
+        ExitCode::FAILURE
+    }
+
+    /// Asks a person to confirm; with nobody there to ask, an error that names the flag.
+    pub fn confirm(self, question: &str) -> Result<bool, CommandError> {
+        if !io::stdin().is_terminal() {
+            return Err(CommandError::new("there is nobody to ask")
+                .with_hint("repeat the command with --yes if you are sure"));
+        }
+        let mut stderr = io::stderr().lock();
+        let _ = write!(stderr, "{question} [y/N] ").and_then(|()| stderr.flush());
+        let mut answer = String::new();
+        io::stdin()
+            .lock()
+            .read_line(&mut answer)
+            .map_err(|error| CommandError::new(format!("cannot read the answer: {error}")))?;
+        Ok(matches!(answer.trim().to_lowercase().as_str(), "y" | "yes"))
+    }
+}

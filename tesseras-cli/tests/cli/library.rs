@@ -1,0 +1,259 @@
+//! The commands that need no node.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+
+use crate::environment::{Environment, PNG, text};
+
+fn tree(root: &Path) -> BTreeMap<String, Vec<u8>> {
+    let mut files = BTreeMap::new();
+    let mut directories = vec![root.to_owned()];
+    while let Some(directory) = directories.pop() {
+        for entry in fs::read_dir(directory).expect("listed") {
+            let path = entry.expect("an entry").path();
+            if path.is_dir() {
+                directories.push(path);
+            } else {
+                let name = text(path.strip_prefix(root).expect("below")).to_owned();
+                files.insert(name, fs::read(path).expect("read"));
+            }
+        }
+    }
+    files
+}
+
+#[test]
+fn a_folder_becomes_a_tessera_that_is_listed_shown_verified_and_exported() {
+    let environment = Environment::with_creator();
+    let album = environment.album();
+    let made = environment.ok(&[
+        "create",
+        text(&album),
+        "--title",
+        "Summer",
+        "--tags",
+        "family,sun",
+        "--location",
+        "Rio",
+        "--language",
+        "pt-BR",
+    ]);
+    let hash = made["hash"].as_str().expect("a hash");
+    assert_eq!(made["memories"], 3);
+    let skipped: Vec<_> = made["skipped"].as_array().expect("a list").iter().collect();
+    let paths: Vec<_> = skipped.iter().map(|s| s["path"].as_str().expect("a path")).collect();
+    assert_eq!(paths, ["empty.txt", "program.bin"]);
+    assert!(skipped.iter().all(|s| s["reason"].as_str().is_some_and(|r| !r.is_empty())));
+
+    let listed = environment.ok(&["list"]);
+    let listed = &listed["tesseras"][0];
+    assert_eq!(listed["hash"], hash);
+    assert_eq!(listed["title"], "Summer");
+    for field in ["memories", "bytes", "files"] {
+        assert_eq!(listed[field], made[field], "{field}");
+    }
+    assert!(listed["created"].as_str().is_some_and(|date| date.ends_with('Z')));
+
+    let shown = environment.ok(&["show", hash]);
+    assert_eq!((&shown["hash"], &shown["title"]), (&hash.into(), &"Summer".into()));
+    assert_eq!(shown["creator"], environment.ok(&["init"])["creator"]);
+    assert_eq!(shown["tags"], serde_json::json!(["family", "sun"]));
+    let memories = shown["memories"].as_array().expect("a list");
+    assert_eq!(memories.len(), 3);
+    let beach = memories.iter().find(|m| m["original"] == "summer/beach.png").expect("the beach");
+    assert_eq!((&beach["context"], &beach["mime"]), (&true.into(), &"image/png".into()));
+
+    let verified = environment.ok(&["verify", hash]);
+    assert_eq!((&verified["valid"], &verified["hash"]), (&true.into(), &hash.into()));
+    let signatures = serde_json::json!({ "ed25519": "valid", "ml-dsa-65": "valid" });
+    assert_eq!(verified["signatures"], signatures);
+    let files = verified["files"].as_array().expect("a list");
+    assert_eq!(files.len() as u64, made["files"].as_u64().expect("a number"));
+    assert!(files.iter().all(|file| file["status"] == "ok"));
+
+    let exported = environment.ok(&["export", hash, text(&environment.path("a/b"))]);
+    let path = Path::new(exported["path"].as_str().expect("a path")).to_owned();
+    assert_eq!(path, environment.path("a/b").join(format!("tessera-{}", &hash[..16])));
+    let again = environment.ok(&["export", &hash[..4], text(&environment.path("c"))]);
+    let files = tree(&path);
+    assert_eq!(files, tree(Path::new(again["path"].as_str().expect("a path"))));
+    assert!(files.values().any(|bytes| bytes == PNG));
+    let bytes: usize = files.values().map(Vec::len).sum();
+    assert_eq!(made["bytes"], bytes as u64);
+    let refused = environment.fails(&["export", hash, text(&environment.path("c"))]);
+    assert!(refused.contains("exists already"), "{refused}");
+}
+
+#[test]
+fn a_damaged_export_is_not_valid_and_says_what_is_wrong() {
+    let environment = Environment::with_creator();
+    let hash = environment.tessera();
+    let exported = environment.ok(&["export", &hash, text(&environment.path("out"))]);
+    let path = Path::new(exported["path"].as_str().expect("a path")).to_owned();
+    let stranger = Environment::new();
+    assert_eq!(stranger.ok(&["verify", text(&path)])["valid"], true);
+    assert!(!stranger.data_dir().exists(), "a directory needs no library");
+    assert_eq!(stranger.json(&["verify", text(&path), "--expect", &hash]).code, Some(0));
+    let other = stranger.json(&["verify", text(&path), "--expect", &"0".repeat(64)]);
+    assert_eq!((other.code, &other.json["valid"]), (Some(1), &false.into()));
+
+    fs::write(path.join("README.decode"), "something else").expect("written");
+    fs::write(path.join("new.txt"), "new").expect("written");
+    fs::remove_file(path.join("MANIFEST.ml-dsa-65.sig")).expect("removed");
+    let answer = environment.json(&["verify", text(&path)]);
+    assert_eq!((answer.code, &answer.json["valid"]), (Some(1), &false.into()));
+    assert_eq!(answer.json["signatures"]["ml-dsa-65"], "missing");
+    assert_eq!(answer.json["signatures"]["ed25519"], "valid");
+    let status = |name: &str| {
+        let files = answer.json["files"].as_array().expect("a list");
+        files.iter().find(|file| file["path"] == name).expect(name)["status"].clone()
+    };
+    assert_eq!(status("README.decode"), "corrupt");
+    assert_eq!(status("new.txt"), "unexpected");
+    assert_eq!(status("MANIFEST.ml-dsa-65.sig"), "missing");
+    assert_eq!(status("MANIFEST"), "ok");
+    let human = environment.human(&["verify", text(&path)]);
+    assert_eq!(human.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&human.stdout).contains("Not valid"));
+}
+
+#[test]
+fn a_damaged_blob_is_found() {
+    let environment = Environment::with_creator();
+    let hash = environment.tessera();
+    let blobs = tree(&environment.data_dir().join("cas"));
+    let (photo, _) = blobs.iter().find(|(_, bytes)| *bytes == PNG).expect("the photo is stored");
+    let blob = environment.data_dir().join("cas").join(photo);
+    // Stored objects may be read-only.
+    fs::remove_file(&blob).expect("removed");
+    let mut damaged = PNG.to_vec();
+    damaged[40] ^= 1;
+    fs::write(&blob, damaged).expect("written");
+    let answer = environment.json(&["verify", &hash]);
+    assert_eq!((answer.code, &answer.json["valid"]), (Some(1), &false.into()));
+    assert!(
+        environment.fails(&["export", &hash, text(&environment.path("out"))]).contains("damaged")
+    );
+    assert!(tree(&environment.path("out")).is_empty());
+}
+
+#[test]
+fn a_dry_run_stores_nothing_and_needs_no_keys() {
+    let environment = Environment::new();
+    let album = environment.album();
+    let would = environment.ok(&["create", text(&album), "--dry-run"]);
+    assert_eq!((&would["hash"], &would["memories"]), (&serde_json::Value::Null, &3.into()));
+    assert_eq!(would["skipped"].as_array().map(Vec::len), Some(2));
+    assert!(!environment.data_dir().exists());
+}
+
+#[test]
+fn what_cannot_be_created_is_refused_and_leaves_nothing() {
+    let environment = Environment::new();
+    let album = environment.album();
+    assert!(environment.fails(&["create", text(&album)]).contains("no creator"));
+    environment.ok(&["init"]);
+    assert!(environment.fails(&["create", "/nonexistent"]).contains("cannot be opened"));
+    let empty = environment.path("empty");
+    fs::create_dir(&empty).expect("made");
+    assert!(environment.fails(&["create", text(&empty)]).contains("nothing to keep"));
+    let file = album.join("copy.png");
+    environment.fails(&["create", text(&file)]);
+    let title = environment.fails(&["create", text(&album), "--title", "a\u{1b}[31m"]);
+    assert!(title.contains("title"), "{title}");
+    assert_eq!(environment.ok(&["list"])["tesseras"], serde_json::json!([]));
+    assert!(tree(&environment.data_dir().join("tmp")).is_empty());
+}
+
+#[test]
+fn a_card_holds_what_is_needed_to_fetch() {
+    let environment = Environment::with_creator();
+    let hash = environment.tessera();
+    let card = environment.ok(&["card", &hash[..8]]);
+    assert_eq!(card["hash"], hash);
+    let card = card["text"].as_str().expect("a text").to_owned();
+    // The hash may be broken into groups and lines.
+    let digits: String = card.chars().filter(|c| !c.is_whitespace()).collect();
+    assert!(digits.contains(&hash), "{card}");
+    assert!(card.contains("Summer") && card.contains("tes fetch"), "{card}");
+    let human = environment.human(&["card", &hash]);
+    assert_eq!(String::from_utf8(human.stdout).expect("UTF-8"), card);
+}
+
+#[test]
+fn what_is_dropped_is_gone_and_can_be_made_again() {
+    let environment = Environment::with_creator();
+    let hash = environment.tessera();
+    let made = environment.ok(&["list"])["tesseras"][0]["bytes"].clone();
+    let dropped = environment.ok(&["drop", &hash[..6]]);
+    assert_eq!((&dropped["hash"], &dropped["bytes"]), (&hash.as_str().into(), &made));
+    assert_eq!(environment.ok(&["list"])["tesseras"], serde_json::json!([]));
+    assert!(tree(&environment.data_dir().join("cas")).is_empty());
+    assert!(environment.fails(&["drop", &hash]).contains("not stored here"));
+    assert!(environment.fails(&["show", &hash]).contains("not stored here"));
+    assert_eq!(environment.ok(&["drop", &hash, "--block"])["bytes"], 0);
+    environment.tessera();
+    assert_eq!(environment.ok(&["list"])["tesseras"].as_array().map(Vec::len), Some(1));
+}
+
+#[test]
+fn prefixes_are_taken_if_they_are_long_enough_and_mean_one() {
+    let environment = Environment::with_creator();
+    let hash = environment.tessera();
+    for good in [&hash[..4], &hash[..63], &hash.to_uppercase()[..10], &hash.to_uppercase()] {
+        assert_eq!(environment.ok(&["show", good])["hash"], hash, "{good}");
+    }
+    for (bad, why) in [
+        (&hash[..3], "3 digits"),
+        ("", "no tessera's hash"),
+        ("zzzz", "no tessera's hash"),
+        ("../../etc/passwd", "no tessera's hash"),
+        ("café", "no tessera's hash"),
+        (&format!("{hash}0"), "65 digits"),
+        (&"0".repeat(64), "not stored here"),
+    ] {
+        for command in ["show", "card", "drop"] {
+            let error = environment.fails(&[command, bad]);
+            assert!(error.contains(why), "{command} {bad}: {error}");
+        }
+    }
+    let unknown = if hash.starts_with("0000") { "1111" } else { "0000" };
+    assert!(environment.fails(&["show", unknown]).contains("no tessera stored here begins"));
+}
+
+#[test]
+fn an_ambiguous_prefix_names_the_candidates() {
+    let environment = Environment::with_creator();
+    let album = environment.path("notes");
+    fs::create_dir(&album).expect("made");
+    fs::write(album.join("a.txt"), "a note\n").expect("written");
+    // Sixteen times seventeen tesserae would surely share two digits, but four are asked for: so
+    // the library is asked through a store that knows two of one beginning.
+    use tesseras_core::ids::{ContentHash, TesseraHash};
+    use tesseras_core::ports::{Charge, Fragment, FragmentStore as _};
+    let made = environment.ok(&["create", text(&album)]);
+    let hash: TesseraHash = made["hash"].as_str().expect("a hash").parse().expect("hex");
+    let mut near = *hash.as_bytes();
+    near[31] ^= 1;
+    let near = TesseraHash::new(near);
+    let store = tesseras_storage::Store::open(&environment.data_dir(), &Default::default())
+        .expect("it opens");
+    let mut writer = tesseras_core::ports::BlobStore::stage(&*store.blobs()).expect("staged");
+    writer.write(b"a piece").expect("written");
+    let staged = writer.finish().expect("finished");
+    let checksum: ContentHash = staged.hash;
+    let piece = tesseras_core::code::Piece::Whole;
+    let fragment = Fragment { tessera: near, piece, checksum, bytes: 7 };
+    store.fragments().store_fragment(&fragment, staged, &Charge::Repair).expect("stored");
+    drop(store);
+
+    let hash = hash.to_string();
+    let error = environment.fails(&["show", &hash[..62]]);
+    assert!(error.contains(&hash) && error.contains(&near.to_string()), "{error}");
+    let held = environment.fails(&["show", &near.to_string()]);
+    assert!(held.contains("only 1 piece held for others"), "{held}");
+    let dropped = environment.ok(&["drop", &near.to_string()]);
+    assert_eq!((&dropped["bytes"], &dropped["pieces"]), (&7.into(), &1.into()));
+    assert_eq!(environment.ok(&["show", &hash[..4]])["hash"], hash);
+}

@@ -1,0 +1,133 @@
+//! The commands that ask a node, with and without one.
+
+use crate::environment::{Environment, text};
+
+use tesseras_core::ids::{NodeId, TesseraHash};
+use tesseras_rpc::frame::{Event, MAX_EVENT_BYTES, encode};
+use tesseras_rpc::messages::{
+    Failure, Fetched, FragmentCount, PeerInfo, PlacedPiece, Progress, Repaired, Response, State,
+    TesseraStatus, Unit,
+};
+
+fn done(response: Response) -> Vec<u8> {
+    encode(&Event::Done(response), MAX_EVENT_BYTES).expect("short")
+}
+
+#[test]
+fn without_a_node_each_says_how_to_start_one() {
+    let environment = Environment::with_creator();
+    let hash = environment.tessera();
+    let commands: [&[&str]; 6] = [
+        &["status"],
+        &["status", &hash],
+        &["peers"],
+        &["repair"],
+        &["fetch", &hash],
+        &["publish", &hash],
+    ];
+    for command in commands {
+        let answer = environment.json(command);
+        assert_eq!(answer.code, Some(1), "{command:?}");
+        let error = answer.json["error"].as_str().expect("a reason");
+        assert!(error.contains("no tesd is running"), "{error}");
+        let hint = answer.json["hint"].as_str().expect("a hint");
+        assert!(hint.contains(text(&environment.data_dir())), "{hint}");
+    }
+}
+
+#[test]
+fn a_socket_path_that_is_too_long_is_named() {
+    let environment = Environment::new();
+    let long = environment.path(&"x".repeat(120));
+    let output = environment.tes().args(["peers", "--data-dir", text(&long)]).output();
+    let output = output.expect("it runs");
+    assert_eq!(output.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("the system allows 107"));
+}
+
+#[test]
+fn what_the_node_says_is_shown() {
+    let environment = Environment::new();
+    let node_id = NodeId::new([7; 20]);
+    let address = "127.0.1.1:7310".parse().expect("an address");
+    let hash = TesseraHash::new([0xab; 32]);
+    let progress = Progress { stage: "fetching".into(), done: 1, total: 2, unit: Unit::Bytes };
+    let mut fetched = encode(&Event::Progress(progress), MAX_EVENT_BYTES).expect("short");
+    fetched.extend(encode(&Event::Alive, MAX_EVENT_BYTES).expect("short"));
+    let title = "Summer".to_owned();
+    let got = Fetched { hash, title, memories: 3, files: 20, bytes: 9000, holders: 4 };
+    fetched.extend(done(Response::Fetched(got)));
+    let failed = Failure { message: "nobody has it".into(), hint: None };
+    let tessera = TesseraStatus {
+        hash,
+        state: State::Healthy,
+        fragments: FragmentCount { total: 24, live: 24, needed: 16 },
+        holders: 11,
+        survives: 3,
+        placement: vec![
+            PlacedPiece { fragment: tesseras_core::code::Piece::Index(5), node_id },
+            PlacedPiece { fragment: tesseras_core::code::Piece::Whole, node_id },
+        ],
+        notes: Vec::new(),
+    };
+    let node = environment.fake_node(vec![
+        done(Response::Peers { peers: vec![PeerInfo { node_id, address }] }),
+        fetched,
+        encode(&Event::Failed(failed), MAX_EVENT_BYTES).expect("short"),
+        done(Response::TesseraStatus(tessera.clone())),
+        done(Response::TesseraStatus(tessera)),
+        done(Response::Repaired(Repaired { checked: 2, ..Repaired::default() })),
+        done(Response::Peers { peers: Vec::new() }),
+    ]);
+    let peers = environment.ok(&["peers"]);
+    let id = "07".repeat(20);
+    assert_eq!(peers["peers"], serde_json::json!([{ "node_id": id, "address": "127.0.1.1:7310" }]));
+    let name = hash.to_string();
+    let fetched = environment.ok(&["fetch", &name]);
+    assert_eq!((&fetched["hash"], &fetched["holders"]), (&name.as_str().into(), &4.into()));
+    assert_eq!(environment.fails(&["fetch", &name]), "nobody has it");
+    let status = environment.ok(&["status", &name]);
+    assert_eq!(status["state"], "healthy");
+    assert_eq!(status["fragments"], serde_json::json!({ "total": 24, "live": 24, "needed": 16 }));
+    let placement = serde_json::json!([
+        { "fragment": 5, "node_id": id }, { "fragment": "whole", "node_id": id }
+    ]);
+    assert_eq!(status["placement"], placement);
+    let human = String::from_utf8(environment.human(&["status", &name]).stdout).expect("UTF-8");
+    assert!(human.contains("survives the loss of any 3") && human.contains("5 whole"), "{human}");
+    assert_eq!(environment.ok(&["repair"])["checked"], 2);
+    assert!(environment.fails(&["status"]).contains("something else"));
+    assert_eq!(node.join().expect("no panic").len(), 7);
+}
+
+#[test]
+fn a_plan_of_another_tessera_is_not_signed() {
+    let environment = Environment::with_creator();
+    let hash = environment.tessera();
+    let plan = tesseras_core::plan::Plan::new(
+        TesseraHash::new([1; 32]),
+        1000,
+        tesseras_core::ids::ContentHash::new([2; 32]),
+        Vec::new(),
+    );
+    let plan = plan.expect("a plan").render().into_bytes();
+    let node = environment.fake_node(vec![done(Response::DraftPlan { plan })]);
+    assert!(environment.fails(&["publish", &hash]).contains("cannot be signed"));
+    assert_eq!(node.join().expect("no panic").len(), 1);
+}
+
+#[test]
+fn only_its_creator_publishes_a_tessera_and_only_after_a_yes() {
+    let environment = Environment::with_creator();
+    let hash = environment.tessera();
+    let node = environment.fake_node(vec![done(Response::Peers { peers: Vec::new() })]);
+    let asked = environment.human(&["publish", &hash]);
+    assert_eq!(asked.status.code(), Some(1));
+    let stderr = String::from_utf8_lossy(&asked.stderr);
+    assert!(stderr.contains("for ever") && stderr.contains("--yes"), "{stderr}");
+    std::fs::remove_dir_all(environment.data_dir().join("identity")).expect("removed");
+    environment.ok(&["init"]);
+    assert!(environment.fails(&["publish", &hash]).contains("only its creator"));
+    environment.ok(&["peers"]);
+    assert_eq!(node.join().expect("no panic").len(), 1);
+}

@@ -1,0 +1,454 @@
+//! What every implementation of a port must do, as functions that assert it. Each takes fresh,
+//! empty ports and panics with a reason. The core knows no hash function, so BLAKE3 is handed in.
+
+use super::{
+    Account, BlobReader, BlobStore, Charge, Fragment, FragmentStore, HoldingRepository, NewTessera,
+    Origin, PeerRepository, PlacedPiece, ReciprocityLedger, StagedBlob, StoreError, TesseraRecord,
+    TesseraRepository, Usage, Workbench,
+};
+use crate::code::Piece;
+use crate::contact::{Contact, Subnet};
+use crate::dossier::Dossier;
+use crate::ids::{ContentHash, CreatorId, NodeId, TesseraHash};
+use crate::signature::SignaturePair;
+use crate::time::Timestamp;
+
+/// BLAKE3-256.
+pub type Hash = fn(&[u8]) -> ContentHash;
+
+/// Some bytes that differ for each seed.
+fn content(seed: u8, length: usize) -> Vec<u8> {
+    (0..length).map(|i| (i.wrapping_mul(31) >> 3) as u8 ^ seed).collect()
+}
+
+fn stage(blobs: &dyn BlobStore, bytes: &[u8]) -> StagedBlob {
+    let mut writer = blobs.stage().expect("a blob is begun");
+    for chunk in bytes.chunks(1000) {
+        writer.write(chunk).expect("bytes are taken");
+    }
+    writer.finish().expect("a blob is ended")
+}
+
+fn read_all(reader: &dyn BlobReader) -> Vec<u8> {
+    let mut bytes = vec![0; usize::try_from(reader.bytes()).expect("a small object")];
+    reader.read_at(0, &mut bytes).expect("all of it is read");
+    bytes
+}
+
+fn assert_missing<T>(outcome: Result<T, StoreError>, hash: &ContentHash) {
+    match outcome {
+        Err(StoreError::Missing(named)) => assert_eq!(named, *hash, "another object is missing"),
+        Err(other) => panic!("expected it to be missing, got: {other}"),
+        Ok(_) => panic!("expected it to be missing, got it"),
+    }
+}
+
+fn tessera(seed: u8) -> TesseraHash {
+    TesseraHash::new([seed; 32])
+}
+
+fn node(seed: u8) -> NodeId {
+    NodeId::new([seed; 20])
+}
+
+fn subnet(seed: u8) -> Subnet {
+    Subnet::V4([10, 0, seed])
+}
+
+fn fragment(hash: Hash, tessera: TesseraHash, piece: Piece, bytes: &[u8]) -> Fragment {
+    Fragment { tessera, piece, checksum: hash(bytes), bytes: bytes.len() as u64 }
+}
+
+fn signatures(seed: u8) -> SignaturePair {
+    SignaturePair { ed25519: vec![seed; 64], ml_dsa_65: vec![seed; 3309] }
+}
+
+/// [`BlobStore`], as far as it goes without a repository that adopts.
+pub fn blob_store(blobs: &dyn BlobStore, hash: Hash) {
+    for bytes in [content(1, 0), content(2, 1), content(3, 300_000)] {
+        let staged = stage(blobs, &bytes);
+        assert_eq!(staged.hash, hash(&bytes), "the hash is BLAKE3 of the bytes");
+        assert_eq!(staged.bytes, bytes.len() as u64, "the length is counted");
+        let named = staged.hash;
+        assert!(!blobs.contains(&named).expect("asked"), "what is staged is not stored");
+        assert_missing(blobs.open(&named), &named);
+        blobs.discard(staged);
+    }
+    let one = stage(blobs, b"twice");
+    let two = stage(blobs, b"twice");
+    assert_ne!(one.name, two.name, "each staged blob has a name of its own");
+    blobs.discard(one);
+    blobs.discard(two);
+    assert!(blobs.free_bytes().expect("asked") > 0, "there is room");
+}
+
+/// [`FragmentStore`], with the [`BlobStore`] that stages for it.
+pub fn fragment_store(fragments: &dyn FragmentStore, blobs: &dyn BlobStore, hash: Hash) {
+    let charge = Charge::Peer { id: node(1), subnet: subnet(1) };
+    let bytes: Vec<Vec<u8>> = (0..4).map(|i| content(i, 5000 + usize::from(i))).collect();
+    let held: Vec<Fragment> = vec![
+        fragment(hash, tessera(1), Piece::Whole, &bytes[0]),
+        fragment(hash, tessera(1), Piece::Index(0), &bytes[1]),
+        fragment(hash, tessera(1), Piece::Index(71), &bytes[2]),
+        fragment(hash, tessera(2), Piece::Index(3), &bytes[3]),
+        // Equal content under another name.
+        fragment(hash, tessera(3), Piece::Index(9), &bytes[1]),
+    ];
+    let bytes_of = |f: &Fragment| bytes.iter().find(|b| hash(b) == f.checksum).expect("known");
+    assert_eq!(fragments.totals().expect("asked"), (0, 0), "the store must be empty at first");
+
+    for fragment in held.iter().rev() {
+        assert_missing(fragments.read_fragment(fragment), &fragment.checksum);
+        assert!(!fragments.delete_fragment(fragment).expect("asked"), "it was not held");
+        let staged = stage(blobs, bytes_of(fragment));
+        fragments.store_fragment(fragment, staged, &charge).expect("it is stored");
+    }
+    for fragment in &held {
+        let reader = fragments.read_fragment(fragment).expect("it is held");
+        assert_eq!(&read_all(&*reader), bytes_of(fragment), "the bytes come back");
+        ranges(&*reader, bytes_of(fragment));
+        assert!(blobs.contains(&fragment.checksum).expect("asked"), "its object is stored");
+    }
+    let sum = held.iter().map(|f| f.bytes).sum();
+    assert_eq!(fragments.totals().expect("asked"), (5, sum), "equal content counts twice");
+    let listed = fragments.list_fragments(&tessera(1)).expect("asked");
+    assert_eq!(listed, held[..3], "the whole first, then by index");
+    assert_eq!(fragments.list_fragments(&tessera(9)).expect("asked"), []);
+
+    fragment_refusals(fragments, blobs, hash, &held, &bytes);
+    held_pages(fragments);
+
+    // One of two equal contents goes; the other keeps its bytes.
+    assert!(fragments.delete_fragment(&held[4]).expect("asked"), "it was held");
+    assert!(!fragments.delete_fragment(&held[4]).expect("asked"), "it is gone");
+    assert_missing(fragments.read_fragment(&held[4]), &held[4].checksum);
+    let reader = fragments.read_fragment(&held[1]).expect("the other one is held");
+    assert_eq!(&read_all(&*reader), &bytes[1]);
+    for fragment in &held[..4] {
+        assert!(fragments.delete_fragment(fragment).expect("asked"), "it was held");
+        assert!(!blobs.contains(&fragment.checksum).expect("asked"), "its object is gone");
+    }
+    // Whoever reads goes on reading what is deleted.
+    assert_eq!(&read_all(&*reader), &bytes[1]);
+    assert_eq!(fragments.totals().expect("asked"), (0, 0));
+}
+
+fn ranges(reader: &dyn BlobReader, bytes: &[u8]) {
+    let length = bytes.len();
+    for (start, end) in [(0, 1), (17, 1234), (length - 1, length), (length, length)] {
+        let mut buffer = vec![0; end - start];
+        reader.read_at(start as u64, &mut buffer).expect("the range lies in it");
+        assert_eq!(buffer, bytes[start..end]);
+    }
+    for (offset, wanted) in [(0, length + 1), (length as u64, 1), (u64::MAX, 1)] {
+        let outcome = reader.read_at(offset, &mut vec![0; wanted]);
+        assert!(matches!(outcome, Err(StoreError::OutOfRange { .. })), "{outcome:?}");
+    }
+}
+
+fn fragment_refusals(
+    fragments: &dyn FragmentStore,
+    blobs: &dyn BlobStore,
+    hash: Hash,
+    held: &[Fragment],
+    bytes: &[Vec<u8>],
+) {
+    let totals = fragments.totals().expect("asked");
+    let again = stage(blobs, &bytes[0]);
+    fragments.store_fragment(&held[0], again, &Charge::Repair).expect("it is held already");
+
+    let other = content(77, 5000);
+    let lies = [
+        // Other bytes than promised; another length than promised.
+        Fragment {
+            checksum: hash(b"promised"),
+            ..fragment(hash, tessera(4), Piece::Whole, &other)
+        },
+        Fragment { bytes: 4999, ..fragment(hash, tessera(4), Piece::Whole, &other) },
+        // Other bytes in the place of a held piece.
+        fragment(hash, tessera(1), Piece::Whole, &other),
+    ];
+    for lie in &lies {
+        let outcome = fragments.store_fragment(lie, stage(blobs, &other), &Charge::Repair);
+        assert!(matches!(outcome, Err(StoreError::Mismatch { .. })), "{outcome:?}");
+        assert_missing(fragments.read_fragment(lie), &lie.checksum);
+        assert!(!fragments.delete_fragment(lie).expect("asked"), "it is not held");
+    }
+    assert!(!blobs.contains(&hash(&other)).expect("asked"), "what was refused is not stored");
+    assert_eq!(fragments.totals().expect("asked"), totals, "nothing changed");
+    let reader = fragments.read_fragment(&held[0]).expect("it is held as before");
+    assert_eq!(read_all(&*reader), bytes[0]);
+}
+
+fn held_pages(fragments: &dyn FragmentStore) {
+    let page = |after: Option<u8>, limit| {
+        fragments.held_tesserae(after.map(tessera).as_ref(), limit).expect("asked")
+    };
+    assert_eq!(page(None, 10), [tessera(1), tessera(2), tessera(3)], "each once, in byte order");
+    assert_eq!(page(None, 2), [tessera(1), tessera(2)]);
+    assert_eq!(page(Some(2), 2), [tessera(3)]);
+    assert_eq!(page(Some(3), 2), []);
+    assert_eq!(page(None, 0), []);
+}
+
+/// [`TesseraRepository`], with the [`BlobStore`] that stages for it.
+pub fn tessera_repository(library: &dyn TesseraRepository, blobs: &dyn BlobStore, hash: Hash) {
+    let (first, second) = (content(1, 3000), content(2, 4000));
+    let (photo, letter) = (content(3, 70_000), content(4, 10));
+    let record = |manifest: &[u8], added, origin| TesseraRecord {
+        hash: hash(manifest).into(),
+        title: "Grandmother's garden \u{1f33b}".to_owned(),
+        created: "2026-01-01T00:00:00Z".to_owned(),
+        creator: CreatorId::new([7; 32]),
+        memories: 2,
+        files: 9,
+        bytes: 73_010,
+        signatures: signatures(5),
+        origin,
+        added: Timestamp(added),
+    };
+    let one = record(&first, 100, Origin::Created);
+    let two = record(&second, 200, Origin::Fetched);
+    let add = |record: &TesseraRecord, content: &[&Vec<u8>], staged: &[&Vec<u8>]| {
+        library.add(NewTessera {
+            record: record.clone(),
+            content: content.iter().map(|b| hash(b)).collect(),
+            staged: staged.iter().map(|b| stage(blobs, b)).collect(),
+        })
+    };
+    assert_eq!(library.list().expect("asked"), [], "the library must be empty at first");
+
+    // Something is missing: nothing is changed.
+    assert_missing(add(&one, &[&first, &photo, &letter], &[&first, &photo]), &hash(&letter));
+    assert_eq!(library.get(&one.hash).expect("asked"), None);
+    for bytes in [&first, &photo] {
+        assert!(!blobs.contains(&hash(bytes)).expect("asked"), "all or nothing");
+    }
+
+    // The same photo twice, and once more under the next capsule's name.
+    assert!(add(&one, &[&first, &photo, &letter], &[&first, &photo, &photo, &letter]).expect("ok"));
+    assert!(add(&two, &[&second, &photo], &[&second]).expect("the photo is stored already"));
+    assert!(!add(&one, &[&first, &photo, &letter], &[&first, &photo, &letter]).expect("ok"));
+    assert_eq!(library.get(&one.hash).expect("asked").as_ref(), Some(&one));
+    assert_eq!(library.list().expect("asked"), [two.clone(), one.clone()], "newest first");
+    let reader = blobs.open(&hash(&photo)).expect("the photo is stored");
+    assert_eq!(read_all(&*reader), photo);
+    prefixes(library, &[one.hash, two.hash]);
+
+    assert_eq!(library.remove(&one.hash).expect("asked").as_ref(), Some(&one));
+    assert_eq!(library.remove(&one.hash).expect("asked"), None, "it is gone");
+    assert_eq!(library.get(&one.hash).expect("asked"), None);
+    for (bytes, stays) in [(&first, false), (&letter, false), (&photo, true), (&second, true)] {
+        assert_eq!(blobs.contains(&hash(bytes)).expect("asked"), stays, "what is named stays");
+    }
+    assert_eq!(library.remove(&two.hash).expect("asked").as_ref(), Some(&two));
+    assert!(!blobs.contains(&hash(&photo)).expect("asked"), "nothing names it any more");
+    assert_eq!(library.list().expect("asked"), []);
+}
+
+fn prefixes(library: &dyn TesseraRepository, hashes: &[TesseraHash]) {
+    for hash in hashes {
+        let text = hash.to_string();
+        for length in [4, 5, 16, 64] {
+            let found = library.find(&text[..length], 10).expect("asked");
+            assert_eq!(found, [*hash], "{}", &text[..length]);
+        }
+    }
+    let mut all = hashes.to_vec();
+    all.sort_unstable();
+    assert_eq!(library.find("", 10).expect("asked"), all, "every hash begins with nothing");
+    assert_eq!(library.find("", 1).expect("asked").len(), 1, "the limit is kept");
+    for none in ["xyz", "0000000000", &"f".repeat(65)] {
+        assert_eq!(library.find(none, 10).expect("asked"), [], "{none}");
+    }
+}
+
+/// [`HoldingRepository`], with the [`BlobStore`] behind it.
+pub fn holding_repository(holdings: &dyn HoldingRepository, blobs: &dyn BlobStore, hash: Hash) {
+    let dossier = Dossier {
+        manifest: content(1, 200_000),
+        manifest_signatures: signatures(1),
+        ed25519_pem: content(2, 113),
+        ml_dsa_65_pem: content(3, 2700),
+        plan: content(4, 3000),
+        plan_signatures: signatures(2),
+    };
+    let name = TesseraHash::from(hash(&dossier.manifest));
+    assert_eq!(holdings.dossier(&name).expect("asked"), None);
+    assert_eq!(holdings.plan(&name).expect("asked"), None);
+    assert!(holdings.put_dossier(&name, &dossier).expect("it is kept"));
+    assert!(holdings.put_dossier(&name, &dossier).expect("it is kept already"));
+    let rival = Dossier { plan: content(5, 3000), ..dossier.clone() };
+    assert!(!holdings.put_dossier(&name, &rival).expect("asked"), "the first plan stays");
+    assert_eq!(holdings.dossier(&name).expect("asked").as_ref(), Some(&dossier));
+    assert_eq!(holdings.plan(&name).expect("asked").as_ref(), Some(&dossier.plan));
+    let wrong = holdings.put_dossier(&tessera(1), &dossier);
+    assert!(matches!(wrong, Err(StoreError::Mismatch { .. })), "{wrong:?}");
+
+    holders(holdings, &name);
+    placements(holdings, &name);
+
+    assert!(!holdings.is_blocked(&name).expect("asked"));
+    holdings.block(&name, Timestamp(5)).expect("it is kept out");
+    holdings.block(&name, Timestamp(6)).expect("it is kept out already");
+    assert!(holdings.is_blocked(&name).expect("asked"));
+    assert_eq!(holdings.dossier(&name).expect("asked"), None);
+    assert_eq!(holdings.known_holders(&name).expect("asked"), []);
+    assert_eq!(holdings.placements(&name).expect("asked"), []);
+    assert!(!blobs.contains(&name.into()).expect("asked"), "nothing names the MANIFEST now");
+    holdings.unblock(&name).expect("it is let in");
+    holdings.unblock(&name).expect("it is in already");
+    assert!(!holdings.is_blocked(&name).expect("asked"));
+}
+
+fn contact(number: u16) -> Contact {
+    let mut id = [0; 20];
+    id[..2].copy_from_slice(&number.to_be_bytes());
+    let [high, low] = number.to_be_bytes();
+    let addresses =
+        vec![([10, 1, high, low], 4000).into(), ([0, 1, 2, 3, 4, 5, 6, number], 9).into()];
+    Contact { id: NodeId::new(id), addresses }
+}
+
+fn holders(holdings: &dyn HoldingRepository, name: &TesseraHash) {
+    let known = || holdings.known_holders(name).expect("asked");
+    let remember = |contacts: &[Contact], now| {
+        holdings.remember_holders(name, contacts, Timestamp(now)).expect("they are remembered");
+    };
+    assert_eq!(known(), []);
+    remember(&[contact(1), contact(2)], 10);
+    remember(&[contact(3)], 20);
+    let moved = Contact { addresses: contact(9).addresses, ..contact(1) };
+    remember(std::slice::from_ref(&moved), 30);
+    assert_eq!(known(), [moved, contact(3), contact(2)], "last seen first, at its last address");
+    remember(&[contact(2)], 5);
+    assert_eq!(known()[2], contact(2), "old news changes nothing");
+    let many: Vec<Contact> = (100..356).map(contact).collect();
+    remember(&many, 40);
+    assert_eq!(known(), many, "256 are remembered, the oldest go");
+    remember(&[contact(1)], 50);
+    assert_eq!((known().len(), known()[0].id), (256, contact(1).id));
+    assert_eq!(holdings.known_holders(&tessera(1)).expect("asked"), [], "each tessera has its own");
+}
+
+fn placements(holdings: &dyn HoldingRepository, name: &TesseraHash) {
+    let placed = |piece, holder, bytes| PlacedPiece { piece, holder: node(holder), bytes };
+    let all = [
+        placed(Piece::Whole, 3, 10),
+        placed(Piece::Index(0), 2, 7),
+        placed(Piece::Index(0), 4, 7),
+        placed(Piece::Index(10), 1, 7),
+    ];
+    for piece in all.iter().rev() {
+        for _ in 0..2 {
+            holdings.record_placement(name, piece, Timestamp(1)).expect("it is recorded");
+        }
+    }
+    assert_eq!(holdings.placements(name).expect("asked"), all, "each once, in order");
+    holdings.forget_placement(name, &all[1]).expect("it is forgotten");
+    holdings.forget_placement(name, &all[1]).expect("it is forgotten already");
+    assert_eq!(holdings.placements(name).expect("asked"), [all[0], all[2], all[3]]);
+}
+
+/// [`ReciprocityLedger`], with the ports whose acts it counts.
+pub fn reciprocity_ledger(
+    ledger: &dyn ReciprocityLedger,
+    fragments: &dyn FragmentStore,
+    holdings: &dyn HoldingRepository,
+    blobs: &dyn BlobStore,
+    hash: Hash,
+) {
+    let account = |peer| ledger.account(&node(peer)).expect("asked");
+    let usage = |near| ledger.usage(&subnet(near)).expect("asked");
+    assert_eq!(account(1), Account::default());
+    assert_eq!(usage(1), Usage::default());
+
+    let store = |index: u8, length: usize, charge: Charge| {
+        let bytes = content(index, length);
+        let fragment = fragment(hash, tessera(1), Piece::Index(index), &bytes);
+        fragments.store_fragment(&fragment, stage(blobs, &bytes), &charge).expect("it is stored");
+        fragment
+    };
+    let peer = |id, near| Charge::Peer { id: node(id), subnet: subnet(near) };
+    let first = store(0, 100, peer(1, 1));
+    store(1, 50, peer(1, 2));
+    store(2, 30, peer(2, 1));
+    store(3, 1000, Charge::Repair);
+    let indebted = |indebted, indebted_in_subnet| Usage {
+        total: 1180,
+        repair: 1000,
+        indebted,
+        indebted_in_subnet,
+    };
+    assert_eq!(account(1), Account { stored_for: 150, stored_by: 0 });
+    assert_eq!(
+        (usage(1), usage(2), usage(3)),
+        (indebted(180, 130), indebted(180, 50), indebted(180, 0))
+    );
+
+    let place = |holder, bytes| {
+        let placed = PlacedPiece { piece: Piece::Whole, holder: node(holder), bytes };
+        holdings.record_placement(&tessera(2), &placed, Timestamp(1)).expect("it is recorded");
+        placed
+    };
+    place(1, 150);
+    assert!(!account(1).is_positive(), "even is not positive");
+    assert_eq!(usage(1), indebted(180, 130));
+    let more = place(1, 151);
+    assert_eq!(account(1), Account { stored_for: 150, stored_by: 151 });
+    assert_eq!((usage(1), usage(2)), (indebted(30, 30), indebted(30, 0)));
+    place(9, 500);
+    assert_eq!(account(9), Account { stored_for: 0, stored_by: 500 });
+
+    holdings.forget_placement(&tessera(2), &more).expect("it is forgotten");
+    assert_eq!(usage(1), indebted(180, 130));
+    assert!(fragments.delete_fragment(&first).expect("asked"));
+    assert_eq!(account(1), Account { stored_for: 50, stored_by: 0 });
+    assert_eq!(usage(1), Usage { total: 1080, repair: 1000, indebted: 80, indebted_in_subnet: 30 });
+}
+
+/// [`PeerRepository`].
+pub fn peer_repository(peers: &dyn PeerRepository) {
+    let known = |limit| peers.known_peers(limit).expect("asked");
+    let remember = |contacts: &[Contact], now| {
+        peers.remember_peers(contacts, Timestamp(now)).expect("they are remembered");
+    };
+    assert_eq!(known(10), []);
+    remember(&[contact(1), contact(2)], 10);
+    remember(&[contact(2), contact(3)], 20);
+    assert_eq!(known(10), [contact(2), contact(3), contact(1)], "last seen first");
+    assert_eq!(known(1), [contact(2)]);
+    let many: Vec<Contact> = (1000..2024).map(contact).collect();
+    remember(&many, 30);
+    assert_eq!(known(5000), many, "1024 are remembered, those unseen for longest go");
+}
+
+/// [`Workbench`], with the [`BlobStore`] that stages for it.
+pub fn workbench(workbench: &dyn Workbench, blobs: &dyn BlobStore, hash: Hash) {
+    let (shared, own) = (content(1, 3000), content(2, 2000));
+    let pin = |name, bytes, now| {
+        workbench.pin(&tessera(name), stage(blobs, bytes), Timestamp(now)).expect("it is pinned");
+    };
+    let stored = |bytes: &[u8]| blobs.contains(&hash(bytes)).expect("asked");
+    assert_eq!(workbench.pinned(&tessera(1)).expect("asked"), []);
+    for _ in 0..2 {
+        pin(1, &shared, 10);
+        pin(1, &own, 10);
+    }
+    pin(2, &shared, 20);
+    let mut both = [hash(&shared), hash(&own)];
+    both.sort_unstable();
+    let mut pinned = workbench.pinned(&tessera(1)).expect("asked");
+    pinned.sort_unstable();
+    assert_eq!(pinned, both, "each once");
+    assert_eq!(read_all(&*blobs.open(&hash(&own)).expect("it is stored")), own);
+
+    workbench.unpin(&tessera(1)).expect("it is released");
+    workbench.unpin(&tessera(1)).expect("it is released already");
+    assert!(stored(&shared) && !stored(&own), "what another task pinned stays");
+    workbench.unpin_before(Timestamp(20)).expect("nothing is that old");
+    assert!(stored(&shared), "pinned at that time is not before it");
+    workbench.unpin_before(Timestamp(21)).expect("it is released");
+    assert!(!stored(&shared));
+    assert_eq!(workbench.pinned(&tessera(2)).expect("asked"), []);
+}

@@ -1,0 +1,103 @@
+//! Which addresses may be dialled, told and believed, and by whom.
+
+use std::net::{IpAddr, SocketAddr};
+
+use tesseras_core::contact::{MAX_ADDRESSES, Subnet};
+
+/// How far an address can be reached from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Scope {
+    /// From this machine only.
+    Loopback,
+    /// From this network only: private, unique local or link-local.
+    Local,
+    /// From anywhere.
+    Global,
+}
+
+/// The scope of an address; IPv4 written as IPv6 counts as IPv4.
+pub fn scope(ip: IpAddr) -> Scope {
+    let ip = ip.to_canonical();
+    if ip.is_loopback() {
+        Scope::Loopback
+    } else if Subnet::of(ip).is_local() {
+        Scope::Local
+    } else {
+        Scope::Global
+    }
+}
+
+/// The one way an address is written here: IPv4 as IPv4, without flow or zone.
+pub fn canonical(address: SocketAddr) -> SocketAddr {
+    SocketAddr::new(address.ip().to_canonical(), address.port())
+}
+
+/// Whether an address names one host and a port.
+pub fn is_dialable(address: SocketAddr) -> bool {
+    let host = match address.ip().to_canonical() {
+        IpAddr::V4(ip) => !(ip.is_unspecified() || ip.is_multicast() || ip.is_broadcast()),
+        IpAddr::V6(ip) => !(ip.is_unspecified() || ip.is_multicast()),
+    };
+    host && address.port() != 0
+}
+
+/// Whether an address makes sense between us and a peer whose packets come from `remote`:
+/// loopback only on this machine, private ones only within a private network. It holds both ways:
+/// for what the peer tells us, and for what we tell the peer.
+pub fn makes_sense_to(address: SocketAddr, remote: IpAddr) -> bool {
+    match scope(address.ip()) {
+        Scope::Global => true,
+        Scope::Local => scope(remote) <= Scope::Local,
+        Scope::Loopback => scope(remote) == Scope::Loopback,
+    }
+}
+
+/// What is left of a list of addresses that a peer named: canonical, dialable, sensible, each
+/// once, at most [`MAX_ADDRESSES`].
+pub fn cleaned(addresses: &[SocketAddr], remote: IpAddr) -> Vec<SocketAddr> {
+    let mut kept = Vec::new();
+    for address in addresses.iter().copied().map(canonical) {
+        if kept.len() == MAX_ADDRESSES {
+            break;
+        }
+        if is_dialable(address) && makes_sense_to(address, remote) && !kept.contains(&address) {
+            kept.push(address);
+        }
+    }
+    kept
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn address(text: &str) -> SocketAddr {
+        text.parse().expect("an address")
+    }
+
+    #[test]
+    fn nobody_is_sent_where_he_cannot_go() {
+        let told = [
+            "0.0.0.0:1",
+            "224.0.0.1:1",
+            "255.255.255.255:1",
+            "[ff02::1]:1",
+            "8.8.8.8:0",
+            "8.8.8.8:7",
+            "[::ffff:8.8.8.8]:7",
+            "192.168.1.2:7",
+            "127.0.0.1:7",
+            "[::1]:7",
+        ]
+        .map(address);
+        let kept = |remote: &str| cleaned(&told, remote.parse().expect("an IP"));
+        assert_eq!(kept("9.9.9.9"), ["8.8.8.8:7"].map(address));
+        assert_eq!(kept("10.0.0.1"), ["8.8.8.8:7", "192.168.1.2:7"].map(address));
+        assert_eq!(
+            kept("127.0.0.1"),
+            ["8.8.8.8:7", "192.168.1.2:7", "127.0.0.1:7", "[::1]:7"].map(address)
+        );
+        let many: Vec<_> = (1..100).map(|port| address(&format!("8.8.8.8:{port}"))).collect();
+        assert_eq!(cleaned(&many, IpAddr::from([9, 9, 9, 9])).len(), MAX_ADDRESSES);
+    }
+}

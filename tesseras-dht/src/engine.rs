@@ -1,0 +1,522 @@
+//! A DHT node as a pure state machine (Maymounkov and Mazières, Kademlia, 2002): events and the
+//! time go in, effects come out. It opens no socket, reads no clock and owns no randomness, so a
+//! thousand of them run in one test, and a failure replays from its seed.
+//!
+//! Who does what: `neighbours` joins, greets and proves who is reachable; `search` runs lookups;
+//! `announce` spreads holder records; `serve` answers others.
+
+mod announce;
+mod neighbours;
+mod search;
+mod serve;
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rand::Rng;
+use tesseras_core::contact::Contact;
+use tesseras_core::ids::{DhtKey, NodeId};
+use tesseras_core::time::Timestamp;
+use tesseras_net::codec::Refusal;
+
+use crate::address;
+use crate::config::DhtConfig;
+use crate::messages::{Kind, Request, Response};
+use crate::reachability::Reachability;
+use crate::records::{HolderRecord, Identity, RecordStore};
+use crate::routing::{Admission, RoutingTable};
+
+use self::announce::Announcement;
+use self::neighbours::Neighbours;
+use self::search::{Discovery, Search};
+use self::serve::PendingHello;
+
+/// How often expired records are swept out.
+const SWEEP_EVERY: Duration = Duration::from_secs(10 * 60);
+
+/// The time, as both clocks show it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Moment {
+    /// Since the node started; never goes back.
+    pub elapsed: Duration,
+    /// What the wall clock says, for the dates of records.
+    pub wall: Timestamp,
+}
+
+/// A request that the engine sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Ticket(u64);
+
+/// A command that the engine was given; numbered by who gave it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct OperationId(pub u64);
+
+/// A request of another node; numbered by who received it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct InboundId(pub u64);
+
+/// What happens to a node.
+#[derive(Debug, Clone)]
+pub enum Event {
+    /// Time has passed; due at [`Engine::wakes_at`] at the latest.
+    Tick,
+    /// A request was answered. Every ticket gets exactly one `Replied` or `Failed`.
+    Replied {
+        /// Which.
+        ticket: Ticket,
+        /// Who answered, as the handshake proved.
+        from: NodeId,
+        /// Where its packets come from.
+        remote: SocketAddr,
+        /// What it said.
+        answer: Result<Response, Refusal>,
+    },
+    /// A request was not answered, or not with an answer that can be read.
+    Failed {
+        /// Which.
+        ticket: Ticket,
+        /// Whether the fault is the peer's; not when this node had no connection to spare.
+        blame: bool,
+    },
+    /// Another node asks.
+    Asked {
+        /// To be named in the answer.
+        inbound: InboundId,
+        /// Who asks, as the handshake proved.
+        from: NodeId,
+        /// Where its packets come from.
+        remote: SocketAddr,
+        /// What it asks.
+        request: Request,
+    },
+    /// This node's own layers above want something.
+    Commanded {
+        /// To be named in the outcome.
+        operation: OperationId,
+        /// What.
+        command: Command,
+    },
+    /// A peer that another protocol dialled at this address has answered there.
+    Observed {
+        /// Who.
+        id: NodeId,
+        /// Where.
+        address: SocketAddr,
+    },
+    /// A peer has failed a request of another protocol.
+    Accused {
+        /// Who.
+        id: NodeId,
+    },
+}
+
+/// What the layers above may want.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Command {
+    /// The k nodes nearest to a point.
+    Lookup(DhtKey),
+    /// All holder records of a key.
+    FindHolders(DhtKey),
+    /// Say that this node holds something of these tesserae.
+    Announce(Vec<DhtKey>),
+    /// Where a node listens now.
+    Resolve(NodeId),
+    /// At least so many peers, if there are as many.
+    Discover(usize),
+}
+
+/// What came of a command.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// Of a lookup or discovery: nodes that answered, nearest first in a lookup.
+    Contacts(Vec<Contact>),
+    /// Of a search for holders: checked records, the newest of each holder.
+    Holders(Vec<HolderRecord>),
+    /// Of an announcement: how many other nodes keep the record of each key.
+    Announced(BTreeMap<DhtKey, usize>),
+    /// Of a search for one node.
+    Resolved(Option<Contact>),
+}
+
+/// What a node wants done.
+#[derive(Debug, Clone)]
+pub enum Effect {
+    /// Send a request and report what comes of it.
+    Send {
+        /// To be named in the report.
+        ticket: Ticket,
+        /// Who must answer; `None` learns it.
+        id: Option<NodeId>,
+        /// Where to dial, best first.
+        addresses: Vec<SocketAddr>,
+        /// What to ask.
+        request: Request,
+        /// How long to wait, connecting included.
+        deadline: Duration,
+    },
+    /// Answer another node's request.
+    Answer {
+        /// Which.
+        inbound: InboundId,
+        /// With what.
+        answer: Result<Response, Refusal>,
+    },
+    /// A command is done.
+    Finished {
+        /// Which.
+        operation: OperationId,
+        /// With what.
+        outcome: Outcome,
+    },
+}
+
+/// Where this node may be reached, and whom it knows to begin with.
+#[derive(Debug, Clone, Default)]
+pub struct Beginnings {
+    /// Where this node may be reached: what it advertises, listens on, or its interfaces have.
+    pub candidates: Vec<SocketAddr>,
+    /// The port of a wildcard listen address, so that an IP that two neighbourhoods report becomes
+    /// a candidate; `None` when the listen address is concrete or one is advertised.
+    pub wildcard_port: Option<u16>,
+    /// Nodes whose ids are not known yet.
+    pub bootstrap: Vec<SocketAddr>,
+    /// Peers met before the last restart.
+    pub remembered: Vec<Contact>,
+}
+
+/// How a node stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Status {
+    /// Whether a peer has lately dialled one of our addresses with success.
+    pub reachable: bool,
+    /// Where we say that we listen: the addresses so proven, or else the candidates.
+    pub addresses: Vec<SocketAddr>,
+    /// Peers in the routing table.
+    pub peers: usize,
+    /// Holder records kept for others.
+    pub records: usize,
+}
+
+/// One turn of the machine: what it may read and what it has decided.
+struct Turn<'a> {
+    now: Duration,
+    wall: Timestamp,
+    rng: &'a mut dyn Rng,
+    effects: Vec<Effect>,
+}
+
+/// What a request was sent for.
+#[derive(Debug, Clone)]
+enum Purpose {
+    /// To learn who listens at a bootstrap or remembered address.
+    Knock,
+    /// To be known by a peer and to learn how it sees us.
+    Greet(NodeId),
+    /// To learn whether an announced address is true.
+    DialBack { inbound: InboundId, address: SocketAddr },
+    /// To learn whether the oldest of a full bucket lives.
+    Evict(NodeId),
+    /// To advance a search.
+    Search { search: u64, peer: NodeId, page: u32 },
+    /// To place records.
+    Announce { operation: OperationId, keys: Vec<DhtKey> },
+}
+
+#[derive(Debug)]
+struct Sent {
+    id: Option<NodeId>,
+    addresses: Vec<SocketAddr>,
+    kind: Kind,
+    purpose: Purpose,
+}
+
+/// One DHT node.
+pub struct Engine {
+    config: DhtConfig,
+    id: NodeId,
+    identity: Arc<dyn Identity>,
+    table: RoutingTable,
+    records: RecordStore,
+    reach: Reachability,
+    neighbours: Neighbours,
+    searches: BTreeMap<u64, Search>,
+    announcements: BTreeMap<OperationId, Announcement>,
+    discoveries: BTreeMap<OperationId, Discovery>,
+    hellos: BTreeMap<InboundId, PendingHello>,
+    sent: BTreeMap<Ticket, Sent>,
+    last_number: u64,
+    next_sweep: Duration,
+}
+
+impl Engine {
+    /// A node that knows what it is told here and nothing else. It does nothing before its first
+    /// [`Event::Tick`].
+    pub fn new(config: DhtConfig, identity: Arc<dyn Identity>, beginnings: Beginnings) -> Self {
+        let config = config.bounded();
+        let id = identity.public().id();
+        Self {
+            table: RoutingTable::new(id, &config),
+            records: RecordStore::new(id, &config),
+            reach: Reachability::new(
+                &beginnings.candidates,
+                beginnings.wildcard_port,
+                config.hello_every,
+            ),
+            neighbours: Neighbours::new(beginnings.bootstrap, beginnings.remembered, id),
+            searches: BTreeMap::new(),
+            announcements: BTreeMap::new(),
+            discoveries: BTreeMap::new(),
+            hellos: BTreeMap::new(),
+            sent: BTreeMap::new(),
+            last_number: 0,
+            next_sweep: SWEEP_EVERY,
+            config,
+            id,
+            identity,
+        }
+    }
+
+    /// This node's id.
+    pub fn id(&self) -> NodeId {
+        self.id
+    }
+
+    /// The settings it runs with.
+    pub fn config(&self) -> &DhtConfig {
+        &self.config
+    }
+
+    /// Everyone in the routing table.
+    pub fn peers(&self) -> Vec<Contact> {
+        self.table.entries().map(|entry| entry.contact.clone()).collect()
+    }
+
+    /// The `n` peers of the routing table nearest to a point.
+    pub fn closest(&self, target: &DhtKey, n: usize) -> Vec<Contact> {
+        self.table.closest(target, n, false)
+    }
+
+    /// The routing table, for tests and invariants.
+    pub fn table(&self) -> &RoutingTable {
+        &self.table
+    }
+
+    /// The record store, for tests and invariants.
+    pub fn records(&self) -> &RecordStore {
+        &self.records
+    }
+
+    /// How this node stands.
+    pub fn status(&self, now: Duration) -> Status {
+        Status {
+            reachable: self.reach.is_reachable(now),
+            addresses: self.reach.addresses(now),
+            peers: self.table.len(),
+            records: self.records.len(),
+        }
+    }
+
+    /// When [`Event::Tick`] is due at the latest; never earlier than `now`.
+    pub fn wakes_at(&self, now: Duration) -> Duration {
+        let searches = self.searches.values().map(|search| search.lookup.wakes_at(now));
+        let stalest = self.table.stalest().filter(|_| self.neighbours.may_refresh());
+        let refresh = stalest.map(|(_, at)| at + self.config.refresh_every);
+        let earliest = searches
+            .chain(refresh)
+            .chain(self.neighbours.wakes_at(self.table.is_empty()))
+            .chain([self.next_sweep])
+            .min();
+        earliest.unwrap_or(self.next_sweep).max(now)
+    }
+
+    /// Takes one event and returns what is to be done about it.
+    pub fn handle(&mut self, moment: Moment, rng: &mut dyn Rng, event: Event) -> Vec<Effect> {
+        let mut turn = Turn { now: moment.elapsed, wall: moment.wall, rng, effects: Vec::new() };
+        match event {
+            Event::Tick => self.tick(&mut turn),
+            Event::Replied { ticket, from, remote, answer } => {
+                self.on_reply(&mut turn, ticket, from, remote, answer);
+            }
+            Event::Failed { ticket, blame } => self.on_failure(&mut turn, ticket, blame),
+            Event::Asked { inbound, from, remote, request } => {
+                self.on_request(&mut turn, inbound, from, address::canonical(remote), request);
+            }
+            Event::Commanded { operation, command } => {
+                self.on_command(&mut turn, operation, command);
+            }
+            Event::Observed { id, address } => {
+                self.met(&mut turn, id, address::canonical(address), true);
+            }
+            Event::Accused { id } => self.accuse(turn.now, &id),
+        }
+        turn.effects
+    }
+
+    fn tick(&mut self, turn: &mut Turn<'_>) {
+        if turn.now >= self.next_sweep {
+            self.records.expire(turn.wall);
+            self.next_sweep = turn.now + SWEEP_EVERY;
+        }
+        self.tend_neighbours(turn);
+        let running: Vec<u64> = self.searches.keys().copied().collect();
+        for search in running {
+            self.advance_search(turn, search);
+        }
+    }
+
+    fn on_command(&mut self, turn: &mut Turn<'_>, operation: OperationId, command: Command) {
+        match command {
+            Command::Lookup(target) => self.start_lookup(turn, operation, target),
+            Command::FindHolders(key) => self.start_holder_search(turn, operation, key),
+            Command::Announce(keys) => self.start_announcement(turn, operation, keys),
+            Command::Resolve(id) => self.start_resolution(turn, operation, id),
+            Command::Discover(n) => self.start_discovery(turn, operation, n),
+        }
+    }
+
+    fn on_reply(
+        &mut self,
+        turn: &mut Turn<'_>,
+        ticket: Ticket,
+        from: NodeId,
+        remote: SocketAddr,
+        answer: Result<Response, Refusal>,
+    ) {
+        let Some(sent) = self.sent.remove(&ticket) else { return };
+        if from == self.id || sent.id.is_some_and(|expected| expected != from) {
+            return self.dispatch_failure(turn, sent, false);
+        }
+        // Proven is what was dialled; a remote port that nobody announced proves nothing.
+        let remote = address::canonical(remote);
+        let dialled = sent.addresses.contains(&remote).then_some(remote);
+        if let Some(address) = dialled {
+            let greet = match sent.purpose {
+                Purpose::Knock | Purpose::Greet(_) => false,
+                // It has just greeted us, so it knows us.
+                Purpose::DialBack { .. } => self.reach.wants_opinions(turn.now),
+                _ => true,
+            };
+            self.met(turn, from, address, greet);
+        }
+        match (sent.purpose, answer) {
+            (Purpose::Knock, Ok(Response::Greeted(greeted))) => {
+                self.neighbours.knocks = self.neighbours.knocks.saturating_sub(1);
+                self.on_greeted(turn, from, remote, &greeted);
+            }
+            (Purpose::Greet(id), Ok(Response::Greeted(greeted))) => {
+                self.neighbours.greeted(&id);
+                self.on_greeted(turn, from, remote, &greeted);
+            }
+            (Purpose::DialBack { inbound, address }, Ok(Response::Pong(_))) => {
+                self.on_dialled_back(turn, inbound, address, true);
+            }
+            (Purpose::Search { search, peer, page }, Ok(Response::Contacts(answer))) => {
+                self.on_search_answer(turn, search, peer, page, remote, dialled, answer.into());
+            }
+            (Purpose::Search { search, peer, page }, Ok(Response::Holders(answer))) => {
+                self.on_search_answer(turn, search, peer, page, remote, dialled, answer.into());
+            }
+            (Purpose::Announce { operation, keys }, Ok(Response::Announced(answer))) => {
+                self.on_announced(turn, operation, &keys, Some(&answer));
+            }
+            (Purpose::Evict(_), _) => {}
+            // It lives but would not do it, or answered something else.
+            (purpose, _) => {
+                let sent = Sent { id: None, addresses: Vec::new(), kind: sent.kind, purpose };
+                self.dispatch_failure(turn, sent, false);
+            }
+        }
+    }
+
+    fn on_failure(&mut self, turn: &mut Turn<'_>, ticket: Ticket, blame: bool) {
+        if let Some(sent) = self.sent.remove(&ticket) {
+            self.dispatch_failure(turn, sent, blame);
+        }
+    }
+
+    /// Tells the purpose that nothing came of it. `blame` counts against the peer.
+    fn dispatch_failure(&mut self, turn: &mut Turn<'_>, sent: Sent, blame: bool) {
+        // Whoever announces a false address beside a true one is not dead.
+        let is_dial_back = matches!(sent.purpose, Purpose::DialBack { .. });
+        if let Some(id) = sent.id.filter(|_| blame && !is_dial_back) {
+            self.accuse(turn.now, &id);
+        }
+        match sent.purpose {
+            Purpose::Knock => {
+                self.neighbours.knocks = self.neighbours.knocks.saturating_sub(1);
+            }
+            Purpose::Greet(id) => self.neighbours.greeting_failed(id, turn.now),
+            Purpose::DialBack { inbound, address } => {
+                self.on_dialled_back(turn, inbound, address, false);
+            }
+            Purpose::Evict(id) => self.table.ping_was_lost(&id),
+            Purpose::Search { search, peer, .. } => self.on_search_failure(turn, search, &peer),
+            Purpose::Announce { operation, keys } => {
+                self.on_announced(turn, operation, &keys, None);
+            }
+        }
+    }
+
+    /// A peer failed; it may leave the table, and is then remembered for harder times.
+    fn accuse(&mut self, now: Duration, id: &NodeId) {
+        if let Some(gone) = self.table.failed(id, now) {
+            self.neighbours.remember(gone);
+        }
+    }
+
+    /// A peer answered at an address that was dialled. `greet` makes us known to a new one.
+    fn met(&mut self, turn: &mut Turn<'_>, id: NodeId, address: SocketAddr, greet: bool) {
+        if !address::is_dialable(address) {
+            return;
+        }
+        match self.table.seen(id, address, turn.now) {
+            Admission::New => {
+                self.begin_joining(turn.now);
+                if greet {
+                    self.neighbours.greet_at(id, turn.now);
+                }
+                self.send_greetings(turn);
+            }
+            Admission::Waiting { ping: Some(oldest) } => {
+                let deadline = self.config.request_deadline;
+                let purpose = Purpose::Evict(oldest.id);
+                self.send(turn, &oldest, Request::Ping {}, deadline, purpose);
+            }
+            Admission::Known | Admission::Waiting { ping: None } => {}
+            Admission::SubnetFull | Admission::Own => {}
+        }
+    }
+
+    fn send(
+        &mut self,
+        turn: &mut Turn<'_>,
+        to: &Contact,
+        request: Request,
+        deadline: Duration,
+        purpose: Purpose,
+    ) {
+        self.dispatch(turn, Some(to.id), to.addresses.clone(), request, deadline, purpose);
+    }
+
+    fn dispatch(
+        &mut self,
+        turn: &mut Turn<'_>,
+        id: Option<NodeId>,
+        addresses: Vec<SocketAddr>,
+        request: Request,
+        deadline: Duration,
+        purpose: Purpose,
+    ) {
+        let ticket = Ticket(self.number());
+        let kind = request.kind();
+        self.sent.insert(ticket, Sent { id, addresses: addresses.clone(), kind, purpose });
+        turn.effects.push(Effect::Send { ticket, id, addresses, request, deadline });
+    }
+
+    fn number(&mut self) -> u64 {
+        self.last_number += 1;
+        self.last_number
+    }
+}

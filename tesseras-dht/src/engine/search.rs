@@ -1,0 +1,283 @@
+//! Lookups on the way, and what they are for (Kademlia, section 2.3).
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+
+use rand::RngExt;
+use tesseras_core::contact::Contact;
+use tesseras_core::ids::{DhtKey, NodeId};
+use tesseras_core::time::Timestamp;
+
+use super::{Effect, Engine, OperationId, Outcome, Purpose, Turn};
+use crate::address;
+use crate::config::{DhtConfig, MAX_CONTACTS, MAX_PAGES, RECORDS_PER_KEY, RECORDS_PER_PAGE};
+use crate::lookup::Lookup;
+use crate::messages::{Contacts, Holders, Request};
+use crate::records::{HolderRecord, Identity};
+
+/// The most holders that one search returns; nodes' stores may differ.
+const MAX_HOLDERS: usize = 4 * RECORDS_PER_KEY;
+/// A discovery ends after so many lookups in a row that met nobody new, and after so many in all.
+const DRY_LOOKUPS: usize = 3;
+const MAX_DISCOVERY_LOOKUPS: usize = 32;
+
+/// What a lookup is for.
+#[derive(Debug)]
+pub(super) enum Want {
+    /// The nodes nearest to us.
+    Neighbourhood,
+    /// Peers of one bucket.
+    Refresh,
+    /// The nodes nearest to a point.
+    Nodes(OperationId),
+    /// One node.
+    Node(OperationId),
+    /// Peers in general.
+    Discovery(OperationId),
+    /// Where records of the target belong.
+    Targets(OperationId),
+    /// Records of the target.
+    Holders(OperationId, Found),
+}
+
+/// A lookup and its purpose.
+#[derive(Debug)]
+pub(super) struct Search {
+    pub(super) lookup: Lookup,
+    want: Want,
+}
+
+/// The checked records found so far, the newest of each holder.
+#[derive(Debug, Default)]
+pub(super) struct Found {
+    records: BTreeMap<NodeId, HolderRecord>,
+}
+
+/// A search for many peers.
+#[derive(Debug)]
+pub(super) struct Discovery {
+    wanted: usize,
+    known: BTreeMap<NodeId, Contact>,
+    lookups: usize,
+    dry: usize,
+    offset: u8,
+}
+
+/// The answer to either kind of search request.
+pub(super) struct SearchAnswer {
+    records: Vec<HolderRecord>,
+    more: bool,
+    contacts: Vec<Contact>,
+}
+
+impl From<Contacts> for SearchAnswer {
+    fn from(answer: Contacts) -> Self {
+        Self { records: Vec::new(), more: false, contacts: answer.contacts }
+    }
+}
+
+impl From<Holders> for SearchAnswer {
+    fn from(answer: Holders) -> Self {
+        Self { records: answer.records, more: answer.more, contacts: answer.contacts }
+    }
+}
+
+impl Found {
+    /// Takes what a peer delivered, if it is about this key and true.
+    fn add(
+        &mut self,
+        record: HolderRecord,
+        key: &DhtKey,
+        identity: &dyn Identity,
+        config: &DhtConfig,
+        wall: Timestamp,
+    ) {
+        if record.key != *key {
+            return;
+        }
+        let node = record.node();
+        let known = self.records.get(&node);
+        let useful = known.map_or(self.records.len() < MAX_HOLDERS, |k| k.date < record.date);
+        if useful && record.check(identity, config.work_bits, wall).is_ok() {
+            self.records.insert(node, record);
+        }
+    }
+}
+
+impl Engine {
+    pub(super) fn start_lookup(&mut self, turn: &mut Turn<'_>, op: OperationId, target: DhtKey) {
+        self.search(turn, target, Want::Nodes(op));
+    }
+
+    pub(super) fn start_resolution(&mut self, turn: &mut Turn<'_>, op: OperationId, id: NodeId) {
+        if id == self.id {
+            let contact = Contact { id, addresses: self.reach.addresses(turn.now) };
+            let outcome = Outcome::Resolved(Some(contact));
+            turn.effects.push(Effect::Finished { operation: op, outcome });
+            return;
+        }
+        self.search(turn, id.into(), Want::Node(op));
+    }
+
+    pub(super) fn start_holder_search(
+        &mut self,
+        turn: &mut Turn<'_>,
+        op: OperationId,
+        key: DhtKey,
+    ) {
+        let mut found = Found::default();
+        for page in 0..MAX_PAGES {
+            let (records, more) = self.records.page(&key, page, turn.wall);
+            found.records.extend(records.into_iter().map(|record| (record.node(), record)));
+            if !more {
+                break;
+            }
+        }
+        self.search(turn, key, Want::Holders(op, found));
+    }
+
+    pub(super) fn start_discovery(&mut self, turn: &mut Turn<'_>, op: OperationId, wanted: usize) {
+        let healthy = self.table.entries().filter(|entry| entry.failures == 0);
+        let known = healthy.map(|entry| (entry.contact.id, entry.contact.clone())).collect();
+        let offset = turn.rng.random();
+        self.discoveries.insert(op, Discovery { wanted, known, lookups: 0, dry: 0, offset });
+        self.advance_discovery(turn, op);
+    }
+
+    /// Begins a lookup from what the table knows.
+    pub(super) fn search(&mut self, turn: &mut Turn<'_>, target: DhtKey, want: Want) {
+        self.note_lookup(&target, turn.now);
+        let mut lookup = match want {
+            Want::Node(_) => {
+                Lookup::of_node(NodeId::new(*target.as_bytes()), &self.config, turn.now)
+            }
+            _ => Lookup::new(target, &self.config, turn.now),
+        };
+        for contact in self.table.closest(&target, self.config.k, false) {
+            lookup.add(contact);
+        }
+        let number = self.number();
+        self.searches.insert(number, Search { lookup, want });
+        self.advance_search(turn, number);
+    }
+
+    /// Asks whom the lookup wants asked, and ends it when it is done.
+    pub(super) fn advance_search(&mut self, turn: &mut Turn<'_>, number: u64) {
+        let Some(search) = self.searches.get_mut(&number) else { return };
+        let asked = search.lookup.next(turn.now);
+        let done = search.lookup.is_done(turn.now);
+        for contact in asked {
+            self.ask(turn, number, &contact, 0);
+        }
+        if done && let Some(search) = self.searches.remove(&number) {
+            self.finish_search(turn, search);
+        }
+    }
+
+    fn ask(&mut self, turn: &mut Turn<'_>, number: u64, contact: &Contact, page: u32) {
+        let Some(search) = self.searches.get(&number) else { return };
+        let target = search.lookup.target();
+        let request = match search.want {
+            Want::Holders(..) => Request::FindHolders { key: target, page },
+            _ => Request::FindNode { target },
+        };
+        let purpose = Purpose::Search { search: number, peer: contact.id, page };
+        self.send(turn, contact, request, self.config.request_deadline, purpose);
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "one answer and all that is known about it")]
+    pub(super) fn on_search_answer(
+        &mut self,
+        turn: &mut Turn<'_>,
+        number: u64,
+        peer: NodeId,
+        page: u32,
+        remote: SocketAddr,
+        dialled: Option<SocketAddr>,
+        answer: SearchAnswer,
+    ) {
+        let own = self.id;
+        let Some(search) = self.searches.get_mut(&number) else { return };
+        for contact in answer.contacts.into_iter().take(MAX_CONTACTS) {
+            let addresses = address::cleaned(&contact.addresses, remote.ip());
+            if contact.id != own {
+                search.lookup.add(Contact { id: contact.id, addresses });
+            }
+        }
+        if let Want::Holders(_, found) = &mut search.want {
+            let target = search.lookup.target();
+            for record in answer.records.into_iter().take(RECORDS_PER_PAGE) {
+                found.add(record, &target, &*self.identity, &self.config, turn.wall);
+            }
+            if answer.more && page + 1 < MAX_PAGES {
+                let contact = Contact { id: peer, addresses: vec![remote] };
+                return self.ask(turn, number, &contact, page + 1);
+            }
+        }
+        search.lookup.answered(&peer, dialled);
+        self.advance_search(turn, number);
+    }
+
+    pub(super) fn on_search_failure(&mut self, turn: &mut Turn<'_>, number: u64, peer: &NodeId) {
+        if let Some(search) = self.searches.get_mut(&number) {
+            search.lookup.failed(peer);
+            self.advance_search(turn, number);
+        }
+    }
+
+    fn finish_search(&mut self, turn: &mut Turn<'_>, search: Search) {
+        let Search { lookup, want } = search;
+        let (operation, outcome) = match want {
+            Want::Neighbourhood => return self.on_looked_around(turn),
+            Want::Refresh => return self.on_refreshed(turn),
+            Want::Targets(op) => return self.on_targets(turn, op, &lookup),
+            Want::Discovery(op) => {
+                if let Some(discovery) = self.discoveries.get_mut(&op) {
+                    discovery.learn(&lookup);
+                }
+                return self.advance_discovery(turn, op);
+            }
+            Want::Nodes(op) => (op, Outcome::Contacts(lookup.closest())),
+            Want::Node(op) => (op, Outcome::Resolved(lookup.found_node())),
+            Want::Holders(op, found) => {
+                (op, Outcome::Holders(found.records.into_values().collect()))
+            }
+        };
+        turn.effects.push(Effect::Finished { operation, outcome });
+    }
+
+    fn advance_discovery(&mut self, turn: &mut Turn<'_>, operation: OperationId) {
+        let Some(discovery) = self.discoveries.get_mut(&operation) else { return };
+        if let Some(target) = discovery.next_target(turn) {
+            return self.search(turn, target, Want::Discovery(operation));
+        }
+        if let Some(discovery) = self.discoveries.remove(&operation) {
+            let outcome = Outcome::Contacts(discovery.known.into_values().collect());
+            turn.effects.push(Effect::Finished { operation, outcome });
+        }
+    }
+}
+
+impl Discovery {
+    /// Random, but spread evenly: the first byte runs through the space in bit-reversed order.
+    fn next_target(&mut self, turn: &mut Turn<'_>) -> Option<DhtKey> {
+        let over = self.known.len() >= self.wanted
+            || self.dry >= DRY_LOOKUPS
+            || self.lookups >= MAX_DISCOVERY_LOOKUPS;
+        if over {
+            return None;
+        }
+        let mut target: [u8; 20] = turn.rng.random();
+        target[0] = u8::try_from(self.lookups).unwrap_or(0).reverse_bits() ^ self.offset;
+        self.lookups += 1;
+        Some(DhtKey::new(target))
+    }
+
+    fn learn(&mut self, lookup: &Lookup) {
+        let before = self.known.len();
+        for contact in lookup.all_answered() {
+            self.known.insert(contact.id, contact.clone());
+        }
+        self.dry = if self.known.len() > before { 0 } else { self.dry + 1 };
+    }
+}

@@ -1,0 +1,156 @@
+//! Answers to other nodes' requests. What they say is bounded, and nobody is believed to listen
+//! where a dial back did not find him.
+
+use std::net::SocketAddr;
+
+use tesseras_core::contact::Contact;
+use tesseras_core::ids::{DhtKey, NodeId};
+use tesseras_net::codec::Refusal;
+
+use super::{Effect, Engine, InboundId, Purpose, Turn};
+use crate::address;
+use crate::config::{MAX_CONTACTS, RECORDS_PER_ANNOUNCE};
+use crate::messages::{Announced, Contacts, Greeted, Holders, Pong, Request, Response};
+use crate::records::HolderRecord;
+
+/// The most greetings that are dialled back at once; more are refused as busy.
+const MAX_HELLOS: usize = 64;
+
+/// A greeting whose dials back are under way.
+#[derive(Debug)]
+pub(super) struct PendingHello {
+    from: NodeId,
+    remote: SocketAddr,
+    /// How many dials are out.
+    waiting: usize,
+    reached: Vec<SocketAddr>,
+}
+
+impl Engine {
+    pub(super) fn on_request(
+        &mut self,
+        turn: &mut Turn<'_>,
+        inbound: InboundId,
+        from: NodeId,
+        remote: SocketAddr,
+        request: Request,
+    ) {
+        let answer = match request {
+            Request::Ping {} => Ok(Response::Pong(Pong {})),
+            Request::FindNode { target } => {
+                Ok(Response::Contacts(Contacts { contacts: self.tell(&target, from, remote) }))
+            }
+            Request::FindHolders { key, page } => {
+                let (records, more) = self.records.page(&key, page, turn.wall);
+                let contacts = self.tell(&key, from, remote);
+                Ok(Response::Holders(Holders { records, more, contacts }))
+            }
+            Request::Announce { records } => {
+                Ok(Response::Announced(self.keep(turn, from, remote, records)))
+            }
+            Request::Hello { addresses } => {
+                match self.begin_hello(turn, inbound, from, remote, &addresses) {
+                    Ok(()) => return,
+                    Err(refusal) => Err(refusal),
+                }
+            }
+        };
+        turn.effects.push(Effect::Answer { inbound, answer });
+    }
+
+    /// The contacts nearest to a point that the asker can do something with.
+    fn tell(&self, target: &DhtKey, asker: NodeId, remote: SocketAddr) -> Vec<Contact> {
+        let n = self.config.k.min(MAX_CONTACTS);
+        let mut contacts = self.table.closest(target, n + 1, true);
+        contacts.retain(|contact| contact.id != asker);
+        for contact in &mut contacts {
+            contact.addresses.retain(|known| address::makes_sense_to(*known, remote.ip()));
+        }
+        contacts.retain(|contact| !contact.addresses.is_empty());
+        contacts.truncate(n);
+        contacts
+    }
+
+    fn keep(
+        &mut self,
+        turn: &mut Turn<'_>,
+        from: NodeId,
+        remote: SocketAddr,
+        records: Vec<HolderRecord>,
+    ) -> Announced {
+        let mut announced = Announced { stored: 0, refused: Vec::new() };
+        for (position, record) in (0..).zip(records) {
+            let kept = (position as usize) < RECORDS_PER_ANNOUNCE
+                && record.check(&*self.identity, self.config.work_bits, turn.wall).is_ok()
+                && self.records.insert(record, from, remote.ip(), turn.wall).is_ok();
+            if kept {
+                announced.stored += 1;
+            } else {
+                announced.refused.push(position);
+            }
+        }
+        announced
+    }
+
+    /// Dials back what a peer announces; the answer waits for the outcome.
+    fn begin_hello(
+        &mut self,
+        turn: &mut Turn<'_>,
+        inbound: InboundId,
+        from: NodeId,
+        remote: SocketAddr,
+        addresses: &[SocketAddr],
+    ) -> Result<(), Refusal> {
+        let busy = self.hellos.len() >= MAX_HELLOS
+            || self.hellos.values().any(|pending| pending.from == from);
+        if busy {
+            return Err(Refusal::new(Refusal::BUSY, "too many greetings at once"));
+        }
+        let mut to_dial = address::cleaned(addresses, remote.ip());
+        if from == self.id {
+            to_dial.clear();
+        }
+        let pending = PendingHello { from, remote, waiting: to_dial.len(), reached: Vec::new() };
+        self.hellos.insert(inbound, pending);
+        for address in to_dial {
+            let purpose = Purpose::DialBack { inbound, address };
+            let deadline = self.config.dial_back_deadline;
+            let contact = Contact { id: from, addresses: vec![address] };
+            self.send(turn, &contact, Request::Ping {}, deadline, purpose);
+        }
+        self.finish_hello(turn, inbound);
+        Ok(())
+    }
+
+    /// One dial back is over. That the peer was met there has been noted already.
+    pub(super) fn on_dialled_back(
+        &mut self,
+        turn: &mut Turn<'_>,
+        inbound: InboundId,
+        address: SocketAddr,
+        reached: bool,
+    ) {
+        if let Some(pending) = self.hellos.get_mut(&inbound) {
+            pending.waiting = pending.waiting.saturating_sub(1);
+            if reached {
+                pending.reached.push(address);
+            }
+            self.finish_hello(turn, inbound);
+        }
+    }
+
+    fn finish_hello(&mut self, turn: &mut Turn<'_>, inbound: InboundId) {
+        let done = self.hellos.get(&inbound).is_some_and(|pending| pending.waiting == 0);
+        if !done {
+            return;
+        }
+        if let Some(pending) = self.hellos.remove(&inbound) {
+            let greeted = Greeted {
+                observed: pending.remote,
+                reached: pending.reached,
+                addresses: self.reach.to_try(turn.now, Some(pending.remote.ip())),
+            };
+            turn.effects.push(Effect::Answer { inbound, answer: Ok(Response::Greeted(greeted)) });
+        }
+    }
+}

@@ -1,0 +1,248 @@
+//! One iterative lookup (Kademlia, section 2.3): ask the nearest known, learn nearer ones, stop
+//! when the k nearest that answer have answered.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use tesseras_core::contact::{Contact, MAX_ADDRESSES};
+use tesseras_core::ids::{DhtKey, Distance, NodeId};
+
+use crate::config::DhtConfig;
+
+/// A lookup ends with what it has after this long.
+pub const LOOKUP_DEADLINE: Duration = Duration::from_secs(30);
+/// A lookup asks at most this many peers per result that it wants.
+const QUERIES_PER_RESULT: usize = 8;
+/// It remembers at most this many candidates per result that it wants; the farthest are forgotten.
+const CANDIDATES_PER_RESULT: usize = 10;
+/// Slow peers may multiply the requests in flight by this at most.
+const SLOW_FACTOR: usize = 4;
+/// A peer that failed is asked again at other addresses at most this often.
+const MAX_RETRIES: u8 = 2;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    New,
+    Waiting { since: Duration },
+    Answered,
+    Failed,
+}
+
+#[derive(Debug)]
+struct Candidate {
+    contact: Contact,
+    state: State,
+    /// The addresses of the last request.
+    tried: Vec<SocketAddr>,
+    retries: u8,
+}
+
+/// A lookup under way. It never asks the same address of a peer twice, so it ends.
+#[derive(Debug)]
+pub struct Lookup {
+    target: DhtKey,
+    k: usize,
+    alpha: usize,
+    slow_after: Duration,
+    deadline: Duration,
+    /// Whether it ends as soon as the node with the target's id has answered.
+    one_node: bool,
+    queries: usize,
+    candidates: BTreeMap<Distance, Candidate>,
+}
+
+impl Lookup {
+    /// A lookup of the k nodes nearest to a point.
+    pub fn new(target: DhtKey, config: &DhtConfig, now: Duration) -> Self {
+        Self {
+            target,
+            k: config.k,
+            alpha: config.alpha,
+            slow_after: config.slow_after,
+            deadline: now + LOOKUP_DEADLINE,
+            one_node: false,
+            queries: 0,
+            candidates: BTreeMap::new(),
+        }
+    }
+
+    /// A lookup of one node, which ends as soon as that has answered.
+    pub fn of_node(id: NodeId, config: &DhtConfig, now: Duration) -> Self {
+        Self { one_node: true, ..Self::new(id.into(), config, now) }
+    }
+
+    /// Where it goes.
+    pub fn target(&self) -> DhtKey {
+        self.target
+    }
+
+    /// Adds a peer that somebody named. A known one gains its new addresses.
+    pub fn add(&mut self, contact: Contact) {
+        if contact.addresses.is_empty() {
+            return;
+        }
+        let distance = contact.id.distance(&self.target);
+        if let Some(known) = self.candidates.get_mut(&distance) {
+            known.learn(contact.addresses);
+            return;
+        }
+        let candidate = Candidate { contact, state: State::New, tried: Vec::new(), retries: 0 };
+        self.candidates.insert(distance, candidate);
+        if self.candidates.len() > self.k * CANDIDATES_PER_RESULT {
+            let farthest = self.candidates.iter().rev();
+            let farthest = farthest
+                .filter(|(_, c)| matches!(c.state, State::New | State::Failed))
+                .map(|(distance, _)| *distance)
+                .next();
+            if let Some(farthest) = farthest {
+                self.candidates.remove(&farthest);
+            }
+        }
+    }
+
+    /// Whom to ask now.
+    pub fn next(&mut self, now: Duration) -> Vec<Contact> {
+        let mut asked = Vec::new();
+        let waiting = |lookup: &Self, slow: bool| {
+            let all = lookup.candidates.values();
+            all.filter(|c| c.is_waiting() && (slow || !lookup.is_slow(c, now))).count()
+        };
+        let mut in_flight = waiting(self, true);
+        let mut prompt = waiting(self, false);
+        while prompt < self.alpha
+            && in_flight < self.alpha * SLOW_FACTOR
+            && self.queries < self.k * QUERIES_PER_RESULT
+            && !self.is_over(now)
+        {
+            let Some(distance) = self.next_in_window(now) else { break };
+            let Some(candidate) = self.candidates.get_mut(&distance) else { break };
+            candidate.state = State::Waiting { since: now };
+            candidate.tried.clone_from(&candidate.contact.addresses);
+            asked.push(candidate.contact.clone());
+            self.queries += 1;
+            prompt += 1;
+            in_flight += 1;
+        }
+        asked
+    }
+
+    /// A peer answered, at the address that was dialled if that is known.
+    pub fn answered(&mut self, id: &NodeId, address: Option<SocketAddr>) {
+        if let Some(candidate) = self.candidates.get_mut(&id.distance(&self.target)) {
+            candidate.state = State::Answered;
+            if let Some(address) = address {
+                candidate.contact.addresses = vec![address];
+            }
+        }
+    }
+
+    /// A peer did not answer, or not what was asked.
+    pub fn failed(&mut self, id: &NodeId) {
+        if let Some(candidate) = self.candidates.get_mut(&id.distance(&self.target)) {
+            candidate.state = State::Failed;
+            let tried = std::mem::take(&mut candidate.tried);
+            candidate.contact.addresses.retain(|address| !tried.contains(address));
+            candidate.tried = tried;
+            candidate.reconsider();
+        }
+    }
+
+    /// Whether nothing more is worth asking or waiting for.
+    pub fn is_done(&self, now: Duration) -> bool {
+        if self.is_over(now) {
+            return true;
+        }
+        let (mut counted, mut slow) = (0, false);
+        for candidate in self.candidates.values() {
+            if counted == self.k {
+                break;
+            }
+            match candidate.state {
+                State::Failed => {}
+                State::Answered => counted += 1,
+                State::New if self.queries >= self.k * QUERIES_PER_RESULT => {}
+                State::New => return false,
+                State::Waiting { .. } if self.is_slow(candidate, now) => slow = true,
+                State::Waiting { .. } => return false,
+            }
+        }
+        // With k nearest answers a slow peer is left behind; with fewer it may still be needed.
+        counted == self.k || !slow
+    }
+
+    /// When time alone changes what is to be done.
+    pub fn wakes_at(&self, now: Duration) -> Duration {
+        let waiting = self.candidates.values().filter_map(|candidate| match candidate.state {
+            State::Waiting { since } => Some(since + self.slow_after),
+            _ => None,
+        });
+        waiting.filter(|at| *at > now).min().unwrap_or(self.deadline).min(self.deadline)
+    }
+
+    /// The k nearest that answered, nearest first.
+    pub fn closest(&self) -> Vec<Contact> {
+        self.all_answered().take(self.k).cloned().collect()
+    }
+
+    /// All that answered, nearest first.
+    pub fn all_answered(&self) -> impl Iterator<Item = &Contact> {
+        let all = self.candidates.values();
+        all.filter(|c| c.state == State::Answered).map(|candidate| &candidate.contact)
+    }
+
+    /// The node whose id is the target, if it answered.
+    pub fn found_node(&self) -> Option<Contact> {
+        let nearest = self.all_answered().next()?;
+        (DhtKey::from(nearest.id) == self.target).then(|| nearest.clone())
+    }
+
+    fn is_over(&self, now: Duration) -> bool {
+        now >= self.deadline || (self.one_node && self.found_node().is_some())
+    }
+
+    fn is_slow(&self, candidate: &Candidate, now: Duration) -> bool {
+        matches!(candidate.state, State::Waiting { since } if now >= since + self.slow_after)
+    }
+
+    /// The nearest unasked candidate among the k nearest that have not failed and are not slow.
+    fn next_in_window(&self, now: Duration) -> Option<Distance> {
+        let alive = self
+            .candidates
+            .iter()
+            .filter(|(_, c)| c.state != State::Failed && !self.is_slow(c, now));
+        alive.take(self.k).find(|(_, c)| c.state == State::New).map(|(distance, _)| *distance)
+    }
+}
+
+impl Candidate {
+    fn is_waiting(&self) -> bool {
+        matches!(self.state, State::Waiting { .. })
+    }
+
+    fn learn(&mut self, addresses: Vec<SocketAddr>) {
+        if self.state == State::Answered {
+            return;
+        }
+        for address in addresses {
+            let full = self.contact.addresses.len() >= MAX_ADDRESSES;
+            let known = self.contact.addresses.contains(&address);
+            let failed = self.state == State::Failed && self.tried.contains(&address);
+            if !full && !known && !failed {
+                self.contact.addresses.push(address);
+            }
+        }
+        self.reconsider();
+    }
+
+    /// A failed peer of which another address is known is worth another try.
+    fn reconsider(&mut self) {
+        if self.state == State::Failed
+            && !self.contact.addresses.is_empty()
+            && self.retries < MAX_RETRIES
+        {
+            self.retries += 1;
+            self.state = State::New;
+        }
+    }
+}

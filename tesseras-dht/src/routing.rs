@@ -1,0 +1,290 @@
+//! The routing table of Kademlia (section 2.2): 160 buckets of the least recently seen peers, and
+//! none of a peer that was not dialled with success.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use rand::{Rng, RngExt};
+use tesseras_core::contact::{Contact, MAX_ADDRESSES, Subnet};
+use tesseras_core::ids::{DhtKey, NodeId};
+
+use crate::config::DhtConfig;
+
+/// One bucket for each possible length of a common prefix.
+pub const BUCKETS: usize = 160;
+/// After so many failures in a row a peer leaves the table.
+pub const MAX_FAILURES: u8 = 2;
+/// A peer seen this recently is not pinged to make room for another.
+pub const EVICTION_QUIET: Duration = Duration::from_secs(60);
+
+/// A peer of the table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// Its id and the addresses that were dialled with success, the latest first.
+    pub contact: Contact,
+    /// When it last answered.
+    pub last_seen: Duration,
+    /// How many requests in a row it has failed.
+    pub failures: u8,
+}
+
+/// What became of a peer that answered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Admission {
+    /// It is new in the table.
+    New,
+    /// It was in the table and moved to the end of its bucket.
+    Known,
+    /// Its bucket is full. It waits among the replacements; `ping` is the least recently seen
+    /// peer, if that should now be asked whether it lives.
+    Waiting {
+        /// Whom to ping.
+        ping: Option<Contact>,
+    },
+    /// Its neighbourhood has as many peers in the bucket or table as it may.
+    SubnetFull,
+    /// It is this node itself.
+    Own,
+}
+
+#[derive(Debug, Default)]
+struct Bucket {
+    /// The least recently seen first.
+    entries: Vec<Entry>,
+    /// The latest last.
+    replacements: VecDeque<Contact>,
+    /// Whom an eviction ping is out to.
+    pinged: Option<NodeId>,
+    looked_up: Duration,
+}
+
+/// The peers of one node.
+#[derive(Debug)]
+pub struct RoutingTable {
+    own: NodeId,
+    k: usize,
+    subnet_per_bucket: usize,
+    subnet_per_table: usize,
+    buckets: Vec<Bucket>,
+    subnets: BTreeMap<Subnet, usize>,
+}
+
+fn subnets(contact: &Contact) -> BTreeSet<Subnet> {
+    let subnets = contact.addresses.iter().map(|address| Subnet::of(address.ip()));
+    subnets.filter(|subnet| !subnet.is_local()).collect()
+}
+
+impl RoutingTable {
+    /// An empty table of a node.
+    pub fn new(own: NodeId, config: &DhtConfig) -> Self {
+        Self {
+            own,
+            k: config.k,
+            subnet_per_bucket: config.subnet_per_bucket,
+            subnet_per_table: config.subnet_per_table,
+            buckets: std::iter::repeat_with(Bucket::default).take(BUCKETS).collect(),
+            subnets: BTreeMap::new(),
+        }
+    }
+
+    /// How many peers it holds.
+    pub fn len(&self) -> usize {
+        self.buckets.iter().map(|bucket| bucket.entries.len()).sum()
+    }
+
+    /// Whether it holds none.
+    pub fn is_empty(&self) -> bool {
+        self.buckets.iter().all(|bucket| bucket.entries.is_empty())
+    }
+
+    /// All peers, bucket by bucket.
+    pub fn entries(&self) -> impl Iterator<Item = &Entry> {
+        self.buckets.iter().flat_map(|bucket| &bucket.entries)
+    }
+
+    /// A peer by its id.
+    pub fn get(&self, id: &NodeId) -> Option<&Entry> {
+        let bucket = &self.buckets[self.index(&DhtKey::from(*id))?];
+        bucket.entries.iter().find(|entry| entry.contact.id == *id)
+    }
+
+    /// The `n` peers nearest to a point. Those whose last request failed come last, or not at all
+    /// where the answer is for others.
+    pub fn closest(&self, target: &DhtKey, n: usize, for_others: bool) -> Vec<Contact> {
+        let mut entries: Vec<_> =
+            self.entries().filter(|entry| !for_others || entry.failures == 0).collect();
+        entries
+            .sort_unstable_by_key(|entry| (entry.failures > 0, entry.contact.id.distance(target)));
+        entries.into_iter().take(n).map(|entry| entry.contact.clone()).collect()
+    }
+
+    /// The peers that have been silent for longest, those of failed requests left out.
+    pub fn least_recently_seen(&self, n: usize) -> Vec<NodeId> {
+        let mut entries: Vec<_> = self.entries().filter(|entry| entry.failures == 0).collect();
+        entries.sort_unstable_by_key(|entry| (entry.last_seen, entry.contact.id));
+        entries.into_iter().take(n).map(|entry| entry.contact.id).collect()
+    }
+
+    /// A peer was dialled at an address and has answered there.
+    pub fn seen(&mut self, id: NodeId, address: SocketAddr, now: Duration) -> Admission {
+        let Some(index) = self.index(&DhtKey::from(id)) else { return Admission::Own };
+        let position = self.buckets[index].entries.iter().position(|entry| entry.contact.id == id);
+        if let Some(position) = position {
+            let mut entry = self.buckets[index].entries.remove(position);
+            self.uncount(&entry.contact);
+            let mut moved = entry.contact.clone();
+            moved.addresses.retain(|known| *known != address);
+            moved.addresses.insert(0, address);
+            moved.addresses.truncate(MAX_ADDRESSES);
+            if self.has_room(index, &moved) {
+                entry.contact = moved;
+            }
+            entry.last_seen = now;
+            entry.failures = 0;
+            self.count(&entry.contact);
+            let bucket = &mut self.buckets[index];
+            bucket.entries.push(entry);
+            if bucket.pinged == Some(id) {
+                bucket.pinged = None;
+            }
+            return Admission::Known;
+        }
+        let contact = Contact { id, addresses: vec![address] };
+        if !self.has_room(index, &contact) {
+            return Admission::SubnetFull;
+        }
+        if self.buckets[index].entries.len() < self.k {
+            self.admit(index, contact, now);
+            return Admission::New;
+        }
+        let bucket = &mut self.buckets[index];
+        bucket.replacements.retain(|waiting| waiting.id != id);
+        bucket.replacements.push_back(contact);
+        if bucket.replacements.len() > self.k {
+            bucket.replacements.pop_front();
+        }
+        let mut ping = None;
+        if bucket.pinged.is_none() {
+            let oldest =
+                bucket.entries.iter().min_by_key(|entry| (entry.failures == 0, entry.last_seen));
+            ping = oldest
+                .filter(|entry| entry.failures > 0 || entry.last_seen + EVICTION_QUIET <= now)
+                .map(|entry| entry.contact.clone());
+            bucket.pinged = ping.as_ref().map(|contact| contact.id);
+        }
+        Admission::Waiting { ping }
+    }
+
+    /// A request to a peer failed. It leaves the table when this was an eviction ping or the
+    /// second failure in a row, and the latest replacement that fits comes in. Returns the peer
+    /// that left.
+    pub fn failed(&mut self, id: &NodeId, now: Duration) -> Option<Contact> {
+        let index = self.index(&DhtKey::from(*id))?;
+        let bucket = &mut self.buckets[index];
+        bucket.replacements.retain(|waiting| waiting.id != *id);
+        let position = bucket.entries.iter().position(|entry| entry.contact.id == *id)?;
+        let entry = &mut bucket.entries[position];
+        entry.failures += 1;
+        if entry.failures < MAX_FAILURES && bucket.pinged != Some(*id) {
+            return None;
+        }
+        let gone = bucket.entries.remove(position).contact;
+        if bucket.pinged == Some(*id) {
+            bucket.pinged = None;
+        }
+        self.uncount(&gone);
+        let mut waiting = std::mem::take(&mut self.buckets[index].replacements);
+        while let Some(contact) = waiting.pop_back() {
+            if self.has_room(index, &contact) {
+                self.admit(index, contact, now);
+                break;
+            }
+        }
+        self.buckets[index].replacements = waiting;
+        Some(gone)
+    }
+
+    /// An eviction ping could not be sent, or failed here and not there.
+    pub fn ping_was_lost(&mut self, id: &NodeId) {
+        if let Some(index) = self.index(&DhtKey::from(*id))
+            && self.buckets[index].pinged == Some(*id)
+        {
+            self.buckets[index].pinged = None;
+        }
+    }
+
+    /// How many of the buckets are worth a lookup of their own: all up to the last with a peer.
+    pub fn depth(&self) -> usize {
+        self.buckets.iter().rposition(|bucket| !bucket.entries.is_empty()).map_or(0, |i| i + 1)
+    }
+
+    /// Notes that the bucket of this point is being looked up.
+    pub fn looked_up(&mut self, target: &DhtKey, now: Duration) {
+        if let Some(index) = self.index(target) {
+            self.buckets[index].looked_up = now;
+        }
+    }
+
+    /// When the bucket looked up least recently was looked up; `None` while the table is empty.
+    pub fn stalest(&self) -> Option<(usize, Duration)> {
+        let worth = self.buckets[..self.depth()].iter().enumerate();
+        worth.map(|(index, bucket)| (index, bucket.looked_up)).min_by_key(|(_, at)| *at)
+    }
+
+    /// A random point of a bucket's part of the space.
+    pub fn random_point(&self, index: usize, rng: &mut dyn Rng) -> DhtKey {
+        let mut point: [u8; 20] = rng.random();
+        let own = self.own.as_bytes();
+        let (whole, bit) = (index / 8, index % 8);
+        point[..whole].copy_from_slice(&own[..whole]);
+        // The prefix of `bit` bits is ours, the next bit is not, the rest is random.
+        let kept = !(0xff_u8 >> bit);
+        let flipped = 0x80_u8 >> bit;
+        point[whole] =
+            (own[whole] & kept) | (!own[whole] & flipped) | (point[whole] & !kept & !flipped);
+        DhtKey::new(point)
+    }
+
+    /// The bucket of a point; `None` for this node's own id.
+    fn index(&self, point: &DhtKey) -> Option<usize> {
+        let shared = self.own.distance(point).leading_zeros() as usize;
+        (shared < BUCKETS).then_some(shared)
+    }
+
+    fn has_room(&self, index: usize, contact: &Contact) -> bool {
+        subnets(contact).iter().all(|subnet| {
+            let in_table = self.subnets.get(subnet).copied().unwrap_or(0);
+            let in_bucket = self.buckets[index]
+                .entries
+                .iter()
+                .filter(|entry| {
+                    entry.contact.addresses.iter().any(|a| Subnet::of(a.ip()) == *subnet)
+                })
+                .count();
+            in_table < self.subnet_per_table && in_bucket < self.subnet_per_bucket
+        })
+    }
+
+    fn admit(&mut self, index: usize, contact: Contact, now: Duration) {
+        self.count(&contact);
+        self.buckets[index].entries.push(Entry { contact, last_seen: now, failures: 0 });
+    }
+
+    fn count(&mut self, contact: &Contact) {
+        for subnet in subnets(contact) {
+            *self.subnets.entry(subnet).or_default() += 1;
+        }
+    }
+
+    fn uncount(&mut self, contact: &Contact) {
+        for subnet in subnets(contact) {
+            if let Some(count) = self.subnets.get_mut(&subnet) {
+                *count -= 1;
+                if *count == 0 {
+                    self.subnets.remove(&subnet);
+                }
+            }
+        }
+    }
+}

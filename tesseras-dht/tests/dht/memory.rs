@@ -1,0 +1,114 @@
+//! A network in memory: a real implementation of the Transport port that calls the other node's
+//! `serve`, with a handshake that cannot be lied to and addresses that may lead nowhere.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use futures_util::stream;
+use tesseras_core::ids::NodeId;
+use tesseras_core::time::Timestamp;
+use tesseras_crypto::{NodeKeys, NodePublic};
+use tesseras_dht::{Beginnings, Dht, DhtConfig};
+use tesseras_net::{BoxFuture, Peer, Reply, Request, RequestError, Target, Transport, codec};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+#[derive(Clone)]
+struct Listener {
+    public: NodePublic,
+    dht: Dht,
+}
+
+/// Who listens where. Whoever is not in it cannot be dialled.
+#[derive(Clone, Default)]
+pub struct Switchboard(Arc<Mutex<BTreeMap<SocketAddr, Listener>>>);
+
+struct Line {
+    board: Switchboard,
+    public: NodePublic,
+    /// Where this node's packets come from.
+    remote: SocketAddr,
+}
+
+pub struct Node {
+    pub dht: Dht,
+    pub id: NodeId,
+    pub address: SocketAddr,
+    pub token: CancellationToken,
+    pub tracker: TaskTracker,
+}
+
+impl Switchboard {
+    fn at(&self, address: &SocketAddr) -> Option<Listener> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(address).cloned()
+    }
+
+    /// Starts a node that says that it listens at `address`, and does if it is `reachable`.
+    pub fn start(&self, address: SocketAddr, bootstrap: Vec<SocketAddr>, reachable: bool) -> Node {
+        let keys = NodeKeys::generate(0).expect("randomness");
+        let public = keys.public();
+        let (tracker, token) = (TaskTracker::new(), CancellationToken::new());
+        let remote = SocketAddr::new(address.ip(), 50_000);
+        let line = Line { board: self.clone(), public, remote };
+        let dht = Dht::start(
+            DhtConfig {
+                work_bits: 0,
+                request_deadline: Duration::from_millis(400),
+                slow_after: Duration::from_millis(100),
+                ..DhtConfig::default()
+            },
+            Arc::new(keys),
+            Arc::new(line),
+            Beginnings { candidates: vec![address], bootstrap, ..Beginnings::default() },
+            Arc::new(|| Timestamp(1_700_000_000)),
+            &tracker,
+            token.clone(),
+        );
+        if reachable {
+            let listener = Listener { public, dht: dht.clone() };
+            self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(address, listener);
+        }
+        Node { dht, id: public.id(), address, token, tracker }
+    }
+
+    /// Nobody listens there any more.
+    pub fn cut(&self, address: &SocketAddr) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(address);
+    }
+}
+
+impl Transport for Line {
+    fn request<'a>(
+        &'a self,
+        target: &'a Target,
+        request: Request,
+    ) -> BoxFuture<'a, Result<Reply, RequestError>> {
+        Box::pin(async move {
+            let mut error = RequestError::NoAddress;
+            for address in &target.addresses {
+                let Some(listener) = self.board.at(address) else {
+                    // A dead address is found out only when the time is over.
+                    tokio::time::sleep(request.deadline).await;
+                    error = RequestError::Deadline;
+                    continue;
+                };
+                let found = listener.public.id();
+                if let Some(expected) = target.id.filter(|expected| *expected != found) {
+                    error = RequestError::WrongNode { address: *address, expected, found };
+                    continue;
+                }
+                let me = Peer { id: self.public.id(), public: self.public, remote: self.remote };
+                let serve = listener.dht.serve(me, &request.frame);
+                let answered = tokio::time::timeout(request.deadline, serve).await;
+                let Ok(answer) = answered else { return Err(RequestError::Deadline) };
+                let frame =
+                    answer.unwrap_or_else(|| codec::refuse("unknown_request", "not of the DHT"));
+                let peer = Peer { id: found, public: listener.public, remote: *address };
+                return Ok(Reply { peer, frame, body: Box::pin(stream::empty()) });
+            }
+            Err(error)
+        })
+    }
+}

@@ -1,0 +1,140 @@
+//! The driver at work over a transport in memory.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use tesseras_core::ids::DhtKey;
+use tesseras_dht::messages::{Request, Response};
+use tesseras_net::codec::{self, Refusal};
+use tesseras_net::{MAX_FRAME_BYTES, Peer};
+
+use crate::memory::{Node, Switchboard};
+
+fn address(n: u16) -> SocketAddr {
+    let [high, low] = n.to_be_bytes();
+    SocketAddr::from(([10, 1, high, low], 4433))
+}
+
+/// Nodes that join through the first, all at once.
+fn nodes(board: &Switchboard, n: u16) -> Vec<Node> {
+    let bootstrap = |i| if i == 0 { vec![] } else { vec![address(0)] };
+    (0..n).map(|i| board.start(address(i), bootstrap(i), true)).collect()
+}
+
+/// Waits until something is so; a test that never gets there fails by the suite's own limit.
+async fn until<F: Future<Output = bool>>(what: &str, mut so: impl FnMut() -> F) {
+    for _ in 0..600 {
+        if so().await {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    panic!("never so: {what}");
+}
+
+async fn all_know_all(nodes: &[Node]) {
+    until("all know all", || async {
+        for node in nodes {
+            if node.dht.peers().await.len() < nodes.len() - 1 {
+                return false;
+            }
+        }
+        true
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn thirty_nodes_join_announce_and_find() {
+    let board = Switchboard::default();
+    let nodes = nodes(&board, 30);
+    all_know_all(&nodes).await;
+    let status = nodes[4].dht.status().await.expect("it runs");
+    assert!(status.reachable);
+    assert_eq!((status.peers, status.addresses), (29, vec![address(4)]));
+
+    let keys: Vec<_> = (0..100).map(|n| DhtKey::new([n; 20])).collect();
+    let stored = nodes[4].dht.announce(keys.clone()).await;
+    assert!(stored.len() == 100 && stored.values().all(|count| *count >= 19), "{stored:?}");
+    let found = nodes[20].dht.find_holders(keys[50]).await;
+    assert_eq!(found.len(), 1);
+    assert_eq!((found[0].node(), &found[0].addresses), (nodes[4].id, &vec![address(4)]));
+    assert!(nodes[20].dht.find_holders(DhtKey::new([200; 20])).await.is_empty());
+
+    // A third of the network goes; nobody is told.
+    for node in nodes.iter().filter(|node| node.address.port() != 0).skip(20) {
+        board.cut(&node.address);
+        node.token.cancel();
+    }
+    let found = nodes[1].dht.find_holders(keys[51]).await;
+    assert_eq!(found.len(), 1);
+    let answered = nodes[1].dht.lookup(keys[3]).await;
+    assert!(answered.len() >= 19 && answered.iter().all(|c| c.id != nodes[25].id));
+    assert_eq!(
+        nodes[1].dht.resolve(nodes[9].id).await.map(|c| c.addresses),
+        Some(vec![address(9)])
+    );
+    assert_eq!(nodes[1].dht.resolve(nodes[25].id).await, None);
+
+    for node in &nodes {
+        node.token.cancel();
+        node.tracker.close();
+        node.tracker.wait().await;
+        assert!(node.dht.status().await.is_none() && node.dht.peers().await.is_empty());
+    }
+}
+
+#[tokio::test]
+async fn whoever_cannot_be_dialled_back_is_in_nobodys_table() {
+    let board = Switchboard::default();
+    let nodes = nodes(&board, 8);
+    let hidden = board.start(address(99), vec![address(0)], false);
+    all_know_all(&nodes).await;
+    until("the hidden one knows all", || async { hidden.dht.peers().await.len() == 8 }).await;
+    for node in &nodes {
+        assert!(node.dht.peers().await.iter().all(|contact| contact.id != hidden.id));
+    }
+    let status = hidden.dht.status().await.expect("it runs");
+    assert!(!status.reachable);
+    assert_eq!(hidden.dht.lookup(DhtKey::new([1; 20])).await.len(), 8);
+    assert_eq!(hidden.dht.discover(50).await.len(), 8);
+}
+
+#[tokio::test]
+async fn other_protocols_tell_what_they_see() {
+    let board = Switchboard::default();
+    let one = board.start(address(0), vec![], true);
+    let two = board.start(address(1), vec![], true);
+    one.dht.observe(two.id, address(1)).await;
+    until("they know each other", || async {
+        one.dht.peers().await.len() == 1 && two.dht.peers().await.len() == 1
+    })
+    .await;
+    assert_eq!(one.dht.closest(two.id.into(), 5).await[0].id, two.id);
+    board.cut(&address(1));
+    one.dht.report_failure(two.id).await;
+    one.dht.report_failure(two.id).await;
+    until("the dead one is gone", || async { one.dht.peers().await.is_empty() }).await;
+}
+
+#[tokio::test]
+async fn what_is_not_of_the_dht_is_left_to_others_and_nonsense_is_refused() {
+    let board = Switchboard::default();
+    let node = board.start(address(0), vec![], true);
+    let keys = tesseras_crypto::NodeKeys::generate(0).expect("randomness");
+    let peer = Peer { id: keys.id(), public: keys.public(), remote: address(7) };
+    let other = std::collections::BTreeMap::from([("store_fragment", ())]);
+    let other = codec::encode(&other).expect("fits");
+    assert_eq!(node.dht.serve(peer, &other).await, None);
+    assert_eq!(node.dht.serve(peer, b"\xff").await, None);
+    assert_eq!(node.dht.serve(peer, &vec![0; MAX_FRAME_BYTES + 1]).await, None);
+    let malformed = std::collections::BTreeMap::from([("find_node", 7)]);
+    let malformed = codec::encode(&malformed).expect("fits");
+    let answer = node.dht.serve(peer, &malformed).await.expect("a refusal");
+    let kind = Request::Ping {}.kind();
+    let refusal = Response::decode(kind, &answer).expect("reads").expect_err("a refusal");
+    assert_eq!(refusal.code, Refusal::MALFORMED);
+    let ping = codec::encode(&Request::Ping {}).expect("fits");
+    let answer = node.dht.serve(peer, &ping).await.expect("an answer");
+    assert!(Response::decode(kind, &answer).expect("reads").is_ok());
+}

@@ -1,0 +1,249 @@
+//! Many engines in one virtual network: an event queue, a clock that only moves with it, and one
+//! seed that decides everything.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+use tesseras_core::contact::Contact;
+use tesseras_core::ids::{DhtKey, NodeId};
+use tesseras_core::time::Timestamp;
+use tesseras_crypto::NodeKeys;
+use tesseras_dht::DhtConfig;
+use tesseras_dht::engine::{
+    Beginnings, Command, Effect, Engine, Event, InboundId, Moment, OperationId, Outcome, Ticket,
+};
+use tesseras_net::codec;
+
+/// When the virtual world begins, in seconds since 1970.
+pub const EPOCH: u64 = 1_700_000_000;
+
+#[derive(Debug)]
+enum Item {
+    Tick,
+    Event(Event),
+    Timeout(Ticket),
+}
+
+pub struct Node {
+    pub engine: Engine,
+    pub address: SocketAddr,
+    pub alive: bool,
+    /// Whether others can dial it.
+    pub reachable: bool,
+    /// Requests that it awaits answers to.
+    waiting: BTreeSet<Ticket>,
+    next_tick: Duration,
+}
+
+pub struct World {
+    pub nodes: Vec<Node>,
+    pub now: Duration,
+    pub rng: StdRng,
+    pub messages: usize,
+    queue: BTreeMap<(Duration, u64), (usize, Item)>,
+    at_address: BTreeMap<SocketAddr, usize>,
+    /// Who asked: node and ticket of a request that another node is answering.
+    asked: BTreeMap<InboundId, (usize, Ticket)>,
+    outcomes: BTreeMap<OperationId, Outcome>,
+    number: u64,
+    /// A fingerprint of all that happened.
+    pub trace: u64,
+}
+
+pub fn config() -> DhtConfig {
+    DhtConfig { work_bits: 0, ..DhtConfig::default() }
+}
+
+/// A private address of its own for each node.
+pub fn address_of(index: usize) -> SocketAddr {
+    let index = u16::try_from(index).expect("few nodes");
+    let [high, low] = index.to_be_bytes();
+    SocketAddr::new(Ipv4Addr::new(10, 0, high, low).into(), 4433)
+}
+
+pub fn keys(rng: &mut StdRng) -> NodeKeys {
+    NodeKeys::from_parts(&rng.random(), rng.random())
+}
+
+impl World {
+    pub fn new(seed: u64) -> Self {
+        Self {
+            nodes: Vec::new(),
+            now: Duration::ZERO,
+            rng: StdRng::seed_from_u64(seed),
+            messages: 0,
+            queue: BTreeMap::new(),
+            at_address: BTreeMap::new(),
+            asked: BTreeMap::new(),
+            outcomes: BTreeMap::new(),
+            number: 0,
+            trace: 0,
+        }
+    }
+
+    pub fn wall(&self) -> Timestamp {
+        Timestamp(EPOCH).plus(self.now)
+    }
+
+    /// A network of `n` nodes that join through the first, a little after each other.
+    pub fn joined(seed: u64, n: usize) -> Self {
+        let mut world = Self::new(seed);
+        for index in 0..n {
+            let bootstrap = (index > 0).then(|| address_of(0)).into_iter().collect();
+            world.add(bootstrap, address_of(index), true);
+            world.run_for(Duration::from_millis(50));
+        }
+        world.run_for(Duration::from_secs(60));
+        world
+    }
+
+    pub fn add(
+        &mut self,
+        bootstrap: Vec<SocketAddr>,
+        address: SocketAddr,
+        reachable: bool,
+    ) -> usize {
+        let keys = keys(&mut self.rng);
+        let beginnings =
+            Beginnings { candidates: vec![address], bootstrap, ..Beginnings::default() };
+        let index = self.nodes.len();
+        self.nodes.push(Node {
+            engine: Engine::new(config(), Arc::new(keys), beginnings),
+            address,
+            alive: true,
+            reachable,
+            waiting: BTreeSet::new(),
+            next_tick: self.now,
+        });
+        self.at_address.insert(address, index);
+        self.put(self.now, index, Item::Tick);
+        index
+    }
+
+    /// Has a node do something, and returns what came of it.
+    pub fn command(&mut self, node: usize, command: Command) -> Outcome {
+        self.number += 1;
+        let operation = OperationId(self.number);
+        self.put(self.now, node, Item::Event(Event::Commanded { operation, command }));
+        let limit = self.now + Duration::from_secs(600);
+        while !self.outcomes.contains_key(&operation) {
+            assert!(self.now < limit, "a command that never ends");
+            self.step();
+        }
+        self.outcomes.remove(&operation).expect("just seen")
+    }
+
+    pub fn run_for(&mut self, time: Duration) {
+        let end = self.now + time;
+        while self.queue.first_key_value().is_some_and(|((at, _), _)| *at <= end) {
+            self.step();
+        }
+        self.now = end;
+    }
+
+    pub fn lookup(&mut self, node: usize, target: DhtKey) -> Vec<Contact> {
+        match self.command(node, Command::Lookup(target)) {
+            Outcome::Contacts(contacts) => contacts,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// The `n` live nodes nearest to a point, as only an omniscient observer knows.
+    pub fn truly_closest(&self, target: &DhtKey, n: usize, but: usize) -> Vec<NodeId> {
+        let live = self.nodes.iter().enumerate().filter(|(i, node)| node.alive && *i != but);
+        let mut ids: Vec<_> = live.map(|(_, node)| node.engine.id()).collect();
+        ids.sort_by_key(|id| id.distance(target));
+        ids.truncate(n);
+        ids
+    }
+
+    fn put(&mut self, at: Duration, node: usize, item: Item) {
+        self.number += 1;
+        self.queue.insert((at, self.number), (node, item));
+    }
+
+    fn step(&mut self) {
+        let Some(((at, _), (index, item))) = self.queue.pop_first() else {
+            panic!("nothing will ever happen again");
+        };
+        self.now = at;
+        let node = &mut self.nodes[index];
+        if !node.alive {
+            return;
+        }
+        let event = match item {
+            Item::Tick if node.next_tick > at => return,
+            Item::Tick => Event::Tick,
+            Item::Timeout(ticket) => {
+                if !node.waiting.remove(&ticket) {
+                    return;
+                }
+                Event::Failed { ticket, blame: true }
+            }
+            Item::Event(Event::Replied { ticket, from, remote, answer }) => {
+                if !node.waiting.remove(&ticket) {
+                    return;
+                }
+                Event::Replied { ticket, from, remote, answer }
+            }
+            Item::Event(event) => event,
+        };
+        let moment = Moment { elapsed: at, wall: Timestamp(EPOCH).plus(at) };
+        let effects = node.engine.handle(moment, &mut self.rng, event);
+        for effect in effects {
+            self.carry_out(index, effect);
+        }
+        let node = &mut self.nodes[index];
+        let wakes_at = node.engine.wakes_at(at).max(at + Duration::from_millis(1));
+        if wakes_at < node.next_tick || node.next_tick <= at {
+            node.next_tick = wakes_at;
+            self.put(wakes_at, index, Item::Tick);
+        }
+    }
+
+    fn carry_out(&mut self, index: usize, effect: Effect) {
+        let delay = Duration::from_millis(self.rng.random_range(5..80));
+        self.trace = self.trace.rotate_left(5)
+            ^ u64::try_from(self.now.as_nanos()).expect("short")
+            ^ (index as u64) << 48;
+        match effect {
+            Effect::Send { ticket, id, addresses, request, deadline } => {
+                self.messages += 1;
+                codec::encode(&request).expect("a request fits a frame");
+                self.nodes[index].waiting.insert(ticket);
+                self.put(self.now + deadline, index, Item::Timeout(ticket));
+                let to = addresses.iter().filter_map(|address| self.at_address.get(address));
+                let to = to.copied().find(|to| {
+                    let node = &self.nodes[*to];
+                    node.alive && node.reachable && id.is_none_or(|id| id == node.engine.id())
+                });
+                let Some(to) = to else { return };
+                self.number += 1;
+                let inbound = InboundId(self.number);
+                self.asked.insert(inbound, (index, ticket));
+                // Its packets come from some other port than it listens on.
+                let remote = SocketAddr::new(self.nodes[index].address.ip(), 50_000);
+                let from = self.nodes[index].engine.id();
+                let event = Event::Asked { inbound, from, remote, request };
+                self.put(self.now + delay, to, Item::Event(event));
+            }
+            Effect::Answer { inbound, answer } => {
+                if let Ok(answer) = &answer {
+                    answer.encode().expect("an answer fits a frame");
+                }
+                let (asker, ticket) = self.asked.remove(&inbound).expect("one answer each");
+                let from = self.nodes[index].engine.id();
+                let remote = self.nodes[index].address;
+                let event = Event::Replied { ticket, from, remote, answer };
+                self.put(self.now + delay, asker, Item::Event(event));
+            }
+            Effect::Finished { operation, outcome } => {
+                self.outcomes.insert(operation, outcome);
+            }
+        }
+    }
+}

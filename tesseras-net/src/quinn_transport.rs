@@ -1,0 +1,215 @@
+//! The [`Transport`] port over QUIC: one socket, a pool of connections to others, and the way in.
+//!
+//! Follow a request: [`dial`] finds a connection in the [`pool`] or makes one; [`exchange`] opens a
+//! stream and writes a frame and a body ([`stream`]); at the other end [`inbound`] reads it, asks
+//! the service and writes the answer. [`window`] and [`rate`] bound what peers can make us hold
+//! and do; [`endpoint`] has the sockets and QUIC's settings.
+//!
+//! Tasks belong to the tracker that [`QuinnTransport::serve`] is given. Shutdown: cancel its
+//! token, which stops new connections and requests; wait for the tracker as long as there is
+//! time; [`QuinnTransport::close`] ends the rest.
+
+mod connection;
+mod dial;
+mod endpoint;
+mod exchange;
+mod inbound;
+mod pool;
+mod rate;
+mod stream;
+mod window;
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tesseras_crypto::NodeKeys;
+use thiserror::Error;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use self::connection::code;
+use self::endpoint::Endpoints;
+use self::exchange::exchange;
+use self::inbound::Inbound;
+use self::pool::Pool;
+use self::window::Widths;
+use crate::certificate::CertificateError;
+use crate::metrics::NetMetrics;
+use crate::settings::{BindConfig, InboundConfig, RateLimit};
+use crate::transport::{
+    BoxFuture, MAX_FRAME_BYTES, Reply, Request, RequestError, Service, Target, Transport,
+};
+
+/// How long [`QuinnTransport::close`] waits for the peers to hear of it.
+const CLOSE_PATIENCE: Duration = Duration::from_secs(1);
+
+/// From this deadline on, a request that heard nothing condemns its connection.
+const SILENCE: Duration = Duration::from_secs(1);
+
+/// Why a node cannot use the network.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum BindError {
+    /// The socket cannot be opened: the address is in use, or not of this machine.
+    #[error("cannot listen on {address}: {source}")]
+    Socket {
+        /// The address that was asked for.
+        address: SocketAddr,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// The node's certificate cannot be made.
+    #[error(transparent)]
+    Certificate(CertificateError),
+    /// TLS does not take the node's key or settings.
+    #[error("cannot prepare TLS: {0}")]
+    Tls(#[source] rustls::Error),
+    /// It was called outside a Tokio runtime.
+    #[error("a QUIC socket needs a running Tokio runtime")]
+    NoRuntime,
+}
+
+/// A node's access to the network, over QUIC.
+#[derive(Debug)]
+pub struct QuinnTransport {
+    endpoints: Endpoints,
+    local_addr: SocketAddr,
+    pool: Arc<Pool>,
+    widths: Widths,
+    metrics: NetMetrics,
+    connect_deadline: Duration,
+    inbound: InboundConfig,
+    rate_limit: RateLimit,
+    closed: CancellationToken,
+}
+
+impl QuinnTransport {
+    /// Opens the socket, with metrics that nobody reads. Must be called in a Tokio runtime, which
+    /// drives the socket from then on. Nothing is answered until [`Self::serve`] runs.
+    pub fn bind(config: BindConfig, keys: &NodeKeys) -> Result<Arc<Self>, BindError> {
+        Self::bind_with_metrics(config, keys, NetMetrics::unregistered())
+    }
+
+    /// Opens the socket and counts in `metrics`; see [`Self::bind`].
+    pub fn bind_with_metrics(
+        config: BindConfig,
+        keys: &NodeKeys,
+        metrics: NetMetrics,
+    ) -> Result<Arc<Self>, BindError> {
+        let endpoints = Endpoints::bind(&config, keys)?;
+        let local_addr = endpoints
+            .main
+            .local_addr()
+            .map_err(|source| BindError::Socket { address: config.listen, source })?;
+        Ok(Arc::new(Self {
+            endpoints,
+            local_addr,
+            pool: Pool::new(config.pool, metrics.clone()),
+            widths: Widths::default(),
+            metrics,
+            connect_deadline: config.connect_deadline,
+            inbound: config.inbound,
+            rate_limit: config.rate_limit,
+            closed: CancellationToken::new(),
+        }))
+    }
+
+    /// Answers other nodes with `service`, and runs the pool's reaper, until `cancel` is
+    /// cancelled. Everything that it starts is tracked by `tracker`; requests that run go on to
+    /// their end after `cancel`, or until [`Self::close`]. Call it once; a node that has stopped
+    /// serving refuses new connections for good.
+    pub async fn serve(
+        self: Arc<Self>,
+        service: Arc<dyn Service>,
+        tracker: TaskTracker,
+        cancel: CancellationToken,
+    ) {
+        let inbound = Inbound::new(
+            service,
+            tracker,
+            cancel.clone(),
+            self.closed.clone(),
+            self.widths.clone(),
+            self.inbound,
+            self.rate_limit,
+        );
+        let accepting = async {
+            while let Some(incoming) = self.endpoints.main.accept().await {
+                inbound.admit(incoming);
+            }
+        };
+        tokio::select! {
+            () = cancel.cancelled() => {}
+            () = self.closed.cancelled() => {}
+            () = accepting => {}
+            () = self.pool.reap_for_ever() => {}
+        }
+        self.endpoints.main.set_server_config(None);
+    }
+
+    /// Where it listens: the configured address, with the port that was taken.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.local_addr
+    }
+
+    /// What the pool counts.
+    pub fn metrics(&self) -> &NetMetrics {
+        &self.metrics
+    }
+
+    /// Ends everything that still runs, closes all connections, and waits up to a second until
+    /// the peers know. Requests fail as unavailable from then on. Closing twice does no harm.
+    pub async fn close(&self) {
+        self.closed.cancel();
+        self.endpoints.close(code::SHUTDOWN, b"shutting down", CLOSE_PATIENCE).await;
+        self.pool.reap(Instant::now());
+    }
+
+    async fn ask(&self, target: &Target, request: Request) -> Result<Reply, RequestError> {
+        let Request { frame, mut body, deadline } = request;
+        if frame.len() > MAX_FRAME_BYTES {
+            return Err(RequestError::FrameTooLong(frame.len()));
+        }
+        let until = Instant::now() + deadline;
+        let mut retried = false;
+        loop {
+            let (lease, reused) = self.connect(target, until).await?;
+            let connection = lease.clone();
+            let failed = match exchange(lease, &frame, &mut body, deadline, until).await {
+                Ok(reply) => return Ok(reply),
+                Err(failed) => failed,
+            };
+            // A connection on which nothing was heard for a whole request is as good as dead, and
+            // the next request should not wait for it as well.
+            let silent = failed.silent && deadline >= SILENCE && connection.idle_since().is_some();
+            if connection.is_dead() || silent {
+                self.pool.forget(&connection);
+            }
+            if !(reused && failed.untouched && !retried) {
+                return Err(failed.error);
+            }
+            retried = true;
+        }
+    }
+}
+
+impl Transport for QuinnTransport {
+    fn request<'a>(
+        &'a self,
+        target: &'a Target,
+        request: Request,
+    ) -> BoxFuture<'a, Result<Reply, RequestError>> {
+        Box::pin(async move {
+            tokio::select! {
+                reply = self.ask(target, request) => reply,
+                () = self.closed.cancelled() => {
+                    Err(RequestError::Unavailable("the node is shutting down"))
+                }
+            }
+        })
+    }
+}

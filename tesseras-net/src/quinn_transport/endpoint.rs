@@ -1,0 +1,246 @@
+//! Sockets and the QUIC settings of a node.
+
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+use std::{fmt, io};
+
+use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
+use quinn::crypto::{CryptoError, HmacKey};
+use quinn::{
+    ConnectionId, ConnectionIdGenerator, Endpoint, EndpointConfig, IdleTimeout, TransportConfig,
+    VarInt,
+};
+use socket2::{Domain, Protocol, Socket, Type};
+use tesseras_crypto::NodeKeys;
+use zeroize::Zeroizing;
+
+use super::BindError;
+use super::window;
+use crate::settings::BindConfig;
+use crate::tls::{Expectation, Identity, IdentityError};
+
+/// The most requests that one peer may have open on one connection.
+const MAX_STREAMS: u32 = 32;
+/// Handshakes that wait for the accept loop, and the bytes that may wait with them. More are
+/// dropped before any memory is set aside.
+const MAX_INCOMING: usize = 64;
+const INCOMING_BYTES: u64 = 16 * 1024;
+const INCOMING_BYTES_TOTAL: u64 = 1024 * 1024;
+
+/// The sockets of a node: the one it listens on, and, once an address of the other family is
+/// dialled, one of that family.
+pub(crate) struct Endpoints {
+    pub(crate) main: Endpoint,
+    other: OnceLock<io::Result<Endpoint>>,
+    takes_ipv4: bool,
+    takes_ipv6: bool,
+    config: EndpointConfig,
+    buffer_bytes: usize,
+    identity: Identity,
+    transport: Arc<TransportConfig>,
+}
+
+impl Endpoints {
+    /// Opens the listening socket.
+    pub(crate) fn bind(config: &BindConfig, keys: &NodeKeys) -> Result<Self, BindError> {
+        tokio::runtime::Handle::try_current().map_err(|_| BindError::NoRuntime)?;
+        let identity = Identity::new(keys, config.work_bits).map_err(|error| match error {
+            IdentityError::Certificate(error) => BindError::Certificate(error),
+            IdentityError::Tls(error) => BindError::Tls(error),
+        })?;
+        let transport = Arc::new(transport_config(config.pool.idle_timeout));
+        let crypto = QuicServerConfig::try_from(identity.server_config().map_err(BindError::Tls)?)
+            .expect("the provider has the suite that every QUIC handshake begins with");
+        let mut server = quinn::ServerConfig::with_crypto(Arc::new(crypto));
+        server
+            .transport_config(transport.clone())
+            .max_incoming(MAX_INCOMING)
+            .incoming_buffer_size(INCOMING_BYTES)
+            .incoming_buffer_size_total(INCOMING_BYTES_TOTAL);
+        let refused = |source| BindError::Socket { address: config.listen, source };
+        let (socket, dual) =
+            open_socket(config.listen, config.socket_buffer_bytes).map_err(refused)?;
+        let endpoint_config = endpoint_config(keys);
+        let main = start(socket, endpoint_config.clone(), Some(server)).map_err(refused)?;
+        Ok(Self {
+            main,
+            other: OnceLock::new(),
+            takes_ipv4: config.listen.is_ipv4() || dual,
+            takes_ipv6: config.listen.is_ipv6(),
+            config: endpoint_config,
+            buffer_bytes: config.socket_buffer_bytes,
+            identity,
+            transport,
+        })
+    }
+
+    /// Expects somebody at the other end of a dial.
+    pub(crate) fn identity(&self) -> &Identity {
+        &self.identity
+    }
+
+    /// Begins a handshake. `Err` says for people why it cannot even begin.
+    pub(crate) fn connect(
+        &self,
+        address: SocketAddr,
+        expectation: Arc<Expectation>,
+    ) -> Result<quinn::Connecting, String> {
+        let fits = if address.is_ipv4() { self.takes_ipv4 } else { self.takes_ipv6 };
+        let endpoint = if fits {
+            &self.main
+        } else {
+            let open = || self.open_other(address.is_ipv4());
+            self.other.get_or_init(open).as_ref().map_err(ToString::to_string)?
+        };
+        let crypto = self.identity.client_config(expectation).map_err(|e| e.to_string())?;
+        let crypto = QuicClientConfig::try_from(crypto).map_err(|e| e.to_string())?;
+        let mut config = quinn::ClientConfig::new(Arc::new(crypto));
+        config.transport_config(self.transport.clone());
+        config.token_store(Arc::new(quinn::NoneTokenStore));
+        endpoint.connect_with(config, address, crate::tls::SERVER_NAME).map_err(|e| e.to_string())
+    }
+
+    /// Ends every connection, tells the peers, and waits a little until they have heard it.
+    pub(crate) async fn close(&self, code: VarInt, reason: &[u8], patience: Duration) {
+        let other = self.other.get().and_then(|other| other.as_ref().ok());
+        for endpoint in std::iter::once(&self.main).chain(other) {
+            endpoint.close(code, reason);
+        }
+        let all_idle = async {
+            self.main.wait_idle().await;
+            if let Some(other) = other {
+                other.wait_idle().await;
+            }
+        };
+        let _ = tokio::time::timeout(patience, all_idle).await;
+    }
+
+    fn open_other(&self, ipv4: bool) -> io::Result<Endpoint> {
+        let any = if ipv4 {
+            SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0))
+        } else {
+            SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0))
+        };
+        let (socket, _) = open_socket(any, self.buffer_bytes)?;
+        start(socket, self.config.clone(), None)
+    }
+}
+
+impl fmt::Debug for Endpoints {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Endpoints").field("main", &self.main).finish_non_exhaustive()
+    }
+}
+
+/// Opens a UDP socket; also says whether it is an IPv6 socket that takes IPv4 as well.
+fn open_socket(address: SocketAddr, buffer_bytes: usize) -> io::Result<(Socket, bool)> {
+    let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
+    let wants_both = address.is_ipv6() && address.ip().is_unspecified();
+    let mut dual = false;
+    if address.is_ipv6() {
+        dual = wants_both && socket.set_only_v6(false).is_ok();
+        if !dual {
+            socket.set_only_v6(true)?;
+        }
+    }
+    for granted in
+        [socket.set_send_buffer_size(buffer_bytes), socket.set_recv_buffer_size(buffer_bytes)]
+    {
+        if let Err(error) = granted {
+            tracing::debug!(%error, buffer_bytes, "the socket keeps the system's buffers");
+        }
+    }
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    Ok((socket, dual))
+}
+
+fn start(
+    socket: Socket,
+    config: EndpointConfig,
+    server: Option<quinn::ServerConfig>,
+) -> io::Result<Endpoint> {
+    Endpoint::new(config, server, socket.into(), Arc::new(quinn::TokioRuntime))
+}
+
+fn transport_config(idle_timeout: Duration) -> TransportConfig {
+    let mut config = TransportConfig::default();
+    // Connections that nobody uses die by themselves: there is no keep-alive.
+    config
+        .max_idle_timeout(Some(
+            IdleTimeout::try_from(idle_timeout)
+                .unwrap_or_else(|_| IdleTimeout::from(VarInt::from_u32(u32::MAX))),
+        ))
+        .keep_alive_interval(None)
+        .max_concurrent_bidi_streams(VarInt::from_u32(MAX_STREAMS))
+        .max_concurrent_uni_streams(VarInt::from_u32(0))
+        .datagram_receive_buffer_size(None)
+        .datagram_send_buffer_size(0)
+        .stream_receive_window(VarInt::from_u32(window::STREAM))
+        .receive_window(VarInt::from_u32(window::NARROW))
+        .send_window(window::SEND);
+    config
+}
+
+/// Reset tokens follow from the node's key, so that a node that was restarted can tell its peers at
+/// once that the old connections are gone. With random ones, their requests would wait for a
+/// deadline.
+fn endpoint_config(keys: &NodeKeys) -> EndpointConfig {
+    let mut config = EndpointConfig::new(Arc::new(ResetKey::derive(keys)));
+    config.cid_generator(|| Box::new(RandomIds));
+    config
+}
+
+/// Connection ids that mean nothing. quinn's own ones carry the mark of one run of the program,
+/// and it drops packets from before a restart in silence instead of answering with a reset.
+#[derive(Debug)]
+struct RandomIds;
+
+impl ConnectionIdGenerator for RandomIds {
+    fn generate_cid(&mut self) -> ConnectionId {
+        let mut id = [0; 8];
+        getrandom::fill(&mut id).expect("a system that gave keys their randomness still has some");
+        ConnectionId::new(&id)
+    }
+
+    fn cid_len(&self) -> usize {
+        8
+    }
+
+    fn cid_lifetime(&self) -> Option<Duration> {
+        None
+    }
+}
+
+/// Makes the reset tokens: the first bytes of BLAKE3(key ‖ data), which nobody without the key can
+/// make.
+struct ResetKey(Zeroizing<[u8; 32]>);
+
+impl ResetKey {
+    fn derive(keys: &NodeKeys) -> Self {
+        let mut input = Zeroizing::new(b"tesseras/1 stateless reset\0".to_vec());
+        input.extend_from_slice(&*keys.seed());
+        Self(Zeroizing::new(*tesseras_crypto::blake3(&input).as_bytes()))
+    }
+}
+
+impl HmacKey for ResetKey {
+    fn sign(&self, data: &[u8], signature_out: &mut [u8]) {
+        let mut input = Zeroizing::new(self.0.to_vec());
+        input.extend_from_slice(data);
+        let hash = tesseras_crypto::blake3(&input);
+        signature_out.copy_from_slice(&hash.as_bytes()[..self.signature_len()]);
+    }
+
+    fn signature_len(&self) -> usize {
+        32
+    }
+
+    fn verify(&self, data: &[u8], signature: &[u8]) -> Result<(), CryptoError> {
+        let mut expected = [0; 32];
+        self.sign(data, &mut expected);
+        let differs = signature.iter().zip(expected).fold(0, |all, (a, b)| all | (a ^ b));
+        if signature.len() == expected.len() && differs == 0 { Ok(()) } else { Err(CryptoError) }
+    }
+}

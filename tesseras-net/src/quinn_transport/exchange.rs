@@ -1,0 +1,125 @@
+//! One request on one connection: send it, read the reply's frame, hand on the rest.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::connection::{Lease, code};
+use super::stream::{FrameError, SendError, Sender, Stall, read_frame, receive_body};
+use crate::transport::{Body, Reply, RequestError};
+
+/// Why an exchange failed, and whether the same may be tried again.
+pub(super) struct Failed {
+    pub(super) error: RequestError,
+    /// The connection had died before: the peer acknowledged nothing of this request or has
+    /// forgotten the connection, and the body, if there is one, has not been touched.
+    pub(super) untouched: bool,
+    /// The deadline passed, and nothing at all came from the peer meanwhile.
+    pub(super) silent: bool,
+}
+
+/// Asks on a connection. `body` is taken out when it begins to be sent.
+pub(super) async fn exchange(
+    lease: Lease,
+    frame: &[u8],
+    body: &mut Option<Body>,
+    patience: Duration,
+    until: Instant,
+) -> Result<Reply, Failed> {
+    let quic = lease.quic.clone();
+    let before = quic.stats();
+    let had_body = body.is_some();
+    let stall = Stall::new(patience, until);
+    let asked = tokio::select! {
+        asked = ask(&lease, frame, body, &stall) => asked,
+        () = stall.passed() => Err(RequestError::Deadline),
+    };
+    match asked {
+        Ok((frame, recv)) => {
+            let peer = lease.peer();
+            Ok(Reply { peer, frame, body: receive_body(recv, lease, patience) })
+        }
+        Err(error) => {
+            let after = quic.stats();
+            let unheard = match quic.close_reason() {
+                // Whoever is there now has never heard of this connection.
+                Some(quinn::ConnectionError::Reset) => true,
+                Some(_) => after.frame_rx.acks == before.frame_rx.acks,
+                None => false,
+            };
+            let broken = matches!(error, RequestError::Broken(_));
+            Err(Failed {
+                untouched: broken && unheard && body.is_some() == had_body,
+                silent: matches!(error, RequestError::Deadline)
+                    && after.udp_rx.datagrams == before.udp_rx.datagrams,
+                error,
+            })
+        }
+    }
+}
+
+async fn ask(
+    lease: &Lease,
+    frame: &[u8],
+    body: &mut Option<Body>,
+    stall: &Stall,
+) -> Result<(Vec<u8>, quinn::RecvStream), RequestError> {
+    let broken = |error: quinn::ConnectionError| RequestError::Broken(error.to_string());
+    let (send, mut recv) = lease.quic.open_bi().await.map_err(broken)?;
+    let mut sender = Sender::new(send);
+    let sending = async {
+        sender.frame(frame).await?;
+        let body = body.take();
+        let bulk = body.is_some();
+        if let Some(body) = body {
+            sender.body(body, stall).await?;
+        }
+        sender.finish()?;
+        if bulk {
+            sender.drained(&lease.quic, stall).await;
+            stall.moved();
+        }
+        Ok::<(), SendError>(())
+    };
+    let mut sending = std::pin::pin!(sending);
+    let answer = {
+        let mut receiving = std::pin::pin!(read_frame(&mut recv));
+        let early = tokio::select! {
+            biased;
+            answer = &mut receiving => Some(answer),
+            sent = &mut sending => match sent {
+                // A peer that stops reading has its answer ready.
+                Ok(()) | Err(SendError::Write(quinn::WriteError::Stopped(_))) => None,
+                Err(SendError::Body(error)) => return Err(RequestError::Body(error)),
+                Err(SendError::Write(error)) => {
+                    return Err(RequestError::Broken(with_causes(&error)));
+                }
+            },
+        };
+        match early {
+            Some(answer) => answer,
+            None => receiving.await,
+        }
+    };
+    match answer {
+        Ok(frame) => Ok((frame, recv)),
+        Err(error) => {
+            let _ = recv.stop(code::UNREAD);
+            Err(match error {
+                FrameError::TooLong(length) => RequestError::FrameTooLong(length),
+                error => RequestError::Broken(with_causes(&error)),
+            })
+        }
+    }
+}
+
+/// An error and what lies behind it, in one line.
+fn with_causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    text
+}

@@ -1,0 +1,314 @@
+//! The way in: who may connect, who may ask, and how a request is answered.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use tesseras_core::contact::Subnet;
+use tesseras_core::ids::NodeId;
+use tokio::sync::Semaphore;
+use tokio::time::{Instant, timeout};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::connection::{PooledConnection, canonical, code};
+use super::rate::RateLimiter;
+use super::stream::{FrameError, Sender, Stall, read_frame, receive_body};
+use super::window::Widths;
+use crate::certificate;
+use crate::codec::{self, Refusal};
+use crate::settings::{InboundConfig, RateLimit};
+use crate::transport::{MAX_FRAME_BYTES, Response, Service};
+
+/// From so many handshakes under way, newcomers must first prove their address.
+const MANY_HANDSHAKES: usize = InboundConfig::MAX_HANDSHAKES / 4;
+
+/// Everything that the tasks of the way in share.
+pub(super) struct Inbound {
+    pub(super) service: Arc<dyn Service>,
+    pub(super) tracker: TaskTracker,
+    /// No new connections and requests; those that run go on.
+    pub(super) cancel: CancellationToken,
+    /// Everything ends at once.
+    pub(super) closed: CancellationToken,
+    pub(super) widths: Widths,
+    config: InboundConfig,
+    requests: Semaphore,
+    limiter: Mutex<RateLimiter>,
+    guests: Mutex<Guests>,
+    next_guest: AtomicU64,
+}
+
+/// The connections that others made, by an arbitrary number.
+#[derive(Default)]
+struct Guests(HashMap<u64, Guest>);
+
+struct Guest {
+    subnet: Subnet,
+    /// `None` until the handshake is done.
+    connection: Option<Arc<PooledConnection>>,
+}
+
+/// The place of a guest, freed when it leaves.
+struct Seat {
+    inbound: Arc<Inbound>,
+    number: u64,
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        self.inbound.guests().0.remove(&self.number);
+    }
+}
+
+impl Inbound {
+    pub(super) fn new(
+        service: Arc<dyn Service>,
+        tracker: TaskTracker,
+        cancel: CancellationToken,
+        closed: CancellationToken,
+        widths: Widths,
+        config: InboundConfig,
+        limit: RateLimit,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            service,
+            tracker,
+            cancel,
+            closed,
+            widths,
+            config,
+            requests: Semaphore::new(config.max_requests.min(Semaphore::MAX_PERMITS)),
+            limiter: Mutex::new(RateLimiter::new(limit, Instant::now())),
+            guests: Mutex::default(),
+            next_guest: AtomicU64::new(0),
+        })
+    }
+
+    /// Begins a handshake on its own task, or refuses it where the limits say so.
+    pub(super) fn admit(self: &Arc<Self>, incoming: quinn::Incoming) {
+        let subnet = Subnet::of(incoming.remote_address().ip());
+        let (seat, under_way) = self.take_seat(subnet);
+        let Some(seat) = seat else {
+            tracing::debug!(%subnet, "refused a connection: too many");
+            incoming.refuse();
+            return;
+        };
+        if under_way > MANY_HANDSHAKES && incoming.may_retry() {
+            // The sender must prove that it receives at its address before it costs us more.
+            let _ = incoming.retry();
+            return;
+        }
+        let inbound = self.clone();
+        self.tracker.spawn(async move {
+            tokio::select! {
+                () = inbound.closed.cancelled() => {}
+                () = inbound.welcome(incoming, seat) => {}
+            }
+        });
+    }
+
+    /// A place for a handshake from there, unless there are too many, and how many are under way.
+    fn take_seat(self: &Arc<Self>, subnet: Subnet) -> (Option<Seat>, usize) {
+        let mut guests = self.guests();
+        let under_way = guests.0.values().filter(|guest| guest.connection.is_none()).count();
+        let neighbours = guests.0.values().filter(|guest| guest.subnet == subnet).count();
+        let crowded = !subnet.is_local() && neighbours >= self.config.max_per_subnet;
+        if crowded || under_way >= InboundConfig::MAX_HANDSHAKES {
+            return (None, under_way);
+        }
+        let number = self.next_guest.fetch_add(1, Ordering::Relaxed);
+        guests.0.insert(number, Guest { subnet, connection: None });
+        (Some(Seat { inbound: self.clone(), number }), under_way)
+    }
+
+    async fn welcome(self: &Arc<Self>, incoming: quinn::Incoming, seat: Seat) {
+        let remote = canonical(incoming.remote_address());
+        let Ok(connecting) = incoming.accept() else { return };
+        let quic = match timeout(self.config.handshake_deadline, connecting).await {
+            Ok(Ok(quic)) => quic,
+            Ok(Err(error)) => {
+                tracing::debug!(%remote, %error, "a handshake failed");
+                return;
+            }
+            Err(_) => {
+                tracing::debug!(%remote, "a handshake took too long");
+                return;
+            }
+        };
+        // The handshake has read this certificate, and checked its work and the possession of
+        // its key.
+        let public = quic
+            .peer_identity()
+            .and_then(|identity| {
+                identity.downcast::<Vec<rustls::pki_types::CertificateDer<'static>>>().ok()
+            })
+            .and_then(|chain| certificate::read(chain.first()?).ok());
+        let Some(public) = public else {
+            quic.close(code::SHUTDOWN, b"no certificate");
+            return;
+        };
+        let connection = PooledConnection::new(quic, public, self.widths.clone());
+        if !self.seat_node(seat.number, &connection) {
+            tracing::debug!(%remote, node = %connection.id, "no place for a connection");
+            connection.close(code::TOO_MANY, "too many connections");
+            return;
+        }
+        let seat = Arc::new(seat);
+        loop {
+            let stream = tokio::select! {
+                () = self.cancel.cancelled() => break,
+                stream = connection.quic.accept_bi() => stream,
+            };
+            let Ok((send, recv)) = stream else { break };
+            let request = self.clone().request(connection.clone(), send, recv);
+            let (inbound, seat) = (self.clone(), seat.clone());
+            self.tracker.spawn(async move {
+                let _seat = seat;
+                tokio::select! {
+                    () = inbound.closed.cancelled() => {}
+                    () = request => {}
+                }
+            });
+        }
+    }
+
+    /// Notes who sits there, and makes room if the house is full; `false` if that node has too many
+    /// seats, or nobody has been idle long enough to leave.
+    fn seat_node(&self, number: u64, connection: &Arc<PooledConnection>) -> bool {
+        let mut guests = self.guests();
+        if guests.of_node(connection.id) >= self.config.max_per_node {
+            return false;
+        }
+        if guests.seated() >= self.config.max_connections {
+            let oldest = guests.longest_idle(Instant::now());
+            let Some(leaving) = oldest.and_then(|number| guests.0.remove(&number)) else {
+                return false;
+            };
+            if let Some(connection) = leaving.connection {
+                connection.close(code::IDLE, "the place is needed");
+            }
+        }
+        if let Some(guest) = guests.0.get_mut(&number) {
+            guest.connection = Some(connection.clone());
+        }
+        true
+    }
+
+    /// Answers one request.
+    async fn request(
+        self: Arc<Self>,
+        connection: Arc<PooledConnection>,
+        send: quinn::SendStream,
+        mut recv: quinn::RecvStream,
+    ) {
+        let _lease = connection.lease();
+        let peer = connection.peer();
+        let mut sender = Sender::new(send);
+        let Some(_permit) = self.permit(&connection) else {
+            let busy = codec::refuse(Refusal::BUSY, "too many requests, ask again later");
+            let _ = recv.stop(code::UNREAD);
+            self.respond(&connection, &mut sender, Response { frame: busy, body: None }).await;
+            return;
+        };
+        let frame = match timeout(self.config.frame_deadline, read_frame(&mut recv)).await {
+            Ok(Ok(frame)) => frame,
+            Ok(Err(error @ FrameError::TooLong(_))) => {
+                let frame = codec::refuse(Refusal::MALFORMED, error.to_string());
+                let _ = recv.stop(code::UNREAD);
+                self.respond(&connection, &mut sender, Response { frame, body: None }).await;
+                return;
+            }
+            Ok(Err(error)) => {
+                tracing::debug!(node = %peer.id, %error, "a request could not be read");
+                return;
+            }
+            Err(_) => {
+                tracing::debug!(node = %peer.id, "a request came too slowly");
+                let _ = recv.stop(code::UNREAD);
+                return;
+            }
+        };
+        let body = receive_body(recv, connection.lease(), self.config.stall_deadline);
+        let mut response = self.service.serve(peer, frame, body).await;
+        if response.frame.len() > MAX_FRAME_BYTES {
+            tracing::error!(bytes = response.frame.len(), "an answer does not fit a frame");
+            let frame = codec::refuse(Refusal::INTERNAL, "the answer does not fit a frame");
+            response = Response { frame, body: None };
+        }
+        self.respond(&connection, &mut sender, response).await;
+    }
+
+    /// The right to be answered now, or `None` for a peer that asks too much.
+    fn permit(&self, connection: &PooledConnection) -> Option<tokio::sync::SemaphorePermit<'_>> {
+        let subnet = Subnet::of(connection.quic.remote_address().ip());
+        let admitted = self.limiter.lock().expect("nothing panics while it holds this lock").admit(
+            connection.id,
+            subnet,
+            Instant::now(),
+        );
+        if !admitted {
+            return None;
+        }
+        self.requests.try_acquire().ok()
+    }
+
+    async fn respond(
+        &self,
+        connection: &PooledConnection,
+        sender: &mut Sender,
+        response: Response,
+    ) {
+        let patience = self.config.stall_deadline;
+        let stall = Stall::new(patience, Instant::now() + patience);
+        let sending = async {
+            sender.frame(&response.frame).await?;
+            if let Some(body) = response.body {
+                sender.body(body, &stall).await?;
+            }
+            sender.finish()?;
+            // Until it has arrived, so that a shutdown does not cut off an answer.
+            sender.drained(&connection.quic, &stall).await;
+            Ok::<(), super::stream::SendError>(())
+        };
+        let sent = tokio::select! {
+            sent = sending => sent,
+            () = stall.passed() => {
+                tracing::debug!(node = %connection.id, "a reader stands still");
+                return;
+            }
+        };
+        if let Err(error) = sent {
+            tracing::debug!(node = %connection.id, %error, "an answer was not sent whole");
+        }
+    }
+
+    fn guests(&self) -> MutexGuard<'_, Guests> {
+        self.guests.lock().expect("nothing panics while it holds this lock")
+    }
+}
+
+impl Guests {
+    fn seated(&self) -> usize {
+        self.0.values().filter(|guest| guest.connection.is_some()).count()
+    }
+
+    fn of_node(&self, node: NodeId) -> usize {
+        self.0
+            .values()
+            .filter(|guest| guest.connection.as_ref().is_some_and(|c| c.id == node))
+            .count()
+    }
+
+    fn longest_idle(&self, now: Instant) -> Option<u64> {
+        self.0
+            .iter()
+            .filter_map(|(number, guest)| {
+                let since = guest.connection.as_ref()?.idle_since()?;
+                let idle = now.saturating_duration_since(since);
+                (idle >= InboundConfig::MIN_IDLE).then_some((since, *number))
+            })
+            .min()
+            .map(|(_, number)| number)
+    }
+}

@@ -1,0 +1,233 @@
+//! The outgoing connections, by address.
+//!
+//! A place in the pool is taken by a connection, or by the handshake that will make one, so the
+//! limit holds for both. Whoever finds neither gets a [`Ticket`] and dials; whoever comes
+//! meanwhile waits for the outcome. A full pool closes its oldest idle connection to make room,
+//! and never one that is in use.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use tesseras_core::ids::NodeId;
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use super::connection::{Lease, PooledConnection, code};
+use super::dial::DialError;
+use crate::metrics::{Eviction, NetMetrics};
+use crate::settings::PoolConfig;
+
+/// How a handshake ended; `None` while it runs. If its sender is dropped first, the dialler gave
+/// up, and somebody else may try.
+pub(crate) type Outcome = Option<Result<(), DialError>>;
+
+#[derive(Debug)]
+pub(crate) struct Pool {
+    config: PoolConfig,
+    metrics: NetMetrics,
+    places: Mutex<HashMap<SocketAddr, Place>>,
+}
+
+#[derive(Debug)]
+enum Place {
+    Dialling(watch::Receiver<Outcome>),
+    Open(Arc<PooledConnection>),
+}
+
+/// What the pool has for an address.
+pub(crate) enum Found {
+    /// A connection to whom was asked for.
+    Connection(Lease),
+    /// A connection to somebody else.
+    WrongNode(NodeId),
+    /// A handshake that is under way.
+    Handshake(watch::Receiver<Outcome>),
+    /// Nothing yet: the caller is to dial.
+    Dial(Ticket),
+    /// Nothing, and no place.
+    Full,
+}
+
+impl Pool {
+    pub(crate) fn new(config: PoolConfig, metrics: NetMetrics) -> Arc<Self> {
+        Arc::new(Self { config, metrics, places: Mutex::default() })
+    }
+
+    /// A connection to one of the addresses, if there is one already.
+    pub(crate) fn find(&self, addresses: &[SocketAddr], expected: Option<NodeId>) -> Option<Lease> {
+        let mut places = self.places();
+        for address in addresses {
+            if let Some(connection) = self.living(&mut places, address)
+                && expected.is_none_or(|expected| expected == connection.id)
+            {
+                self.metrics.pool_hits.inc();
+                return Some(connection.lease());
+            }
+        }
+        None
+    }
+
+    /// What there is for one address; takes a place if there is nothing.
+    pub(crate) fn claim(self: &Arc<Self>, address: SocketAddr, expected: Option<NodeId>) -> Found {
+        let mut places = self.places();
+        if let Some(connection) = self.living(&mut places, &address) {
+            if expected.is_some_and(|expected| expected != connection.id) {
+                return Found::WrongNode(connection.id);
+            }
+            self.metrics.pool_hits.inc();
+            return Found::Connection(connection.lease());
+        }
+        if let Some(Place::Dialling(outcome)) = places.get(&address) {
+            return Found::Handshake(outcome.clone());
+        }
+        if !self.make_room(&mut places) {
+            return Found::Full;
+        }
+        let (sender, outcome) = watch::channel(None);
+        places.insert(address, Place::Dialling(outcome));
+        self.metrics.pool_misses.inc();
+        Found::Dial(Ticket { pool: self.clone(), address, sender, settled: false })
+    }
+
+    /// Forgets a connection that was found broken or silent.
+    pub(crate) fn forget(&self, connection: &Arc<PooledConnection>) {
+        connection.close(code::IDLE, "silent");
+        let mut places = self.places();
+        let is_it = |place: &Place| matches!(place, Place::Open(c) if Arc::ptr_eq(c, connection));
+        let address = places.iter().find(|(_, place)| is_it(place)).map(|(address, _)| *address);
+        if let Some(address) = address {
+            self.evict(&mut places, &address, Eviction::Dead);
+        }
+    }
+
+    /// Closes what has been idle too long, and forgets what is dead.
+    pub(crate) fn reap(&self, now: Instant) {
+        let mut places = self.places();
+        let expired: Vec<_> = places
+            .iter()
+            .filter_map(|(address, place)| {
+                let Place::Open(connection) = place else { return None };
+                if connection.is_dead() {
+                    return Some((*address, Eviction::Dead));
+                }
+                let idle = now.saturating_duration_since(connection.idle_since()?);
+                (idle >= self.config.idle_timeout).then_some((*address, Eviction::Idle))
+            })
+            .collect();
+        for (address, reason) in expired {
+            self.evict(&mut places, &address, reason);
+        }
+    }
+
+    /// Runs the reaper for ever.
+    pub(crate) async fn reap_for_ever(&self) {
+        let period = self.config.reaper_interval.max(std::time::Duration::from_millis(1));
+        let mut ticks = tokio::time::interval(period);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            ticks.tick().await;
+            self.reap(Instant::now());
+        }
+    }
+
+    /// The living connection at an address; a dead one is forgotten on the way.
+    fn living<'a>(
+        &self,
+        places: &'a mut HashMap<SocketAddr, Place>,
+        address: &SocketAddr,
+    ) -> Option<&'a Arc<PooledConnection>> {
+        if matches!(places.get(address), Some(Place::Open(connection)) if connection.is_dead()) {
+            self.evict(places, address, Eviction::Dead);
+        }
+        match places.get(address) {
+            Some(Place::Open(connection)) => Some(connection),
+            _ => None,
+        }
+    }
+
+    fn make_room(&self, places: &mut HashMap<SocketAddr, Place>) -> bool {
+        if places.len() < self.config.max_connections.max(1) {
+            return true;
+        }
+        let dead = open(places).find(|(_, c)| c.is_dead()).map(|(a, _)| (*a, Eviction::Dead));
+        let oldest = || {
+            open(places)
+                .filter_map(|(address, c)| Some((c.idle_since()?, *address)))
+                .min()
+                .map(|(_, address)| (address, Eviction::Capacity))
+        };
+        let Some((address, reason)) = dead.or_else(oldest) else { return false };
+        self.evict(places, &address, reason);
+        true
+    }
+
+    fn evict(
+        &self,
+        places: &mut HashMap<SocketAddr, Place>,
+        address: &SocketAddr,
+        reason: Eviction,
+    ) {
+        if let Some(Place::Open(connection)) = places.remove(address) {
+            connection.close(code::IDLE, reason.label());
+            self.metrics.evictions(reason).inc();
+            self.count(places);
+        }
+    }
+
+    fn count(&self, places: &HashMap<SocketAddr, Place>) {
+        self.metrics.pool_size.set(i64::try_from(open(places).count()).unwrap_or(i64::MAX));
+    }
+
+    fn places(&self) -> MutexGuard<'_, HashMap<SocketAddr, Place>> {
+        self.places.lock().expect("nothing panics while it holds this lock")
+    }
+}
+
+fn open(
+    places: &HashMap<SocketAddr, Place>,
+) -> impl Iterator<Item = (&SocketAddr, &Arc<PooledConnection>)> {
+    places.iter().filter_map(|(address, place)| match place {
+        Place::Open(connection) => Some((address, connection)),
+        Place::Dialling(_) => None,
+    })
+}
+
+/// A place in the pool for the connection that its holder is dialling. Dropped unused, it frees
+/// the place, and one of those who wait may try.
+pub(crate) struct Ticket {
+    pool: Arc<Pool>,
+    address: SocketAddr,
+    sender: watch::Sender<Outcome>,
+    settled: bool,
+}
+
+impl Ticket {
+    /// The handshake is done.
+    pub(crate) fn opened(mut self, connection: &Arc<PooledConnection>) -> Lease {
+        let lease = connection.lease();
+        let mut places = self.pool.places();
+        places.insert(self.address, Place::Open(connection.clone()));
+        self.pool.count(&places);
+        drop(places);
+        self.settled = true;
+        self.sender.send_replace(Some(Ok(())));
+        lease
+    }
+
+    /// The handshake failed, and would have failed for anybody.
+    pub(crate) fn failed(self, error: DialError) {
+        let sender = self.sender.clone();
+        // The place is freed first, so that nobody finds it taken by what is over.
+        drop(self);
+        sender.send_replace(Some(Err(error)));
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        if !self.settled {
+            self.pool.places().remove(&self.address);
+        }
+    }
+}

@@ -1,0 +1,161 @@
+//! Token buckets: how often one peer, and one neighbourhood, may ask. Pure; it is given `now`.
+
+use std::collections::HashMap;
+use std::hash::Hash;
+
+use tesseras_core::contact::Subnet;
+use tesseras_core::ids::NodeId;
+use tokio::time::Instant;
+
+use crate::settings::RateLimit;
+
+/// The most peers, and the most neighbourhoods, that have a bucket of their own.
+///
+/// When there are more, the buckets that have filled up again are forgotten, which loses nothing.
+/// If all are in use, newcomers share one bucket: a flood of strangers slows strangers down, and
+/// nobody who was here before.
+pub(crate) const MAX_BUCKETS: usize = 4096;
+
+/// Who may ask now.
+#[derive(Debug)]
+pub(crate) struct RateLimiter {
+    nodes: Buckets<NodeId>,
+    subnets: Buckets<Subnet>,
+}
+
+impl RateLimiter {
+    pub(crate) fn new(limit: RateLimit, now: Instant) -> Self {
+        let subnet = RateLimit {
+            requests_per_second: limit.requests_per_second.saturating_mul(RateLimit::SUBNET_FACTOR),
+            burst: limit.burst.saturating_mul(RateLimit::SUBNET_FACTOR),
+        };
+        Self { nodes: Buckets::new(limit, now), subnets: Buckets::new(subnet, now) }
+    }
+
+    /// Takes one token of the peer's and one of its neighbourhood's; `false` if one is missing.
+    pub(crate) fn admit(&mut self, node: NodeId, subnet: Subnet, now: Instant) -> bool {
+        self.nodes.take(node, now) && (subnet.is_local() || self.subnets.take(subnet, now))
+    }
+}
+
+#[derive(Debug)]
+struct Buckets<K> {
+    limit: RateLimit,
+    own: HashMap<K, Bucket>,
+    shared: Bucket,
+}
+
+impl<K: Eq + Hash> Buckets<K> {
+    fn new(limit: RateLimit, now: Instant) -> Self {
+        let limit = RateLimit { burst: limit.burst.max(1), ..limit };
+        Self { limit, own: HashMap::new(), shared: Bucket::full(limit, now) }
+    }
+
+    fn take(&mut self, key: K, now: Instant) -> bool {
+        let limit = self.limit;
+        if let Some(bucket) = self.own.get_mut(&key) {
+            return bucket.take(limit, now);
+        }
+        if self.own.len() >= MAX_BUCKETS {
+            self.own.retain(|_, bucket| !bucket.is_full(limit, now));
+        }
+        if self.own.len() >= MAX_BUCKETS {
+            return self.shared.take(limit, now);
+        }
+        self.own.entry(key).or_insert_with(|| Bucket::full(limit, now)).take(limit, now)
+    }
+}
+
+#[derive(Debug)]
+struct Bucket {
+    tokens: f64,
+    at: Instant,
+}
+
+impl Bucket {
+    fn full(limit: RateLimit, now: Instant) -> Self {
+        Self { tokens: f64::from(limit.burst), at: now }
+    }
+
+    fn tokens_at(&self, limit: RateLimit, now: Instant) -> f64 {
+        let gained = now.saturating_duration_since(self.at).as_secs_f64()
+            * f64::from(limit.requests_per_second);
+        (self.tokens + gained).min(f64::from(limit.burst))
+    }
+
+    fn is_full(&self, limit: RateLimit, now: Instant) -> bool {
+        self.tokens_at(limit, now) >= f64::from(limit.burst)
+    }
+
+    fn take(&mut self, limit: RateLimit, now: Instant) -> bool {
+        self.tokens = self.tokens_at(limit, now);
+        self.at = now;
+        if self.tokens < 1.0 {
+            return false;
+        }
+        self.tokens -= 1.0;
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn node(n: u32) -> NodeId {
+        let mut bytes = [0; NodeId::LEN];
+        bytes[..4].copy_from_slice(&n.to_be_bytes());
+        NodeId::new(bytes)
+    }
+
+    fn subnet(text: &str) -> Subnet {
+        Subnet::of(text.parse().unwrap())
+    }
+
+    const LIMIT: RateLimit = RateLimit { requests_per_second: 2, burst: 3 };
+
+    #[test]
+    fn a_burst_then_a_trickle() {
+        let now = Instant::now();
+        let mut limiter = RateLimiter::new(LIMIT, now);
+        let home = subnet("192.168.1.1");
+        let admitted = |limiter: &mut RateLimiter, now| {
+            (0..10).filter(|_| limiter.admit(node(1), home, now)).count()
+        };
+        assert_eq!(admitted(&mut limiter, now), 3);
+        assert_eq!(admitted(&mut limiter, now + Duration::from_secs(1)), 2);
+        assert_eq!(admitted(&mut limiter, now + Duration::from_secs(60)), 3);
+        assert!(limiter.admit(node(2), home, now), "another peer has its own");
+    }
+
+    #[test]
+    fn a_neighbourhood_has_a_limit_unless_it_is_ours() {
+        let now = Instant::now();
+        let count = |address: &str| {
+            let mut limiter = RateLimiter::new(LIMIT, now);
+            (0..100).filter(|n| limiter.admit(node(*n), subnet(address), now)).count()
+        };
+        assert_eq!(count("203.0.113.9"), 24);
+        assert_eq!(count("127.0.0.1"), 100);
+    }
+
+    #[test]
+    fn strangers_share_when_the_table_is_full() {
+        let now = Instant::now();
+        let mut limiter = RateLimiter::new(LIMIT, now);
+        let home = subnet("10.0.0.1");
+        let many = u32::try_from(MAX_BUCKETS).unwrap();
+        for n in 0..many {
+            assert!(limiter.admit(node(n), home, now));
+        }
+        let strangers = (many..many + 50).filter(|n| limiter.admit(node(*n), home, now)).count();
+        assert_eq!(strangers, 3);
+        assert!(limiter.admit(node(5), home, now), "known peers keep their own");
+        assert_eq!(limiter.nodes.own.len(), MAX_BUCKETS);
+        let later = now + Duration::from_secs(10);
+        assert!(limiter.admit(node(many), home, later));
+        assert_eq!(limiter.nodes.own.len(), 1, "the full ones were forgotten");
+    }
+}

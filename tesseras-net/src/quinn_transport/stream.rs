@@ -1,0 +1,215 @@
+//! Frames and bodies on QUIC streams, in both directions, for both sides.
+//!
+//! A message is a u32 length (big-endian), a frame of so many bytes, then the raw bytes of its
+//! body until the stream is finished. A stream that ends any other way was not complete, and its
+//! reader sees an error.
+
+use std::io;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::{StreamExt as _, stream};
+use quinn::{ReadError, RecvStream, SendStream, WriteError};
+use thiserror::Error;
+use tokio::time::{Instant, sleep_until, timeout};
+
+use super::connection::{Lease, code};
+use crate::transport::{Body, MAX_FRAME_BYTES};
+
+/// The most bytes of a body that are handed on, or to quinn, at once.
+const CHUNK_BYTES: usize = 64 * 1024;
+/// How often a sender looks whether its last bytes are still being acknowledged.
+const DRAIN_TICK: Duration = Duration::from_millis(500);
+
+/// Why no frame could be read.
+#[derive(Debug, Error)]
+pub(crate) enum FrameError {
+    #[error("a frame of {0} bytes is too long")]
+    TooLong(usize),
+    #[error("the stream ended before its frame did")]
+    Ended,
+    #[error(transparent)]
+    Read(#[from] ReadError),
+}
+
+/// Reads a frame. Memory grows with what arrives, not with what is claimed.
+pub(crate) async fn read_frame(recv: &mut RecvStream) -> Result<Vec<u8>, FrameError> {
+    let mut length = [0; 4];
+    let mut known = 0;
+    while known < length.len() {
+        match recv.read(&mut length[known..]).await? {
+            Some(read) => known += read,
+            None => return Err(FrameError::Ended),
+        }
+    }
+    let length = u32::from_be_bytes(length) as usize;
+    if length > MAX_FRAME_BYTES {
+        return Err(FrameError::TooLong(length));
+    }
+    let mut frame = Vec::new();
+    while frame.len() < length {
+        match recv.read_chunk(length - frame.len(), true).await? {
+            Some(chunk) => frame.extend_from_slice(&chunk.bytes),
+            None => return Err(FrameError::Ended),
+        }
+    }
+    Ok(frame)
+}
+
+/// When to give up: a deadline that moves on whenever something moved.
+#[derive(Debug)]
+pub(crate) struct Stall {
+    patience: Duration,
+    until: Mutex<Instant>,
+}
+
+impl Stall {
+    /// Gives up at `until`, or `patience` after the last move, whichever is later.
+    pub(crate) fn new(patience: Duration, until: Instant) -> Self {
+        Self { patience, until: Mutex::new(until) }
+    }
+
+    /// Something moved.
+    pub(crate) fn moved(&self) {
+        let later = Instant::now() + self.patience;
+        let mut until = self.until.lock().expect("nothing panics while it holds this lock");
+        *until = later.max(*until);
+    }
+
+    /// Returns when nothing has moved for too long.
+    pub(crate) async fn passed(&self) {
+        loop {
+            let until = *self.until.lock().expect("nothing panics while it holds this lock");
+            if until <= Instant::now() {
+                return;
+            }
+            sleep_until(until).await;
+        }
+    }
+}
+
+/// Why a message could not be sent.
+#[derive(Debug, Error)]
+pub(crate) enum SendError {
+    #[error("the body could not be read: {0}")]
+    Body(#[source] io::Error),
+    #[error(transparent)]
+    Write(#[from] WriteError),
+}
+
+/// The sending side of a stream. Dropped before it is finished, it tells the reader that what
+/// came is not complete; quinn alone would end the stream cleanly.
+#[derive(Debug)]
+pub(crate) struct Sender {
+    stream: SendStream,
+    finished: bool,
+}
+
+impl Sender {
+    pub(crate) fn new(stream: SendStream) -> Self {
+        Self { stream, finished: false }
+    }
+
+    /// Sends a frame, which the caller has checked to be no longer than [`MAX_FRAME_BYTES`].
+    pub(crate) async fn frame(&mut self, frame: &[u8]) -> Result<(), WriteError> {
+        let length = u32::try_from(frame.len()).expect("a frame fits 64 KiB");
+        let mut whole = Vec::with_capacity(4 + frame.len());
+        whole.extend_from_slice(&length.to_be_bytes());
+        whole.extend_from_slice(frame);
+        self.stream.write_chunk(whole.into()).await
+    }
+
+    /// Sends a body to its end.
+    pub(crate) async fn body(&mut self, mut body: Body, stall: &Stall) -> Result<(), SendError> {
+        while let Some(chunk) = body.next().await {
+            let mut chunk = chunk.map_err(SendError::Body)?;
+            stall.moved();
+            while !chunk.is_empty() {
+                let piece = chunk.split_to(chunk.len().min(CHUNK_BYTES));
+                self.stream.write_chunk(piece).await?;
+                stall.moved();
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends the stream; what was sent is complete.
+    pub(crate) fn finish(&mut self) -> Result<(), WriteError> {
+        self.stream.finish()?;
+        self.finished = true;
+        Ok(())
+    }
+
+    /// Waits until everything was acknowledged, or is not wanted any more.
+    pub(crate) async fn drained(&self, quic: &quinn::Connection, stall: &Stall) {
+        let mut acknowledged = quic.stats().frame_rx.acks;
+        let mut done = std::pin::pin!(self.stream.stopped());
+        while timeout(DRAIN_TICK, &mut done).await.is_err() {
+            let now = quic.stats().frame_rx.acks;
+            if now != acknowledged {
+                acknowledged = now;
+                stall.moved();
+            }
+        }
+    }
+}
+
+impl Drop for Sender {
+    fn drop(&mut self) {
+        if !self.finished {
+            // It fails only if the stream is closed already.
+            let _ = self.stream.reset(code::INCOMPLETE);
+        }
+    }
+}
+
+/// The rest of a stream as a body. It keeps the connection in use until it is read to its end or
+/// dropped, and fails when nothing came for `patience` while somebody waited.
+pub(crate) fn receive_body(recv: RecvStream, lease: Lease, patience: Duration) -> Body {
+    let incoming = Incoming { recv, lease, patience, reading: false };
+    Box::pin(stream::unfold(Some(incoming), |state| async move {
+        let mut incoming = state?;
+        match incoming.next().await {
+            Ok(Some(chunk)) => Some((Ok(chunk), Some(incoming))),
+            Ok(None) => None,
+            Err(error) => Some((Err(error), None)),
+        }
+    }))
+}
+
+struct Incoming {
+    recv: RecvStream,
+    lease: Lease,
+    patience: Duration,
+    reading: bool,
+}
+
+impl Incoming {
+    async fn next(&mut self) -> io::Result<Option<Bytes>> {
+        let connection = self.lease.clone();
+        if !self.reading {
+            self.reading = true;
+            connection.window.begin(&connection.quic);
+        }
+        match timeout(self.patience, self.recv.read_chunk(CHUNK_BYTES, true)).await {
+            Ok(Ok(Some(chunk))) => {
+                connection.window.read(&connection.quic, chunk.bytes.len());
+                Ok(Some(chunk.bytes))
+            }
+            Ok(Ok(None)) => Ok(None),
+            Ok(Err(error)) => Err(error.into()),
+            Err(_) => Err(io::Error::new(io::ErrorKind::TimedOut, "the body stands still")),
+        }
+    }
+}
+
+impl Drop for Incoming {
+    fn drop(&mut self) {
+        // It fails only if the stream has ended already.
+        let _ = self.recv.stop(code::UNREAD);
+        if self.reading {
+            self.lease.window.end(&self.lease.quic);
+        }
+    }
+}

@@ -1,0 +1,11 @@
+//! The transport over real QUIC on loopback. One binary, a module per question.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
+
+mod addresses;
+mod bodies;
+mod identity;
+mod limits;
+mod node;
+mod pool;
+mod requests;
+mod stranger;

@@ -1,0 +1,74 @@
+//! Capsules as packs, and packs as capsules, for replication.
+
+use std::io;
+use std::sync::Arc;
+
+use tesseras_capsule::{PackReader, Progress, StoredCapsule, unpack};
+use tesseras_core::ids::TesseraHash;
+use tesseras_core::ports::{BlobReader, BlobStore, StoreError, TesseraRecord, TesseraRepository};
+use tesseras_replication::{Capsules, UnpackError};
+
+use crate::clock;
+
+/// The capsules of one data directory.
+pub struct StoredCapsules {
+    /// Where their files are.
+    pub blobs: Arc<dyn BlobStore>,
+    /// Where they are listed.
+    pub library: Arc<dyn TesseraRepository>,
+}
+
+impl Capsules for StoredCapsules {
+    fn pack(&self, record: &TesseraRecord) -> Result<Arc<dyn BlobReader>, StoreError> {
+        let capsule = StoredCapsule::of_record(&*self.blobs, record).map_err(|error| {
+            StoreError::Backend {
+                what: format!("opening the capsule {}", record.hash),
+                source: Box::new(error),
+            }
+        })?;
+        Ok(Arc::new(PackReader::new(Arc::new(capsule), self.blobs.clone())))
+    }
+
+    fn unpack(
+        &self,
+        tessera: &TesseraHash,
+        pack: Arc<dyn BlobReader>,
+        on_bytes: &mut dyn FnMut(u64),
+    ) -> Result<TesseraRecord, UnpackError> {
+        let mut reader = io::BufReader::with_capacity(256 * 1024, Sequential { pack, offset: 0 });
+        let (blobs, library) = (&*self.blobs, &*self.library);
+        let mut progress = OnBytes(on_bytes);
+        unpack::unpack(&mut reader, tessera, blobs, library, clock::now(), &mut progress).map_err(
+            |error| match error {
+                unpack::UnpackError::Store(error) => UnpackError::Store(error),
+                other => UnpackError::Invalid(other.to_string()),
+            },
+        )?;
+        let missing = || UnpackError::Store(StoreError::Missing((*tessera).into()));
+        self.library.get(tessera)?.ok_or_else(missing)
+    }
+}
+
+/// A blob read from its beginning to its end.
+struct Sequential {
+    pack: Arc<dyn BlobReader>,
+    offset: u64,
+}
+
+impl io::Read for Sequential {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let left = self.pack.bytes() - self.offset;
+        let len = buffer.len().min(usize::try_from(left).unwrap_or(usize::MAX));
+        self.pack.read_at(self.offset, &mut buffer[..len]).map_err(io::Error::other)?;
+        self.offset += len as u64;
+        Ok(len)
+    }
+}
+
+struct OnBytes<'a>(&'a mut dyn FnMut(u64));
+
+impl Progress for OnBytes<'_> {
+    fn advance(&mut self, bytes: u64) {
+        (self.0)(bytes);
+    }
+}

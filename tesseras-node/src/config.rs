@@ -1,0 +1,111 @@
+//! Every setting of a node, typed. Texts, files and flags are their reader's business.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use tesseras_dht::DhtConfig;
+use tesseras_net::settings::{BindConfig, InboundConfig, PoolConfig, RateLimit};
+use tesseras_replication::admission::Limits;
+use tesseras_replication::context::DEFAULT_MAX_TRANSFERS;
+use tesseras_storage::StorageConfig;
+
+const MIB: u64 = 1 << 20;
+const GIB: u64 = 1 << 30;
+
+/// Bytes offered to others, by default.
+pub const DEFAULT_STORAGE_LIMIT: u64 = 10 * GIB;
+/// Bytes that stay free on the disk, by default.
+pub const DEFAULT_MIN_FREE_SPACE: u64 = GIB;
+/// What one peer may store here at the most, by default.
+pub const DEFAULT_PER_PEER_LIMIT: u64 = GIB;
+/// How much more one peer may store here than it stores for this node, by default.
+pub const DEFAULT_DEFICIT_ALLOWANCE: u64 = 256 * MIB;
+/// The part of the storage limit that repairs may use, by default: one in this many.
+pub const DEFAULT_REPAIR_SHARE: u64 = 2;
+/// How often held tesserae are looked after, by default.
+pub const DEFAULT_REPAIR_INTERVAL: Duration = Duration::from_secs(86_400);
+/// By how much that is moved at random, either way, by default.
+pub const DEFAULT_REPAIR_JITTER: Duration = Duration::from_secs(7_200);
+/// Memory for pieces that are read often, by default.
+pub const DEFAULT_FRAGMENT_CACHE: u64 = 128 * MIB;
+/// How long to wait for a short answer, by default.
+pub const DEFAULT_ANSWER_DEADLINE: Duration = Duration::from_secs(5);
+/// How long a transfer may stand still, by default.
+pub const DEFAULT_TRANSFER_DEADLINE: Duration = Duration::from_secs(30);
+/// Where a node listens, by default: every interface, IPv4 and IPv6.
+pub const DEFAULT_LISTEN: &str = "[::]:7310";
+
+/// Every setting of a node.
+#[derive(Debug, Clone)]
+pub struct NodeConfig {
+    /// Where everything is stored.
+    pub data_dir: PathBuf,
+    /// Where QUIC listens.
+    pub listen: SocketAddr,
+    /// What is announced instead of the addresses that the node finds by itself.
+    pub advertise: Vec<SocketAddr>,
+    /// Nodes to begin with.
+    pub bootstrap: Vec<SocketAddr>,
+    /// Zero bits that NodeIds must end with; all nodes of a network agree on it.
+    pub work_bits: u32,
+    /// What is offered to others.
+    pub limits: Limits,
+    /// Transfers in each direction at once.
+    pub max_transfers: usize,
+    /// How long to wait for a short answer.
+    pub answer_deadline: Duration,
+    /// How long a transfer may stand still.
+    pub transfer_deadline: Duration,
+    /// How often held tesserae are looked after.
+    pub repair_interval: Duration,
+    /// By how much that is moved at random, either way.
+    pub repair_jitter: Duration,
+    /// The DHT's settings; its `work_bits` is set from the node's.
+    pub dht: DhtConfig,
+    /// Connections kept open.
+    pub pool: PoolConfig,
+    /// Connections and requests accepted.
+    pub inbound: InboundConfig,
+    /// Requests accepted from one peer.
+    pub rate_limit: RateLimit,
+    /// SQLite's settings.
+    pub storage: StorageConfig,
+    /// Memory for pieces that are read often, in bytes; 0 turns the cache off.
+    pub fragment_cache: u64,
+    /// Where metrics and health are served over HTTP.
+    pub metrics: Option<SocketAddr>,
+}
+
+impl NodeConfig {
+    /// The defaults, for a data directory and a listen address.
+    pub fn new(data_dir: impl Into<PathBuf>, listen: SocketAddr) -> Self {
+        let bind = BindConfig::new(listen);
+        Self {
+            data_dir: data_dir.into(),
+            listen,
+            advertise: Vec::new(),
+            bootstrap: Vec::new(),
+            work_bits: bind.work_bits,
+            limits: Limits {
+                storage: DEFAULT_STORAGE_LIMIT,
+                min_free_space: DEFAULT_MIN_FREE_SPACE,
+                per_peer: DEFAULT_PER_PEER_LIMIT,
+                deficit_allowance: DEFAULT_DEFICIT_ALLOWANCE,
+                repair_share: DEFAULT_STORAGE_LIMIT / DEFAULT_REPAIR_SHARE,
+            },
+            max_transfers: DEFAULT_MAX_TRANSFERS,
+            answer_deadline: DEFAULT_ANSWER_DEADLINE,
+            transfer_deadline: DEFAULT_TRANSFER_DEADLINE,
+            repair_interval: DEFAULT_REPAIR_INTERVAL,
+            repair_jitter: DEFAULT_REPAIR_JITTER,
+            dht: DhtConfig::default(),
+            pool: bind.pool,
+            inbound: bind.inbound,
+            rate_limit: bind.rate_limit,
+            storage: StorageConfig::default(),
+            fragment_cache: DEFAULT_FRAGMENT_CACHE,
+            metrics: None,
+        }
+    }
+}

@@ -1,0 +1,102 @@
+//! How replication finds nodes: through the DHT.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tesseras_core::contact::Contact;
+use tesseras_core::ids::{DhtKey, NodeId};
+use tesseras_dht::Dht;
+use tesseras_net::BoxFuture;
+use tesseras_replication::Directory;
+use tokio::time::{Instant, sleep};
+
+/// How long joining may take before an empty answer is believed.
+const JOINING: Duration = Duration::from_secs(10);
+const JOIN_PAUSE: Duration = Duration::from_millis(200);
+
+/// The DHT as replication's [`Directory`].
+pub struct DhtDirectory {
+    dht: Dht,
+    id: NodeId,
+    /// As of the last look; kept fresh by a job.
+    own_addresses: Arc<Mutex<Vec<SocketAddr>>>,
+    /// Until when it is no surprise that nobody is known yet.
+    joined_by: Instant,
+}
+
+impl DhtDirectory {
+    /// The directory of the node `id`.
+    pub fn new(dht: Dht, id: NodeId) -> Self {
+        let joined_by = Instant::now() + JOINING;
+        Self { dht, id, own_addresses: Arc::default(), joined_by }
+    }
+
+    /// Waits until some peer is known, while the node is still joining.
+    async fn joined(&self) {
+        while Instant::now() < self.joined_by && self.dht.peers().await.is_empty() {
+            sleep(JOIN_PAUSE).await;
+        }
+    }
+
+    /// Looks up anew where this node was reached.
+    pub async fn refresh_own_addresses(&self) {
+        if let Some(status) = self.dht.status().await {
+            let mut own = self.own_addresses.lock().unwrap_or_else(PoisonError::into_inner);
+            *own = if status.reachable { status.addresses } else { Vec::new() };
+        }
+    }
+}
+
+impl Directory for DhtDirectory {
+    fn find_holders(&self, key: DhtKey) -> BoxFuture<'_, Vec<Contact>> {
+        Box::pin(async move {
+            self.joined().await;
+            let mut records = self.dht.find_holders(key).await;
+            while records.is_empty() && Instant::now() < self.joined_by {
+                sleep(JOIN_PAUSE).await;
+                records = self.dht.find_holders(key).await;
+            }
+            let contact =
+                |r: tesseras_dht::HolderRecord| Contact { id: r.node(), addresses: r.addresses };
+            records.into_iter().map(contact).collect()
+        })
+    }
+
+    fn candidates(&self, key: DhtKey, wanted: usize) -> BoxFuture<'_, Vec<Contact>> {
+        Box::pin(async move {
+            self.joined().await;
+            let mut found: BTreeMap<NodeId, Contact> = BTreeMap::new();
+            let mut add = |contacts: Vec<Contact>| {
+                found.extend(contacts.into_iter().map(|contact| (contact.id, contact)));
+                found.len()
+            };
+            add(self.dht.peers().await);
+            if add(self.dht.lookup(key).await) < wanted {
+                add(self.dht.discover(wanted).await);
+            }
+            found.remove(&self.id);
+            let mut nearest: Vec<Contact> = found.into_values().collect();
+            nearest.sort_by_key(|contact| contact.id.distance(&key));
+            // A few more than wanted: some of them will not answer, or not accept.
+            nearest.truncate(wanted.saturating_mul(2).max(32));
+            nearest
+        })
+    }
+
+    fn resolve(&self, id: NodeId) -> BoxFuture<'_, Option<Contact>> {
+        Box::pin(self.dht.resolve(id))
+    }
+
+    fn announce(&self, keys: Vec<DhtKey>) -> BoxFuture<'_, ()> {
+        Box::pin(async move {
+            let stored = self.dht.announce(keys).await;
+            tracing::debug!(keys = stored.len(), "announced");
+        })
+    }
+
+    fn own_addresses(&self) -> Vec<SocketAddr> {
+        self.own_addresses.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}

@@ -1,0 +1,132 @@
+//! The node's own key: made at first start, kept in one file that only its user may read.
+
+use std::fs::{self, File};
+use std::io::{self, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+
+use tesseras_crypto::{KeyError, NodeKeys};
+use thiserror::Error;
+use zeroize::Zeroizing;
+
+/// The file in `identity/`: 32 bytes of secret seed, then 8 bytes of nonce.
+pub const FILE: &str = "node.key";
+const FILE_BYTES: usize = 40;
+
+/// Why there is no node key.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum IdentityError {
+    /// The file cannot be read or written.
+    #[error("cannot {what} {}: {source}", path.display())]
+    Io {
+        /// What was being done.
+        what: &'static str,
+        /// With which file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The file is not a node key.
+    #[error("{} is no node key: it has {bytes} bytes instead of {FILE_BYTES}", path.display())]
+    Malformed {
+        /// Which file.
+        path: PathBuf,
+        /// Its length.
+        bytes: usize,
+    },
+    /// The key shows less work than this network asks for.
+    #[error("the key in {} shows {found} bits of work; this network asks for {needed}", path.display())]
+    TooLittleWork {
+        /// Which file.
+        path: PathBuf,
+        /// What it shows.
+        found: u32,
+        /// What it should show.
+        needed: u32,
+    },
+    /// No key can be made.
+    #[error(transparent)]
+    Key(#[from] KeyError),
+}
+
+/// The node key of a data directory; made with `work_bits` of work where there is none.
+pub fn load_or_create(data_dir: &Path, work_bits: u32) -> Result<NodeKeys, IdentityError> {
+    let directory = data_dir.join("identity");
+    let path = directory.join(FILE);
+    let io = |what, path: &Path| {
+        let path = path.to_owned();
+        move |source| IdentityError::Io { what, path, source }
+    };
+    match fs::read(&path).map(Zeroizing::new) {
+        Ok(bytes) => {
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o600))
+                .map_err(io("protect", &path))?;
+            return parse(&path, &bytes, work_bits);
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(source) => return Err(io("read", &path)(source)),
+    }
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(&directory)
+        .map_err(io("create", &directory))?;
+    let keys = NodeKeys::generate(work_bits)?;
+    // Written aside and renamed: a key is there whole or not at all.
+    let aside = directory.join(format!(".{FILE}.{}", std::process::id()));
+    let mut file = fs::OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(&aside)
+        .map_err(io("create", &aside))?;
+    let written = file
+        .write_all(&*keys.seed())
+        .and_then(|()| file.write_all(&keys.public().nonce))
+        .and_then(|()| file.sync_all());
+    written.map_err(io("write", &aside))?;
+    fs::rename(&aside, &path).map_err(io("create", &path))?;
+    File::open(&directory).and_then(|d| d.sync_all()).map_err(io("sync", &directory))?;
+    Ok(keys)
+}
+
+fn parse(path: &Path, bytes: &[u8], work_bits: u32) -> Result<NodeKeys, IdentityError> {
+    let malformed = || IdentityError::Malformed { path: path.to_owned(), bytes: bytes.len() };
+    let (seed, nonce) = bytes.split_at_checked(32).ok_or_else(malformed)?;
+    let seed: Zeroizing<[u8; 32]> = Zeroizing::new(seed.try_into().map_err(|_| malformed())?);
+    let nonce: [u8; 8] = nonce.try_into().map_err(|_| malformed())?;
+    let keys = NodeKeys::from_parts(&seed, nonce);
+    let found = keys.public().work_bits();
+    if found < work_bits {
+        let path = path.to_owned();
+        return Err(IdentityError::TooLittleWork { path, found, needed: work_bits });
+    }
+    Ok(keys)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_is_made_once_and_kept_to_its_user() {
+        let dir = tempfile::tempdir().unwrap();
+        let first = load_or_create(dir.path(), 4).unwrap();
+        let again = load_or_create(dir.path(), 4).unwrap();
+        assert_eq!(first.id(), again.id());
+        let path = dir.path().join("identity").join(FILE);
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        assert!(matches!(
+            load_or_create(dir.path(), 150),
+            Err(IdentityError::TooLittleWork { .. })
+        ));
+        fs::write(&path, b"short").unwrap();
+        assert!(matches!(
+            load_or_create(dir.path(), 4),
+            Err(IdentityError::Malformed { bytes: 5, .. })
+        ));
+        assert_eq!(fs::read(&path).unwrap(), b"short", "a damaged key is never overwritten");
+    }
+}

@@ -1,0 +1,208 @@
+//! What a node does by itself: announce, repair, remember peers. All jobs share one shape.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use rand::RngExt as _;
+use tesseras_core::ids::DhtKey;
+use tesseras_core::ports::PeerRepository;
+use tesseras_net::BoxFuture;
+use tesseras_replication::{Directory as _, Replication, progress};
+use tokio_util::sync::CancellationToken;
+
+use tesseras_dht::{Dht, REANNOUNCE_EVERY, REANNOUNCE_JITTER};
+
+use crate::clock;
+use crate::directory::DhtDirectory;
+
+/// How long after the start everything held is announced: when most peers are known.
+const FIRST_ANNOUNCEMENT: Duration = Duration::from_secs(20);
+/// How many keys are announced at once.
+const ANNOUNCE_BATCH: usize = 64;
+/// How often peers are remembered, and own addresses looked at.
+const REMEMBER_EVERY: Duration = Duration::from_secs(60);
+const FIRST_REMEMBER: Duration = Duration::from_secs(2);
+/// Pieces of tasks that nobody went on with for this long are let go.
+const WORKBENCH_LIFETIME: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+
+const _: () = assert!(FIRST_ANNOUNCEMENT.as_secs() < 60, "promise: within a minute of start");
+
+/// One piece of work that comes back.
+pub trait Job: Send + Sync + 'static {
+    /// Its name, for logs and status.
+    fn name(&self) -> &'static str;
+
+    /// How long to wait before the first time, and then between times.
+    fn pause(&self, first: bool) -> Duration;
+
+    /// Does it once; says how it went.
+    fn run(&self) -> BoxFuture<'_, String>;
+}
+
+/// How each job went last, a line each.
+#[derive(Clone, Default)]
+pub struct JobBoard(Arc<Mutex<Vec<(&'static str, String)>>>);
+
+impl JobBoard {
+    /// The lines.
+    pub fn lines(&self) -> Vec<String> {
+        let board = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        board.iter().map(|(name, line)| format!("{name}: {line}")).collect()
+    }
+
+    fn write(&self, name: &'static str, line: String) {
+        let mut board = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match board.iter_mut().find(|(known, _)| *known == name) {
+            Some((_, old)) => *old = line,
+            None => board.push((name, line)),
+        }
+    }
+}
+
+/// Runs a job until the token is cancelled. A run under way is dropped then: each is made so that
+/// nothing is left half-done.
+pub async fn run_for_ever(job: Arc<dyn Job>, board: JobBoard, token: CancellationToken) {
+    let mut first = true;
+    loop {
+        let pause = job.pause(first);
+        board.write(job.name(), "waiting".to_owned());
+        tokio::select! {
+            () = token.cancelled() => return,
+            () = tokio::time::sleep(pause) => {}
+        }
+        board.write(job.name(), "running".to_owned());
+        let line = tokio::select! {
+            () = token.cancelled() => return,
+            line = job.run() => line,
+        };
+        tracing::debug!(job = job.name(), %line, "job done");
+        board.write(job.name(), line);
+        first = false;
+    }
+}
+
+/// A duration moved at random by at most `jitter` either way.
+fn jittered(duration: Duration, jitter: Duration) -> Duration {
+    let jitter = jitter.min(duration).as_millis() as u64;
+    let shift = Duration::from_millis(rand::rng().random_range(0..=2 * jitter));
+    (duration + shift).saturating_sub(Duration::from_millis(jitter))
+}
+
+/// Announces this node as a holder of all that it holds.
+pub struct Announce {
+    /// What is held.
+    pub replication: Replication,
+    /// Where it is announced.
+    pub directory: Arc<DhtDirectory>,
+}
+
+impl Job for Announce {
+    fn name(&self) -> &'static str {
+        "announce"
+    }
+
+    fn pause(&self, first: bool) -> Duration {
+        if first {
+            jittered(FIRST_ANNOUNCEMENT, FIRST_ANNOUNCEMENT / 2)
+        } else {
+            jittered(REANNOUNCE_EVERY, REANNOUNCE_JITTER)
+        }
+    }
+
+    fn run(&self) -> BoxFuture<'_, String> {
+        Box::pin(async move {
+            let held = match self.replication.held().await {
+                Ok(held) => held,
+                Err(error) => return format!("failed: {error}"),
+            };
+            let keys: Vec<DhtKey> = held.iter().map(|tessera| tessera.dht_key()).collect();
+            for batch in keys.chunks(ANNOUNCE_BATCH) {
+                self.directory.announce(batch.to_vec()).await;
+            }
+            format!("announced {} tesserae", keys.len())
+        })
+    }
+}
+
+/// Looks after every tessera of which this node holds a piece.
+pub struct Repair {
+    /// Who does it.
+    pub replication: Replication,
+    /// How often.
+    pub interval: Duration,
+    /// Moved by how much, at random.
+    pub jitter: Duration,
+}
+
+impl Job for Repair {
+    fn name(&self) -> &'static str {
+        "repair"
+    }
+
+    fn pause(&self, _first: bool) -> Duration {
+        jittered(self.interval, self.jitter)
+    }
+
+    fn run(&self) -> BoxFuture<'_, String> {
+        Box::pin(async move {
+            let held = match self.replication.held().await {
+                Ok(held) => held,
+                Err(error) => return format!("failed: {error}"),
+            };
+            let (mut restored, mut failed) = (0, 0);
+            for tessera in &held {
+                match self.replication.repair(*tessera, &progress::silent()).await {
+                    Ok(done) => restored += done.restored,
+                    Err(error) => {
+                        tracing::warn!(%tessera, %error, "not repaired");
+                        failed += 1;
+                    }
+                }
+            }
+            format!("checked {} tesserae, restored {restored} pieces, {failed} failed", held.len())
+        })
+    }
+}
+
+/// Remembers peers for the next start, and keeps what is known of own addresses fresh.
+pub struct Remember {
+    /// Who knows peers.
+    pub dht: Dht,
+    /// Who wants to know this node's addresses.
+    pub directory: Arc<DhtDirectory>,
+    /// Where peers are kept.
+    pub peers: Arc<dyn PeerRepository>,
+    /// Whose unfinished tasks are let go one day.
+    pub replication: Replication,
+}
+
+impl Job for Remember {
+    fn name(&self) -> &'static str {
+        "remember"
+    }
+
+    fn pause(&self, first: bool) -> Duration {
+        if first { FIRST_REMEMBER } else { REMEMBER_EVERY }
+    }
+
+    fn run(&self) -> BoxFuture<'_, String> {
+        Box::pin(async move {
+            self.directory.refresh_own_addresses().await;
+            let peers = self.dht.peers().await;
+            let count = peers.len();
+            let (store, workbench) =
+                (self.peers.clone(), self.replication.stores().workbench.clone());
+            let done = tokio::task::spawn_blocking(move || {
+                let now = clock::now();
+                store.remember_peers(&peers, now)?;
+                let stale = now.0.saturating_sub(WORKBENCH_LIFETIME.as_secs());
+                workbench.unpin_before(tesseras_core::time::Timestamp(stale))
+            });
+            match done.await {
+                Ok(Ok(())) => format!("{count} peers remembered"),
+                Ok(Err(error)) => format!("failed: {error}"),
+                Err(error) => format!("failed: {error}"),
+            }
+        })
+    }
+}

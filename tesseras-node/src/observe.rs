@@ -1,0 +1,116 @@
+//! What an operator can see over HTTP: `/metrics` (Prometheus text 0.0.4) and `/healthz`.
+
+use std::net::SocketAddr;
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::IntoResponse;
+use axum::routing::get;
+use prometheus::{Encoder as _, IntGauge, Registry, TextEncoder};
+use tesseras_dht::Dht;
+use tesseras_replication::Replication;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+/// The gauges that are read from the node's parts whenever somebody looks.
+#[derive(Clone)]
+pub struct Gauges {
+    fragments: IntGauge,
+    fragment_bytes: IntGauge,
+    storage_limit: IntGauge,
+    peers: IntGauge,
+    reachable: IntGauge,
+    dht_records: IntGauge,
+}
+
+impl Gauges {
+    /// Makes the gauges and registers them.
+    pub fn new(registry: &Registry) -> Result<Self, prometheus::Error> {
+        let gauge = |name: &str, help: &str| {
+            let gauge = IntGauge::new(name, help)?;
+            registry.register(Box::new(gauge.clone()))?;
+            Ok::<_, prometheus::Error>(gauge)
+        };
+        Ok(Self {
+            fragments: gauge("tesseras_held_fragments", "Pieces held for other nodes.")?,
+            fragment_bytes: gauge("tesseras_held_bytes", "Bytes held for other nodes.")?,
+            storage_limit: gauge("tesseras_storage_limit_bytes", "Bytes offered to others.")?,
+            peers: gauge("tesseras_dht_peers", "Nodes in the routing table.")?,
+            reachable: gauge("tesseras_reachable", "1 if another node has lately reached it.")?,
+            dht_records: gauge("tesseras_dht_records", "Holder records kept for others.")?,
+        })
+    }
+}
+
+/// What the endpoint reads from.
+#[derive(Clone)]
+pub struct Observed {
+    /// Counters and gauges.
+    pub registry: Registry,
+    /// Those that are read on demand.
+    pub gauges: Gauges,
+    /// Who knows peers.
+    pub dht: Dht,
+    /// Who knows pieces.
+    pub replication: Replication,
+    /// Bytes offered to others.
+    pub storage_limit: u64,
+}
+
+/// Serves until the token is cancelled.
+pub async fn serve(listener: TcpListener, observed: Observed, token: CancellationToken) {
+    let app = Router::new()
+        .route("/metrics", get(metrics))
+        .route("/healthz", get(health))
+        .with_state(observed);
+    let served = axum::serve(listener, app).with_graceful_shutdown(token.cancelled_owned());
+    if let Err(error) = served.await {
+        tracing::error!(%error, "the metrics endpoint failed");
+    }
+}
+
+/// Opens the endpoint's socket.
+pub async fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
+    TcpListener::bind(address).await
+}
+
+impl Observed {
+    async fn refresh(&self) -> Result<(), String> {
+        let status = self.dht.status().await.ok_or("the node is stopping")?;
+        let fragments = self.replication.stores().fragments.clone();
+        let totals = tokio::task::spawn_blocking(move || fragments.totals()).await;
+        let (count, bytes) = totals.map_err(|e| e.to_string())?.map_err(|e| e.to_string())?;
+        let set =
+            |gauge: &IntGauge, value: u64| gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
+        set(&self.gauges.fragments, count);
+        set(&self.gauges.fragment_bytes, bytes);
+        set(&self.gauges.storage_limit, self.storage_limit);
+        set(&self.gauges.peers, status.peers as u64);
+        set(&self.gauges.reachable, status.reachable.into());
+        set(&self.gauges.dht_records, status.records as u64);
+        Ok(())
+    }
+}
+
+async fn metrics(State(observed): State<Observed>) -> impl IntoResponse {
+    let mut text = Vec::new();
+    let encoded = match observed.refresh().await {
+        Ok(()) => TextEncoder::new()
+            .encode(&observed.registry.gather(), &mut text)
+            .map_err(|error| error.to_string()),
+        Err(error) => Err(error),
+    };
+    match encoded {
+        Ok(()) => (StatusCode::OK, [(header::CONTENT_TYPE, prometheus::TEXT_FORMAT)], text)
+            .into_response(),
+        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")).into_response(),
+    }
+}
+
+async fn health(State(observed): State<Observed>) -> impl IntoResponse {
+    match observed.refresh().await {
+        Ok(()) => (StatusCode::OK, "ok\n".to_owned()),
+        Err(error) => (StatusCode::SERVICE_UNAVAILABLE, format!("{error}\n")),
+    }
+}

@@ -1,0 +1,35 @@
+//! The way in: each request of another node goes to the part that knows its kind.
+
+use tesseras_dht::Dht;
+use tesseras_net::codec::{self, Refusal};
+use tesseras_net::{Body, BoxFuture, Peer, Response, Service};
+use tesseras_replication::Replication;
+
+/// Answers everything that other nodes ask.
+pub struct Router {
+    /// Who knows where nodes are.
+    pub dht: Dht,
+    /// Who knows what is held.
+    pub replication: Replication,
+}
+
+impl Service for Router {
+    fn serve(&self, peer: Peer, frame: Vec<u8>, body: Body) -> BoxFuture<'_, Response> {
+        Box::pin(async move {
+            let Some(kind) = codec::kind(&frame) else {
+                let frame = codec::refuse(Refusal::MALFORMED, "this is no request");
+                return Response { frame, body: None };
+            };
+            if let Some(frame) = self.dht.serve(peer, &frame).await {
+                return Response { frame, body: None };
+            }
+            match self.replication.serve(peer, &kind, &frame, body).await {
+                Some(response) => response,
+                None => {
+                    let why = format!("requests of kind {kind:?} are not known here");
+                    Response { frame: codec::refuse(Refusal::UNKNOWN_REQUEST, why), body: None }
+                }
+            }
+        })
+    }
+}

@@ -1,0 +1,200 @@
+//! A small network of real nodes, each in a /24 of its own.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use tempfile::TempDir;
+use tesseras_capsule::{CreateOptions, Silent, create};
+use tesseras_core::contact::Contact;
+use tesseras_core::ids::{NodeId, TesseraHash};
+use tesseras_core::ports::TesseraRepository as _;
+use tesseras_crypto::CreatorKeys;
+use tesseras_node::{Node, NodeConfig, clock};
+use tesseras_replication::progress::silent;
+use tesseras_replication::publish::{PublishError, Published};
+use tesseras_storage::{StorageConfig, Store};
+
+/// Work that takes no time.
+const WORK_BITS: u32 = 4;
+
+pub struct Net {
+    root: TempDir,
+    count: u8,
+    pub nodes: Vec<Member>,
+}
+
+pub struct Member {
+    pub node: Node,
+    pub dir: PathBuf,
+    pub store: Store,
+}
+
+impl Net {
+    pub fn new() -> Self {
+        let root = tempfile::tempdir().unwrap();
+        Self { root, count: 0, nodes: Vec::new() }
+    }
+
+    pub async fn of(count: usize) -> Self {
+        let mut net = Self::new();
+        for _ in 0..count {
+            net.join().await;
+        }
+        net.settle().await;
+        net
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.root.path().join(name)
+    }
+
+    pub fn config(&mut self) -> NodeConfig {
+        self.count += 1;
+        let listen: SocketAddr = format!("127.0.{}.1:0", self.count).parse().unwrap();
+        let mut config = NodeConfig::new(self.path(&format!("n{}", self.count)), listen);
+        config.bootstrap = self.nodes.iter().take(3).map(|m| m.node.listen()).collect();
+        config.work_bits = WORK_BITS;
+        config.limits.min_free_space = 0;
+        config
+    }
+
+    pub async fn join(&mut self) -> usize {
+        let config = self.config();
+        self.join_with(config).await
+    }
+
+    pub async fn join_with(&mut self, config: NodeConfig) -> usize {
+        let dir = config.data_dir.clone();
+        let node = Node::start(config).await.unwrap();
+        let store = Store::open(&dir, &StorageConfig::default()).unwrap();
+        self.nodes.push(Member { node, dir, store });
+        self.nodes.len() - 1
+    }
+
+    /// Waits until everybody knows everybody.
+    pub async fn settle(&self) {
+        let all = self.nodes.len();
+        until("everybody knows everybody", async || {
+            for member in &self.nodes {
+                if member.node.dht().peers().await.len() < all - 1 {
+                    return false;
+                }
+            }
+            true
+        })
+        .await;
+    }
+
+    /// Stops a node at once and erases its disk.
+    pub async fn destroy(&mut self, id: NodeId) {
+        let at = self.nodes.iter().position(|m| m.node.id() == id).unwrap();
+        let Member { node, dir, store } = self.nodes.remove(at);
+        node.stop().await;
+        drop(store);
+        fs::remove_dir_all(dir).unwrap();
+    }
+
+    pub fn by_id(&self, id: NodeId) -> Option<&Member> {
+        self.nodes.iter().find(|m| m.node.id() == id)
+    }
+}
+
+impl Member {
+    pub fn contact(&self) -> Contact {
+        Contact { id: self.node.id(), addresses: vec![self.node.listen()] }
+    }
+
+    /// Makes a capsule of about `bytes` bytes.
+    pub fn create(&self, folder: &Path, bytes: usize, seed: u8) -> (TesseraHash, CreatorKeys) {
+        let keys = CreatorKeys::from_seeds(&[seed; 32], &[seed + 1; 32]);
+        album(folder, bytes, seed);
+        let options = CreateOptions { created: clock::now(), ..CreateOptions::default() };
+        let (blobs, library) = (self.store.blobs(), self.store.library());
+        let made = create(folder, &options, &keys, &*blobs, &*library, &mut Silent).unwrap();
+        assert!(made.skipped.is_empty(), "{:?}", made.skipped);
+        (made.hash, keys)
+    }
+
+    pub async fn publish(
+        &self,
+        hash: TesseraHash,
+        keys: &CreatorKeys,
+    ) -> Result<Published, PublishError> {
+        let replication = self.node.replication();
+        let plan = replication.draft_plan(hash, &silent()).await?;
+        let signatures = keys.sign(&plan);
+        replication.publish(hash, plan, signatures, &silent()).await
+    }
+
+    /// Every file of the exported capsule.
+    pub fn export(&self, hash: TesseraHash, to: &Path) -> Vec<(String, Vec<u8>)> {
+        let record = self.store.library().get(&hash).unwrap().expect("in the library");
+        let blobs = self.store.blobs();
+        let capsule = tesseras_capsule::StoredCapsule::of_record(&*blobs, &record).unwrap();
+        let path = tesseras_capsule::export(&capsule, &*blobs, to, &mut Silent).unwrap();
+        tree(&path)
+    }
+}
+
+/// A folder of texts and one recording of noise.
+fn album(folder: &Path, bytes: usize, seed: u8) {
+    fs::create_dir_all(folder.join("verão 🌞")).unwrap();
+    fs::write(folder.join("carta da avó.txt"), format!("Um domingo de sol. {seed}\n")).unwrap();
+    fs::write(folder.join("verão 🌞/nota.txt"), format!("A warm afternoon. {seed}\n")).unwrap();
+    let data = noise(bytes, seed.into());
+    let mut wav = Vec::with_capacity(bytes + 44);
+    wav.extend(b"RIFF");
+    wav.extend((bytes as u32 + 36).to_le_bytes());
+    wav.extend(b"WAVEfmt \x10\0\0\0\x01\0\x01\0");
+    wav.extend(44_100u32.to_le_bytes());
+    wav.extend(88_200u32.to_le_bytes());
+    wav.extend(b"\x02\0\x10\0data");
+    wav.extend((bytes as u32).to_le_bytes());
+    wav.extend(data);
+    fs::write(folder.join("voz.wav"), wav).unwrap();
+}
+
+/// Bytes that no compressor and no accident repeats (xorshift64).
+pub fn noise(bytes: usize, seed: u64) -> Vec<u8> {
+    let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
+    let mut out = Vec::with_capacity(bytes + 8);
+    while out.len() < bytes {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        out.extend(state.to_le_bytes());
+    }
+    out.truncate(bytes);
+    out
+}
+
+fn tree(folder: &Path) -> Vec<(String, Vec<u8>)> {
+    let mut files = Vec::new();
+    let mut folders = vec![folder.to_owned()];
+    while let Some(next) = folders.pop() {
+        for entry in fs::read_dir(next).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else {
+                let name = path.strip_prefix(folder).unwrap().to_str().unwrap().to_owned();
+                files.push((name, fs::read(&path).unwrap()));
+            }
+        }
+    }
+    files.sort();
+    files
+}
+
+/// Waits for something that must come to be; a minute and a half is for ever here.
+pub async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
+    for _ in 0..900 {
+        if holds().await {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    panic!("it did not come to be: {what}");
+}

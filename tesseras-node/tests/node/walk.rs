@@ -1,0 +1,73 @@
+//! The walk of one memory: created, published, orphaned, fetched, repaired.
+
+use tesseras_core::ids::NodeId;
+use tesseras_replication::progress::silent;
+use tesseras_replication::status::State;
+
+use crate::network::Net;
+
+const MIB: usize = 1 << 20;
+
+/// The holders that hold most, as many as may vanish.
+fn worst(health: &tesseras_replication::status::TesseraHealth, spared: NodeId) -> Vec<NodeId> {
+    let mut holders: Vec<(NodeId, usize)> =
+        health.placement.iter().map(|(id, pieces)| (*id, pieces.len())).collect();
+    holders.retain(|(id, _)| *id != spared);
+    holders.sort_by_key(|(_, load)| std::cmp::Reverse(*load));
+    holders.into_iter().take(health.survives).map(|(id, _)| id).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_coded_capsule_outlives_its_owner_and_as_many_holders_as_promised() {
+    let mut net = Net::of(10).await;
+    let folder = net.path("album");
+    let owner = &net.nodes[9];
+    let owner_id = owner.node.id();
+    let (hash, keys) = owner.create(&folder, 5 * MIB, 7);
+    let want = owner.export(hash, &net.path("want"));
+    let published = owner.publish(hash, &keys).await.unwrap();
+    assert_eq!((published.fragments, published.placed, published.holders), (24, 24, 9));
+    assert_eq!(published.survives, 2);
+    let health = owner.node.replication().status(hash).await.unwrap().unwrap();
+    assert_eq!((health.state, health.live, health.total), (State::Healthy, 24, 24));
+
+    let mut lost = worst(&health, owner_id);
+    lost.push(owner_id);
+    for id in lost {
+        net.destroy(id).await;
+    }
+    let fresh = net.join().await;
+    let member = &net.nodes[fresh];
+    let fetched = member.node.replication().fetch(hash, &silent()).await.unwrap();
+    assert!(fetched.holders >= 5, "pieces come from several holders at once");
+    assert_eq!(member.export(hash, &net.path("got")), want);
+
+    let health = member.node.replication().status(hash).await.unwrap().unwrap();
+    assert_eq!(health.state, State::Degraded);
+    for member in &net.nodes[..fresh] {
+        member.node.replication().repair(hash, &silent()).await.unwrap();
+    }
+    let health = net.nodes[fresh].node.replication().status(hash).await.unwrap().unwrap();
+    assert_eq!((health.state, health.live), (State::Healthy, 24), "{health:?}");
+
+    let spared = net.nodes[fresh].node.id();
+    for id in worst(&health, spared) {
+        net.destroy(id).await;
+    }
+    let late = net.join().await;
+    net.nodes[late].node.replication().fetch(hash, &silent()).await.unwrap();
+    assert_eq!(net.nodes[late].export(hash, &net.path("late")), want);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_small_capsule_is_kept_in_whole_copies() {
+    let net = Net::of(4).await;
+    let owner = &net.nodes[0];
+    let (hash, keys) = owner.create(&net.path("album"), 1000, 3);
+    let published = owner.publish(hash, &keys).await.unwrap();
+    assert_eq!((published.fragments, published.placed, published.survives), (3, 3, 2));
+    for member in &net.nodes {
+        let health = member.node.replication().status(hash).await.unwrap().unwrap();
+        assert_eq!((health.state, health.live, health.total), (State::Healthy, 3, 3));
+    }
+}

@@ -1,0 +1,155 @@
+//! Typed questions to other nodes.
+
+use std::time::Duration;
+
+use futures_util::{StreamExt as _, stream};
+use serde::de::DeserializeOwned;
+use tesseras_core::contact::Contact;
+use tesseras_core::ids::TesseraHash;
+use tesseras_net::codec::{self, Answer, CodecError, Refusal};
+use tesseras_net::{Body, Peer, RequestError, Target};
+use thiserror::Error;
+use tokio::time::Instant;
+
+use crate::attestation::{self, Question};
+use crate::bulk::{BodyReader, ReceiveError};
+use crate::context::Replication;
+use crate::dossier::{DossierError, MAX_DOSSIER_BYTES, VerifiedDossier};
+use crate::messages::{Attestation, Bulk, Offered, Request};
+
+/// How often a busy node is asked again, and how long to wait before each time.
+const BUSY_RETRIES: u32 = 6;
+const BUSY_PAUSE: Duration = Duration::from_millis(500);
+
+/// Why a question was not answered as hoped.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum AskError {
+    /// No answer came.
+    #[error(transparent)]
+    Request(#[from] RequestError),
+    /// The answer was a refusal.
+    #[error("refused: {0}")]
+    Refused(#[from] Refusal),
+    /// The answer made no sense.
+    #[error(transparent)]
+    Codec(#[from] CodecError),
+    /// The bulk bytes did not arrive.
+    #[error(transparent)]
+    Receive(#[from] ReceiveError),
+    /// The dossier is not that of the tessera.
+    #[error(transparent)]
+    Dossier(#[from] DossierError),
+    /// The attestation is not signed by the holder, or answers another question.
+    #[error("the attestation does not hold")]
+    BadAttestation,
+    /// The answer names a length that cannot be.
+    #[error("{0} bytes were announced")]
+    BadLength(u64),
+}
+
+impl AskError {
+    /// Whether the answer was a refusal with this code.
+    pub fn is_refusal(&self, code: &str) -> bool {
+        matches!(self, Self::Refused(refusal) if refusal.code == code)
+    }
+}
+
+/// Runs futures, at most `limit` of them at a time, and returns what they gave, in any order.
+pub(crate) async fn at_most<F: Future>(
+    limit: usize,
+    futures: impl IntoIterator<Item = F>,
+) -> Vec<F::Output> {
+    let futures: Vec<F> = futures.into_iter().collect();
+    stream::iter(futures).buffer_unordered(limit).collect().await
+}
+
+impl Replication {
+    /// Asks a node and reads its answer; the body is still to be read.
+    pub(crate) async fn ask<T: DeserializeOwned>(
+        &self,
+        to: &Contact,
+        request: &Request,
+        body: Option<Body>,
+        deadline: Duration,
+    ) -> Result<(Peer, T, BodyReader), AskError> {
+        let frame = codec::encode(request)?;
+        let request = tesseras_net::Request { frame, body, deadline };
+        let reply = self.parts.transport.request(&Target::from(to), request).await?;
+        match codec::decode(&reply.frame)? {
+            Answer::Ok(answer) => Ok((reply.peer, answer, BodyReader::new(reply.body))),
+            Answer::Error(refusal) => Err(refusal.into()),
+        }
+    }
+
+    /// A short question, asked again while the other node is busy.
+    pub(crate) async fn ask_briefly<T: DeserializeOwned>(
+        &self,
+        to: &Contact,
+        request: &Request,
+    ) -> Result<T, AskError> {
+        let deadline = self.parts.config.answer_deadline;
+        let mut tries = 0;
+        loop {
+            match self.ask(to, request, None, deadline).await {
+                Err(error) if error.is_refusal(Refusal::BUSY) && tries < BUSY_RETRIES => {
+                    tries += 1;
+                    tokio::time::sleep(BUSY_PAUSE).await;
+                }
+                other => return other.map(|(_, answer, _)| answer),
+            }
+        }
+    }
+
+    /// Asks whether a node would hold more of a tessera.
+    pub(crate) async fn offer(
+        &self,
+        to: &Contact,
+        tessera: TesseraHash,
+        bytes: u64,
+        repair: bool,
+    ) -> Result<Offered, AskError> {
+        self.ask_briefly(to, &Request::Offer { tessera, bytes, repair }).await
+    }
+
+    /// Asks a node what it holds, and checks its signature.
+    pub(crate) async fn attest(
+        &self,
+        to: &Contact,
+        tessera: TesseraHash,
+    ) -> Result<Attestation, AskError> {
+        let nonce: [u8; 32] = rand::random();
+        let question = Question { asker: self.id(), holder: to.id, tessera, nonce };
+        let request = Request::Attest { tessera, nonce };
+        let deadline = self.parts.config.answer_deadline;
+        let give_up = Instant::now() + 3 * deadline;
+        loop {
+            match self.ask::<Attestation>(to, &request, None, deadline).await {
+                Err(error) if error.is_refusal(Refusal::BUSY) && Instant::now() < give_up => {
+                    tokio::time::sleep(BUSY_PAUSE).await;
+                }
+                Err(error) => return Err(error),
+                Ok((peer, answer, _)) => {
+                    let valid = attestation::is_valid(&answer, &question, &peer.public, self.now());
+                    return if valid { Ok(answer) } else { Err(AskError::BadAttestation) };
+                }
+            }
+        }
+    }
+
+    /// Takes the dossier from a holder, and checks it.
+    pub(crate) async fn take_dossier(
+        &self,
+        from: &Contact,
+        tessera: TesseraHash,
+    ) -> Result<VerifiedDossier, AskError> {
+        let deadline = self.parts.config.transfer_deadline;
+        let request = Request::GetDossier { tessera };
+        let (_, Bulk { bytes }, mut body) = self.ask(from, &request, None, deadline).await?;
+        if bytes > MAX_DOSSIER_BYTES {
+            return Err(AskError::BadLength(bytes));
+        }
+        let encoded = body.read(bytes).await?;
+        Ok(VerifiedDossier::decode(&encoded, &tessera)?)
+    }
+}

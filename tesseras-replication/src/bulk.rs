@@ -1,0 +1,206 @@
+//! Bulk bytes between disk and network, a few chunks at a time.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{Buf as _, Bytes};
+use futures_util::StreamExt as _;
+use tesseras_core::ids::ContentHash;
+use tesseras_core::ports::{BlobReader, BlobStore, StagedBlob, StoreError};
+use tesseras_net::Body;
+use tesseras_net::body::body_from_channel;
+use thiserror::Error;
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tokio::time::Instant;
+
+use crate::context::blocking;
+
+/// How much is read from disk at once, in bytes.
+pub const CHUNK: usize = 256 * 1024;
+/// How many chunks wait between disk and network.
+pub const CHUNKS_IN_FLIGHT: usize = 4;
+
+/// The slowest transfer that is put up with, in bytes a second, once [`GRACE`] is over.
+const MIN_RATE: u64 = 8 * 1024;
+/// How long a transfer may be slower than that.
+const GRACE: Duration = Duration::from_secs(20);
+
+/// Why bulk bytes were not received.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum ReceiveError {
+    /// The connection broke, or the sender gave up.
+    #[error("the transfer broke: {0}")]
+    Broken(#[from] io::Error),
+    /// The body ended early, or went on for too long.
+    #[error("got {found} bytes instead of {expected}")]
+    Length {
+        /// How many were announced.
+        expected: u64,
+        /// How many came before it was noticed.
+        found: u64,
+    },
+    /// The bytes are not those that were promised.
+    #[error("the bytes hash to {found}, not to {expected}")]
+    WrongBytes {
+        /// What the plan says.
+        expected: ContentHash,
+        /// What came.
+        found: ContentHash,
+    },
+    /// It took longer than any honest transfer.
+    #[error("the transfer is too slow")]
+    TooSlow,
+    /// The disk failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Bytes of a stored object from an offset on, as a body. The permit is kept until the last byte
+/// is taken or the body is dropped.
+pub fn send(
+    reader: Arc<dyn BlobReader>,
+    offset: u64,
+    permit: Option<OwnedSemaphorePermit>,
+) -> Body {
+    let (sender, receiver) = mpsc::channel(CHUNKS_IN_FLIGHT - 2);
+    // Not awaited: it ends when the receiver is dropped, at the next chunk.
+    tokio::task::spawn_blocking(move || {
+        let _permit = permit;
+        let mut at = offset;
+        while at < reader.bytes() {
+            let mut chunk = vec![0; (reader.bytes() - at).min(CHUNK as u64) as usize];
+            at += chunk.len() as u64;
+            let read = reader.read_at(at - chunk.len() as u64, &mut chunk);
+            let failed = read.is_err();
+            let item = read.map(|()| Bytes::from(chunk)).map_err(io::Error::other);
+            if sender.blocking_send(item).is_err() || failed {
+                return;
+            }
+        }
+    });
+    body_from_channel(receiver)
+}
+
+/// A body that is read in parts.
+pub struct BodyReader {
+    body: Body,
+    pending: Bytes,
+}
+
+impl BodyReader {
+    /// Reads `body` from its beginning.
+    pub fn new(body: Body) -> Self {
+        Self { body, pending: Bytes::new() }
+    }
+
+    /// The next bytes, at most `limit`; `None` at the end.
+    async fn next(&mut self, limit: u64) -> io::Result<Option<Bytes>> {
+        while self.pending.is_empty() {
+            match self.body.next().await {
+                None => return Ok(None),
+                Some(chunk) => self.pending = chunk?,
+            }
+        }
+        let len = self.pending.len().min(usize::try_from(limit).unwrap_or(usize::MAX));
+        Ok(Some(self.pending.split_to(len)))
+    }
+
+    /// Exactly `bytes` bytes, in memory; the caller has bounded them.
+    pub async fn read(&mut self, bytes: u64) -> Result<Vec<u8>, ReceiveError> {
+        let mut pace = Pace::start();
+        let mut out = Vec::new();
+        while (out.len() as u64) < bytes {
+            let found = out.len() as u64;
+            let next = self.next(bytes - found).await?;
+            let chunk = next.ok_or(ReceiveError::Length { expected: bytes, found })?;
+            out.extend_from_slice(&chunk);
+            pace.check(chunk.len())?;
+        }
+        Ok(out)
+    }
+
+    /// The rest of the body, which must be `bytes` long and hash to `expected`, staged on disk.
+    /// Whatever goes wrong, nothing is left behind.
+    pub async fn stage(
+        mut self,
+        blobs: &Arc<dyn BlobStore>,
+        bytes: u64,
+        expected: ContentHash,
+        mut on_bytes: impl FnMut(u64),
+    ) -> Result<StagedBlob, ReceiveError> {
+        let (sender, mut receiver) = mpsc::channel::<Bytes>(CHUNKS_IN_FLIGHT / 2);
+        let writing = blocking({
+            let blobs = blobs.clone();
+            move || -> Result<Option<StagedBlob>, StoreError> {
+                let mut writer = blobs.stage()?;
+                let mut written = 0;
+                while let Some(mut chunk) = receiver.blocking_recv() {
+                    while chunk.has_remaining() {
+                        let len = chunk.len().min(CHUNK);
+                        writer.write(&chunk.split_to(len))?;
+                        written += len as u64;
+                    }
+                }
+                // Not all came: the unfinished writer removes its file.
+                if written == bytes { writer.finish().map(Some) } else { Ok(None) }
+            }
+        });
+        let receiving = async move {
+            let mut pace = Pace::start();
+            let mut found = 0;
+            while let Some(chunk) = self.next(CHUNK as u64).await? {
+                found += chunk.len() as u64;
+                if found > bytes {
+                    return Err(ReceiveError::Length { expected: bytes, found });
+                }
+                pace.check(chunk.len())?;
+                on_bytes(chunk.len() as u64);
+                if sender.send(chunk).await.is_err() {
+                    break; // The writer failed, and says why.
+                }
+            }
+            if found == bytes {
+                Ok(())
+            } else {
+                Err(ReceiveError::Length { expected: bytes, found })
+            }
+        };
+        let (received, written) = tokio::join!(receiving, writing);
+        let staged = written?;
+        let why = match (received, &staged) {
+            (Ok(()), Some(done)) if done.hash == expected => None,
+            (Ok(()), Some(done)) => Some(ReceiveError::WrongBytes { expected, found: done.hash }),
+            (Ok(()), None) => Some(ReceiveError::Length { expected: bytes, found: 0 }),
+            (Err(error), _) => Some(error),
+        };
+        match (why, staged) {
+            (None, Some(staged)) => Ok(staged),
+            (Some(why), Some(staged)) => {
+                let blobs = blobs.clone();
+                blocking(move || blobs.discard(staged)).await;
+                Err(why)
+            }
+            (why, None) => Err(why.unwrap_or(ReceiveError::Length { expected: bytes, found: 0 })),
+        }
+    }
+}
+
+/// Notices a sender that drips.
+struct Pace {
+    start: Instant,
+    bytes: u64,
+}
+
+impl Pace {
+    fn start() -> Self {
+        Self { start: Instant::now(), bytes: 0 }
+    }
+
+    fn check(&mut self, more: usize) -> Result<(), ReceiveError> {
+        self.bytes += more as u64;
+        let allowed = GRACE + Duration::from_secs(self.bytes / MIN_RATE);
+        if self.start.elapsed() > allowed { Err(ReceiveError::TooSlow) } else { Ok(()) }
+    }
+}

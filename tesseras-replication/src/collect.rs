@@ -1,0 +1,295 @@
+//! Gathering enough pieces of a tessera on this node to read it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
+use tesseras_core::code::{CodedForm, Piece};
+use tesseras_core::contact::Contact;
+use tesseras_core::ids::NodeId;
+use tesseras_core::placement::Placement;
+use tesseras_core::ports::StoreError;
+use thiserror::Error;
+
+use crate::ask::AskError;
+use crate::bulk::ReceiveError;
+use crate::context::{Replication, blocking};
+use crate::distribute::sound_pieces;
+use crate::dossier::VerifiedDossier;
+use crate::erasure::{self, ErasureError};
+use crate::messages::{Bulk, Request};
+use crate::pieces::PieceSource;
+use crate::progress::{ByteCount, OnStep};
+use crate::survey::Survey;
+
+/// A holder that failed this often is not asked for more.
+const MAX_FAILURES: u32 = 2;
+
+/// Why not enough pieces came together.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum CollectError {
+    /// Fewer than k different pieces could be had.
+    #[error("only {found} of the {needed} pieces that are needed could be had{}", last.as_ref().map(|e| format!("; the last failure: {e}")).unwrap_or_default())]
+    TooFew {
+        /// How many came.
+        found: usize,
+        /// How many are needed.
+        needed: usize,
+        /// What went wrong last.
+        last: Option<String>,
+    },
+    /// The disk would fall below its reserve.
+    #[error("{needed} bytes of free disk are needed beside the reserve, {free} are there")]
+    NoSpace {
+        /// For this task.
+        needed: u64,
+        /// Beyond the reserve.
+        free: u64,
+    },
+    /// The codec or a store failed.
+    #[error(transparent)]
+    Erasure(#[from] ErasureError),
+    /// A store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A rebuilt piece is not what the plan says: the plan is false, or the code is wrong.
+    #[error("piece {0} as rebuilt is not what the plan says")]
+    FalsePlan(Piece),
+}
+
+/// What was gathered.
+pub(crate) struct Collected {
+    /// The sound pieces at hand: the whole pack, or at least k fragments.
+    pub(crate) pieces: BTreeSet<Piece>,
+    /// From which nodes.
+    pub(crate) holders: BTreeSet<NodeId>,
+}
+
+impl Replication {
+    /// Brings pieces to this node until the pack can be read: the whole, or k fragments, data
+    /// before parity. What is here already, from an interrupted try too, is not fetched again.
+    pub(crate) async fn collect(
+        &self,
+        dossier: &VerifiedDossier,
+        source: &PieceSource,
+        survey: &Survey,
+        on_step: &OnStep,
+    ) -> Result<Collected, CollectError> {
+        let plan = dossier.plan();
+        let mut hunt = Hunt::new(plan.coded(), survey, &survey.placement(plan), self.id());
+        let all = hunt.all_pieces();
+        let here = source.clone();
+        let mut have = blocking(move || sound_pieces(&here, all)).await?;
+        let mut holders = BTreeSet::new();
+        if hunt.missing(&have) > 0 {
+            let each = plan.piece_bytes(hunt.first_kind()).unwrap_or(0);
+            self.check_room(hunt.missing(&have) as u64 * each).await?;
+        }
+        let total = hunt.needed as u64 * plan.piece_bytes(hunt.first_kind()).unwrap_or(0);
+        let count = ByteCount::new("fetching pieces", total, on_step);
+        count.add((hunt.needed - hunt.missing(&have)) as u64 * (total / hunt.needed as u64));
+        let mut running = FuturesUnordered::new();
+        let mut last = None;
+        loop {
+            while running.len() < self.parts.config.max_transfers
+                && hunt.missing(&have) > running.len()
+            {
+                let Some((piece, holder)) = hunt.next(&have) else { break };
+                let count = count.clone();
+                running.push(async move {
+                    let result = self.take_piece(&holder, dossier, piece, &count).await;
+                    (piece, holder.id, result)
+                });
+            }
+            let Some((piece, holder, result)) = running.next().await else { break };
+            match result {
+                Ok(()) => {
+                    hunt.succeeded(piece, holder);
+                    have.insert(piece);
+                    holders.insert(holder);
+                }
+                Err(error) => {
+                    tracing::info!(%piece, %holder, %error, "a piece could not be had");
+                    hunt.failed(piece, holder);
+                    last = Some(error.to_string());
+                }
+            }
+        }
+        if hunt.missing(&have) > 0 {
+            let found = hunt.needed - hunt.missing(&have);
+            return Err(CollectError::TooFew { found, needed: hunt.needed, last });
+        }
+        Ok(Collected { pieces: have, holders })
+    }
+
+    /// Fetches one piece, checks it, and pins it for this task.
+    async fn take_piece(
+        &self,
+        from: &Contact,
+        dossier: &VerifiedDossier,
+        piece: Piece,
+        count: &ByteCount,
+    ) -> Result<(), AskError> {
+        let (tessera, plan) = (dossier.tessera(), dossier.plan());
+        let (Some(expected), Some(checksum)) = (plan.piece_bytes(piece), plan.checksum(piece))
+        else {
+            return Err(AskError::BadLength(0));
+        };
+        let request = Request::GetPiece { tessera, piece, offset: 0 };
+        let deadline = self.parts.config.transfer_deadline;
+        let (_, Bulk { bytes }, body) = self.ask(from, &request, None, deadline).await?;
+        if bytes != expected {
+            return Err(AskError::BadLength(bytes));
+        }
+        let blobs = &self.parts.stores.blobs;
+        let staged = body.stage(blobs, bytes, checksum, |bytes| count.add(bytes)).await?;
+        let now = self.now();
+        self.blocking(move |stores| stores.workbench.pin(&tessera, staged, now))
+            .await
+            .map_err(|error| AskError::Receive(ReceiveError::Store(error)))
+    }
+
+    /// Computes pieces from those at hand, checks them against the plan, and pins them.
+    pub(crate) async fn rebuild(
+        &self,
+        source: &PieceSource,
+        have: &BTreeSet<Piece>,
+        wanted: Vec<u8>,
+        on_step: &OnStep,
+    ) -> Result<(), CollectError> {
+        let Some(form) = source.plan().coded() else { return Ok(()) };
+        if wanted.is_empty() {
+            return Ok(());
+        }
+        self.check_room(wanted.len() as u64 * form.fragment_bytes).await?;
+        let _one_at_a_time = self.state.coding.acquire().await;
+        let (tessera, now) = (source.plan().tessera(), self.now());
+        let count = ByteCount::new("rebuilding", source.plan().pack_bytes(), on_step);
+        let (source, have) = (source.clone(), have.clone());
+        self.blocking(move |stores| {
+            let whole = have.contains(&Piece::Whole);
+            let usable = (0..form.shape.n())
+                .filter(|i| have.contains(&Piece::Index(*i)) || (whole && *i < form.shape.k));
+            let pieces = usable
+                .map(|i| Ok((i, source.open(Piece::Index(i))?)))
+                .collect::<Result<Vec<_>, StoreError>>()?;
+            let mut on_bytes = |bytes| {
+                count.add(bytes);
+                true
+            };
+            let staged = erasure::rebuild(&pieces, form, &wanted, &*stores.blobs, &mut on_bytes)?;
+            let mut wrong = None;
+            for (index, staged) in wanted.into_iter().zip(staged) {
+                if source.plan().checksum(Piece::Index(index)) == Some(staged.hash) {
+                    stores.workbench.pin(&tessera, staged, now)?;
+                } else {
+                    stores.blobs.discard(staged);
+                    wrong = Some(Piece::Index(index));
+                }
+            }
+            wrong.map_or(Ok(()), |piece| Err(CollectError::FalsePlan(piece)))
+        })
+        .await
+    }
+
+    /// Whether `bytes` fit on the disk beside the reserve.
+    pub(crate) async fn check_room(&self, bytes: u64) -> Result<(), CollectError> {
+        let free = self.blocking(|stores| stores.blobs.free_bytes()).await?;
+        let free = free.saturating_sub(self.parts.config.limits.min_free_space);
+        if free < bytes { Err(CollectError::NoSpace { needed: bytes, free }) } else { Ok(()) }
+    }
+}
+
+/// Which piece to take from whom next. Pure: it only counts.
+struct Hunt {
+    form: Option<CodedForm>,
+    needed: usize,
+    /// Per piece, who may have it.
+    sources: BTreeMap<Piece, Vec<Contact>>,
+    running: BTreeSet<Piece>,
+    /// Transfers under way, per holder.
+    busy: BTreeMap<NodeId, u32>,
+    failures: BTreeMap<NodeId, u32>,
+}
+
+impl Hunt {
+    fn new(form: Option<CodedForm>, survey: &Survey, placement: &Placement, me: NodeId) -> Self {
+        let mut sources: BTreeMap<Piece, Vec<Contact>> = BTreeMap::new();
+        for (id, pieces) in placement.iter().filter(|(id, _)| **id != me) {
+            let contact = &survey.live[id].contact;
+            for piece in pieces {
+                match (piece, form) {
+                    // Whoever has the whole pack has each of its data fragments.
+                    (Piece::Whole, Some(form)) => {
+                        for index in 0..form.shape.k {
+                            let at = sources.entry(Piece::Index(index)).or_default();
+                            at.push(contact.clone());
+                        }
+                    }
+                    _ => sources.entry(*piece).or_default().push(contact.clone()),
+                }
+            }
+        }
+        Self {
+            form,
+            needed: form.map_or(1, |form| form.shape.k.into()),
+            sources,
+            running: BTreeSet::new(),
+            busy: BTreeMap::new(),
+            failures: BTreeMap::new(),
+        }
+    }
+
+    /// Every piece that would help: the whole, then data, then parity.
+    fn all_pieces(&self) -> Vec<Piece> {
+        let indexes = self.form.map_or(0, |form| form.shape.n());
+        [Piece::Whole].into_iter().chain((0..indexes).map(Piece::Index)).collect()
+    }
+
+    fn first_kind(&self) -> Piece {
+        if self.form.is_some() { Piece::Index(0) } else { Piece::Whole }
+    }
+
+    /// How many pieces are still needed.
+    fn missing(&self, have: &BTreeSet<Piece>) -> usize {
+        if have.contains(&Piece::Whole) { 0 } else { self.needed.saturating_sub(have.len()) }
+    }
+
+    /// The next piece, and from whom: data before parity, the least busy holder first.
+    fn next(&mut self, have: &BTreeSet<Piece>) -> Option<(Piece, Contact)> {
+        let open = |piece: &Piece| !have.contains(piece) && !self.running.contains(piece);
+        let (piece, contact) = self.sources.iter().filter(|(piece, _)| open(piece)).find_map(
+            |(piece, contacts)| {
+                let usable = contacts
+                    .iter()
+                    .filter(|c| self.failures.get(&c.id).is_none_or(|n| *n < MAX_FAILURES));
+                let best = usable.min_by_key(|c| self.busy.get(&c.id).copied().unwrap_or(0))?;
+                Some((*piece, best.clone()))
+            },
+        )?;
+        self.running.insert(piece);
+        *self.busy.entry(contact.id).or_default() += 1;
+        Some((piece, contact))
+    }
+
+    fn succeeded(&mut self, piece: Piece, holder: NodeId) {
+        self.ended(piece, holder);
+        self.failures.remove(&holder);
+    }
+
+    fn failed(&mut self, piece: Piece, holder: NodeId) {
+        self.ended(piece, holder);
+        *self.failures.entry(holder).or_default() += 1;
+        if let Some(contacts) = self.sources.get_mut(&piece) {
+            contacts.retain(|c| c.id != holder);
+        }
+    }
+
+    fn ended(&mut self, piece: Piece, holder: NodeId) {
+        self.running.remove(&piece);
+        if let Some(busy) = self.busy.get_mut(&holder) {
+            *busy = busy.saturating_sub(1);
+        }
+    }
+}

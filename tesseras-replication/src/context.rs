@@ -1,0 +1,203 @@
+//! What every part of replication works with: stores, transport, directory, clock, limits.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tesseras_core::contact::Contact;
+use tesseras_core::ids::{DhtKey, NodeId, TesseraHash};
+use tesseras_core::ports::{
+    BlobReader, BlobStore, FragmentStore, HoldingRepository, ReciprocityLedger, StoreError,
+    TesseraRecord, TesseraRepository, Workbench,
+};
+use tesseras_core::time::Timestamp;
+use tesseras_crypto::NodeKeys;
+use tesseras_net::{BoxFuture, Transport};
+use thiserror::Error;
+use tokio::sync::Semaphore;
+
+use crate::admission::Limits;
+use crate::bulk::{CHUNK, CHUNKS_IN_FLIGHT};
+
+/// Transfers in each direction at once, by default.
+pub const DEFAULT_MAX_TRANSFERS: usize = 4;
+/// The most transfers in each direction that can be configured.
+pub const MAX_TRANSFERS: usize = 8;
+
+const _: () =
+    assert!(2 * MAX_TRANSFERS * CHUNK * CHUNKS_IN_FLIGHT <= 16 << 20, "promise: bounded memory");
+
+/// The stores of one node.
+#[derive(Clone)]
+pub struct Stores {
+    /// Content-addressed bytes.
+    pub blobs: Arc<dyn BlobStore>,
+    /// Pieces of unfinished tasks.
+    pub workbench: Arc<dyn Workbench>,
+    /// The capsules of this node's person.
+    pub library: Arc<dyn TesseraRepository>,
+    /// The pieces held for others.
+    pub fragments: Arc<dyn FragmentStore>,
+    /// Dossiers, holders, placements.
+    pub holdings: Arc<dyn HoldingRepository>,
+    /// Who stores how much for whom.
+    pub ledger: Arc<dyn ReciprocityLedger>,
+}
+
+/// Capsules as packs, and packs as capsules: the port to whoever knows their form on disk.
+pub trait Capsules: Send + Sync + 'static {
+    /// The pack of a capsule in the library, read from its stored files.
+    fn pack(&self, record: &TesseraRecord) -> Result<Arc<dyn BlobReader>, StoreError>;
+
+    /// Checks every byte of a pack and adds its capsule to the library. `on_bytes` is called with
+    /// each number of bytes done.
+    fn unpack(
+        &self,
+        tessera: &TesseraHash,
+        pack: Arc<dyn BlobReader>,
+        on_bytes: &mut dyn FnMut(u64),
+    ) -> Result<TesseraRecord, UnpackError>;
+}
+
+/// Why a pack did not become a capsule.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum UnpackError {
+    /// The pack is not that of the tessera.
+    #[error("the pack is not what it claims to be: {0}")]
+    Invalid(String),
+    /// A store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// The port to whoever finds nodes and announces holders.
+pub trait Directory: Send + Sync + 'static {
+    /// Nodes that say they hold what is announced at a key. Hints.
+    fn find_holders(&self, key: DhtKey) -> BoxFuture<'_, Vec<Contact>>;
+
+    /// Nodes that were reached, nearest to the key first: as many as are wanted, or all that can
+    /// be found.
+    fn candidates(&self, key: DhtKey, wanted: usize) -> BoxFuture<'_, Vec<Contact>>;
+
+    /// Where a node is now, if it can be found.
+    fn resolve(&self, id: NodeId) -> BoxFuture<'_, Option<Contact>>;
+
+    /// Announces this node as a holder at these keys; returns when it is done.
+    fn announce(&self, keys: Vec<DhtKey>) -> BoxFuture<'_, ()>;
+
+    /// The addresses at which this node was reached by others.
+    fn own_addresses(&self) -> Vec<std::net::SocketAddr>;
+}
+
+/// The settings of replication.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReplicationConfig {
+    /// What is offered to others.
+    pub limits: Limits,
+    /// Transfers in each direction at once; 1 to [`MAX_TRANSFERS`].
+    pub max_transfers: usize,
+    /// How long to wait for a short answer, connecting included.
+    pub answer_deadline: Duration,
+    /// How long a transfer may stand still.
+    pub transfer_deadline: Duration,
+}
+
+/// The parts that one node's replication is made of.
+pub struct Parts {
+    /// The settings.
+    pub config: ReplicationConfig,
+    /// Who this node is.
+    pub keys: Arc<NodeKeys>,
+    /// Its stores.
+    pub stores: Stores,
+    /// Its capsules.
+    pub capsules: Arc<dyn Capsules>,
+    /// The way to other nodes.
+    pub transport: Arc<dyn Transport>,
+    /// The way to find them.
+    pub directory: Arc<dyn Directory>,
+    /// The date.
+    pub now: fn() -> Timestamp,
+}
+
+/// The replication of one node. Cheap to clone; all clones are one.
+#[derive(Clone)]
+pub struct Replication {
+    pub(crate) parts: Arc<Parts>,
+    pub(crate) state: Arc<State>,
+}
+
+/// What changes while a node runs and need not survive it.
+pub(crate) struct State {
+    pub(crate) transfers_in: Arc<Semaphore>,
+    pub(crate) transfers_out: Arc<Semaphore>,
+    /// One large dossier in memory at a time.
+    pub(crate) large_dossiers: Arc<Semaphore>,
+    /// One pack encoded or rebuilt at a time.
+    pub(crate) coding: Arc<Semaphore>,
+    tables: Mutex<Tables>,
+}
+
+#[derive(Default)]
+pub(crate) struct Tables {
+    /// Bytes that are being received, by sender.
+    pub(crate) reserved: HashMap<NodeId, u64>,
+    /// Tesserae that are being published from here.
+    pub(crate) publishing: HashSet<TesseraHash>,
+}
+
+impl Replication {
+    /// Puts one node's replication together.
+    pub fn new(parts: Parts) -> Self {
+        let transfers = parts.config.max_transfers.clamp(1, MAX_TRANSFERS);
+        let state = State {
+            transfers_in: Arc::new(Semaphore::new(transfers)),
+            transfers_out: Arc::new(Semaphore::new(transfers)),
+            large_dossiers: Arc::new(Semaphore::new(1)),
+            coding: Arc::new(Semaphore::new(1)),
+            tables: Mutex::default(),
+        };
+        Self { parts: Arc::new(parts), state: Arc::new(state) }
+    }
+
+    /// This node.
+    pub fn id(&self) -> NodeId {
+        self.parts.keys.id()
+    }
+
+    /// The stores it works on.
+    pub fn stores(&self) -> &Stores {
+        &self.parts.stores
+    }
+
+    pub(crate) fn now(&self) -> Timestamp {
+        (self.parts.now)()
+    }
+
+    pub(crate) fn tables(&self) -> MutexGuard<'_, Tables> {
+        // A panic while it was held left at worst a reservation too many.
+        self.state.tables.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Runs store work on a thread that may block.
+    pub(crate) async fn blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Stores) -> T + Send + 'static,
+    ) -> T {
+        let stores = self.parts.stores.clone();
+        blocking(move || work(&stores)).await
+    }
+}
+
+/// Runs work on a thread that may block; a panic in it is a panic here.
+pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(value) => value,
+        Err(error) => match error.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            // Blocking tasks are never aborted; the runtime is going away, and so are we.
+            Err(_) => std::future::pending().await,
+        },
+    }
+}

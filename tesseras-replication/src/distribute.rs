@@ -1,0 +1,332 @@
+//! Bringing pieces to other nodes, until each has a holder or nobody is left to ask.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+
+use futures_util::stream::FuturesUnordered;
+use futures_util::{StreamExt as _, stream};
+use tesseras_core::code::Piece;
+use tesseras_core::contact::{Contact, Subnet};
+use tesseras_core::ids::NodeId;
+use tesseras_core::placement::{Assignment, Candidate, Placement};
+use tesseras_core::ports::{Charge, Fragment, PlacedPiece, StoreError};
+use tesseras_net::codec::Refusal;
+use tokio::time::{Duration, sleep};
+
+use crate::ask::{AskError, at_most};
+use crate::bulk;
+use crate::context::Replication;
+use crate::dossier::VerifiedDossier;
+use crate::messages::{Announced, MAX_HOLDERS, MAX_WITNESSES, Request, Stored, refusal};
+use crate::pieces::{PieceSource, hash_of};
+use crate::progress::ByteCount;
+
+/// How many nodes are asked at once whether they would hold something.
+const OFFERS_AT_ONCE: usize = 16;
+/// How often a node that is busy is tried again with the same piece.
+const PUT_RETRIES: u32 = 10;
+const PUT_PAUSE: Duration = Duration::from_millis(500);
+
+/// For whom pieces are placed.
+#[derive(Debug, Clone)]
+pub(crate) enum Purpose {
+    /// For this node's person: it counts in the ledger.
+    Own,
+    /// For a tessera that others hold, too: these attest it.
+    Repair {
+        /// Who.
+        witnesses: Vec<Contact>,
+    },
+}
+
+/// The nodes that may be given pieces of a tessera, as they said just now.
+pub(crate) struct Eligible {
+    pub(crate) assignment: Assignment,
+    contacts: BTreeMap<NodeId, Contact>,
+    has_dossier: BTreeSet<NodeId>,
+    /// How many would take something, or hold something already.
+    pub(crate) count: usize,
+    /// Why the others would not, for people.
+    pub(crate) refusals: Vec<String>,
+}
+
+/// What distributing came to.
+#[derive(Debug, Default)]
+pub(crate) struct Delivery {
+    pub(crate) placed: Vec<(Piece, NodeId)>,
+    pub(crate) unplaced: Vec<Piece>,
+    pub(crate) refusals: Vec<String>,
+    pub(crate) crowded: bool,
+}
+
+impl Replication {
+    /// Asks nodes near the key, and this node itself if `include_self`, whether they would hold
+    /// about `bytes` of a tessera, until `wanted` would or no more are found.
+    pub(crate) async fn find_eligible(
+        &self,
+        dossier: &VerifiedDossier,
+        placement: &Placement,
+        live: &BTreeMap<NodeId, Contact>,
+        ask: Ask,
+    ) -> Eligible {
+        let tessera = dossier.tessera();
+        let key = tessera.dht_key();
+        let me = self.id();
+        let found = self.parts.directory.candidates(key, ask.wanted).await;
+        let mut contacts = live.clone();
+        for contact in found {
+            contacts.entry(contact.id).or_insert(contact);
+        }
+        contacts.remove(&me);
+        let offers = contacts.values().cloned().map(|contact| async move {
+            let answer = self.offer(&contact, tessera, ask.bytes, ask.repair).await;
+            (contact, answer)
+        });
+        let answers = at_most(OFFERS_AT_ONCE, offers).await;
+        let mut candidates = Vec::new();
+        let mut has_dossier = BTreeSet::new();
+        let mut refusals = Vec::new();
+        for (contact, answer) in answers {
+            let pieces = placement.get(&contact.id).cloned().unwrap_or_default();
+            let Some(subnet) = contact.addresses.first().map(|a| Subnet::of(a.ip())) else {
+                continue;
+            };
+            let open = match answer {
+                Ok(offered) => {
+                    if offered.has_dossier {
+                        has_dossier.insert(contact.id);
+                    }
+                    if let Some(reason) = offered.reason {
+                        refusals.push(reason);
+                    }
+                    offered.accepts
+                }
+                Err(error) => {
+                    tracing::debug!(peer = %contact.id, %error, "no answer to an offer");
+                    false
+                }
+            };
+            if open || !pieces.is_empty() {
+                candidates.push(Candidate { id: contact.id, subnet, pieces, open });
+            }
+        }
+        if ask.include_self
+            && let Some(address) = self.parts.directory.own_addresses().first()
+        {
+            let pieces = placement.get(&me).cloned().unwrap_or_default();
+            let subnet = Subnet::of(address.ip());
+            let open = self.has_room(ask.bytes, subnet).await;
+            if open || !pieces.is_empty() {
+                candidates.push(Candidate { id: me, subnet, pieces, open });
+            }
+            has_dossier.insert(me);
+        }
+        let count = candidates.len();
+        Eligible {
+            assignment: Assignment::new(key, candidates),
+            contacts,
+            has_dossier,
+            count,
+            refusals,
+        }
+    }
+
+    /// Places pieces, at most as many at once as there may be transfers. One that is refused or
+    /// fails goes to the next node.
+    pub(crate) async fn distribute(
+        &self,
+        dossier: &VerifiedDossier,
+        source: &PieceSource,
+        pieces: Vec<Piece>,
+        eligible: Eligible,
+        purpose: &Purpose,
+        count: &ByteCount,
+    ) -> Delivery {
+        let Eligible { mut assignment, contacts, mut has_dossier, refusals, .. } = eligible;
+        let mut delivery = Delivery { refusals, ..Delivery::default() };
+        let mut waiting = VecDeque::from(pieces);
+        let mut running = FuturesUnordered::new();
+        loop {
+            while running.len() < self.parts.config.max_transfers {
+                let Some(piece) = waiting.pop_front() else { break };
+                let Some(node) = assignment.give(piece) else {
+                    delivery.unplaced.push(piece);
+                    continue;
+                };
+                let with_dossier = !has_dossier.contains(&node);
+                let contact = contacts.get(&node);
+                running.push(async move {
+                    let result = match contact {
+                        None => self.keep(dossier, source, piece).await,
+                        Some(contact) => {
+                            self.put(contact, dossier, source, piece, purpose, with_dossier).await
+                        }
+                    };
+                    (piece, node, result)
+                });
+            }
+            let Some((piece, node, result)) = running.next().await else { break };
+            match result {
+                Ok(()) => {
+                    has_dossier.insert(node);
+                    count.add(source.plan().piece_bytes(piece).unwrap_or(0));
+                    delivery.placed.push((piece, node));
+                }
+                Err(error) => {
+                    tracing::info!(%piece, %node, %error, "a piece was not taken");
+                    delivery.refusals.push(error.to_string());
+                    assignment.refused(node, piece);
+                    waiting.push_back(piece);
+                }
+            }
+        }
+        delivery.crowded = assignment.is_crowded();
+        delivery
+    }
+
+    /// Brings one piece to one node.
+    async fn put(
+        &self,
+        to: &Contact,
+        dossier: &VerifiedDossier,
+        source: &PieceSource,
+        piece: Piece,
+        purpose: &Purpose,
+        mut with_dossier: bool,
+    ) -> Result<(), PutError> {
+        let tessera = dossier.tessera();
+        let witnesses = match purpose {
+            Purpose::Own => Vec::new(),
+            Purpose::Repair { witnesses } => {
+                witnesses.iter().filter(|w| w.id != to.id).take(MAX_WITNESSES).cloned().collect()
+            }
+        };
+        let mut tries = 0;
+        loop {
+            let source = source.clone();
+            let reader = self.blocking(move |_| source.open(piece)).await?;
+            let bytes = reader.bytes();
+            let head = if with_dossier { dossier.encode() } else { Vec::new() };
+            let request = Request::PutPiece {
+                tessera,
+                piece,
+                bytes,
+                dossier_bytes: head.len() as u64,
+                witnesses: witnesses.clone(),
+            };
+            let head = stream::iter((!head.is_empty()).then(|| Ok(head.into())));
+            let body = Box::pin(head.chain(bulk::send(reader, 0, None)));
+            let deadline = self.parts.config.transfer_deadline;
+            match self.ask::<Stored>(to, &request, Some(body), deadline).await {
+                Ok(_) => break,
+                Err(error) if error.is_refusal(refusal::NEED_DOSSIER) && !with_dossier => {
+                    with_dossier = true;
+                }
+                Err(error) if error.is_refusal(Refusal::BUSY) && tries < PUT_RETRIES => {
+                    tries += 1;
+                    sleep(PUT_PAUSE).await;
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+        if let Purpose::Own = purpose {
+            let bytes = source.plan().piece_bytes(piece).unwrap_or(0);
+            let (placed, now) = (PlacedPiece { piece, holder: to.id, bytes }, self.now());
+            self.blocking(move |s| s.holdings.record_placement(&tessera, &placed, now)).await?;
+        }
+        Ok(())
+    }
+
+    /// Keeps a rebuilt piece on this node, as any other holder would.
+    async fn keep(
+        &self,
+        dossier: &VerifiedDossier,
+        source: &PieceSource,
+        piece: Piece,
+    ) -> Result<(), PutError> {
+        let (dossier, source) = (dossier.clone(), source.clone());
+        self.blocking(move |stores| {
+            let reader = source.open(piece)?;
+            let mut writer = stores.blobs.stage()?;
+            let mut buffer = vec![0; bulk::CHUNK];
+            let mut at = 0;
+            while at < reader.bytes() {
+                let len = (reader.bytes() - at).min(buffer.len() as u64) as usize;
+                reader.read_at(at, &mut buffer[..len])?;
+                writer.write(&buffer[..len])?;
+                at += len as u64;
+            }
+            let staged = writer.finish()?;
+            let missing = StoreError::Missing(source.plan().pack_hash());
+            let checksum = source.plan().checksum(piece).ok_or(missing)?;
+            let fragment =
+                Fragment { tessera: dossier.tessera(), piece, checksum, bytes: reader.bytes() };
+            stores.holdings.put_dossier(&dossier.tessera(), dossier.dossier())?;
+            stores.fragments.store_fragment(&fragment, staged, &Charge::Repair)?;
+            Ok(())
+        })
+        .await
+    }
+
+    /// Tells all holders about each other; each announces itself before it answers. Returns how
+    /// many did.
+    pub(crate) async fn send_roster(
+        &self,
+        dossier: &VerifiedDossier,
+        holders: &[Contact],
+    ) -> usize {
+        let tessera = dossier.tessera();
+        let me = self.id();
+        let roster: Vec<Contact> = holders.iter().take(MAX_HOLDERS).cloned().collect();
+        if holders.iter().any(|h| h.id == me) {
+            self.parts.directory.announce(vec![tessera.dht_key()]).await;
+        }
+        let deadline = self.parts.config.transfer_deadline;
+        let telling = holders.iter().filter(|h| h.id != me).cloned().map(|holder| {
+            let request = Request::Roster { tessera, holders: roster.clone() };
+            async move { self.ask::<Announced>(&holder, &request, None, deadline).await.is_ok() }
+        });
+        at_most(OFFERS_AT_ONCE, telling).await.into_iter().filter(|told| *told).count()
+    }
+}
+
+/// What nodes are asked before they are given anything.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Ask {
+    pub(crate) wanted: usize,
+    pub(crate) bytes: u64,
+    pub(crate) repair: bool,
+    pub(crate) include_self: bool,
+}
+
+/// Why a piece has not come to a node.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum PutError {
+    #[error(transparent)]
+    Ask(#[from] AskError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Those of the pieces at hand that are what the plan says; a damaged one is not at hand.
+pub(crate) fn sound_pieces(
+    source: &PieceSource,
+    candidates: impl IntoIterator<Item = Piece>,
+) -> Result<BTreeSet<Piece>, StoreError> {
+    let mut sound = BTreeSet::new();
+    for piece in candidates {
+        if !source.has(piece)? {
+            continue;
+        }
+        let reader: Arc<_> = source.open(piece)?;
+        if source.plan().checksum(piece) == Some(hash_of(reader.as_ref())?) {
+            sound.insert(piece);
+            if piece == Piece::Whole {
+                break; // Nothing else is needed.
+            }
+        } else {
+            tracing::error!(tessera = %source.plan().tessera(), %piece, "a piece on disk is damaged");
+        }
+    }
+    Ok(sound)
+}

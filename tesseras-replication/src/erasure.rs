@@ -1,0 +1,272 @@
+//! The code: from a pack to parity, and from any k pieces back to the missing ones.
+//!
+//! Works column by column over windows, so that memory is (k + m) windows whatever the size.
+//! The code itself is described in `docs/FORMAT.md`.
+
+use std::sync::Arc;
+
+use reed_solomon_simd::{ReedSolomonDecoder, ReedSolomonEncoder};
+use tesseras_core::code::{CodedForm, Shape, WIDE};
+use tesseras_core::ids::ContentHash;
+use tesseras_core::ports::{BlobReader, BlobStore, BlobWriter, StagedBlob, StoreError};
+use tesseras_crypto::Blake3;
+use thiserror::Error;
+
+/// How much of each piece is worked on at once, in bytes.
+pub const WINDOW: usize = 64 * 1024;
+
+const _: () = assert!(WINDOW.is_multiple_of(64), "the code works on 64-byte columns");
+const _: () = assert!((WIDE.k as usize + WIDE.m as usize) * WINDOW <= 8 << 20, "bounded memory");
+
+/// Why a pack could not be encoded or pieces not be rebuilt.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum ErasureError {
+    /// A store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// Fewer than k different pieces were given.
+    #[error("{found} different pieces are not enough: {needed} are needed")]
+    TooFew {
+        /// How many were given.
+        found: usize,
+        /// k.
+        needed: usize,
+    },
+    /// The codec refused its input: a piece of the wrong length, or one that does not exist.
+    #[error("the pieces do not fit the code: {0}")]
+    Codec(#[from] reed_solomon_simd::Error),
+    /// The task was given up.
+    #[error("cancelled")]
+    Cancelled,
+}
+
+/// What encoding a pack gave.
+pub struct Encoded {
+    /// BLAKE3 of the pack.
+    pub pack_hash: ContentHash,
+    /// BLAKE3 of all n fragments, in order; none where the pack has no coded form.
+    pub checksums: Vec<ContentHash>,
+    /// The m parity fragments, staged, in order.
+    pub parity: Vec<StagedBlob>,
+}
+
+/// Called with the number of pack bytes that were worked on since the last call; returns whether
+/// to go on.
+pub type OnBytes<'a> = &'a mut (dyn FnMut(u64) -> bool + Send);
+
+/// Reads a data fragment of a pack as if it were stored: a range of the pack, then zeros.
+pub struct DataFragment {
+    pack: Arc<dyn BlobReader>,
+    start: u64,
+    bytes: u64,
+}
+
+impl DataFragment {
+    /// Fragment `index` of `pack`, cut as `form` says.
+    pub fn new(pack: Arc<dyn BlobReader>, form: CodedForm, index: u8) -> Self {
+        Self { pack, start: u64::from(index) * form.fragment_bytes, bytes: form.fragment_bytes }
+    }
+}
+
+impl BlobReader for DataFragment {
+    fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Result<(), StoreError> {
+        let end = offset.saturating_add(buffer.len() as u64);
+        if end > self.bytes {
+            return Err(StoreError::OutOfRange { offset, end, bytes: self.bytes });
+        }
+        let at = self.start + offset;
+        let there = self.pack.bytes().saturating_sub(at).min(buffer.len() as u64) as usize;
+        let (data, padding) = buffer.split_at_mut(there);
+        padding.fill(0);
+        if data.is_empty() { Ok(()) } else { self.pack.read_at(at, data) }
+    }
+}
+
+/// Hashes a pack and, where it has a coded form, computes its parity and all checksums.
+pub fn encode(
+    pack: &Arc<dyn BlobReader>,
+    blobs: &dyn BlobStore,
+    on_bytes: OnBytes<'_>,
+) -> Result<Encoded, ErasureError> {
+    let Some(form) = CodedForm::of_pack(pack.bytes()) else {
+        let pack_hash = hash_all(pack.as_ref(), on_bytes)?;
+        return Ok(Encoded { pack_hash, checksums: Vec::new(), parity: Vec::new() });
+    };
+    // The pack's own hash needs its bytes in order, the code needs them in columns: one core each.
+    std::thread::scope(|scope| {
+        let hashing = scope.spawn(|| hash_all(pack.as_ref(), &mut |_| true));
+        let data: Vec<DataFragment> =
+            (0..form.shape.k).map(|i| DataFragment::new(pack.clone(), form, i)).collect();
+        let coded = encode_columns(&data, form, blobs, on_bytes);
+        let pack_hash = hashing.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
+        let (checksums, parity) = coded?;
+        Ok(Encoded { pack_hash, checksums, parity })
+    })
+}
+
+fn hash_all(pack: &dyn BlobReader, on_bytes: OnBytes<'_>) -> Result<ContentHash, ErasureError> {
+    let mut hasher = Blake3::default();
+    let mut buffer = vec![0; 4 * WINDOW];
+    for window in windows(pack.bytes(), buffer.len()) {
+        let buffer = &mut buffer[..window.len];
+        pack.read_at(window.offset, buffer)?;
+        hasher.update(buffer);
+        if !on_bytes(window.len as u64) {
+            return Err(ErasureError::Cancelled);
+        }
+    }
+    Ok(hasher.finish())
+}
+
+fn encode_columns(
+    data: &[DataFragment],
+    form: CodedForm,
+    blobs: &dyn BlobStore,
+    on_bytes: OnBytes<'_>,
+) -> Result<(Vec<ContentHash>, Vec<StagedBlob>), ErasureError> {
+    let Shape { k, m } = form.shape;
+    let mut hashers = vec![Blake3::default(); usize::from(k)];
+    let mut sinks = Sinks::stage(blobs, usize::from(m))?;
+    let mut encoder = ReedSolomonEncoder::new(k.into(), m.into(), WINDOW)?;
+    let mut buffer = vec![0; WINDOW];
+    for window in windows(form.fragment_bytes, WINDOW) {
+        encoder.reset(k.into(), m.into(), window.len)?;
+        for (source, hasher) in data.iter().zip(&mut hashers) {
+            let buffer = &mut buffer[..window.len];
+            source.read_at(window.offset, buffer)?;
+            hasher.update(buffer);
+            encoder.add_original_shard(buffer)?;
+        }
+        let result = encoder.encode()?;
+        for (sink, column) in sinks.writers.iter_mut().zip(result.recovery_iter()) {
+            sink.write(column)?;
+        }
+        if !on_bytes(window.len as u64 * u64::from(k)) {
+            return Err(ErasureError::Cancelled);
+        }
+    }
+    let parity = sinks.finish()?;
+    let mut checksums: Vec<ContentHash> = hashers.iter().map(Blake3::finish).collect();
+    checksums.extend(parity.iter().map(|staged| staged.hash));
+    Ok((checksums, parity))
+}
+
+/// Rebuilds the pieces `wanted` from at least k others, in the order of `wanted`, staged. Nothing
+/// is known about their truth until their hashes are compared with the plan.
+pub fn rebuild(
+    pieces: &[(u8, Arc<dyn BlobReader>)],
+    form: CodedForm,
+    wanted: &[u8],
+    blobs: &dyn BlobStore,
+    on_bytes: OnBytes<'_>,
+) -> Result<Vec<StagedBlob>, ErasureError> {
+    let Shape { k, m } = form.shape;
+    let mut sources = pieces.to_vec();
+    // Data first: what is not missing need not be computed.
+    sources.sort_by_key(|(index, _)| *index);
+    sources.dedup_by_key(|(index, _)| *index);
+    sources.truncate(k.into());
+    if sources.len() < usize::from(k) {
+        return Err(ErasureError::TooFew { found: sources.len(), needed: k.into() });
+    }
+    let all_data_given = sources.iter().all(|(index, _)| *index < k);
+    let parity_wanted = wanted.iter().any(|index| *index >= k);
+    let mut sinks = Sinks::stage(blobs, wanted.len())?;
+    let mut decoder = ReedSolomonDecoder::new(k.into(), m.into(), WINDOW)?;
+    let mut encoder = ReedSolomonEncoder::new(k.into(), m.into(), WINDOW)?;
+    let mut columns = vec![vec![0; WINDOW]; usize::from(k)];
+    for window in windows(form.fragment_bytes, WINDOW) {
+        decoder.reset(k.into(), m.into(), window.len)?;
+        for ((index, source), column) in sources.iter().zip(&mut columns) {
+            let column = &mut column[..window.len];
+            source.read_at(window.offset, column)?;
+            if all_data_given {
+                continue;
+            }
+            if *index < k {
+                decoder.add_original_shard(usize::from(*index), column)?;
+            } else {
+                decoder.add_recovery_shard(usize::from(*index - k), column)?;
+            }
+        }
+        let given = |index: u8| {
+            sources.iter().position(|(i, _)| *i == index).map(|at| &columns[at][..window.len])
+        };
+        let restored = if all_data_given { None } else { Some(decoder.decode()?) };
+        let data = |index: u8| {
+            given(index)
+                .or_else(|| restored.as_ref()?.restored_original(usize::from(index)))
+                .expect("every data fragment is given or was restored")
+        };
+        let coded = if parity_wanted {
+            encoder.reset(k.into(), m.into(), window.len)?;
+            for index in 0..k {
+                encoder.add_original_shard(data(index))?;
+            }
+            Some(encoder.encode()?)
+        } else {
+            None
+        };
+        for (sink, index) in sinks.writers.iter_mut().zip(wanted) {
+            let column = if *index < k {
+                data(*index)
+            } else {
+                coded.as_ref().and_then(|c| c.recovery(usize::from(*index - k))).ok_or(
+                    reed_solomon_simd::Error::InvalidRecoveryShardIndex {
+                        recovery_count: m.into(),
+                        index: usize::from(*index - k),
+                    },
+                )?
+            };
+            sink.write(column)?;
+        }
+        if !on_bytes(window.len as u64 * u64::from(k)) {
+            return Err(ErasureError::Cancelled);
+        }
+    }
+    Ok(sinks.finish()?)
+}
+
+/// Several blobs that are written side by side; all or none of them are kept.
+struct Sinks<'a> {
+    blobs: &'a dyn BlobStore,
+    writers: Vec<Box<dyn BlobWriter>>,
+}
+
+impl<'a> Sinks<'a> {
+    fn stage(blobs: &'a dyn BlobStore, count: usize) -> Result<Self, StoreError> {
+        let writers = (0..count).map(|_| blobs.stage()).collect::<Result<_, _>>()?;
+        Ok(Self { blobs, writers })
+    }
+
+    fn finish(self) -> Result<Vec<StagedBlob>, StoreError> {
+        let mut done = Vec::with_capacity(self.writers.len());
+        for writer in self.writers {
+            match writer.finish() {
+                Ok(staged) => done.push(staged),
+                Err(error) => {
+                    done.into_iter().for_each(|staged| self.blobs.discard(staged));
+                    return Err(error);
+                }
+            }
+        }
+        Ok(done)
+    }
+}
+
+struct Window {
+    offset: u64,
+    len: usize,
+}
+
+fn windows(bytes: u64, size: usize) -> impl Iterator<Item = Window> {
+    (0..bytes.div_ceil(size as u64)).map(move |n| {
+        let offset = n * size as u64;
+        Window { offset, len: (bytes - offset).min(size as u64) as usize }
+    })
+}

@@ -1,0 +1,125 @@
+//! Fetching: from a hash alone back to a capsule in the library.
+
+use tesseras_core::code::Piece;
+use tesseras_core::ids::TesseraHash;
+use tesseras_core::ports::{StoreError, TesseraRecord};
+use thiserror::Error;
+
+use crate::collect::CollectError;
+use crate::context::{Replication, UnpackError, blocking};
+use crate::dossier::VerifiedDossier;
+use crate::pieces::PieceSource;
+use crate::progress::{ByteCount, OnStep};
+use crate::survey::Survey;
+
+/// What fetching came to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fetched {
+    /// What is in the library now.
+    pub record: TesseraRecord,
+    /// From how many nodes its pieces came; 0 if it was here already.
+    pub holders: usize,
+}
+
+/// Why a tessera was not fetched.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum FetchError {
+    /// Nobody is known to hold it.
+    #[error("no node is known to hold {0}")]
+    NoHolders(TesseraHash),
+    /// Holders are known, but none answered.
+    #[error("{silent} nodes are known to hold {tessera}, but none of them answers now")]
+    AllSilent {
+        /// Which tessera.
+        tessera: TesseraHash,
+        /// How many.
+        silent: usize,
+    },
+    /// No holder gave a dossier that holds.
+    #[error("no holder of {0} gave a valid description of it")]
+    NoDossier(TesseraHash),
+    /// Not enough pieces could be had.
+    #[error(transparent)]
+    Collect(#[from] CollectError),
+    /// The pieces make no valid capsule.
+    #[error(transparent)]
+    Unpack(#[from] UnpackError),
+    /// A store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl Replication {
+    /// Brings a tessera into the library. An interrupted fetch goes on with the pieces it has.
+    pub async fn fetch(
+        &self,
+        tessera: TesseraHash,
+        on_step: &OnStep,
+    ) -> Result<Fetched, FetchError> {
+        if let Some(record) = self.blocking(move |s| s.library.get(&tessera)).await? {
+            return Ok(Fetched { record, holders: 0 });
+        }
+        self.blocking(move |stores| stores.holdings.unblock(&tessera)).await?;
+        on_step(crate::progress::Step {
+            stage: "finding holders",
+            done: 0,
+            total: 0,
+            bytes: false,
+        });
+        let survey = self.survey(tessera).await?;
+        if survey.live.is_empty() {
+            return Err(match survey.silent.len() {
+                0 => FetchError::NoHolders(tessera),
+                silent => FetchError::AllSilent { tessera, silent },
+            });
+        }
+        // Only the true pack holds the MANIFEST that hashes to the tessera: where holders keep
+        // different plans, rebuilding shows which is true.
+        let mut dossiers = self.dossiers_of_holders(tessera, &survey).await;
+        if let Ok(Some(own)) = self.stored_dossier(tessera).await {
+            dossiers.retain(|other| other.plan_hash() != own.plan_hash());
+            dossiers.insert(0, own);
+        }
+        let mut last = FetchError::NoDossier(tessera);
+        for dossier in dossiers {
+            match self.fetch_by(&dossier, &survey, on_step).await {
+                Ok(fetched) => {
+                    self.blocking(move |stores| stores.workbench.unpin(&tessera)).await?;
+                    return Ok(fetched);
+                }
+                Err(error) => {
+                    tracing::warn!(%tessera, plan = %dossier.plan_hash(), %error, "no capsule");
+                    last = error;
+                }
+            }
+        }
+        Err(last)
+    }
+
+    async fn fetch_by(
+        &self,
+        dossier: &VerifiedDossier,
+        survey: &Survey,
+        on_step: &OnStep,
+    ) -> Result<Fetched, FetchError> {
+        let plan = dossier.plan().clone();
+        let blobs = self.parts.stores.blobs.clone();
+        let source = self.blocking(move |_| PieceSource::new(plan, blobs, None)).await?;
+        let collected = self.collect(dossier, &source, survey, on_step).await?;
+        if !collected.pieces.contains(&Piece::Whole) {
+            let data = 0..source.plan().coded().map_or(0, |form| form.shape.k);
+            let lost = data.filter(|i| !collected.pieces.contains(&Piece::Index(*i))).collect();
+            self.rebuild(&source, &collected.pieces, lost, on_step).await?;
+        }
+        let capsules = self.parts.capsules.clone();
+        let tessera = dossier.tessera();
+        let count = ByteCount::new("checking and storing", source.plan().pack_bytes(), on_step);
+        let record = blocking(move || {
+            let pack = source.pack()?;
+            capsules.unpack(&tessera, pack, &mut |bytes| count.add(bytes))
+        })
+        .await?;
+        Ok(Fetched { record, holders: collected.holders.len() })
+    }
+}

@@ -1,0 +1,143 @@
+//! What nodes ask each other about tesserae. See `docs/PROTOCOL.md`.
+
+use serde::{Deserialize, Serialize};
+use tesseras_core::code::Piece;
+use tesseras_core::contact::Contact;
+use tesseras_core::ids::{ContentHash, TesseraHash};
+use tesseras_core::time::Timestamp;
+
+/// The most holders that one message may name.
+pub const MAX_HOLDERS: usize = 128;
+/// The most witnesses that a repair placement may name.
+pub const MAX_WITNESSES: usize = 4;
+
+/// A request about one tessera.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Request {
+    /// Would you hold this many bytes of this tessera? Binds nobody.
+    Offer {
+        /// Which tessera.
+        tessera: TesseraHash,
+        /// How many bytes, about.
+        bytes: u64,
+        /// Whether they would be placed as a repair.
+        repair: bool,
+    },
+    /// Hold this piece. Followed by the dossier, if `dossier_bytes` is not 0, and the piece.
+    PutPiece {
+        /// Which tessera.
+        tessera: TesseraHash,
+        /// Which piece.
+        piece: Piece,
+        /// The piece's length.
+        bytes: u64,
+        /// The encoded dossier's length; 0 when the holder has it already.
+        dossier_bytes: u64,
+        /// Other holders who attest this tessera, if this is a repair; else none.
+        witnesses: Vec<Contact>,
+    },
+    /// What do you hold of this tessera? Answered from the index, signed.
+    Attest {
+        /// Which tessera.
+        tessera: TesseraHash,
+        /// Chosen by the asker, never twice.
+        #[serde(with = "serde_bytes")]
+        nonce: [u8; 32],
+    },
+    /// Give me the dossier of this tessera.
+    GetDossier {
+        /// Which tessera.
+        tessera: TesseraHash,
+    },
+    /// Give me bytes of a piece. A holder of the whole pack also gives data fragments.
+    GetPiece {
+        /// Which tessera.
+        tessera: TesseraHash,
+        /// Which piece.
+        piece: Piece,
+        /// From which byte on, to the end of the piece.
+        offset: u64,
+    },
+    /// These hold the tessera, too. The asked holder announces itself before it answers.
+    Roster {
+        /// Which tessera.
+        tessera: TesseraHash,
+        /// Who; at most [`MAX_HOLDERS`].
+        holders: Vec<Contact>,
+    },
+}
+
+/// The kinds of [`Request`], as they stand on the wire.
+pub const KINDS: [&str; 6] = ["offer", "put_piece", "attest", "get_dossier", "get_piece", "roster"];
+
+/// To [`Request::Offer`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Offered {
+    /// Whether it would be accepted now.
+    pub accepts: bool,
+    /// Why not, for people.
+    pub reason: Option<String>,
+    /// Whether the dossier is here already.
+    pub has_dossier: bool,
+    /// Which pieces are here already.
+    pub pieces: Vec<Piece>,
+}
+
+/// To [`Request::PutPiece`]: it is stored, and survives a power cut.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stored {}
+
+/// To [`Request::Roster`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Announced {}
+
+/// To [`Request::GetDossier`] and [`Request::GetPiece`]: how many bytes follow.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Bulk {
+    /// The length of the body.
+    pub bytes: u64,
+}
+
+/// To [`Request::Attest`]: what is held, signed by the holder.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Attestation {
+    /// The holder's clock.
+    pub date: Timestamp,
+    /// BLAKE3 of the plan's bytes that the holder keeps; absent if it keeps none.
+    pub plan: Option<ContentHash>,
+    /// The pieces held, and the checksums under which they are stored.
+    pub pieces: Vec<AttestedPiece>,
+    /// Over [`crate::attestation::signed_bytes`].
+    #[serde(with = "serde_bytes")]
+    pub signature: Vec<u8>,
+}
+
+/// One held piece.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AttestedPiece {
+    /// Which.
+    pub piece: Piece,
+    /// BLAKE3 of its bytes when they were stored.
+    pub checksum: ContentHash,
+}
+
+/// Codes with which a node refuses what it understood.
+pub mod refusal {
+    /// The disk's reserve or the offered space is used up.
+    pub const NO_SPACE: &str = "no_space";
+    /// The sender, or its neighbourhood, has used up its share here.
+    pub const OVER_QUOTA: &str = "over_quota";
+    /// It was made here: a piece here would die with it.
+    pub const OWN_TESSERA: &str = "own_tessera";
+    /// The person of this node does not want it.
+    pub const BLOCKED: &str = "blocked";
+    /// Send the dossier along.
+    pub const NEED_DOSSIER: &str = "need_dossier";
+    /// Another plan is kept here already.
+    pub const PLAN_CONFLICT: &str = "plan_conflict";
+    /// The dossier or piece is not what it claims to be.
+    pub const INVALID: &str = "invalid";
+    /// It is not held here.
+    pub const NOT_HELD: &str = "not_held";
+}

@@ -1,0 +1,123 @@
+//! Where the bytes of a piece are found on this node, and the pack put together from pieces.
+
+use std::sync::Arc;
+
+use tesseras_core::code::{CodedForm, Piece};
+use tesseras_core::ids::ContentHash;
+use tesseras_core::plan::Plan;
+use tesseras_core::ports::{BlobReader, BlobStore, StoreError};
+
+use crate::erasure::{DataFragment, WINDOW};
+
+/// The pieces of one tessera that can be read on this node: stored ones by their checksum, and,
+/// where the whole pack is at hand, its data fragments as ranges of it.
+#[derive(Clone)]
+pub struct PieceSource {
+    plan: Plan,
+    blobs: Arc<dyn BlobStore>,
+    whole: Option<Arc<dyn BlobReader>>,
+}
+
+impl PieceSource {
+    /// What is at hand. `whole` is the pack if it can be read otherwise than as a stored piece.
+    pub fn new(
+        plan: Plan,
+        blobs: Arc<dyn BlobStore>,
+        whole: Option<Arc<dyn BlobReader>>,
+    ) -> Result<Self, StoreError> {
+        let whole = match whole {
+            None if blobs.contains(&plan.pack_hash())? => {
+                Some(Arc::from(blobs.open(&plan.pack_hash())?))
+            }
+            other => other,
+        };
+        Ok(Self { plan, blobs, whole })
+    }
+
+    /// Opens a piece; [`StoreError::Missing`] if it is not at hand.
+    pub fn open(&self, piece: Piece) -> Result<Arc<dyn BlobReader>, StoreError> {
+        let checksum =
+            self.plan.checksum(piece).ok_or(StoreError::Missing(self.plan.pack_hash()))?;
+        match (piece, &self.whole, self.plan.coded()) {
+            (Piece::Whole, Some(whole), _) => Ok(whole.clone()),
+            (Piece::Index(index), Some(whole), Some(form)) if index < form.shape.k => {
+                Ok(Arc::new(DataFragment::new(whole.clone(), form, index)))
+            }
+            _ => Ok(Arc::from(self.blobs.open(&checksum)?)),
+        }
+    }
+
+    /// Whether a piece is at hand.
+    pub fn has(&self, piece: Piece) -> Result<bool, StoreError> {
+        let Some(checksum) = self.plan.checksum(piece) else { return Ok(false) };
+        let range_of_whole = match (piece, self.plan.coded()) {
+            (Piece::Whole, _) => true,
+            (Piece::Index(index), Some(form)) => index < form.shape.k,
+            (Piece::Index(_), None) => false,
+        };
+        Ok((self.whole.is_some() && range_of_whole) || self.blobs.contains(&checksum)?)
+    }
+
+    /// The pack, from the whole or from all its data fragments.
+    pub fn pack(&self) -> Result<Arc<dyn BlobReader>, StoreError> {
+        match (&self.whole, self.plan.coded()) {
+            (Some(whole), _) => Ok(whole.clone()),
+            (None, None) => Ok(Arc::from(self.blobs.open(&self.plan.pack_hash())?)),
+            (None, Some(form)) => {
+                let fragments = (0..form.shape.k)
+                    .map(|index| self.open(Piece::Index(index)))
+                    .collect::<Result<_, _>>()?;
+                Ok(Arc::new(JoinedPack { fragments, form, bytes: self.plan.pack_bytes() }))
+            }
+        }
+    }
+
+    /// The plan that says what each piece must be.
+    pub fn plan(&self) -> &Plan {
+        &self.plan
+    }
+}
+
+/// BLAKE3 over everything a reader gives.
+pub fn hash_of(reader: &dyn BlobReader) -> Result<ContentHash, StoreError> {
+    let mut hasher = tesseras_crypto::Blake3::default();
+    let mut buffer = vec![0; 4 * WINDOW];
+    let mut offset = 0;
+    while offset < reader.bytes() {
+        let len = (reader.bytes() - offset).min(buffer.len() as u64) as usize;
+        reader.read_at(offset, &mut buffer[..len])?;
+        hasher.update(&buffer[..len]);
+        offset += len as u64;
+    }
+    Ok(hasher.finish())
+}
+
+/// A pack read from its data fragments, which one after the other *are* the pack.
+struct JoinedPack {
+    fragments: Vec<Arc<dyn BlobReader>>,
+    form: CodedForm,
+    bytes: u64,
+}
+
+impl BlobReader for JoinedPack {
+    fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    fn read_at(&self, offset: u64, mut buffer: &mut [u8]) -> Result<(), StoreError> {
+        let end = offset.saturating_add(buffer.len() as u64);
+        if end > self.bytes {
+            return Err(StoreError::OutOfRange { offset, end, bytes: self.bytes });
+        }
+        let mut at = offset;
+        while !buffer.is_empty() {
+            let within = at % self.form.fragment_bytes;
+            let len = (self.form.fragment_bytes - within).min(buffer.len() as u64) as usize;
+            let (now, rest) = buffer.split_at_mut(len);
+            self.fragments[(at / self.form.fragment_bytes) as usize].read_at(within, now)?;
+            at += len as u64;
+            buffer = rest;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,187 @@
+//! Repair: holders bring back what is missing, without the owner.
+
+use std::collections::BTreeSet;
+
+use tesseras_core::code::{CodedForm, Piece, WHOLE_COPIES};
+use tesseras_core::contact::Contact;
+use tesseras_core::ids::TesseraHash;
+use tesseras_core::placement::{self, Placement};
+use tesseras_core::ports::StoreError;
+use thiserror::Error;
+
+use crate::collect::CollectError;
+use crate::context::Replication;
+use crate::distribute::{Ask, Delivery, Eligible, Purpose};
+use crate::dossier::VerifiedDossier;
+use crate::pieces::PieceSource;
+use crate::progress::{ByteCount, OnStep, Step};
+use crate::status::{coded_pieces, live_contacts};
+use crate::survey::Survey;
+
+/// What looking after one tessera came to.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Repaired {
+    /// How many pieces were rebuilt or copied and have a holder again.
+    pub restored: usize,
+    /// How many known holders did not answer.
+    pub unreachable: usize,
+    /// How many pieces are still missing.
+    pub missing: usize,
+    /// Why, for people.
+    pub refusals: Vec<String>,
+}
+
+/// Why a tessera could not be looked after.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum RepairError {
+    /// It is neither held nor published here.
+    #[error("{0} is neither held nor published by this node")]
+    NotHeld(TesseraHash),
+    /// The pieces that are left do not suffice, or cannot be had now.
+    #[error(transparent)]
+    Collect(#[from] CollectError),
+    /// A store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// What a tessera lacks, by the plan and the nodes there are. Pure.
+pub(crate) fn missing_pieces(
+    coded: Option<CodedForm>,
+    placement: &Placement,
+    eligible: usize,
+) -> Vec<Piece> {
+    let distinct = placement::distinct_fragments(placement);
+    match coded {
+        // The coded form, where there are enough nodes for it, or where it is in use already.
+        Some(form) if eligible >= WHOLE_COPIES || distinct.len() >= form.shape.k.into() => {
+            (0..form.shape.n()).filter(|i| !distinct.contains(i)).map(Piece::Index).collect()
+        }
+        _ => {
+            let target = eligible.min(WHOLE_COPIES);
+            vec![Piece::Whole; target.saturating_sub(placement::whole_copies(placement))]
+        }
+    }
+}
+
+impl Replication {
+    /// The tesserae that this node looks after: all of which it holds a piece.
+    pub async fn held(&self) -> Result<Vec<TesseraHash>, StoreError> {
+        self.blocking(|stores| {
+            let mut all: Vec<TesseraHash> = Vec::new();
+            loop {
+                let page = stores.fragments.held_tesserae(all.last(), 1000)?;
+                if page.is_empty() {
+                    return Ok(all);
+                }
+                all.extend(page);
+            }
+        })
+        .await
+    }
+
+    /// Looks after one tessera: asks its holders, and where pieces are missing, rebuilds and
+    /// places them.
+    pub async fn repair(
+        &self,
+        tessera: TesseraHash,
+        on_step: &OnStep,
+    ) -> Result<Repaired, RepairError> {
+        on_step(Step { stage: "asking holders", done: 0, total: 0, bytes: false });
+        let dossier = match self.stored_dossier(tessera).await {
+            Ok(Some(dossier)) => dossier,
+            _ => return Err(RepairError::NotHeld(tessera)),
+        };
+        let survey = self.survey(tessera).await?;
+        let plan = dossier.plan();
+        let placement = survey.placement(plan);
+        let mut done = Repaired { unreachable: survey.silent.len(), ..Repaired::default() };
+        let coded = plan.coded();
+        if coded
+            .is_some_and(|f| placement::distinct_fragments(&placement).len() == f.shape.n().into())
+        {
+            return Ok(done);
+        }
+        let ask = Ask {
+            wanted: coded.map_or(WHOLE_COPIES, |form| form.shape.n().into()),
+            bytes: coded.map_or(plan.pack_bytes(), |form| form.fragment_bytes),
+            repair: true,
+            include_self: self.may_hold(tessera).await,
+        };
+        let eligible = self.find_eligible(&dossier, &placement, &live_contacts(&survey), ask).await;
+        let missing = missing_pieces(coded, &placement, eligible.count);
+        if missing.is_empty() {
+            return Ok(done);
+        }
+        let wanted = missing.len();
+        let delivery = self.restore(&dossier, &survey, missing, eligible, on_step).await?;
+        done.restored = delivery.placed.len();
+        done.missing = wanted - done.restored;
+        done.refusals = crate::publish::unique(delivery.refusals);
+        tracing::info!(%tessera, restored = done.restored, missing = done.missing, "repaired");
+        let after = self.survey(tessera).await?;
+        let holders: Vec<Contact> = live_contacts(&after).into_values().collect();
+        self.send_roster(&dossier, &holders).await;
+        Ok(done)
+    }
+
+    /// Gathers what is needed, rebuilds what is missing, and places it.
+    async fn restore(
+        &self,
+        dossier: &VerifiedDossier,
+        survey: &Survey,
+        missing: Vec<Piece>,
+        eligible: Eligible,
+        on_step: &OnStep,
+    ) -> Result<Delivery, RepairError> {
+        let (tessera, plan) = (dossier.tessera(), dossier.plan());
+        let (blobs, own_plan) = (self.parts.stores.blobs.clone(), plan.clone());
+        let whole = self.library_copy(tessera).await?;
+        let source = self.blocking(move |_| PieceSource::new(own_plan, blobs, whole)).await?;
+        let have: BTreeSet<Piece> = self.collect(dossier, &source, survey, on_step).await?.pieces;
+        let indexes = |pieces: &[Piece]| -> Vec<u8> {
+            let index = |p: &Piece| match p {
+                Piece::Index(i) if !have.contains(p) => Some(*i),
+                _ => None,
+            };
+            pieces.iter().filter_map(index).collect()
+        };
+        let lost = if missing.contains(&Piece::Whole) && !have.contains(&Piece::Whole) {
+            // A whole copy is wanted and only fragments are here: all data is needed.
+            let k = plan.coded().map_or(0, |form| form.shape.k);
+            indexes(&coded_pieces(plan).take(k.into()).collect::<Vec<_>>())
+        } else {
+            let whole = have.contains(&Piece::Whole);
+            let k = plan.coded().map_or(0, |form| form.shape.k);
+            indexes(&missing).into_iter().filter(|i| !(whole && *i < k)).collect()
+        };
+        self.rebuild(&source, &have, lost, on_step).await?;
+        let source = if missing.contains(&Piece::Whole) {
+            let (pack, blobs, plan) =
+                (source.clone(), self.parts.stores.blobs.clone(), plan.clone());
+            self.blocking(move |_| PieceSource::new(plan, blobs, Some(pack.pack()?))).await?
+        } else {
+            source
+        };
+        let total = missing.iter().filter_map(|p| plan.piece_bytes(*p)).sum();
+        let count = ByteCount::new("placing pieces", total, on_step);
+        let witnesses = survey.contacts_but(self.id());
+        let purpose = Purpose::Repair { witnesses };
+        let delivery = self.distribute(dossier, &source, missing, eligible, &purpose, &count).await;
+        self.blocking(move |stores| stores.workbench.unpin(&tessera)).await?;
+        Ok(delivery)
+    }
+
+    /// The pack of a capsule that is also in this node's library.
+    async fn library_copy(
+        &self,
+        tessera: TesseraHash,
+    ) -> Result<Option<std::sync::Arc<dyn tesseras_core::ports::BlobReader>>, StoreError> {
+        let capsules = self.parts.capsules.clone();
+        self.blocking(move |stores| {
+            stores.library.get(&tessera)?.map(|record| capsules.pack(&record)).transpose()
+        })
+        .await
+    }
+}

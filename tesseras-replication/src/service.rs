@@ -1,0 +1,486 @@
+//! What this node answers to others about tesserae.
+//!
+//! Nothing is acknowledged before it is durable, nothing is kept before it is verified, and
+//! attestations are made from the index alone: no blob is read for them.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::Serialize;
+use tesseras_core::code::Piece;
+use tesseras_core::contact::{Contact, Subnet};
+use tesseras_core::ids::{ContentHash, NodeId, TesseraHash};
+use tesseras_core::ports::{Charge, Fragment, Origin, StoreError};
+use tesseras_crypto::blake3;
+use tesseras_net::body::body_from_bytes;
+use tesseras_net::codec::{self, Answer, Refusal};
+use tesseras_net::{Body, Peer, Response};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use crate::admission::{self, Claim};
+use crate::attestation::{self, Question};
+use crate::bulk::{self, BodyReader, ReceiveError};
+use crate::context::{Replication, Stores};
+use crate::dossier::{MAX_DOSSIER_BYTES, VerifiedDossier};
+use crate::messages::{
+    Announced, Attestation, AttestedPiece, Bulk, KINDS, MAX_HOLDERS, MAX_WITNESSES, Offered,
+    Request, Stored, refusal,
+};
+use crate::pieces::PieceSource;
+
+/// How long a request waits for its turn before it is told that the node is busy.
+const TURN: Duration = Duration::from_secs(20);
+/// Dossiers longer than this wait for each other.
+const LARGE_DOSSIER: u64 = 1024 * 1024;
+
+/// What answering can come to.
+type Outcome<T> = Result<T, Refusal>;
+
+impl Replication {
+    /// Answers a request; `None` if its kind belongs to somebody else.
+    pub async fn serve(
+        &self,
+        peer: Peer,
+        kind: &str,
+        frame: &[u8],
+        body: Body,
+    ) -> Option<Response> {
+        if !KINDS.contains(&kind) {
+            return None;
+        }
+        let request = match codec::decode::<Request>(frame) {
+            Ok(request) => request,
+            Err(error) => {
+                let frame = codec::refuse(Refusal::MALFORMED, error.to_string());
+                return Some(Response { frame, body: None });
+            }
+        };
+        Some(match request {
+            Request::Offer { tessera, bytes, repair } => {
+                plain(self.answer_offer(&peer, tessera, bytes, repair).await)
+            }
+            Request::PutPiece { tessera, piece, bytes, dossier_bytes, witnesses } => {
+                let put = Put { tessera, piece, bytes, dossier_bytes, witnesses };
+                plain(self.answer_put(&peer, put, BodyReader::new(body)).await)
+            }
+            Request::Attest { tessera, nonce } => {
+                plain(self.answer_attest(&peer, tessera, nonce).await)
+            }
+            Request::GetDossier { tessera } => with_body(self.answer_dossier(tessera).await),
+            Request::GetPiece { tessera, piece, offset } => {
+                with_body(self.answer_piece(tessera, piece, offset).await)
+            }
+            Request::Roster { tessera, holders } => {
+                plain(self.answer_roster(tessera, holders).await)
+            }
+        })
+    }
+
+    async fn answer_offer(
+        &self,
+        peer: &Peer,
+        tessera: TesseraHash,
+        bytes: u64,
+        repair: bool,
+    ) -> Outcome<Offered> {
+        let (has_dossier, pieces) = self
+            .blocking(move |stores| {
+                let pieces = stores.fragments.list_fragments(&tessera)?;
+                Ok((stores.holdings.plan(&tessera)?.is_some(), pieces))
+            })
+            .await
+            .map_err(internal)?;
+        let decision = match self.refuse_unwanted(tessera).await {
+            Ok(()) => self.admit(peer, bytes, repair, false).await.map(drop),
+            refused => refused,
+        };
+        Ok(Offered {
+            accepts: decision.is_ok(),
+            reason: decision.err().map(|refusal| refusal.message),
+            has_dossier,
+            pieces: pieces.into_iter().map(|f| f.piece).collect(),
+        })
+    }
+
+    async fn answer_attest(
+        &self,
+        peer: &Peer,
+        tessera: TesseraHash,
+        nonce: [u8; 32],
+    ) -> Outcome<Attestation> {
+        let held = self.blocking(move |stores| attested(stores, &tessera)).await;
+        let (plan, pieces) = held.map_err(internal)?;
+        let question = Question { asker: peer.id, holder: self.id(), tessera, nonce };
+        Ok(attestation::attest(&self.parts.keys, &question, self.now(), plan, pieces))
+    }
+
+    async fn answer_dossier(&self, tessera: TesseraHash) -> Outcome<(Bulk, Body)> {
+        let turn = self.turn(&self.state.large_dossiers).await?;
+        let dossier = self.stored_dossier(tessera).await?;
+        let encoded = dossier.ok_or_else(not_held)?.encode();
+        let bytes = encoded.len() as u64;
+        let body = if bytes > LARGE_DOSSIER {
+            let reader = Arc::new(InMemory(encoded));
+            bulk::send(reader, 0, Some(turn))
+        } else {
+            body_from_bytes(encoded)
+        };
+        Ok((Bulk { bytes }, body))
+    }
+
+    async fn answer_piece(
+        &self,
+        tessera: TesseraHash,
+        piece: Piece,
+        offset: u64,
+    ) -> Outcome<(Bulk, Body)> {
+        let permit = self.turn(&self.state.transfers_out).await?;
+        let dossier = self.stored_dossier(tessera).await?.ok_or_else(not_held)?;
+        let reader = self
+            .blocking(move |stores| {
+                let held = stores.fragments.list_fragments(&tessera)?;
+                if let Some(fragment) = held.iter().find(|f| f.piece == piece) {
+                    return Ok(Some(Arc::from(stores.fragments.read_fragment(fragment)?)));
+                }
+                // A holder of the whole pack has its data fragments, too.
+                let Some(whole) = held.iter().find(|f| f.piece == Piece::Whole) else {
+                    return Ok(None);
+                };
+                let whole = Arc::from(stores.fragments.read_fragment(whole)?);
+                let plan = dossier.plan().clone();
+                let source = PieceSource::new(plan, stores.blobs.clone(), Some(whole))?;
+                match source.open(piece) {
+                    Ok(reader) => Ok(Some(reader)),
+                    Err(StoreError::Missing(_)) => Ok(None),
+                    Err(error) => Err(error),
+                }
+            })
+            .await
+            .map_err(internal)?
+            .ok_or_else(not_held)?;
+        let bytes = reader.bytes().saturating_sub(offset);
+        Ok((Bulk { bytes }, bulk::send(reader, offset, Some(permit))))
+    }
+
+    async fn answer_roster(
+        &self,
+        tessera: TesseraHash,
+        mut holders: Vec<Contact>,
+    ) -> Outcome<Announced> {
+        holders.truncate(MAX_HOLDERS);
+        let (id, now) = (self.id(), self.now());
+        let is_held = self
+            .blocking(move |stores| {
+                if stores.fragments.list_fragments(&tessera)?.is_empty() {
+                    return Ok(false);
+                }
+                holders.retain(|contact| contact.id != id);
+                stores.holdings.remember_holders(&tessera, &holders, now)?;
+                Ok(true)
+            })
+            .await
+            .map_err(internal)?;
+        if !is_held {
+            return Err(not_held());
+        }
+        self.parts.directory.announce(vec![tessera.dht_key()]).await;
+        Ok(Announced {})
+    }
+
+    async fn answer_put(&self, peer: &Peer, put: Put, mut body: BodyReader) -> Outcome<Stored> {
+        let Put { tessera, piece, bytes, dossier_bytes, ref witnesses } = put;
+        self.refuse_unwanted(tessera).await?;
+        let held = self.blocking(move |s| s.fragments.list_fragments(&tessera)).await;
+        if held.map_err(internal)?.iter().any(|f| f.piece == piece) {
+            return Ok(Stored {});
+        }
+        if dossier_bytes > MAX_DOSSIER_BYTES {
+            return Err(Refusal::new(Refusal::MALFORMED, "the dossier is too long"));
+        }
+        let _permit = self.turn(&self.state.transfers_in).await?;
+        let wanted = bytes.saturating_add(dossier_bytes);
+        let repair = !witnesses.is_empty();
+        let _reserved = self.admit(peer, wanted, repair, true).await?;
+
+        let dossier = self.dossier_for_put(&put, &mut body).await?;
+        let plan = dossier.plan();
+        let (Some(checksum), Some(expected)) = (plan.checksum(piece), plan.piece_bytes(piece))
+        else {
+            return Err(Refusal::new(refusal::INVALID, "the plan has no such piece"));
+        };
+        if bytes != expected {
+            let why = format!("the plan says {expected} bytes, not {bytes}");
+            return Err(Refusal::new(refusal::INVALID, why));
+        }
+        let charge = if repair && self.is_witnessed(peer.id, &dossier, witnesses).await {
+            Charge::Repair
+        } else {
+            if repair {
+                // Nobody vouches for it: it is the sender's own, and counts as such.
+                self.admit(peer, wanted, false, false).await?;
+            }
+            Charge::Peer { id: peer.id, subnet: Subnet::of(peer.remote.ip()) }
+        };
+        let blobs = &self.parts.stores.blobs;
+        let staged = body.stage(blobs, bytes, checksum, |_| {}).await.map_err(refuse_receive)?;
+        let fragment = Fragment { tessera, piece, checksum, bytes };
+        let kept = self
+            .blocking(move |stores| {
+                if !stores.holdings.put_dossier(&tessera, dossier.dossier())? {
+                    stores.blobs.discard(staged);
+                    return Ok(false);
+                }
+                stores.fragments.store_fragment(&fragment, staged, &charge)?;
+                Ok(true)
+            })
+            .await
+            .map_err(internal)?;
+        if !kept {
+            return Err(plan_conflict());
+        }
+        tracing::info!(%tessera, %piece, bytes, from = %peer.id, "stored a piece");
+        Ok(Stored {})
+    }
+
+    /// The dossier that comes with a piece, or the one that is here already.
+    async fn dossier_for_put(&self, put: &Put, body: &mut BodyReader) -> Outcome<VerifiedDossier> {
+        let stored = self.stored_dossier(put.tessera).await?;
+        if put.dossier_bytes == 0 {
+            return stored.ok_or_else(|| {
+                Refusal::new(refusal::NEED_DOSSIER, "send the dossier with the piece")
+            });
+        }
+        let _turn = match put.dossier_bytes > LARGE_DOSSIER {
+            true => Some(self.turn(&self.state.large_dossiers).await?),
+            false => None,
+        };
+        let encoded = body.read(put.dossier_bytes).await.map_err(refuse_receive)?;
+        let given = VerifiedDossier::decode(&encoded, &put.tessera)
+            .map_err(|error| Refusal::new(refusal::INVALID, error.to_string()))?;
+        match stored {
+            Some(stored) if stored.plan_hash() != given.plan_hash() => Err(plan_conflict()),
+            _ => Ok(given),
+        }
+    }
+
+    /// Whether another holder than the sender attests this very plan now.
+    async fn is_witnessed(
+        &self,
+        sender: NodeId,
+        dossier: &VerifiedDossier,
+        witnesses: &[Contact],
+    ) -> bool {
+        let me = self.id();
+        let others = witnesses.iter().take(MAX_WITNESSES).filter(|w| w.id != sender && w.id != me);
+        for witness in others {
+            if let Ok(answer) = self.attest(witness, dossier.tessera()).await
+                && answer.plan == Some(dossier.plan_hash())
+                && answer
+                    .pieces
+                    .iter()
+                    .any(|p| dossier.plan().checksum(p.piece) == Some(p.checksum))
+            {
+                return true;
+            }
+        }
+        false
+    }
+
+    /// Refuses what this node's person made or does not want.
+    pub(crate) async fn refuse_unwanted(&self, tessera: TesseraHash) -> Outcome<()> {
+        self.blocking(move |stores| {
+            if stores.holdings.is_blocked(&tessera).map_err(internal)? {
+                return Err(Refusal::new(refusal::BLOCKED, "it was dropped here"));
+            }
+            match stores.library.get(&tessera).map_err(internal)? {
+                Some(record) if record.origin == Origin::Created => Err(Refusal::new(
+                    refusal::OWN_TESSERA,
+                    "it was made here; a piece here would be lost with it",
+                )),
+                _ => Ok(()),
+            }
+        })
+        .await
+    }
+
+    /// Whether this node would take `bytes` of a repair itself.
+    pub(crate) async fn has_room(&self, bytes: u64, subnet: Subnet) -> bool {
+        let used = self
+            .blocking(move |s| {
+                Ok::<_, StoreError>((s.ledger.usage(&subnet)?, s.blobs.free_bytes()?))
+            })
+            .await;
+        used.is_ok_and(|(usage, free)| {
+            admission::decide(bytes, &Claim::Repair, &usage, free, &self.parts.config.limits)
+                .is_ok()
+        })
+    }
+
+    /// Decides whether `bytes` are accepted from a peer; if `reserve` is set, they count as used
+    /// until the reservation is dropped.
+    async fn admit(
+        &self,
+        peer: &Peer,
+        bytes: u64,
+        repair: bool,
+        reserve: bool,
+    ) -> Outcome<Option<Reservation>> {
+        let (id, subnet) = (peer.id, Subnet::of(peer.remote.ip()));
+        let (account, usage, free) = self
+            .blocking(move |stores| {
+                Ok::<_, StoreError>((
+                    stores.ledger.account(&id)?,
+                    stores.ledger.usage(&subnet)?,
+                    stores.blobs.free_bytes()?,
+                ))
+            })
+            .await
+            .map_err(internal)?;
+        let mut tables = self.tables();
+        let in_flight: u64 = tables.reserved.values().sum();
+        let of_peer = tables.reserved.get(&id).copied().unwrap_or(0);
+        // A decision on bytes that were just reserved for the same request counts them once.
+        let (in_flight, of_peer) = match reserve || repair {
+            true => (in_flight, of_peer),
+            false => (in_flight - of_peer, 0),
+        };
+        let mut usage = usage;
+        for used in [&mut usage.total, &mut usage.repair, &mut usage.indebted] {
+            *used += in_flight;
+        }
+        usage.indebted_in_subnet += in_flight;
+        let mut account = account;
+        account.stored_for += of_peer;
+        let claim = if repair { Claim::Repair } else { Claim::Peer { account, subnet } };
+        let free = free.saturating_sub(in_flight);
+        admission::decide(bytes, &claim, &usage, free, &self.parts.config.limits)
+            .map_err(|(code, reason)| Refusal::new(code, reason))?;
+        if !reserve {
+            return Ok(None);
+        }
+        *tables.reserved.entry(id).or_default() += bytes;
+        Ok(Some(Reservation { replication: self.clone(), peer: id, bytes }))
+    }
+
+    /// The dossier kept here, checked again: a disk is not trusted either.
+    pub(crate) async fn stored_dossier(
+        &self,
+        tessera: TesseraHash,
+    ) -> Outcome<Option<VerifiedDossier>> {
+        self.blocking(move |stores| {
+            let dossier = stores.holdings.dossier(&tessera).map_err(internal)?;
+            dossier.map(|d| VerifiedDossier::verify(d, &tessera)).transpose().map_err(|error| {
+                tracing::error!(%tessera, %error, "the dossier on disk is damaged");
+                Refusal::new(Refusal::INTERNAL, "the dossier kept here is damaged")
+            })
+        })
+        .await
+    }
+
+    async fn turn(&self, semaphore: &Arc<Semaphore>) -> Outcome<OwnedSemaphorePermit> {
+        match tokio::time::timeout(TURN, semaphore.clone().acquire_owned()).await {
+            Ok(Ok(permit)) => Ok(permit),
+            _ => Err(Refusal::new(Refusal::BUSY, "too many transfers at once")),
+        }
+    }
+}
+
+/// What a [`Request::PutPiece`] says.
+struct Put {
+    tessera: TesseraHash,
+    piece: Piece,
+    bytes: u64,
+    dossier_bytes: u64,
+    witnesses: Vec<Contact>,
+}
+
+/// Bytes that are being received, and count as used until this is dropped.
+struct Reservation {
+    replication: Replication,
+    peer: NodeId,
+    bytes: u64,
+}
+
+impl Drop for Reservation {
+    fn drop(&mut self) {
+        let mut tables = self.replication.tables();
+        if let Some(reserved) = tables.reserved.get_mut(&self.peer) {
+            *reserved = reserved.saturating_sub(self.bytes);
+            if *reserved == 0 {
+                tables.reserved.remove(&self.peer);
+            }
+        }
+    }
+}
+
+/// The pieces held, under the checksums with which they were stored. Reads no blob.
+fn attested(
+    stores: &Stores,
+    tessera: &TesseraHash,
+) -> Result<(Option<ContentHash>, Vec<AttestedPiece>), StoreError> {
+    let plan = stores.holdings.plan(tessera)?.map(|bytes| blake3(&bytes));
+    let pieces = stores.fragments.list_fragments(tessera)?;
+    let pieces = pieces.into_iter().map(|f| AttestedPiece { piece: f.piece, checksum: f.checksum });
+    Ok((plan, pieces.collect()))
+}
+
+fn plain<T: Serialize>(outcome: Outcome<T>) -> Response {
+    let answer = match outcome {
+        Ok(answer) => Answer::Ok(answer),
+        Err(refusal) => Answer::Error(refusal),
+    };
+    let frame = codec::encode(&answer)
+        .unwrap_or_else(|error| codec::refuse(Refusal::INTERNAL, error.to_string()));
+    Response { frame, body: None }
+}
+
+fn with_body(outcome: Outcome<(Bulk, Body)>) -> Response {
+    match outcome {
+        Ok((bulk, body)) => Response { body: Some(body), ..plain(Ok(bulk)) },
+        Err(refusal) => plain::<Bulk>(Err(refusal)),
+    }
+}
+
+fn internal(error: StoreError) -> Refusal {
+    tracing::error!(%error, "the store failed");
+    match error {
+        StoreError::Full { .. } => Refusal::new(refusal::NO_SPACE, "the disk is full"),
+        _ => Refusal::new(Refusal::INTERNAL, "the store failed"),
+    }
+}
+
+fn refuse_receive(error: ReceiveError) -> Refusal {
+    match error {
+        ReceiveError::Store(error) => internal(error),
+        error => Refusal::new(refusal::INVALID, error.to_string()),
+    }
+}
+
+fn not_held() -> Refusal {
+    Refusal::new(refusal::NOT_HELD, "it is not held here")
+}
+
+fn plan_conflict() -> Refusal {
+    Refusal::new(refusal::PLAN_CONFLICT, "another plan is kept here")
+}
+
+/// A dossier on its way out.
+struct InMemory(Vec<u8>);
+
+impl tesseras_core::ports::BlobReader for InMemory {
+    fn bytes(&self) -> u64 {
+        self.0.len() as u64
+    }
+
+    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Result<(), StoreError> {
+        let start = usize::try_from(offset).unwrap_or(usize::MAX);
+        let end = start.saturating_add(buffer.len());
+        let there = self.0.get(start..end).ok_or(StoreError::OutOfRange {
+            offset,
+            end: end as u64,
+            bytes: self.bytes(),
+        })?;
+        buffer.copy_from_slice(there);
+        Ok(())
+    }
+}

@@ -1,0 +1,113 @@
+//! The asking side: one connection, one request.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::UnixStream;
+use tokio::time::timeout;
+
+use crate::MAX_SOCKET_PATH_BYTES;
+use crate::frame::{self, Event, FrameError, MAX_EVENT_BYTES, MAX_REQUEST_BYTES};
+use crate::messages::{Failure, Progress, Request, Response};
+
+/// How long a node may stay silent before it counts as hung. It says that it is alive every
+/// [`crate::server::ALIVE_INTERVAL`].
+pub const SILENCE_LIMIT: Duration = Duration::from_secs(60);
+
+/// Why a request got no result.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ClientError {
+    /// No node listens in that data directory.
+    #[error("no tesd is running on {}", data_dir.display())]
+    NotRunning {
+        /// Which.
+        data_dir: PathBuf,
+    },
+    /// The path of the socket is longer than the system allows.
+    #[error(
+        "the socket's path {} has {bytes} bytes; the system allows {MAX_SOCKET_PATH_BYTES}",
+        path.display()
+    )]
+    PathTooLong {
+        /// Which.
+        path: PathBuf,
+        /// Its length.
+        bytes: usize,
+    },
+    /// The socket could not be opened, for another reason than that nobody listens.
+    #[error("cannot reach tesd at {}: {source}", path.display())]
+    Connect {
+        /// Which socket.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The node went away before it had answered.
+    #[error("tesd ended before it had answered")]
+    Ended,
+    /// The node says nothing any more.
+    #[error("tesd has said nothing for {} seconds", SILENCE_LIMIT.as_secs())]
+    Silent,
+    /// What was said is no message of this version.
+    #[error("tes and tesd do not understand each other: {0}")]
+    Frame(#[source] FrameError),
+    /// The node did what it was asked and failed.
+    #[error("{0}")]
+    Failed(Failure),
+}
+
+/// A connection to a running node. It carries one request.
+#[derive(Debug)]
+pub struct Client {
+    stream: UnixStream,
+}
+
+impl Client {
+    /// Connects to the node that listens on a socket.
+    pub async fn connect(socket: &Path) -> Result<Self, ClientError> {
+        if let Some(bytes) = crate::path_excess(socket) {
+            return Err(ClientError::PathTooLong { path: socket.to_owned(), bytes });
+        }
+        match UnixStream::connect(socket).await {
+            Ok(stream) => Ok(Self { stream }),
+            Err(error) => Err(match error.kind() {
+                io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
+                    let data_dir = socket.parent().unwrap_or(socket).to_owned();
+                    ClientError::NotRunning { data_dir }
+                }
+                _ => ClientError::Connect { path: socket.to_owned(), source: error },
+            }),
+        }
+    }
+
+    /// Sends a request and waits for its result, showing progress on the way. Dropped before
+    /// that, the node stops working on it.
+    pub async fn request(
+        mut self,
+        request: &Request,
+        mut on_progress: impl FnMut(Progress),
+    ) -> Result<Response, ClientError> {
+        let frame = frame::encode(request, MAX_REQUEST_BYTES).map_err(ClientError::Frame)?;
+        // A node that is busy answers and closes without reading, so a failed write is no reason
+        // not to read; if the node is gone, reading says so.
+        let sent = timeout(SILENCE_LIMIT, self.stream.write_all(&frame)).await;
+        if sent.is_err() {
+            return Err(ClientError::Silent);
+        }
+        loop {
+            let event = timeout(SILENCE_LIMIT, frame::read(&mut self.stream, MAX_EVENT_BYTES));
+            match event.await {
+                Err(_) => return Err(ClientError::Silent),
+                Ok(Err(FrameError::Closed)) => return Err(ClientError::Ended),
+                Ok(Err(error)) => return Err(ClientError::Frame(error)),
+                Ok(Ok(Event::Progress(progress))) => on_progress(progress),
+                Ok(Ok(Event::Alive)) => {}
+                Ok(Ok(Event::Done(response))) => return Ok(response),
+                Ok(Ok(Event::Failed(failure))) => return Err(ClientError::Failed(failure)),
+            }
+        }
+    }
+}

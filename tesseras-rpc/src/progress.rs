@@ -1,0 +1,69 @@
+//! From the node's work to the client's progress bar, without ever holding up the work.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use crate::messages::{Progress, Unit};
+
+/// The shortest time between two events to one client.
+pub const PROGRESS_INTERVAL: Duration = Duration::from_millis(200);
+
+/// Takes progress. Only the newest is kept for the client, so a slow one holds nothing up and
+/// takes no memory. Clones report to the same client.
+#[derive(Debug, Clone)]
+pub struct ProgressSink {
+    newest: Arc<watch::Sender<Option<Progress>>>,
+}
+
+impl ProgressSink {
+    pub(crate) fn new() -> (Self, ProgressStream) {
+        let (newest, events) = watch::channel(None);
+        (Self { newest: Arc::new(newest) }, ProgressStream { events, next: Instant::now() })
+    }
+
+    /// A sink that nobody looks at, for work that no client asked for.
+    pub fn discard() -> Self {
+        Self::new().0
+    }
+
+    /// Says how far the work is. Never waits; cheap enough for every window of a transfer.
+    pub fn report(&self, progress: Progress) {
+        self.newest.send_replace(Some(progress));
+    }
+
+    /// [`ProgressSink::report`] for bytes.
+    pub fn bytes(&self, stage: &str, done: u64, total: u64) {
+        self.report(Progress { stage: stage.to_owned(), done, total, unit: Unit::Bytes });
+    }
+
+    /// [`ProgressSink::report`] for pieces, nodes, tesserae.
+    pub fn items(&self, stage: &str, done: u64, total: u64) {
+        self.report(Progress { stage: stage.to_owned(), done, total, unit: Unit::Items });
+    }
+}
+
+/// Gives the newest progress, at most one per [`PROGRESS_INTERVAL`].
+#[derive(Debug)]
+pub(crate) struct ProgressStream {
+    events: watch::Receiver<Option<Progress>>,
+    next: Instant,
+}
+
+impl ProgressStream {
+    /// The next one. Cancel-safe. Never returns once all sinks are gone.
+    pub(crate) async fn next(&mut self) -> Progress {
+        loop {
+            tokio::time::sleep_until(self.next).await;
+            if self.events.changed().await.is_err() {
+                std::future::pending::<()>().await;
+            }
+            if let Some(progress) = self.events.borrow_and_update().clone() {
+                self.next = Instant::now() + PROGRESS_INTERVAL;
+                return progress;
+            }
+        }
+    }
+}

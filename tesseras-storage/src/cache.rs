@@ -1,0 +1,370 @@
+//! A fragment store that remembers what was read last from another one.
+//!
+//! - The bound is on memory that is really held: bytes of an entry count from before it is read
+//!   until the last reader lets go of it, evicted or not. Room is made before the read; where none
+//!   can be made, or for a piece above an eighth of the bound, the read goes past the cache.
+//! - Bytes are verified once, when they come in.
+//! - Of several who miss one piece at once, one reads the disk and the others wait for it.
+//! - Storing or deleting a piece drops it here after the inner store is done. A read of it that is
+//!   under way may still answer whoever asked before; it leaves nothing behind for later ones.
+//!
+//! Whoever must see the disk (an audit) asks the inner store.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+
+use tesseras_core::code::Piece;
+use tesseras_core::ids::{ContentHash, TesseraHash};
+use tesseras_core::ports::{BlobReader, Charge, Fragment, FragmentStore, StagedBlob, StoreError};
+use tesseras_crypto::hash::Blake3;
+
+use crate::cas::check_range;
+use crate::metrics::StorageMetrics;
+
+/// No entry is larger than this part of the cache.
+const LARGEST_PART: u64 = 8;
+/// How much is read and hashed at a time.
+const CHUNK_BYTES: usize = 256 * 1024;
+
+type Key = (TesseraHash, Piece);
+
+/// A least-recently-used cache, bounded in bytes, around a fragment store.
+pub struct CachedFragmentStore {
+    inner: Box<dyn FragmentStore>,
+    max_bytes: u64,
+    state: Mutex<State>,
+    /// A load ended, well or not.
+    loaded: Condvar,
+    budget: Arc<Budget>,
+    metrics: Option<StorageMetrics>,
+}
+
+impl std::fmt::Debug for CachedFragmentStore {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("CachedFragmentStore")
+            .field("max_bytes", &self.max_bytes)
+            .field("used_bytes", &self.used_bytes())
+            .finish_non_exhaustive()
+    }
+}
+
+#[derive(Default)]
+struct State {
+    slots: HashMap<Key, Slot>,
+    /// Keys of ready slots, by when they were used last.
+    by_use: BTreeMap<u64, Key>,
+    /// Counts uses and loads; never repeats.
+    clock: u64,
+}
+
+enum Slot {
+    /// Somebody is reading it.
+    Loading { load: u64 },
+    /// It is here.
+    Ready { fragment: Fragment, bytes: Arc<Cached>, used: u64 },
+}
+
+/// Bytes in memory on account of the cache.
+#[derive(Default)]
+struct Budget {
+    used: AtomicU64,
+    gauge: Mutex<Option<prometheus::IntGauge>>,
+}
+
+impl Budget {
+    fn add(&self, bytes: u64) {
+        self.used.fetch_add(bytes, Ordering::SeqCst);
+        if let Some(gauge) = &*lock(&self.gauge) {
+            gauge.add(bytes as i64);
+        }
+    }
+
+    fn subtract(&self, bytes: u64) {
+        self.used.fetch_sub(bytes, Ordering::SeqCst);
+        if let Some(gauge) = &*lock(&self.gauge) {
+            gauge.sub(bytes as i64);
+        }
+    }
+}
+
+/// Room set aside; given back when dropped.
+struct Room {
+    budget: Arc<Budget>,
+    bytes: u64,
+}
+
+impl Drop for Room {
+    fn drop(&mut self) {
+        self.budget.subtract(self.bytes);
+    }
+}
+
+/// Verified bytes and the room they take.
+struct Cached {
+    bytes: Vec<u8>,
+    _room: Room,
+}
+
+/// Reads shared bytes.
+struct CachedReader(Arc<Cached>);
+
+impl BlobReader for CachedReader {
+    fn bytes(&self) -> u64 {
+        self.0.bytes.len() as u64
+    }
+
+    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Result<(), StoreError> {
+        check_range(offset, buffer.len(), self.bytes())?;
+        let start = offset as usize;
+        buffer.copy_from_slice(&self.0.bytes[start..start + buffer.len()]);
+        Ok(())
+    }
+}
+
+/// What to do about a read.
+enum Step {
+    Hit(Arc<Cached>),
+    Load { load: u64, room: Room },
+    GoPast,
+}
+
+impl CachedFragmentStore {
+    /// A cache of at most `max_bytes` bytes around `inner`.
+    pub fn new(inner: Box<dyn FragmentStore>, max_bytes: u64) -> Self {
+        Self {
+            inner,
+            max_bytes,
+            state: Mutex::default(),
+            loaded: Condvar::new(),
+            budget: Arc::default(),
+            metrics: None,
+        }
+    }
+
+    /// The same cache, counted.
+    pub fn with_metrics(mut self, metrics: StorageMetrics) -> Self {
+        let gauge = metrics.fragment_cache_bytes.clone();
+        gauge.add(self.used_bytes() as i64);
+        *lock(&self.budget.gauge) = Some(gauge);
+        self.metrics = Some(metrics);
+        self
+    }
+
+    /// Bytes that the cache holds in memory now; never above its bound.
+    pub fn used_bytes(&self) -> u64 {
+        self.budget.used.load(Ordering::SeqCst)
+    }
+
+    fn decide(&self, fragment: &Fragment) -> Step {
+        if fragment.bytes > self.max_bytes / LARGEST_PART {
+            return Step::GoPast;
+        }
+        let key = (fragment.tessera, fragment.piece);
+        let mut state = lock(&self.state);
+        loop {
+            match state.slots.get(&key) {
+                Some(Slot::Loading { .. }) => {
+                    state = self.loaded.wait(state).unwrap_or_else(PoisonError::into_inner);
+                }
+                Some(Slot::Ready { fragment: held, bytes, .. }) => {
+                    // A piece by that name with other bytes: the inner store knows what to say.
+                    if held != fragment {
+                        return Step::GoPast;
+                    }
+                    let bytes = Arc::clone(bytes);
+                    state.touch(&key);
+                    return Step::Hit(bytes);
+                }
+                None => {
+                    let Some(room) = self.make_room(&mut state, fragment.bytes) else {
+                        return Step::GoPast;
+                    };
+                    let load = state.tick();
+                    state.slots.insert(key, Slot::Loading { load });
+                    return Step::Load { load, room };
+                }
+            }
+        }
+    }
+
+    /// Evicts what was used longest ago until there is room. What is being read now would free
+    /// nothing, and stays.
+    fn make_room(&self, state: &mut State, bytes: u64) -> Option<Room> {
+        let mut evicted = Vec::new();
+        let mut free = self.max_bytes.saturating_sub(self.used_bytes());
+        for (used, key) in &state.by_use {
+            if free >= bytes {
+                break;
+            }
+            if let Some(Slot::Ready { bytes: entry, .. }) = state.slots.get(key)
+                && Arc::strong_count(entry) == 1
+            {
+                free += entry.bytes.len() as u64;
+                evicted.push((*used, *key));
+            }
+        }
+        if free < bytes {
+            return None;
+        }
+        for (used, key) in evicted {
+            state.by_use.remove(&used);
+            state.slots.remove(&key);
+        }
+        // Others only ever give room back: all who take it hold the state's lock, as we do.
+        self.budget.add(bytes);
+        Some(Room { budget: Arc::clone(&self.budget), bytes })
+    }
+
+    /// Reads a piece from the inner store and keeps it, unless it was dropped meanwhile.
+    fn load(
+        &self,
+        fragment: &Fragment,
+        load: u64,
+        room: Room,
+    ) -> Result<Box<dyn BlobReader>, StoreError> {
+        let key = (fragment.tessera, fragment.piece);
+        let ends = LoadEnds { cache: self, key, load };
+        let reader = self.inner.read_fragment(fragment)?;
+        if reader.bytes() != fragment.bytes {
+            return Err(StoreError::Corrupt(fragment.checksum));
+        }
+        let cached = Arc::new(Cached { bytes: read_verified(&*reader, fragment)?, _room: room });
+        let mut state = lock(&self.state);
+        if state.is_loading(&key, load) {
+            let used = state.tick();
+            state.by_use.insert(used, key);
+            let bytes = Arc::clone(&cached);
+            state.slots.insert(key, Slot::Ready { fragment: *fragment, bytes, used });
+        }
+        drop(state);
+        drop(ends);
+        Ok(Box::new(CachedReader(cached)))
+    }
+
+    /// Drops a piece, and disowns a load of it that is under way.
+    fn forget(&self, fragment: &Fragment) {
+        let key = (fragment.tessera, fragment.piece);
+        let mut state = lock(&self.state);
+        if let Some(Slot::Ready { used, .. }) = state.slots.remove(&key) {
+            state.by_use.remove(&used);
+        }
+        drop(state);
+        self.loaded.notify_all();
+    }
+}
+
+impl State {
+    fn tick(&mut self) -> u64 {
+        self.clock += 1;
+        self.clock
+    }
+
+    fn touch(&mut self, key: &Key) {
+        let now = self.tick();
+        if let Some(Slot::Ready { used, .. }) = self.slots.get_mut(key) {
+            self.by_use.remove(used);
+            *used = now;
+            self.by_use.insert(now, *key);
+        }
+    }
+
+    fn is_loading(&self, key: &Key, load: u64) -> bool {
+        matches!(self.slots.get(key), Some(Slot::Loading { load: current }) if *current == load)
+    }
+}
+
+/// Ends a load however it ends: takes its mark away if it is still there, and wakes who waits.
+struct LoadEnds<'a> {
+    cache: &'a CachedFragmentStore,
+    key: Key,
+    load: u64,
+}
+
+impl Drop for LoadEnds<'_> {
+    fn drop(&mut self) {
+        let mut state = lock(&self.cache.state);
+        if state.is_loading(&self.key, self.load) {
+            state.slots.remove(&self.key);
+        }
+        drop(state);
+        self.cache.loaded.notify_all();
+    }
+}
+
+/// The bytes of a piece; [`StoreError::Corrupt`] if they are not what was acknowledged.
+fn read_verified(reader: &dyn BlobReader, fragment: &Fragment) -> Result<Vec<u8>, StoreError> {
+    let corrupt = StoreError::Corrupt(fragment.checksum);
+    let Ok(length) = usize::try_from(fragment.bytes) else { return Err(corrupt) };
+    let mut bytes = vec![0; length];
+    let mut hasher = Blake3::default();
+    let mut offset = 0;
+    for chunk in bytes.chunks_mut(CHUNK_BYTES) {
+        reader.read_at(offset, chunk)?;
+        hasher.update(chunk);
+        offset += chunk.len() as u64;
+    }
+    let found: ContentHash = hasher.finish();
+    if found != fragment.checksum {
+        return Err(corrupt);
+    }
+    Ok(bytes)
+}
+
+/// Nothing that these locks guard is left half-done by a panic.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl FragmentStore for CachedFragmentStore {
+    fn store_fragment(
+        &self,
+        fragment: &Fragment,
+        staged: StagedBlob,
+        charge: &Charge,
+    ) -> Result<(), StoreError> {
+        let outcome = self.inner.store_fragment(fragment, staged, charge);
+        self.forget(fragment);
+        outcome
+    }
+
+    fn list_fragments(&self, tessera: &TesseraHash) -> Result<Vec<Fragment>, StoreError> {
+        self.inner.list_fragments(tessera)
+    }
+
+    fn read_fragment(&self, fragment: &Fragment) -> Result<Box<dyn BlobReader>, StoreError> {
+        let step = self.decide(fragment);
+        if let Some(metrics) = &self.metrics {
+            match step {
+                Step::Hit(_) => metrics.fragment_cache_hits.inc(),
+                Step::Load { .. } | Step::GoPast => metrics.fragment_cache_misses.inc(),
+            }
+        }
+        match step {
+            Step::Hit(bytes) => Ok(Box::new(CachedReader(bytes))),
+            Step::Load { load, room } => self.load(fragment, load, room),
+            Step::GoPast => self.inner.read_fragment(fragment),
+        }
+    }
+
+    fn delete_fragment(&self, fragment: &Fragment) -> Result<bool, StoreError> {
+        let outcome = self.inner.delete_fragment(fragment);
+        self.forget(fragment);
+        outcome
+    }
+
+    fn held_tesserae(
+        &self,
+        after: Option<&TesseraHash>,
+        limit: usize,
+    ) -> Result<Vec<TesseraHash>, StoreError> {
+        self.inner.held_tesserae(after, limit)
+    }
+
+    fn totals(&self) -> Result<(u64, u64), StoreError> {
+        self.inner.totals()
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,392 @@
+//! The cache over a store that counts, waits, and lies on demand; and against a plain model with
+//! threads.
+
+use std::sync::Weak;
+use std::sync::atomic::AtomicUsize;
+use std::time::Duration;
+
+use prometheus::{Encoder as _, Registry, TextEncoder};
+use proptest::prelude::*;
+use tesseras_crypto::hash::blake3;
+
+use super::*;
+
+/// A fragment store in memory. Its `StagedBlob`s carry the number of their content.
+#[derive(Default)]
+struct Inner {
+    held: Mutex<HashMap<Key, (Fragment, Vec<u8>)>>,
+    reads: AtomicUsize,
+    /// How long a read takes.
+    pace: Duration,
+    /// What the next readers get in place of the bytes.
+    lie: Mutex<Option<Vec<u8>>>,
+    /// Looked at whenever the store is read.
+    cache: Mutex<Weak<CachedFragmentStore>>,
+    used_at_read: AtomicU64,
+}
+
+struct Bytes(Vec<u8>, Duration);
+
+impl BlobReader for Bytes {
+    fn bytes(&self) -> u64 {
+        self.0.len() as u64
+    }
+
+    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Result<(), StoreError> {
+        check_range(offset, buffer.len(), self.bytes())?;
+        std::thread::sleep(self.1);
+        buffer.copy_from_slice(&self.0[offset as usize..offset as usize + buffer.len()]);
+        Ok(())
+    }
+}
+
+/// The same store for the cache and for the test.
+#[derive(Clone, Default)]
+struct Shared(Arc<Inner>);
+
+impl std::ops::Deref for Shared {
+    type Target = Inner;
+
+    fn deref(&self) -> &Inner {
+        &self.0
+    }
+}
+
+impl FragmentStore for Shared {
+    fn store_fragment(
+        &self,
+        fragment: &Fragment,
+        staged: StagedBlob,
+        _: &Charge,
+    ) -> Result<(), StoreError> {
+        let number = staged.name.parse().unwrap();
+        let bytes = content(number, staged.bytes as usize);
+        let key = (fragment.tessera, fragment.piece);
+        lock(&self.held).entry(key).or_insert((*fragment, bytes));
+        Ok(())
+    }
+
+    fn list_fragments(&self, _: &TesseraHash) -> Result<Vec<Fragment>, StoreError> {
+        Ok(lock(&self.held).values().map(|held| held.0).collect())
+    }
+
+    fn read_fragment(&self, fragment: &Fragment) -> Result<Box<dyn BlobReader>, StoreError> {
+        self.reads.fetch_add(1, Ordering::SeqCst);
+        if let Some(cache) = lock(&self.cache).upgrade() {
+            self.used_at_read.store(cache.used_bytes(), Ordering::SeqCst);
+        }
+        let held = lock(&self.held).get(&(fragment.tessera, fragment.piece)).cloned();
+        match held {
+            Some((known, bytes)) if known == *fragment => {
+                let bytes = lock(&self.lie).clone().unwrap_or(bytes);
+                Ok(Box::new(Bytes(bytes, self.pace)))
+            }
+            _ => Err(StoreError::Missing(fragment.checksum)),
+        }
+    }
+
+    fn delete_fragment(&self, fragment: &Fragment) -> Result<bool, StoreError> {
+        let mut held = lock(&self.held);
+        let key = (fragment.tessera, fragment.piece);
+        let known = held.get(&key).is_some_and(|(known, _)| known == fragment);
+        Ok(known && held.remove(&key).is_some())
+    }
+
+    fn held_tesserae(
+        &self,
+        _: Option<&TesseraHash>,
+        _: usize,
+    ) -> Result<Vec<TesseraHash>, StoreError> {
+        Ok(Vec::new())
+    }
+
+    fn totals(&self) -> Result<(u64, u64), StoreError> {
+        Ok((0, 0))
+    }
+}
+
+fn content(number: u64, length: usize) -> Vec<u8> {
+    let mut bytes = number.to_le_bytes().to_vec();
+    bytes.resize(length.max(8), number as u8);
+    bytes
+}
+
+fn fragment(index: u8, number: u64, length: usize) -> Fragment {
+    let bytes = content(number, length);
+    Fragment {
+        tessera: TesseraHash::new([0; 32]),
+        piece: Piece::Index(index),
+        checksum: blake3(&bytes),
+        bytes: bytes.len() as u64,
+    }
+}
+
+fn store(cache: &dyn FragmentStore, fragment: &Fragment, number: u64) {
+    let staged =
+        StagedBlob { hash: fragment.checksum, bytes: fragment.bytes, name: number.to_string() };
+    cache.store_fragment(fragment, staged, &Charge::Repair).unwrap();
+}
+
+fn read(cache: &dyn FragmentStore, fragment: &Fragment) -> Result<Vec<u8>, StoreError> {
+    let reader = cache.read_fragment(fragment)?;
+    let mut bytes = vec![0; reader.bytes() as usize];
+    reader.read_at(0, &mut bytes)?;
+    Ok(bytes)
+}
+
+fn cache_of(max_bytes: u64, pace: Duration) -> (Shared, Arc<CachedFragmentStore>) {
+    let inner = Shared(Arc::new(Inner { pace, ..Inner::default() }));
+    let cache = Arc::new(CachedFragmentStore::new(Box::new(inner.clone()), max_bytes));
+    *lock(&inner.cache) = Arc::downgrade(&cache);
+    (inner, cache)
+}
+
+fn reads(inner: &Inner) -> usize {
+    inner.reads.load(Ordering::SeqCst)
+}
+
+#[test]
+fn a_hit_skips_the_inner_store_and_is_counted() {
+    let registry = Registry::new();
+    let inner = Shared::default();
+    let cache = CachedFragmentStore::new(Box::new(inner.clone()), 8000)
+        .with_metrics(StorageMetrics::new(&registry).unwrap());
+    let piece = fragment(1, 1, 1000);
+    store(&cache, &piece, 1);
+    assert_eq!((reads(&inner), cache.used_bytes()), (0, 0), "storing fills nothing");
+    for _ in 0..3 {
+        assert_eq!(read(&cache, &piece).unwrap(), content(1, 1000));
+    }
+    assert_eq!((reads(&inner), cache.used_bytes()), (1, 1000));
+
+    let mut text = Vec::new();
+    TextEncoder::new().encode(&registry.gather(), &mut text).unwrap();
+    let text = String::from_utf8(text).unwrap();
+    for line in [
+        "tesseras_fragment_cache_hits_total 2",
+        "tesseras_fragment_cache_misses_total 1",
+        "tesseras_fragment_cache_bytes 1000",
+        "# TYPE tesseras_fragment_cache_hits_total counter",
+        "# TYPE tesseras_fragment_cache_bytes gauge",
+    ] {
+        assert!(text.lines().any(|l| l == line), "no {line:?} in\n{text}");
+    }
+}
+
+#[test]
+fn what_is_stored_or_deleted_is_dropped() {
+    let (inner, cache) = cache_of(8000, Duration::ZERO);
+    let (old, new) = (fragment(1, 1, 500), fragment(1, 2, 500));
+    store(&*cache, &old, 1);
+    read(&*cache, &old).unwrap();
+    store(&*cache, &old, 1);
+    assert_eq!(cache.used_bytes(), 0);
+    read(&*cache, &old).unwrap();
+    assert!(cache.delete_fragment(&old).unwrap());
+    assert_eq!(cache.used_bytes(), 0);
+    assert!(matches!(read(&*cache, &old), Err(StoreError::Missing(_))));
+    store(&*cache, &new, 2);
+    assert_eq!(read(&*cache, &new).unwrap(), content(2, 500));
+    assert!(matches!(read(&*cache, &old), Err(StoreError::Missing(_))), "same name, other bytes");
+    assert_eq!(reads(&inner), 5);
+}
+
+#[test]
+fn the_least_recently_used_goes_first_and_the_bound_holds_before_the_read() {
+    let (inner, cache) = cache_of(8000, Duration::ZERO);
+    let pieces: Vec<Fragment> = (0..9).map(|i| fragment(i, u64::from(i), 1000)).collect();
+    for (piece, number) in pieces.iter().zip(0..) {
+        store(&*cache, piece, number);
+    }
+    for piece in &pieces[..8] {
+        read(&*cache, piece).unwrap();
+    }
+    read(&*cache, &pieces[0]).unwrap();
+    assert_eq!((reads(&inner), cache.used_bytes()), (8, 8000));
+    read(&*cache, &pieces[8]).unwrap();
+    // While the ninth was read, the room for it was already counted, and the second had gone.
+    assert_eq!(inner.used_at_read.load(Ordering::SeqCst), 8000);
+    read(&*cache, &pieces[0]).unwrap();
+    assert_eq!(reads(&inner), 9);
+    read(&*cache, &pieces[1]).unwrap();
+    assert_eq!((reads(&inner), cache.used_bytes()), (10, 8000));
+}
+
+#[test]
+fn a_large_piece_is_streamed_past() {
+    let (inner, cache) = cache_of(8000, Duration::ZERO);
+    let (large, largest_kept) = (fragment(1, 1, 1001), fragment(2, 2, 1000));
+    store(&*cache, &large, 1);
+    store(&*cache, &largest_kept, 2);
+    for _ in 0..2 {
+        read(&*cache, &large).unwrap();
+        read(&*cache, &largest_kept).unwrap();
+    }
+    assert_eq!((reads(&inner), cache.used_bytes()), (3, 1000));
+}
+
+#[test]
+fn bytes_in_use_count_until_they_are_let_go() {
+    let (inner, cache) = cache_of(8000, Duration::ZERO);
+    let pieces: Vec<Fragment> = (0..10).map(|i| fragment(i, u64::from(i), 1000)).collect();
+    for (piece, number) in pieces.iter().zip(0..) {
+        store(&*cache, piece, number);
+    }
+    let readers: Vec<_> = pieces[..8].iter().map(|p| cache.read_fragment(p).unwrap()).collect();
+    assert!(cache.delete_fragment(&pieces[0]).unwrap());
+    assert_eq!(cache.used_bytes(), 8000, "its reader still holds it");
+    // No room can be made: past the cache.
+    read(&*cache, &pieces[8]).unwrap();
+    read(&*cache, &pieces[8]).unwrap();
+    assert_eq!((reads(&inner), cache.used_bytes()), (10, 8000));
+    drop(readers);
+    assert_eq!(cache.used_bytes(), 7000);
+    read(&*cache, &pieces[8]).unwrap();
+    assert_eq!(cache.used_bytes(), 8000);
+}
+
+#[test]
+fn damaged_bytes_are_noticed_and_not_kept() {
+    let (inner, cache) = cache_of(8000, Duration::ZERO);
+    let piece = fragment(1, 1, 1000);
+    store(&*cache, &piece, 1);
+    for lie in [content(2, 1000), content(1, 999), content(1, 1001)] {
+        *lock(&inner.lie) = Some(lie);
+        assert!(matches!(read(&*cache, &piece), Err(StoreError::Corrupt(_))));
+        assert_eq!(cache.used_bytes(), 0);
+    }
+    *lock(&inner.lie) = None;
+    assert_eq!(read(&*cache, &piece).unwrap(), content(1, 1000));
+    // Verified once: what the disk says now does not matter to a hit.
+    *lock(&inner.lie) = Some(content(2, 1000));
+    assert_eq!(read(&*cache, &piece).unwrap(), content(1, 1000));
+}
+
+#[test]
+fn of_many_who_miss_one_reads_the_disk() {
+    let (inner, cache) = cache_of(80_000, Duration::from_millis(50));
+    let piece = fragment(1, 1, 1000);
+    store(&*cache, &piece, 1);
+    std::thread::scope(|scope| {
+        for _ in 0..16 {
+            scope.spawn(|| assert_eq!(read(&*cache, &piece).unwrap(), content(1, 1000)));
+        }
+    });
+    assert_eq!(reads(&inner), 1);
+}
+
+#[test]
+fn a_read_that_a_delete_overtakes_leaves_nothing_behind() {
+    let (inner, cache) = cache_of(80_000, Duration::from_millis(100));
+    let (old, new) = (fragment(1, 1, 1000), fragment(1, 2, 1000));
+    store(&*cache, &old, 1);
+    std::thread::scope(|scope| {
+        let slow = scope.spawn(|| read(&*cache, &old));
+        while reads(&inner) == 0 {
+            std::thread::yield_now();
+        }
+        assert!(cache.delete_fragment(&old).unwrap());
+        // Does not wait for the slow one, and does not get what it read.
+        assert!(matches!(read(&*cache, &old), Err(StoreError::Missing(_))));
+        store(&*cache, &new, 2);
+        assert_eq!(slow.join().unwrap().unwrap(), content(1, 1000), "it asked before");
+    });
+    assert!(matches!(read(&*cache, &old), Err(StoreError::Missing(_))));
+    assert_eq!(read(&*cache, &new).unwrap(), content(2, 1000));
+    assert_eq!(cache.used_bytes(), 1000);
+}
+
+/// One writer goes through versions of one piece while others read: `stored` is the last version
+/// whose storing has ended, `leaving` the last whose deletion may have begun, `left` the last
+/// whose deletion has ended.
+#[derive(Default)]
+struct History {
+    stored: AtomicU64,
+    leaving: AtomicU64,
+    left: AtomicU64,
+}
+
+fn race(max_bytes: u64, lengths: &[usize], versions: u64, pace: Duration) {
+    let (_inner, cache) = cache_of(max_bytes, pace);
+    let histories: Vec<History> = lengths.iter().map(|_| History::default()).collect();
+    let version = |index: usize, version: u64| {
+        fragment(index as u8, version * 1000 + index as u64, lengths[index])
+    };
+    let (cache, histories, version) = (&*cache, &histories, &version);
+    std::thread::scope(|scope| {
+        for (index, history) in histories.iter().enumerate() {
+            scope.spawn(move || {
+                for v in 1..=versions {
+                    store(cache, &version(index, v), v * 1000 + index as u64);
+                    history.stored.store(v, Ordering::SeqCst);
+                    read(cache, &version(index, v)).unwrap();
+                    history.leaving.store(v, Ordering::SeqCst);
+                    assert!(cache.delete_fragment(&version(index, v)).unwrap());
+                    history.left.store(v, Ordering::SeqCst);
+                }
+            });
+            scope.spawn(move || {
+                loop {
+                    let left = history.left.load(Ordering::SeqCst);
+                    if left == versions {
+                        break;
+                    }
+                    let stored = history.stored.load(Ordering::SeqCst);
+                    for v in left.max(1)..=left + 1 {
+                        let outcome = read(cache, &version(index, v));
+                        let must_be = stored >= v && history.leaving.load(Ordering::SeqCst) < v;
+                        match outcome {
+                            Ok(bytes) => {
+                                assert!(v > left, "version {v} was read after it had left");
+                                assert_eq!(blake3(&bytes), version(index, v).checksum);
+                            }
+                            Err(StoreError::Missing(_)) => assert!(!must_be, "version {v} is lost"),
+                            Err(other) => panic!("{other}"),
+                        }
+                        assert!(cache.used_bytes() <= max_bytes);
+                    }
+                }
+            });
+        }
+    });
+    assert_eq!(cache.used_bytes(), 0, "all is deleted and let go");
+    assert!(lock(&cache.state).slots.is_empty() && lock(&cache.state).by_use.is_empty());
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 16, ..ProptestConfig::default() })]
+    #[test]
+    fn racing_reads_see_what_a_plain_store_would_show(
+        max_bytes in prop_oneof![Just(0_u64), 100..3000_u64, Just(100_000)],
+        lengths in prop::collection::vec(8..400_usize, 1..4),
+        slow in any::<bool>(),
+    ) {
+        race(max_bytes, &lengths, 60, Duration::from_micros(if slow { 30 } else { 0 }));
+    }
+
+    /// One after the other, the cache shows exactly what the store below shows, and never holds
+    /// more than it may.
+    #[test]
+    fn acts_in_turn_show_what_a_plain_store_shows(
+        max_bytes in 0..6000_u64,
+        acts in prop::collection::vec((0..4_u8, 0..5_u8, 0..3_u64), 1..80),
+    ) {
+        let (_inner, cache) = cache_of(max_bytes, Duration::ZERO);
+        let plain = Shared::default();
+        for (act, index, number) in acts {
+            let piece = fragment(index, number, 100 + 90 * usize::from(index));
+            match act {
+                0 => {
+                    store(&*cache, &piece, number);
+                    store(&plain, &piece, number);
+                }
+                1 => prop_assert_eq!(
+                    cache.delete_fragment(&piece).unwrap(),
+                    plain.delete_fragment(&piece).unwrap()
+                ),
+                _ => prop_assert_eq!(read(&*cache, &piece).ok(), read(&plain, &piece).ok()),
+            }
+            prop_assert!(cache.used_bytes() <= max_bytes);
+        }
+    }
+}

@@ -1,0 +1,452 @@
+//! Objects: files named after the hash of their content, `cas/<2 hex>/<hash>.blob`, one for equal
+//! content however often it is named. The table `objects` counts the names; it is the truth.
+//!
+//! The order that makes "never a row without its file" hold, whatever dies when:
+//!
+//! - *In.* A staged file is synced. Then, inside one transaction that excludes all other writers
+//!   of all processes, it is renamed into place, its directory is synced, and the row is written.
+//!   The commit is synced before anyone is told.
+//! - *Out.* One transaction drops the row, and is synced. A second one excludes all other writers,
+//!   looks whether the row has come back meanwhile, syncs what they committed, and only then
+//!   removes the file.
+//!
+//! What an unclean stop loses: nothing that was acknowledged. What it leaves: files in `tmp/` (for
+//! the sweep), and at worst files here that no row names, which a later put of the same content
+//! takes over.
+
+use std::collections::{BTreeSet, HashMap};
+use std::ffi::OsStr;
+use std::fs::{DirBuilder, File};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt as _, FileExt as _};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use rusqlite::{Connection, OptionalExtension as _, Transaction, params};
+use tesseras_core::ids::ContentHash;
+use tesseras_core::ports::{BlobReader, BlobStore, BlobWriter, StagedBlob, StoreError};
+
+use crate::columns::{count, to_integer};
+use crate::database::Database;
+use crate::disk::Disk;
+use crate::error::{Fault, io_error};
+use crate::staging::{Staging, Swept};
+
+/// Files or directories that are synced at once: enough to keep a disk's queue busy.
+const SYNC_THREADS: usize = 8;
+/// Files that are removed in one turn, during which nobody else can write.
+const REMOVE_BATCH: usize = 256;
+/// Files of failed commits that are remembered for removal; more are left on the disk.
+const MAX_DOUBTFUL: usize = 16 * 1024;
+
+/// Content-addressed files and their counted references.
+pub struct Cas {
+    root: PathBuf,
+    staging: Arc<Staging>,
+    database: Arc<Database>,
+    disk: Arc<dyn Disk>,
+    /// Files whose rows a failed commit may or may not bring back; see [`Cas::clean_up`].
+    doubtful: Mutex<Vec<ContentHash>>,
+}
+
+impl std::fmt::Debug for Cas {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Cas").field("root", &self.root).finish_non_exhaustive()
+    }
+}
+
+impl Cas {
+    /// Objects below `root` and a staging area beside it; both directories exist.
+    pub(crate) fn open(
+        root: PathBuf,
+        tmp: PathBuf,
+        database: Arc<Database>,
+        disk: Arc<dyn Disk>,
+    ) -> Result<Self, StoreError> {
+        let present: BTreeSet<_> = std::fs::read_dir(&root)
+            .and_then(|entries| entries.map(|entry| Ok(entry?.file_name())).collect())
+            .map_err(|e| io_error("reading", &root, e))?;
+        let shards = (0..=u8::MAX).map(hex_byte);
+        let absent: Vec<String> = shards.filter(|s| !present.contains(OsStr::new(s))).collect();
+        for shard in &absent {
+            let path = root.join(shard);
+            match DirBuilder::new().mode(0o700).create(&path) {
+                Err(e) if e.kind() != io::ErrorKind::AlreadyExists => {
+                    return Err(io_error("creating", &path, e));
+                }
+                _ => {}
+            }
+        }
+        if !absent.is_empty() {
+            disk.sync_directory(&root).map_err(|e| io_error("syncing", &root, e))?;
+        }
+        let staging = Arc::new(Staging::open(tmp, Arc::clone(&disk))?);
+        Ok(Self { root, staging, database, disk, doubtful: Mutex::default() })
+    }
+
+    /// The database in which objects are named.
+    pub(crate) fn database(&self) -> &Database {
+        &self.database
+    }
+
+    /// Where an object lies, or would.
+    pub(crate) fn path(&self, hash: &ContentHash) -> PathBuf {
+        self.root.join(hex_byte(hash.as_bytes()[0])).join(format!("{hash}.blob"))
+    }
+
+    /// The directory of all objects.
+    pub(crate) fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Removes what dead processes left in `tmp/`.
+    pub(crate) fn sweep(&self) -> Result<Swept, StoreError> {
+        self.staging.sweep()
+    }
+
+    /// Brings staged blobs in. `name` runs in a transaction and writes the rows that name them,
+    /// acquiring each through [`Placing`]; what it does not acquire is discarded. All or nothing;
+    /// durable when it returns.
+    pub(crate) fn adopt<T>(
+        &self,
+        what: &str,
+        staged: Vec<StagedBlob>,
+        name: impl FnOnce(&Transaction<'_>, &mut Placing<'_>) -> Result<T, Fault>,
+    ) -> Result<T, StoreError> {
+        let mut placing = Placing::new(self, staged);
+        if let Err(error) = placing.sync_files() {
+            placing.discard_rest();
+            return Err(error);
+        }
+        let outcome = self.database.write(what, |tx| {
+            let value = name(tx, &mut placing)?;
+            placing.sync_directories()?;
+            Ok(value)
+        });
+        placing.discard_rest();
+        match outcome {
+            Ok((value, ticket)) => {
+                self.database.sync(ticket)?;
+                self.remove_doubtful();
+                Ok(value)
+            }
+            Err(failed) => {
+                self.clean_up(placing.moved, failed.rolled_back);
+                Err(failed.error)
+            }
+        }
+    }
+
+    /// Removes what was moved into place for a transaction that failed. If the commit itself
+    /// failed, the rows might still come back in a crash; until that is ruled out, a file too many
+    /// is better than one too few.
+    fn clean_up(&self, moved: Vec<ContentHash>, rolled_back: bool) {
+        if moved.is_empty() {
+            return;
+        }
+        if rolled_back || self.database.settle().is_ok() {
+            self.remove_unnamed(&moved);
+        } else {
+            let mut doubtful = self.doubtful.lock().unwrap_or_else(PoisonError::into_inner);
+            let room = MAX_DOUBTFUL.saturating_sub(doubtful.len());
+            doubtful.extend(moved.into_iter().take(room));
+        }
+    }
+
+    /// After a commit that went well, and so over whatever an earlier one left in the log.
+    fn remove_doubtful(&self) {
+        let doubtful = {
+            let mut doubtful = self.doubtful.lock().unwrap_or_else(PoisonError::into_inner);
+            std::mem::take(&mut *doubtful)
+        };
+        self.remove_unnamed(&doubtful);
+    }
+
+    /// Takes names away. `unname` runs in a transaction, removes the rows that name objects, and
+    /// [releases](Released::release) each. Durable when it returns; files nobody names any more
+    /// are gone then, too, or left for the next sweep.
+    pub(crate) fn release<T>(
+        &self,
+        what: &str,
+        unname: impl FnOnce(&Transaction<'_>, &mut Released) -> Result<T, Fault>,
+    ) -> Result<T, StoreError> {
+        let mut released = Released::default();
+        let value = self.database.write_durably(what, |tx| unname(tx, &mut released))?;
+        self.remove_unnamed(&released.unnamed);
+        self.remove_doubtful();
+        Ok(value)
+    }
+
+    /// Removes the files of these objects, unless something names them (again). What cannot be
+    /// removed now stays: a file too many is waste, not loss.
+    fn remove_unnamed(&self, hashes: &[ContentHash]) {
+        for batch in hashes.chunks(REMOVE_BATCH) {
+            let outcome = self.database.alone("removing objects", |connection| {
+                for hash in batch {
+                    if object_bytes(connection, hash)?.is_none() {
+                        let path = self.path(hash);
+                        match self.disk.remove(&path) {
+                            Err(e) if e.kind() != io::ErrorKind::NotFound => {
+                                return Err(io_error("removing", &path, e).into());
+                            }
+                            _ => {}
+                        }
+                    }
+                }
+                Ok(())
+            });
+            if let Err(error) = outcome {
+                tracing::warn!(%error, "unnamed objects are left on the disk");
+            }
+        }
+    }
+
+    /// Whether an object's file is there, in its full length.
+    fn has_file(&self, hash: &ContentHash, bytes: u64) -> Result<bool, StoreError> {
+        let path = self.path(hash);
+        match std::fs::metadata(&path) {
+            Ok(metadata) => Ok(metadata.len() == bytes),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(e) => Err(io_error("reading", &path, e)),
+        }
+    }
+
+    /// Opens a stored object.
+    pub(crate) fn open_object(&self, hash: &ContentHash) -> Result<FileReader, StoreError> {
+        let bytes = self.database.read("looking up an object", |c| object_bytes(c, hash))?;
+        let bytes = bytes.ok_or(StoreError::Missing(*hash))?;
+        let path = self.path(hash);
+        let file = match File::open(&path) {
+            Ok(file) => file,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {
+                return Err(StoreError::Missing(*hash));
+            }
+            Err(e) => return Err(io_error("opening", &path, e)),
+        };
+        let found = file.metadata().map_err(|e| io_error("reading", &path, e))?.len();
+        if found != bytes {
+            return Err(StoreError::Corrupt(*hash));
+        }
+        Ok(FileReader { hash: *hash, bytes, file, path })
+    }
+}
+
+impl BlobStore for Cas {
+    fn stage(&self) -> Result<Box<dyn BlobWriter>, StoreError> {
+        Ok(Box::new(self.staging.stage()?))
+    }
+
+    fn discard(&self, staged: StagedBlob) {
+        self.staging.discard(&staged);
+    }
+
+    fn open(&self, hash: &ContentHash) -> Result<Box<dyn BlobReader>, StoreError> {
+        Ok(Box::new(self.open_object(hash)?))
+    }
+
+    fn contains(&self, hash: &ContentHash) -> Result<bool, StoreError> {
+        let bytes = self.database.read("looking up an object", |c| object_bytes(c, hash))?;
+        bytes.map_or(Ok(false), |bytes| self.has_file(hash, bytes))
+    }
+
+    fn free_bytes(&self) -> Result<u64, StoreError> {
+        let disk = rustix::fs::statvfs(&self.root)
+            .map_err(|e| io_error("asking for the room on", &self.root, e.into()))?;
+        Ok(disk.f_bavail.saturating_mul(disk.f_frsize))
+    }
+}
+
+/// The length of an object; `None` if nothing names it.
+pub(crate) fn object_bytes(
+    connection: &Connection,
+    hash: &ContentHash,
+) -> rusqlite::Result<Option<u64>> {
+    connection
+        .prepare_cached("SELECT bytes FROM objects WHERE hash = ?1")?
+        .query_row([hash.as_bytes()], |row| count(row, 0))
+        .optional()
+}
+
+fn hex_byte(byte: u8) -> String {
+    format!("{byte:02x}")
+}
+
+/// Staged blobs on their way into the store, within one transaction.
+pub(crate) struct Placing<'a> {
+    cas: &'a Cas,
+    staged: HashMap<ContentHash, StagedBlob>,
+    /// Staged more than once, or not asked for.
+    surplus: Vec<StagedBlob>,
+    /// Renamed into place.
+    moved: Vec<ContentHash>,
+}
+
+impl<'a> Placing<'a> {
+    fn new(cas: &'a Cas, blobs: Vec<StagedBlob>) -> Self {
+        let mut staged = HashMap::with_capacity(blobs.len());
+        let mut surplus = Vec::new();
+        for blob in blobs {
+            surplus.extend(staged.insert(blob.hash, blob));
+        }
+        Self { cas, staged, surplus, moved: Vec::new() }
+    }
+
+    /// Counts one more name for an object, which was staged or is stored already.
+    pub(crate) fn acquire(
+        &mut self,
+        tx: &Transaction<'_>,
+        hash: &ContentHash,
+    ) -> Result<(), Fault> {
+        let bytes = self.ensure_file(tx, hash)?;
+        tx.prepare_cached(
+            "INSERT INTO objects (hash, bytes, refs) VALUES (?1, ?2, 1)
+             ON CONFLICT (hash) DO UPDATE SET refs = refs + 1",
+        )?
+        .execute(params![hash.as_bytes(), to_integer(bytes)])?;
+        Ok(())
+    }
+
+    /// Puts a staged file in the place of one that was lost under its row. What is not stored, and
+    /// what was not staged, is left as it is.
+    pub(crate) fn heal(&mut self, tx: &Transaction<'_>, hash: &ContentHash) -> Result<(), Fault> {
+        match object_bytes(tx, hash)? {
+            Some(bytes) if !self.cas.has_file(hash, bytes)? && self.staged.contains_key(hash) => {
+                self.put_into_place(hash).map(drop)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Makes sure that an object's file is in place, and returns its length.
+    fn ensure_file(&mut self, tx: &Transaction<'_>, hash: &ContentHash) -> Result<u64, Fault> {
+        match object_bytes(tx, hash)? {
+            Some(bytes) if self.cas.has_file(hash, bytes)? => Ok(bytes),
+            _ => self.put_into_place(hash),
+        }
+    }
+
+    /// Renames a staged file to its object's name.
+    fn put_into_place(&mut self, hash: &ContentHash) -> Result<u64, Fault> {
+        let path = self.staged.get(hash).and_then(|staged| self.cas.staging.path(staged));
+        let from = path.ok_or(StoreError::Missing(*hash))?;
+        let to = self.cas.path(hash);
+        // Noted first: if the rename fails half-way, somebody looks after what it left.
+        self.moved.push(*hash);
+        self.cas.disk.rename(&from, &to).map_err(|e| io_error("moving into place", &to, e))?;
+        let staged = self.staged.remove(hash);
+        Ok(staged.map_or(0, |staged| staged.bytes))
+    }
+
+    fn sync_files(&self) -> Result<(), StoreError> {
+        let mut paths = Vec::with_capacity(self.staged.len());
+        for staged in self.staged.values() {
+            paths.push(self.cas.staging.path(staged).ok_or(StoreError::Missing(staged.hash))?);
+        }
+        sync_all(&paths, |path| self.cas.disk.sync_file(path))
+    }
+
+    fn sync_directories(&self) -> Result<(), StoreError> {
+        let shards: BTreeSet<u8> = self.moved.iter().map(|hash| hash.as_bytes()[0]).collect();
+        let paths: Vec<PathBuf> =
+            shards.into_iter().map(|shard| self.cas.root.join(hex_byte(shard))).collect();
+        sync_all(&paths, |path| self.cas.disk.sync_directory(path))
+    }
+
+    fn discard_rest(&mut self) {
+        for (_, staged) in self.staged.drain() {
+            self.cas.staging.discard(&staged);
+        }
+        for staged in self.surplus.drain(..) {
+            self.cas.staging.discard(&staged);
+        }
+    }
+}
+
+/// Objects that lost a name, within one transaction.
+#[derive(Debug, Default)]
+pub(crate) struct Released {
+    unnamed: Vec<ContentHash>,
+}
+
+impl Released {
+    /// Counts one name less.
+    pub(crate) fn release(
+        &mut self,
+        tx: &Transaction<'_>,
+        hash: &ContentHash,
+    ) -> Result<(), Fault> {
+        let others = tx
+            .prepare_cached("UPDATE objects SET refs = refs - 1 WHERE hash = ?1 AND refs > 1")?
+            .execute([hash.as_bytes()])?;
+        if others == 0 {
+            tx.prepare_cached("DELETE FROM objects WHERE hash = ?1")?.execute([hash.as_bytes()])?;
+            self.unnamed.push(*hash);
+        }
+        Ok(())
+    }
+}
+
+/// Syncs many paths, several at a time; the first error wins.
+fn sync_all(
+    paths: &[PathBuf],
+    sync: impl Fn(&Path) -> io::Result<()> + Sync,
+) -> Result<(), StoreError> {
+    let next = AtomicUsize::new(0);
+    let work = || {
+        while let Some(path) = paths.get(next.fetch_add(1, Ordering::Relaxed)) {
+            if let Err(e) = sync(path) {
+                // The others need not go on.
+                next.store(paths.len(), Ordering::Relaxed);
+                return Err(io_error("syncing", path, e));
+            }
+        }
+        Ok(())
+    };
+    if paths.len() <= 1 {
+        return work();
+    }
+    std::thread::scope(|scope| {
+        let helpers: Vec<_> =
+            (1..SYNC_THREADS.min(paths.len())).map(|_| scope.spawn(work)).collect();
+        let mut outcome = work();
+        for helper in helpers {
+            let theirs = helper.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            outcome = outcome.and(theirs);
+        }
+        outcome
+    })
+}
+
+/// Reads an object from its file.
+#[derive(Debug)]
+pub(crate) struct FileReader {
+    hash: ContentHash,
+    bytes: u64,
+    file: File,
+    path: PathBuf,
+}
+
+impl BlobReader for FileReader {
+    fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Result<(), StoreError> {
+        check_range(offset, buffer.len(), self.bytes)?;
+        self.file.read_exact_at(buffer, offset).map_err(|e| match e.kind() {
+            // It was longer when it was opened.
+            io::ErrorKind::UnexpectedEof => StoreError::Corrupt(self.hash),
+            _ => io_error("reading", &self.path, e),
+        })
+    }
+}
+
+/// Whether a range lies in an object of `bytes` bytes.
+pub(crate) fn check_range(offset: u64, length: usize, bytes: u64) -> Result<(), StoreError> {
+    let end = offset.saturating_add(length as u64);
+    if end > bytes {
+        return Err(StoreError::OutOfRange { offset, end, bytes });
+    }
+    Ok(())
+}

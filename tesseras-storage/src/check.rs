@@ -1,0 +1,179 @@
+//! Reads a whole store back and compares it with its index: what a test does after a crash, and a
+//! person after a doubtful disk.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+
+use tesseras_core::ids::ContentHash;
+use tesseras_core::ports::{BlobReader, Fragment, StoreError};
+use tesseras_crypto::hash::Blake3;
+
+use crate::cas::Cas;
+use crate::columns::{content_hash, count, to_integer};
+use crate::error::io_error;
+use crate::fragment::fragment;
+
+/// How much is read at a time.
+const CHUNK_BYTES: usize = 256 * 1024;
+/// How many rows are fetched at a time.
+const PAGE: u64 = 1000;
+
+/// What was found. A sound store has empty lists; orphans are waste, all else is damage.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct StoreCheck {
+    /// Objects that are named.
+    pub objects: u64,
+    /// Their bytes, all of them read.
+    pub bytes: u64,
+    /// Pieces held for others.
+    pub fragments: u64,
+    /// Objects whose file is not there.
+    pub missing: Vec<ContentHash>,
+    /// Objects whose bytes do not match their hash or length.
+    pub damaged: Vec<ContentHash>,
+    /// Objects that are named more or less often than is counted.
+    pub miscounted: Vec<ContentHash>,
+    /// Held pieces whose object is missing, damaged, or of another length.
+    pub lost_fragments: Vec<Fragment>,
+    /// Files among the objects that nothing names.
+    pub orphans: Vec<PathBuf>,
+}
+
+impl StoreCheck {
+    /// Whether everything named is there, whole, and counted right.
+    pub fn is_sound(&self) -> bool {
+        self.missing.is_empty()
+            && self.damaged.is_empty()
+            && self.miscounted.is_empty()
+            && self.lost_fragments.is_empty()
+    }
+}
+
+struct Object {
+    hash: ContentHash,
+    bytes: u64,
+    refs: u64,
+    names: u64,
+}
+
+/// Checks everything.
+pub(crate) fn check(cas: &Cas) -> Result<StoreCheck, StoreError> {
+    let mut found = StoreCheck::default();
+    let mut after: Option<ContentHash> = None;
+    loop {
+        let page = objects_after(cas, after.as_ref())?;
+        for object in &page {
+            found.objects += 1;
+            found.bytes += object.bytes;
+            if object.refs != object.names {
+                found.miscounted.push(object.hash);
+            }
+            match verify(cas, &object.hash, object.bytes) {
+                Ok(()) => {}
+                Err(StoreError::Missing(hash)) => found.missing.push(hash),
+                Err(StoreError::Corrupt(hash)) => found.damaged.push(hash),
+                Err(other) => return Err(other),
+            }
+        }
+        match page.last() {
+            Some(last) => after = Some(last.hash),
+            None => break,
+        }
+    }
+    check_fragments(cas, &mut found)?;
+    find_orphans(cas, &mut found)?;
+    Ok(found)
+}
+
+fn objects_after(cas: &Cas, after: Option<&ContentHash>) -> Result<Vec<Object>, StoreError> {
+    let after: &[u8] = after.map_or(&[], |hash| hash.as_bytes());
+    cas.database().read("listing objects", |connection| {
+        connection
+            .prepare_cached(
+                "SELECT hash, bytes, refs,
+                        (SELECT COUNT(*) FROM fragments WHERE checksum = hash)
+                      + (SELECT COUNT(*) FROM tessera_content WHERE object = hash)
+                      + (SELECT COUNT(*) FROM dossiers WHERE tessera = hash)
+                      + (SELECT COUNT(*) FROM pins WHERE object = hash)
+                 FROM objects WHERE hash > ?1 ORDER BY hash LIMIT ?2",
+            )?
+            .query_map(rusqlite::params![after, to_integer(PAGE)], |row| {
+                Ok(Object {
+                    hash: content_hash(row, 0)?,
+                    bytes: count(row, 1)?,
+                    refs: count(row, 2)?,
+                    names: count(row, 3)?,
+                })
+            })?
+            .collect()
+    })
+}
+
+/// Reads an object and compares it with its name.
+fn verify(cas: &Cas, hash: &ContentHash, bytes: u64) -> Result<(), StoreError> {
+    let reader = cas.open_object(hash)?;
+    let mut hasher = Blake3::default();
+    read_all(&reader, |chunk| hasher.update(chunk))?;
+    if reader.bytes() != bytes || hasher.finish() != *hash {
+        return Err(StoreError::Corrupt(*hash));
+    }
+    Ok(())
+}
+
+/// Hands over all bytes of an object, a chunk at a time.
+fn read_all(reader: &dyn BlobReader, mut take: impl FnMut(&[u8])) -> Result<(), StoreError> {
+    let mut buffer = vec![0; CHUNK_BYTES];
+    let mut offset = 0;
+    while offset < reader.bytes() {
+        let length = (reader.bytes() - offset).min(CHUNK_BYTES as u64) as usize;
+        reader.read_at(offset, &mut buffer[..length])?;
+        take(&buffer[..length]);
+        offset += length as u64;
+    }
+    Ok(())
+}
+
+fn check_fragments(cas: &Cas, found: &mut StoreCheck) -> Result<(), StoreError> {
+    let bad: BTreeSet<ContentHash> = found.missing.iter().chain(&found.damaged).copied().collect();
+    cas.database().read("listing pieces", |connection| {
+        let mut statement = connection.prepare_cached(
+            "SELECT f.tessera, f.piece, f.checksum, f.bytes, f.bytes = o.bytes
+             FROM fragments f JOIN objects o ON o.hash = f.checksum",
+        )?;
+        let mut rows = statement.query([])?;
+        while let Some(row) = rows.next()? {
+            found.fragments += 1;
+            let piece = fragment(row)?;
+            if bad.contains(&piece.checksum) || !row.get::<_, bool>(4)? {
+                found.lost_fragments.push(piece);
+            }
+        }
+        Ok(())
+    })
+}
+
+fn find_orphans(cas: &Cas, found: &mut StoreCheck) -> Result<(), StoreError> {
+    let root = cas.root();
+    let fail = |e| io_error("reading", root, e);
+    for shard in std::fs::read_dir(root).map_err(fail)? {
+        let shard = shard.map_err(fail)?;
+        if !shard.file_type().map_err(fail)?.is_dir() {
+            continue;
+        }
+        for entry in std::fs::read_dir(shard.path()).map_err(fail)? {
+            let path = entry.map_err(fail)?.path();
+            let hash = path.file_stem().and_then(|stem| stem.to_str()).and_then(|s| s.parse().ok());
+            let named = match hash {
+                Some(hash) if cas.path(&hash) == path => cas
+                    .database()
+                    .read("looking up an object", |c| crate::cas::object_bytes(c, &hash))?
+                    .is_some(),
+                _ => false,
+            };
+            if !named {
+                found.orphans.push(path);
+            }
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,613 @@
+//! The one file that opens SQLite and sets its knobs. Everybody else is handed a transaction.
+//!
+//! A [`Database`] is one writing connection behind a mutex and a few reading ones; together they
+//! have the page cache that the configuration allows. Writers of all processes take turns
+//! (`BEGIN IMMEDIATE`, with the busy timeout); readers never wait for them (WAL).
+//!
+//! A commit is not yet durable: [`Database::sync`] makes it so, one sync for all who wait. With
+//! `synchronous_full` SQLite syncs every commit by itself.
+
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
+use rusqlite_migration::{M, Migrations, SchemaVersion};
+use tesseras_core::ports::StoreError;
+
+use crate::columns::to_integer;
+use crate::disk::{Disk, OsDisk};
+use crate::error::{Fault, io_error, sql_error};
+use crate::lock::FileLock;
+use crate::wal::{Ticket, Wal};
+
+/// Default of [`StorageConfig::cache_size_kb`].
+pub const DEFAULT_CACHE_SIZE_KB: u32 = 64_000;
+/// Default of [`StorageConfig::busy_timeout`].
+pub const DEFAULT_BUSY_TIMEOUT: Duration = Duration::from_millis(5000);
+/// Default of [`StorageConfig::wal_autocheckpoint_pages`].
+pub const DEFAULT_WAL_AUTOCHECKPOINT_PAGES: u32 = 1000;
+
+/// Connections that only read. Each gets one share of the page cache, the writer two.
+const READERS: u32 = 2;
+/// Prepared statements that each connection keeps; more than the store has.
+const STATEMENTS: usize = 128;
+
+/// SQLite's knobs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StorageConfig {
+    /// Page cache in KiB, for all connections of this process together. More makes a large store
+    /// faster and costs that much memory. Default [`DEFAULT_CACHE_SIZE_KB`].
+    pub cache_size_kb: u32,
+    /// Whether SQLite syncs on every commit. Off, commits are synced in groups, and only where
+    /// something is acknowledged; nothing acknowledged depends on this knob. Default off.
+    pub synchronous_full: bool,
+    /// How long to wait for another process that is writing. Default [`DEFAULT_BUSY_TIMEOUT`].
+    pub busy_timeout: Duration,
+    /// How many pages of 4 KiB the write-ahead log grows to before it is written back into the
+    /// database. More means fewer, longer pauses. Default [`DEFAULT_WAL_AUTOCHECKPOINT_PAGES`].
+    pub wal_autocheckpoint_pages: u32,
+}
+
+impl Default for StorageConfig {
+    fn default() -> Self {
+        Self {
+            cache_size_kb: DEFAULT_CACHE_SIZE_KB,
+            synchronous_full: false,
+            busy_timeout: DEFAULT_BUSY_TIMEOUT,
+            wal_autocheckpoint_pages: DEFAULT_WAL_AUTOCHECKPOINT_PAGES,
+        }
+    }
+}
+
+/// Every step of the format, oldest first; a fresh database takes them all. Their number is the
+/// format of the whole store, files included.
+const STEPS: &[M<'static>] = &[M::up(include_str!("migrations/0001_initial.sql"))];
+
+/// The format this version writes.
+pub const FORMAT: u64 = STEPS.len() as u64;
+
+/// Opens a database, creating or migrating it if need be. [`StoreError::NewerFormat`] if a newer
+/// version of the software wrote it. A process opens a database once: the page cache is bounded
+/// for each [`Database`].
+pub fn open_database(path: &Path, config: &StorageConfig) -> Result<Database, StoreError> {
+    open_on(path, config, Arc::new(OsDisk))
+}
+
+/// Opens a database that lives and dies with the value returned.
+pub fn open_in_memory(config: &StorageConfig) -> Result<Database, StoreError> {
+    let what = "opening a database in memory";
+    let mut writer = Connection::open_in_memory().map_err(|e| sql_error(what, e))?;
+    configure(&writer, config, config.cache_size_kb).map_err(|e| sql_error(what, e))?;
+    migrate(&mut writer)?;
+    Ok(Database {
+        writer: Mutex::new(Some(writer)),
+        readers: Mutex::default(),
+        reader_is_back: Condvar::new(),
+        has_readers: false,
+        wal: None,
+        disk: Arc::new(OsDisk),
+        opening: None,
+    })
+}
+
+/// [`open_database`] on a disk of one's own.
+pub(crate) fn open_on(
+    path: &Path,
+    config: &StorageConfig,
+    disk: Arc<dyn Disk>,
+) -> Result<Database, StoreError> {
+    let what = format!("opening the database {}", path.display());
+    let sql = |e| sql_error(&what, e);
+    // The first connection switches to WAL and migrates, the last one removes the WAL. Neither
+    // waits by itself for another process that does the same, so we take turns.
+    let lock_path = beside(path, "-open");
+    let _turn = FileLock::acquire(&lock_path, &what, config.busy_timeout)?;
+
+    let share = config.cache_size_kb / (READERS + 2);
+    let mut writer = Connection::open(path).map_err(sql)?;
+    writer.busy_timeout(config.busy_timeout).map_err(sql)?;
+    refuse_newer(&writer)?;
+    let mode: String = writer
+        .pragma_update_and_check(None, "journal_mode", "WAL", |row| row.get(0))
+        .map_err(sql)?;
+    if mode != "wal" {
+        let source = io::Error::other("the file system cannot share memory, which WAL needs");
+        return Err(StoreError::Backend { what, source: Box::new(source) });
+    }
+    configure(&writer, config, config.cache_size_kb - READERS * share).map_err(sql)?;
+    migrate(&mut writer)?;
+
+    let mut readers = Vec::new();
+    for _ in 0..READERS {
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let reader = Connection::open_with_flags(path, flags).map_err(sql)?;
+        configure(&reader, config, share).map_err(sql)?;
+        reader.pragma_update(None, "query_only", true).map_err(sql)?;
+        // Read once: from here on this process keeps the log from being removed by others.
+        reader.query_row("SELECT COUNT(*) FROM sqlite_schema", [], |_| Ok(())).map_err(sql)?;
+        readers.push(reader);
+    }
+
+    let wal = open_wal(path, &*disk)?;
+    let wal = (!config.synchronous_full).then(|| Wal::new(wal));
+    Ok(Database {
+        writer: Mutex::new(Some(writer)),
+        readers: Mutex::new(readers),
+        reader_is_back: Condvar::new(),
+        has_readers: true,
+        wal,
+        disk,
+        opening: Some((lock_path, config.busy_timeout)),
+    })
+}
+
+/// Opens the log, and makes its name and what migrations wrote to it survive a power cut.
+fn open_wal(path: &Path, disk: &dyn Disk) -> Result<File, StoreError> {
+    let wal_path = beside(path, "-wal");
+    // For writing, since not every system syncs a file that was opened for reading.
+    let wal = File::options()
+        .read(true)
+        .write(true)
+        .open(&wal_path)
+        .map_err(|e| io_error("opening", &wal_path, e))?;
+    disk.sync_wal(&wal).map_err(|e| io_error("syncing", &wal_path, e))?;
+    let directory = path.parent().unwrap_or(Path::new("."));
+    disk.sync_directory(directory).map_err(|e| io_error("syncing", directory, e))?;
+    Ok(wal)
+}
+
+/// The path of a file that belongs to the database.
+fn beside(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    name.into()
+}
+
+fn configure(connection: &Connection, config: &StorageConfig, kb: u32) -> rusqlite::Result<()> {
+    connection.busy_timeout(config.busy_timeout)?;
+    connection.pragma_update(None, "foreign_keys", true)?;
+    let synchronous = if config.synchronous_full { "FULL" } else { "NORMAL" };
+    connection.pragma_update(None, "synchronous", synchronous)?;
+    // Negative: KiB, not pages. Zero would be SQLite's default, not nothing.
+    connection.pragma_update(None, "cache_size", -i64::from(kb.max(1)))?;
+    connection.pragma_update(None, "wal_autocheckpoint", config.wal_autocheckpoint_pages)?;
+    connection.set_prepared_statement_cache_capacity(STATEMENTS);
+    Ok(())
+}
+
+fn refuse_newer(connection: &Connection) -> Result<(), StoreError> {
+    let version = Migrations::from_slice(STEPS).current_version(connection);
+    match version.map_err(migration_error)? {
+        SchemaVersion::NoneSet | SchemaVersion::Inside(_) => Ok(()),
+        SchemaVersion::Outside(found) => {
+            Err(StoreError::NewerFormat { found: found.get() as u64, known: FORMAT })
+        }
+    }
+}
+
+fn migrate(connection: &mut Connection) -> Result<(), StoreError> {
+    Migrations::from_slice(STEPS).to_latest(connection).map_err(migration_error)
+}
+
+fn migration_error(error: rusqlite_migration::Error) -> StoreError {
+    let what = "migrating the database";
+    match error {
+        rusqlite_migration::Error::RusqliteError { err, .. } => sql_error(what, err),
+        other => StoreError::Backend { what: what.to_owned(), source: Box::new(other) },
+    }
+}
+
+/// What went wrong in [`Database::write`].
+pub(crate) struct WriteError {
+    /// Why.
+    pub(crate) error: StoreError,
+    /// Whether it is certain that nothing was committed, now or after a crash.
+    pub(crate) rolled_back: bool,
+}
+
+impl From<WriteError> for StoreError {
+    fn from(error: WriteError) -> Self {
+        error.error
+    }
+}
+
+/// The connections of one process to one database.
+pub struct Database {
+    /// `None` only while it is dropped.
+    writer: Mutex<Option<Connection>>,
+    readers: Mutex<Vec<Connection>>,
+    reader_is_back: Condvar,
+    has_readers: bool,
+    /// `None` if every commit is durable by itself, or never will be.
+    wal: Option<Wal>,
+    disk: Arc<dyn Disk>,
+    /// The lock under which connections are opened and closed.
+    opening: Option<(PathBuf, Duration)>,
+}
+
+impl std::fmt::Debug for Database {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Database").finish_non_exhaustive()
+    }
+}
+
+impl Database {
+    /// Reads; sees everything that was committed before, and one state of it throughout.
+    pub(crate) fn read<T>(
+        &self,
+        what: &str,
+        body: impl FnOnce(&Connection) -> rusqlite::Result<T>,
+    ) -> Result<T, StoreError> {
+        let snapshot = |connection: &Connection| {
+            let tx = Transaction::new_unchecked(connection, TransactionBehavior::Deferred)?;
+            body(&tx)
+        };
+        if self.has_readers {
+            let reader = self.borrow_reader();
+            snapshot(reader.connection()).map_err(|e| sql_error(what, e))
+        } else {
+            let guard = lock(&self.writer);
+            snapshot(open_connection(guard.as_ref())).map_err(|e| sql_error(what, e))
+        }
+    }
+
+    /// Runs one transaction that no other writer of any process overlaps. An error of `body` rolls
+    /// it back.
+    pub(crate) fn write<T>(
+        &self,
+        what: &str,
+        body: impl FnOnce(&Transaction<'_>) -> Result<T, Fault>,
+    ) -> Result<(T, Ticket), WriteError> {
+        let before = |error| WriteError { error, rolled_back: true };
+        let mut guard = lock(&self.writer);
+        let connection = open_connection_mut(guard.as_mut());
+        let tx = connection
+            .transaction_with_behavior(TransactionBehavior::Immediate)
+            .map_err(|e| before(sql_error(what, e)))?;
+        let value = body(&tx).map_err(|fault| before(fault.into_error(what)))?;
+        self.disk.before_commit().map_err(|e| before(io_error(what, Path::new(""), e)))?;
+        tx.commit().map_err(|e| WriteError { error: sql_error(what, e), rolled_back: false })?;
+        let ticket = self.wal.as_ref().map_or_else(Ticket::none, Wal::committed);
+        Ok((value, ticket))
+    }
+
+    /// [`Database::write`], durable.
+    pub(crate) fn write_durably<T>(
+        &self,
+        what: &str,
+        body: impl FnOnce(&Transaction<'_>) -> Result<T, Fault>,
+    ) -> Result<T, StoreError> {
+        let (value, ticket) = self.write(what, body)?;
+        self.sync(ticket)?;
+        Ok(value)
+    }
+
+    /// Runs `body` while no process can write, and writes nothing. Before it is called, everything
+    /// committed by any process has been made durable.
+    pub(crate) fn alone<T>(
+        &self,
+        what: &str,
+        body: impl FnOnce(&Connection) -> Result<T, Fault>,
+    ) -> Result<T, StoreError> {
+        let mut guard = lock(&self.writer);
+        let tx = open_connection_mut(guard.as_mut())
+            .transaction_with_behavior(TransactionBehavior::Immediate)
+            .map_err(|e| sql_error(what, e))?;
+        if let Some(wal) = &self.wal {
+            if wal.is_broken() {
+                return Err(wal_error(io::Error::other("an earlier sync of this log failed")));
+            }
+            self.disk.sync_wal(wal.file()).map_err(|e| {
+                wal.broke();
+                wal_error(e)
+            })?;
+        }
+        let value = body(&tx).map_err(|fault| fault.into_error(what))?;
+        tx.rollback().map_err(|e| sql_error(what, e))?;
+        Ok(value)
+    }
+
+    /// Returns once the transaction survives a power cut.
+    pub(crate) fn sync(&self, ticket: Ticket) -> Result<(), StoreError> {
+        let Some(wal) = &self.wal else { return Ok(()) };
+        if wal.is_broken() {
+            self.mend(wal)?;
+        }
+        wal.sync(ticket, |file| self.disk.sync_wal(file)).map_err(wal_error)
+    }
+
+    /// After a failed commit: makes sure that nothing of it can come back. Its last page may lie in
+    /// the log, valid, and only the news of it have failed; a crash now would find it committed.
+    /// One more commit is written over it.
+    pub(crate) fn settle(&self) -> Result<(), StoreError> {
+        let ((), ticket) = self.write("settling the database's log", |tx| {
+            // To the value that it has: one page, and no more.
+            Ok(tx.pragma_update(None, "user_version", to_integer(FORMAT))?)
+        })?;
+        self.sync(ticket)
+    }
+
+    /// After a failed sync: writes the log back into the database, syncs that, and begins the log
+    /// anew, since what the kernel did with the old one is unknown.
+    fn mend(&self, wal: &Wal) -> Result<(), StoreError> {
+        let what = "writing back the database's log";
+        let guard = lock(&self.writer);
+        let connection = open_connection(guard.as_ref());
+        let busy: i64 = connection
+            .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))
+            .map_err(|e| sql_error(what, e))?;
+        if busy != 0 {
+            return Err(StoreError::Busy { what: what.to_owned() });
+        }
+        wal.mended();
+        Ok(())
+    }
+
+    fn borrow_reader(&self) -> BorrowedReader<'_> {
+        let mut readers = lock(&self.readers);
+        loop {
+            if let Some(reader) = readers.pop() {
+                return BorrowedReader { database: self, reader: Some(reader) };
+            }
+            readers = self.reader_is_back.wait(readers).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+}
+
+impl Drop for Database {
+    fn drop(&mut self) {
+        let _turn = self
+            .opening
+            .as_ref()
+            .map(|(path, patience)| FileLock::acquire(path, "closing the database", *patience));
+        lock(&self.readers).clear();
+        lock(&self.writer).take();
+    }
+}
+
+/// A reading connection that returns to the others when dropped, also by a panic.
+struct BorrowedReader<'a> {
+    database: &'a Database,
+    reader: Option<Connection>,
+}
+
+impl BorrowedReader<'_> {
+    fn connection(&self) -> &Connection {
+        open_connection(self.reader.as_ref())
+    }
+}
+
+impl Drop for BorrowedReader<'_> {
+    fn drop(&mut self) {
+        if let Some(reader) = self.reader.take() {
+            lock(&self.database.readers).push(reader);
+            self.database.reader_is_back.notify_one();
+        }
+    }
+}
+
+fn open_connection(connection: Option<&Connection>) -> &Connection {
+    connection.expect("a connection is taken only while its owner is dropped")
+}
+
+fn open_connection_mut(connection: Option<&mut Connection>) -> &mut Connection {
+    connection.expect("a connection is taken only while its owner is dropped")
+}
+
+/// A panic in a transaction rolled it back, so what the lock guards is as it should be.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn wal_error(error: io::Error) -> StoreError {
+    io_error("syncing the log of", Path::new("the database"), error)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn on_disk(config: &StorageConfig) -> (tempfile::TempDir, Database) {
+        let dir = tempfile::tempdir().unwrap();
+        let database = open_database(&dir.path().join("t.db"), config).unwrap();
+        (dir, database)
+    }
+
+    fn value<T: rusqlite::types::FromSql>(connection: &Connection, pragma: &str) -> T {
+        connection.pragma_query_value(None, pragma, |row| row.get(0)).unwrap()
+    }
+
+    /// The knob's value on every connection, the writer's first.
+    fn values<T: rusqlite::types::FromSql>(database: &Database, pragma: &str) -> Vec<T> {
+        let writer = lock(&database.writer);
+        let readers = lock(&database.readers);
+        writer.iter().chain(readers.iter()).map(|c| value(c, pragma)).collect()
+    }
+
+    #[test]
+    fn foreign_keys_are_enforced() {
+        let (_dir, database) = on_disk(&StorageConfig::default());
+        assert_eq!(values::<i64>(&database, "foreign_keys"), [1, 1, 1]);
+        let orphan = database.write("x", |tx| {
+            tx.execute(
+                "INSERT INTO fragments (tessera, piece, checksum, bytes)
+                 VALUES (zeroblob(32), 0, zeroblob(32), 1)",
+                [],
+            )?;
+            Ok(())
+        });
+        assert!(orphan.is_err_and(|e| e.rolled_back));
+    }
+
+    #[test]
+    fn the_busy_timeout_is_waited_for() {
+        let config =
+            StorageConfig { busy_timeout: Duration::from_millis(30), ..StorageConfig::default() };
+        let (dir, one) = on_disk(&config);
+        let two = open_database(&dir.path().join("t.db"), &config).unwrap();
+        assert_eq!(values::<i64>(&one, "busy_timeout"), [30, 30, 30]);
+        assert_eq!(values::<i64>(&on_disk(&StorageConfig::default()).1, "busy_timeout")[0], 5000);
+        let (refused, _) = one
+            .write("x", |_| Ok(two.write("y", |_| Ok(())).map_err(|e| e.error)))
+            .unwrap_or_else(|e| panic!("{}", e.error));
+        assert!(matches!(refused, Err(StoreError::Busy { .. })), "{refused:?}");
+    }
+
+    #[test]
+    fn the_journal_is_a_wal_on_disk_and_memory_in_memory() {
+        let (dir, database) = on_disk(&StorageConfig::default());
+        assert_eq!(values::<String>(&database, "journal_mode"), ["wal", "wal", "wal"]);
+        assert!(dir.path().join("t.db-wal").exists());
+        let memory = open_in_memory(&StorageConfig::default()).unwrap();
+        assert_eq!(values::<String>(&memory, "journal_mode"), ["memory"]);
+    }
+
+    fn schema(connection: &Connection) -> Vec<String> {
+        let mut statement = connection
+            .prepare("SELECT sql FROM sqlite_schema WHERE sql IS NOT NULL ORDER BY type, name")
+            .unwrap();
+        statement.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect()
+    }
+
+    #[test]
+    fn a_fresh_schema_equals_all_migrations() {
+        Migrations::from_slice(STEPS).validate().unwrap();
+        let fresh = open_in_memory(&StorageConfig::default()).unwrap();
+        assert_eq!(values::<i64>(&fresh, "user_version"), [FORMAT as i64]);
+        let mut stepwise = Connection::open_in_memory().unwrap();
+        for version in 1..=STEPS.len() {
+            Migrations::from_slice(STEPS).to_version(&mut stepwise, version).unwrap();
+        }
+        assert_eq!(schema(lock(&fresh.writer).as_ref().unwrap()), schema(&stepwise));
+        assert!(schema(&stepwise).len() > 10);
+    }
+
+    #[test]
+    fn opening_again_changes_nothing() {
+        let (dir, database) = on_disk(&StorageConfig::default());
+        let before = schema(lock(&database.writer).as_ref().unwrap());
+        drop(database);
+        let again = open_database(&dir.path().join("t.db"), &StorageConfig::default()).unwrap();
+        assert_eq!(schema(lock(&again.writer).as_ref().unwrap()), before);
+    }
+
+    #[test]
+    fn a_newer_format_is_refused_and_left_alone() {
+        let (dir, database) = on_disk(&StorageConfig::default());
+        drop(database);
+        let path = dir.path().join("t.db");
+        let newer = Connection::open(&path).unwrap();
+        newer.pragma_update(None, "user_version", FORMAT as i64 + 1).unwrap();
+        drop(newer);
+        let bytes = std::fs::read(&path).unwrap();
+        match open_database(&path, &StorageConfig::default()) {
+            Err(StoreError::NewerFormat { found, known }) => {
+                assert_eq!((found, known), (FORMAT + 1, FORMAT));
+            }
+            other => panic!("{other:?}"),
+        }
+        assert_eq!(std::fs::read(&path).unwrap(), bytes);
+    }
+
+    #[test]
+    fn both_synchronous_modes_are_set() {
+        let (_dir, normal) = on_disk(&StorageConfig::default());
+        assert_eq!(values::<i64>(&normal, "synchronous"), [1, 1, 1]);
+        assert!(normal.wal.is_some());
+        let config = StorageConfig { synchronous_full: true, ..StorageConfig::default() };
+        let (_dir, full) = on_disk(&config);
+        assert_eq!(values::<i64>(&full, "synchronous"), [2, 2, 2]);
+        assert!(full.wal.is_none());
+        full.write_durably("x", |_| Ok(())).unwrap();
+    }
+
+    #[test]
+    fn the_page_cache_is_shared_out_among_all_connections() {
+        for kb in [DEFAULT_CACHE_SIZE_KB, 10_001, 2000] {
+            let config = StorageConfig { cache_size_kb: kb, ..StorageConfig::default() };
+            let (_dir, database) = on_disk(&config);
+            let sizes = values::<i64>(&database, "cache_size");
+            assert_eq!(-sizes.iter().sum::<i64>(), i64::from(kb), "{sizes:?}");
+            let memory = open_in_memory(&config).unwrap();
+            assert_eq!(values::<i64>(&memory, "cache_size"), [-i64::from(kb)]);
+        }
+    }
+
+    #[test]
+    fn the_autocheckpoint_is_set() {
+        let config = StorageConfig { wal_autocheckpoint_pages: 77, ..StorageConfig::default() };
+        let (_dir, database) = on_disk(&config);
+        assert_eq!(values::<i64>(&database, "wal_autocheckpoint"), [77, 77, 77]);
+    }
+
+    #[test]
+    fn readers_do_not_wait_for_a_writer_and_cannot_write() {
+        let (_dir, database) = on_disk(&StorageConfig::default());
+        let count =
+            |c: &Connection| c.query_row("SELECT COUNT(*) FROM peers", [], |r| r.get::<_, i64>(0));
+        let insert = "INSERT INTO peers VALUES (zeroblob(20), '', 1)";
+        let (inside, ticket) = database
+            .write("x", |tx| {
+                tx.execute(insert, [])?;
+                Ok(database.read("y", count)?)
+            })
+            .unwrap_or_else(|e| panic!("{}", e.error));
+        assert_eq!(inside, 0);
+        assert_eq!(database.read("z", count).unwrap(), 1);
+        database.sync(ticket).unwrap();
+        assert!(database.read("w", |c| c.execute("DELETE FROM peers", [])).is_err());
+    }
+
+    #[test]
+    fn a_log_that_could_not_be_synced_is_written_back_before_it_is_trusted_again() {
+        let (dir, database) = on_disk(&StorageConfig::default());
+        let (_, ticket) = database
+            .write("x", |tx| Ok(tx.execute("INSERT INTO peers VALUES (zeroblob(20), '', 1)", [])?))
+            .unwrap_or_else(|e| panic!("{}", e.error));
+        let wal = dir.path().join("t.db-wal");
+        assert!(wal.metadata().unwrap().len() > 0);
+        database.wal.as_ref().unwrap().broke();
+        database.sync(ticket).unwrap();
+        assert_eq!(wal.metadata().unwrap().len(), 0);
+    }
+
+    #[test]
+    fn settling_writes_a_page_over_what_a_failed_commit_left() {
+        let (dir, database) = on_disk(&StorageConfig::default());
+        let wal = dir.path().join("t.db-wal");
+        let before = wal.metadata().unwrap().len();
+        database.settle().unwrap();
+        assert!(wal.metadata().unwrap().len() > before, "a commit of nothing overwrites nothing");
+        assert_eq!(values::<i64>(&database, "user_version"), [FORMAT as i64; 3]);
+    }
+
+    #[test]
+    fn no_other_file_opens_sqlite_or_sets_its_knobs() {
+        let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+        let mut directories = vec![workspace.to_owned()];
+        let (mut seen, mut offenders) = (0, Vec::new());
+        while let Some(directory) = directories.pop() {
+            for entry in std::fs::read_dir(directory).unwrap().filter_map(Result::ok) {
+                let path = entry.path();
+                let name = entry.file_name();
+                if path.is_dir() && name != "target" && !name.to_string_lossy().starts_with('.') {
+                    directories.push(path);
+                } else if path.extension().is_some_and(|e| e == "rs" || e == "sql") {
+                    seen += 1;
+                    // A file of another's that vanished meanwhile offends nobody.
+                    let text = std::fs::read_to_string(&path).unwrap_or_default();
+                    let opens = text.contains("rusqlite") && text.contains("Connection::open");
+                    let sets = text.contains("PRAGMA") || text.contains("pragma_");
+                    if (opens || sets) && !path.ends_with("tesseras-storage/src/database.rs") {
+                        offenders.push(path);
+                    }
+                }
+            }
+        }
+        assert!(seen > 20, "only {seen} sources found");
+        assert!(offenders.is_empty(), "these belong into database.rs: {offenders:?}");
+    }
+}

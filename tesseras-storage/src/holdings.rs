@@ -1,0 +1,279 @@
+//! What this node knows about tesserae on several nodes: dossiers, holders, placements, and what
+//! is kept out. A dossier's MANIFEST is an object like any other (its hash is the tessera's name);
+//! the small parts lie in its row.
+
+use std::sync::Arc;
+
+use rusqlite::{OptionalExtension as _, Transaction, params};
+use tesseras_core::contact::Contact;
+use tesseras_core::dossier::Dossier;
+use tesseras_core::ids::{ContentHash, TesseraHash};
+use tesseras_core::ports::{BlobReader as _, BlobStore as _};
+use tesseras_core::ports::{HoldingRepository, PlacedPiece, StoreError};
+use tesseras_core::signature::SignaturePair;
+use tesseras_core::time::Timestamp;
+
+use crate::cas::{Cas, Released};
+use crate::columns::{contact, count, from_addresses, from_piece, node_id, piece, to_integer};
+use crate::error::Fault;
+
+/// How many holders of one tessera are remembered.
+const MAX_HOLDERS: u64 = 256;
+
+/// Holdings in SQLite, MANIFESTs among the content-addressed files.
+#[derive(Debug, Clone)]
+pub struct SqliteHoldings {
+    cas: Arc<Cas>,
+}
+
+impl SqliteHoldings {
+    pub(crate) fn new(cas: Arc<Cas>) -> Self {
+        Self { cas }
+    }
+}
+
+fn plan_of(
+    connection: &rusqlite::Connection,
+    tessera: &TesseraHash,
+) -> rusqlite::Result<Option<Vec<u8>>> {
+    connection
+        .prepare_cached("SELECT plan FROM dossiers WHERE tessera = ?1")?
+        .query_row([tessera.as_bytes()], |row| row.get(0))
+        .optional()
+}
+
+fn insert_dossier(
+    tx: &Transaction<'_>,
+    tessera: &TesseraHash,
+    dossier: &Dossier,
+) -> rusqlite::Result<()> {
+    tx.prepare_cached("INSERT INTO dossiers VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)")?.execute(
+        params![
+            tessera.as_bytes(),
+            dossier.manifest_signatures.ed25519,
+            dossier.manifest_signatures.ml_dsa_65,
+            dossier.ed25519_pem,
+            dossier.ml_dsa_65_pem,
+            dossier.plan,
+            dossier.plan_signatures.ed25519,
+            dossier.plan_signatures.ml_dsa_65,
+        ],
+    )?;
+    Ok(())
+}
+
+fn delete_dossier(
+    tx: &Transaction<'_>,
+    tessera: &TesseraHash,
+    released: &mut Released,
+) -> Result<(), Fault> {
+    let gone = tx
+        .prepare_cached("DELETE FROM dossiers WHERE tessera = ?1")?
+        .execute([tessera.as_bytes()])?;
+    if gone > 0 {
+        released.release(tx, &ContentHash::from(*tessera))?;
+    }
+    Ok(())
+}
+
+impl HoldingRepository for SqliteHoldings {
+    fn put_dossier(&self, tessera: &TesseraHash, dossier: &Dossier) -> Result<bool, StoreError> {
+        let mut writer = self.cas.stage()?;
+        writer.write(&dossier.manifest)?;
+        let staged = writer.finish()?;
+        if TesseraHash::from(staged.hash) != *tessera {
+            let found = staged.hash;
+            self.cas.discard(staged);
+            return Err(StoreError::Mismatch { expected: (*tessera).into(), found });
+        }
+        self.cas.adopt("keeping a dossier", vec![staged], |tx, placing| {
+            let manifest = ContentHash::from(*tessera);
+            if let Some(plan) = plan_of(tx, tessera)? {
+                placing.heal(tx, &manifest)?;
+                return Ok(plan == dossier.plan);
+            }
+            placing.acquire(tx, &manifest)?;
+            insert_dossier(tx, tessera, dossier)?;
+            Ok(true)
+        })
+    }
+
+    fn dossier(&self, tessera: &TesseraHash) -> Result<Option<Dossier>, StoreError> {
+        let row = self.cas.database().read("looking up a dossier", |connection| {
+            connection
+                .prepare_cached(
+                    "SELECT manifest_ed25519_signature, manifest_ml_dsa_65_signature,
+                            ed25519_pem, ml_dsa_65_pem,
+                            plan, plan_ed25519_signature, plan_ml_dsa_65_signature
+                     FROM dossiers WHERE tessera = ?1",
+                )?
+                .query_row([tessera.as_bytes()], |row| {
+                    Ok(Dossier {
+                        manifest: Vec::new(),
+                        manifest_signatures: SignaturePair {
+                            ed25519: row.get(0)?,
+                            ml_dsa_65: row.get(1)?,
+                        },
+                        ed25519_pem: row.get(2)?,
+                        ml_dsa_65_pem: row.get(3)?,
+                        plan: row.get(4)?,
+                        plan_signatures: SignaturePair {
+                            ed25519: row.get(5)?,
+                            ml_dsa_65: row.get(6)?,
+                        },
+                    })
+                })
+                .optional()
+        })?;
+        let Some(mut dossier) = row else { return Ok(None) };
+        let hash = ContentHash::from(*tessera);
+        let reader = self.cas.open_object(&hash)?;
+        // At most what a MANIFEST may have: it was in memory when it was put.
+        let bytes = usize::try_from(reader.bytes()).map_err(|_| StoreError::Corrupt(hash))?;
+        dossier.manifest = vec![0; bytes];
+        reader.read_at(0, &mut dossier.manifest)?;
+        if tesseras_crypto::hash::blake3(&dossier.manifest) != hash {
+            return Err(StoreError::Corrupt(hash));
+        }
+        Ok(Some(dossier))
+    }
+
+    fn plan(&self, tessera: &TesseraHash) -> Result<Option<Vec<u8>>, StoreError> {
+        self.cas.database().read("looking up a plan", |c| plan_of(c, tessera))
+    }
+
+    fn remember_holders(
+        &self,
+        tessera: &TesseraHash,
+        holders: &[Contact],
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        let written = self.cas.database().write("remembering holders", |tx| {
+            let mut remember = tx.prepare_cached(
+                "INSERT INTO holders VALUES (?1, ?2, ?3, ?4)
+                 ON CONFLICT (tessera, node) DO UPDATE
+                 SET addresses = excluded.addresses, seen = excluded.seen
+                 WHERE excluded.seen >= seen",
+            )?;
+            for holder in holders {
+                remember.execute(params![
+                    tessera.as_bytes(),
+                    holder.id.as_bytes(),
+                    from_addresses(&holder.addresses),
+                    to_integer(now.0),
+                ])?;
+            }
+            tx.prepare_cached(
+                "DELETE FROM holders WHERE tessera = ?1 AND node IN (
+                     SELECT node FROM holders WHERE tessera = ?1
+                     ORDER BY seen DESC, node LIMIT -1 OFFSET ?2)",
+            )?
+            .execute(params![tessera.as_bytes(), to_integer(MAX_HOLDERS)])?;
+            Ok(())
+        });
+        let ((), _hints_need_no_sync) = written?;
+        Ok(())
+    }
+
+    fn known_holders(&self, tessera: &TesseraHash) -> Result<Vec<Contact>, StoreError> {
+        self.cas.database().read("listing holders", |connection| {
+            connection
+                .prepare_cached(
+                    "SELECT node, addresses FROM holders
+                     WHERE tessera = ?1 ORDER BY seen DESC, node",
+                )?
+                .query_map([tessera.as_bytes()], |row| contact(row, 0))?
+                .collect()
+        })
+    }
+
+    fn record_placement(
+        &self,
+        tessera: &TesseraHash,
+        placed: &PlacedPiece,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        self.cas.database().write_durably("recording a placement", |tx| {
+            tx.prepare_cached(
+                "INSERT INTO placements VALUES (?1, ?2, ?3, ?4, ?5)
+                 ON CONFLICT (tessera, piece, holder) DO UPDATE
+                 SET bytes = excluded.bytes, placed = excluded.placed",
+            )?
+            .execute(params![
+                tessera.as_bytes(),
+                from_piece(placed.piece),
+                placed.holder.as_bytes(),
+                to_integer(placed.bytes),
+                to_integer(now.0),
+            ])?;
+            Ok(())
+        })
+    }
+
+    fn placements(&self, tessera: &TesseraHash) -> Result<Vec<PlacedPiece>, StoreError> {
+        self.cas.database().read("listing placements", |connection| {
+            connection
+                .prepare_cached(
+                    "SELECT piece, holder, bytes FROM placements
+                     WHERE tessera = ?1 ORDER BY piece, holder",
+                )?
+                .query_map([tessera.as_bytes()], |row| {
+                    Ok(PlacedPiece {
+                        piece: piece(row, 0)?,
+                        holder: node_id(row, 1)?,
+                        bytes: count(row, 2)?,
+                    })
+                })?
+                .collect()
+        })
+    }
+
+    fn forget_placement(
+        &self,
+        tessera: &TesseraHash,
+        placed: &PlacedPiece,
+    ) -> Result<(), StoreError> {
+        self.cas.database().write_durably("forgetting a placement", |tx| {
+            tx.prepare_cached(
+                "DELETE FROM placements WHERE tessera = ?1 AND piece = ?2 AND holder = ?3",
+            )?
+            .execute(params![
+                tessera.as_bytes(),
+                from_piece(placed.piece),
+                placed.holder.as_bytes()
+            ])?;
+            Ok(())
+        })
+    }
+
+    fn block(&self, tessera: &TesseraHash, now: Timestamp) -> Result<(), StoreError> {
+        self.cas.release("keeping a tessera out", |tx, released| {
+            delete_dossier(tx, tessera, released)?;
+            for forget in [
+                "DELETE FROM holders WHERE tessera = ?1",
+                "DELETE FROM placements WHERE tessera = ?1",
+            ] {
+                tx.prepare_cached(forget)?.execute([tessera.as_bytes()])?;
+            }
+            tx.prepare_cached("INSERT INTO blocked VALUES (?1, ?2) ON CONFLICT DO NOTHING")?
+                .execute(params![tessera.as_bytes(), to_integer(now.0)])?;
+            Ok(())
+        })
+    }
+
+    fn unblock(&self, tessera: &TesseraHash) -> Result<(), StoreError> {
+        self.cas.database().write_durably("letting a tessera in again", |tx| {
+            tx.prepare_cached("DELETE FROM blocked WHERE tessera = ?1")?
+                .execute([tessera.as_bytes()])?;
+            Ok(())
+        })
+    }
+
+    fn is_blocked(&self, tessera: &TesseraHash) -> Result<bool, StoreError> {
+        self.cas.database().read("looking up what is kept out", |connection| {
+            connection
+                .prepare_cached("SELECT 1 FROM blocked WHERE tessera = ?1")?
+                .exists([tessera.as_bytes()])
+        })
+    }
+}

@@ -1,0 +1,67 @@
+//! Who stores how much for whom: sums over the pieces held and the placements acknowledged, made
+//! when asked. There is no second count that could drift from the rows.
+
+use std::sync::Arc;
+
+use tesseras_core::contact::Subnet;
+use tesseras_core::ids::NodeId;
+use tesseras_core::ports::{Account, ReciprocityLedger, StoreError, Usage};
+
+use crate::columns::count;
+use crate::database::Database;
+
+/// The ledger, read from the tables of pieces and placements.
+#[derive(Debug, Clone)]
+pub struct SqliteLedger {
+    database: Arc<Database>,
+}
+
+impl SqliteLedger {
+    pub(crate) fn new(database: Arc<Database>) -> Self {
+        Self { database }
+    }
+}
+
+impl ReciprocityLedger for SqliteLedger {
+    fn account(&self, peer: &NodeId) -> Result<Account, StoreError> {
+        self.database.read("summing up an account", |connection| {
+            connection
+                .prepare_cached(
+                    "SELECT
+                     (SELECT COALESCE(SUM(bytes), 0) FROM fragments WHERE charge_peer = ?1),
+                     (SELECT COALESCE(SUM(bytes), 0) FROM placements WHERE holder = ?1)",
+                )?
+                .query_row([peer.as_bytes()], |row| {
+                    Ok(Account { stored_for: count(row, 0)?, stored_by: count(row, 1)? })
+                })
+        })
+    }
+
+    fn usage(&self, subnet: &Subnet) -> Result<Usage, StoreError> {
+        self.database.read("summing up what is stored for others", |connection| {
+            connection
+                .prepare_cached(
+                    "WITH charged AS (
+                         SELECT charge_peer AS peer, SUM(bytes) AS bytes,
+                                SUM(CASE WHEN charge_subnet = ?1 THEN bytes ELSE 0 END) AS near
+                         FROM fragments GROUP BY charge_peer),
+                     indebted AS (
+                         SELECT bytes, near FROM charged
+                         WHERE peer IS NOT NULL AND bytes >= COALESCE(
+                             (SELECT SUM(bytes) FROM placements WHERE holder = peer), 0))
+                     SELECT COALESCE((SELECT SUM(bytes) FROM charged), 0),
+                            COALESCE((SELECT bytes FROM charged WHERE peer IS NULL), 0),
+                            COALESCE((SELECT SUM(bytes) FROM indebted), 0),
+                            COALESCE((SELECT SUM(near) FROM indebted), 0)",
+                )?
+                .query_row([subnet.to_string()], |row| {
+                    Ok(Usage {
+                        total: count(row, 0)?,
+                        repair: count(row, 1)?,
+                        indebted: count(row, 2)?,
+                        indebted_in_subnet: count(row, 3)?,
+                    })
+                })
+        })
+    }
+}

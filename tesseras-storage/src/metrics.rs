@@ -1,0 +1,39 @@
+//! What the store tells an operator, as Prometheus metrics.
+
+use prometheus::{IntCounter, IntGauge, Registry};
+
+/// The fragment cache's metrics. Clones share their values.
+#[derive(Debug, Clone)]
+pub struct StorageMetrics {
+    /// Reads that the cache served: `tesseras_fragment_cache_hits_total`.
+    pub fragment_cache_hits: IntCounter,
+    /// Reads that went to the disk, those of pieces too large for the cache among them:
+    /// `tesseras_fragment_cache_misses_total`.
+    pub fragment_cache_misses: IntCounter,
+    /// Bytes in the cache, and on their way into it: `tesseras_fragment_cache_bytes`.
+    pub fragment_cache_bytes: IntGauge,
+}
+
+impl StorageMetrics {
+    /// Makes the metrics and registers them.
+    pub fn new(registry: &Registry) -> Result<Self, prometheus::Error> {
+        let metrics = Self {
+            fragment_cache_hits: IntCounter::new(
+                "tesseras_fragment_cache_hits_total",
+                "Reads of held fragments that were served from memory.",
+            )?,
+            fragment_cache_misses: IntCounter::new(
+                "tesseras_fragment_cache_misses_total",
+                "Reads of held fragments that went to the disk.",
+            )?,
+            fragment_cache_bytes: IntGauge::new(
+                "tesseras_fragment_cache_bytes",
+                "Bytes of held fragments in memory.",
+            )?,
+        };
+        registry.register(Box::new(metrics.fragment_cache_hits.clone()))?;
+        registry.register(Box::new(metrics.fragment_cache_misses.clone()))?;
+        registry.register(Box::new(metrics.fragment_cache_bytes.clone()))?;
+        Ok(metrics)
+    }
+}

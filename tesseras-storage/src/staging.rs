@@ -1,0 +1,298 @@
+//! `tmp/`: bytes on their way in, that nothing names yet.
+//!
+//! Each process that stages has a directory of its own there, `tmp/<pid>-<n>/`, and holds a lock
+//! (`flock`) on it for as long as it lives. So the sweep knows the dead from the living by the
+//! lock alone: no clock, no boot id, no guess at reused process ids, and right across containers
+//! that see different ids. The pid in the name is for people.
+
+use std::fs::{DirBuilder, File, TryLockError};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
+use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use tesseras_core::ports::{BlobWriter, StagedBlob, StoreError};
+use tesseras_crypto::hash::Blake3;
+
+use crate::disk::Disk;
+use crate::error::io_error;
+
+/// Smaller writes are gathered up to this many bytes.
+const BUFFER_BYTES: usize = 64 * 1024;
+
+/// What a sweep removed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Swept {
+    /// How many files.
+    pub files: u64,
+    /// Their length together.
+    pub bytes: u64,
+}
+
+/// This process's part of `tmp/`.
+pub(crate) struct Staging {
+    root: PathBuf,
+    /// Name of the own directory below the root.
+    own: String,
+    next: AtomicU64,
+    disk: Arc<dyn Disk>,
+    /// The own directory, locked.
+    _lock: File,
+}
+
+impl Staging {
+    /// Makes a directory below `root` and locks it.
+    pub(crate) fn open(root: PathBuf, disk: Arc<dyn Disk>) -> Result<Self, StoreError> {
+        for n in 0_u64.. {
+            let own = format!("{}-{n}", std::process::id());
+            let path = root.join(&own);
+            match DirBuilder::new().mode(0o700).create(&path) {
+                Ok(()) => {}
+                // Another handle's, or left by a dead process of the same id.
+                Err(e) if e.kind() == io::ErrorKind::AlreadyExists => continue,
+                Err(e) => return Err(io_error("creating", &path, e)),
+            }
+            if let Some(lock) = lock_directory(&path)? {
+                return Ok(Self { root, own, next: AtomicU64::new(0), disk, _lock: lock });
+            }
+        }
+        unreachable!("the numbers below 2^64 do not run out")
+    }
+
+    /// Starts a new blob.
+    pub(crate) fn stage(self: &Arc<Self>) -> Result<StagingWriter, StoreError> {
+        let name = format!("{}/{:08}", self.own, self.next.fetch_add(1, Ordering::Relaxed));
+        let path = self.root.join(&name);
+        let file = self.disk.create(&path).map_err(|e| io_error("creating", &path, e))?;
+        Ok(StagingWriter {
+            staging: Arc::clone(self),
+            name,
+            path,
+            file,
+            buffer: Vec::new(),
+            hash: Blake3::default(),
+            bytes: 0,
+            finished: false,
+        })
+    }
+
+    /// Where a staged blob lies; `None` if its name is not one that was given here.
+    pub(crate) fn path(&self, staged: &StagedBlob) -> Option<PathBuf> {
+        let mut components = Path::new(&staged.name).components();
+        let plain = |c| matches!(c, Some(Component::Normal(_)));
+        let valid =
+            plain(components.next()) && plain(components.next()) && components.next().is_none();
+        valid.then(|| self.root.join(&staged.name))
+    }
+
+    /// Removes a staged blob; what cannot be removed is left to the sweep.
+    pub(crate) fn discard(&self, staged: &StagedBlob) {
+        if let Some(path) = self.path(staged) {
+            remove_or_warn(&*self.disk, &path);
+        }
+    }
+
+    /// Removes what dead processes left behind.
+    pub(crate) fn sweep(&self) -> Result<Swept, StoreError> {
+        let mut swept = Swept::default();
+        let fail = |e| io_error("reading", &self.root, e);
+        for entry in std::fs::read_dir(&self.root).map_err(fail)? {
+            let entry = entry.map_err(fail)?;
+            let path = entry.path();
+            if entry.file_type().map_err(fail)?.is_dir() && entry.file_name() != *self.own {
+                // Held until the directory is gone, so that nobody begins to use it meanwhile.
+                let Some(_lock) = lock_directory(&path)? else { continue };
+                self.sweep_directory(&path, &mut swept)?;
+            }
+        }
+        Ok(swept)
+    }
+
+    fn sweep_directory(&self, path: &Path, swept: &mut Swept) -> Result<(), StoreError> {
+        let fail = |e| io_error("sweeping", path, e);
+        for entry in std::fs::read_dir(path).map_err(fail)? {
+            let entry = entry.map_err(fail)?;
+            let bytes = entry.metadata().map_err(fail)?.len();
+            self.disk.remove(&entry.path()).map_err(fail)?;
+            swept.files += 1;
+            swept.bytes += bytes;
+        }
+        std::fs::remove_dir(path).map_err(fail)
+    }
+}
+
+impl Drop for Staging {
+    fn drop(&mut self) {
+        // Fails if staged blobs were forgotten here; those are for the sweep.
+        let _ = std::fs::remove_dir(self.root.join(&self.own));
+    }
+}
+
+/// Locks a directory of `tmp/`; `None` if a living process has it, or if it is gone.
+fn lock_directory(path: &Path) -> Result<Option<File>, StoreError> {
+    let directory = match File::open(path) {
+        Ok(directory) => directory,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(e) => return Err(io_error("opening", path, e)),
+    };
+    match directory.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => return Ok(None),
+        Err(TryLockError::Error(e)) => return Err(io_error("locking", path, e)),
+    }
+    // Between the opening and the lock a sweep may have removed it, and all of this for nothing.
+    let opened = directory.metadata().map_err(|e| io_error("reading", path, e))?;
+    let still_there = std::fs::metadata(path)
+        .is_ok_and(|named| (named.dev(), named.ino()) == (opened.dev(), opened.ino()));
+    Ok(still_there.then_some(directory))
+}
+
+fn remove_or_warn(disk: &dyn Disk, path: &Path) {
+    match disk.remove(path) {
+        Ok(()) => {}
+        Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => tracing::warn!(path = %path.display(), %error, "left for the sweep"),
+    }
+}
+
+/// Writes one staged file, and removes it if it is dropped before the end.
+pub(crate) struct StagingWriter {
+    staging: Arc<Staging>,
+    name: String,
+    path: PathBuf,
+    file: File,
+    buffer: Vec<u8>,
+    hash: Blake3,
+    bytes: u64,
+    finished: bool,
+}
+
+impl StagingWriter {
+    fn append(&mut self, bytes: &[u8]) -> Result<(), StoreError> {
+        self.staging
+            .disk
+            .write(&mut self.file, bytes)
+            .map_err(|e| io_error("writing", &self.path, e))
+    }
+
+    fn flush(&mut self) -> Result<(), StoreError> {
+        let mut buffer = std::mem::take(&mut self.buffer);
+        if !buffer.is_empty() {
+            self.append(&buffer)?;
+            buffer.clear();
+        }
+        self.buffer = buffer;
+        Ok(())
+    }
+}
+
+impl BlobWriter for StagingWriter {
+    fn write(&mut self, bytes: &[u8]) -> Result<(), StoreError> {
+        self.hash.update(bytes);
+        self.bytes += bytes.len() as u64;
+        if self.buffer.len() + bytes.len() > BUFFER_BYTES {
+            self.flush()?;
+        }
+        if bytes.len() >= BUFFER_BYTES {
+            self.append(bytes)
+        } else {
+            self.buffer.extend_from_slice(bytes);
+            Ok(())
+        }
+    }
+
+    fn finish(mut self: Box<Self>) -> Result<StagedBlob, StoreError> {
+        self.flush()?;
+        self.finished = true;
+        Ok(StagedBlob {
+            hash: self.hash.finish(),
+            bytes: self.bytes,
+            name: std::mem::take(&mut self.name),
+        })
+    }
+}
+
+impl Drop for StagingWriter {
+    fn drop(&mut self) {
+        if !self.finished {
+            remove_or_warn(&*self.staging.disk, &self.path);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::disk::OsDisk;
+
+    fn staging(root: &Path) -> Arc<Staging> {
+        Arc::new(Staging::open(root.to_owned(), Arc::new(OsDisk)).unwrap())
+    }
+
+    fn stage(staging: &Arc<Staging>, bytes: &[u8]) -> StagedBlob {
+        let mut writer = Box::new(staging.stage().unwrap());
+        writer.write(bytes).unwrap();
+        writer.finish().unwrap()
+    }
+
+    #[test]
+    fn what_the_dead_left_is_swept_and_what_the_living_hold_is_not() {
+        let root = tempfile::tempdir().unwrap();
+        let dead = staging(root.path());
+        stage(&dead, b"left behind");
+        let dead_dir = root.path().join(&dead.own);
+        drop(dead);
+        assert!(dead_dir.exists());
+
+        let living = staging(root.path());
+        let kept = stage(&living, b"on its way");
+        let sweeper = staging(root.path());
+        let mine = stage(&sweeper, b"mine");
+        assert_eq!(sweeper.sweep().unwrap(), Swept { files: 1, bytes: 11 });
+        assert!(!dead_dir.exists());
+        assert!(living.path(&kept).unwrap().exists());
+        assert!(sweeper.path(&mine).unwrap().exists());
+        assert_eq!(sweeper.sweep().unwrap(), Swept::default());
+    }
+
+    #[test]
+    fn a_writer_that_is_dropped_leaves_nothing_and_an_empty_directory_goes_too() {
+        let root = tempfile::tempdir().unwrap();
+        let staging = staging(root.path());
+        let mut writer = staging.stage().unwrap();
+        writer.write(&[7; 3 * BUFFER_BYTES]).unwrap();
+        drop(staging);
+        assert_eq!(std::fs::read_dir(root.path()).unwrap().count(), 1);
+        drop(writer);
+        assert_eq!(std::fs::read_dir(root.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn bytes_arrive_in_order_however_they_are_cut() {
+        let root = tempfile::tempdir().unwrap();
+        let staging = staging(root.path());
+        let bytes: Vec<u8> = (0..400_000_u32).flat_map(u32::to_le_bytes).collect();
+        for step in [1000, BUFFER_BYTES - 1, BUFFER_BYTES, BUFFER_BYTES + 1, bytes.len()] {
+            let mut writer = Box::new(staging.stage().unwrap());
+            for chunk in bytes.chunks(step) {
+                writer.write(chunk).unwrap();
+            }
+            let staged = writer.finish().unwrap();
+            assert_eq!(staged.bytes, bytes.len() as u64);
+            assert_eq!(staged.hash, tesseras_crypto::hash::blake3(&bytes));
+            assert!(std::fs::read(staging.path(&staged).unwrap()).unwrap() == bytes);
+        }
+    }
+
+    #[test]
+    fn a_name_that_leads_elsewhere_is_not_followed() {
+        let root = tempfile::tempdir().unwrap();
+        let staging = staging(root.path());
+        let mut staged = stage(&staging, b"x");
+        for name in ["../../etc/passwd", "/etc/passwd", "a/../b", "a", "a/b/c", ""] {
+            staged.name = name.to_owned();
+            assert_eq!(staging.path(&staged), None, "{name}");
+        }
+    }
+}

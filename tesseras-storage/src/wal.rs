@@ -1,0 +1,172 @@
+//! Group commit: one sync of the write-ahead log serves everyone who committed before it began.
+
+use std::fs::File;
+use std::io;
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+
+/// A committed transaction, not yet known to survive a power cut.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[must_use = "what was committed is durable only once it is synced"]
+pub(crate) struct Ticket(u64);
+
+impl Ticket {
+    /// Nothing to wait for.
+    pub(crate) fn none() -> Self {
+        Self(0)
+    }
+}
+
+#[derive(Debug, Default)]
+struct State {
+    committed: u64,
+    synced: u64,
+    syncing: bool,
+    /// A sync failed. The kernel may have dropped the pages it could not write and call the next
+    /// sync a success, so the log cannot be trusted until it was checkpointed and begun anew.
+    broken: bool,
+}
+
+/// The log of one database, as this process sees it.
+#[derive(Debug)]
+pub(crate) struct Wal {
+    file: File,
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+impl Wal {
+    /// The log in `file`. SQLite keeps this very file for as long as a connection is open; no lock
+    /// of SQLite's lies on it, so opening and closing it disturbs nothing.
+    pub(crate) fn new(file: File) -> Self {
+        Self { file, state: Mutex::default(), changed: Condvar::new() }
+    }
+
+    /// The log's file.
+    pub(crate) fn file(&self) -> &File {
+        &self.file
+    }
+
+    /// Notes a commit that has just been made.
+    pub(crate) fn committed(&self) -> Ticket {
+        let mut state = self.lock();
+        state.committed += 1;
+        Ticket(state.committed)
+    }
+
+    /// Whether a sync has failed and no checkpoint has made up for it.
+    pub(crate) fn is_broken(&self) -> bool {
+        self.lock().broken
+    }
+
+    /// Notes that everything committed so far is in the database file, and synced. Nobody may
+    /// commit while this is found out.
+    pub(crate) fn mended(&self) {
+        let mut state = self.lock();
+        state.broken = false;
+        state.synced = state.committed;
+    }
+
+    /// Notes a failed sync.
+    pub(crate) fn broke(&self) {
+        self.lock().broken = true;
+    }
+
+    /// Returns once the transaction is durable. Of all who wait, one syncs.
+    pub(crate) fn sync(
+        &self,
+        ticket: Ticket,
+        sync: impl FnOnce(&File) -> io::Result<()>,
+    ) -> io::Result<()> {
+        let mut state = self.lock();
+        loop {
+            if state.synced >= ticket.0 {
+                return Ok(());
+            }
+            if state.broken {
+                return Err(io::Error::other("an earlier sync of this log failed"));
+            }
+            if !state.syncing {
+                break;
+            }
+            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+        state.syncing = true;
+        let target = state.committed;
+        drop(state);
+
+        let outcome = sync(&self.file);
+
+        let mut state = self.lock();
+        state.syncing = false;
+        match outcome {
+            Ok(()) => state.synced = state.synced.max(target),
+            Err(_) => state.broken = true,
+        }
+        self.changed.notify_all();
+        outcome
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::time::Duration;
+
+    #[test]
+    fn one_sync_serves_all_who_wait() {
+        let wal = Wal::new(tempfile::tempfile().unwrap());
+        let syncs = AtomicUsize::new(0);
+        std::thread::scope(|scope| {
+            for _ in 0..32 {
+                scope.spawn(|| {
+                    let ticket = wal.committed();
+                    wal.sync(ticket, |_| {
+                        syncs.fetch_add(1, Ordering::SeqCst);
+                        std::thread::sleep(Duration::from_millis(50));
+                        Ok(())
+                    })
+                    .unwrap();
+                });
+            }
+        });
+        // The first may go alone; all others arrive while it sleeps and share the second.
+        let syncs = syncs.load(Ordering::SeqCst);
+        assert!(syncs <= 8, "{syncs} syncs for 32 commits");
+    }
+
+    #[test]
+    fn a_sync_counts_only_what_was_committed_before_it_began() {
+        let wal = Wal::new(tempfile::tempfile().unwrap());
+        let first = wal.committed();
+        let mut later = None;
+        wal.sync(first, |_| {
+            later = Some(wal.committed());
+            Ok(())
+        })
+        .unwrap();
+        let mut synced_again = false;
+        wal.sync(later.unwrap(), |_| {
+            synced_again = true;
+            Ok(())
+        })
+        .unwrap();
+        assert!(synced_again);
+    }
+
+    #[test]
+    fn a_failed_sync_is_remembered_until_it_is_mended() {
+        let wal = Wal::new(tempfile::tempfile().unwrap());
+        let ticket = wal.committed();
+        wal.sync(ticket, |_| Err(io::ErrorKind::Other.into())).unwrap_err();
+        assert!(wal.is_broken());
+        wal.sync(ticket, |_| Ok(())).unwrap_err();
+        wal.mended();
+        assert!(!wal.is_broken());
+        wal.sync(ticket, |_| unreachable!("it is synced")).unwrap();
+    }
+}

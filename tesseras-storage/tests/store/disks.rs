@@ -1,0 +1,347 @@
+//! Disks that fail: every touch of the disk in turn, once or from then on; a disk that is full;
+//! and the order in which a sound disk is touched.
+
+use std::fs::File;
+use std::io;
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+
+use tesseras_core::ports::{
+    FragmentStore as _, HoldingRepository as _, StoreError, TesseraRepository as _,
+};
+use tesseras_crypto::hash::blake3;
+use tesseras_storage::disk::{Disk, OsDisk};
+use tesseras_storage::{StorageConfig, Store};
+
+use crate::things::{add, assert_tidy, content, dossier, fragment, open, put, read};
+
+/// When a disk fails.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fault {
+    Never,
+    /// At this touch, once, with this error; a write writes half of it first.
+    Once(u64, rustix::io::Errno),
+    /// From this touch on: as if the process died there.
+    From(u64),
+}
+
+#[derive(Debug)]
+struct FaultyDisk {
+    fault: Fault,
+    touches: AtomicU64,
+    trace: Mutex<Vec<String>>,
+}
+
+impl FaultyDisk {
+    fn new(fault: Fault) -> Arc<Self> {
+        Arc::new(Self { fault, touches: AtomicU64::new(0), trace: Mutex::default() })
+    }
+
+    fn touch(&self, what: &str, path: Option<&Path>) -> io::Result<()> {
+        let number = self.touches.fetch_add(1, Ordering::SeqCst);
+        let directory = path.and_then(|path| {
+            path.components().rev().nth(1).map(|c| c.as_os_str().to_string_lossy().into_owned())
+        });
+        self.trace.lock().unwrap().push(match directory {
+            Some(directory) => format!("{what} {directory}"),
+            None => what.to_owned(),
+        });
+        match self.fault {
+            Fault::Once(at, errno) if number == at => Err(errno.into()),
+            Fault::From(at) if number >= at => Err(rustix::io::Errno::IO.into()),
+            _ => Ok(()),
+        }
+    }
+
+    fn take_trace(&self) -> Vec<String> {
+        std::mem::take(&mut *self.trace.lock().unwrap())
+    }
+}
+
+impl Disk for FaultyDisk {
+    fn create(&self, path: &Path) -> io::Result<File> {
+        self.touch("create", None)?;
+        OsDisk.create(path)
+    }
+
+    fn write(&self, file: &mut File, bytes: &[u8]) -> io::Result<()> {
+        let outcome = self.touch("write", None);
+        let written = if outcome.is_err() { &bytes[..bytes.len() / 2] } else { bytes };
+        OsDisk.write(file, written)?;
+        outcome
+    }
+
+    fn sync_file(&self, path: &Path) -> io::Result<()> {
+        self.touch("sync file", None)?;
+        OsDisk.sync_file(path)
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.touch("rename into", Some(to))?;
+        OsDisk.rename(from, to)
+    }
+
+    fn sync_directory(&self, path: &Path) -> io::Result<()> {
+        self.touch("sync directory", Some(&path.join("x")))?;
+        OsDisk.sync_directory(path)
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        self.touch("remove from", Some(path))?;
+        OsDisk.remove(path)
+    }
+
+    fn sync_wal(&self, wal: &File) -> io::Result<()> {
+        self.touch("sync log", None)?;
+        OsDisk.sync_wal(wal)
+    }
+
+    fn before_commit(&self) -> io::Result<()> {
+        self.touch("commit", None)
+    }
+}
+
+fn open_on(dir: &Path, disk: &Arc<FaultyDisk>) -> Result<Store, StoreError> {
+    Store::open_on_disk(dir, &StorageConfig::default(), Arc::clone(disk) as Arc<dyn Disk>)
+}
+
+/// A directory in memory if there is one: these disks fail by themselves, not by their nature.
+fn quick_directory() -> tempfile::TempDir {
+    tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap()
+}
+
+/// What must be so after a restart; `None` where an act failed and either is right.
+#[derive(Debug, Default)]
+struct Known {
+    piece: Option<bool>,
+    twin: Option<bool>,
+    capsule: Option<bool>,
+    dossier: Option<bool>,
+}
+
+struct Things {
+    photo: Vec<u8>,
+    manifest: Vec<u8>,
+    files: Vec<Vec<u8>>,
+}
+
+impl Things {
+    fn new() -> Self {
+        let photo = content(1, 100_000);
+        let files = vec![photo.clone(), content(2, 70_000), content(3, 0)];
+        Self { photo, manifest: content(4, 500), files }
+    }
+
+    /// Acts until one fails, and returns its error.
+    fn live(&self, store: &Store, known: &mut Known) -> Result<(), StoreError> {
+        let (piece, twin) = (fragment(1, 0, &self.photo), fragment(1, 1, &self.photo));
+        let name = blake3(&self.manifest).into();
+        known.piece = known.piece.filter(|held| *held);
+        put(store, &piece, &self.photo)?;
+        known.piece = Some(true);
+        known.capsule = known.capsule.filter(|held| *held);
+        add(store, &self.manifest, &self.files)?;
+        known.capsule = Some(true);
+        known.twin = known.twin.filter(|held| *held);
+        put(store, &twin, &self.photo)?;
+        known.twin = Some(true);
+        store.holdings().put_dossier(&name, &dossier(&self.manifest))?;
+        known.dossier = Some(true);
+        known.piece = None;
+        store.fragments().delete_fragment(&piece)?;
+        known.piece = Some(false);
+        known.capsule = None;
+        store.library().remove(&name)?;
+        known.capsule = Some(false);
+        known.twin = None;
+        store.fragments().delete_fragment(&twin)?;
+        known.twin = Some(false);
+        known.piece = known.piece.filter(|held| *held);
+        put(store, &piece, &self.photo)?;
+        known.piece = Some(true);
+        Ok(())
+    }
+
+    fn verify(&self, store: &Store, known: &Known, context: &str) {
+        let check = store.check().unwrap();
+        assert!(check.is_sound(), "{context}: {check:#?}");
+        for (index, expected) in [(0, known.piece), (1, known.twin)] {
+            let held = store.fragments().read_fragment(&fragment(1, index, &self.photo));
+            if let Some(expected) = expected {
+                assert_eq!(held.is_ok(), expected, "{context}: piece {index}");
+            }
+            if let Ok(reader) = held {
+                assert!(read(&*reader) == self.photo, "{context}: piece {index}");
+            }
+        }
+        let name = blake3(&self.manifest).into();
+        if let Some(expected) = known.capsule {
+            assert_eq!(store.library().get(&name).unwrap().is_some(), expected, "{context}");
+        }
+        if let Some(expected) = known.dossier {
+            assert_eq!(store.holdings().dossier(&name).unwrap().is_some(), expected, "{context}");
+        }
+    }
+}
+
+/// How often the disk is touched when all goes well.
+fn touches_of_a_life(things: &Things) -> (u64, u64) {
+    let dir = quick_directory();
+    let disk = FaultyDisk::new(Fault::Never);
+    let store = open_on(dir.path(), &disk).unwrap();
+    let opened = disk.touches.load(Ordering::SeqCst);
+    things.live(&store, &mut Known::default()).unwrap();
+    assert_tidy(&store);
+    (opened, disk.touches.load(Ordering::SeqCst))
+}
+
+#[test]
+fn every_touch_of_the_disk_may_be_the_last() {
+    let things = Things::new();
+    let (_, touches) = touches_of_a_life(&things);
+    for at in 0..touches {
+        let dir = quick_directory();
+        let disk = FaultyDisk::new(Fault::From(at));
+        let mut known = Known::default();
+        let outcome = open_on(dir.path(), &disk).and_then(|store| things.live(&store, &mut known));
+        let context = format!("touch {at} of {touches}: {outcome:?}");
+        let store = open(dir.path());
+        store.sweep_tmp().unwrap();
+        things.verify(&store, &known, &context);
+        // Life goes on, over whatever was left.
+        drop(store);
+        let store = open(dir.path());
+        let _ = things.live(&store, &mut known);
+        things.verify(&store, &known, &context);
+    }
+    eprintln!("{touches} touches of the disk were the last");
+}
+
+#[test]
+fn every_touch_of_the_disk_may_fail_once() {
+    let things = Things::new();
+    let (opened, touches) = touches_of_a_life(&things);
+    for errno in [rustix::io::Errno::NOSPC, rustix::io::Errno::IO] {
+        for at in opened..touches {
+            let dir = quick_directory();
+            let disk = FaultyDisk::new(Fault::Once(at, errno));
+            let store = open_on(dir.path(), &disk).unwrap();
+            let mut known = Known::default();
+            let outcome = things.live(&store, &mut known);
+            let context = format!("{errno:?} at touch {at} of {touches}: {outcome:?}");
+            if let (Err(error), rustix::io::Errno::NOSPC) = (&outcome, errno) {
+                assert!(matches!(error, StoreError::Full { .. }), "{context}");
+            }
+            things.verify(&store, &known, &context);
+            // The same process goes on once the disk is well again.
+            things.live(&store, &mut known).unwrap_or_else(|e| panic!("{context}: {e}"));
+            things.verify(&store, &known, &context);
+            drop(store);
+            things.verify(&open(dir.path()), &known, &context);
+        }
+    }
+    eprintln!("{} touches of the disk failed", 2 * (touches - opened));
+}
+
+#[test]
+fn the_order_of_touches_is_the_one_that_survives_a_power_cut() {
+    let dir = tempfile::tempdir().unwrap();
+    let disk = FaultyDisk::new(Fault::Never);
+    let store = open_on(dir.path(), &disk).unwrap();
+    let bytes = content(1, 10);
+    let held = fragment(1, 1, &bytes);
+    let shard = &held.checksum.to_string()[..2];
+    disk.take_trace();
+
+    put(&store, &held, &bytes).unwrap();
+    let into = format!("rename into {shard}");
+    let names = format!("sync directory {shard}");
+    assert_eq!(
+        disk.take_trace(),
+        ["create", "write", "sync file", &into, &names, "commit", "sync log"]
+    );
+    assert!(store.fragments().delete_fragment(&held).unwrap());
+    let from = format!("remove from {shard}");
+    assert_eq!(disk.take_trace(), ["commit", "sync log", "sync log", &from]);
+}
+
+#[test]
+fn many_photos_sync_each_directory_once_and_the_log_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let disk = FaultyDisk::new(Fault::Never);
+    let store = open_on(dir.path(), &disk).unwrap();
+    let files: Vec<Vec<u8>> = (0..2000).map(|i| content(i, 20)).collect();
+    disk.take_trace();
+    assert!(add(&store, &content(1_000_000, 50), &files).unwrap());
+    let trace = disk.take_trace();
+    let count = |what: &str| trace.iter().filter(|t| t.starts_with(what)).count();
+    assert_eq!((count("sync file"), count("rename into")), (2001, 2001));
+    assert!(count("sync directory") <= 256, "{}", count("sync directory"));
+    assert_eq!((count("commit"), count("sync log")), (1, 1));
+}
+
+/// A file system of its own that is unmounted in the end.
+struct SmallDisk(tempfile::TempDir);
+
+impl SmallDisk {
+    fn mount(bytes: u64) -> Option<Self> {
+        let dir = tempfile::tempdir().unwrap();
+        let mounted = std::process::Command::new("mount")
+            .args(["-t", "tmpfs", "-o", &format!("size={bytes}"), "tmpfs"])
+            .arg(dir.path())
+            .output();
+        mounted.is_ok_and(|output| output.status.success()).then(|| Self(dir))
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let _ = std::process::Command::new("umount").arg(self.0.path()).output();
+    }
+}
+
+#[test]
+fn a_full_disk_says_so_keeps_everything_and_recovers() {
+    let Some(disk) = SmallDisk::mount(4 << 20) else {
+        eprintln!("skipped: a small file system cannot be mounted here");
+        return;
+    };
+    let store = open(disk.0.path());
+    let mut held = Vec::new();
+    let refused = loop {
+        let number = held.len() as u64;
+        let bytes = content(number, 50_000);
+        let fragment = fragment(number, 0, &bytes);
+        match put(&store, &fragment, &bytes) {
+            Ok(()) => held.push((fragment, bytes)),
+            Err(error) => break error,
+        }
+        assert!(number < 1000, "a disk of 4 MiB never got full");
+    };
+    assert!(matches!(refused, StoreError::Full { .. }), "{refused}");
+    assert!(held.len() > 10, "{}", held.len());
+    // Rows alone fill what is left to the last page; each is refused or kept, none is half done.
+    let mut small = Vec::new();
+    for number in 10_000..20_000 {
+        let bytes = content(number, 8);
+        let fragment = fragment(number, 0, &bytes);
+        match put(&store, &fragment, &bytes) {
+            Ok(()) => small.push((fragment, bytes)),
+            Err(StoreError::Full { .. }) => break,
+            Err(other) => panic!("{other}"),
+        }
+    }
+    drop(store);
+    let store = open(disk.0.path());
+    for (fragment, bytes) in held.iter().chain(&small) {
+        assert_eq!(&read(&*store.fragments().read_fragment(fragment).unwrap()), bytes);
+    }
+    assert_tidy(&store);
+    for (fragment, _) in held.drain(..5) {
+        assert!(store.fragments().delete_fragment(&fragment).unwrap());
+    }
+    let bytes = content(999_999, 50_000);
+    put(&store, &fragment(999_999, 0, &bytes), &bytes).unwrap();
+    assert_tidy(&store);
+}

@@ -1,0 +1,133 @@
+//! Reference counts against a model: whatever is named by whichever repositories, exactly what
+//! something names is stored.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use proptest::prelude::*;
+use tesseras_core::ids::ContentHash;
+use tesseras_core::ports::{
+    BlobStore as _, FragmentStore as _, HoldingRepository as _, StoreError, TesseraRepository as _,
+};
+use tesseras_core::time::Timestamp;
+use tesseras_crypto::hash::blake3;
+use tesseras_storage::Store;
+
+use crate::things::{add, content, dossier, fragment, open, put};
+
+#[derive(Debug, Clone)]
+enum Act {
+    Store { place: u8, content: u64 },
+    Delete { place: u8 },
+    Add { manifest: u64, files: BTreeSet<u64> },
+    Remove { manifest: u64 },
+    PutDossier { manifest: u64 },
+    Block { manifest: u64 },
+    Reopen,
+}
+
+/// Few places and contents, so that they meet: a photo may be a fragment, too, or a MANIFEST.
+fn act() -> impl Strategy<Value = Act> {
+    let number = 0..6_u64;
+    prop_oneof![
+        4 => (0..4_u8, number.clone()).prop_map(|(place, content)| Act::Store { place, content }),
+        3 => (0..4_u8).prop_map(|place| Act::Delete { place }),
+        3 => (number.clone(), prop::collection::btree_set(0..6_u64, 0..4))
+            .prop_map(|(manifest, files)| Act::Add { manifest, files }),
+        2 => number.clone().prop_map(|manifest| Act::Remove { manifest }),
+        2 => number.clone().prop_map(|manifest| Act::PutDossier { manifest }),
+        2 => number.prop_map(|manifest| Act::Block { manifest }),
+        1 => Just(Act::Reopen),
+    ]
+}
+
+#[derive(Default)]
+struct Model {
+    fragments: BTreeMap<u8, u64>,
+    library: BTreeMap<u64, BTreeSet<u64>>,
+    dossiers: BTreeSet<u64>,
+}
+
+fn bytes(number: u64) -> Vec<u8> {
+    content(number, 100 + number as usize)
+}
+
+fn hash(number: u64) -> ContentHash {
+    blake3(&bytes(number))
+}
+
+impl Model {
+    fn named(&self) -> BTreeSet<u64> {
+        let capsules = self.library.iter().flat_map(|(m, files)| files.iter().chain([m]));
+        self.fragments.values().chain(capsules).chain(&self.dossiers).copied().collect()
+    }
+
+    fn apply(&mut self, store: &Store, act: &Act) {
+        match act {
+            Act::Store { place, content } => {
+                let wanted = fragment(1, *place, &bytes(*content));
+                let outcome = put(store, &wanted, &bytes(*content));
+                match self.fragments.get(place) {
+                    Some(held) if held != content => {
+                        assert!(matches!(outcome, Err(StoreError::Mismatch { .. })));
+                    }
+                    _ => {
+                        outcome.unwrap();
+                        self.fragments.insert(*place, *content);
+                    }
+                }
+            }
+            Act::Delete { place } => {
+                let held = self.fragments.remove(place);
+                let named = fragment(1, *place, &bytes(held.unwrap_or(0)));
+                assert_eq!(store.fragments().delete_fragment(&named).unwrap(), held.is_some());
+            }
+            Act::Add { manifest, files } => {
+                let staged: Vec<Vec<u8>> = files.iter().map(|f| bytes(*f)).collect();
+                let added = add(store, &bytes(*manifest), &staged).unwrap();
+                assert_eq!(added, !self.library.contains_key(manifest));
+                self.library.entry(*manifest).or_insert_with(|| files.clone());
+            }
+            Act::Remove { manifest } => {
+                let removed = store.library().remove(&hash(*manifest).into()).unwrap();
+                assert_eq!(removed.is_some(), self.library.remove(manifest).is_some());
+            }
+            Act::PutDossier { manifest } => {
+                let dossier = dossier(&bytes(*manifest));
+                assert!(store.holdings().put_dossier(&hash(*manifest).into(), &dossier).unwrap());
+                self.dossiers.insert(*manifest);
+            }
+            Act::Block { manifest } => {
+                store.holdings().block(&hash(*manifest).into(), Timestamp(1)).unwrap();
+                self.dossiers.remove(manifest);
+            }
+            Act::Reopen => {}
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
+    #[test]
+    fn exactly_what_is_named_is_stored(acts in prop::collection::vec(act(), 1..40)) {
+        let dir = tempfile::tempdir().unwrap();
+        let mut store = open(dir.path());
+        let mut model = Model::default();
+        for act in &acts {
+            if matches!(act, Act::Reopen) {
+                drop(store);
+                store = open(dir.path());
+            }
+            model.apply(&store, act);
+            let named = model.named();
+            for number in 0..6 {
+                prop_assert_eq!(
+                    store.blobs().contains(&hash(number)).unwrap(),
+                    named.contains(&number)
+                );
+            }
+        }
+        let check = store.check().unwrap();
+        prop_assert!(check.is_sound() && check.orphans.is_empty(), "{:?}", check);
+        prop_assert_eq!(check.objects, model.named().len() as u64);
+    }
+}
