@@ -52,7 +52,7 @@ impl Args {
             Some(path) => Config::load(path)?,
             None => Config::default(),
         };
-        if let Some(data_dir) = self.data_dir {
+        if let Some(data_dir) = self.data_dir.filter(|dir| !dir.as_os_str().is_empty()) {
             config.node.data_dir = data_dir;
         }
         if let Some(listen) = self.listen {

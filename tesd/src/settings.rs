@@ -15,7 +15,9 @@ const MIB: u64 = 1024 * 1024;
 /// The node's configuration; names of peers are looked up.
 pub async fn resolve(config: Config) -> NodeConfig {
     let Config { node, bootstrap, dht, replication, performance, observability } = config;
-    let mut out = NodeConfig::new(node.data_dir, listen(node.listen));
+    // Errors and hints name the directory; a relative path would say too little there.
+    let data_dir = std::path::absolute(&node.data_dir).unwrap_or(node.data_dir);
+    let mut out = NodeConfig::new(data_dir, listen(node.listen));
     out.advertise = node.advertise;
     out.bootstrap = look_up(&bootstrap.peers).await;
     out.work_bits = node.work_bits;

@@ -2,9 +2,9 @@
 //! over the core's ports.
 //!
 //! Follow one memory: [`walk`] finds its file; [`recognise`] says by its content what it is;
-//! [`create`] stages it, describes it ([`meta`]) and signs the MANIFEST; [`open`] reads it back;
-//! [`export`] writes the directory that a person keeps; [`pack_reader`] shows that directory as one
-//! tar without ever holding it; [`unpack`] turns such a tar into a stored capsule again; [`verify`]
+//! [`mod@create`] stages it, describes it ([`meta`]) and signs the MANIFEST; [`open`] reads it back;
+//! [`mod@export`] writes the directory that a person keeps; [`pack_reader`] shows that directory as one
+//! tar without ever holding it; [`mod@unpack`] turns such a tar into a stored capsule again; [`verify`]
 //! says whether all of it is still what its creator signed.
 
 mod beneath;

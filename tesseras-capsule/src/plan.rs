@@ -140,3 +140,36 @@ fn stem(path: &str) -> (&str, &str) {
         _ => (path, ""),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tesseras_core::path::CapsulePath;
+
+    use super::*;
+    use crate::recognise::TEXT;
+
+    fn plan(count: usize) -> Plan {
+        let source = |n: usize| {
+            let path = CapsulePath::new(format!("{n}.txt")).expect("a path");
+            let raw = path.as_str().as_bytes().to_vec();
+            Source { found: Found { raw, path, bytes: 1 }, format: TEXT }
+        };
+        let sources: Vec<Source> = (0..count).map(source).collect();
+        Plan { memories: pair(&sources), sources, skipped: Vec::new() }
+    }
+
+    #[test]
+    fn what_no_manifest_could_name_is_refused() {
+        assert_eq!(plan(40_000).check_fits(), Ok(()));
+        let much = plan(50_000).check_fits().expect_err("too much");
+        assert_eq!((much.memories, much.files), (50_000, 100_032));
+        assert!(much.manifest_bytes > MAX_MANIFEST_BYTES);
+    }
+
+    #[test]
+    fn a_stem_ends_before_the_last_dot() {
+        assert_eq!(stem("a.b/c.d.txt"), ("a.b/c.d", "txt"));
+        assert_eq!(stem("a.b/.txt"), ("a.b/.txt", ""));
+        assert_eq!(stem("plain"), ("plain", ""));
+    }
+}

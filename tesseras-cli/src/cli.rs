@@ -7,8 +7,8 @@ use clap::{Parser, Subcommand};
 
 use crate::command_error::CommandError;
 use crate::commands::{
-    card, completions, create, drop, export, fetch, init, list, man, peers, publish, repair, show,
-    status, verify,
+    card, completions, create, demo, drop, export, fetch, init, list, man, peers, publish, repair,
+    show, status, verify,
 };
 use crate::context::Context;
 use crate::output::Output;
@@ -62,6 +62,7 @@ enum Command {
     Repair(repair::Args),
     Drop(drop::Args),
     Peers(peers::Args),
+    Demo(demo::Args),
     Completions(completions::Args),
     Man(man::Args),
 }
@@ -110,6 +111,7 @@ impl Command {
             Self::Repair(args) => repair::run(context, args),
             Self::Drop(args) => drop::run(context, args),
             Self::Peers(args) => peers::run(context, args),
+            Self::Demo(args) => demo::run(context, args),
             Self::Completions(args) => completions::run(context, args),
             Self::Man(args) => man::run(context, args),
         }

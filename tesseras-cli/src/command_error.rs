@@ -10,13 +10,12 @@ use tesseras_rpc::ClientError;
 pub struct CommandError {
     message: String,
     hint: Option<String>,
-    closed_stdout: bool,
 }
 
 impl CommandError {
     /// An error without a hint.
     pub fn new(message: impl Into<String>) -> Self {
-        Self { message: message.into(), hint: None, closed_stdout: false }
+        Self { message: message.into(), hint: None }
     }
 
     /// Adds what the person can do next.
@@ -24,14 +23,6 @@ impl CommandError {
     pub fn with_hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
         self
-    }
-
-    /// Writing to stdout failed. That nobody reads any more (`tes list | head`) is no failure.
-    pub fn stdout(error: io::Error) -> Self {
-        Self {
-            closed_stdout: error.kind() == io::ErrorKind::BrokenPipe,
-            ..Self::new(format!("cannot write to stdout: {error}"))
-        }
     }
 
     /// An action on a path that the system refused.
@@ -54,11 +45,6 @@ impl CommandError {
     /// What the person can do next.
     pub fn hint(&self) -> Option<&str> {
         self.hint.as_deref()
-    }
-
-    /// Whether it is only that nobody reads the output any more.
-    pub fn is_closed_stdout(&self) -> bool {
-        self.closed_stdout
     }
 }
 

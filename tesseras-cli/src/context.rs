@@ -11,6 +11,9 @@ use tesseras_storage::{StorageConfig, Store};
 use crate::command_error::CommandError;
 use crate::output::Output;
 
+/// SQLite's page cache in KiB: a command lives too shortly to fill the one of a node.
+const CACHE_SIZE_KB: u32 = 16_000;
+
 /// The surroundings of one command.
 #[derive(Debug)]
 pub struct Context {
@@ -23,7 +26,7 @@ pub struct Context {
 impl Context {
     /// The surroundings that the global flags describe. Touches no disk.
     pub fn new(data_dir: Option<PathBuf>, output: Output) -> Result<Self, CommandError> {
-        let data_dir = match data_dir {
+        let data_dir = match data_dir.filter(|given| !given.as_os_str().is_empty()) {
             Some(given) => given,
             None => directories::ProjectDirs::from("", "", "tesseras")
                 .map(|dirs| dirs.data_dir().to_owned())
@@ -40,7 +43,8 @@ impl Context {
     /// Opens the store of the data directory, and makes both if they are not there.
     pub fn store(&self) -> Result<Store, CommandError> {
         make_private(&self.data_dir)?;
-        Ok(Store::open(&self.data_dir, &StorageConfig::default())?)
+        let config = StorageConfig { cache_size_kb: CACHE_SIZE_KB, ..StorageConfig::default() };
+        Ok(Store::open(&self.data_dir, &config)?)
     }
 
     /// The present moment.

@@ -9,6 +9,7 @@ mod cli;
 mod command_error;
 mod commands;
 mod context;
+mod demo;
 mod hashes;
 mod human;
 mod identity;

@@ -38,28 +38,31 @@ impl Output {
             text.push('\n');
             text
         } else {
-            report.human()
+            printable(&report.human())
         };
         self.raw(text.as_bytes())
     }
 
-    /// Writes bytes as they are, on stdout.
+    /// Writes bytes as they are, on stdout. That nobody reads them any more (`tes list | head`)
+    /// is no failure.
     pub fn raw(self, bytes: &[u8]) -> Result<(), CommandError> {
         let mut stdout = io::stdout().lock();
-        stdout.write_all(bytes).and_then(|()| stdout.flush()).map_err(CommandError::stdout)
+        match stdout.write_all(bytes).and_then(|()| stdout.flush()) {
+            Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+                Err(CommandError::new(format!("cannot write to stdout: {error}")))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Says something on the side, on stderr.
     pub fn note(self, text: &str) {
         // Nobody can be told that stderr is gone.
-        let _ = writeln!(io::stderr().lock(), "{text}");
+        let _ = writeln!(io::stderr().lock(), "{}", printable(text));
     }
 
     /// Shows an error, and gives its exit code.
     pub fn fail(self, error: &CommandError) -> ExitCode {
-        if error.is_closed_stdout() {
-            return ExitCode::SUCCESS;
-        }
         self.note(&format!("tes: {}", error.message()));
         if let Some(hint) = error.hint() {
             self.note(&format!("hint: {hint}"));
@@ -85,5 +88,34 @@ impl Output {
             .read_line(&mut answer)
             .map_err(|error| CommandError::new(format!("cannot read the answer: {error}")))?;
         Ok(matches!(answer.trim().to_lowercase().as_str(), "y" | "yes"))
+    }
+}
+
+/// A text that does no more to a terminal than to stand there: titles and paths were chosen by
+/// whoever made a tessera.
+fn printable(text: &str) -> String {
+    let harmful = |c: char| {
+        (c.is_control() && c != '\n' && c != '\t')
+            || matches!(c, '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    };
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        if harmful(c) {
+            out.extend(c.escape_unicode());
+        } else {
+            out.push(c);
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_terminal_is_told_nothing_but_text() {
+        assert_eq!(printable("avó\tok\n"), "avó\tok\n");
+        assert_eq!(printable("a\u{1b}[2Jb\u{202e}"), "a\\u{1b}[2Jb\\u{202e}");
     }
 }

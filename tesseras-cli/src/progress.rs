@@ -22,7 +22,8 @@ impl Bar {
     /// A bar that shows nothing yet.
     pub fn new() -> Self {
         // Draws to stderr, and hides itself where that is no terminal.
-        Self { bar: ProgressBar::no_length(), stage: String::new(), template: "" }
+        let bar = ProgressBar::no_length().with_style(style(UNKNOWN));
+        Self { bar, stage: String::new(), template: "" }
     }
 
     /// Shows how far a stage is.
@@ -35,12 +36,10 @@ impl Bar {
         if template != self.template || progress.stage != self.stage {
             self.template = template;
             self.stage.clone_from(&progress.stage);
-            let style = ProgressStyle::with_template(template)
-                .unwrap_or_else(|_| ProgressStyle::default_bar());
+            self.bar.set_style(style(template));
+            self.bar.set_message(printable(&progress.stage).into_owned());
             // Rate and time left are those of this stage.
             self.bar.reset();
-            self.bar.set_style(style.progress_chars("=> "));
-            self.bar.set_message(printable(&progress.stage).into_owned());
         }
         self.bar.set_length(progress.total);
         self.bar.set_position(progress.done);
@@ -80,6 +79,12 @@ impl tesseras_capsule::Progress for FileBar {
         self.progress.total = self.progress.total.max(self.progress.done);
         self.bar.show(&self.progress);
     }
+}
+
+fn style(template: &str) -> ProgressStyle {
+    ProgressStyle::with_template(template)
+        .unwrap_or_else(|_| ProgressStyle::default_bar())
+        .progress_chars("=> ")
 }
 
 /// A stage without anything that could disturb a terminal.

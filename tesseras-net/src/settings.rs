@@ -56,8 +56,8 @@ pub struct PoolConfig {
     /// to further peers fail as unavailable. An idle one costs some 20 KiB, a hostile one up to
     /// 128 KiB more. Default: [`Self::MAX_CONNECTIONS`].
     pub max_connections: usize,
-    /// A connection that nothing used for so long is closed. Both sides have this setting; the
-    /// shorter one wins. Default: [`Self::IDLE_TIMEOUT`].
+    /// A connection that nothing used for so long is closed, and one of others ten seconds later.
+    /// Both sides have this setting; the shorter one wins. Default: [`Self::IDLE_TIMEOUT`].
     pub idle_timeout: Duration,
     /// How often idle connections are looked for, so the worst delay after the idle timeout.
     /// Default: [`Self::REAPER_INTERVAL`].

@@ -145,12 +145,12 @@ impl Job for Repair {
 
     fn run(&self) -> BoxFuture<'_, String> {
         Box::pin(async move {
-            let held = match self.replication.held().await {
-                Ok(held) => held,
+            let tesserae = match self.replication.looked_after().await {
+                Ok(tesserae) => tesserae,
                 Err(error) => return format!("failed: {error}"),
             };
             let (mut restored, mut failed) = (0, 0);
-            for tessera in &held {
+            for tessera in &tesserae {
                 match self.replication.repair(*tessera, &progress::silent()).await {
                     Ok(done) => restored += done.restored,
                     Err(error) => {
@@ -159,7 +159,10 @@ impl Job for Repair {
                     }
                 }
             }
-            format!("checked {} tesserae, restored {restored} pieces, {failed} failed", held.len())
+            format!(
+                "checked {} tesserae, restored {restored} pieces, {failed} failed",
+                tesserae.len()
+            )
         })
     }
 }

@@ -12,7 +12,7 @@ use tesseras_core::ports::{FragmentStore, PeerRepository as _, StoreError};
 use tesseras_dht::{Beginnings, Dht, DhtConfig};
 use tesseras_net::interfaces::announce_candidates;
 use tesseras_net::settings::BindConfig;
-use tesseras_net::{BindError, NetMetrics, QuinnTransport};
+use tesseras_net::{BindError, NetMetrics, QuinnTransport, Service};
 use tesseras_replication::{Parts, Replication, ReplicationConfig, Stores};
 use tesseras_rpc::{Server, ServerError};
 use tesseras_storage::{DaemonLock, StorageMetrics, Store};
@@ -86,6 +86,15 @@ pub struct Node {
 impl Node {
     /// Starts a node. When it returns, QUIC and RPC accept; joining goes on.
     pub async fn start(config: NodeConfig) -> Result<Self, StartError> {
+        Self::start_with(config, |router| Arc::new(router)).await
+    }
+
+    /// Starts a node whose way in is wrapped: to watch requests, or, in tests, to play a node
+    /// that lies.
+    pub async fn start_with(
+        config: NodeConfig,
+        wrap: impl FnOnce(Router) -> Arc<dyn Service>,
+    ) -> Result<Self, StartError> {
         let opened = {
             let config = config.clone();
             off_thread(move || open(&config)).await?
@@ -158,7 +167,7 @@ impl Node {
         let router = Router { dht: dht.clone(), replication: replication.clone() };
         let serving = transport.clone();
         let (tasks, stop) = (tracker.clone(), token.child_token());
-        tracker.spawn(serving.serve(Arc::new(router), tasks, stop));
+        tracker.spawn(serving.serve(wrap(router), tasks, stop));
         let board = JobBoard::default();
         let requests = Requests {
             id,

@@ -138,7 +138,7 @@ impl Requests {
     ) -> Result<Repaired, Failure> {
         let tesserae = match hash {
             Some(hash) => vec![hash],
-            None => self.replication.held().await.map_err(failed)?,
+            None => self.replication.looked_after().await.map_err(failed)?,
         };
         let mut all = Repaired::default();
         for tessera in &tesserae {

@@ -121,6 +121,26 @@ impl BodyReader {
         Ok(out)
     }
 
+    /// Reads the rest of the body, which must be `bytes` long and hash to `expected`; keeps none
+    /// of it.
+    pub async fn check(mut self, bytes: u64, expected: ContentHash) -> Result<(), ReceiveError> {
+        let (mut pace, mut found) = (Pace::start(), 0);
+        let mut hasher = tesseras_crypto::Blake3::default();
+        while let Some(chunk) = self.next(CHUNK as u64).await? {
+            found += chunk.len() as u64;
+            if found > bytes {
+                break;
+            }
+            pace.check(chunk.len())?;
+            hasher.update(&chunk);
+        }
+        if found != bytes {
+            return Err(ReceiveError::Length { expected: bytes, found });
+        }
+        let found = hasher.finish();
+        if found == expected { Ok(()) } else { Err(ReceiveError::WrongBytes { expected, found }) }
+    }
+
     /// The rest of the body, which must be `bytes` long and hash to `expected`, staged on disk.
     /// Whatever goes wrong, nothing is left behind.
     pub async fn stage(

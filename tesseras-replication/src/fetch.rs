@@ -1,5 +1,7 @@
 //! Fetching: from a hash alone back to a capsule in the library.
 
+use std::time::Duration;
+
 use tesseras_core::code::Piece;
 use tesseras_core::ids::TesseraHash;
 use tesseras_core::ports::{StoreError, TesseraRecord};
@@ -11,6 +13,10 @@ use crate::dossier::VerifiedDossier;
 use crate::pieces::PieceSource;
 use crate::progress::{ByteCount, OnStep};
 use crate::survey::Survey;
+
+/// How often all holders are asked when some of them were silent and the rest does not suffice.
+const TRIES: u32 = 3;
+const PAUSE: Duration = Duration::from_secs(1);
 
 /// What fetching came to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,6 +56,18 @@ pub enum FetchError {
     Store(#[from] StoreError),
 }
 
+impl FetchError {
+    /// Whether the same may succeed a moment later.
+    fn may_pass(&self) -> bool {
+        matches!(
+            self,
+            Self::AllSilent { .. }
+                | Self::NoDossier(_)
+                | Self::Collect(CollectError::TooFew { .. })
+        )
+    }
+}
+
 impl Replication {
     /// Brings a tessera into the library. An interrupted fetch goes on with the pieces it has.
     pub async fn fetch(
@@ -67,7 +85,27 @@ impl Replication {
             total: 0,
             bytes: false,
         });
-        let survey = self.survey(tessera).await?;
+        let mut tries = 0;
+        loop {
+            tries += 1;
+            let survey = self.survey(tessera).await?;
+            match self.fetch_from(tessera, &survey, on_step).await {
+                // Somebody was silent; that may pass.
+                Err(error) if tries < TRIES && error.may_pass() && !survey.silent.is_empty() => {
+                    tracing::info!(%tessera, %error, "asking all holders again");
+                    tokio::time::sleep(PAUSE).await;
+                }
+                result => return result,
+            }
+        }
+    }
+
+    async fn fetch_from(
+        &self,
+        tessera: TesseraHash,
+        survey: &Survey,
+        on_step: &OnStep,
+    ) -> Result<Fetched, FetchError> {
         if survey.live.is_empty() {
             return Err(match survey.silent.len() {
                 0 => FetchError::NoHolders(tessera),
@@ -76,14 +114,14 @@ impl Replication {
         }
         // Only the true pack holds the MANIFEST that hashes to the tessera: where holders keep
         // different plans, rebuilding shows which is true.
-        let mut dossiers = self.dossiers_of_holders(tessera, &survey).await;
+        let mut dossiers = self.dossiers_of_holders(tessera, survey).await;
         if let Ok(Some(own)) = self.stored_dossier(tessera).await {
             dossiers.retain(|other| other.plan_hash() != own.plan_hash());
             dossiers.insert(0, own);
         }
         let mut last = FetchError::NoDossier(tessera);
         for dossier in dossiers {
-            match self.fetch_by(&dossier, &survey, on_step).await {
+            match self.fetch_by(&dossier, survey, on_step).await {
                 Ok(fetched) => {
                     self.blocking(move |stores| stores.workbench.unpin(&tessera)).await?;
                     return Ok(fetched);

@@ -21,6 +21,7 @@ pub mod messages;
 pub mod pieces;
 pub mod progress;
 pub mod publish;
+mod release;
 pub mod repair;
 pub mod service;
 pub mod status;

@@ -6,7 +6,7 @@ use tesseras_core::code::{CodedForm, Piece, WHOLE_COPIES};
 use tesseras_core::contact::Contact;
 use tesseras_core::ids::TesseraHash;
 use tesseras_core::placement::{self, Placement};
-use tesseras_core::ports::StoreError;
+use tesseras_core::ports::{Origin, StoreError};
 use thiserror::Error;
 
 use crate::collect::CollectError;
@@ -66,7 +66,27 @@ pub(crate) fn missing_pieces(
 }
 
 impl Replication {
-    /// The tesserae that this node looks after: all of which it holds a piece.
+    /// The tesserae that this node looks after: those it holds a piece of, and those that were
+    /// published from here.
+    pub async fn looked_after(&self) -> Result<Vec<TesseraHash>, StoreError> {
+        let mut all = self.held().await?;
+        let published = self.blocking(|stores| {
+            let mut published = Vec::new();
+            for record in stores.library.list()? {
+                if record.origin == Origin::Created && stores.holdings.plan(&record.hash)?.is_some()
+                {
+                    published.push(record.hash);
+                }
+            }
+            Ok::<_, StoreError>(published)
+        });
+        all.extend(published.await?);
+        all.sort_unstable();
+        all.dedup();
+        Ok(all)
+    }
+
+    /// The tesserae of which this node holds a piece.
     pub async fn held(&self) -> Result<Vec<TesseraHash>, StoreError> {
         self.blocking(|stores| {
             let mut all: Vec<TesseraHash> = Vec::new();
@@ -101,12 +121,13 @@ impl Replication {
         if coded
             .is_some_and(|f| placement::distinct_fragments(&placement).len() == f.shape.n().into())
         {
+            self.release_whole(&dossier, &survey).await?;
             return Ok(done);
         }
         let ask = Ask {
             wanted: coded.map_or(WHOLE_COPIES, |form| form.shape.n().into()),
             bytes: coded.map_or(plan.pack_bytes(), |form| form.fragment_bytes),
-            repair: true,
+            repair: !self.is_own(tessera).await?,
             include_self: self.may_hold(tessera).await,
         };
         let eligible = self.find_eligible(&dossier, &placement, &live_contacts(&survey), ask).await;
@@ -166,11 +187,20 @@ impl Replication {
         };
         let total = missing.iter().filter_map(|p| plan.piece_bytes(*p)).sum();
         let count = ByteCount::new("placing pieces", total, on_step);
-        let witnesses = survey.contacts_but(self.id());
-        let purpose = Purpose::Repair { witnesses };
+        let purpose = if self.is_own(tessera).await? {
+            Purpose::Own
+        } else {
+            Purpose::Repair { witnesses: survey.contacts_but(self.id()) }
+        };
         let delivery = self.distribute(dossier, &source, missing, eligible, &purpose, &count).await;
         self.blocking(move |stores| stores.workbench.unpin(&tessera)).await?;
         Ok(delivery)
+    }
+
+    /// Whether this node's person made the tessera.
+    async fn is_own(&self, tessera: TesseraHash) -> Result<bool, StoreError> {
+        let record = self.blocking(move |stores| stores.library.get(&tessera)).await?;
+        Ok(record.is_some_and(|record| record.origin == Origin::Created))
     }
 
     /// The pack of a capsule that is also in this node's library.

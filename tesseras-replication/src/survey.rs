@@ -140,11 +140,12 @@ impl Replication {
             Err(error) => {
                 tracing::debug!(holder = %contact.id, %tessera, %error, "no attestation");
                 match self.parts.directory.resolve(contact.id).await {
-                    Some(moved) if moved.addresses != contact.addresses => {
-                        let answer = self.attest(&moved, tessera).await.ok();
-                        (moved, answer)
+                    // Somebody reached it: it moved, or was only slow.
+                    Some(found) => {
+                        let answer = self.attest(&found, tessera).await.ok();
+                        (found, answer)
                     }
-                    _ => (contact, None),
+                    None => (contact, None),
                 }
             }
         };

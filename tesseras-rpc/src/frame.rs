@@ -111,7 +111,8 @@ impl<W: AsyncWrite + Unpin> FrameWriter<W> {
     /// Sends what is left of the frame before.
     pub(crate) async fn flush(&mut self) -> Result<(), FrameError> {
         while self.written < self.pending.len() {
-            let sent = self.to.write(&self.pending[self.written..]).await.map_err(FrameError::io)?;
+            let sent =
+                self.to.write(&self.pending[self.written..]).await.map_err(FrameError::io)?;
             if sent == 0 {
                 return Err(FrameError::Closed);
             }
@@ -151,6 +152,28 @@ mod tests {
             let frame = encode(&request, MAX_REQUEST_BYTES).expect("short");
             assert_eq!(read_now::<Request>(&frame).expect("own frame"), request);
         }
+    }
+
+    #[test]
+    fn a_frame_that_was_cut_off_goes_on_where_it_was() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
+        runtime.expect("a runtime").block_on(async {
+            let (near, mut far) = tokio::io::duplex(16);
+            let mut to = FrameWriter::new(near);
+            let first = Event::Failed(Failure { message: "a".repeat(100), hint: None });
+            let frame = |event: &Event| encode(event, MAX_EVENT_BYTES).expect("short");
+            let patience = std::time::Duration::from_millis(5);
+            let cut = tokio::time::timeout(patience, to.send(frame(&first))).await;
+            assert!(cut.is_err(), "nobody reads, so it cannot all be sent");
+            let second = frame(&Event::Alive);
+            let (sent, read) = tokio::join!(to.send(second), async {
+                let one = read::<Event>(&mut far, MAX_EVENT_BYTES).await;
+                (one, read::<Event>(&mut far, MAX_EVENT_BYTES).await)
+            });
+            sent.expect("all is read now");
+            assert_eq!(read.0.expect("whole"), first);
+            assert_eq!(read.1.expect("whole"), Event::Alive);
+        });
     }
 
     #[test]

@@ -27,6 +27,7 @@ use rusqlite::{Connection, OptionalExtension as _, Transaction, params};
 use tesseras_core::ids::ContentHash;
 use tesseras_core::ports::{BlobReader, BlobStore, BlobWriter, StagedBlob, StoreError};
 
+use crate::ballast::Ballast;
 use crate::columns::{count, to_integer};
 use crate::database::Database;
 use crate::disk::Disk;
@@ -36,7 +37,7 @@ use crate::staging::{Staging, Swept};
 /// Files or directories that are synced at once: enough to keep a disk's queue busy.
 const SYNC_THREADS: usize = 8;
 /// Files that are removed in one turn, during which nobody else can write.
-const REMOVE_BATCH: usize = 256;
+const REMOVE_BATCH: usize = 64;
 /// Files of failed commits that are remembered for removal; more are left on the disk.
 const MAX_DOUBTFUL: usize = 16 * 1024;
 
@@ -46,6 +47,7 @@ pub struct Cas {
     staging: Arc<Staging>,
     database: Arc<Database>,
     disk: Arc<dyn Disk>,
+    ballast: Ballast,
     /// Files whose rows a failed commit may or may not bring back; see [`Cas::clean_up`].
     doubtful: Mutex<Vec<ContentHash>>,
 }
@@ -57,10 +59,11 @@ impl std::fmt::Debug for Cas {
 }
 
 impl Cas {
-    /// Objects below `root` and a staging area beside it; both directories exist.
+    /// Objects below `root`, staged in `tmp`; both directories exist.
     pub(crate) fn open(
         root: PathBuf,
         tmp: PathBuf,
+        ballast: Ballast,
         database: Arc<Database>,
         disk: Arc<dyn Disk>,
     ) -> Result<Self, StoreError> {
@@ -81,8 +84,8 @@ impl Cas {
         if !absent.is_empty() {
             disk.sync_directory(&root).map_err(|e| io_error("syncing", &root, e))?;
         }
-        let staging = Arc::new(Staging::open(tmp, Arc::clone(&disk))?);
-        Ok(Self { root, staging, database, disk, doubtful: Mutex::default() })
+        let staging = Arc::new(ballast.lighten(|| Staging::open(tmp.clone(), Arc::clone(&disk)))?);
+        Ok(Self { root, staging, database, disk, ballast, doubtful: Mutex::default() })
     }
 
     /// The database in which objects are named.
@@ -169,12 +172,16 @@ impl Cas {
     pub(crate) fn release<T>(
         &self,
         what: &str,
-        unname: impl FnOnce(&Transaction<'_>, &mut Released) -> Result<T, Fault>,
+        unname: impl Fn(&Transaction<'_>, &mut Released) -> Result<T, Fault>,
     ) -> Result<T, StoreError> {
-        let mut released = Released::default();
-        let value = self.database.write_durably(what, |tx| unname(tx, &mut released))?;
+        let (value, released) = self.ballast.lighten(|| {
+            let mut released = Released::default();
+            let value = self.database.write_durably(what, |tx| unname(tx, &mut released))?;
+            Ok((value, released))
+        })?;
         self.remove_unnamed(&released.unnamed);
         self.remove_doubtful();
+        self.ballast.take_aboard();
         Ok(value)
     }
 

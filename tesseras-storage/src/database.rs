@@ -88,6 +88,7 @@ pub fn open_in_memory(config: &StorageConfig) -> Result<Database, StoreError> {
         reader_is_back: Condvar::new(),
         has_readers: false,
         wal: None,
+        syncs_commits: false,
         disk: Arc::new(OsDisk),
         opening: None,
     })
@@ -131,14 +132,14 @@ pub(crate) fn open_on(
         readers.push(reader);
     }
 
-    let wal = open_wal(path, &*disk)?;
-    let wal = (!config.synchronous_full).then(|| Wal::new(wal));
+    let wal = Some(Wal::new(open_wal(path, &*disk)?));
     Ok(Database {
         writer: Mutex::new(Some(writer)),
         readers: Mutex::new(readers),
         reader_is_back: Condvar::new(),
         has_readers: true,
         wal,
+        syncs_commits: config.synchronous_full,
         disk,
         opening: Some((lock_path, config.busy_timeout)),
     })
@@ -221,8 +222,10 @@ pub struct Database {
     readers: Mutex<Vec<Connection>>,
     reader_is_back: Condvar,
     has_readers: bool,
-    /// `None` if every commit is durable by itself, or never will be.
+    /// `None` in memory, where nothing is ever durable.
     wal: Option<Wal>,
+    /// Whether SQLite syncs our own commits; those of other processes it may not.
+    syncs_commits: bool,
     disk: Arc<dyn Disk>,
     /// The lock under which connections are opened and closed.
     opening: Option<(PathBuf, Duration)>,
@@ -292,6 +295,9 @@ impl Database {
         what: &str,
         body: impl FnOnce(&Connection) -> Result<T, Fault>,
     ) -> Result<T, StoreError> {
+        if let Some(wal) = self.wal.as_ref().filter(|wal| wal.is_broken()) {
+            self.mend(wal)?;
+        }
         let mut guard = lock(&self.writer);
         let tx = open_connection_mut(guard.as_mut())
             .transaction_with_behavior(TransactionBehavior::Immediate)
@@ -313,6 +319,9 @@ impl Database {
     /// Returns once the transaction survives a power cut.
     pub(crate) fn sync(&self, ticket: Ticket) -> Result<(), StoreError> {
         let Some(wal) = &self.wal else { return Ok(()) };
+        if self.syncs_commits {
+            return Ok(());
+        }
         if wal.is_broken() {
             self.mend(wal)?;
         }
@@ -516,11 +525,11 @@ mod tests {
     fn both_synchronous_modes_are_set() {
         let (_dir, normal) = on_disk(&StorageConfig::default());
         assert_eq!(values::<i64>(&normal, "synchronous"), [1, 1, 1]);
-        assert!(normal.wal.is_some());
+        assert!(!normal.syncs_commits);
         let config = StorageConfig { synchronous_full: true, ..StorageConfig::default() };
         let (_dir, full) = on_disk(&config);
         assert_eq!(values::<i64>(&full, "synchronous"), [2, 2, 2]);
-        assert!(full.wal.is_none());
+        assert!(full.syncs_commits);
         full.write_durably("x", |_| Ok(())).unwrap();
     }
 

@@ -12,6 +12,7 @@ pub mod disk;
 pub mod fragment;
 pub mod metrics;
 
+mod ballast;
 mod check;
 mod columns;
 mod error;

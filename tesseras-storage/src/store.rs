@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use tesseras_core::ports::StoreError;
 
+use crate::ballast::Ballast;
 use crate::cache::CachedFragmentStore;
 use crate::cas::Cas;
 use crate::check::{self, StoreCheck};
@@ -52,9 +53,12 @@ impl Store {
             create_directory(directory, false)?;
         }
         disk.sync_directory(data_dir).map_err(|e| io_error("syncing", data_dir, e))?;
-        let database =
-            Arc::new(database::open_on(&db.join("tesseras.db"), config, Arc::clone(&disk))?);
-        let cas = Arc::new(Cas::open(cas, tmp, Arc::clone(&database), disk)?);
+        // A full disk must be opened, too: how else would anyone delete from it?
+        let ballast = Ballast::new(db.join("ballast"), Arc::clone(&disk));
+        let path = db.join("tesseras.db");
+        let database = ballast.lighten(|| database::open_on(&path, config, Arc::clone(&disk)))?;
+        let database = Arc::new(database);
+        let cas = Arc::new(Cas::open(cas, tmp, ballast, Arc::clone(&database), disk)?);
         Ok(Self { data_dir: data_dir.to_owned(), database, cas })
     }
 

@@ -1,5 +1,7 @@
 //! The capsule's behaviour, seen from outside: real folders, real files, a store on a real disk.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
 mod create;
 mod export;
 mod hostile;

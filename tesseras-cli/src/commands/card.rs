@@ -30,6 +30,7 @@ const NODES: usize = 5;
 const SOFTWARE: &str =
     concat!("Tesseras, the programs tes and tesd, version ", env!("CARGO_PKG_VERSION"));
 
+/// Runs the command.
 pub fn run(context: &Context, args: Args) -> Result<Exit, CommandError> {
     let store = context.store()?;
     let hash = resolve(&store, &args.hash)?;

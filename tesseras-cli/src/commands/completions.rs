@@ -22,11 +22,16 @@ struct Script {
     script: String,
 }
 
+/// Runs the command.
 pub fn run(context: &Context, args: Args) -> Result<Exit, CommandError> {
     let mut script = Vec::new();
     clap_complete::generate(args.shell, &mut Cli::command(), "tes", &mut script);
     let script = String::from_utf8_lossy(&script).into_owned();
-    context.output.report(&Script { shell: args.shell.to_string(), script })?;
+    if context.output.is_json() {
+        context.output.report(&Script { shell: args.shell.to_string(), script })?;
+    } else {
+        context.output.raw(script.as_bytes())?;
+    }
     Ok(Exit::Done)
 }
 

@@ -60,6 +60,7 @@ struct Left {
     reason: String,
 }
 
+/// Runs the command.
 pub fn run(context: &Context, args: Args) -> Result<Exit, CommandError> {
     let mut options = CreateOptions {
         title: args.title,
@@ -84,6 +85,8 @@ pub fn run(context: &Context, args: Args) -> Result<Exit, CommandError> {
         let identity = identity::load(&context.data_dir)?;
         options.creator_name = Some(identity.name).filter(|name| !name.is_empty());
         let store = context.store()?;
+        // What an interrupted create left. If it cannot be removed now, it will be later.
+        let _ = store.sweep_tmp();
         let created = tesseras_capsule::create(
             &args.folder,
             &options,

@@ -29,6 +29,7 @@ struct Exported {
     path: PathBuf,
 }
 
+/// Runs the command.
 pub fn run(context: &Context, args: Args) -> Result<Exit, CommandError> {
     let store = context.store()?;
     let hash = resolve(&store, &args.hash)?;

@@ -22,6 +22,7 @@ pub struct Args {
 #[serde(transparent)]
 struct Shown(Fetched);
 
+/// Runs the command.
 pub fn run(context: &Context, args: Args) -> Result<Exit, CommandError> {
     let hash = named(context, &args.hash)?;
     let Response::Fetched(fetched) = ask(context, &Request::Fetch { hash })? else {
@@ -34,15 +35,17 @@ pub fn run(context: &Context, args: Args) -> Result<Exit, CommandError> {
 impl Report for Shown {
     fn human(&self) -> String {
         let Fetched { hash, title, memories, files, bytes, holders } = &self.0;
-        let from = match holders {
-            0 => "It was here already".to_owned(),
-            n => format!("Fetched from {}", count(*n, "node", "nodes")),
+        let (from, checked) = match holders {
+            0 => ("It was here already".to_owned(), ""),
+            n => (
+                format!("Fetched from {}", count(*n, "node", "nodes")),
+                "Every hash and both signatures are valid.\n",
+            ),
         };
         let short = short(hash);
         format!(
             "{from}: {title}, {} in {}, {}.\n\
-             Every hash and both signatures are valid.\n\
-             Next: tes show {short}\n      tes export {short} FOLDER\n",
+             {checked}Next: tes show {short}\n      tes export {short} FOLDER\n",
             count(*memories, "memory", "memories"),
             count(*files, "file", "files"),
             size(*bytes)

@@ -27,6 +27,7 @@ struct Init {
     created: bool,
 }
 
+/// Runs the command.
 pub fn run(context: &Context, args: Args) -> Result<Exit, CommandError> {
     let (identity, created) = identity::init(&context.data_dir, args.name.as_deref())?;
     context.store()?;

@@ -31,6 +31,7 @@ struct Listed {
     origin: &'static str,
 }
 
+/// Runs the command.
 pub fn run(context: &Context, Args {}: Args) -> Result<Exit, CommandError> {
     let tesseras = context.store()?.library().list()?.into_iter().map(Listed::from).collect();
     context.output.report(&Library { tesseras })?;

@@ -25,6 +25,7 @@ struct Pages {
     pages: u64,
 }
 
+/// Runs the command.
 pub fn run(context: &Context, args: Args) -> Result<Exit, CommandError> {
     let failed = |error: &std::io::Error| CommandError::io("write pages to", &args.dir, error);
     fs::create_dir_all(&args.dir).map_err(|error| failed(&error))?;

@@ -3,6 +3,7 @@
 pub mod card;
 pub mod completions;
 pub mod create;
+pub mod demo;
 pub mod drop;
 pub mod export;
 pub mod fetch;

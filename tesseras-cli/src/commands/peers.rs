@@ -19,6 +19,7 @@ struct Peers {
     peers: Vec<PeerInfo>,
 }
 
+/// Runs the command.
 pub fn run(context: &Context, Args {}: Args) -> Result<Exit, CommandError> {
     let Response::Peers { peers } = ask(context, &Request::Peers)? else {
         return Err(unexpected());

@@ -32,6 +32,7 @@ pub struct Args {
 #[serde(transparent)]
 struct Shown(Published);
 
+/// Runs the command.
 pub fn run(context: &Context, args: Args) -> Result<Exit, CommandError> {
     let store = context.store()?;
     let hash = resolve(&store, &args.hash)?;
@@ -140,7 +141,7 @@ impl Report for Shown {
 /// How much loss a tessera stands, as a sentence.
 pub fn survives_text(survives: u64) -> String {
     match survives {
-        0 => "It would not survive the loss of any of these nodes.\n".to_owned(),
+        0 => "It may not survive the loss of even one of these nodes.\n".to_owned(),
         1 => "It survives the loss of any one of these nodes.\n".to_owned(),
         n => format!("It survives the loss of any {n} of these nodes.\n"),
     }

@@ -24,6 +24,7 @@ pub struct Args {
 #[serde(transparent)]
 struct Shown(Repaired);
 
+/// Runs the command.
 pub fn run(context: &Context, args: Args) -> Result<Exit, CommandError> {
     let hash = match &args.hash {
         None => None,

@@ -49,6 +49,7 @@ struct Memory {
     context: bool,
 }
 
+/// Runs the command.
 pub fn run(context: &Context, args: Args) -> Result<Exit, CommandError> {
     let store = context.store()?;
     let hash = resolve(&store, &args.hash)?;

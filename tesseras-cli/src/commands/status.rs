@@ -32,6 +32,7 @@ struct Node(NodeStatus);
 #[serde(transparent)]
 struct Tessera(TesseraStatus);
 
+/// Runs the command.
 pub fn run(context: &Context, args: Args) -> Result<Exit, CommandError> {
     let request = match &args.hash {
         None => Request::Status,
@@ -94,7 +95,7 @@ impl Report for Tessera {
         if *state != State::Local {
             writeln!(
                 out,
-                "{} of {} are live on {}; {} needed to read it.",
+                "Live: {} of {} on {}; {} needed to read it.",
                 fragments.live,
                 count(fragments.total, "piece", "pieces"),
                 count(*holders, "node", "nodes"),

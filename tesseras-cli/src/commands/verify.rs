@@ -46,6 +46,7 @@ struct File {
     reason: Option<String>,
 }
 
+/// Runs the command.
 pub fn run(context: &Context, args: Args) -> Result<Exit, CommandError> {
     let mut bar = FileBar::new("Verifying");
     let found = if args.what.is_dir() {

@@ -228,8 +228,7 @@ fn an_ambiguous_prefix_names_the_candidates() {
     let album = environment.path("notes");
     fs::create_dir(&album).expect("made");
     fs::write(album.join("a.txt"), "a note\n").expect("written");
-    // Sixteen times seventeen tesserae would surely share two digits, but four are asked for: so
-    // the library is asked through a store that knows two of one beginning.
+    // A real twin would take 2^124 attempts; a piece held for others needs no real tessera.
     use tesseras_core::ids::{ContentHash, TesseraHash};
     use tesseras_core::ports::{Charge, Fragment, FragmentStore as _};
     let made = environment.ok(&["create", text(&album)]);

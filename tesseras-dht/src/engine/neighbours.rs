@@ -26,8 +26,8 @@ const KNOCKS_AT_ONCE: usize = 16;
 const KNOCK_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_KNOCK_PAUSE: Duration = Duration::from_secs(60);
 /// When a node that has met its first peer looks around, counted from then.
-const JOIN_ROUNDS: [Duration; 4] =
-    [Duration::ZERO, Duration::from_secs(2), Duration::from_secs(8), Duration::from_secs(30)];
+const JOIN_ROUNDS: [Duration; 3] =
+    [Duration::ZERO, Duration::from_secs(3), Duration::from_secs(12)];
 /// Refreshes that run at once.
 const REFRESHES_AT_ONCE: usize = 2;
 /// Greetings that are out at once.
@@ -216,8 +216,13 @@ impl Engine {
         self.search(turn, self.id.into(), Want::Neighbourhood);
     }
 
-    pub(super) fn on_looked_around(&mut self, turn: &mut Turn<'_>) {
-        self.neighbours.to_refresh = (0..self.table.depth()).collect();
+    /// The own lookup is done. The buckets behind its k-th node hold nobody whom it has not asked;
+    /// the farther ones are refreshed.
+    pub(super) fn on_looked_around(&mut self, turn: &mut Turn<'_>, nearest: &[Contact]) {
+        let farthest = nearest.last().filter(|_| nearest.len() >= self.config.k);
+        let unasked = farthest
+            .map_or(0, |contact| self.id.distance(&contact.id.into()).leading_zeros() as usize + 1);
+        self.neighbours.to_refresh = (0..unasked).collect();
         self.refresh(turn);
     }
 

@@ -228,7 +228,7 @@ impl Engine {
     fn finish_search(&mut self, turn: &mut Turn<'_>, search: Search) {
         let Search { lookup, want } = search;
         let (operation, outcome) = match want {
-            Want::Neighbourhood => return self.on_looked_around(turn),
+            Want::Neighbourhood => return self.on_looked_around(turn, &lookup.closest()),
             Want::Refresh => return self.on_refreshed(turn),
             Want::Targets(op) => return self.on_targets(turn, op, &lookup),
             Want::Discovery(op) => {

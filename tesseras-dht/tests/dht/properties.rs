@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
-use proptest::prelude::{Strategy, any, prop_oneof, proptest};
+use proptest::prelude::{ProptestConfig, Strategy, any, prop_oneof, proptest};
 use proptest::prop_assert;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
@@ -53,8 +53,10 @@ fn bucket(id: &NodeId) -> u32 {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
     #[test]
-    fn a_table_keeps_its_bounds(steps in proptest::collection::vec(step(), 0..800)) {
+    fn a_table_keeps_its_bounds(steps in proptest::collection::vec(step(), 0..400)) {
         let config = config();
         let mut table = RoutingTable::new(OWN, &config);
         let mut now = Duration::ZERO;

@@ -85,10 +85,6 @@ impl World {
         }
     }
 
-    pub fn wall(&self) -> Timestamp {
-        Timestamp(EPOCH).plus(self.now)
-    }
-
     /// A network of `n` nodes that join through the first, a little after each other.
     pub fn joined(seed: u64, n: usize) -> Self {
         let mut world = Self::new(seed);

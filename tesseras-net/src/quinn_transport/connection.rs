@@ -68,6 +68,11 @@ impl PooledConnection {
         (usage.active == 0).then_some(usage.last_used)
     }
 
+    /// How long ago the last use of it ended.
+    pub(crate) fn unused_for(&self) -> std::time::Duration {
+        self.usage().last_used.elapsed()
+    }
+
     /// Whether it is closed, by whomever.
     pub(crate) fn is_dead(&self) -> bool {
         self.quic.close_reason().is_some()

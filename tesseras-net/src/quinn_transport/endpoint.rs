@@ -22,6 +22,8 @@ use crate::tls::{Expectation, Identity, IdentityError};
 
 /// The most requests that one peer may have open on one connection.
 const MAX_STREAMS: u32 = 32;
+/// QUIC itself gives a connection up so much later than the pool does, which counts and tells.
+const IDLE_GRACE: Duration = Duration::from_secs(10);
 /// Handshakes that wait for the accept loop, and the bytes that may wait with them. More are
 /// dropped before any memory is set aside.
 const MAX_INCOMING: usize = 64;
@@ -49,7 +51,7 @@ impl Endpoints {
             IdentityError::Certificate(error) => BindError::Certificate(error),
             IdentityError::Tls(error) => BindError::Tls(error),
         })?;
-        let transport = Arc::new(transport_config(config.pool.idle_timeout));
+        let transport = Arc::new(transport_config(config.pool.idle_timeout + IDLE_GRACE));
         let crypto = QuicServerConfig::try_from(identity.server_config().map_err(BindError::Tls)?)
             .expect("the provider has the suite that every QUIC handshake begins with");
         let mut server = quinn::ServerConfig::with_crypto(Arc::new(crypto));

@@ -8,6 +8,10 @@ use super::connection::{Lease, code};
 use super::stream::{FrameError, SendError, Sender, Stall, read_frame, receive_body};
 use crate::transport::{Body, Reply, RequestError};
 
+/// A connection that was unused for longer may have died meanwhile. A body cannot be sent twice, so
+/// there it waits until the peer has acknowledged the frame.
+const DOUBT: Duration = Duration::from_secs(1);
+
 /// Why an exchange failed, and whether the same may be tried again.
 pub(super) struct Failed {
     pub(super) error: RequestError,
@@ -69,6 +73,9 @@ async fn ask(
     let mut sender = Sender::new(send);
     let sending = async {
         sender.frame(frame).await?;
+        if body.is_some() && lease.unused_for() > DOUBT {
+            heard(&lease.quic).await?;
+        }
         let body = body.take();
         let bulk = body.is_some();
         if let Some(body) = body {
@@ -111,6 +118,18 @@ async fn ask(
             })
         }
     }
+}
+
+/// Waits for any acknowledgement.
+async fn heard(quic: &quinn::Connection) -> Result<(), quinn::WriteError> {
+    let before = quic.stats().frame_rx.acks;
+    while quic.stats().frame_rx.acks == before {
+        if let Some(reason) = quic.close_reason() {
+            return Err(reason.into());
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    Ok(())
 }
 
 /// An error and what lies behind it, in one line.

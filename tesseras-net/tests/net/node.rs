@@ -173,16 +173,21 @@ fn reply(frame: Vec<u8>) -> Response {
     Response { frame, body: None }
 }
 
-/// So many bytes of no meaning, always the same, in uneven chunks.
+/// So many bytes of no meaning, always the same, in blocks of 512 that all differ.
 pub fn noise_bytes(length: usize) -> Vec<u8> {
-    let mut seed = 0x9e37_79b9_7f4a_7c15_u64;
-    let next = move || {
-        seed ^= seed << 13;
-        seed ^= seed >> 7;
-        seed ^= seed << 17;
-        seed.to_le_bytes()[0]
-    };
-    std::iter::repeat_with(next).take(length).collect()
+    let mut bytes = Vec::with_capacity(length + 32);
+    for block in 0_u64.. {
+        if bytes.len() >= length {
+            break;
+        }
+        // Hashing is fast even in a debug build, a generator of our own would not be.
+        let hash = blake3(&block.to_le_bytes());
+        for _ in 0..16 {
+            bytes.extend_from_slice(hash.as_bytes());
+        }
+    }
+    bytes.truncate(length);
+    bytes
 }
 
 pub fn noise(length: usize) -> Body {

@@ -1,6 +1,11 @@
 //! The store on real files: what its ports promise, alone, among threads and processes, after a
 //! kill, and on disks that fail.
 
+#![allow(
+    clippy::unwrap_used,
+    reason = "all of this is tests, the functions that share their work too"
+)]
+
 mod conformance;
 mod disks;
 mod model;

@@ -37,3 +37,51 @@ fn a_capsule_of_many_files_comes_and_goes() {
     assert_eq!(store.check().unwrap().objects, 0);
     assert_tidy(&store);
 }
+
+/// Run by hand, on a disk that says something: `cargo test --release -- --ignored --nocapture`.
+#[test]
+#[ignore = "a measurement"]
+#[allow(clippy::disallowed_methods, reason = "a measurement reads the clock")]
+fn ten_thousand_photos() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let files: Vec<Vec<u8>> = (0..10_000).map(|i| content(i, 20_000)).collect();
+    let mut start = std::time::Instant::now();
+    let mut lap = |what: &str| {
+        eprintln!("{what}: {:?}", start.elapsed());
+        start = std::time::Instant::now();
+    };
+    assert!(add(&store, &content(1_000_000, 100), &files).unwrap());
+    lap("added 10,000 files");
+    assert!(store.check().unwrap().is_sound());
+    lap("checked them");
+    assert!(store.library().remove(&blake3(&content(1_000_000, 100)).into()).unwrap().is_some());
+    lap("removed them");
+    for number in 0..200 {
+        let bytes = content(number, 20_000);
+        put(&store, &fragment(number, 0, &bytes), &bytes).unwrap();
+    }
+    lap("stored 200 fragments one by one");
+    std::thread::scope(|scope| {
+        for thread in 0..8 {
+            let store = &store;
+            scope.spawn(move || {
+                for number in 0..25 {
+                    let bytes = content(1000 + thread * 100 + number, 20_000);
+                    put(store, &fragment(1000 + thread * 100 + number, 0, &bytes), &bytes).unwrap();
+                }
+            });
+        }
+    });
+    lap("stored 200 fragments from 8 threads");
+    for _ in 0..1000 {
+        store.fragments().list_fragments(&tessera(7)).unwrap();
+    }
+    lap("listed pieces 1000 times");
+    store.fragments().totals().unwrap();
+    lap("totals");
+    drop(store);
+    start = std::time::Instant::now();
+    drop(open(dir.path()));
+    eprintln!("opened and closed: {:?}", start.elapsed());
+}

@@ -1,0 +1,101 @@
+//! `tes demo`: the whole walk of one memory on this machine, told as it happens.
+
+use std::path::PathBuf;
+
+use serde::Serialize;
+use tesseras_core::ids::TesseraHash;
+
+use crate::cli::Exit;
+use crate::command_error::CommandError;
+use crate::context::Context;
+use crate::demo::{self, Plot};
+use crate::human::{count, size};
+use crate::output::Report;
+
+/// See how a memory outlives its owner: a small network of real nodes, on this machine alone
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// A folder of photos, recordings and texts; without it, a few pictures are drawn.
+    folder: Option<PathBuf>,
+    /// How many nodes take part.
+    #[arg(long, default_value_t = 12, value_parser = clap::value_parser!(u8).range(3..=40))]
+    nodes: u8,
+    /// Leave what was fetched back in this folder. Without it nothing stays behind.
+    #[arg(long, value_name = "FOLDER")]
+    keep: Option<PathBuf>,
+}
+
+/// What the walk came to. Every number is a node's own answer.
+#[derive(Debug, Serialize)]
+pub struct Walked {
+    /// The tessera.
+    pub hash: TesseraHash,
+    /// How many memories it keeps.
+    pub memories: u64,
+    /// The length of its files.
+    pub bytes: u64,
+    /// Into how many pieces it was cut, or how many copies were made.
+    pub fragments: u64,
+    /// On how many nodes they were placed.
+    pub holders: u64,
+    /// How many of these could die.
+    pub survives: u64,
+    /// How many nodes were killed, the owner among them.
+    pub killed: u64,
+    /// Whether what was fetched is what was published, byte for byte.
+    pub identical: bool,
+    /// How many pieces were brought back.
+    pub restored: u64,
+    /// Whether every hash and both signatures hold after all.
+    pub valid: bool,
+    /// How long it took.
+    pub seconds: u64,
+    /// Where the fetched files are, if they were to be kept.
+    pub path: Option<PathBuf>,
+}
+
+pub fn run(context: &Context, args: Args) -> Result<Exit, CommandError> {
+    let plot = Plot { folder: args.folder, nodes: args.nodes, keep: args.keep };
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| CommandError::new(format!("cannot start threads: {error}")))?;
+    let output = context.output;
+    let walked = runtime.block_on(async {
+        tokio::select! {
+            walked = demo::walk(plot, output) => walked,
+            _ = tokio::signal::ctrl_c() => {
+                Err(CommandError::new("interrupted; nothing was left behind"))
+            }
+        }
+    });
+    runtime.shutdown_timeout(std::time::Duration::from_secs(2));
+    let walked = walked?;
+    output.report(&walked)?;
+    Ok(if walked.identical && walked.valid { Exit::Done } else { Exit::NotValid })
+}
+
+impl Report for Walked {
+    fn human(&self) -> String {
+        let truth = if self.identical && self.valid {
+            "Every file came back bit for bit; every hash and both signatures are valid."
+        } else {
+            "What came back is NOT what was published."
+        };
+        let place = match &self.path {
+            Some(path) => format!("The files that came back are in {}\n", path.display()),
+            None => {
+                "Nothing stays behind. To keep what came back: tes demo --keep FOLDER\n".to_owned()
+            }
+        };
+        format!(
+            "\n{truth}\n\
+             {} ({}) outlived the owner and {}, in {}.\n{place}\
+             Your own: tes demo FOLDER, or tes init to begin for real.\n",
+            count(self.memories, "memory", "memories"),
+            size(self.bytes),
+            count(self.killed - 1, "other node", "other nodes"),
+            count(self.seconds, "second", "seconds"),
+        )
+    }
+}

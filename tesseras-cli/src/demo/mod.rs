@@ -1,0 +1,237 @@
+//! The story that `tes demo` tells, and the network in which it happens.
+
+mod network;
+mod pictures;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use tesseras_capsule::{CreateOptions, Silent, StoredCapsule, create, export, verify_directory};
+use tesseras_core::ids::{NodeId, TesseraHash};
+use tesseras_core::placement::Placement;
+use tesseras_core::ports::TesseraRepository as _;
+use tesseras_crypto::CreatorKeys;
+use tesseras_node::clock;
+use tesseras_replication::progress::silent;
+use tesseras_replication::status::State;
+use tokio::time::Instant;
+
+use crate::command_error::CommandError;
+use crate::commands::demo::Walked;
+use crate::human::{count, short, size};
+use crate::output::Output;
+use network::{Member, Network};
+
+/// What is to happen.
+pub struct Plot {
+    /// Whose memories; drawn if there is none.
+    pub folder: Option<PathBuf>,
+    /// How many nodes take part.
+    pub nodes: u8,
+    /// Where to leave what came back.
+    pub keep: Option<PathBuf>,
+}
+
+/// Lets it happen, and tells it.
+pub async fn walk(plot: Plot, output: Output) -> Result<Walked, CommandError> {
+    let start = Instant::now();
+    let tell = |text: String| {
+        if output.is_json() {
+            output.note(&text)
+        } else {
+            drop(output.raw(format!("{text}\n").as_bytes()))
+        }
+    };
+    if let Some(keep) = &plot.keep
+        && keep.exists()
+    {
+        return Err(CommandError::new(format!("{} is there already", keep.display()))
+            .with_hint("name a folder that does not exist yet"));
+    }
+    let scene = tempfile::Builder::new().prefix("tes-demo-").tempdir();
+    let scene = scene.map_err(|e| CommandError::new(format!("no temporary folder: {e}")))?;
+    let folder = match plot.folder {
+        Some(folder) => folder,
+        None => {
+            let folder = scene.path().join("A summer by the sea");
+            pictures::draw(&folder)
+                .map_err(|e| CommandError::io("draw pictures in", &folder, &e))?;
+            folder
+        }
+    };
+
+    tell(format!("1. {} nodes start on this machine, each with its own disk and key.", plot.nodes));
+    let mut network = Network::start(scene.path(), plot.nodes).await?;
+    let owner = network.newest();
+
+    let keys = CreatorKeys::generate().map_err(|e| CommandError::new(e.to_string()))?;
+    let made = make(owner, &folder, &keys).await?;
+    tell(format!(
+        "2. Ana packs {} ({}) into a signed capsule.",
+        count(made.memories, "memory", "memories"),
+        size(made.bytes)
+    ));
+    for skipped in &made.skipped {
+        tell(format!("   left out: {} ({})", skipped.path, skipped.reason));
+    }
+    let hash = made.hash;
+    let before = files_of(owner, hash, &scene.path().join("before")).await?;
+
+    let replication = owner.node.replication();
+    let plan = replication.draft_plan(hash, &silent()).await.map_err(failed)?;
+    let signatures = keys.sign(&plan);
+    let published = replication.publish(hash, plan, signatures, &silent()).await.map_err(failed)?;
+    let (pieces, holders) = (published.fragments as u64, published.holders as u64);
+    let health = replication.status(hash).await.map_err(failed)?;
+    let health = health.ok_or_else(|| CommandError::new("nobody knows the tessera"))?;
+    tell(if health.needed > 1 {
+        format!(
+            "3. She publishes it: {pieces} pieces on {holders} nodes; any {} of them are enough.\n   \
+             The nodes say: any {} of them may die at once, and nothing is lost.",
+            health.needed, health.survives
+        )
+    } else {
+        format!(
+            "3. She publishes it: {} on as many nodes.\n   \
+             The nodes say: any {} of them may die at once, and nothing is lost.",
+            count(holders, "whole copy", "whole copies"),
+            health.survives
+        )
+    });
+
+    let mut doomed = fullest(&health.placement, health.survives);
+    let others = doomed.len() as u64;
+    doomed.push(owner.node.id());
+    let killed = doomed.len() as u64;
+    network.destroy(&doomed).await;
+    tell(format!(
+        "4. Ana's computer dies, and with it {}, those that held most. Their disks are erased.",
+        count(others, "more node", "more nodes")
+    ));
+
+    let survivor = network.any();
+    network.join().await?;
+    let fresh = network.newest();
+    let fetching = Instant::now();
+    let fetched = fresh.node.replication().fetch(hash, &silent()).await.map_err(failed)?;
+    tell(format!(
+        "5. Her sister, on a new computer, types the hash {}…\n   \
+         It comes back from {} in {:.1} s.",
+        short(&hash),
+        count(fetched.holders as u64, "node", "nodes"),
+        fetching.elapsed().as_secs_f64()
+    ));
+
+    let keeper = network.by_id(survivor);
+    let repaired = keeper.node.replication().repair(hash, &silent()).await.map_err(failed)?;
+    let health = keeper.node.replication().status(hash).await.map_err(failed)?;
+    let health = health.ok_or_else(|| CommandError::new("nobody knows the tessera"))?;
+    tell(format!(
+        "6. A node that is left notices what is missing and brings back {}.\n   \
+         {} of {} live on {}; {} may die again.{}",
+        count(repaired.restored as u64, "piece", "pieces"),
+        health.live,
+        health.total,
+        count(health.placement.len() as u64, "node", "nodes"),
+        health.survives,
+        if health.state == State::Healthy { "" } else { " (There are too few nodes for all.)" }
+    ));
+
+    let fresh = network.newest();
+    let to = plot.keep.clone().unwrap_or_else(|| scene.path().join("after"));
+    let after = files_of(fresh, hash, &to).await?;
+    let directory = after.directory.clone();
+    let report =
+        tokio::task::spawn_blocking(move || verify_directory(&directory, Some(&hash), &mut Silent));
+    let report = report.await.map_err(failed)?.map_err(failed)?;
+    network.stop().await;
+    Ok(Walked {
+        hash,
+        memories: made.memories,
+        bytes: made.bytes,
+        fragments: pieces,
+        holders,
+        survives: published.survives as u64,
+        killed,
+        identical: before.digests == after.digests,
+        restored: repaired.restored as u64,
+        valid: report.valid,
+        seconds: start.elapsed().as_secs(),
+        path: plot.keep.map(|_| after.directory),
+    })
+}
+
+async fn make(
+    owner: &Member,
+    folder: &Path,
+    keys: &CreatorKeys,
+) -> Result<tesseras_capsule::Created, CommandError> {
+    let options = CreateOptions {
+        created: clock::now(),
+        creator_name: Some("Ana".to_owned()),
+        ..CreateOptions::default()
+    };
+    let (blobs, library) = (owner.store.blobs(), owner.store.library());
+    Ok(create(folder, &options, keys, &*blobs, &*library, &mut Silent)?)
+}
+
+/// What an export wrote.
+struct Exported {
+    directory: PathBuf,
+    digests: BTreeMap<PathBuf, tesseras_core::ids::ContentHash>,
+}
+
+async fn files_of(member: &Member, hash: TesseraHash, to: &Path) -> Result<Exported, CommandError> {
+    let (store, to) = (member.store.clone(), to.to_owned());
+    let exported = tokio::task::spawn_blocking(move || {
+        let record = store.library().get(&hash)?;
+        let record = record.ok_or_else(|| CommandError::new("the capsule is not there"))?;
+        let blobs = store.blobs();
+        let capsule = StoredCapsule::of_record(&*blobs, &record)?;
+        let directory = export(&capsule, &*blobs, &to, &mut Silent)?;
+        let mut digests = BTreeMap::new();
+        digest_all(&directory, Path::new(""), &mut digests)
+            .map_err(|error| CommandError::io("read", &directory, &error))?;
+        Ok(Exported { directory, digests })
+    });
+    exported.await.map_err(failed)?
+}
+
+fn digest_all(
+    root: &Path,
+    below: &Path,
+    digests: &mut BTreeMap<PathBuf, tesseras_core::ids::ContentHash>,
+) -> std::io::Result<()> {
+    use std::io::Read as _;
+    for entry in fs::read_dir(root.join(below))? {
+        let entry = entry?;
+        let path = below.join(entry.file_name());
+        if entry.file_type()?.is_dir() {
+            digest_all(root, &path, digests)?;
+            continue;
+        }
+        let mut file = fs::File::open(entry.path())?;
+        let mut hasher = tesseras_crypto::Blake3::default();
+        let mut buffer = vec![0; 256 * 1024];
+        loop {
+            match file.read(&mut buffer)? {
+                0 => break,
+                n => hasher.update(&buffer[..n]),
+            }
+        }
+        digests.insert(path, hasher.finish());
+    }
+    Ok(())
+}
+
+/// The holders that hold most.
+fn fullest(placement: &Placement, count: usize) -> Vec<NodeId> {
+    let mut holders: Vec<_> = placement.iter().collect();
+    holders.sort_by_key(|(_, pieces)| std::cmp::Reverse(pieces.len()));
+    holders.into_iter().take(count).map(|(id, _)| *id).collect()
+}
+
+fn failed(error: impl std::fmt::Display) -> CommandError {
+    CommandError::new(error.to_string())
+}

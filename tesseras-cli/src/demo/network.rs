@@ -1,0 +1,137 @@
+//! A small network of real nodes: real QUIC on loopback, real files in a temporary folder.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use tesseras_core::ids::NodeId;
+use tesseras_node::{Node, NodeConfig, StartError};
+use tesseras_storage::{StorageConfig, Store};
+use tokio::time::{Instant, sleep};
+
+use crate::command_error::CommandError;
+
+/// A private network asks for little work.
+const WORK_BITS: u32 = 8;
+/// Nodes on one machine answer at once, or never.
+const ANSWER_DEADLINE: Duration = Duration::from_millis(1000);
+const LOOKUP_DEADLINE: Duration = Duration::from_millis(500);
+/// How long nodes may take to find each other.
+const JOIN_DEADLINE: Duration = Duration::from_secs(30);
+const KIB_OF_CACHE: u32 = 2000;
+const BYTES_OF_CACHE: u64 = 4 << 20;
+const RESERVE: u64 = 64 << 20;
+
+/// A node and its disk.
+pub struct Member {
+    pub node: Node,
+    pub store: Store,
+    dir: PathBuf,
+}
+
+/// All nodes that live.
+pub struct Network {
+    root: PathBuf,
+    members: Vec<Member>,
+    started: u8,
+}
+
+impl Network {
+    /// Starts nodes, and waits until everybody knows everybody.
+    pub async fn start(root: &Path, nodes: u8) -> Result<Self, CommandError> {
+        let mut network = Self { root: root.to_owned(), members: Vec::new(), started: 0 };
+        for _ in 0..nodes {
+            network.join().await?;
+        }
+        let deadline = Instant::now() + JOIN_DEADLINE;
+        loop {
+            let mut fewest = usize::MAX;
+            for member in &network.members {
+                fewest = fewest.min(member.node.dht().peers().await.len());
+            }
+            if fewest + 1 >= network.members.len() {
+                return Ok(network);
+            }
+            if Instant::now() > deadline {
+                return Err(CommandError::new("the nodes do not find each other")
+                    .with_hint("does a firewall block UDP on loopback?"));
+            }
+            sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    /// Starts one more node.
+    pub async fn join(&mut self) -> Result<(), CommandError> {
+        self.started += 1;
+        let dir = self.root.join(format!("node-{}", self.started));
+        // Each in a /24 of its own, where the system has all of 127.0.0.0/8 (Linux).
+        let own = SocketAddr::from((Ipv4Addr::new(127, 0, self.started, 1), 0));
+        let node = match Node::start(self.config(&dir, own)).await {
+            Err(StartError::Bind(_)) => {
+                let shared = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+                Node::start(self.config(&dir, shared)).await
+            }
+            other => other,
+        };
+        let node = node.map_err(|error| CommandError::new(error.to_string()))?;
+        let config = StorageConfig { cache_size_kb: KIB_OF_CACHE, ..StorageConfig::default() };
+        let store = Store::open(&dir, &config)?;
+        self.members.push(Member { node, store, dir });
+        Ok(())
+    }
+
+    fn config(&self, dir: &Path, listen: SocketAddr) -> NodeConfig {
+        let mut config = NodeConfig::new(dir, listen);
+        config.bootstrap = self.members.iter().take(3).map(|m| m.node.listen()).collect();
+        config.work_bits = WORK_BITS;
+        config.answer_deadline = ANSWER_DEADLINE;
+        config.dht.request_deadline = LOOKUP_DEADLINE;
+        config.dht.slow_after = LOOKUP_DEADLINE / 4;
+        config.storage.cache_size_kb = KIB_OF_CACHE;
+        config.fragment_cache = BYTES_OF_CACHE;
+        config.limits.min_free_space = RESERVE;
+        config
+    }
+
+    /// The node that joined last.
+    pub fn newest(&self) -> &Member {
+        self.members.last().expect("the network has nodes")
+    }
+
+    /// Some node that lives.
+    pub fn any(&self) -> NodeId {
+        self.members[0].node.id()
+    }
+
+    /// A node that lives.
+    pub fn by_id(&self, id: NodeId) -> &Member {
+        self.members.iter().find(|m| m.node.id() == id).expect("it lives")
+    }
+
+    /// Ends nodes and erases their disks.
+    pub async fn destroy(&mut self, doomed: &[NodeId]) {
+        let (dead, alive) = std::mem::take(&mut self.members)
+            .into_iter()
+            .partition(|member| doomed.contains(&member.node.id()));
+        self.members = alive;
+        end(dead).await;
+    }
+
+    /// Ends all nodes.
+    pub async fn stop(self) {
+        end(self.members).await;
+    }
+}
+
+async fn end(members: Vec<Member>) {
+    let mut ending = tokio::task::JoinSet::new();
+    for Member { node, store, dir } in members {
+        ending.spawn(async move {
+            node.stop().await;
+            drop(store);
+            // What cannot be removed now goes with the temporary folder.
+            let _ = std::fs::remove_dir_all(dir);
+        });
+    }
+    ending.join_all().await;
+}

@@ -1,0 +1,169 @@
+//! Holds the pages to the code: what `docs/PROTOCOL.md` says of bytes and words, and which metrics
+//! `docs/OPERATIONS.md` lists.
+
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+use std::path::Path;
+
+use prometheus::Registry;
+use tesseras_core::code::Piece;
+use tesseras_core::ids::{ContentHash, DhtKey, NodeId, TesseraHash};
+use tesseras_core::time::Timestamp;
+use tesseras_crypto::NodeKeys;
+use tesseras_dht::HolderRecord;
+use tesseras_net::codec::{self, Answer, Refusal};
+use tesseras_net::{MAX_FRAME_BYTES, NetMetrics};
+use tesseras_node::observe::Gauges;
+use tesseras_replication::attestation::{self, Question};
+use tesseras_replication::dossier::MAX_DOSSIER_BYTES;
+use tesseras_replication::messages::{self, AttestedPiece, refusal};
+use tesseras_storage::StorageMetrics;
+
+fn page(name: &str) -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs").join(name);
+    std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// The lines of the fenced block with this label: a name, spaces, a value.
+fn block(page: &str, label: &str) -> Vec<(String, String)> {
+    let (_, after) = page.split_once(&format!("\n```{label}\n")).expect("the block is there");
+    let (inside, _) = after.split_once("\n```").expect("the block ends");
+    let pair = |line: &str| {
+        let (name, value) = line.rsplit_once(' ').expect("a name and a value");
+        (name.trim().to_owned(), value.to_owned())
+    };
+    inside.lines().map(pair).collect()
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |mut out, byte| {
+        write!(out, "{byte:02x}").expect("a String takes all");
+        out
+    })
+}
+
+fn bytes(hex: &str) -> Vec<u8> {
+    let byte = |at| u8::from_str_radix(&hex[at..at + 2], 16).expect("hex");
+    (0..hex.len()).step_by(2).map(byte).collect()
+}
+
+/// The words between backticks.
+fn quoted(page: &str) -> BTreeSet<&str> {
+    page.split('`').skip(1).step_by(2).collect()
+}
+
+#[test]
+fn the_example_frames_are_what_this_software_writes() {
+    let page = page("PROTOCOL.md");
+    let frames = block(&page, "frames");
+    assert!(frames.len() >= 5);
+    for (kind, frame) in frames {
+        let frame = bytes(&frame);
+        assert_eq!(codec::kind(&frame).as_deref(), Some(kind.as_str()));
+        let again = if tesseras_dht::KINDS.contains(&kind.as_str()) {
+            let request: tesseras_dht::messages::Request = codec::decode(&frame).expect("reads");
+            codec::encode(&request)
+        } else {
+            let request: messages::Request = codec::decode(&frame).expect("reads");
+            codec::encode(&request)
+        };
+        assert_eq!(hex(&again.expect("fits")), hex(&frame), "{kind}");
+    }
+    let pong = Answer::Ok(tesseras_dht::messages::Pong {});
+    let busy = Answer::<()>::Error(Refusal::new(Refusal::BUSY, "later"));
+    for answer in [codec::encode(&pong), codec::encode(&busy)] {
+        let answer = hex(&answer.expect("fits"));
+        assert!(page.contains(&format!("`{answer}`")), "{answer}");
+    }
+}
+
+#[test]
+fn every_kind_code_and_bound_stands_on_the_page() {
+    let page = page("PROTOCOL.md");
+    for kind in tesseras_dht::KINDS.iter().chain(&messages::KINDS) {
+        assert!(page.contains(&format!("\n### `{kind}`\n")), "{kind}");
+    }
+    let codes = [
+        Refusal::UNKNOWN_REQUEST,
+        Refusal::MALFORMED,
+        Refusal::BUSY,
+        Refusal::INTERNAL,
+        refusal::NO_SPACE,
+        refusal::OVER_QUOTA,
+        refusal::OWN_TESSERA,
+        refusal::BLOCKED,
+        refusal::NEED_DOSSIER,
+        refusal::PLAN_CONFLICT,
+        refusal::INVALID,
+        refusal::NOT_HELD,
+    ];
+    let words = quoted(&page);
+    for code in codes {
+        assert!(words.contains(code), "{code}");
+    }
+    assert_eq!((MAX_FRAME_BYTES, MAX_DOSSIER_BYTES), (65_536, 16_818_176));
+    for number in ["65,536", "16,818,176", "2.25.8387236820507844979"] {
+        assert!(page.contains(number), "{number}");
+    }
+    assert_eq!(tesseras_net::certificate::NONCE_OID, [2, 25, 8_387_236_820_507_844_979]);
+    assert!(words.contains(std::str::from_utf8(tesseras_net::ALPN).expect("ASCII")));
+}
+
+#[test]
+fn the_signed_bytes_are_those_of_the_page() {
+    let page = page("PROTOCOL.md");
+    let keys = NodeKeys::from_parts(&[7; 32], [1, 2, 3, 4, 5, 6, 7, 8]);
+    let public = keys.public();
+    let h = tesseras_crypto::blake3(&[&public.public_key[..], &public.nonce].concat());
+    let said = |name: &str, value: String| (name.to_owned(), value);
+    let node = [
+        said("public key", hex(&public.public_key)),
+        said("h", h.to_string()),
+        said("node id", keys.id().to_string()),
+    ];
+    assert_eq!(block(&page, "node"), node);
+
+    let date = Timestamp(1_800_000_000);
+    let addresses =
+        ["192.0.2.7:7310", "[2001:db8::1]:7310"].map(|text| text.parse().expect("an address"));
+    let record = HolderRecord::sign(&keys, DhtKey::new([0x11; 20]), &addresses, date);
+    let question = Question {
+        asker: NodeId::new([0x33; 20]),
+        holder: keys.id(),
+        tessera: TesseraHash::new([0x22; 32]),
+        nonce: [0x44; 32],
+    };
+    let plan = Some(ContentHash::new([0x55; 32]));
+    let pieces = vec![
+        AttestedPiece { piece: Piece::Whole, checksum: ContentHash::new([0x66; 32]) },
+        AttestedPiece { piece: Piece::Index(3), checksum: ContentHash::new([0x77; 32]) },
+    ];
+    let under = attestation::signed_bytes(&question, date, plan.as_ref(), &pieces);
+    let attested = attestation::attest(&keys, &question, date, plan, pieces);
+    let signed = [
+        said("record", hex(&record.signed_bytes())),
+        said("record", hex(&record.signature)),
+        said("attestation", hex(&under)),
+        said("attestation", hex(&attested.signature)),
+    ];
+    assert_eq!(block(&page, "signed"), signed);
+}
+
+#[test]
+fn every_metric_stands_on_the_page_and_no_other() {
+    let registry = Registry::new();
+    NetMetrics::with_metrics(&registry).expect("new names");
+    StorageMetrics::new(&registry).expect("new names");
+    Gauges::new(&registry).expect("new names");
+    let families = registry.gather();
+    let ours: BTreeSet<&str> = families.iter().map(|family| family.name()).collect();
+    let page = page("OPERATIONS.md");
+    let listed: BTreeSet<&str> = page
+        .lines()
+        .filter_map(|line| line.strip_prefix("| `tesseras_")?.split_once('`'))
+        .map(|(name, _)| name.split_once('{').map_or(name, |(name, _)| name))
+        .collect();
+    let ours: BTreeSet<&str> =
+        ours.into_iter().filter_map(|name| name.strip_prefix("tesseras_")).collect();
+    assert_eq!(listed, ours);
+}

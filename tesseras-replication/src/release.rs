@@ -1,0 +1,100 @@
+//! Letting go of whole copies once the coded form has taken their place.
+
+use std::collections::BTreeSet;
+
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
+use tesseras_core::code::{Piece, WHOLE_COPIES};
+use tesseras_core::ids::TesseraHash;
+use tesseras_core::ports::StoreError;
+
+use crate::ask::AskError;
+use crate::context::Replication;
+use crate::dossier::VerifiedDossier;
+use crate::messages::{Bulk, Request};
+use crate::survey::Survey;
+
+impl Replication {
+    /// Drops this node's whole copy if the coded form is complete on enough other nodes, and each
+    /// of them has just sent its every byte. Returns whether it was dropped.
+    pub(crate) async fn release_whole(
+        &self,
+        dossier: &VerifiedDossier,
+        survey: &Survey,
+    ) -> Result<bool, StoreError> {
+        let (tessera, me) = (dossier.tessera(), self.id());
+        let held = self.blocking(move |s| s.fragments.list_fragments(&tessera)).await?;
+        let Some(whole) = held.into_iter().find(|f| f.piece == Piece::Whole) else {
+            return Ok(false);
+        };
+        let Some(form) = dossier.plan().coded() else { return Ok(false) };
+        let mut placement = survey.placement(dossier.plan());
+        placement.remove(&me);
+        for pieces in placement.values_mut() {
+            pieces.remove(&Piece::Whole);
+        }
+        placement.retain(|_, pieces| !pieces.is_empty());
+        let others = placement.values().flatten().collect::<BTreeSet<_>>().len();
+        if others < form.shape.n().into() || placement.len() < WHOLE_COPIES {
+            return Ok(false);
+        }
+        if !self.all_are_readable(dossier, survey, &placement).await {
+            return Ok(false);
+        }
+        tracing::info!(%tessera, "the coded form is complete; the whole copy is let go");
+        self.blocking(move |stores| stores.fragments.delete_fragment(&whole)).await
+    }
+
+    /// Reads every byte of every fragment back from its holder.
+    async fn all_are_readable(
+        &self,
+        dossier: &VerifiedDossier,
+        survey: &Survey,
+        placement: &tesseras_core::placement::Placement,
+    ) -> bool {
+        let mut waiting: Vec<_> = placement
+            .iter()
+            .flat_map(|(id, pieces)| pieces.iter().map(|piece| (*id, *piece)))
+            .collect();
+        let mut running = FuturesUnordered::new();
+        loop {
+            while running.len() < self.parts.config.max_transfers {
+                let Some((id, piece)) = waiting.pop() else { break };
+                running.push(async move {
+                    let contact = &survey.live[&id].contact;
+                    let read = self.read_back(contact, dossier, piece).await;
+                    if let Err(error) = &read {
+                        tracing::info!(holder = %id, %piece, %error, "could not be read back");
+                    }
+                    read.is_ok()
+                });
+            }
+            match running.next().await {
+                Some(true) => {}
+                Some(false) => return false,
+                None => return true,
+            }
+        }
+    }
+
+    /// Reads one piece from its holder and compares it with the plan; keeps nothing.
+    async fn read_back(
+        &self,
+        from: &tesseras_core::contact::Contact,
+        dossier: &VerifiedDossier,
+        piece: Piece,
+    ) -> Result<(), AskError> {
+        let (tessera, plan): (TesseraHash, _) = (dossier.tessera(), dossier.plan());
+        let (Some(expected), Some(checksum)) = (plan.piece_bytes(piece), plan.checksum(piece))
+        else {
+            return Err(AskError::BadLength(0));
+        };
+        let request = Request::GetPiece { tessera, piece, offset: 0 };
+        let deadline = self.parts.config.transfer_deadline;
+        let (_, Bulk { bytes }, body) = self.ask(from, &request, None, deadline).await?;
+        if bytes != expected {
+            return Err(AskError::BadLength(bytes));
+        }
+        Ok(body.check(bytes, checksum).await?)
+    }
+}

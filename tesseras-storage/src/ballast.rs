@@ -1,0 +1,103 @@
+//! Room set aside for making room: on a disk that is full to the last block, even a deletion needs
+//! some for the database's log. So a file of no content is kept, and thrown overboard then.
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use tesseras_core::ports::StoreError;
+
+use crate::disk::Disk;
+
+/// Enough for the log of a deletion of some 10,000 objects.
+const BALLAST_BYTES: u64 = 1024 * 1024;
+/// How much is written at a time.
+const CHUNK_BYTES: usize = 64 * 1024;
+
+/// The file. All processes on one data directory share it.
+pub(crate) struct Ballast {
+    path: PathBuf,
+    disk: Arc<dyn Disk>,
+}
+
+impl Ballast {
+    /// The ballast at `path`, taken aboard if there is room.
+    pub(crate) fn new(path: PathBuf, disk: Arc<dyn Disk>) -> Self {
+        let ballast = Self { path, disk };
+        ballast.take_aboard();
+        ballast
+    }
+
+    /// Runs a deletion, a second time without ballast if the disk is full.
+    pub(crate) fn lighten<T>(
+        &self,
+        mut deletion: impl FnMut() -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        match deletion() {
+            Err(StoreError::Full { .. }) if self.throw_overboard() => deletion(),
+            outcome => outcome,
+        }
+    }
+
+    /// Writes the file again, if it is not there and there is room.
+    pub(crate) fn take_aboard(&self) {
+        if self.path.metadata().is_ok_and(|file| file.len() >= BALLAST_BYTES) {
+            return;
+        }
+        self.throw_overboard();
+        if let Err(error) = self.write() {
+            self.throw_overboard();
+            tracing::debug!(%error, "no room for ballast");
+        }
+    }
+
+    fn write(&self) -> io::Result<()> {
+        let mut file = match self.disk.create(&self.path) {
+            // Another process was quicker.
+            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => return Ok(()),
+            file => file?,
+        };
+        // Not zeros, which some file systems do not store.
+        let chunk = [0x5a; CHUNK_BYTES];
+        for _ in 0..BALLAST_BYTES / CHUNK_BYTES as u64 {
+            self.disk.write(&mut file, &chunk)?;
+        }
+        Ok(())
+    }
+
+    /// Whether there was anything to throw.
+    fn throw_overboard(&self) -> bool {
+        self.path.exists() && self.disk.remove(&self.path).is_ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::disk::OsDisk;
+
+    #[test]
+    fn it_goes_overboard_once_and_only_for_a_full_disk() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("ballast");
+        let ballast = Ballast::new(path.clone(), Arc::new(OsDisk));
+        assert_eq!(path.metadata().unwrap().len(), BALLAST_BYTES);
+        let mut runs = 0;
+        let mut fail = |error: fn() -> StoreError| {
+            runs = 0;
+            let outcome: Result<(), _> = ballast.lighten(|| {
+                runs += 1;
+                Err(error())
+            });
+            outcome.unwrap_err();
+            runs
+        };
+        assert_eq!(fail(|| StoreError::Busy { what: String::new() }), 1);
+        assert!(path.exists());
+        assert_eq!(fail(|| StoreError::Full { what: String::new() }), 2);
+        assert!(!path.exists());
+        assert_eq!(fail(|| StoreError::Full { what: String::new() }), 1);
+        ballast.take_aboard();
+        assert!(path.exists());
+    }
+}
