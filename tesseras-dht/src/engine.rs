@@ -3,9 +3,10 @@
 //! thousand of them run in one test, and a failure replays from its seed.
 //!
 //! Who does what: `neighbours` joins, greets and proves who is reachable; `search` runs lookups;
-//! `announce` spreads holder records; `serve` answers others.
+//! `announce` spreads holder records; `serve` answers others; `events` is what goes in and out.
 
 mod announce;
+mod events;
 mod neighbours;
 mod search;
 mod serve;
@@ -25,8 +26,12 @@ use crate::address;
 use crate::config::DhtConfig;
 use crate::messages::{Kind, Request, Response};
 use crate::reachability::Reachability;
-use crate::records::{HolderRecord, Identity, RecordStore};
+use crate::records::{Identity, RecordStore};
 use crate::routing::{Admission, RoutingTable};
+
+pub use self::events::{
+    Beginnings, Command, Effect, Event, InboundId, Moment, OperationId, Outcome, Status, Ticket,
+};
 
 use self::announce::Announcement;
 use self::neighbours::Neighbours;
@@ -35,169 +40,6 @@ use self::serve::PendingHello;
 
 /// How often expired records are swept out.
 const SWEEP_EVERY: Duration = Duration::from_secs(10 * 60);
-
-/// The time, as both clocks show it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Moment {
-    /// Since the node started; never goes back.
-    pub elapsed: Duration,
-    /// What the wall clock says, for the dates of records.
-    pub wall: Timestamp,
-}
-
-/// A request that the engine sent.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Ticket(u64);
-
-/// A command that the engine was given; numbered by who gave it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct OperationId(pub u64);
-
-/// A request of another node; numbered by who received it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct InboundId(pub u64);
-
-/// What happens to a node.
-#[derive(Debug, Clone)]
-pub enum Event {
-    /// Time has passed; due at [`Engine::wakes_at`] at the latest.
-    Tick,
-    /// A request was answered. Every ticket gets exactly one `Replied` or `Failed`.
-    Replied {
-        /// Which.
-        ticket: Ticket,
-        /// Who answered, as the handshake proved.
-        from: NodeId,
-        /// Where its packets come from.
-        remote: SocketAddr,
-        /// What it said.
-        answer: Result<Response, Refusal>,
-    },
-    /// A request was not answered, or not with an answer that can be read.
-    Failed {
-        /// Which.
-        ticket: Ticket,
-        /// Whether the fault is the peer's; not when this node had no connection to spare.
-        blame: bool,
-    },
-    /// Another node asks.
-    Asked {
-        /// To be named in the answer.
-        inbound: InboundId,
-        /// Who asks, as the handshake proved.
-        from: NodeId,
-        /// Where its packets come from.
-        remote: SocketAddr,
-        /// What it asks.
-        request: Request,
-    },
-    /// This node's own layers above want something.
-    Commanded {
-        /// To be named in the outcome.
-        operation: OperationId,
-        /// What.
-        command: Command,
-    },
-    /// A peer that another protocol dialled at this address has answered there.
-    Observed {
-        /// Who.
-        id: NodeId,
-        /// Where.
-        address: SocketAddr,
-    },
-    /// A peer has failed a request of another protocol.
-    Accused {
-        /// Who.
-        id: NodeId,
-    },
-}
-
-/// What the layers above may want.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Command {
-    /// The k nodes nearest to a point.
-    Lookup(DhtKey),
-    /// All holder records of a key.
-    FindHolders(DhtKey),
-    /// Say that this node holds something of these tesserae.
-    Announce(Vec<DhtKey>),
-    /// Where a node listens now.
-    Resolve(NodeId),
-    /// At least so many peers, if there are as many.
-    Discover(usize),
-}
-
-/// What came of a command.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Outcome {
-    /// Of a lookup or discovery: nodes that answered, nearest first in a lookup.
-    Contacts(Vec<Contact>),
-    /// Of a search for holders: checked records, the newest of each holder.
-    Holders(Vec<HolderRecord>),
-    /// Of an announcement: how many other nodes keep the record of each key.
-    Announced(BTreeMap<DhtKey, usize>),
-    /// Of a search for one node.
-    Resolved(Option<Contact>),
-}
-
-/// What a node wants done.
-#[derive(Debug, Clone)]
-pub enum Effect {
-    /// Send a request and report what comes of it.
-    Send {
-        /// To be named in the report.
-        ticket: Ticket,
-        /// Who must answer; `None` learns it.
-        id: Option<NodeId>,
-        /// Where to dial, best first.
-        addresses: Vec<SocketAddr>,
-        /// What to ask.
-        request: Request,
-        /// How long to wait, connecting included.
-        deadline: Duration,
-    },
-    /// Answer another node's request.
-    Answer {
-        /// Which.
-        inbound: InboundId,
-        /// With what.
-        answer: Result<Response, Refusal>,
-    },
-    /// A command is done.
-    Finished {
-        /// Which.
-        operation: OperationId,
-        /// With what.
-        outcome: Outcome,
-    },
-}
-
-/// Where this node may be reached, and whom it knows to begin with.
-#[derive(Debug, Clone, Default)]
-pub struct Beginnings {
-    /// Where this node may be reached: what it advertises, listens on, or its interfaces have.
-    pub candidates: Vec<SocketAddr>,
-    /// The port of a wildcard listen address, so that an IP that two neighbourhoods report becomes
-    /// a candidate; `None` when the listen address is concrete or one is advertised.
-    pub wildcard_port: Option<u16>,
-    /// Nodes whose ids are not known yet.
-    pub bootstrap: Vec<SocketAddr>,
-    /// Peers met before the last restart.
-    pub remembered: Vec<Contact>,
-}
-
-/// How a node stands.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Status {
-    /// Whether a peer has lately dialled one of our addresses with success.
-    pub reachable: bool,
-    /// Where we say that we listen: the addresses so proven, or else the candidates.
-    pub addresses: Vec<SocketAddr>,
-    /// Peers in the routing table.
-    pub peers: usize,
-    /// Holder records kept for others.
-    pub records: usize,
-}
 
 /// One turn of the machine: what it may read and what it has decided.
 struct Turn<'a> {
@@ -459,10 +301,13 @@ impl Engine {
         }
     }
 
-    /// A peer failed; it may leave the table, and is then remembered for harder times.
+    /// A peer failed. It may leave the table, and is then remembered for harder times; or it is
+    /// asked once more soon, since nobody asks the disgraced otherwise.
     fn accuse(&mut self, now: Duration, id: &NodeId) {
         if let Some(gone) = self.table.failed(id, now) {
             self.neighbours.remember(gone);
+        } else if self.table.get(id).is_some() {
+            self.neighbours.greet_again(*id, now);
         }
     }
 

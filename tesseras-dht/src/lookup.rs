@@ -1,7 +1,7 @@
 //! One iterative lookup (Kademlia, section 2.3): ask the nearest known, learn nearer ones, stop
 //! when the k nearest that answer have answered.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -50,6 +50,8 @@ pub struct Lookup {
     one_node: bool,
     queries: usize,
     candidates: BTreeMap<Distance, Candidate>,
+    /// Those of the candidates that are waited for.
+    in_flight: BTreeSet<Distance>,
 }
 
 impl Lookup {
@@ -64,6 +66,7 @@ impl Lookup {
             one_node: false,
             queries: 0,
             candidates: BTreeMap::new(),
+            in_flight: BTreeSet::new(),
         }
     }
 
@@ -104,14 +107,9 @@ impl Lookup {
     /// Whom to ask now.
     pub fn next(&mut self, now: Duration) -> Vec<Contact> {
         let mut asked = Vec::new();
-        let waiting = |lookup: &Self, slow: bool| {
-            let all = lookup.candidates.values();
-            all.filter(|c| c.is_waiting() && (slow || !lookup.is_slow(c, now))).count()
-        };
-        let mut in_flight = waiting(self, true);
-        let mut prompt = waiting(self, false);
+        let mut prompt = self.waiting().filter(|c| !self.is_slow(c, now)).count();
         while prompt < self.alpha
-            && in_flight < self.alpha * SLOW_FACTOR
+            && self.in_flight.len() < self.alpha * SLOW_FACTOR
             && self.queries < self.k * QUERIES_PER_RESULT
             && !self.is_over(now)
         {
@@ -121,15 +119,17 @@ impl Lookup {
             candidate.tried.clone_from(&candidate.contact.addresses);
             asked.push(candidate.contact.clone());
             self.queries += 1;
+            self.in_flight.insert(distance);
             prompt += 1;
-            in_flight += 1;
         }
         asked
     }
 
     /// A peer answered, at the address that was dialled if that is known.
     pub fn answered(&mut self, id: &NodeId, address: Option<SocketAddr>) {
-        if let Some(candidate) = self.candidates.get_mut(&id.distance(&self.target)) {
+        let distance = id.distance(&self.target);
+        self.in_flight.remove(&distance);
+        if let Some(candidate) = self.candidates.get_mut(&distance) {
             candidate.state = State::Answered;
             if let Some(address) = address {
                 candidate.contact.addresses = vec![address];
@@ -139,7 +139,9 @@ impl Lookup {
 
     /// A peer did not answer, or not what was asked.
     pub fn failed(&mut self, id: &NodeId) {
-        if let Some(candidate) = self.candidates.get_mut(&id.distance(&self.target)) {
+        let distance = id.distance(&self.target);
+        self.in_flight.remove(&distance);
+        if let Some(candidate) = self.candidates.get_mut(&distance) {
             candidate.state = State::Failed;
             let tried = std::mem::take(&mut candidate.tried);
             candidate.contact.addresses.retain(|address| !tried.contains(address));
@@ -152,6 +154,11 @@ impl Lookup {
     pub fn is_done(&self, now: Duration) -> bool {
         if self.is_over(now) {
             return true;
+        }
+        // Its old address may be dead; by the time that this is sure, a new one may be known.
+        let nearest = self.candidates.first_key_value().map(|(distance, _)| distance);
+        if self.one_node && nearest.is_some_and(|nearest| self.in_flight.contains(nearest)) {
+            return false;
         }
         let (mut counted, mut slow) = (0, false);
         for candidate in self.candidates.values() {
@@ -173,7 +180,7 @@ impl Lookup {
 
     /// When time alone changes what is to be done.
     pub fn wakes_at(&self, now: Duration) -> Duration {
-        let waiting = self.candidates.values().filter_map(|candidate| match candidate.state {
+        let waiting = self.waiting().filter_map(|candidate| match candidate.state {
             State::Waiting { since } => Some(since + self.slow_after),
             _ => None,
         });
@@ -197,6 +204,10 @@ impl Lookup {
         (DhtKey::from(nearest.id) == self.target).then(|| nearest.clone())
     }
 
+    fn waiting(&self) -> impl Iterator<Item = &Candidate> {
+        self.in_flight.iter().filter_map(|distance| self.candidates.get(distance))
+    }
+
     fn is_over(&self, now: Duration) -> bool {
         now >= self.deadline || (self.one_node && self.found_node().is_some())
     }
@@ -216,10 +227,6 @@ impl Lookup {
 }
 
 impl Candidate {
-    fn is_waiting(&self) -> bool {
-        matches!(self.state, State::Waiting { .. })
-    }
-
     fn learn(&mut self, addresses: Vec<SocketAddr>) {
         if self.state == State::Answered {
             return;

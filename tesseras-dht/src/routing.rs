@@ -112,11 +112,32 @@ impl RoutingTable {
     /// The `n` peers nearest to a point. Those whose last request failed come last, or not at all
     /// where the answer is for others.
     pub fn closest(&self, target: &DhtKey, n: usize, for_others: bool) -> Vec<Contact> {
-        let mut entries: Vec<_> =
-            self.entries().filter(|entry| !for_others || entry.failures == 0).collect();
-        entries
-            .sort_unstable_by_key(|entry| (entry.failures > 0, entry.contact.id.distance(target)));
-        entries.into_iter().take(n).map(|entry| entry.contact.clone()).collect()
+        let mut closest = self.nearest(target, n, |entry| entry.failures == 0);
+        if !for_others && closest.len() < n {
+            let missing = n - closest.len();
+            closest.extend(self.nearest(target, missing, |entry| entry.failures > 0));
+        }
+        closest
+    }
+
+    /// Walks the buckets in order of their distance from the target: the target's own, then all
+    /// deeper ones at once, then one by one towards the far half.
+    fn nearest(&self, target: &DhtKey, n: usize, wanted: fn(&Entry) -> bool) -> Vec<Contact> {
+        let own = self.index(target).unwrap_or(BUCKETS);
+        let groups = [own..(own + 1).min(BUCKETS), (own + 1).min(BUCKETS)..BUCKETS];
+        let farther = (0..own).rev().map(|index| index..index + 1);
+        let mut nearest = Vec::new();
+        for group in groups.into_iter().chain(farther) {
+            if nearest.len() >= n {
+                break;
+            }
+            let entries = self.buckets[group].iter().flat_map(|bucket| &bucket.entries);
+            let mut entries: Vec<_> = entries.filter(|entry| wanted(entry)).collect();
+            entries.sort_by_cached_key(|entry| entry.contact.id.distance(target));
+            let missing = n - nearest.len();
+            nearest.extend(entries.into_iter().take(missing).map(|entry| entry.contact.clone()));
+        }
+        nearest
     }
 
     /// The peers that have been silent for longest, those of failed requests left out.

@@ -31,6 +31,8 @@ pub const DEFAULT_REPAIR_JITTER: Duration = Duration::from_secs(7_200);
 pub const DEFAULT_FRAGMENT_CACHE: u64 = 128 * MIB;
 /// How long to wait for a short answer, by default.
 pub const DEFAULT_ANSWER_DEADLINE: Duration = Duration::from_secs(5);
+/// How long a node may take to know its network, by default.
+pub const DEFAULT_JOIN_PATIENCE: Duration = Duration::from_secs(10);
 /// How long a transfer may stand still, by default.
 pub const DEFAULT_TRANSFER_DEADLINE: Duration = Duration::from_secs(30);
 /// Where a node listens, by default: every interface, IPv4 and IPv6.
@@ -57,6 +59,9 @@ pub struct NodeConfig {
     pub answer_deadline: Duration,
     /// How long a transfer may stand still.
     pub transfer_deadline: Duration,
+    /// How long after its start a node does not believe yet that it knows nobody, or that nobody
+    /// holds what is asked for. A first publication waits as long.
+    pub join_patience: Duration,
     /// How often held tesserae are looked after.
     pub repair_interval: Duration,
     /// By how much that is moved at random, either way.
@@ -97,6 +102,7 @@ impl NodeConfig {
             max_transfers: DEFAULT_MAX_TRANSFERS,
             answer_deadline: DEFAULT_ANSWER_DEADLINE,
             transfer_deadline: DEFAULT_TRANSFER_DEADLINE,
+            join_patience: DEFAULT_JOIN_PATIENCE,
             repair_interval: DEFAULT_REPAIR_INTERVAL,
             repair_jitter: DEFAULT_REPAIR_JITTER,
             dht: DhtConfig::default(),

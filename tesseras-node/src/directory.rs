@@ -12,24 +12,24 @@ use tesseras_net::BoxFuture;
 use tesseras_replication::Directory;
 use tokio::time::{Instant, sleep};
 
-/// How long joining may take before an empty answer is believed.
-const JOINING: Duration = Duration::from_secs(10);
+/// How long to wait before asking again while joining.
 const JOIN_PAUSE: Duration = Duration::from_millis(200);
 
 /// The DHT as replication's [`Directory`].
 pub struct DhtDirectory {
     dht: Dht,
     id: NodeId,
-    /// As of the last look; kept fresh by a job.
+    /// As of the last look; kept fresh by a job, and by every search.
     own_addresses: Arc<Mutex<Vec<SocketAddr>>>,
     /// Until when it is no surprise that nobody is known yet.
     joined_by: Instant,
 }
 
 impl DhtDirectory {
-    /// The directory of the node `id`.
-    pub fn new(dht: Dht, id: NodeId) -> Self {
-        let joined_by = Instant::now() + JOINING;
+    /// The directory of the node `id`, which may take this long to join before an empty answer is
+    /// believed.
+    pub fn new(dht: Dht, id: NodeId, join_patience: Duration) -> Self {
+        let joined_by = Instant::now() + join_patience;
         Self { dht, id, own_addresses: Arc::default(), joined_by }
     }
 
@@ -53,6 +53,7 @@ impl Directory for DhtDirectory {
     fn find_holders(&self, key: DhtKey) -> BoxFuture<'_, Vec<Contact>> {
         Box::pin(async move {
             self.joined().await;
+            self.refresh_own_addresses().await;
             let mut records = self.dht.find_holders(key).await;
             while records.is_empty() && Instant::now() < self.joined_by {
                 sleep(JOIN_PAUSE).await;

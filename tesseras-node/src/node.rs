@@ -134,7 +134,7 @@ impl Node {
             &tracker,
             token.child_token(),
         );
-        let directory = Arc::new(DhtDirectory::new(dht.clone(), id));
+        let directory = Arc::new(DhtDirectory::new(dht.clone(), id, config.join_patience));
         let fragments: Arc<dyn FragmentStore> = if config.fragment_cache > 0 {
             let metrics = StorageMetrics::new(&registry)?;
             Arc::new(store.cached_fragments(config.fragment_cache).with_metrics(metrics))

@@ -229,11 +229,17 @@ impl Replication {
                 Err(error) => return Err(error.into()),
             }
         }
-        if let Purpose::Own = purpose {
-            let bytes = source.plan().piece_bytes(piece).unwrap_or(0);
-            let (placed, now) = (PlacedPiece { piece, holder: to.id, bytes }, self.now());
-            self.blocking(move |s| s.holdings.record_placement(&tessera, &placed, now)).await?;
-        }
+        let bytes = source.plan().piece_bytes(piece).unwrap_or(0);
+        let placed = PlacedPiece { piece, holder: to.id, bytes };
+        let (own, holder, now) = (matches!(purpose, Purpose::Own), to.clone(), self.now());
+        self.blocking(move |stores| {
+            if own {
+                stores.holdings.record_placement(&tessera, &placed, now)?;
+            }
+            // It has announced nothing yet: who else would find it?
+            stores.holdings.remember_holders(&tessera, &[holder], now)
+        })
+        .await?;
         Ok(())
     }
 

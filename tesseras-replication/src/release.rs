@@ -1,22 +1,23 @@
 //! Letting go of whole copies once the coded form has taken their place.
 
-use std::collections::BTreeSet;
-
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 use tesseras_core::code::{Piece, WHOLE_COPIES};
 use tesseras_core::ids::TesseraHash;
-use tesseras_core::ports::StoreError;
+use tesseras_core::placement;
+use tesseras_core::ports::{Fragment, StoreError};
 
 use crate::ask::AskError;
 use crate::context::Replication;
 use crate::dossier::VerifiedDossier;
 use crate::messages::{Bulk, Request};
+use crate::pieces::hash_of;
 use crate::survey::Survey;
 
 impl Replication {
-    /// Drops this node's whole copy if the coded form is complete on enough other nodes, and each
-    /// of them has just sent its every byte. Returns whether it was dropped.
+    /// Drops this node's whole copy if the coded form is complete on enough nodes, and every byte
+    /// of it has just been read: from the other nodes, and from this one's disk. Returns whether
+    /// it was dropped.
     pub(crate) async fn release_whole(
         &self,
         dossier: &VerifiedDossier,
@@ -24,25 +25,41 @@ impl Replication {
     ) -> Result<bool, StoreError> {
         let (tessera, me) = (dossier.tessera(), self.id());
         let held = self.blocking(move |s| s.fragments.list_fragments(&tessera)).await?;
-        let Some(whole) = held.into_iter().find(|f| f.piece == Piece::Whole) else {
+        let Some(whole) = held.iter().find(|f| f.piece == Piece::Whole).copied() else {
             return Ok(false);
         };
         let Some(form) = dossier.plan().coded() else { return Ok(false) };
         let mut placement = survey.placement(dossier.plan());
-        placement.remove(&me);
         for pieces in placement.values_mut() {
             pieces.remove(&Piece::Whole);
         }
         placement.retain(|_, pieces| !pieces.is_empty());
-        let others = placement.values().flatten().collect::<BTreeSet<_>>().len();
-        if others < form.shape.n().into() || placement.len() < WHOLE_COPIES {
+        let live = placement::distinct_fragments(&placement).len();
+        if live < form.shape.n().into() || placement.len() < WHOLE_COPIES {
             return Ok(false);
         }
-        if !self.all_are_readable(dossier, survey, &placement).await {
+        let own = placement.remove(&me).unwrap_or_default();
+        let own = held.into_iter().filter(|f| own.contains(&f.piece)).collect();
+        if !self.are_sound(own).await? || !self.all_are_readable(dossier, survey, &placement).await
+        {
             return Ok(false);
         }
         tracing::info!(%tessera, "the coded form is complete; the whole copy is let go");
         self.blocking(move |stores| stores.fragments.delete_fragment(&whole)).await
+    }
+
+    /// Reads every byte of pieces held here from the disk.
+    async fn are_sound(&self, held: Vec<Fragment>) -> Result<bool, StoreError> {
+        self.blocking(move |stores| {
+            for fragment in held {
+                let reader = stores.blobs.open(&fragment.checksum)?;
+                if hash_of(reader.as_ref())? != fragment.checksum {
+                    return Ok(false);
+                }
+            }
+            Ok(true)
+        })
+        .await
     }
 
     /// Reads every byte of every fragment back from its holder.
@@ -50,7 +67,7 @@ impl Replication {
         &self,
         dossier: &VerifiedDossier,
         survey: &Survey,
-        placement: &tesseras_core::placement::Placement,
+        placement: &placement::Placement,
     ) -> bool {
         let mut waiting: Vec<_> = placement
             .iter()

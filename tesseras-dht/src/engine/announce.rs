@@ -94,6 +94,11 @@ impl Engine {
         key: DhtKey,
         mut targets: Vec<Contact>,
     ) {
+        let share = self.config.records_per_announcer();
+        if targets.is_empty() && self.records.announced_by(&self.id) >= share {
+            // Alone and without room: not worth a signature.
+            return;
+        }
         let record =
             HolderRecord::sign(&*self.identity, key, &self.reach.addresses(turn.now), turn.wall);
         if record.addresses.is_empty() {

@@ -111,9 +111,14 @@ impl Neighbours {
 
     /// Notes that a peer should be greeted.
     pub(super) fn greet_at(&mut self, id: NodeId, at: Duration) {
-        if self.greetings.len() < MAX_GREETINGS && !self.greeting.contains_key(&id) {
+        if self.greetings.len() < MAX_GREETINGS {
             self.greetings.entry(id).or_insert(Due { at, retries: 0 });
         }
+    }
+
+    /// Notes that a peer has failed and should be greeted when it has had time to recover.
+    pub(super) fn greet_again(&mut self, id: NodeId, now: Duration) {
+        self.greet_at(id, now + GREETING_PAUSE);
     }
 
     pub(super) fn greeted(&mut self, id: &NodeId) {
@@ -135,9 +140,15 @@ impl Neighbours {
         let can_knock = alone && self.knocks == 0 && self.knows_anyone();
         let knock = can_knock.then_some(self.next_knock);
         let can_greet = self.greeting.len() < GREETINGS_AT_ONCE;
-        let greeting = self.greetings.values().map(|due| due.at).min().filter(|_| can_greet);
+        let greeting = self.next_greeting().map(|(_, due)| due.at).filter(|_| can_greet);
         let round = self.rounds.front().copied();
         [knock, greeting, round, self.next_round].into_iter().flatten().min()
+    }
+
+    /// Whom to greet next; whoever is being greeted is left until that is over.
+    fn next_greeting(&self) -> Option<(NodeId, Due)> {
+        let idle = self.greetings.iter().filter(|(id, _)| !self.greeting.contains_key(id));
+        idle.min_by_key(|(_, due)| due.at).map(|(id, due)| (*id, *due))
     }
 
     /// Whether a stale bucket would be refreshed now, rather than when others are done.
@@ -268,9 +279,8 @@ impl Engine {
 
     pub(super) fn send_greetings(&mut self, turn: &mut Turn<'_>) {
         while self.neighbours.greeting.len() < GREETINGS_AT_ONCE {
-            let greetings = self.neighbours.greetings.iter();
-            let due = greetings.filter(|(_, due)| due.at <= turn.now).min_by_key(|(_, due)| due.at);
-            let Some((&id, &due)) = due else { break };
+            let next = self.neighbours.next_greeting();
+            let Some((id, due)) = next.filter(|(_, due)| due.at <= turn.now) else { break };
             self.neighbours.greetings.remove(&id);
             let Some(entry) = self.table.get(&id) else { continue };
             let contact = entry.contact.clone();

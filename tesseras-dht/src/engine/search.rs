@@ -17,6 +17,9 @@ use crate::records::{HolderRecord, Identity};
 
 /// The most holders that one search returns; nodes' stores may differ.
 const MAX_HOLDERS: usize = 4 * RECORDS_PER_KEY;
+/// A lookup begins with so many of our own peers per result that it wants, since others name only k
+/// each, and of those many may be dead.
+const SEEDS_PER_RESULT: usize = 4;
 /// A discovery ends after so many lookups in a row that met nobody new, and after so many in all.
 const DRY_LOOKUPS: usize = 3;
 const MAX_DISCOVERY_LOOKUPS: usize = 32;
@@ -153,7 +156,7 @@ impl Engine {
             }
             _ => Lookup::new(target, &self.config, turn.now),
         };
-        for contact in self.table.closest(&target, self.config.k, false) {
+        for contact in self.table.closest(&target, self.config.k * SEEDS_PER_RESULT, false) {
             lookup.add(contact);
         }
         let number = self.number();

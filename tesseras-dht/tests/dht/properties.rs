@@ -89,10 +89,14 @@ proptest! {
             prop_assert!(of_both.values().all(|n| *n <= config.subnet_per_bucket));
             prop_assert!(table.len() == ids.len() && table.is_empty() == ids.is_empty());
         }
-        let nearest = table.closest(&DhtKey::new([1; 20]), usize::MAX, true);
-        let mut sorted = nearest.clone();
-        sorted.sort_by_key(|contact| contact.id.distance(&DhtKey::new([1; 20])));
-        prop_assert!(nearest == sorted);
+        for target in [OWN.into(), DhtKey::new([1; 20]), DhtKey::new([0x22; 20])] {
+            let mut all: Vec<_> = table.entries().filter(|entry| entry.failures == 0).collect();
+            all.sort_by_cached_key(|entry| entry.contact.id.distance(&target));
+            let all: Vec<_> = all.into_iter().map(|entry| entry.contact.clone()).collect();
+            prop_assert!(table.closest(&target, usize::MAX, true) == all);
+            prop_assert!(table.closest(&target, 7, true) == all[..all.len().min(7)]);
+            prop_assert!(table.closest(&target, usize::MAX, false).len() == table.len());
+        }
     }
 
     #[test]

@@ -41,9 +41,12 @@ pub struct Node {
 
 pub struct World {
     pub nodes: Vec<Node>,
+    /// The part of all requests and answers that is lost on the way.
+    pub loss: f64,
     pub now: Duration,
     pub rng: StdRng,
     pub messages: usize,
+    pub ticks: usize,
     queue: BTreeMap<(Duration, u64), (usize, Item)>,
     at_address: BTreeMap<SocketAddr, usize>,
     /// Who asked: node and ticket of a request that another node is answering.
@@ -73,9 +76,11 @@ impl World {
     pub fn new(seed: u64) -> Self {
         Self {
             nodes: Vec::new(),
+            loss: 0.0,
             now: Duration::ZERO,
             rng: StdRng::seed_from_u64(seed),
             messages: 0,
+            ticks: 0,
             queue: BTreeMap::new(),
             at_address: BTreeMap::new(),
             asked: BTreeMap::new(),
@@ -103,9 +108,19 @@ impl World {
         address: SocketAddr,
         reachable: bool,
     ) -> usize {
-        let keys = keys(&mut self.rng);
         let beginnings =
             Beginnings { candidates: vec![address], bootstrap, ..Beginnings::default() };
+        let keys = keys(&mut self.rng);
+        self.add_with(keys, beginnings, address, reachable)
+    }
+
+    pub fn add_with(
+        &mut self,
+        keys: NodeKeys,
+        beginnings: Beginnings,
+        address: SocketAddr,
+        reachable: bool,
+    ) -> usize {
         let index = self.nodes.len();
         self.nodes.push(Node {
             engine: Engine::new(config(), Arc::new(keys), beginnings),
@@ -152,7 +167,7 @@ impl World {
     pub fn truly_closest(&self, target: &DhtKey, n: usize, but: usize) -> Vec<NodeId> {
         let live = self.nodes.iter().enumerate().filter(|(i, node)| node.alive && *i != but);
         let mut ids: Vec<_> = live.map(|(_, node)| node.engine.id()).collect();
-        ids.sort_by_key(|id| id.distance(target));
+        ids.sort_by_cached_key(|id| id.distance(target));
         ids.truncate(n);
         ids
     }
@@ -173,7 +188,10 @@ impl World {
         }
         let event = match item {
             Item::Tick if node.next_tick > at => return,
-            Item::Tick => Event::Tick,
+            Item::Tick => {
+                self.ticks += 1;
+                Event::Tick
+            }
             Item::Timeout(ticket) => {
                 if !node.waiting.remove(&ticket) {
                     return;
@@ -218,6 +236,9 @@ impl World {
                     node.alive && node.reachable && id.is_none_or(|id| id == node.engine.id())
                 });
                 let Some(to) = to else { return };
+                if self.rng.random_bool(self.loss) {
+                    return;
+                }
                 self.number += 1;
                 let inbound = InboundId(self.number);
                 self.asked.insert(inbound, (index, ticket));
@@ -232,6 +253,9 @@ impl World {
                     answer.encode().expect("an answer fits a frame");
                 }
                 let (asker, ticket) = self.asked.remove(&inbound).expect("one answer each");
+                if self.rng.random_bool(self.loss) {
+                    return;
+                }
                 let from = self.nodes[index].engine.id();
                 let remote = self.nodes[index].address;
                 let event = Event::Replied { ticket, from, remote, answer };

@@ -3,21 +3,28 @@
 use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tempfile::TempDir;
 use tesseras_capsule::{CreateOptions, Silent, create};
 use tesseras_core::contact::Contact;
 use tesseras_core::ids::{NodeId, TesseraHash};
-use tesseras_core::ports::TesseraRepository as _;
+use tesseras_core::ports::{Fragment, FragmentStore as _, TesseraRepository as _};
 use tesseras_crypto::CreatorKeys;
-use tesseras_node::{Node, NodeConfig, clock};
+use tesseras_node::{Node, NodeConfig, clock, identity};
+use tesseras_replication::fetch::{FetchError, Fetched};
 use tesseras_replication::progress::silent;
 use tesseras_replication::publish::{PublishError, Published};
+use tesseras_replication::repair::Repaired;
+use tesseras_replication::status::TesseraHealth;
 use tesseras_storage::{StorageConfig, Store};
 
+use crate::gate::{Gate, Gated};
+
 /// Work that takes no time.
-const WORK_BITS: u32 = 4;
+pub const WORK_BITS: u32 = 4;
+pub const MIB: usize = 1 << 20;
 
 pub struct Net {
     root: TempDir,
@@ -29,6 +36,8 @@ pub struct Member {
     pub node: Node,
     pub dir: PathBuf,
     pub store: Store,
+    /// Its way in.
+    pub gate: Arc<Gate>,
 }
 
 impl Net {
@@ -57,6 +66,9 @@ impl Net {
         config.bootstrap = self.nodes.iter().take(3).map(|m| m.node.listen()).collect();
         config.work_bits = WORK_BITS;
         config.limits.min_free_space = 0;
+        config.join_patience = Duration::from_secs(2);
+        config.answer_deadline = Duration::from_secs(3);
+        config.transfer_deadline = Duration::from_secs(6);
         config
     }
 
@@ -67,9 +79,15 @@ impl Net {
 
     pub async fn join_with(&mut self, config: NodeConfig) -> usize {
         let dir = config.data_dir.clone();
-        let node = Node::start(config).await.unwrap();
-        let store = Store::open(&dir, &StorageConfig::default()).unwrap();
-        self.nodes.push(Member { node, dir, store });
+        let keys = identity::load_or_create(&dir, config.work_bits).unwrap();
+        let gate = Arc::new(Gate::new(keys));
+        let node = Node::start_with(config, {
+            let gate = gate.clone();
+            |router| Arc::new(Gated { router, gate })
+        });
+        let node = node.await.unwrap();
+        let store = open(&dir);
+        self.nodes.push(Member { node, dir, store, gate });
         self.nodes.len() - 1
     }
 
@@ -90,7 +108,7 @@ impl Net {
     /// Stops a node at once and erases its disk.
     pub async fn destroy(&mut self, id: NodeId) {
         let at = self.nodes.iter().position(|m| m.node.id() == id).unwrap();
-        let Member { node, dir, store } = self.nodes.remove(at);
+        let Member { node, dir, store, .. } = self.nodes.remove(at);
         node.stop().await;
         drop(store);
         fs::remove_dir_all(dir).unwrap();
@@ -108,13 +126,7 @@ impl Member {
 
     /// Makes a capsule of about `bytes` bytes.
     pub fn create(&self, folder: &Path, bytes: usize, seed: u8) -> (TesseraHash, CreatorKeys) {
-        let keys = CreatorKeys::from_seeds(&[seed; 32], &[seed + 1; 32]);
-        album(folder, bytes, seed);
-        let options = CreateOptions { created: clock::now(), ..CreateOptions::default() };
-        let (blobs, library) = (self.store.blobs(), self.store.library());
-        let made = create(folder, &options, &keys, &*blobs, &*library, &mut Silent).unwrap();
-        assert!(made.skipped.is_empty(), "{:?}", made.skipped);
-        (made.hash, keys)
+        create_in(&self.store, folder, bytes, seed)
     }
 
     pub async fn publish(
@@ -128,6 +140,28 @@ impl Member {
         replication.publish(hash, plan, signatures, &silent()).await
     }
 
+    pub async fn fetch(&self, hash: TesseraHash) -> Result<Fetched, FetchError> {
+        self.node.replication().fetch(hash, &silent()).await
+    }
+
+    pub async fn repair(&self, hash: TesseraHash) -> Repaired {
+        self.node.replication().repair(hash, &silent()).await.unwrap()
+    }
+
+    pub async fn health(&self, hash: TesseraHash) -> TesseraHealth {
+        self.node.replication().status(hash).await.unwrap().expect("it is known")
+    }
+
+    /// The pieces it holds of a tessera.
+    pub fn held(&self, hash: TesseraHash) -> Vec<Fragment> {
+        self.store.fragments().list_fragments(&hash).unwrap()
+    }
+
+    /// Takes a capsule out of the library, so that it can be fetched again.
+    pub fn forget(&self, hash: TesseraHash) {
+        self.store.library().remove(&hash).unwrap().expect("in the library");
+    }
+
     /// Every file of the exported capsule.
     pub fn export(&self, hash: TesseraHash, to: &Path) -> Vec<(String, Vec<u8>)> {
         let record = self.store.library().get(&hash).unwrap().expect("in the library");
@@ -136,6 +170,36 @@ impl Member {
         let path = tesseras_capsule::export(&capsule, &*blobs, to, &mut Silent).unwrap();
         tree(&path)
     }
+}
+
+pub fn open(dir: &Path) -> Store {
+    Store::open(dir, &StorageConfig::default()).unwrap()
+}
+
+/// Makes a capsule of about `bytes` bytes, as `tes create` does.
+pub fn create_in(
+    store: &Store,
+    folder: &Path,
+    bytes: usize,
+    seed: u8,
+) -> (TesseraHash, CreatorKeys) {
+    let keys = CreatorKeys::from_seeds(&[seed; 32], &[seed + 1; 32]);
+    album(folder, bytes, seed);
+    let options = CreateOptions { created: clock::now(), ..CreateOptions::default() };
+    let (blobs, library) = (store.blobs(), store.library());
+    let made = create(folder, &options, &keys, &*blobs, &*library, &mut Silent).unwrap();
+    assert!(made.skipped.is_empty(), "{:?}", made.skipped);
+    (made.hash, keys)
+}
+
+/// Whether everything named is there and whole, nothing else is, and nothing is left in `tmp/`.
+pub fn is_tidy(store: &Store, dir: &Path) -> bool {
+    let check = store.check().unwrap();
+    check.is_sound() && check.orphans.is_empty() && tree(&dir.join("tmp")).is_empty()
+}
+
+pub fn assert_tidy(store: &Store, dir: &Path) {
+    assert!(is_tidy(store, dir), "{:#?}, {:?}", store.check(), tree(&dir.join("tmp")));
 }
 
 /// A folder of texts and one recording of noise.

@@ -4,9 +4,7 @@ use tesseras_core::ids::NodeId;
 use tesseras_replication::progress::silent;
 use tesseras_replication::status::State;
 
-use crate::network::Net;
-
-const MIB: usize = 1 << 20;
+use crate::network::{MIB, Net};
 
 /// The holders that hold most, as many as may vanish.
 fn worst(health: &tesseras_replication::status::TesseraHealth, spared: NodeId) -> Vec<NodeId> {

@@ -1,0 +1,111 @@
+//! The house of ARCHITECTURE.md stands: its table lists every crate, arrows point only down, and
+//! nobody knows what its floor must not know. Here, because `tesd` is at the top.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde_json::Value;
+
+/// Crates that must not stand among the direct dependencies of a crate of this workspace, be it
+/// for its code, its build or its tests.
+const NOT_FOR: &[(&str, &[&str])] = &[
+    ("tesseras-core", &["tokio", "quinn", "rusqlite", "rand", "getrandom", "rustix"]),
+    ("tesseras-crypto", &["tokio", "quinn", "rusqlite"]),
+    ("tesseras-storage", &["tokio", "quinn", "tesseras-net"]),
+    ("tesseras-capsule", &["tokio", "quinn", "rusqlite"]),
+    ("tesseras-net", &["rusqlite"]),
+    ("tesseras-dht", &["quinn", "rusqlite", "tesseras-storage", "tesseras-capsule"]),
+    ("tesseras-replication", &["quinn", "rusqlite", "tesseras-storage", "tesseras-capsule"]),
+    ("tesseras-rpc", &["quinn", "rusqlite", "tesseras-storage", "tesseras-net"]),
+    ("tesseras-node", &["quinn", "rusqlite", "clap"]),
+    ("tesd", &["quinn", "rusqlite"]),
+    ("tesseras-cli", &["quinn", "rusqlite"]),
+];
+
+/// Crates whose code never touches a creator's secret keys.
+const WITHOUT_SECRETS: &[&str] = &["tesseras-replication", "tesseras-node", "tesd"];
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+/// Each crate of the workspace with its direct dependencies of all kinds.
+fn workspace() -> BTreeMap<String, BTreeSet<String>> {
+    let output = Command::new(env!("CARGO"))
+        .args(["metadata", "--no-deps", "--format-version", "1", "--offline"])
+        .current_dir(root())
+        .output()
+        .expect("cargo runs");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let metadata: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    let name = |value: &Value| value["name"].as_str().expect("a name").to_owned();
+    let dependencies = |package: &Value| {
+        package["dependencies"].as_array().expect("a list").iter().map(name).collect()
+    };
+    let packages = metadata["packages"].as_array().expect("a list");
+    packages.iter().map(|package| (name(package), dependencies(package))).collect()
+}
+
+/// The floors as the table of ARCHITECTURE.md gives them.
+fn floors() -> BTreeMap<String, u32> {
+    let page = std::fs::read_to_string(root().join("ARCHITECTURE.md")).expect("the page is there");
+    let row = |line: &str| {
+        let mut cells = line.strip_prefix("| ")?.split(" | ");
+        let floor = cells.next()?.parse().ok()?;
+        let name = cells.next()?.strip_prefix('`')?.strip_suffix('`')?;
+        Some((name.to_owned(), floor))
+    };
+    let rows: Vec<(String, u32)> = page.lines().filter_map(row).collect();
+    let floors: BTreeMap<_, _> = rows.iter().cloned().collect();
+    assert_eq!(floors.len(), rows.len(), "a crate stands in the table twice");
+    floors
+}
+
+#[test]
+fn the_table_lists_exactly_the_crates_of_the_workspace() {
+    let listed: Vec<_> = floors().into_keys().collect();
+    let there: Vec<_> = workspace().into_keys().collect();
+    assert_eq!(listed, there);
+}
+
+#[test]
+fn arrows_point_only_down() {
+    let floors = floors();
+    for (name, dependencies) in workspace() {
+        let own = floors[&name];
+        for (below, floor) in dependencies.iter().filter_map(|d| floors.get_key_value(d)) {
+            assert!(*floor < own, "{name} (floor {own}) depends on {below} (floor {floor})");
+        }
+    }
+}
+
+#[test]
+fn nobody_knows_what_its_floor_must_not_know() {
+    let workspace = workspace();
+    for (name, forbidden) in NOT_FOR {
+        let dependencies = &workspace[*name];
+        let known: Vec<_> = forbidden.iter().filter(|f| dependencies.contains(**f)).collect();
+        assert!(known.is_empty(), "{name} depends on {known:?}");
+    }
+    let named: BTreeSet<&str> = NOT_FOR.iter().map(|(name, _)| *name).collect();
+    assert!(workspace.keys().all(|name| named.contains(name.as_str())), "a crate is not listed");
+}
+
+#[test]
+fn no_node_touches_a_creators_secret_keys() {
+    let mut waiting: Vec<PathBuf> =
+        WITHOUT_SECRETS.iter().map(|name| root().join(name).join("src")).collect();
+    let mut files = 0;
+    while let Some(path) = waiting.pop() {
+        if path.is_dir() {
+            let entries = std::fs::read_dir(&path).expect("it can be listed");
+            waiting.extend(entries.map(|entry| entry.expect("an entry").path()));
+        } else {
+            let text = std::fs::read_to_string(&path).expect("source is text");
+            assert!(!text.contains("CreatorKeys"), "{}", path.display());
+            files += 1;
+        }
+    }
+    assert!(files > 20, "the sources were found");
+}

@@ -1,0 +1,42 @@
+//! Who stores how much for whom, after all has been said and done.
+
+use tesseras_core::code::Piece;
+use tesseras_core::contact::Subnet;
+use tesseras_core::ports::{Account, FragmentStore as _, ReciprocityLedger as _, Usage};
+
+use crate::network::{Member, Net};
+use crate::stranger::draft;
+
+fn account(of: &Member, with: &Member) -> Account {
+    of.store.ledger().account(&with.node.id()).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn publishing_is_on_the_owners_account_and_repair_on_nobodys() {
+    let net = Net::of(4).await;
+    let [owner, first, second, third] = &net.nodes[..] else { panic!("four nodes") };
+    let (hash, keys) = owner.create(&net.path("album"), 1000, 5);
+    owner.publish(hash, &keys).await.unwrap();
+    let bytes = draft(&owner.store, hash).0.piece_bytes(Piece::Whole).unwrap();
+    let near = Subnet::of(owner.node.listen().ip());
+    for holder in [first, second, third] {
+        let stored = Account { stored_for: bytes, stored_by: 0 };
+        assert_eq!(account(holder, owner), stored);
+        assert_eq!(account(owner, holder), Account { stored_for: 0, stored_by: bytes });
+        let usage = holder.store.ledger().usage(&near).unwrap();
+        let placed = Usage { total: bytes, repair: 0, indebted: bytes, indebted_in_subnet: bytes };
+        assert_eq!(usage, placed);
+    }
+    // A holder in whose debt the owner is has a balance, and is no newcomer.
+    assert!(account(owner, first).is_positive() && !account(first, owner).is_positive());
+
+    let lost = first.held(hash).remove(0);
+    first.store.fragments().delete_fragment(&lost).unwrap();
+    assert_eq!(second.repair(hash).await.restored, 1);
+    assert_eq!(first.held(hash), [lost]);
+    assert_eq!(account(first, owner), Account::default());
+    assert_eq!(account(first, second), Account::default(), "the steward owes nothing");
+    assert_eq!(account(second, first), Account::default(), "and is owed nothing");
+    let repaired = Usage { total: bytes, repair: bytes, indebted: 0, indebted_in_subnet: 0 };
+    assert_eq!(first.store.ledger().usage(&near).unwrap(), repaired);
+}

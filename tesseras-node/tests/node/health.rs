@@ -1,0 +1,87 @@
+//! What people are told about a capsule, from before it is published to when it is lost.
+
+use std::collections::BTreeSet;
+
+use tesseras_core::code::Piece;
+use tesseras_core::ids::TesseraHash;
+use tesseras_core::ports::FragmentStore as _;
+use tesseras_node::socket_path;
+use tesseras_replication::status::State;
+use tesseras_rpc::client::Client;
+use tesseras_rpc::messages::{Request, Response, TesseraStatus};
+
+use crate::network::{MIB, Member, Net};
+
+/// What `tes status` is answered.
+async fn told(member: &Member, hash: TesseraHash) -> TesseraStatus {
+    let client = Client::connect(&socket_path(&member.dir)).await.unwrap();
+    match client.request(&Request::TesseraStatus { hash }, |_| {}).await.unwrap() {
+        Response::TesseraStatus(status) => status,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Takes pieces from whoever holds them.
+fn lose(net: &Net, hash: TesseraHash, lost: impl Fn(Piece) -> bool) {
+    for member in &net.nodes {
+        for fragment in member.held(hash).into_iter().filter(|f| lost(f.piece)) {
+            assert!(member.store.fragments().delete_fragment(&fragment).unwrap());
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_coded_capsule_is_counted_from_local_to_lost() {
+    let net = Net::of(8).await;
+    let (owner, other) = (&net.nodes[0], &net.nodes[5]);
+    let (hash, keys) = owner.create(&net.path("album"), 4 * MIB, 5);
+    assert_eq!(other.node.replication().status(hash).await.unwrap(), None);
+    let health = owner.health(hash).await;
+    assert_eq!((health.state, health.total, health.live), (State::Local, 0, 0));
+
+    owner.publish(hash, &keys).await.unwrap();
+    for member in [owner, other] {
+        let health = member.health(hash).await;
+        assert_eq!((health.state, health.survives), (State::Healthy, 2));
+        assert_eq!((health.total, health.live, health.needed), (24, 24, 16));
+        let pieces: BTreeSet<Piece> = health.placement.values().flatten().copied().collect();
+        assert_eq!(pieces, (0..24).map(Piece::Index).collect());
+        assert!(!health.crowded);
+    }
+    lose(&net, hash, |piece| piece <= Piece::Index(7));
+    let health = other.health(hash).await;
+    assert_eq!((health.state, health.survives), (State::Degraded, 0));
+    assert_eq!((health.total, health.live, health.needed), (24, 16, 16));
+    lose(&net, hash, |piece| piece == Piece::Index(8));
+    let health = owner.health(hash).await;
+    assert_eq!((health.state, health.survives), (State::Unreachable, 0));
+    assert_eq!((health.total, health.live, health.needed), (24, 15, 16));
+    let status = told(other, hash).await;
+    assert_eq!((status.fragments.live, status.placement.len()), (15, 15));
+    assert_eq!(status.notes, Vec::<String>::new(), "loopback is never crowded");
+    // It was published from here, so the owner brings it back.
+    owner.publish(hash, &keys).await.unwrap();
+    assert_eq!(other.health(hash).await.live, 24);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whole_copies_are_counted_as_copies() {
+    let net = Net::of(4).await;
+    let owner = &net.nodes[0];
+    let (hash, keys) = owner.create(&net.path("album"), 1000, 5);
+    owner.publish(hash, &keys).await.unwrap();
+    let seen = |health: tesseras_replication::status::TesseraHealth| {
+        (health.state, health.total, health.live, health.needed, health.survives)
+    };
+    assert_eq!(seen(owner.health(hash).await), (State::Healthy, 3, 3, 1, 2));
+    let lost = net.nodes[1].held(hash).remove(0);
+    net.nodes[1].store.fragments().delete_fragment(&lost).unwrap();
+    assert_eq!(seen(owner.health(hash).await), (State::Degraded, 3, 2, 1, 1));
+    assert_eq!(seen(net.nodes[1].health(hash).await), (State::Degraded, 3, 2, 1, 1));
+    lose(&net, hash, |_| true);
+    assert_eq!(owner.health(hash).await.state, State::Unreachable);
+    let nowhere = Client::connect(&socket_path(&owner.dir)).await.unwrap();
+    let unknown = Request::TesseraStatus { hash: TesseraHash::new([7; 32]) };
+    let failure = nowhere.request(&unknown, |_| {}).await.unwrap_err();
+    assert!(failure.to_string().contains("no node is known"), "{failure}");
+}

@@ -1,0 +1,127 @@
+//! What is lost comes back, without the owner; and a network that grows spreads what it has.
+
+use std::collections::BTreeSet;
+use std::fs;
+
+use tesseras_core::code::Piece;
+use tesseras_core::ids::TesseraHash;
+use tesseras_core::ports::{FragmentStore as _, Workbench as _};
+use tesseras_replication::status::State;
+
+use crate::network::{MIB, Member, Net, assert_tidy};
+use crate::stranger::blob_path;
+
+/// Takes these pieces from whoever holds them; returns how many that were.
+fn lose(members: &[Member], hash: TesseraHash, lost: &[u8]) -> usize {
+    let mut count = 0;
+    for member in members {
+        for fragment in member.held(hash) {
+            if lost.iter().any(|index| fragment.piece == Piece::Index(*index)) {
+                assert!(member.store.fragments().delete_fragment(&fragment).unwrap());
+                count += 1;
+            }
+        }
+    }
+    count
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn data_and_parity_are_rebuilt_by_two_at_once_and_despite_damage() {
+    let mut net = Net::of(8).await;
+    let owner = &net.nodes[0];
+    let (hash, keys) = owner.create(&net.path("album"), 4 * MIB, 5);
+    let want = owner.export(hash, &net.path("want"));
+    owner.publish(hash, &keys).await.unwrap();
+
+    assert_eq!(lose(&net.nodes, hash, &[0, 9, 16, 23]), 4);
+    let (one, two) = tokio::join!(net.nodes[1].repair(hash), net.nodes[2].repair(hash));
+    assert!((4..=8).contains(&(one.restored + two.restored)), "{one:?} {two:?}");
+    let health = net.nodes[3].health(hash).await;
+    assert_eq!((health.state, health.live), (State::Healthy, 24), "{health:?}");
+    for member in &net.nodes[1..] {
+        assert_eq!(member.store.workbench().pinned(&hash).unwrap(), []);
+        assert_tidy(&member.store, &member.dir);
+    }
+    assert_eq!(net.nodes[3].repair(hash).await.restored, 0, "nothing is missing any more");
+
+    // A byte rots on one holder's disk. It attests what it no longer has.
+    let damaged = net.nodes[1..].iter().find_map(|member| {
+        let data = member.held(hash).into_iter().find(|f| f.piece < Piece::Index(16))?;
+        Some((member, data))
+    });
+    let (rotten, fragment) = damaged.unwrap();
+    let path = blob_path(&rotten.dir, &fragment.checksum);
+    let mut bytes = fs::read(&path).unwrap();
+    bytes[5000] ^= 1;
+    fs::write(&path, bytes).unwrap();
+    let rotten_id = rotten.node.id();
+
+    assert_eq!(lose(&net.nodes, hash, &[20]), 1);
+    let healthy = net.nodes[1..].iter().find(|member| member.node.id() != rotten_id).unwrap();
+    assert_eq!(healthy.repair(hash).await.restored, 1, "others can repair");
+    assert_eq!(lose(&net.nodes, hash, &[21]), 1);
+    assert_eq!(net.by_id(rotten_id).unwrap().repair(hash).await.restored, 1, "so can it");
+    let fetcher = net.join().await;
+    let fetcher = &net.nodes[fetcher];
+    fetcher.fetch(hash).await.unwrap();
+    assert!(fetcher.export(hash, &net.path("got")) == want);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whole_copies_come_back_and_spread_to_who_joins() {
+    let mut net = Net::of(4).await;
+    let (hash, keys) = net.nodes[0].create(&net.path("album"), 1000, 5);
+    net.nodes[0].publish(hash, &keys).await.unwrap();
+    let lost = net.nodes[1].held(hash).remove(0);
+    net.nodes[1].store.fragments().delete_fragment(&lost).unwrap();
+    assert_eq!(net.nodes[2].repair(hash).await.restored, 1);
+    assert_eq!(net.nodes[1].held(hash), [lost]);
+    net.join().await;
+    net.settle().await;
+    assert_eq!(net.nodes[3].repair(hash).await.restored, 1);
+    assert_eq!(net.nodes[4].held(hash).len(), 1);
+    let health = net.nodes[4].health(hash).await;
+    assert_eq!((health.state, health.live, health.survives), (State::Healthy, 4, 3));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whole_copies_become_the_coded_form_when_the_network_has_grown() {
+    let mut net = Net::of(4).await;
+    let (hash, keys) = net.nodes[0].create(&net.path("album"), 4 * MIB, 5);
+    let want = net.nodes[0].export(hash, &net.path("want"));
+    let published = net.nodes[0].publish(hash, &keys).await.unwrap();
+    assert_eq!((published.fragments, published.placed), (3, 3));
+    for _ in 0..5 {
+        net.join().await;
+    }
+    // One that offers nothing only reads.
+    let mut config = net.config();
+    config.limits.storage = 0;
+    let reader = net.join_with(config).await;
+    net.settle().await;
+    let reader = &net.nodes[reader];
+    let wholes = || {
+        let of = |m: &Member| m.held(hash).iter().any(|f| f.piece == Piece::Whole);
+        net.nodes.iter().filter(|member| of(member)).count()
+    };
+
+    assert_eq!(net.nodes[1].repair(hash).await.restored, 24);
+    assert_eq!(wholes(), 3, "nothing is let go in the same breath");
+    let health = reader.health(hash).await;
+    assert_eq!((health.state, health.live, health.total), (State::Healthy, 24, 24));
+    for (round, left) in [(1, 2), (2, 1), (3, 0)] {
+        net.nodes[round].repair(hash).await;
+        assert_eq!(wholes(), left, "after node {round} looked after it");
+        reader.fetch(hash).await.unwrap();
+        let to = tempfile::tempdir().unwrap();
+        assert!(reader.export(hash, to.path()) == want);
+        reader.forget(hash);
+    }
+    let pieces: BTreeSet<Piece> =
+        net.nodes.iter().flat_map(|m| m.held(hash)).map(|f| f.piece).collect();
+    assert_eq!(pieces, (0..24).map(Piece::Index).collect());
+    for member in &net.nodes[1..] {
+        assert_tidy(&member.store, &member.dir);
+    }
+    assert_eq!(reader.health(hash).await.survives, 2);
+}
