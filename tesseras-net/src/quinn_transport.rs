@@ -16,6 +16,7 @@ mod exchange;
 mod inbound;
 mod pool;
 mod rate;
+mod silence;
 mod stream;
 mod window;
 
@@ -35,6 +36,7 @@ use self::endpoint::Endpoints;
 use self::exchange::exchange;
 use self::inbound::Inbound;
 use self::pool::Pool;
+use self::silence::Silence;
 use self::window::Widths;
 use crate::certificate::CertificateError;
 use crate::metrics::NetMetrics;
@@ -85,6 +87,7 @@ pub struct QuinnTransport {
     inbound: InboundConfig,
     rate_limit: RateLimit,
     closed: CancellationToken,
+    silence: Silence,
 }
 
 impl QuinnTransport {
@@ -115,6 +118,7 @@ impl QuinnTransport {
             inbound: config.inbound,
             rate_limit: config.rate_limit,
             closed: CancellationToken::new(),
+            silence: Silence::default(),
         }))
     }
 
@@ -139,6 +143,7 @@ impl QuinnTransport {
         );
         let accepting = async {
             while let Some(incoming) = self.endpoints.main.accept().await {
+                self.silence.heard(incoming.remote_address());
                 inbound.admit(incoming);
             }
         };

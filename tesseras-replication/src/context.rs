@@ -22,7 +22,7 @@ use crate::bulk::{CHUNK, CHUNKS_IN_FLIGHT};
 /// Transfers in each direction at once, by default.
 pub const DEFAULT_MAX_TRANSFERS: usize = 4;
 /// The most transfers in each direction that can be configured.
-pub const MAX_TRANSFERS: usize = 8;
+pub const MAX_TRANSFERS: usize = 4;
 
 const _: () =
     assert!(2 * MAX_TRANSFERS * CHUNK * CHUNKS_IN_FLIGHT <= 16 << 20, "promise: bounded memory");

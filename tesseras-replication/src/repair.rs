@@ -215,3 +215,41 @@ impl Replication {
         .await
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tesseras_core::code::CODED_FROM_BYTES;
+    use tesseras_core::ids::NodeId;
+
+    use super::*;
+
+    fn placement(holders: &[&[Piece]]) -> Placement {
+        let ids = (1..).map(|n| NodeId::new([n; 20]));
+        ids.zip(holders.iter().map(|pieces| pieces.iter().copied().collect())).collect()
+    }
+
+    fn indexes(range: std::ops::Range<u8>) -> Vec<Piece> {
+        range.map(Piece::Index).collect()
+    }
+
+    #[test]
+    fn what_is_missing_follows_from_the_plan_and_the_number_of_nodes() {
+        let coded = CodedForm::of_pack(CODED_FROM_BYTES);
+        let nothing = placement(&[]);
+        let copies = placement(&[&[Piece::Whole], &[Piece::Whole], &[Piece::Whole]]);
+        // A short pack is copied, seven times at the most.
+        assert_eq!(missing_pieces(None, &nothing, 3), [Piece::Whole; 3]);
+        assert_eq!(missing_pieces(None, &copies, 3), []);
+        assert_eq!(missing_pieces(None, &copies, 100), [Piece::Whole; 4]);
+        // A longer one, too, while there are few nodes; from seven on it is coded.
+        assert_eq!(missing_pieces(coded, &copies, 6), [Piece::Whole; 3]);
+        assert_eq!(missing_pieces(coded, &copies, 7), indexes(0..24));
+        assert_eq!(missing_pieces(coded, &nothing, 0), []);
+        // What is coded and readable stays so, however few nodes are left.
+        let readable = placement(&[&indexes(0..9), &indexes(8..16)]);
+        assert_eq!(missing_pieces(coded, &readable, 2), indexes(16..24));
+        let unreadable = placement(&[&indexes(0..9), &indexes(8..15)]);
+        assert_eq!(missing_pieces(coded, &unreadable, 2), [Piece::Whole; 2]);
+        assert_eq!(missing_pieces(coded, &unreadable, 7), indexes(15..24));
+    }
+}

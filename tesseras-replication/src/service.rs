@@ -10,7 +10,7 @@ use serde::Serialize;
 use tesseras_core::code::Piece;
 use tesseras_core::contact::{Contact, Subnet};
 use tesseras_core::ids::{ContentHash, NodeId, TesseraHash};
-use tesseras_core::ports::{Charge, Fragment, Origin, StoreError};
+use tesseras_core::ports::{Account, Charge, Fragment, Origin, StoreError, Usage};
 use tesseras_crypto::blake3;
 use tesseras_net::body::body_from_bytes;
 use tesseras_net::codec::{self, Answer, Refusal};
@@ -20,7 +20,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use crate::admission::{self, Claim};
 use crate::attestation::{self, Question};
 use crate::bulk::{self, BodyReader, ReceiveError};
-use crate::context::{Replication, Stores};
+use crate::context::{Replication, Stores, Tables};
 use crate::dossier::{MAX_DOSSIER_BYTES, VerifiedDossier};
 use crate::messages::{
     Announced, Attestation, AttestedPiece, Bulk, KINDS, MAX_HOLDERS, MAX_WITNESSES, Offered,
@@ -91,7 +91,7 @@ impl Replication {
             .await
             .map_err(internal)?;
         let decision = match self.refuse_unwanted(tessera).await {
-            Ok(()) => self.admit(peer, bytes, repair, false).await.map(drop),
+            Ok(()) => self.admit(peer, bytes, repair, 0).await,
             refused => refused,
         };
         Ok(Offered {
@@ -200,7 +200,7 @@ impl Replication {
         let _permit = self.turn(&self.state.transfers_in).await?;
         let wanted = bytes.saturating_add(dossier_bytes);
         let repair = !witnesses.is_empty();
-        let _reserved = self.admit(peer, wanted, repair, true).await?;
+        let _reserved = self.reserve(peer, wanted, repair).await?;
 
         let dossier = self.dossier_for_put(&put, &mut body).await?;
         let plan = dossier.plan();
@@ -217,7 +217,7 @@ impl Replication {
         } else {
             if repair {
                 // Nobody vouches for it: it is the sender's own, and counts as such.
-                self.admit(peer, wanted, false, false).await?;
+                self.admit(peer, wanted, false, wanted).await?;
             }
             Charge::Peer { id: peer.id, subnet: Subnet::of(peer.remote.ip()) }
         };
@@ -316,50 +316,60 @@ impl Replication {
         })
     }
 
-    /// Decides whether `bytes` are accepted from a peer; if `reserve` is set, they count as used
-    /// until the reservation is dropped.
-    async fn admit(
+    /// Decides whether `bytes` are accepted from a peer. `reserved` of them are in flight already,
+    /// and count once.
+    async fn admit(&self, peer: &Peer, bytes: u64, repair: bool, reserved: u64) -> Outcome<()> {
+        let books = self.books(peer).await?;
+        self.decide(&self.tables(), peer, &books, bytes, repair, reserved)
+    }
+
+    /// [`Self::admit`]; the bytes count as used until what is returned is dropped.
+    async fn reserve(&self, peer: &Peer, bytes: u64, repair: bool) -> Outcome<Reservation> {
+        let books = self.books(peer).await?;
+        let mut tables = self.tables();
+        self.decide(&tables, peer, &books, bytes, repair, 0)?;
+        *tables.reserved.entry(peer.id).or_default() += bytes;
+        Ok(Reservation { replication: self.clone(), peer: peer.id, bytes })
+    }
+
+    async fn books(&self, peer: &Peer) -> Outcome<Books> {
+        let (id, subnet) = (peer.id, Subnet::of(peer.remote.ip()));
+        let read = self.blocking(move |stores| {
+            Ok(Books {
+                account: stores.ledger.account(&id)?,
+                usage: stores.ledger.usage(&subnet)?,
+                free: stores.blobs.free_bytes()?,
+            })
+        });
+        read.await.map_err(internal)
+    }
+
+    fn decide(
         &self,
+        tables: &Tables,
         peer: &Peer,
+        books: &Books,
         bytes: u64,
         repair: bool,
-        reserve: bool,
-    ) -> Outcome<Option<Reservation>> {
-        let (id, subnet) = (peer.id, Subnet::of(peer.remote.ip()));
-        let (account, usage, free) = self
-            .blocking(move |stores| {
-                Ok::<_, StoreError>((
-                    stores.ledger.account(&id)?,
-                    stores.ledger.usage(&subnet)?,
-                    stores.blobs.free_bytes()?,
-                ))
-            })
-            .await
-            .map_err(internal)?;
-        let mut tables = self.tables();
-        let in_flight: u64 = tables.reserved.values().sum();
-        let of_peer = tables.reserved.get(&id).copied().unwrap_or(0);
-        // A decision on bytes that were just reserved for the same request counts them once.
-        let (in_flight, of_peer) = match reserve || repair {
-            true => (in_flight, of_peer),
-            false => (in_flight - of_peer, 0),
-        };
-        let mut usage = usage;
-        for used in [&mut usage.total, &mut usage.repair, &mut usage.indebted] {
+        reserved: u64,
+    ) -> Outcome<()> {
+        let Books { mut account, mut usage, free } = *books;
+        let in_flight = tables.reserved.values().sum::<u64>().saturating_sub(reserved);
+        let of_peer = tables.reserved.get(&peer.id).copied().unwrap_or(0);
+        for used in [
+            &mut usage.total,
+            &mut usage.repair,
+            &mut usage.indebted,
+            &mut usage.indebted_in_subnet,
+        ] {
             *used += in_flight;
         }
-        usage.indebted_in_subnet += in_flight;
-        let mut account = account;
-        account.stored_for += of_peer;
+        account.stored_for += of_peer.saturating_sub(reserved);
+        let subnet = Subnet::of(peer.remote.ip());
         let claim = if repair { Claim::Repair } else { Claim::Peer { account, subnet } };
         let free = free.saturating_sub(in_flight);
         admission::decide(bytes, &claim, &usage, free, &self.parts.config.limits)
-            .map_err(|(code, reason)| Refusal::new(code, reason))?;
-        if !reserve {
-            return Ok(None);
-        }
-        *tables.reserved.entry(id).or_default() += bytes;
-        Ok(Some(Reservation { replication: self.clone(), peer: id, bytes }))
+            .map_err(|(code, reason)| Refusal::new(code, reason))
     }
 
     /// The dossier kept here, checked again: a disk is not trusted either.
@@ -392,6 +402,13 @@ struct Put {
     bytes: u64,
     dossier_bytes: u64,
     witnesses: Vec<Contact>,
+}
+
+/// What the store says before a decision.
+struct Books {
+    account: Account,
+    usage: Usage,
+    free: u64,
 }
 
 /// Bytes that are being received, and count as used until this is dropped.

@@ -6,11 +6,11 @@ use tesseras_core::contact::Contact;
 use tesseras_core::ids::{ContentHash, NodeId, TesseraHash};
 use tesseras_core::placement::Placement;
 use tesseras_core::plan::Plan;
-use tesseras_core::ports::{Fragment, StoreError};
+use tesseras_core::ports::{Fragment, PlacedPiece, StoreError};
 
 use crate::ask::at_most;
 use crate::context::Replication;
-use crate::messages::AttestedPiece;
+use crate::messages::{Attestation, AttestedPiece};
 
 /// How many holders are asked at once.
 const ASK_AT_ONCE: usize = 32;
@@ -78,43 +78,81 @@ impl Replication {
                 ))
             })
             .await?;
-        // Fresh addresses from the network come before remembered ones.
-        let mut hints: BTreeMap<NodeId, Contact> = BTreeMap::new();
-        for contact in self.parts.directory.find_holders(tessera.dht_key()).await {
-            hints.insert(contact.id, contact);
-        }
+        let mut known: BTreeMap<NodeId, Contact> = BTreeMap::new();
         for contact in remembered {
-            hints.entry(contact.id).or_insert(contact);
+            known.entry(contact.id).or_insert(contact);
         }
-        for piece in placed {
-            hints
+        for piece in &placed {
+            known
                 .entry(piece.holder)
                 .or_insert(Contact { id: piece.holder, addresses: Vec::new() });
         }
-        hints.remove(&id);
-
-        let mut survey =
-            Survey { known: !hints.is_empty() || !held.is_empty(), ..Survey::default() };
-        if !held.is_empty() {
+        known.remove(&id);
+        let is_held = !held.is_empty();
+        let mut survey = Survey { known: !known.is_empty() || is_held, ..Survey::default() };
+        if is_held {
             survey.live.insert(id, self.own_holding(held, plan));
         }
-        let asked = hints.into_values().take(MAX_ASKED);
-        let questions = asked.map(|contact| self.ask_holder(contact, tessera));
-        let answers = at_most(ASK_AT_ONCE, questions).await;
-        for (contact, holder) in answers {
-            match holder {
-                // It answered, and has nothing (any more).
-                Some(holder) if holder.pieces.is_empty() => {}
-                Some(holder) => {
-                    survey.live.insert(contact.id, holder);
-                }
-                None => survey.silent.push(contact),
-            }
-        }
+
+        // Those who are remembered are asked while the network is asked for more.
+        let ask_known = self.ask_holders(known.clone(), tessera);
+        let find = self.parts.directory.find_holders(tessera.dht_key());
+        let (mut answers, found) = tokio::join!(ask_known, find);
+        survey.known |= !found.is_empty();
+        let mut fresh: BTreeMap<NodeId, Contact> =
+            found.into_iter().map(|contact| (contact.id, contact)).collect();
+        fresh.retain(|holder, _| *holder != id && !answers.contains_key(holder));
+        known.retain(|holder, _| !answers.contains_key(holder) && !fresh.contains_key(holder));
+        answers.extend(self.ask_holders(fresh.clone(), tessera).await);
+        // Nobody announces those who are left: perhaps they moved, or were only slow.
+        let moved = known.keys().map(|holder| self.parts.directory.resolve(*holder));
+        let moved = at_most(ASK_AT_ONCE, moved).await.into_iter().flatten();
+        let moved: BTreeMap<_, _> = moved.map(|contact| (contact.id, contact)).collect();
+        answers.extend(self.ask_holders(moved, tessera).await);
+
+        survey.silent.extend(
+            known
+                .into_iter()
+                .chain(fresh)
+                .filter(|(holder, _)| !answers.contains_key(holder))
+                .map(|(_, contact)| contact),
+        );
+        // What a holder says itself that it has no more is no longer counted in the ledger.
+        let lacks = |p: &PlacedPiece| {
+            let holder = answers.get(&p.holder);
+            holder.is_some_and(|h| h.pieces.iter().all(|held| held.piece != p.piece))
+        };
+        let gone: Vec<PlacedPiece> = placed.into_iter().filter(lacks).collect();
+        // Some answer that they have nothing (any more).
+        survey.live.extend(answers.into_iter().filter(|(_, holder)| !holder.pieces.is_empty()));
         let seen = survey.contacts_but(id);
         let now = self.now();
-        self.blocking(move |stores| stores.holdings.remember_holders(&tessera, &seen, now)).await?;
+        self.blocking(move |stores| {
+            gone.iter().try_for_each(|p| stores.holdings.forget_placement(&tessera, p))?;
+            stores.holdings.remember_holders(&tessera, &seen, now)
+        })
+        .await?;
         Ok(survey)
+    }
+
+    /// Asks nodes what they hold; those who do not answer are left out.
+    async fn ask_holders(
+        &self,
+        holders: BTreeMap<NodeId, Contact>,
+        tessera: TesseraHash,
+    ) -> BTreeMap<NodeId, LiveHolder> {
+        let questions = holders.into_values().take(MAX_ASKED).map(|contact| async move {
+            match self.attest(&contact, tessera).await {
+                Ok(Attestation { plan, pieces, .. }) => {
+                    Some((contact.id, LiveHolder { contact, plan, pieces }))
+                }
+                Err(error) => {
+                    tracing::debug!(holder = %contact.id, %tessera, %error, "no attestation");
+                    None
+                }
+            }
+        });
+        at_most(ASK_AT_ONCE, questions).await.into_iter().flatten().collect()
     }
 
     fn own_holding(&self, held: Vec<Fragment>, plan: Option<Vec<u8>>) -> LiveHolder {
@@ -126,31 +164,5 @@ impl Replication {
                 .map(|f| AttestedPiece { piece: f.piece, checksum: f.checksum })
                 .collect(),
         }
-    }
-
-    /// Asks one node; where it does not answer, once more at the address it may have moved to.
-    async fn ask_holder(
-        &self,
-        contact: Contact,
-        tessera: TesseraHash,
-    ) -> (Contact, Option<LiveHolder>) {
-        let first = self.attest(&contact, tessera).await;
-        let (contact, answer) = match first {
-            Ok(answer) => (contact, Some(answer)),
-            Err(error) => {
-                tracing::debug!(holder = %contact.id, %tessera, %error, "no attestation");
-                match self.parts.directory.resolve(contact.id).await {
-                    // Somebody reached it: it moved, or was only slow.
-                    Some(found) => {
-                        let answer = self.attest(&found, tessera).await.ok();
-                        (found, answer)
-                    }
-                    None => (contact, None),
-                }
-            }
-        };
-        let holder =
-            answer.map(|a| LiveHolder { contact: contact.clone(), plan: a.plan, pieces: a.pieces });
-        (contact, holder)
     }
 }

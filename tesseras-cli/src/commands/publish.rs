@@ -68,8 +68,7 @@ fn check_creator(identity: &Identity, capsule: &StoredCapsule) -> Result<(), Com
     }
     Err(CommandError::new(format!(
         "only its creator can publish a tessera: it was made by {there}, and you are {here}"
-    ))
-    .with_hint("once its creator has published it, `tes repair HASH` helps to keep it alive"))
+    )))
 }
 
 /// What a person should know before it is too late.

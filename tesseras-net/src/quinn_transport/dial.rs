@@ -98,6 +98,10 @@ impl QuinnTransport {
         expected: Option<NodeId>,
         until: Instant,
     ) -> Result<std::sync::Arc<PooledConnection>, DialError> {
+        if self.silence.lasts(address) {
+            return Err(DialError::Connect("no answer a moment ago".to_owned()));
+        }
+        let dialled = Instant::now();
         let expectation = self.endpoints.identity().expect(expected);
         let connecting =
             self.endpoints.connect(address, expectation.clone()).map_err(DialError::Connect)?;
@@ -112,7 +116,10 @@ impl QuinnTransport {
             }
             (Ok(Err(error)), _) => Err(DialError::Connect(error.to_string())),
             (Ok(Ok(_)), None) => Err(DialError::Connect("no certificate was shown".to_owned())),
-            (Err(_), _) => Err(DialError::Connect(NO_ANSWER.to_owned())),
+            (Err(_), _) => {
+                self.silence.note(address, dialled);
+                Err(DialError::Connect(NO_ANSWER.to_owned()))
+            }
         }
     }
 }

@@ -10,10 +10,8 @@ async fn a_wildcard_takes_part(listen: &str) {
     let at = net.join_with(config).await;
     net.settle().await;
     let wild = &net.nodes[at];
-    until("the wildcard is reachable", async || {
-        wild.node.dht().status().await.unwrap().reachable
-    })
-    .await;
+    until("the wildcard is reachable", async || wild.node.dht().status().await.unwrap().reachable)
+        .await;
     let status = wild.node.dht().status().await.unwrap();
     assert!(status.addresses.iter().all(|address| !address.ip().is_unspecified()), "{status:?}");
 

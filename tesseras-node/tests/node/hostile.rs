@@ -1,14 +1,16 @@
 //! Peers that bring what they should not: refused with the right word, and nothing is left.
 
 use tesseras_core::code::Piece;
-use tesseras_core::contact::Subnet;
+use tesseras_core::contact::{Contact, Subnet};
+use tesseras_core::ids::NodeId;
 use tesseras_core::ports::{FragmentStore as _, HoldingRepository as _, ReciprocityLedger as _};
-use tesseras_node::NodeConfig;
-use tesseras_replication::messages::refusal;
-use tesseras_replication::dossier::MAX_DOSSIER_BYTES;
 use tesseras_net::codec::Refusal;
+use tesseras_node::NodeConfig;
+use tesseras_replication::dossier::MAX_DOSSIER_BYTES;
+use tesseras_replication::messages::refusal;
 
-use crate::network::{MIB, Member, Net, assert_tidy, noise};
+use crate::gate::Lie;
+use crate::network::{MIB, Member, Net, assert_tidy, is_tidy, noise, until};
 use crate::stranger::{Goods, Stranger, encode};
 
 /// A node alone, with its settings changed.
@@ -111,10 +113,8 @@ async fn a_piece_that_is_not_what_it_claims_to_be_is_refused_and_leaves_nothing(
         assert_eq!(holder.store.holdings().plan(&goods.tessera).unwrap(), None, "{what}");
     }
     stranger.put_half(&to, good.clone()).await;
-    crate::network::until("the half is cleared away", async || {
-        crate::network::is_tidy(&holder.store, &holder.dir)
-    })
-    .await;
+    let tidy = async || is_tidy(&holder.store, &holder.dir);
+    until("the half is cleared away", tidy).await;
     assert_empty(holder);
 
     stranger.put(&to, good.clone()).await.unwrap();
@@ -133,7 +133,8 @@ async fn every_limit_refuses_with_its_word() {
     let parcel = goods.parcel(Piece::Whole);
     let bytes = (parcel.head.len() + parcel.body.len()) as u64;
 
-    let cases: [(&str, fn(&mut NodeConfig, u64), &str); 5] = [
+    type Change = fn(&mut NodeConfig, u64);
+    let cases: [(&str, Change, &str); 5] = [
         ("the storage limit", |c, bytes| c.limits.storage = bytes - 1, refusal::NO_SPACE),
         ("the disk's reserve", |c, _| c.limits.min_free_space = 1 << 60, refusal::NO_SPACE),
         ("one peer's limit", |c, bytes| c.limits.per_peer = bytes - 1, refusal::OVER_QUOTA),
@@ -177,7 +178,7 @@ async fn only_a_true_witness_turns_a_piece_into_a_repair() {
     let second = alone(&mut net, |_| {}).await.contact();
     let third = alone(&mut net, |_| {}).await.contact();
     // Nobody has it yet: whoever is named does not attest it, and nobody vouches for himself.
-    let nobody = tesseras_core::contact::Contact { id: stranger.id, ..second.clone() };
+    let nobody = Contact { id: stranger.id, ..second.clone() };
     let false_witnesses = vec![second.clone(), nobody, first.clone()];
     let claimed = parcel.clone().witnessed_by(false_witnesses);
     stranger.put(&first, claimed).await.unwrap();
@@ -202,12 +203,32 @@ async fn a_false_witness_does_not_open_the_door_for_what_is_over_quota() {
     let parcel = goods.parcel(Piece::Whole);
     let holder = alone(&mut net, |config| config.limits.deficit_allowance = 10).await;
     let liar = Stranger::at("127.0.100.1");
-    let gone = tesseras_core::contact::Contact {
-        id: tesseras_core::ids::NodeId::new([7; 20]),
-        addresses: vec!["127.0.0.1:9".parse().unwrap()],
-    };
+    let gone =
+        Contact { id: NodeId::new([7; 20]), addresses: vec!["127.0.0.1:9".parse().unwrap()] };
     let claimed = parcel.witnessed_by(vec![gone]);
     let given = liar.put(&holder.contact(), claimed).await;
     assert_eq!(given.unwrap_err(), refusal::OVER_QUOTA);
     assert_empty(holder);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_one_peer_sends_at_once_counts_together() {
+    let mut net = Net::new();
+    let goods = [Goods::make(100, 20), Goods::make(100, 30), Goods::make(100, 40)];
+    let parcels: Vec<_> = goods.iter().map(|goods| goods.parcel(Piece::Whole)).collect();
+    let one = (parcels[0].head.len() + parcels[0].body.len()) as u64;
+    let witness = alone(&mut net, |_| {}).await.contact();
+    net.nodes[0].gate.lie(Lie::SilentOnAttest);
+    let holder = alone(&mut net, |config| config.limits.deficit_allowance = one * 3 / 2).await;
+    // A witness that keeps the holder waiting, so that all three are on their way at once.
+    let stranger = Stranger::at("127.0.100.1");
+    let to = holder.contact();
+    let puts = parcels
+        .iter()
+        .map(|parcel| stranger.put(&to, parcel.clone().witnessed_by(vec![witness.clone()])));
+    let given = futures_util::future::join_all(puts).await;
+    let taken = given.iter().filter(|answer| answer.is_ok()).count();
+    assert!(taken <= 1, "{given:?}");
+    assert_eq!(holder.store.fragments().totals().unwrap().0, taken as u64);
+    assert_tidy(&holder.store, &holder.dir);
 }

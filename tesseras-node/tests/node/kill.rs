@@ -33,27 +33,40 @@ async fn holds_until_it_is_killed() {
     let mut out = std::io::stdout();
     writeln!(out, "\nready {} {}", node.id(), node.listen()).unwrap();
     out.flush().unwrap();
-    std::future::pending::<()>().await;
+    // It does not outlive who started it.
+    let parent = tokio::task::spawn_blocking(|| std::io::stdin().read_to_end(&mut Vec::new()));
+    let _ = parent.await;
 }
 
-fn start(data: &Path) -> (Child, Contact) {
-    let mut child = Command::new(std::env::current_exe().unwrap())
+/// A node in a process of its own, killed at the latest when this is dropped.
+struct Victim(Child);
+
+impl Drop for Victim {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn start(data: &Path) -> (Victim, Contact) {
+    let child = Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "kill::holds_until_it_is_killed", "--ignored", "--nocapture", "-q"])
         .env(DIRECTORY, data)
+        .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let out = BufReader::new(child.stdout.take().unwrap());
+        .spawn();
+    let mut victim = Victim(child.unwrap());
+    let out = BufReader::new(victim.0.stdout.take().unwrap());
     for line in out.lines() {
         if let Some(words) = line.unwrap().strip_prefix("ready ") {
             let (id, address) = words.split_once(' ').unwrap();
             let addresses = vec![address.parse().unwrap()];
-            return (child, Contact { id: id.parse().unwrap(), addresses });
+            return (victim, Contact { id: id.parse().unwrap(), addresses });
         }
     }
     let mut why = String::new();
-    child.stderr.take().unwrap().read_to_string(&mut why).unwrap();
+    victim.0.stderr.take().unwrap().read_to_string(&mut why).unwrap();
     panic!("the node did not start: {why}");
 }
 
@@ -67,7 +80,7 @@ async fn nothing_acknowledged_is_lost_by_a_kill() {
     let mut acknowledged: Vec<(usize, Piece)> = Vec::new();
     let mut cut_off = 0;
     for round in 0..ROUNDS {
-        let (mut child, contact) = start(&data);
+        let (victim, contact) = start(&data);
         let stranger = Stranger::at("127.0.100.1");
         let put = |(from, piece): (usize, Piece)| {
             let parcel = goods[from].parcel(piece);
@@ -105,8 +118,7 @@ async fn nothing_acknowledged_is_lost_by_a_kill() {
                 }
             }
         }
-        child.kill().unwrap();
-        child.wait().unwrap();
+        drop(victim);
         // What was acknowledged before the kill, and not yet seen here, counts, too.
         cut_off += given.len();
         drop(running);

@@ -1,5 +1,7 @@
 //! Whole nodes in one process, over real QUIC on loopback and real files.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
 mod accounts;
 mod addresses;
 mod gate;

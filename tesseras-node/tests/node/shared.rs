@@ -1,8 +1,8 @@
 //! One data directory, several writers: `tes` creates while the node receives.
 
+use tesseras_capsule::{Silent, verify_stored};
 use tesseras_core::code::Piece;
 use tesseras_core::ports::TesseraRepository as _;
-use tesseras_capsule::{Silent, verify_stored};
 
 use crate::network::{MIB, Net, assert_tidy, create_in, open};
 use crate::stranger::{Goods, Stranger};

@@ -1,7 +1,6 @@
 //! The walk of one memory: created, published, orphaned, fetched, repaired.
 
 use tesseras_core::ids::NodeId;
-use tesseras_replication::progress::silent;
 use tesseras_replication::status::State;
 
 use crate::network::{MIB, Net};
@@ -26,7 +25,7 @@ async fn a_coded_capsule_outlives_its_owner_and_as_many_holders_as_promised() {
     let published = owner.publish(hash, &keys).await.unwrap();
     assert_eq!((published.fragments, published.placed, published.holders), (24, 24, 9));
     assert_eq!(published.survives, 2);
-    let health = owner.node.replication().status(hash).await.unwrap().unwrap();
+    let health = owner.health(hash).await;
     assert_eq!((health.state, health.live, health.total), (State::Healthy, 24, 24));
 
     let mut lost = worst(&health, owner_id);
@@ -36,16 +35,16 @@ async fn a_coded_capsule_outlives_its_owner_and_as_many_holders_as_promised() {
     }
     let fresh = net.join().await;
     let member = &net.nodes[fresh];
-    let fetched = member.node.replication().fetch(hash, &silent()).await.unwrap();
+    let fetched = member.fetch(hash).await.unwrap();
     assert!(fetched.holders >= 5, "pieces come from several holders at once");
     assert_eq!(member.export(hash, &net.path("got")), want);
 
-    let health = member.node.replication().status(hash).await.unwrap().unwrap();
+    let health = member.health(hash).await;
     assert_eq!(health.state, State::Degraded);
     for member in &net.nodes[..fresh] {
-        member.node.replication().repair(hash, &silent()).await.unwrap();
+        member.repair(hash).await;
     }
-    let health = net.nodes[fresh].node.replication().status(hash).await.unwrap().unwrap();
+    let health = net.nodes[fresh].health(hash).await;
     assert_eq!((health.state, health.live), (State::Healthy, 24), "{health:?}");
 
     let spared = net.nodes[fresh].node.id();
@@ -53,7 +52,7 @@ async fn a_coded_capsule_outlives_its_owner_and_as_many_holders_as_promised() {
         net.destroy(id).await;
     }
     let late = net.join().await;
-    net.nodes[late].node.replication().fetch(hash, &silent()).await.unwrap();
+    net.nodes[late].fetch(hash).await.unwrap();
     assert_eq!(net.nodes[late].export(hash, &net.path("late")), want);
 }
 
@@ -65,7 +64,7 @@ async fn a_small_capsule_is_kept_in_whole_copies() {
     let published = owner.publish(hash, &keys).await.unwrap();
     assert_eq!((published.fragments, published.placed, published.survives), (3, 3, 2));
     for member in &net.nodes {
-        let health = member.node.replication().status(hash).await.unwrap().unwrap();
+        let health = member.health(hash).await;
         assert_eq!((health.state, health.live, health.total), (State::Healthy, 3, 3));
     }
 }

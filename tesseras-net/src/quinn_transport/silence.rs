@@ -1,0 +1,50 @@
+//! Addresses that did not answer a moment ago, so that nobody waits for them again at once: after
+//! a death many ask for the same node within seconds.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::connection::canonical;
+
+/// How long an address that did not answer is not dialled again. Packets from it end that at once.
+const LASTS: Duration = Duration::from_secs(10);
+/// A dial that was given up sooner than this proves nothing.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// How many addresses are remembered; when full, new ones are not.
+const MAX_ADDRESSES: usize = 1024;
+
+#[derive(Debug, Default)]
+pub(super) struct Silence(Mutex<BTreeMap<SocketAddr, Instant>>);
+
+impl Silence {
+    /// Whether an address did not answer a moment ago.
+    pub(super) fn lasts(&self, address: SocketAddr) -> bool {
+        self.table().get(&address).is_some_and(|until| Instant::now() < *until)
+    }
+
+    /// Nothing came from an address that was dialled at `dialled`.
+    pub(super) fn note(&self, address: SocketAddr, dialled: Instant) {
+        let now = Instant::now();
+        if now - dialled < PATIENCE {
+            return;
+        }
+        let mut table = self.table();
+        table.retain(|_, until| now < *until);
+        if table.len() < MAX_ADDRESSES {
+            table.insert(address, now + LASTS);
+        }
+    }
+
+    /// Packets came from an address.
+    pub(super) fn heard(&self, address: SocketAddr) {
+        self.table().remove(&canonical(address));
+    }
+
+    fn table(&self) -> MutexGuard<'_, BTreeMap<SocketAddr, Instant>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,201 @@
+//! Attesting is cheap: nothing but the index is read for it.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tesseras_core::code::Piece;
+use tesseras_core::contact::{Contact, Subnet};
+use tesseras_core::ids::{DhtKey, NodeId, TesseraHash};
+use tesseras_core::ports::{
+    BlobReader, BlobStore as _, Charge, Fragment, FragmentStore, StagedBlob, StoreError,
+    TesseraRecord,
+};
+use tesseras_core::time::Timestamp;
+use tesseras_crypto::{NodeKeys, blake3};
+use tesseras_net::codec::{self, Answer};
+use tesseras_net::{BoxFuture, Peer, Reply, RequestError, Target, Transport, empty_body};
+use tesseras_replication::admission::Limits;
+use tesseras_replication::attestation::{Question, is_valid};
+use tesseras_replication::messages::{Attestation, AttestedPiece, Request};
+use tesseras_replication::{
+    Capsules, Directory, Parts, Replication, ReplicationConfig, Stores, UnpackError,
+};
+use tesseras_storage::{StorageConfig, Store};
+
+const NOW: Timestamp = Timestamp(1_800_000_000);
+const TESSERA: TesseraHash = TesseraHash::new([7; 32]);
+
+mockall::mock! {
+    Fragments {}
+
+    impl FragmentStore for Fragments {
+        fn store_fragment(
+            &self,
+            fragment: &Fragment,
+            staged: StagedBlob,
+            charge: &Charge,
+        ) -> Result<(), StoreError>;
+        fn list_fragments(&self, tessera: &TesseraHash) -> Result<Vec<Fragment>, StoreError>;
+        fn read_fragment(&self, fragment: &Fragment) -> Result<Box<dyn BlobReader>, StoreError>;
+        fn delete_fragment(&self, fragment: &Fragment) -> Result<bool, StoreError>;
+        fn held_tesserae<'a>(
+            &self,
+            after: Option<&'a TesseraHash>,
+            limit: usize,
+        ) -> Result<Vec<TesseraHash>, StoreError>;
+        fn totals(&self) -> Result<(u64, u64), StoreError>;
+    }
+}
+
+/// Whatever is not the disk. Attesting needs none of it.
+struct Nobody;
+
+impl Transport for Nobody {
+    fn request<'a>(
+        &'a self,
+        _: &'a Target,
+        _: tesseras_net::Request,
+    ) -> BoxFuture<'a, Result<Reply, RequestError>> {
+        unreachable!("nobody is asked")
+    }
+}
+
+impl Directory for Nobody {
+    fn find_holders(&self, _: DhtKey) -> BoxFuture<'_, Vec<Contact>> {
+        unreachable!("nobody is looked for")
+    }
+
+    fn candidates(&self, _: DhtKey, _: usize) -> BoxFuture<'_, Vec<Contact>> {
+        unreachable!("nobody is looked for")
+    }
+
+    fn resolve(&self, _: NodeId) -> BoxFuture<'_, Option<Contact>> {
+        unreachable!("nobody is looked for")
+    }
+
+    fn announce(&self, _: Vec<DhtKey>) -> BoxFuture<'_, ()> {
+        unreachable!("nothing is announced")
+    }
+
+    fn own_addresses(&self) -> Vec<SocketAddr> {
+        unreachable!("nobody wants to know")
+    }
+}
+
+impl Capsules for Nobody {
+    fn pack(&self, _: &TesseraRecord) -> Result<Arc<dyn BlobReader>, StoreError> {
+        unreachable!("nothing is packed")
+    }
+
+    fn unpack(
+        &self,
+        _: &TesseraHash,
+        _: Arc<dyn BlobReader>,
+        _: &mut dyn FnMut(u64),
+    ) -> Result<TesseraRecord, UnpackError> {
+        unreachable!("nothing is unpacked")
+    }
+}
+
+fn node(store: &Store, fragments: Arc<dyn FragmentStore>, keys: Arc<NodeKeys>) -> Replication {
+    let stores = Stores {
+        blobs: store.blobs(),
+        workbench: store.workbench(),
+        library: store.library(),
+        fragments,
+        holdings: store.holdings(),
+        ledger: store.ledger(),
+    };
+    let limits = Limits {
+        storage: 1 << 30,
+        min_free_space: 0,
+        per_peer: 1 << 30,
+        deficit_allowance: 1 << 30,
+        repair_share: 1 << 30,
+    };
+    let patience = Duration::from_secs(5);
+    Replication::new(Parts {
+        config: ReplicationConfig {
+            limits,
+            max_transfers: 4,
+            answer_deadline: patience,
+            transfer_deadline: patience,
+        },
+        keys,
+        stores,
+        capsules: Arc::new(Nobody),
+        transport: Arc::new(Nobody),
+        directory: Arc::new(Nobody),
+        now: || NOW,
+    })
+}
+
+/// Asks a node to attest, and checks what it signs.
+async fn attested(node: &Replication, keys: &NodeKeys) -> Vec<AttestedPiece> {
+    let asker = NodeKeys::generate(0).unwrap();
+    let remote = SocketAddr::from(([127, 0, 0, 1], 1));
+    let peer = Peer { id: asker.id(), public: asker.public(), remote };
+    let nonce = [9; 32];
+    let frame = codec::encode(&Request::Attest { tessera: TESSERA, nonce }).unwrap();
+    let answer = node.serve(peer, "attest", &frame, empty_body()).await.unwrap();
+    let Answer::Ok(attestation) = codec::decode::<Answer<Attestation>>(&answer.frame).unwrap()
+    else {
+        panic!("refused")
+    };
+    let question = Question { asker: asker.id(), holder: keys.id(), tessera: TESSERA, nonce };
+    assert!(is_valid(&attestation, &question, &keys.public(), NOW));
+    attestation.pieces
+}
+
+#[tokio::test]
+async fn a_hundred_fragments_are_attested_without_reading_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path(), &StorageConfig::default()).unwrap();
+    let keys = Arc::new(NodeKeys::generate(0).unwrap());
+    let held: Vec<Fragment> = (0..100)
+        .map(|index| Fragment {
+            tessera: TESSERA,
+            piece: Piece::Index(index),
+            checksum: blake3(&[index]),
+            bytes: 1 << 20,
+        })
+        .collect();
+    let mut fragments = MockFragments::new();
+    fragments.expect_read_fragment().never();
+    fragments.expect_list_fragments().times(1).return_once({
+        let held = held.clone();
+        move |_| Ok(held)
+    });
+    let node = node(&store, Arc::new(fragments), keys.clone());
+    let pieces = attested(&node, &keys).await;
+    let same = |f: Fragment| AttestedPiece { piece: f.piece, checksum: f.checksum };
+    assert_eq!(pieces, held.into_iter().map(same).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn an_attestation_says_what_was_stored_even_when_the_disk_has_lost_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path(), &StorageConfig::default()).unwrap();
+    let keys = Arc::new(NodeKeys::generate(0).unwrap());
+    for index in 0..100_u8 {
+        let bytes = vec![index; 3000];
+        let mut writer = store.blobs().stage().unwrap();
+        writer.write(&bytes).unwrap();
+        let staged = writer.finish().unwrap();
+        let fragment = Fragment {
+            tessera: TESSERA,
+            piece: Piece::Index(index),
+            checksum: blake3(&bytes),
+            bytes: bytes.len() as u64,
+        };
+        let subnet = Subnet::of([10, 0, 0, 1].into());
+        let charge = Charge::Peer { id: NodeId::new([1; 20]), subnet };
+        store.fragments().store_fragment(&fragment, staged, &charge).unwrap();
+    }
+    let node = node(&store, Arc::new(store.cached_fragments(1 << 20)), keys.clone());
+    let before = attested(&node, &keys).await;
+    assert_eq!(before.len(), 100);
+    std::fs::remove_dir_all(dir.path().join("cas")).unwrap();
+    assert_eq!(attested(&node, &keys).await, before);
+}

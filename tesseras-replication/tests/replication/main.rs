@@ -1,0 +1,7 @@
+//! The codec, the messages and the attestations, each by itself.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+mod attestation;
+mod erasure;
+mod messages;

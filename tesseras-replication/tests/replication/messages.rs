@@ -1,0 +1,159 @@
+//! Every message survives the wire, and no bytes can do harm.
+
+use std::fmt::Debug;
+use std::net::{Ipv6Addr, SocketAddr};
+
+use proptest::prelude::{Just, ProptestConfig, Strategy, any, prop_oneof, proptest};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tesseras_core::code::Piece;
+use tesseras_core::contact::{Contact, MAX_ADDRESSES};
+use tesseras_core::ids::{ContentHash, NodeId, TesseraHash};
+use tesseras_core::time::Timestamp;
+use tesseras_net::codec::{self, Answer};
+use tesseras_replication::dossier::VerifiedDossier;
+use tesseras_replication::messages::{
+    Announced, Attestation, AttestedPiece, Bulk, KINDS, MAX_HOLDERS, Offered, Request, Stored,
+};
+
+fn tessera() -> impl Strategy<Value = TesseraHash> {
+    any::<[u8; 32]>().prop_map(TesseraHash::new)
+}
+
+fn piece() -> impl Strategy<Value = Piece> {
+    prop_oneof![Just(Piece::Whole), (0..u8::MAX).prop_map(Piece::Index)]
+}
+
+fn contact() -> impl Strategy<Value = Contact> {
+    let address = prop_oneof![
+        (any::<[u8; 4]>(), any::<u16>()).prop_map(SocketAddr::from),
+        (any::<[u8; 16]>(), any::<u16>()).prop_map(SocketAddr::from),
+    ];
+    let addresses = proptest::collection::vec(address, 0..=MAX_ADDRESSES);
+    (any::<[u8; 20]>(), addresses)
+        .prop_map(|(id, addresses)| Contact { id: NodeId::new(id), addresses })
+}
+
+fn request() -> impl Strategy<Value = Request> {
+    let contacts = || proptest::collection::vec(contact(), 0..6);
+    prop_oneof![
+        (tessera(), any::<u64>(), any::<bool>())
+            .prop_map(|(tessera, bytes, repair)| Request::Offer { tessera, bytes, repair }),
+        (tessera(), piece(), any::<u64>(), any::<u64>(), contacts()).prop_map(
+            |(tessera, piece, bytes, dossier_bytes, witnesses)| Request::PutPiece {
+                tessera,
+                piece,
+                bytes,
+                dossier_bytes,
+                witnesses,
+            }
+        ),
+        (tessera(), any::<[u8; 32]>())
+            .prop_map(|(tessera, nonce)| Request::Attest { tessera, nonce }),
+        tessera().prop_map(|tessera| Request::GetDossier { tessera }),
+        (tessera(), piece(), any::<u64>()).prop_map(|(tessera, piece, offset)| Request::GetPiece {
+            tessera,
+            piece,
+            offset
+        }),
+        (tessera(), contacts()).prop_map(|(tessera, holders)| Request::Roster { tessera, holders }),
+    ]
+}
+
+fn attestation() -> impl Strategy<Value = Attestation> {
+    let attested = (piece(), any::<[u8; 32]>()).prop_map(|(piece, checksum)| AttestedPiece {
+        piece,
+        checksum: ContentHash::new(checksum),
+    });
+    let pieces = proptest::collection::vec(attested, 0..80);
+    let plan = proptest::option::of(any::<[u8; 32]>().prop_map(ContentHash::new));
+    let signature = proptest::collection::vec(any::<u8>(), 0..80);
+    (any::<u64>(), plan, pieces, signature).prop_map(|(date, plan, pieces, signature)| {
+        Attestation { date: Timestamp(date), plan, pieces, signature }
+    })
+}
+
+fn offered() -> impl Strategy<Value = Offered> {
+    let pieces = proptest::collection::vec(piece(), 0..80);
+    (any::<bool>(), proptest::option::of(".{0,40}"), any::<bool>(), pieces).prop_map(
+        |(accepts, reason, has_dossier, pieces)| Offered { accepts, reason, has_dossier, pieces },
+    )
+}
+
+fn comes_back<T: Serialize + DeserializeOwned + PartialEq + Debug>(message: &T) {
+    let frame = codec::encode(message).unwrap();
+    assert_eq!(&codec::decode::<T>(&frame).unwrap(), message);
+}
+
+/// Reads bytes as everything that a peer may send.
+fn read_as_everything(bytes: &[u8]) {
+    let _ = codec::kind(bytes);
+    let _ = codec::decode::<Request>(bytes);
+    let _ = codec::decode::<Answer<Offered>>(bytes);
+    let _ = codec::decode::<Answer<Stored>>(bytes);
+    let _ = codec::decode::<Answer<Attestation>>(bytes);
+    let _ = codec::decode::<Answer<Bulk>>(bytes);
+    let _ = codec::decode::<Answer<Announced>>(bytes);
+    let _ = VerifiedDossier::decode(bytes, &TesseraHash::new([0; 32]));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(256))]
+
+    #[test]
+    fn requests_survive_the_wire_and_say_their_kind(request in request()) {
+        comes_back(&request);
+        let kind = codec::kind(&codec::encode(&request).unwrap()).unwrap();
+        assert!(KINDS.contains(&kind.as_str()), "{kind}");
+    }
+
+    #[test]
+    fn answers_survive_the_wire(
+        attestation in attestation(), offered in offered(), bytes in any::<u64>(),
+    ) {
+        comes_back(&Answer::Ok(attestation));
+        comes_back(&Answer::Ok(offered));
+        comes_back(&Answer::Ok(Bulk { bytes }));
+        comes_back(&Answer::Ok(Stored {}));
+        comes_back(&Answer::Ok(Announced {}));
+    }
+
+    #[test]
+    fn no_bytes_make_a_reader_panic(bytes in proptest::collection::vec(any::<u8>(), 0..600)) {
+        read_as_everything(&bytes);
+    }
+
+    #[test]
+    fn no_damaged_message_makes_a_reader_panic(
+        request in request(), at in any::<usize>(), byte in any::<u8>(), cut in any::<usize>(),
+    ) {
+        let mut frame = codec::encode(&request).unwrap();
+        let at = at % frame.len();
+        frame[at] = byte;
+        read_as_everything(&frame);
+        frame.truncate(cut % (frame.len() + 1));
+        read_as_everything(&frame);
+    }
+}
+
+#[test]
+fn the_longest_roster_fits_a_frame() {
+    let address = SocketAddr::from((Ipv6Addr::from([0xff; 16]), u16::MAX));
+    let holder = Contact { id: NodeId::new([0xff; 20]), addresses: vec![address; MAX_ADDRESSES] };
+    let tessera = TesseraHash::new([0xff; 32]);
+    comes_back(&Request::Roster { tessera, holders: vec![holder; MAX_HOLDERS] });
+}
+
+#[test]
+fn an_attestation_of_everything_fits_a_frame() {
+    let piece = |byte| AttestedPiece {
+        piece: Piece::from_byte(byte),
+        checksum: ContentHash::new([0xff; 32]),
+    };
+    comes_back(&Answer::Ok(Attestation {
+        date: Timestamp(u64::MAX),
+        plan: Some(ContentHash::new([0xff; 32])),
+        pieces: (0..=u8::MAX).map(piece).collect(),
+        signature: vec![0xff; 64],
+    }));
+}
