@@ -54,11 +54,7 @@ impl Directory for DhtDirectory {
         Box::pin(async move {
             self.joined().await;
             self.refresh_own_addresses().await;
-            let mut records = self.dht.find_holders(key).await;
-            while records.is_empty() && Instant::now() < self.joined_by {
-                sleep(JOIN_PAUSE).await;
-                records = self.dht.find_holders(key).await;
-            }
+            let records = self.dht.find_holders(key).await;
             let contact =
                 |r: tesseras_dht::HolderRecord| Contact { id: r.node(), addresses: r.addresses };
             records.into_iter().map(contact).collect()

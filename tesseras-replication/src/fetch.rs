@@ -61,7 +61,8 @@ impl FetchError {
     fn may_pass(&self) -> bool {
         matches!(
             self,
-            Self::AllSilent { .. }
+            Self::NoHolders(_)
+                | Self::AllSilent { .. }
                 | Self::NoDossier(_)
                 | Self::Collect(CollectError::TooFew { .. })
         )
@@ -90,8 +91,8 @@ impl Replication {
             tries += 1;
             let survey = self.survey(tessera).await?;
             match self.fetch_from(tessera, &survey, on_step).await {
-                // Somebody was silent; that may pass.
-                Err(error) if tries < TRIES && error.may_pass() && !survey.silent.is_empty() => {
+                // Somebody was silent, or this node has only just joined; that may pass.
+                Err(error) if tries < TRIES && error.may_pass() => {
                     tracing::info!(%tessera, %error, "asking all holders again");
                     tokio::time::sleep(PAUSE).await;
                 }

@@ -13,7 +13,7 @@ use tesseras_net::{Body, BoxFuture, Peer, Response, Service, body_from_bytes, re
 use tesseras_node::clock;
 use tesseras_node::router::Router;
 use tesseras_replication::attestation::{self, Question};
-use tesseras_replication::messages::{Attestation, AttestedPiece, Bulk, Request, refusal};
+use tesseras_replication::messages::{Attestation, AttestedPiece, Bulk, Request, Stored, refusal};
 use tokio::sync::Notify;
 
 /// How a node lies. About everything else it is honest.
@@ -31,6 +31,8 @@ pub enum Lie {
     HalfAndSilence,
     /// No answer to those who want a piece.
     SilentOnPieces,
+    /// Thanks for each piece, and none is kept.
+    KeepNothing,
     /// No answer to those who bring a piece.
     SilentOnPuts,
     /// No answer to those who want to know what is held.
@@ -105,6 +107,7 @@ impl Service for Gated {
                     self.gate.let_go.notified().await;
                     refused(Refusal::INTERNAL)
                 }
+                (Some(Lie::KeepNothing), Request::PutPiece { .. }) => answer(&Stored {}, None),
                 (Some(Lie::Refuse), Request::GetPiece { .. }) => refused(refusal::NOT_HELD),
                 (Some(lie), Request::GetPiece { .. }) => {
                     spoil(&lie, self.router.serve(peer, frame, body).await).await

@@ -4,9 +4,10 @@
 use std::time::Duration;
 
 use tesseras_core::ids::TesseraHash;
-use tesseras_core::ports::{TesseraRepository as _, Workbench as _};
+use tesseras_core::ports::{ReciprocityLedger as _, TesseraRepository as _, Workbench as _};
 use tesseras_replication::collect::CollectError;
 use tesseras_replication::fetch::FetchError;
+use tesseras_replication::publish::PublishError;
 
 use crate::gate::Lie;
 use crate::network::{MIB, Member, Net, assert_tidy};
@@ -133,4 +134,26 @@ async fn what_nobody_holds_is_not_found() {
     let error = net.nodes[0].fetch(hash).await.unwrap_err();
     assert!(matches!(error, FetchError::NoHolders(_)), "{error}");
     assert_eq!(net.nodes[0].node.replication().status(hash).await.unwrap(), None);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn thanks_are_not_believed_without_an_attestation() {
+    let net = Net::of(4).await;
+    let (owner, holders) = (&net.nodes[0], &net.nodes[1..]);
+    let (hash, keys) = owner.create(&net.path("album"), 1000, 5);
+    holders.iter().for_each(|holder| holder.gate.lie(Lie::KeepNothing));
+    let error = owner.publish(hash, &keys).await.unwrap_err();
+    assert!(matches!(error, PublishError::TooFew { placed: 0, needed: 1, .. }), "{error}");
+    holders[1].gate.be_honest();
+    holders[2].gate.be_honest();
+    let published = owner.publish(hash, &keys).await.unwrap();
+    assert_eq!((published.fragments, published.placed, published.survives), (3, 2, 1));
+    let credit = |at: usize| {
+        let ledger = owner.store.ledger();
+        ledger.account(&holders[at].node.id()).unwrap().stored_by
+    };
+    assert!(credit(1) > 0 && credit(2) > 0);
+    assert_eq!(credit(0), 0, "who attests nothing has no credit");
+    holders[0].gate.be_honest();
+    assert_eq!(owner.publish(hash, &keys).await.unwrap().placed, 3);
 }

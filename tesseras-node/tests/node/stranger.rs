@@ -20,10 +20,10 @@ use tesseras_core::ports::{
 use tesseras_crypto::{CreatorKeys, NodeKeys, blake3};
 use tesseras_net::codec::{self, Answer};
 use tesseras_net::settings::BindConfig;
-use tesseras_net::{Body, QuinnTransport, Target, Transport as _, body_from_bytes};
+use tesseras_net::{Body, QuinnTransport, Target, Transport as _, body_from_bytes, read_to_vec};
 use tesseras_node::capsules::StoredCapsules;
 use tesseras_node::clock;
-use tesseras_replication::messages::{Announced, Request, Stored};
+use tesseras_replication::messages::{Announced, Bulk, Request, Stored};
 use tesseras_replication::pieces::PieceSource;
 use tesseras_replication::{Capsules as _, erasure};
 use tesseras_storage::Store;
@@ -53,13 +53,38 @@ impl Stranger {
         request: &Request,
         body: Option<Body>,
     ) -> Result<T, NoAnswer> {
-        let frame = codec::encode(request).unwrap();
+        self.send(to, codec::encode(request).unwrap(), body).await.map(|(answer, _)| answer)
+    }
+
+    /// Sends any bytes as a request; returns the answer and its body.
+    pub async fn send<T: DeserializeOwned>(
+        &self,
+        to: &Contact,
+        frame: Vec<u8>,
+        body: Option<Body>,
+    ) -> Result<(T, Body), NoAnswer> {
         let request = tesseras_net::Request { frame, body, deadline: Duration::from_secs(20) };
         let reply = self.transport.request(&Target::from(to), request).await;
-        match codec::decode(&reply.map_err(|error| error.to_string())?.frame).unwrap() {
-            Answer::Ok(answer) => Ok(answer),
+        let reply = reply.map_err(|error| error.to_string())?;
+        match codec::decode(&reply.frame).unwrap() {
+            Answer::Ok(answer) => Ok((answer, reply.body)),
             Answer::Error(refusal) => Err(refusal.code),
         }
+    }
+
+    /// Takes the bytes of a piece from an offset on.
+    pub async fn get(
+        &self,
+        from: &Contact,
+        tessera: TesseraHash,
+        piece: Piece,
+        offset: u64,
+    ) -> Result<Vec<u8>, NoAnswer> {
+        let frame = codec::encode(&Request::GetPiece { tessera, piece, offset }).unwrap();
+        let (Bulk { bytes }, body) = self.send(from, frame, None).await?;
+        let got = read_to_vec(body, 64 << 20).await.map_err(|error| error.to_string())?;
+        assert_eq!(got.len() as u64, bytes, "as many as announced");
+        Ok(got)
     }
 
     pub async fn put(&self, to: &Contact, parcel: Parcel) -> Result<Stored, NoAnswer> {
