@@ -59,8 +59,7 @@ pub struct NodeConfig {
     pub answer_deadline: Duration,
     /// How long a transfer may stand still.
     pub transfer_deadline: Duration,
-    /// How long after its start a node does not believe yet that it knows nobody, or that nobody
-    /// holds what is asked for. A first publication waits as long.
+    /// How long after its start a node does not believe yet that it knows nobody.
     pub join_patience: Duration,
     /// How often held tesserae are looked after.
     pub repair_interval: Duration,
