@@ -137,7 +137,8 @@ impl Dht {
         Some(frame)
     }
 
-    /// Everyone in the routing table: reached at the address given, though perhaps not lately.
+    /// Everyone in the routing table, and those who wait for a place in a full bucket: reached at
+    /// the address given, though perhaps not lately.
     pub async fn peers(&self) -> Vec<Contact> {
         self.read(|engine, _| engine.peers()).await.unwrap_or_default()
     }

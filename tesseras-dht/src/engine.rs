@@ -130,9 +130,10 @@ impl Engine {
         &self.config
     }
 
-    /// Everyone in the routing table.
+    /// Everyone in the routing table, and those who wait for a place in it.
     pub fn peers(&self) -> Vec<Contact> {
-        self.table.entries().map(|entry| entry.contact.clone()).collect()
+        let entries = self.table.entries().map(|entry| &entry.contact);
+        entries.chain(self.table.waiting()).cloned().collect()
     }
 
     /// The `n` peers of the routing table nearest to a point.

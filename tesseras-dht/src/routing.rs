@@ -103,6 +103,11 @@ impl RoutingTable {
         self.buckets.iter().flat_map(|bucket| &bucket.entries)
     }
 
+    /// Peers that were reached, and wait for a place in a full bucket.
+    pub fn waiting(&self) -> impl Iterator<Item = &Contact> {
+        self.buckets.iter().flat_map(|bucket| &bucket.replacements)
+    }
+
     /// A peer by its id.
     pub fn get(&self, id: &NodeId) -> Option<&Entry> {
         let bucket = &self.buckets[self.index(&DhtKey::from(*id))?];

@@ -10,19 +10,50 @@ const HEIGHT: u32 = 640;
 const TUNE_SECONDS: u32 = 12;
 const RATE: u32 = 22_050;
 
-/// The hours of one day by the sea: sky above, sky below, sun, how high it stands.
-const HOURS: [(&str, [f32; 3], [f32; 3], [f32; 3], f32); 4] = [
-    ("1 morning.png", [120., 160., 220.], [250., 210., 180.], [255., 240., 200.], 0.55),
-    ("2 noon.png", [60., 130., 230.], [170., 210., 250.], [255., 255., 240.], 0.12),
-    ("3 evening.png", [90., 60., 130.], [250., 140., 80.], [255., 200., 90.], 0.50),
-    ("4 night.png", [8., 10., 30.], [30., 40., 80.], [230., 230., 220.], 0.25),
+type Colour = [f32; 3];
+
+/// One hour of a day by the sea.
+struct Hour {
+    file: &'static str,
+    /// The sky overhead, and at the horizon.
+    sky: [Colour; 2],
+    light: Colour,
+    /// Where sun or moon stands; 0 is the top of the picture.
+    height: f32,
+}
+
+const HOURS: [Hour; 4] = [
+    Hour {
+        file: "1 morning.png",
+        sky: [[120., 160., 220.], [250., 210., 180.]],
+        light: [255., 240., 200.],
+        height: 0.55,
+    },
+    Hour {
+        file: "2 noon.png",
+        sky: [[60., 130., 230.], [170., 210., 250.]],
+        light: [255., 255., 240.],
+        height: 0.12,
+    },
+    Hour {
+        file: "3 evening.png",
+        sky: [[90., 60., 130.], [250., 140., 80.]],
+        light: [255., 200., 90.],
+        height: 0.50,
+    },
+    Hour {
+        file: "4 night.png",
+        sky: [[8., 10., 30.], [30., 40., 80.]],
+        light: [230., 230., 220.],
+        height: 0.25,
+    },
 ];
 
 /// Fills a new folder.
 pub fn draw(folder: &Path) -> io::Result<()> {
     fs::create_dir_all(folder.join("letters"))?;
-    for (index, (name, top, bottom, sun, height)) in HOURS.into_iter().enumerate() {
-        picture(&folder.join(name), index as u64 + 1, top, bottom, sun, height)?;
+    for (index, hour) in HOURS.iter().enumerate() {
+        picture(&folder.join(hour.file), index as u64 + 1, hour)?;
     }
     fs::write(
         folder.join("3 evening.txt"),
@@ -39,14 +70,8 @@ pub fn draw(folder: &Path) -> io::Result<()> {
     )
 }
 
-fn picture(
-    path: &Path,
-    seed: u64,
-    top: [f32; 3],
-    bottom: [f32; 3],
-    sun: [f32; 3],
-    height: f32,
-) -> io::Result<()> {
+fn picture(path: &Path, seed: u64, hour: &Hour) -> io::Result<()> {
+    let [top, bottom] = hour.sky;
     let mut grain = Grain(seed);
     let mut pixels = Vec::with_capacity((WIDTH * HEIGHT * 3) as usize);
     let horizon = 0.62;
@@ -54,12 +79,12 @@ fn picture(
         for x in 0..WIDTH {
             let (u, v) = (x as f32 / WIDTH as f32, y as f32 / HEIGHT as f32);
             let sky = (v / horizon).min(1.0);
-            let distance = ((u - 0.65) * 1.5).hypot(v - height);
+            let distance = ((u - 0.65) * 1.5).hypot(v - hour.height);
             let glow = (0.09 / distance.max(0.06)).min(1.0).powi(2);
             let wave = (v * 190.0 + (u * 23.0 + seed as f32).sin() * 3.0).sin();
             for channel in 0..3 {
                 let mut value = top[channel] + (bottom[channel] - top[channel]) * sky;
-                value += (sun[channel] - value) * glow;
+                value += (hour.light[channel] - value) * glow;
                 if v > horizon {
                     value = value * 0.55 + wave * 9.0 + 12.0 * (channel as f32);
                 }
