@@ -21,6 +21,7 @@ const NOT_FOR: &[(&str, &[&str])] = &[
     ("tesseras-node", &["quinn", "rusqlite", "clap"]),
     ("tesd", &["quinn", "rusqlite"]),
     ("tesseras-cli", &["quinn", "rusqlite"]),
+    ("tesseras-bench", &["rusqlite"]),
 ];
 
 /// Crates whose code never touches a creator's secret keys.

@@ -71,11 +71,12 @@ impl FragmentStore for Shared {
     }
 
     fn read_fragment(&self, fragment: &Fragment) -> Result<Box<dyn BlobReader>, StoreError> {
-        self.reads.fetch_add(1, Ordering::SeqCst);
         if let Some(cache) = lock(&self.cache).upgrade() {
             self.used_at_read.store(cache.used_bytes(), Ordering::SeqCst);
         }
         let held = lock(&self.held).get(&(fragment.tessera, fragment.piece)).cloned();
+        // Counted once the piece is in hand: whoever sees the count may delete it.
+        self.reads.fetch_add(1, Ordering::SeqCst);
         match held {
             Some((known, bytes)) if known == *fragment => {
                 let bytes = lock(&self.lie).clone().unwrap_or(bytes);

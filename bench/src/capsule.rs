@@ -1,0 +1,64 @@
+//! Rows: making a capsule, and checking one.
+
+use tesseras_capsule::{Silent, export, verify_directory, verify_stored};
+
+use crate::lap::{Contest, Table, lap};
+use crate::scene::{Scene, capsule, open};
+use crate::{Result, bare};
+
+/// Measures `create` and `verify`.
+pub fn rows(scene: &Scene, table: &mut Table) -> Result<()> {
+    if !table.wants("create") && !table.wants("verify") && !table.wants("verify a directory") {
+        return Ok(());
+    }
+    let album = scene.album("album", 1)?;
+    let digest = || Ok(lap(|| bare::digest(&album))?.0);
+    table.add(Contest {
+        name: "create".to_owned(),
+        bytes: scene.bytes(),
+        real: Box::new(|_| {
+            let store = open(&scene.empty("created")?)?;
+            Ok(lap(|| scene.create(&store, &album))?.0)
+        }),
+        bare: vec![
+            ("BLAKE3 and SHA-256 on two threads", Box::new(|_| digest())),
+            (
+                "copy, each file fsynced",
+                Box::new(|_| {
+                    let to = scene.empty("copied")?;
+                    Ok(lap(|| bare::copy(&album, &to))?.0)
+                }),
+            ),
+        ],
+    })?;
+    scene.remove("copied")?;
+
+    let store = open(&scene.empty("created")?)?;
+    let hash = scene.create(&store, &album)?.hash;
+    let (blobs, library) = (store.blobs(), store.library());
+    table.add(Contest {
+        name: "verify".to_owned(),
+        bytes: scene.bytes(),
+        real: Box::new(|_| {
+            let (lap, report) = lap(|| Ok(verify_stored(&*blobs, &*library, &hash, &mut Silent)?))?;
+            if report.valid { Ok(lap) } else { Err("the capsule is not valid".into()) }
+        }),
+        bare: vec![("BLAKE3 and SHA-256 on two threads", Box::new(|_| digest()))],
+    })?;
+    if table.wants("verify a directory") {
+        let to = scene.empty("exported")?;
+        let exported = export(&capsule(&store, &hash)?, &*blobs, &to, &mut Silent)?;
+        table.add(Contest {
+            name: "verify a directory".to_owned(),
+            bytes: scene.bytes(),
+            real: Box::new(|_| {
+                let (lap, report) =
+                    lap(|| Ok(verify_directory(&exported, Some(&hash), &mut Silent)?))?;
+                if report.valid { Ok(lap) } else { Err("the capsule is not valid".into()) }
+            }),
+            bare: vec![("BLAKE3 and SHA-256 on two threads", Box::new(|_| digest()))],
+        })?;
+    }
+    drop(store);
+    ["album", "created", "exported"].into_iter().try_for_each(|name| scene.remove(name))
+}

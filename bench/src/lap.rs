@@ -1,0 +1,151 @@
+//! Laps, contests of laps, and the table of contests.
+
+use std::io::Write as _;
+use std::time::{Duration, Instant};
+
+use crate::Result;
+
+/// Every side of a contest runs so many times, in turns.
+pub const LAPS: usize = 3;
+
+const MIB: u64 = 1 << 20;
+
+/// One run of one side.
+#[derive(Debug, Clone, Copy)]
+pub struct Lap {
+    /// How long it took.
+    pub time: Duration,
+    /// The most memory that the process had meanwhile.
+    pub peak: u64,
+}
+
+impl Lap {
+    /// The share of one of `times` equal parts.
+    pub fn part_of(self, times: u32) -> Self {
+        Self { time: self.time / times, ..self }
+    }
+}
+
+/// Runs `work` on a quiet disk, and measures it.
+#[expect(clippy::disallowed_methods, reason = "a measurement reads the clock")]
+pub fn lap<T>(work: impl FnOnce() -> Result<T>) -> Result<(Lap, T)> {
+    // What was written before must not be written back at our cost.
+    rustix::fs::sync();
+    // Where the kernel does not forget the old peak, ours is merely too high.
+    let _ = std::fs::write("/proc/self/clear_refs", "5");
+    let start = Instant::now();
+    let done = work()?;
+    Ok((Lap { time: start.elapsed(), peak: peak_memory() }, done))
+}
+
+/// `VmHWM` of this process in bytes; 0 where the system does not say.
+fn peak_memory() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let kib = line.and_then(|line| line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok());
+    kib.unwrap_or(0) * 1024
+}
+
+/// One side of a contest: runs the lap of this number.
+pub type Side<'a> = Box<dyn FnMut(usize) -> Result<Lap> + 'a>;
+
+/// The real thing and what it is compared with.
+pub struct Contest<'a> {
+    /// What is done.
+    pub name: String,
+    /// How many bytes of user data it is done to.
+    pub bytes: u64,
+    /// How we do it.
+    pub real: Side<'a>,
+    /// The bare parts, each with its name.
+    pub bare: Vec<(&'static str, Side<'a>)>,
+}
+
+/// Rows as they are measured, on stdout.
+pub struct Table {
+    only: String,
+    rows: usize,
+    notes: Vec<String>,
+}
+
+impl Table {
+    /// A table of the rows whose name contains `only`.
+    pub fn new(only: &str) -> Result<Self> {
+        let table = Self { only: only.to_owned(), rows: 0, notes: Vec::new() };
+        print(&format!(
+            "| {:32} | {:>9} | {:35} | {:>9} | {:>7} | {:>13} | {:>8} |\n|{}|",
+            "what",
+            "MB/s",
+            "against",
+            "MB/s",
+            "ratio",
+            "of each lap",
+            "peak MiB",
+            [34, 11, 37, 11, 9, 15, 10].map(|n| "-".repeat(n)).join("|")
+        ))?;
+        Ok(table)
+    }
+
+    /// Whether a row of this name is asked for.
+    pub fn wants(&self, name: &str) -> bool {
+        name.contains(&self.only)
+    }
+
+    /// Something to say below the table.
+    pub fn note(&mut self, note: String) {
+        self.notes.push(note);
+    }
+
+    /// Runs a contest if it is asked for, and prints a row for each of the bare parts.
+    pub fn add(&mut self, contest: Contest<'_>) -> Result<()> {
+        let Contest { name, bytes, mut real, mut bare } = contest;
+        if !self.wants(&name) {
+            return Ok(());
+        }
+        let mut ours = Vec::new();
+        let mut theirs = vec![Vec::new(); bare.len()];
+        for number in 0..LAPS {
+            ours.push(real(number)?);
+            for ((_, side), laps) in bare.iter_mut().zip(&mut theirs) {
+                laps.push(side(number)?);
+            }
+        }
+        let rate = |laps: &[Lap]| bytes as f64 / 1e6 / median(laps);
+        let peak = ours.iter().map(|lap| lap.peak).max().unwrap_or(0) / MIB;
+        for ((against, _), laps) in bare.iter().zip(&theirs) {
+            let each = ours.iter().zip(laps);
+            let each = each.map(|(o, t)| t.time.as_secs_f64() / o.time.as_secs_f64());
+            let (least, most) = each.fold((f64::MAX, 0f64), |(a, b), r| (a.min(r), b.max(r)));
+            print(&format!(
+                "| {name:32} | {:>9.0} | {against:35} | {:>9.0} | {:>7.2} | {:>13} | {peak:>8} |",
+                rate(&ours),
+                rate(laps),
+                rate(&ours) / rate(laps),
+                format!("{least:.2}..{most:.2}"),
+            ))?;
+            self.rows += 1;
+        }
+        Ok(())
+    }
+
+    /// Prints the notes.
+    pub fn end(self) -> Result<()> {
+        if self.rows == 0 {
+            return Err(format!("no row's name contains {:?}", self.only).into());
+        }
+        print("")?;
+        self.notes.iter().try_for_each(|note| print(note))
+    }
+}
+
+fn median(laps: &[Lap]) -> f64 {
+    let mut times: Vec<f64> = laps.iter().map(|lap| lap.time.as_secs_f64()).collect();
+    times.sort_by(f64::total_cmp);
+    times[times.len() / 2]
+}
+
+fn print(line: &str) -> Result<()> {
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "{line}")?;
+    Ok(out.flush()?)
+}

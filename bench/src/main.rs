@@ -1,0 +1,60 @@
+//! Measures what Tesseras does side by side with the bare parts that it is made of, in one run,
+//! and prints one table. Asserts no timing: `docs/BENCHMARKS.md` says what the gaps are.
+//!
+//! [`lap`] measures and prints; [`capsule`], [`code`], [`storage`] and [`network`] have the rows;
+//! [`bare`] and [`wire`] have what they are compared with; [`scene`] makes the things to work on.
+
+mod bare;
+mod capsule;
+mod code;
+mod lap;
+mod network;
+mod scene;
+mod storage;
+mod wire;
+
+use std::error::Error;
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+use crate::lap::Table;
+use crate::scene::Scene;
+
+/// Whatever goes wrong ends the run.
+type Result<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
+
+/// Measure Tesseras side by side with the bare parts that it is made of
+#[derive(Debug, Clone, clap::Parser)]
+struct Options {
+    /// User data in MiB, in photos of 4 MiB. From 256 on, packs are coded 48 + 24.
+    #[arg(long, default_value_t = 256, value_parser = clap::value_parser!(u64).range(8..=4096))]
+    mib: u64,
+    /// Nodes that publish and fetch go over, in this process.
+    #[arg(long, default_value_t = 24, value_parser = clap::value_parser!(u8).range(8..=200))]
+    nodes: u8,
+    /// Only rows whose name contains this: create, verify, encode, rebuild, attest, cache,
+    /// publish, fetch.
+    #[arg(long, value_name = "NAME", default_value = "")]
+    only: String,
+}
+
+fn main() -> ExitCode {
+    match run(&Options::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("bench: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(options: &Options) -> Result<()> {
+    let scene = Scene::new(options.mib)?;
+    let mut table = Table::new(&options.only)?;
+    capsule::rows(&scene, &mut table)?;
+    code::rows(&scene, &mut table)?;
+    storage::rows(&scene, &mut table)?;
+    network::rows(&scene, options.nodes, &mut table)?;
+    table.end()
+}

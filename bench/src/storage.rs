@@ -1,0 +1,133 @@
+//! Rows: an attestation from the index, and a hot fragment from the cache.
+
+use std::hint::black_box;
+
+use tesseras_core::code::Piece;
+use tesseras_core::contact::Subnet;
+use tesseras_core::ids::{NodeId, TesseraHash};
+use tesseras_core::ports::{BlobReader, BlobStore as _, Charge, Fragment, FragmentStore};
+use tesseras_crypto::{Blake3, NodeKeys};
+use tesseras_node::clock;
+use tesseras_replication::attestation::{Question, attest};
+use tesseras_replication::messages::AttestedPiece;
+use tesseras_storage::Store;
+
+use crate::Result;
+use crate::lap::{Contest, Table, lap};
+use crate::scene::{Noise, Scene, open};
+
+const FRAGMENTS: u8 = 100;
+const FRAGMENT: usize = 2 << 20;
+const CACHE: u64 = 64 << 20;
+const CHUNK: usize = 256 * 1024;
+const TESSERA: TesseraHash = TesseraHash::new([1; 32]);
+/// What is too short to be measured once is measured so many times.
+const ATTESTATIONS: u32 = 200;
+const READS: u32 = 100;
+
+/// Measures both.
+pub fn rows(scene: &Scene, table: &mut Table) -> Result<()> {
+    if !["attest 100 fragments", "cache: hot 2 MiB fragment"].iter().any(|row| table.wants(row)) {
+        return Ok(());
+    }
+    let store = open(&scene.empty("holder")?)?;
+    let held = fill(&store)?;
+    let fragments = store.fragments();
+    let keys = NodeKeys::generate(0)?;
+    let nonce = [2; 32];
+    let asker = NodeId::new([3; 20]);
+    let question = Question { asker, holder: keys.id(), tessera: TESSERA, nonce };
+    let say = |pieces| drop(black_box(attest(&keys, &question, clock::now(), None, pieces)));
+    let said = |f: &Fragment| AttestedPiece { piece: f.piece, checksum: f.checksum };
+    table.add(Contest {
+        name: "attest 100 fragments".to_owned(),
+        bytes: u64::from(FRAGMENTS) * FRAGMENT as u64,
+        real: Box::new(|_| {
+            let (lap, ()) = lap(|| {
+                for _ in 0..ATTESTATIONS {
+                    say(fragments.list_fragments(&TESSERA)?.iter().map(said).collect());
+                }
+                Ok(())
+            })?;
+            Ok(lap.part_of(ATTESTATIONS))
+        }),
+        bare: vec![(
+            "read and hash all of them",
+            Box::new(|_| {
+                let attested = lap(|| {
+                    let mut pieces = Vec::new();
+                    for fragment in &held {
+                        let reader = fragments.read_fragment(fragment)?;
+                        let mut hasher = Blake3::default();
+                        read(&*reader, |bytes| hasher.update(bytes))?;
+                        pieces.push(AttestedPiece {
+                            piece: fragment.piece,
+                            checksum: hasher.finish(),
+                        });
+                    }
+                    say(pieces);
+                    Ok(())
+                })?;
+                Ok(attested.0)
+            }),
+        )],
+    })?;
+    let cached = store.cached_fragments(CACHE);
+    let many = |from: &dyn FragmentStore, hash: bool| {
+        let (lap, ()) = lap(|| {
+            for _ in 0..READS {
+                let reader = from.read_fragment(&held[0])?;
+                let mut hasher = Blake3::default();
+                read(&*reader, |bytes| {
+                    if hash {
+                        hasher.update(bytes)
+                    }
+                })?;
+                black_box(hasher.finish());
+            }
+            Ok(())
+        })?;
+        Ok(lap.part_of(READS))
+    };
+    table.add(Contest {
+        name: "cache: hot 2 MiB fragment".to_owned(),
+        bytes: FRAGMENT as u64,
+        real: Box::new(|_| many(&cached, false)),
+        bare: vec![
+            ("file store, page cache warm", Box::new(|_| many(&*fragments, false))),
+            ("file store and BLAKE3, as on a miss", Box::new(|_| many(&*fragments, true))),
+        ],
+    })?;
+    drop(store);
+    scene.remove("holder")
+}
+
+/// Stores 100 fragments of one tessera.
+fn fill(store: &Store) -> Result<Vec<Fragment>> {
+    let charge = Charge::Peer { id: NodeId::new([1; 20]), subnet: Subnet::V4([10, 0, 0]) };
+    let mut noise = Noise::new(1);
+    let mut held = Vec::new();
+    for index in 0..FRAGMENTS {
+        let mut writer = store.blobs().stage()?;
+        writer.write(&noise.take(FRAGMENT))?;
+        let staged = writer.finish()?;
+        let (checksum, bytes) = (staged.hash, staged.bytes);
+        let fragment = Fragment { tessera: TESSERA, piece: Piece::Index(index), checksum, bytes };
+        store.fragments().store_fragment(&fragment, staged, &charge)?;
+        held.push(fragment);
+    }
+    Ok(held)
+}
+
+/// Reads all of it in chunks.
+fn read(reader: &dyn BlobReader, mut sink: impl FnMut(&[u8])) -> Result<()> {
+    let mut buffer = vec![0; CHUNK];
+    let mut at = 0;
+    while at < reader.bytes() {
+        let len = (reader.bytes() - at).min(CHUNK as u64) as usize;
+        reader.read_at(at, &mut buffer[..len])?;
+        sink(&buffer[..len]);
+        at += len as u64;
+    }
+    Ok(())
+}
