@@ -14,7 +14,9 @@ use futures_util::future::{BoxFuture, try_join_all};
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use quinn::rustls::RootCertStore;
 use quinn::rustls::pki_types::PrivatePkcs8KeyDer;
-use quinn::{ClientConfig, Connection, Endpoint, EndpointConfig, ServerConfig, TokioRuntime};
+use quinn::{
+    ClientConfig, Connection, Endpoint, EndpointConfig, ServerConfig, TokioRuntime, TransportConfig,
+};
 use socket2::{Domain, Socket, Type};
 use tesseras_crypto::NodeKeys;
 use tesseras_net::{
@@ -30,6 +32,8 @@ use crate::Result;
 
 const DEADLINE: Duration = Duration::from_secs(60);
 const SOCKET_BUFFER: usize = BindConfig::SOCKET_BUFFER_BYTES;
+/// A connection must not die while the other sides run.
+const KEEP_ALIVE: Duration = Duration::from_secs(5);
 const PUSH: u8 = 0;
 const PULL: u8 = 1;
 
@@ -188,7 +192,10 @@ impl PlainQuinn {
         roots.add(own.cert.der().clone())?;
         let key = PrivatePkcs8KeyDer::from(own.signing_key.serialize_der());
         let server = ServerConfig::with_single_cert(vec![own.cert.der().clone()], key.into())?;
-        let client = ClientConfig::with_root_certificates(Arc::new(roots))?;
+        let mut client = ClientConfig::with_root_certificates(Arc::new(roots))?;
+        let mut transport = TransportConfig::default();
+        transport.keep_alive_interval(Some(KEEP_ALIVE));
+        client.transport_config(Arc::new(transport));
         let bind = |number: u8, server| -> Result<Endpoint> {
             let socket = socket(SocketAddr::from((Ipv4Addr::new(127, 2, number, 1), 0)))?;
             Ok(Endpoint::new(EndpointConfig::default(), server, socket, Arc::new(TokioRuntime))?)

@@ -4,7 +4,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::{Buf as _, Bytes};
+use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt as _;
 use tesseras_core::ids::ContentHash;
 use tesseras_core::ports::{BlobReader, BlobStore, StagedBlob, StoreError};
@@ -156,12 +156,9 @@ impl BodyReader {
             move || -> Result<Option<StagedBlob>, StoreError> {
                 let mut writer = blobs.stage()?;
                 let mut written = 0;
-                while let Some(mut chunk) = receiver.blocking_recv() {
-                    while chunk.has_remaining() {
-                        let len = chunk.len().min(CHUNK);
-                        writer.write(&chunk.split_to(len))?;
-                        written += len as u64;
-                    }
+                while let Some(chunk) = receiver.blocking_recv() {
+                    writer.write(&chunk)?;
+                    written += chunk.len() as u64;
                 }
                 // Not all came: the unfinished writer removes its file.
                 if written == bytes { writer.finish().map(Some) } else { Ok(None) }
@@ -170,17 +167,26 @@ impl BodyReader {
         let receiving = async move {
             let mut pace = Pace::start();
             let mut found = 0;
-            while let Some(chunk) = self.next(CHUNK as u64).await? {
-                found += chunk.len() as u64;
+            // The network brings a packet at a time. Hashing, writing and handing over as little
+            // as that costs more than all the rest.
+            let mut gathered = BytesMut::with_capacity(CHUNK);
+            while let Some(packet) = self.next((CHUNK - gathered.len()) as u64).await? {
+                found += packet.len() as u64;
                 if found > bytes {
                     return Err(ReceiveError::Length { expected: bytes, found });
                 }
-                pace.check(chunk.len())?;
-                on_bytes(chunk.len() as u64);
-                if sender.send(chunk).await.is_err() {
-                    break; // The writer failed, and says why.
+                pace.check(packet.len())?;
+                on_bytes(packet.len() as u64);
+                gathered.extend_from_slice(&packet);
+                if gathered.len() == CHUNK {
+                    let full = std::mem::replace(&mut gathered, BytesMut::with_capacity(CHUNK));
+                    if sender.send(full.freeze()).await.is_err() {
+                        break; // The writer failed, and says why.
+                    }
                 }
             }
+            // That the writer failed is said by the writer.
+            let _ = sender.send(gathered.freeze()).await;
             if found == bytes {
                 Ok(())
             } else {
