@@ -3,6 +3,8 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
 use tesseras_core::code::{CodedForm, WHOLE_COPIES};
 use tesseras_core::ids::TesseraHash;
 use tesseras_net::RateLimit;
@@ -15,7 +17,7 @@ use tokio::time::{Instant, sleep};
 use crate::Result;
 use crate::lap::{Contest, LAPS, Lap, Table, lap};
 use crate::scene::{Scene, open, pack};
-use crate::wire::{Bare, OwnTransport, PlainQuinn};
+use crate::wire::{OwnTransport, PULL, PUSH, PlainQuinn};
 
 const WORK_BITS: u32 = 4;
 const BYTES_OF_CACHE: u64 = 4 << 20;
@@ -54,31 +56,31 @@ pub fn rows(scene: &Scene, nodes: u8, table: &mut Table) -> Result<()> {
         drafts.push(format!("{:.2} of {:.2} s", draft.as_secs_f64(), lap.time.as_secs_f64()));
         Ok(lap)
     };
-    let sent = |bare: &dyn Bare| -> Result<Lap> {
-        let work = bare.push(pieces.all, pieces.bytes);
+    let bare = |work: BoxFuture<'_, Result<()>>| -> Result<Lap> {
         let (lap, ()) = lap(|| runtime.block_on(work))?;
         scene.empty("pieces")?;
         Ok(lap)
     };
+    let Pieces { all, needed, bytes } = pieces;
     table.add(Contest {
         name: format!("publish to {nodes} nodes"),
         bytes: scene.bytes(),
         real: Box::new(&mut publish),
         bare: vec![
-            ("own transport, all pieces, 4 at once", Box::new(|_| sent(&own))),
-            ("plain quinn, all pieces at once", Box::new(|_| sent(&plain))),
+            (
+                "own transport, all pieces, 4 at once",
+                Box::new(|_| bare(own.all(PUSH, all, bytes).boxed())),
+            ),
+            (
+                "plain quinn, all pieces at once",
+                Box::new(|_| bare(plain.all(PUSH, all, bytes).boxed())),
+            ),
         ],
     })?;
     if table.wants("fetch") {
         (0..LAPS).filter(|_| !table.wants("publish")).try_for_each(|n| publish(n).map(drop))?;
         let fetcher = runtime.block_on(join(scene, &network, nodes + 2))?;
         runtime.block_on(settle(std::slice::from_ref(&fetcher), network.len()))?;
-        let received = |bare: &dyn Bare| -> Result<Lap> {
-            let work = bare.pull(pieces.needed, pieces.bytes);
-            let (lap, ()) = lap(|| runtime.block_on(work))?;
-            scene.empty("pieces")?;
-            Ok(lap)
-        };
         table.add(Contest {
             name: format!("fetch from {nodes} nodes"),
             bytes: scene.bytes(),
@@ -88,17 +90,21 @@ pub fn rows(scene: &Scene, nodes: u8, table: &mut Table) -> Result<()> {
                 Ok(lap(|| Ok(runtime.block_on(fetching)?))?.0)
             }),
             bare: vec![
-                ("own transport, k pieces, 4 at once", Box::new(|_| received(&own))),
-                ("plain quinn, k pieces at once", Box::new(|_| received(&plain))),
+                (
+                    "own transport, k pieces, 4 at once",
+                    Box::new(|_| bare(own.all(PULL, needed, bytes).boxed())),
+                ),
+                (
+                    "plain quinn, k pieces at once",
+                    Box::new(|_| bare(plain.all(PULL, needed, bytes).boxed())),
+                ),
             ],
         })?;
         network.push(fetcher);
     }
     network.push(owner);
     table.note(format!(
-        "publish: {} pieces of {} bytes; reading and coding (the plan) took {}",
-        pieces.all,
-        pieces.bytes,
+        "publish: {all} pieces of {bytes} bytes; reading and coding (the plan) took {}",
         drafts.join(", ")
     ));
     runtime.block_on(async {

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::future::{BoxFuture, try_join_all};
+use futures_util::future::try_join_all;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use quinn::rustls::RootCertStore;
 use quinn::rustls::pki_types::PrivatePkcs8KeyDer;
@@ -31,20 +31,15 @@ use tokio_util::task::TaskTracker;
 use crate::Result;
 
 const DEADLINE: Duration = Duration::from_secs(60);
-const SOCKET_BUFFER: usize = BindConfig::SOCKET_BUFFER_BYTES;
+/// Enough that nothing is lost on loopback, where the system grants it.
+const SOCKET_BUFFER: usize = 8 << 20;
+const WINDOW: u32 = 8 << 20;
 /// A connection must not die while the other sides run.
 const KEEP_ALIVE: Duration = Duration::from_secs(5);
-const PUSH: u8 = 0;
-const PULL: u8 = 1;
-
-/// One node at the centre and others around it.
-pub trait Bare {
-    /// Sends pieces from the centre to the others.
-    fn push(&self, pieces: usize, bytes: u64) -> BoxFuture<'_, Result<()>>;
-
-    /// Brings pieces from the others to the centre.
-    fn pull(&self, pieces: usize, bytes: u64) -> BoxFuture<'_, Result<()>>;
-}
+/// From the centre to the others.
+pub const PUSH: u8 = 0;
+/// From the others to the centre.
+pub const PULL: u8 = 1;
 
 /// So many bytes from memory.
 fn body(bytes: u64) -> Body {
@@ -62,10 +57,6 @@ async fn keep(mut body: Body, path: PathBuf) -> Result<()> {
     while let Some(chunk) = body.next().await {
         file.write_all(&chunk?)?;
     }
-    sync(file).await
-}
-
-async fn sync(file: File) -> Result<()> {
     Ok(tokio::task::spawn_blocking(move || file.sync_all()).await??)
 }
 
@@ -126,7 +117,7 @@ impl OwnTransport {
         }
         targets.remove(0);
         let own = Self { transports, targets, files: files.to_owned(), cancel };
-        own.pull(nodes.into(), 1).await?;
+        own.all(PULL, nodes.into(), 1).await?;
         Ok(own)
     }
 
@@ -143,7 +134,8 @@ impl OwnTransport {
         }
     }
 
-    async fn all(&self, way: u8, pieces: usize, bytes: u64) -> Result<()> {
+    /// Moves pieces of so many bytes.
+    pub async fn all(&self, way: u8, pieces: usize, bytes: u64) -> Result<()> {
         stream::iter((0..pieces).map(|piece| self.one(way, piece, bytes)))
             .buffer_unordered(DEFAULT_MAX_TRANSFERS)
             .try_collect()
@@ -157,17 +149,7 @@ impl OwnTransport {
     }
 }
 
-impl Bare for OwnTransport {
-    fn push(&self, pieces: usize, bytes: u64) -> BoxFuture<'_, Result<()>> {
-        Box::pin(self.all(PUSH, pieces, bytes))
-    }
-
-    fn pull(&self, pieces: usize, bytes: u64) -> BoxFuture<'_, Result<()>> {
-        Box::pin(self.all(PULL, pieces, bytes))
-    }
-}
-
-/// quinn with its own settings, but sockets with buffers like ours.
+/// quinn with windows and buffers as wide as a machine alone with itself may have.
 pub struct PlainQuinn {
     endpoints: Vec<Endpoint>,
     connections: Vec<Connection>,
@@ -176,7 +158,6 @@ pub struct PlainQuinn {
 
 fn socket(address: SocketAddr) -> Result<std::net::UdpSocket> {
     let socket = Socket::new(Domain::for_address(address), Type::DGRAM, None)?;
-    // Best effort, as in `tesseras-net`.
     let _ =
         (socket.set_send_buffer_size(SOCKET_BUFFER), socket.set_recv_buffer_size(SOCKET_BUFFER));
     socket.set_nonblocking(true)?;
@@ -191,11 +172,16 @@ impl PlainQuinn {
         let mut roots = RootCertStore::empty();
         roots.add(own.cert.der().clone())?;
         let key = PrivatePkcs8KeyDer::from(own.signing_key.serialize_der());
-        let server = ServerConfig::with_single_cert(vec![own.cert.der().clone()], key.into())?;
+        let mut server = ServerConfig::with_single_cert(vec![own.cert.der().clone()], key.into())?;
         let mut client = ClientConfig::with_root_certificates(Arc::new(roots))?;
         let mut transport = TransportConfig::default();
-        transport.keep_alive_interval(Some(KEEP_ALIVE));
-        client.transport_config(Arc::new(transport));
+        transport
+            .keep_alive_interval(Some(KEEP_ALIVE))
+            .stream_receive_window(WINDOW.into())
+            .send_window(2 * u64::from(WINDOW));
+        let transport = Arc::new(transport);
+        server.transport_config(transport.clone());
+        client.transport_config(transport);
         let bind = |number: u8, server| -> Result<Endpoint> {
             let socket = socket(SocketAddr::from((Ipv4Addr::new(127, 2, number, 1), 0)))?;
             Ok(Endpoint::new(EndpointConfig::default(), server, socket, Arc::new(TokioRuntime))?)
@@ -216,16 +202,21 @@ impl PlainQuinn {
 
     async fn one(&self, way: u8, piece: usize, bytes: u64) -> Result<()> {
         let connection = &self.connections[piece % self.connections.len()];
-        let (mut send, receive) = connection.open_bi().await?;
+        let (mut send, mut receive) = connection.open_bi().await?;
         send.write_all(&order(way, piece, bytes)).await?;
         if way == PUSH {
             write(&mut send, bytes).await?;
         }
         send.finish()?;
-        read(receive, &self.files.join(format!("{way}-{piece}"))).await
+        match way {
+            PULL => keep(received(receive), self.files.join(piece.to_string())).await,
+            // The end of an empty answer says that the piece is kept.
+            _ => Ok(receive.read_to_end(0).await.map(drop)?),
+        }
     }
 
-    async fn all(&self, way: u8, pieces: usize, bytes: u64) -> Result<()> {
+    /// Moves pieces of so many bytes.
+    pub async fn all(&self, way: u8, pieces: usize, bytes: u64) -> Result<()> {
         try_join_all((0..pieces).map(|piece| self.one(way, piece, bytes))).await.map(drop)
     }
 
@@ -245,7 +236,7 @@ async fn serve(endpoint: Endpoint, tracker: TaskTracker, files: PathBuf) -> Resu
             receive.read_exact(&mut frame).await?;
             match obeyed(&frame)? {
                 (PULL, _, bytes) => write(&mut send, bytes).await?,
-                (_, piece, _) => read(receive, &files.join(piece.to_string())).await?,
+                (_, piece, _) => keep(received(receive), files.join(piece.to_string())).await?,
             }
             Ok::<(), Box<dyn std::error::Error + Send + Sync>>(send.finish()?)
         });
@@ -260,28 +251,10 @@ async fn write(send: &mut quinn::SendStream, bytes: u64) -> Result<()> {
     Ok(())
 }
 
-/// Into a file, which is synced unless it is empty.
-async fn read(mut receive: quinn::RecvStream, path: &Path) -> Result<()> {
-    let mut file = None;
-    while let Some(chunk) = receive.read_chunk(CHUNK, true).await? {
-        let file = match &mut file {
-            Some(file) => file,
-            None => file.insert(File::create(path)?),
-        };
-        file.write_all(&chunk.bytes)?;
-    }
-    match file {
-        Some(file) => sync(file).await,
-        None => Ok(()),
-    }
-}
-
-impl Bare for PlainQuinn {
-    fn push(&self, pieces: usize, bytes: u64) -> BoxFuture<'_, Result<()>> {
-        Box::pin(self.all(PUSH, pieces, bytes))
-    }
-
-    fn pull(&self, pieces: usize, bytes: u64) -> BoxFuture<'_, Result<()>> {
-        Box::pin(self.all(PULL, pieces, bytes))
-    }
+/// What comes, as a body.
+fn received(receive: quinn::RecvStream) -> Body {
+    Box::pin(stream::try_unfold(receive, |mut receive| async move {
+        let chunk = receive.read_chunk(CHUNK, true).await.map_err(std::io::Error::other)?;
+        Ok(chunk.map(|chunk| (chunk.bytes, receive)))
+    }))
 }

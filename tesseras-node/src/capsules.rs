@@ -3,7 +3,7 @@
 use std::io;
 use std::sync::Arc;
 
-use tesseras_capsule::{PackReader, Progress, StoredCapsule, unpack};
+use tesseras_capsule::{PackReader, Progress, Silent, StoredCapsule, unpack, verify_stored};
 use tesseras_core::ids::TesseraHash;
 use tesseras_core::ports::{BlobReader, BlobStore, StoreError, TesseraRecord, TesseraRepository};
 use tesseras_replication::{Capsules, UnpackError};
@@ -27,6 +27,16 @@ impl Capsules for StoredCapsules {
             }
         })?;
         Ok(Arc::new(PackReader::new(Arc::new(capsule), self.blobs.clone())))
+    }
+
+    fn check(&self, record: &TesseraRecord) -> Result<(), UnpackError> {
+        let report = verify_stored(&*self.blobs, &*self.library, &record.hash, &mut Silent)
+            .map_err(|error| UnpackError::Invalid(error.to_string()))?;
+        if report.valid {
+            return Ok(());
+        }
+        let faults: Vec<&str> = report.faults().take(3).map(|f| f.path.as_str()).collect();
+        Err(UnpackError::Invalid(format!("it is damaged on this disk ({})", faults.join(", "))))
     }
 
     fn unpack(

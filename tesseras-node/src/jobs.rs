@@ -1,5 +1,6 @@
 //! What a node does by itself: announce, repair, remember peers. All jobs share one shape.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -17,6 +18,10 @@ use crate::directory::DhtDirectory;
 
 /// How long after the start everything held is announced: when most peers are known.
 const FIRST_ANNOUNCEMENT: Duration = Duration::from_secs(20);
+/// How often new pieces are announced that no roster asked about.
+const ANNOUNCE_NEW_EVERY: Duration = Duration::from_secs(30);
+/// How soon it is tried again when nobody was there to announce to.
+const ANNOUNCE_AGAIN: Duration = Duration::from_secs(30);
 /// How many keys are announced at once.
 const ANNOUNCE_BATCH: usize = 64;
 /// How often peers are remembered, and own addresses looked at.
@@ -94,6 +99,10 @@ pub struct Announce {
     pub replication: Replication,
     /// Where it is announced.
     pub directory: Arc<DhtDirectory>,
+    /// Who knows whether anybody is there.
+    pub dht: Dht,
+    /// Whether it was done since the start.
+    pub done: AtomicBool,
 }
 
 impl Job for Announce {
@@ -104,6 +113,8 @@ impl Job for Announce {
     fn pause(&self, first: bool) -> Duration {
         if first {
             jittered(FIRST_ANNOUNCEMENT, FIRST_ANNOUNCEMENT / 2)
+        } else if !self.done.load(Ordering::Relaxed) {
+            ANNOUNCE_AGAIN
         } else {
             jittered(REANNOUNCE_EVERY, REANNOUNCE_JITTER)
         }
@@ -115,11 +126,38 @@ impl Job for Announce {
                 Ok(held) => held,
                 Err(error) => return format!("failed: {error}"),
             };
+            if self.dht.peers().await.is_empty() {
+                self.done.store(false, Ordering::Relaxed);
+                return "no peer is known yet".to_owned();
+            }
+            self.done.store(true, Ordering::Relaxed);
             let keys: Vec<DhtKey> = held.iter().map(|tessera| tessera.dht_key()).collect();
             for batch in keys.chunks(ANNOUNCE_BATCH) {
                 self.directory.announce(batch.to_vec()).await;
             }
             format!("announced {} tesserae", keys.len())
+        })
+    }
+}
+
+/// Announces what came lately and was not announced since: whoever placed it may have died.
+pub struct AnnounceNew {
+    /// What came.
+    pub replication: Replication,
+}
+
+impl Job for AnnounceNew {
+    fn name(&self) -> &'static str {
+        "announce new"
+    }
+
+    fn pause(&self, _first: bool) -> Duration {
+        ANNOUNCE_NEW_EVERY
+    }
+
+    fn run(&self) -> BoxFuture<'_, String> {
+        Box::pin(async move {
+            format!("announced {} tesserae", self.replication.announce_unannounced().await)
         })
     }
 }

@@ -3,6 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use prometheus::Registry;
@@ -25,7 +26,7 @@ use crate::clock;
 use crate::config::NodeConfig;
 use crate::directory::DhtDirectory;
 use crate::identity::{self, IdentityError};
-use crate::jobs::{self, Announce, Job, JobBoard, Remember, Repair};
+use crate::jobs::{self, Announce, AnnounceNew, Job, JobBoard, Remember, Repair};
 use crate::observe::{self, Gauges, Observed};
 use crate::requests::Requests;
 use crate::router::Router;
@@ -190,8 +191,14 @@ impl Node {
             tracker.spawn(observe::serve(http, observed, token.child_token()));
         }
         let peers = store.peers();
-        let jobs: [Arc<dyn Job>; 3] = [
-            Arc::new(Announce { replication: replication.clone(), directory: directory.clone() }),
+        let jobs: [Arc<dyn Job>; 4] = [
+            Arc::new(Announce {
+                replication: replication.clone(),
+                directory: directory.clone(),
+                dht: dht.clone(),
+                done: AtomicBool::new(false),
+            }),
+            Arc::new(AnnounceNew { replication: replication.clone() }),
             Arc::new(Repair {
                 replication: replication.clone(),
                 interval: config.repair_interval,

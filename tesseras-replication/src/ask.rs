@@ -1,5 +1,6 @@
 //! Typed questions to other nodes.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use futures_util::{StreamExt as _, stream};
@@ -9,7 +10,8 @@ use tesseras_core::ids::TesseraHash;
 use tesseras_net::codec::{self, Answer, CodecError, Refusal};
 use tesseras_net::{Body, Peer, RequestError, Target};
 use thiserror::Error;
-use tokio::time::Instant;
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::{Instant, timeout};
 
 use crate::attestation::{self, Question};
 use crate::bulk::{BodyReader, ReceiveError};
@@ -20,6 +22,9 @@ use crate::messages::{Attestation, Bulk, Offered, Request};
 /// How often a busy node is asked again, and how long to wait before each time.
 const BUSY_RETRIES: u32 = 6;
 const BUSY_PAUSE: Duration = Duration::from_millis(500);
+
+/// How long a dossier may take to come; at most 16 MiB.
+const DOSSIER_DEADLINE: Duration = Duration::from_secs(120);
 
 /// Why a question was not answered as hoped.
 #[derive(Debug, Error)]
@@ -87,7 +92,7 @@ impl Replication {
         &self,
         to: &Contact,
         request: &Request,
-    ) -> Result<T, AskError> {
+    ) -> Result<(Peer, T), AskError> {
         let deadline = self.parts.config.answer_deadline;
         let mut tries = 0;
         loop {
@@ -96,7 +101,29 @@ impl Replication {
                     tries += 1;
                     tokio::time::sleep(BUSY_PAUSE).await;
                 }
-                other => return other.map(|(_, answer, _)| answer),
+                other => return other.map(|(peer, answer, _)| (peer, answer)),
+            }
+        }
+    }
+
+    /// Asks for bulk bytes, in this node's turn, and again while the other node is busy. The body
+    /// is to be read while the permit is kept.
+    pub(crate) async fn ask_for_bulk(
+        &self,
+        from: &Contact,
+        request: &Request,
+    ) -> Result<(OwnedSemaphorePermit, Bulk, BodyReader), AskError> {
+        let deadline = self.parts.config.transfer_deadline;
+        let mut tries = 0;
+        loop {
+            let permit = self.transfer_in().await;
+            match self.ask(from, request, None, deadline).await {
+                Err(error) if error.is_refusal(Refusal::BUSY) && tries < BUSY_RETRIES => {
+                    tries += 1;
+                    drop(permit);
+                    tokio::time::sleep(BUSY_PAUSE).await;
+                }
+                other => return other.map(|(_, bulk, body)| (permit, bulk, body)),
             }
         }
     }
@@ -108,16 +135,16 @@ impl Replication {
         tessera: TesseraHash,
         bytes: u64,
         repair: bool,
-    ) -> Result<Offered, AskError> {
+    ) -> Result<(Peer, Offered), AskError> {
         self.ask_briefly(to, &Request::Offer { tessera, bytes, repair }).await
     }
 
-    /// Asks a node what it holds, and checks its signature.
+    /// Asks a node what it holds, and checks its signature. Also says where it was reached.
     pub(crate) async fn attest(
         &self,
         to: &Contact,
         tessera: TesseraHash,
-    ) -> Result<Attestation, AskError> {
+    ) -> Result<(Attestation, SocketAddr), AskError> {
         let nonce: [u8; 32] = rand::random();
         let question = Question { asker: self.id(), holder: to.id, tessera, nonce };
         let request = Request::Attest { tessera, nonce };
@@ -131,7 +158,11 @@ impl Replication {
                 Err(error) => return Err(error),
                 Ok((peer, answer, _)) => {
                     let valid = attestation::is_valid(&answer, &question, &peer.public, self.now());
-                    return if valid { Ok(answer) } else { Err(AskError::BadAttestation) };
+                    return if valid {
+                        Ok((answer, peer.remote))
+                    } else {
+                        Err(AskError::BadAttestation)
+                    };
                 }
             }
         }
@@ -143,13 +174,18 @@ impl Replication {
         from: &Contact,
         tessera: TesseraHash,
     ) -> Result<VerifiedDossier, AskError> {
-        let deadline = self.parts.config.transfer_deadline;
         let request = Request::GetDossier { tessera };
-        let (_, Bulk { bytes }, mut body) = self.ask(from, &request, None, deadline).await?;
-        if bytes > MAX_DOSSIER_BYTES {
-            return Err(AskError::BadLength(bytes));
+        let taking = async {
+            let (_permit, Bulk { bytes }, mut body) = self.ask_for_bulk(from, &request).await?;
+            if bytes > MAX_DOSSIER_BYTES {
+                return Err(AskError::BadLength(bytes));
+            }
+            let encoded = body.read(bytes).await?;
+            Ok(VerifiedDossier::decode(&encoded, &tessera)?)
+        };
+        match timeout(DOSSIER_DEADLINE, taking).await {
+            Ok(dossier) => dossier,
+            Err(_) => Err(AskError::Receive(ReceiveError::TooSlow)),
         }
-        let encoded = body.read(bytes).await?;
-        Ok(VerifiedDossier::decode(&encoded, &tessera)?)
     }
 }

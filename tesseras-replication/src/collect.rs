@@ -14,7 +14,6 @@ use thiserror::Error;
 use crate::ask::AskError;
 use crate::bulk::ReceiveError;
 use crate::context::{Replication, blocking};
-use crate::distribute::sound_pieces;
 use crate::dossier::VerifiedDossier;
 use crate::erasure::{self, ErasureError};
 use crate::messages::{Bulk, Request};
@@ -60,6 +59,8 @@ pub enum CollectError {
 
 /// What was gathered.
 pub(crate) struct Collected {
+    /// Where they are read.
+    pub(crate) source: PieceSource,
     /// The sound pieces at hand: the whole pack, or at least k fragments.
     pub(crate) pieces: BTreeSet<Piece>,
     /// From which nodes.
@@ -72,15 +73,17 @@ impl Replication {
     pub(crate) async fn collect(
         &self,
         dossier: &VerifiedDossier,
-        source: &PieceSource,
+        mut source: PieceSource,
         survey: &Survey,
         on_step: &OnStep,
     ) -> Result<Collected, CollectError> {
         let plan = dossier.plan();
         let mut hunt = Hunt::new(plan.coded(), survey, &survey.placement(plan), self.id());
-        let all = hunt.all_pieces();
-        let here = source.clone();
-        let mut have = blocking(move || sound_pieces(&here, all)).await?;
+        let (mut source, mut have) = blocking(move || {
+            let have = source.sound_pieces()?;
+            Ok::<_, StoreError>((source, have))
+        })
+        .await?;
         let mut holders = BTreeSet::new();
         if hunt.missing(&have) > 0 {
             let each = plan.piece_bytes(hunt.first_kind()).unwrap_or(0);
@@ -106,6 +109,7 @@ impl Replication {
             match result {
                 Ok(()) => {
                     hunt.succeeded(piece, holder);
+                    source.stored_anew(piece);
                     have.insert(piece);
                     holders.insert(holder);
                 }
@@ -120,7 +124,7 @@ impl Replication {
             let found = hunt.needed - hunt.missing(&have);
             return Err(CollectError::TooFew { found, needed: hunt.needed, last });
         }
-        Ok(Collected { pieces: have, holders })
+        Ok(Collected { source, pieces: have, holders })
     }
 
     /// Fetches one piece, checks it, and pins it for this task.
@@ -137,8 +141,7 @@ impl Replication {
             return Err(AskError::BadLength(0));
         };
         let request = Request::GetPiece { tessera, piece, offset: 0 };
-        let deadline = self.parts.config.transfer_deadline;
-        let (_, Bulk { bytes }, body) = self.ask(from, &request, None, deadline).await?;
+        let (_permit, Bulk { bytes }, body) = self.ask_for_bulk(from, &request).await?;
         if bytes != expected {
             return Err(AskError::BadLength(bytes));
         }
@@ -153,7 +156,7 @@ impl Replication {
     /// Computes pieces from those at hand, checks them against the plan, and pins them.
     pub(crate) async fn rebuild(
         &self,
-        source: &PieceSource,
+        source: &mut PieceSource,
         have: &BTreeSet<Piece>,
         wanted: Vec<u8>,
         on_step: &OnStep,
@@ -163,16 +166,19 @@ impl Replication {
             return Ok(());
         }
         self.check_room(wanted.len() as u64 * form.fragment_bytes).await?;
-        let _one_at_a_time = self.state.coding.acquire().await;
+        let turn = self.state.coding.clone().acquire_owned().await;
         let (tessera, now) = (source.plan().tessera(), self.now());
         let count = ByteCount::new("rebuilding", source.plan().pack_bytes(), on_step);
-        let (source, have) = (source.clone(), have.clone());
-        self.blocking(move |stores| {
+        let done = wanted.clone();
+        let (here, have) = (source.clone(), have.clone());
+        let rebuilt = self.blocking(move |stores| {
+            // Kept until the work ends, even if nobody waits for it any more.
+            let _turn = turn;
             let whole = have.contains(&Piece::Whole);
             let usable = (0..form.shape.n())
                 .filter(|i| have.contains(&Piece::Index(*i)) || (whole && *i < form.shape.k));
             let pieces = usable
-                .map(|i| Ok((i, source.open(Piece::Index(i))?)))
+                .map(|i| Ok((i, here.open(Piece::Index(i))?)))
                 .collect::<Result<Vec<_>, StoreError>>()?;
             let mut on_bytes = |bytes| {
                 count.add(bytes);
@@ -181,7 +187,7 @@ impl Replication {
             let staged = erasure::rebuild(&pieces, form, &wanted, &*stores.blobs, &mut on_bytes)?;
             let mut wrong = None;
             for (index, staged) in wanted.into_iter().zip(staged) {
-                if source.plan().checksum(Piece::Index(index)) == Some(staged.hash) {
+                if here.plan().checksum(Piece::Index(index)) == Some(staged.hash) {
                     stores.workbench.pin(&tessera, staged, now)?;
                 } else {
                     stores.blobs.discard(staged);
@@ -189,8 +195,10 @@ impl Replication {
                 }
             }
             wrong.map_or(Ok(()), |piece| Err(CollectError::FalsePlan(piece)))
-        })
-        .await
+        });
+        rebuilt.await?;
+        done.into_iter().for_each(|index| source.stored_anew(Piece::Index(index)));
+        Ok(())
     }
 
     /// Whether `bytes` fit on the disk beside the reserve.
@@ -239,12 +247,6 @@ impl Hunt {
             busy: BTreeMap::new(),
             failures: BTreeMap::new(),
         }
-    }
-
-    /// Every piece that would help: the whole, then data, then parity.
-    fn all_pieces(&self) -> Vec<Piece> {
-        let indexes = self.form.map_or(0, |form| form.shape.n());
-        [Piece::Whole].into_iter().chain((0..indexes).map(Piece::Index)).collect()
     }
 
     fn first_kind(&self) -> Piece {

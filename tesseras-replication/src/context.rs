@@ -1,6 +1,6 @@
 //! What every part of replication works with: stores, transport, directory, clock, limits.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use tesseras_core::time::Timestamp;
 use tesseras_crypto::NodeKeys;
 use tesseras_net::{BoxFuture, Transport};
 use thiserror::Error;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedMutexGuard, OwnedSemaphorePermit, Semaphore};
 
 use crate::admission::Limits;
 use crate::bulk::{CHUNK, CHUNKS_IN_FLIGHT};
@@ -48,6 +48,9 @@ pub struct Stores {
 pub trait Capsules: Send + Sync + 'static {
     /// The pack of a capsule in the library, read from its stored files.
     fn pack(&self, record: &TesseraRecord) -> Result<Arc<dyn BlobReader>, StoreError>;
+
+    /// Checks every byte of a capsule in the library: only what is sound may be published.
+    fn check(&self, record: &TesseraRecord) -> Result<(), UnpackError>;
 
     /// Checks every byte of a pack and adds its capsule to the library. `on_bytes` is called with
     /// each number of bytes done.
@@ -143,6 +146,10 @@ pub(crate) struct State {
 pub(crate) struct Tables {
     /// Bytes that are being received, by sender.
     pub(crate) reserved: HashMap<NodeId, u64>,
+    /// Tesserae that are worked on, one task at a time each.
+    working: HashMap<TesseraHash, Arc<tokio::sync::Mutex<()>>>,
+    /// Tesserae of which pieces came, and that were not announced since.
+    pub(crate) unannounced: BTreeSet<TesseraHash>,
     /// Tesserae that are being published from here.
     pub(crate) publishing: HashSet<TesseraHash>,
 }
@@ -169,6 +176,28 @@ impl Replication {
     /// The stores it works on.
     pub fn stores(&self) -> &Stores {
         &self.parts.stores
+    }
+
+    /// A turn to receive; kept until all bytes are there.
+    pub(crate) async fn transfer_in(&self) -> OwnedSemaphorePermit {
+        let turn = self.state.transfers_in.clone().acquire_owned().await;
+        turn.expect("the semaphore is never closed")
+    }
+
+    /// A turn to send; kept until all bytes are gone.
+    pub(crate) async fn transfer_out(&self) -> OwnedSemaphorePermit {
+        let turn = self.state.transfers_out.clone().acquire_owned().await;
+        turn.expect("the semaphore is never closed")
+    }
+
+    /// Waits until nobody else works on a tessera (publishes, fetches or repairs it) on this node.
+    pub(crate) async fn work_on(&self, tessera: TesseraHash) -> OwnedMutexGuard<()> {
+        let lock = {
+            let mut tables = self.tables();
+            tables.working.retain(|_, lock| Arc::strong_count(lock) > 1);
+            tables.working.entry(tessera).or_default().clone()
+        };
+        lock.lock_owned().await
     }
 
     pub(crate) fn now(&self) -> Timestamp {

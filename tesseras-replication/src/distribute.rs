@@ -1,7 +1,6 @@
 //! Bringing pieces to other nodes, until each has a holder or nobody is left to ask.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::sync::Arc;
 
 use futures_util::stream::FuturesUnordered;
 use futures_util::{StreamExt as _, stream};
@@ -18,7 +17,7 @@ use crate::bulk;
 use crate::context::Replication;
 use crate::dossier::VerifiedDossier;
 use crate::messages::{Announced, MAX_HOLDERS, MAX_WITNESSES, Request, Stored, refusal};
-use crate::pieces::{PieceSource, hash_of};
+use crate::pieces::PieceSource;
 use crate::progress::ByteCount;
 
 /// How many nodes are asked at once whether they would hold something.
@@ -88,11 +87,14 @@ impl Replication {
         let mut refusals = Vec::new();
         for (contact, answer) in answers {
             let pieces = placement.get(&contact.id).cloned().unwrap_or_default();
-            let Some(subnet) = contact.addresses.first().map(|a| Subnet::of(a.ip())) else {
-                continue;
+            // Where it was reached counts; what else it lists is its own word.
+            let reached = match &answer {
+                Ok((peer, _)) => Some(peer.remote),
+                Err(_) => contact.addresses.first().copied(),
             };
+            let Some(subnet) = reached.map(|address| Subnet::of(address.ip())) else { continue };
             let open = match answer {
-                Ok(offered) => {
+                Ok((_, offered)) => {
                     if offered.has_dossier {
                         has_dossier.insert(contact.id);
                     }
@@ -172,6 +174,12 @@ impl Replication {
                     count.add(source.plan().piece_bytes(piece).unwrap_or(0));
                     delivery.placed.push((piece, node));
                 }
+                // Nobody else could be given it either.
+                Err(PutError::Store(error)) => {
+                    tracing::error!(%piece, %error, "a piece cannot be read or noted here");
+                    delivery.refusals.push(error.to_string());
+                    delivery.unplaced.push(piece);
+                }
                 Err(error) => {
                     tracing::info!(%piece, %node, %error, "a piece was not taken");
                     delivery.refusals.push(error.to_string());
@@ -206,6 +214,7 @@ impl Replication {
             let source = source.clone();
             let reader = self.blocking(move |_| source.open(piece)).await?;
             let bytes = reader.bytes();
+            let permit = self.transfer_out().await;
             let head = if with_dossier { dossier.encode() } else { Vec::new() };
             let request = Request::PutPiece {
                 tessera,
@@ -224,6 +233,7 @@ impl Replication {
                 }
                 Err(error) if error.is_refusal(Refusal::BUSY) && tries < PUT_RETRIES => {
                     tries += 1;
+                    drop(permit);
                     sleep(PUT_PAUSE).await;
                 }
                 Err(error) => return Err(error.into()),
@@ -285,7 +295,7 @@ impl Replication {
         let me = self.id();
         let roster: Vec<Contact> = holders.iter().take(MAX_HOLDERS).cloned().collect();
         if holders.iter().any(|h| h.id == me) {
-            self.parts.directory.announce(vec![tessera.dht_key()]).await;
+            self.announce_new(vec![tessera]).await;
         }
         let deadline = self.parts.config.transfer_deadline;
         let telling = holders.iter().filter(|h| h.id != me).cloned().map(|holder| {
@@ -312,27 +322,4 @@ pub(crate) enum PutError {
     Ask(#[from] AskError),
     #[error(transparent)]
     Store(#[from] StoreError),
-}
-
-/// Those of the pieces at hand that are what the plan says; a damaged one is not at hand.
-pub(crate) fn sound_pieces(
-    source: &PieceSource,
-    candidates: impl IntoIterator<Item = Piece>,
-) -> Result<BTreeSet<Piece>, StoreError> {
-    let mut sound = BTreeSet::new();
-    for piece in candidates {
-        if !source.has(piece)? {
-            continue;
-        }
-        let reader: Arc<_> = source.open(piece)?;
-        if source.plan().checksum(piece) == Some(hash_of(reader.as_ref())?) {
-            sound.insert(piece);
-            if piece == Piece::Whole {
-                break; // Nothing else is needed.
-            }
-        } else {
-            tracing::error!(tessera = %source.plan().tessera(), %piece, "a piece on disk is damaged");
-        }
-    }
-    Ok(sound)
 }

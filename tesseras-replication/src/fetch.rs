@@ -76,6 +76,7 @@ impl Replication {
         tessera: TesseraHash,
         on_step: &OnStep,
     ) -> Result<Fetched, FetchError> {
+        let _alone = self.work_on(tessera).await;
         if let Some(record) = self.blocking(move |s| s.library.get(&tessera)).await? {
             return Ok(Fetched { record, holders: 0 });
         }
@@ -145,12 +146,14 @@ impl Replication {
         let plan = dossier.plan().clone();
         let blobs = self.parts.stores.blobs.clone();
         let source = self.blocking(move |_| PieceSource::new(plan, blobs, None)).await?;
-        let collected = self.collect(dossier, &source, survey, on_step).await?;
+        let mut collected = self.collect(dossier, source, survey, on_step).await?;
+        let source = &mut collected.source;
         if !collected.pieces.contains(&Piece::Whole) {
             let data = 0..source.plan().coded().map_or(0, |form| form.shape.k);
             let lost = data.filter(|i| !collected.pieces.contains(&Piece::Index(*i))).collect();
-            self.rebuild(&source, &collected.pieces, lost, on_step).await?;
+            self.rebuild(source, &collected.pieces, lost, on_step).await?;
         }
+        let source = collected.source;
         let capsules = self.parts.capsules.clone();
         let tessera = dossier.tessera();
         let count = ByteCount::new("checking and storing", source.plan().pack_bytes(), on_step);

@@ -1,5 +1,6 @@
 //! Where the bytes of a piece are found on this node, and the pack put together from pieces.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use tesseras_core::code::{CodedForm, Piece};
@@ -10,12 +11,14 @@ use tesseras_core::ports::{BlobReader, BlobStore, StoreError};
 use crate::erasure::{DataFragment, WINDOW};
 
 /// The pieces of one tessera that can be read on this node: stored ones by their checksum, and,
-/// where the whole pack is at hand, its data fragments as ranges of it.
+/// where the whole pack is at hand, its data fragments as ranges of it. What was found damaged is
+/// not at hand.
 #[derive(Clone)]
 pub struct PieceSource {
     plan: Plan,
     blobs: Arc<dyn BlobStore>,
     whole: Option<Arc<dyn BlobReader>>,
+    damaged: BTreeSet<ContentHash>,
 }
 
 impl PieceSource {
@@ -25,13 +28,11 @@ impl PieceSource {
         blobs: Arc<dyn BlobStore>,
         whole: Option<Arc<dyn BlobReader>>,
     ) -> Result<Self, StoreError> {
-        let whole = match whole {
-            None if blobs.contains(&plan.pack_hash())? => {
-                Some(Arc::from(blobs.open(&plan.pack_hash())?))
-            }
-            other => other,
-        };
-        Ok(Self { plan, blobs, whole })
+        let mut source = Self { plan, blobs, whole, damaged: BTreeSet::new() };
+        if source.whole.is_none() {
+            source.whole = source.stored(&source.plan.pack_hash())?;
+        }
+        Ok(source)
     }
 
     /// Opens a piece; [`StoreError::Missing`] if it is not at hand.
@@ -43,26 +44,24 @@ impl PieceSource {
             (Piece::Index(index), Some(whole), Some(form)) if index < form.shape.k => {
                 Ok(Arc::new(DataFragment::new(whole.clone(), form, index)))
             }
-            _ => Ok(Arc::from(self.blobs.open(&checksum)?)),
+            _ => self.stored(&checksum)?.ok_or(StoreError::Missing(checksum)),
         }
     }
 
     /// Whether a piece is at hand.
     pub fn has(&self, piece: Piece) -> Result<bool, StoreError> {
-        let Some(checksum) = self.plan.checksum(piece) else { return Ok(false) };
-        let range_of_whole = match (piece, self.plan.coded()) {
-            (Piece::Whole, _) => true,
-            (Piece::Index(index), Some(form)) => index < form.shape.k,
-            (Piece::Index(_), None) => false,
-        };
-        Ok((self.whole.is_some() && range_of_whole) || self.blobs.contains(&checksum)?)
+        match self.open(piece) {
+            Ok(_) => Ok(true),
+            Err(StoreError::Missing(_)) => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 
     /// The pack, from the whole or from all its data fragments.
     pub fn pack(&self) -> Result<Arc<dyn BlobReader>, StoreError> {
         match (&self.whole, self.plan.coded()) {
             (Some(whole), _) => Ok(whole.clone()),
-            (None, None) => Ok(Arc::from(self.blobs.open(&self.plan.pack_hash())?)),
+            (None, None) => self.open(Piece::Whole),
             (None, Some(form)) => {
                 let fragments = (0..form.shape.k)
                     .map(|index| self.open(Piece::Index(index)))
@@ -72,9 +71,65 @@ impl PieceSource {
         }
     }
 
+    /// The pieces at hand whose every byte is what the plan says; the whole pack alone, if it is.
+    /// What is not sound is not at hand from now on.
+    pub fn sound_pieces(&mut self) -> Result<BTreeSet<Piece>, StoreError> {
+        if self.whole.is_some() {
+            if self.is_sound(Piece::Whole)? {
+                return Ok([Piece::Whole].into());
+            }
+            // Perhaps it was a copy in the library; a stored piece may still be good.
+            self.whole = self.stored(&self.plan.pack_hash())?;
+            if self.whole.is_some() && self.is_sound(Piece::Whole)? {
+                return Ok([Piece::Whole].into());
+            }
+            self.whole = None;
+            self.damaged.insert(self.plan.pack_hash());
+        }
+        let mut sound = BTreeSet::new();
+        for index in 0..self.plan.coded().map_or(0, |form| form.shape.n()) {
+            let piece = Piece::Index(index);
+            if !self.has(piece)? {
+                continue;
+            }
+            if self.is_sound(piece)? {
+                sound.insert(piece);
+            } else {
+                self.damaged.extend(self.plan.checksum(piece));
+            }
+        }
+        Ok(sound)
+    }
+
+    /// A piece was stored anew, from bytes that were hashed on the way.
+    pub fn stored_anew(&mut self, piece: Piece) {
+        if let Some(checksum) = self.plan.checksum(piece) {
+            self.damaged.remove(&checksum);
+        }
+    }
+
     /// The plan that says what each piece must be.
     pub fn plan(&self) -> &Plan {
         &self.plan
+    }
+
+    fn is_sound(&self, piece: Piece) -> Result<bool, StoreError> {
+        let sound = self.plan.checksum(piece) == Some(hash_of(self.open(piece)?.as_ref())?);
+        if !sound {
+            tracing::error!(tessera = %self.plan.tessera(), %piece, "a piece on disk is damaged");
+        }
+        Ok(sound)
+    }
+
+    fn stored(&self, hash: &ContentHash) -> Result<Option<Arc<dyn BlobReader>>, StoreError> {
+        if self.damaged.contains(hash) {
+            return Ok(None);
+        }
+        match self.blobs.open(hash) {
+            Ok(reader) => Ok(Some(Arc::from(reader))),
+            Err(StoreError::Missing(_)) => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 }
 

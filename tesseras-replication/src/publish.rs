@@ -13,7 +13,7 @@ use tesseras_core::signature::SignaturePair;
 use thiserror::Error;
 
 use crate::collect::CollectError;
-use crate::context::Replication;
+use crate::context::{Replication, UnpackError};
 use crate::distribute::{Ask, Purpose};
 use crate::dossier::{DossierError, VerifiedDossier};
 use crate::erasure::{self, ErasureError};
@@ -82,6 +82,9 @@ pub enum PublishError {
     /// Pieces could not be prepared.
     #[error(transparent)]
     Collect(#[from] CollectError),
+    /// The capsule in the library is damaged.
+    #[error("the capsule stored here cannot be published: {0}")]
+    Damaged(#[from] UnpackError),
     /// A store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -102,11 +105,13 @@ impl Replication {
         if let Some(plan) = self.blocking(move |s| s.holdings.plan(&tessera)).await? {
             return Ok(plan);
         }
-        let (_, pack) = self.library_pack(tessera).await?;
+        let _alone = self.work_on(tessera).await;
+        let (record, pack) = self.library_pack(tessera).await?;
         if let Some(form) = tesseras_core::code::CodedForm::of_pack(pack.bytes()) {
             self.check_room(u64::from(form.shape.m) * form.fragment_bytes).await?;
         }
-        let _one_at_a_time = self.state.coding.acquire().await;
+        let turn = self.state.coding.clone().acquire_owned().await;
+        let capsules = self.parts.capsules.clone();
         let count = ByteCount::new("computing redundancy", pack.bytes(), on_step);
         let now = self.now();
         let plan = self
@@ -115,6 +120,10 @@ impl Replication {
                     count.add(bytes);
                     true
                 };
+                // Kept until the work ends, even if nobody waits for it any more.
+                let _turn = turn;
+                // A plan never changes: one of damaged files could never be mended.
+                capsules.check(&record)?;
                 let encoded = erasure::encode(&pack, &*stores.blobs, &mut on_bytes)?;
                 for staged in encoded.parity {
                     stores.workbench.pin(&tessera, staged, now)?;
@@ -141,6 +150,7 @@ impl Replication {
     ) -> Result<Published, PublishError> {
         let _publishing =
             Publishing::start(self, tessera).ok_or(PublishError::InProgress(tessera))?;
+        let _alone = self.work_on(tessera).await;
         let (record, pack) = self.library_pack(tessera).await?;
         let dossier = self
             .blocking(move |stores| {
@@ -155,8 +165,8 @@ impl Replication {
             .await?;
         let blobs = self.parts.stores.blobs.clone();
         let plan = dossier.plan().clone();
-        let source = self.blocking(move |_| PieceSource::new(plan, blobs, Some(pack))).await?;
-        let published = self.place_all(&dossier, &source, on_step).await?;
+        let mut source = self.blocking(move |_| PieceSource::new(plan, blobs, Some(pack))).await?;
+        let published = self.place_all(&dossier, &mut source, on_step).await?;
         if published.placed == published.fragments {
             self.blocking(move |stores| stores.workbench.unpin(&tessera)).await?;
         }
@@ -166,7 +176,7 @@ impl Replication {
     async fn place_all(
         &self,
         dossier: &VerifiedDossier,
-        source: &PieceSource,
+        source: &mut PieceSource,
         on_step: &OnStep,
     ) -> Result<Published, PublishError> {
         let (tessera, plan) = (dossier.tessera(), dossier.plan());
@@ -222,7 +232,7 @@ impl Replication {
     /// they are gone, computed again.
     async fn prepare_parity(
         &self,
-        source: &PieceSource,
+        source: &mut PieceSource,
         missing: &[Piece],
         on_step: &OnStep,
     ) -> Result<(), CollectError> {

@@ -107,8 +107,7 @@ impl Replication {
             return Err(AskError::BadLength(0));
         };
         let request = Request::GetPiece { tessera, piece, offset: 0 };
-        let deadline = self.parts.config.transfer_deadline;
-        let (_, Bulk { bytes }, body) = self.ask(from, &request, None, deadline).await?;
+        let (_permit, Bulk { bytes }, body) = self.ask_for_bulk(from, &request).await?;
         if bytes != expected {
             return Err(AskError::BadLength(bytes));
         }

@@ -1,7 +1,5 @@
 //! Repair: holders bring back what is missing, without the owner.
 
-use std::collections::BTreeSet;
-
 use tesseras_core::code::{CodedForm, Piece, WHOLE_COPIES};
 use tesseras_core::contact::Contact;
 use tesseras_core::ids::TesseraHash;
@@ -9,7 +7,7 @@ use tesseras_core::placement::{self, Placement};
 use tesseras_core::ports::{Origin, StoreError};
 use thiserror::Error;
 
-use crate::collect::CollectError;
+use crate::collect::{CollectError, Collected};
 use crate::context::Replication;
 use crate::distribute::{Ask, Delivery, Eligible, Purpose};
 use crate::dossier::VerifiedDossier;
@@ -38,6 +36,9 @@ pub enum RepairError {
     /// It is neither held nor published here.
     #[error("{0} is neither held nor published by this node")]
     NotHeld(TesseraHash),
+    /// The description kept here is damaged, and no other holder gave it.
+    #[error("the description of {0} kept here is damaged, and nobody else has it now")]
+    DamagedDossier(TesseraHash),
     /// The pieces that are left do not suffice, or cannot be had now.
     #[error(transparent)]
     Collect(#[from] CollectError),
@@ -86,6 +87,23 @@ impl Replication {
         Ok(all)
     }
 
+    /// Announces tesserae of which pieces came here.
+    pub(crate) async fn announce_new(&self, tesserae: Vec<TesseraHash>) {
+        let keys = tesserae.iter().map(TesseraHash::dht_key).collect();
+        self.parts.directory.announce(keys).await;
+        self.tables().unannounced.retain(|tessera| !tesserae.contains(tessera));
+    }
+
+    /// Announces all tesserae of which pieces came here and that nobody asked to announce since;
+    /// returns how many.
+    pub async fn announce_unannounced(&self) -> usize {
+        let new: Vec<TesseraHash> = self.tables().unannounced.iter().copied().take(64).collect();
+        if !new.is_empty() {
+            self.announce_new(new.clone()).await;
+        }
+        new.len()
+    }
+
     /// The tesserae of which this node holds a piece.
     pub async fn held(&self) -> Result<Vec<TesseraHash>, StoreError> {
         self.blocking(|stores| {
@@ -108,12 +126,17 @@ impl Replication {
         tessera: TesseraHash,
         on_step: &OnStep,
     ) -> Result<Repaired, RepairError> {
+        let _alone = self.work_on(tessera).await;
         on_step(Step { stage: "asking holders", done: 0, total: 0, bytes: false });
-        let dossier = match self.stored_dossier(tessera).await {
-            Ok(Some(dossier)) => dossier,
-            _ => return Err(RepairError::NotHeld(tessera)),
-        };
+        let stored = self.stored_dossier(tessera).await;
+        if let Ok(None) = stored {
+            return Err(RepairError::NotHeld(tessera));
+        }
         let survey = self.survey(tessera).await?;
+        let dossier = match stored {
+            Ok(Some(dossier)) => dossier,
+            _ => self.mend_dossier(tessera, &survey).await?,
+        };
         let plan = dossier.plan();
         let placement = survey.placement(plan);
         let mut done = Repaired { unreachable: survey.silent.len(), ..Repaired::default() };
@@ -147,6 +170,19 @@ impl Replication {
         Ok(done)
     }
 
+    /// Brings a damaged dossier back from another holder.
+    async fn mend_dossier(
+        &self,
+        tessera: TesseraHash,
+        survey: &Survey,
+    ) -> Result<VerifiedDossier, RepairError> {
+        let others = self.dossiers_of_holders(tessera, survey).await;
+        let dossier = others.into_iter().next().ok_or(RepairError::DamagedDossier(tessera))?;
+        let sound = dossier.clone();
+        self.blocking(move |stores| stores.holdings.put_dossier(&tessera, sound.dossier())).await?;
+        Ok(dossier)
+    }
+
     /// Gathers what is needed, rebuilds what is missing, and places it.
     async fn restore(
         &self,
@@ -160,7 +196,8 @@ impl Replication {
         let (blobs, own_plan) = (self.parts.stores.blobs.clone(), plan.clone());
         let whole = self.library_copy(tessera).await?;
         let source = self.blocking(move |_| PieceSource::new(own_plan, blobs, whole)).await?;
-        let have: BTreeSet<Piece> = self.collect(dossier, &source, survey, on_step).await?.pieces;
+        let Collected { mut source, pieces: have, .. } =
+            self.collect(dossier, source, survey, on_step).await?;
         let indexes = |pieces: &[Piece]| -> Vec<u8> {
             let index = |p: &Piece| match p {
                 Piece::Index(i) if !have.contains(p) => Some(*i),
@@ -177,7 +214,7 @@ impl Replication {
             let k = plan.coded().map_or(0, |form| form.shape.k);
             indexes(&missing).into_iter().filter(|i| !(whole && *i < k)).collect()
         };
-        self.rebuild(&source, &have, lost, on_step).await?;
+        self.rebuild(&mut source, &have, lost, on_step).await?;
         let source = if missing.contains(&Piece::Whole) {
             let (pack, blobs, plan) =
                 (source.clone(), self.parts.stores.blobs.clone(), plan.clone());

@@ -10,14 +10,17 @@ use serde::Serialize;
 use tesseras_core::code::Piece;
 use tesseras_core::contact::{Contact, Subnet};
 use tesseras_core::ids::{ContentHash, NodeId, TesseraHash};
+use tesseras_core::plan::Plan;
 use tesseras_core::ports::{Account, Charge, Fragment, Origin, StoreError, Usage};
 use tesseras_crypto::blake3;
 use tesseras_net::body::body_from_bytes;
 use tesseras_net::codec::{self, Answer, Refusal};
 use tesseras_net::{Body, Peer, Response};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::timeout;
 
 use crate::admission::{self, Claim};
+use crate::ask::at_most;
 use crate::attestation::{self, Question};
 use crate::bulk::{self, BodyReader, ReceiveError};
 use crate::context::{Replication, Stores, Tables};
@@ -29,7 +32,11 @@ use crate::messages::{
 use crate::pieces::PieceSource;
 
 /// How long a request waits for its turn before it is told that the node is busy.
-const TURN: Duration = Duration::from_secs(20);
+const TURN: Duration = Duration::from_secs(10);
+/// How long witnesses may take to answer, all together.
+const WITNESSES: Duration = Duration::from_secs(10);
+/// How long announcing may take before a roster is answered all the same.
+const ANNOUNCING: Duration = Duration::from_secs(15);
 /// Dossiers longer than this wait for each other.
 const LARGE_DOSSIER: u64 = 1024 * 1024;
 
@@ -115,13 +122,14 @@ impl Replication {
     }
 
     async fn answer_dossier(&self, tessera: TesseraHash) -> Outcome<(Bulk, Body)> {
-        let turn = self.turn(&self.state.large_dossiers).await?;
+        let manifest = self.blocking(move |stores| stores.blobs.open(&tessera.into())).await;
+        let is_large = manifest.is_ok_and(|manifest| manifest.bytes() > LARGE_DOSSIER);
+        let turn = if is_large { Some(self.turn(&self.state.large_dossiers).await?) } else { None };
         let dossier = self.stored_dossier(tessera).await?;
         let encoded = dossier.ok_or_else(not_held)?.encode();
         let bytes = encoded.len() as u64;
-        let body = if bytes > LARGE_DOSSIER {
-            let reader = Arc::new(InMemory(encoded));
-            bulk::send(reader, 0, Some(turn))
+        let body = if is_large {
+            bulk::send(Arc::new(InMemory(encoded)), 0, turn)
         } else {
             body_from_bytes(encoded)
         };
@@ -135,7 +143,6 @@ impl Replication {
         offset: u64,
     ) -> Outcome<(Bulk, Body)> {
         let permit = self.turn(&self.state.transfers_out).await?;
-        let dossier = self.stored_dossier(tessera).await?.ok_or_else(not_held)?;
         let reader = self
             .blocking(move |stores| {
                 let held = stores.fragments.list_fragments(&tessera)?;
@@ -147,7 +154,8 @@ impl Replication {
                     return Ok(None);
                 };
                 let whole = Arc::from(stores.fragments.read_fragment(whole)?);
-                let plan = dossier.plan().clone();
+                let plan = stores.holdings.plan(&tessera)?.map(|bytes| Plan::parse(&bytes));
+                let Some(Ok(plan)) = plan else { return Ok(None) };
                 let source = PieceSource::new(plan, stores.blobs.clone(), Some(whole))?;
                 match source.open(piece) {
                     Ok(reader) => Ok(Some(reader)),
@@ -174,7 +182,11 @@ impl Replication {
                 if stores.fragments.list_fragments(&tessera)?.is_empty() {
                     return Ok(false);
                 }
-                holders.retain(|contact| contact.id != id);
+                // Hearsay: it adds to what this node has seen itself, and replaces none of it.
+                let known = stores.holdings.known_holders(&tessera)?;
+                let is_new = |c: &Contact| c.id != id && known.iter().all(|k| k.id != c.id);
+                holders.retain(is_new);
+                holders.truncate(MAX_HOLDERS.saturating_sub(known.len()));
                 stores.holdings.remember_holders(&tessera, &holders, now)?;
                 Ok(true)
             })
@@ -183,7 +195,10 @@ impl Replication {
         if !is_held {
             return Err(not_held());
         }
-        self.parts.directory.announce(vec![tessera.dht_key()]).await;
+        let announced = self.announce_new(vec![tessera]);
+        if timeout(ANNOUNCING, announced).await.is_err() {
+            tracing::info!(%tessera, "announcing takes long");
+        }
         Ok(Announced {})
     }
 
@@ -226,9 +241,13 @@ impl Replication {
         let fragment = Fragment { tessera, piece, checksum, bytes };
         let kept = self
             .blocking(move |stores| {
-                if !stores.holdings.put_dossier(&tessera, dossier.dossier())? {
+                // Asked again: its person may have dropped it while it came.
+                let refused = stores.holdings.is_blocked(&tessera).and_then(|blocked| {
+                    Ok(blocked || !stores.holdings.put_dossier(&tessera, dossier.dossier())?)
+                });
+                if !matches!(refused, Ok(false)) {
                     stores.blobs.discard(staged);
-                    return Ok(false);
+                    return refused.map(|_| false);
                 }
                 stores.fragments.store_fragment(&fragment, staged, &charge)?;
                 Ok(true)
@@ -238,13 +257,18 @@ impl Replication {
         if !kept {
             return Err(plan_conflict());
         }
+        self.tables().unannounced.insert(tessera);
         tracing::info!(%tessera, %piece, bytes, from = %peer.id, "stored a piece");
         Ok(Stored {})
     }
 
     /// The dossier that comes with a piece, or the one that is here already.
     async fn dossier_for_put(&self, put: &Put, body: &mut BodyReader) -> Outcome<VerifiedDossier> {
-        let stored = self.stored_dossier(put.tessera).await?;
+        let stored = match self.stored_dossier(put.tessera).await {
+            // The one that comes along mends it.
+            Err(_) if put.dossier_bytes > 0 => None,
+            stored => stored?,
+        };
         if put.dossier_bytes == 0 {
             return stored.ok_or_else(|| {
                 Refusal::new(refusal::NEED_DOSSIER, "send the dossier with the piece")
@@ -272,18 +296,19 @@ impl Replication {
     ) -> bool {
         let me = self.id();
         let others = witnesses.iter().take(MAX_WITNESSES).filter(|w| w.id != sender && w.id != me);
-        for witness in others {
-            if let Ok(answer) = self.attest(witness, dossier.tessera()).await
-                && answer.plan == Some(dossier.plan_hash())
-                && answer
-                    .pieces
-                    .iter()
-                    .any(|p| dossier.plan().checksum(p.piece) == Some(p.checksum))
-            {
-                return true;
-            }
+        let questions = others.cloned().map(|witness| async move {
+            self.attest(&witness, dossier.tessera()).await.is_ok_and(|(answer, _)| {
+                answer.plan == Some(dossier.plan_hash())
+                    && answer
+                        .pieces
+                        .iter()
+                        .any(|p| dossier.plan().checksum(p.piece) == Some(p.checksum))
+            })
+        });
+        match timeout(WITNESSES, at_most(MAX_WITNESSES, questions)).await {
+            Ok(answers) => answers.contains(&true),
+            Err(_) => false,
         }
-        false
     }
 
     /// Refuses what this node's person made or does not want.

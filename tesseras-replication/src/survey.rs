@@ -1,8 +1,9 @@
 //! Who holds what of a tessera, asked now.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
 
-use tesseras_core::contact::Contact;
+use tesseras_core::contact::{Contact, MAX_ADDRESSES};
 use tesseras_core::ids::{ContentHash, NodeId, TesseraHash};
 use tesseras_core::placement::Placement;
 use tesseras_core::plan::Plan;
@@ -143,7 +144,8 @@ impl Replication {
     ) -> BTreeMap<NodeId, LiveHolder> {
         let questions = holders.into_values().take(MAX_ASKED).map(|contact| async move {
             match self.attest(&contact, tessera).await {
-                Ok(Attestation { plan, pieces, .. }) => {
+                Ok((Attestation { plan, pieces, .. }, reached)) => {
+                    let contact = reached_first(contact, reached);
                     Some((contact.id, LiveHolder { contact, plan, pieces }))
                 }
                 Err(error) => {
@@ -165,4 +167,13 @@ impl Replication {
                 .collect(),
         }
     }
+}
+
+/// The contact with the address first at which it was reached just now: the others are its own
+/// word.
+fn reached_first(mut contact: Contact, reached: SocketAddr) -> Contact {
+    contact.addresses.retain(|address| *address != reached);
+    contact.addresses.insert(0, reached);
+    contact.addresses.truncate(MAX_ADDRESSES);
+    contact
 }

@@ -314,21 +314,22 @@ impl<'a> Placing<'a> {
         Ok(())
     }
 
-    /// Puts a staged file in the place of one that was lost under its row. What is not stored, and
-    /// what was not staged, is left as it is.
+    /// Puts a staged file in the place of a stored one, which may be lost or damaged: the staged
+    /// bytes were hashed just now. What is not stored, and what was not staged, is left as it is.
     pub(crate) fn heal(&mut self, tx: &Transaction<'_>, hash: &ContentHash) -> Result<(), Fault> {
-        match object_bytes(tx, hash)? {
-            Some(bytes) if !self.cas.has_file(hash, bytes)? && self.staged.contains_key(hash) => {
-                self.put_into_place(hash).map(drop)
-            }
-            _ => Ok(()),
+        if self.staged.contains_key(hash) && object_bytes(tx, hash)?.is_some() {
+            self.put_into_place(hash)?;
         }
+        Ok(())
     }
 
     /// Makes sure that an object's file is in place, and returns its length.
     fn ensure_file(&mut self, tx: &Transaction<'_>, hash: &ContentHash) -> Result<u64, Fault> {
         match object_bytes(tx, hash)? {
-            Some(bytes) if self.cas.has_file(hash, bytes)? => Ok(bytes),
+            // What was staged was hashed just now; what lies on the disk was not.
+            Some(bytes) if !self.staged.contains_key(hash) && self.cas.has_file(hash, bytes)? => {
+                Ok(bytes)
+            }
             _ => self.put_into_place(hash),
         }
     }

@@ -13,6 +13,7 @@ mod mending;
 mod network;
 mod plans;
 mod resume;
+mod rot;
 mod serving;
 mod shared;
 mod stranger;

@@ -88,6 +88,10 @@ impl Capsules for Nobody {
         unreachable!("nothing is packed")
     }
 
+    fn check(&self, _: &TesseraRecord) -> Result<(), UnpackError> {
+        unreachable!("nothing is published")
+    }
+
     fn unpack(
         &self,
         _: &TesseraHash,

@@ -1,0 +1,99 @@
+//! Bytes that rot on a disk: nothing damaged is published or believed, and what others still have
+//! comes back.
+
+use std::fs;
+use std::path::Path;
+
+use tesseras_core::code::Piece;
+use tesseras_core::ids::ContentHash;
+use tesseras_core::ports::{BlobStore as _, TesseraRepository as _};
+use tesseras_replication::publish::PublishError;
+
+use crate::network::{MIB, Net};
+use crate::stranger::blob_path;
+
+/// Flips one bit of a stored object.
+fn rot(dir: &Path, hash: &ContentHash) {
+    let path = blob_path(dir, hash);
+    let mut bytes = fs::read(&path).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    fs::write(&path, bytes).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_damaged_capsule_is_never_published_and_creating_it_again_mends_it() {
+    let net = Net::of(3).await;
+    let owner = &net.nodes[0];
+    let (hash, keys) = owner.create(&net.path("album"), 2000, 5);
+    let record = owner.store.library().get(&hash).unwrap().unwrap();
+    let blobs = owner.store.blobs();
+    let capsule = tesseras_capsule::StoredCapsule::of_record(&*blobs, &record).unwrap();
+    let voice = capsule.files().iter().find(|f| f.path.as_str().ends_with(".wav")).unwrap();
+    rot(&owner.dir, &voice.blake3);
+    let refused = owner.publish(hash, &keys).await.unwrap_err();
+    assert!(matches!(refused, PublishError::Damaged(_)), "{refused}");
+    // The same bytes again, hashed on their way in, replace the damaged ones.
+    let (other, _) = owner.create(&net.path("album again"), 2000, 5);
+    let report = tesseras_capsule::verify_directory(
+        &exported(owner, other, &net.path("x")),
+        None,
+        &mut tesseras_capsule::Silent,
+    );
+    assert!(report.unwrap().valid);
+    assert!(owner.store.check().unwrap().is_sound());
+    assert!(blobs.contains(&voice.blake3).unwrap());
+    owner.publish(hash, &keys).await.unwrap();
+}
+
+fn exported(
+    member: &crate::network::Member,
+    hash: tesseras_core::ids::TesseraHash,
+    to: &Path,
+) -> std::path::PathBuf {
+    member.export(hash, to);
+    let mut entries = fs::read_dir(to).unwrap();
+    entries.next().unwrap().unwrap().path()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_holder_whose_whole_copy_rotted_fetches_from_others() {
+    let net = Net::of(4).await;
+    let (hash, keys) = net.nodes[0].create(&net.path("album"), 5 * MIB, 5);
+    let want = net.nodes[0].export(hash, &net.path("want"));
+    net.nodes[0].publish(hash, &keys).await.unwrap();
+    let holder = &net.nodes[1];
+    let whole = holder.held(hash).into_iter().find(|f| f.piece == Piece::Whole).unwrap();
+    rot(&holder.dir, &whole.checksum);
+    holder.fetch(hash).await.unwrap();
+    assert!(holder.export(hash, &net.path("got")) == want);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rotten_small_copy_is_replaced_by_a_fetch() {
+    let net = Net::of(3).await;
+    let (hash, keys) = net.nodes[0].create(&net.path("album"), 2000, 5);
+    net.nodes[0].publish(hash, &keys).await.unwrap();
+    let holder = &net.nodes[1];
+    let whole = holder.held(hash).remove(0);
+    rot(&holder.dir, &whole.checksum);
+    assert!(!holder.store.check().unwrap().is_sound());
+    holder.fetch(hash).await.unwrap();
+    assert!(holder.store.check().unwrap().is_sound(), "the held piece is mended, too");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rotten_manifest_hides_no_piece_and_is_mended_by_repair() {
+    let net = Net::of(3).await;
+    let (hash, keys) = net.nodes[0].create(&net.path("album"), 2000, 5);
+    let want = net.nodes[0].export(hash, &net.path("want"));
+    net.nodes[0].publish(hash, &keys).await.unwrap();
+    // One holder lost its pack, the other its MANIFEST: together they still have both.
+    let (one, two) = (&net.nodes[1], &net.nodes[2]);
+    rot(&one.dir, &one.held(hash)[0].checksum);
+    rot(&two.dir, &hash.into());
+    one.fetch(hash).await.unwrap();
+    assert!(one.export(hash, &net.path("got")) == want);
+    two.repair(hash).await;
+    assert!(two.store.check().unwrap().is_sound());
+}
