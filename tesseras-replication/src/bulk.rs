@@ -69,12 +69,15 @@ pub fn send(
     tokio::task::spawn_blocking(move || {
         let _permit = permit;
         let mut at = offset;
+        let mut pace = Pace::start();
         while at < reader.bytes() {
             let mut chunk = vec![0; (reader.bytes() - at).min(CHUNK as u64) as usize];
             at += chunk.len() as u64;
             let read = reader.read_at(at - chunk.len() as u64, &mut chunk);
-            let failed = read.is_err();
-            let item = read.map(|()| Bytes::from(chunk)).map_err(io::Error::other);
+            // Whoever takes bytes a few at a time does not keep others from their turn.
+            let in_time = pace.check(chunk.len()).map_err(io::Error::other);
+            let failed = read.is_err() || in_time.is_err();
+            let item = read.map_err(io::Error::other).and(in_time).map(|()| Bytes::from(chunk));
             if sender.blocking_send(item).is_err() || failed {
                 return;
             }

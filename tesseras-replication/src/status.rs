@@ -14,6 +14,12 @@ use crate::distribute::Ask;
 use crate::dossier::VerifiedDossier;
 use crate::survey::Survey;
 
+/// How many of the plans that holders attest are looked at, the most common first. There is only
+/// one, unless its creator or holders lie.
+const MAX_PLANS: usize = 4;
+/// How many holders are asked for the dossier of one plan.
+const MAX_TELLERS: usize = 8;
+
 /// How a tessera is, in one word.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum State {
@@ -214,8 +220,8 @@ impl Replication {
         let mut plans: Vec<_> = by_plan.into_iter().collect();
         plans.sort_by_key(|(_, holders)| std::cmp::Reverse(holders.len()));
         let mut dossiers = Vec::new();
-        for (plan, holders) in plans {
-            for holder in holders {
+        for (plan, holders) in plans.into_iter().take(MAX_PLANS) {
+            for holder in holders.into_iter().take(MAX_TELLERS) {
                 match self.take_dossier(holder, tessera).await {
                     Ok(dossier) if dossier.plan_hash() == plan => {
                         dossiers.push(dossier);
