@@ -39,6 +39,12 @@ pub fn load(data_dir: &Path) -> Result<Identity, CommandError> {
     })
 }
 
+/// What the creator of a data directory is called, if there is one, and it has a name.
+pub fn name(data_dir: &Path) -> Result<Option<String>, CommandError> {
+    let identity = find(data_dir)?;
+    Ok(identity.map(|identity| identity.name).filter(|name| !name.is_empty()))
+}
+
 /// Makes an identity unless there is one; `true` if it was made now.
 pub fn init(data_dir: &Path, name: Option<&str>) -> Result<(Identity, bool), CommandError> {
     if let Some(name) = name.filter(|name| !name.is_empty()) {

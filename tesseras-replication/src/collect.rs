@@ -84,6 +84,7 @@ impl Replication {
             Ok::<_, StoreError>((source, have))
         })
         .await?;
+        self.found_damaged(dossier.tessera(), source.damaged());
         let mut holders = BTreeSet::new();
         if hunt.missing(&have) > 0 {
             let each = plan.piece_bytes(hunt.first_kind()).unwrap_or(0);
@@ -110,6 +111,7 @@ impl Replication {
                 Ok(()) => {
                     hunt.succeeded(piece, holder);
                     source.stored_anew(piece);
+                    self.stored_anew(dossier.tessera(), piece);
                     have.insert(piece);
                     holders.insert(holder);
                 }
@@ -197,7 +199,10 @@ impl Replication {
             wrong.map_or(Ok(()), |piece| Err(CollectError::FalsePlan(piece)))
         });
         rebuilt.await?;
-        done.into_iter().for_each(|index| source.stored_anew(Piece::Index(index)));
+        for piece in done.into_iter().map(Piece::Index) {
+            source.stored_anew(piece);
+            self.stored_anew(tessera, piece);
+        }
         Ok(())
     }
 

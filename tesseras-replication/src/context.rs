@@ -4,11 +4,12 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use tesseras_core::code::Piece;
 use tesseras_core::contact::Contact;
 use tesseras_core::ids::{DhtKey, NodeId, TesseraHash};
 use tesseras_core::ports::{
-    BlobReader, BlobStore, FragmentStore, HoldingRepository, ReciprocityLedger, StoreError,
-    TesseraRecord, TesseraRepository, Workbench,
+    BlobReader, BlobStore, Fragment, FragmentStore, HoldingRepository, ReciprocityLedger,
+    StoreError, TesseraRecord, TesseraRepository, Workbench,
 };
 use tesseras_core::time::Timestamp;
 use tesseras_crypto::NodeKeys;
@@ -150,6 +151,9 @@ pub(crate) struct Tables {
     working: HashMap<TesseraHash, Arc<tokio::sync::Mutex<()>>>,
     /// Tesserae of which pieces came, and that were not announced since.
     pub(crate) unannounced: BTreeSet<TesseraHash>,
+    /// Held pieces that were found damaged when they were read: they are not attested, and taken
+    /// again when somebody brings them.
+    pub(crate) damaged: BTreeSet<(TesseraHash, Piece)>,
     /// Tesserae that are being published from here.
     pub(crate) publishing: HashSet<TesseraHash>,
 }
@@ -198,6 +202,35 @@ impl Replication {
             tables.working.entry(tessera).or_default().clone()
         };
         lock.lock_owned().await
+    }
+
+    /// The pieces held of a tessera, without those that were found damaged. Reads no blob.
+    pub(crate) async fn held_pieces(
+        &self,
+        tessera: TesseraHash,
+    ) -> Result<Vec<Fragment>, StoreError> {
+        let mut held = self.blocking(move |s| s.fragments.list_fragments(&tessera)).await?;
+        let tables = self.tables();
+        held.retain(|fragment| !tables.damaged.contains(&(tessera, fragment.piece)));
+        Ok(held)
+    }
+
+    /// Notes that pieces on this disk are not what they were.
+    pub(crate) fn found_damaged(
+        &self,
+        tessera: TesseraHash,
+        pieces: impl IntoIterator<Item = Piece>,
+    ) {
+        let mut tables = self.tables();
+        for piece in pieces {
+            tracing::error!(%tessera, %piece, "a piece on disk is damaged");
+            tables.damaged.insert((tessera, piece));
+        }
+    }
+
+    /// Notes that a piece was stored anew, from bytes that were hashed on the way.
+    pub(crate) fn stored_anew(&self, tessera: TesseraHash, piece: Piece) {
+        self.tables().damaged.remove(&(tessera, piece));
     }
 
     pub(crate) fn now(&self) -> Timestamp {

@@ -260,8 +260,9 @@ impl Replication {
         source: &PieceSource,
         piece: Piece,
     ) -> Result<(), PutError> {
+        let tessera = dossier.tessera();
         let (dossier, source) = (dossier.clone(), source.clone());
-        self.blocking(move |stores| {
+        let kept = self.blocking(move |stores| {
             let reader = source.open(piece)?;
             let mut writer = stores.blobs.stage()?;
             let mut buffer = vec![0; bulk::CHUNK];
@@ -278,10 +279,11 @@ impl Replication {
             let fragment =
                 Fragment { tessera: dossier.tessera(), piece, checksum, bytes: reader.bytes() };
             stores.holdings.put_dossier(&dossier.tessera(), dossier.dossier())?;
-            stores.fragments.store_fragment(&fragment, staged, &Charge::Repair)?;
-            Ok(())
-        })
-        .await
+            stores.fragments.store_fragment(&fragment, staged, &Charge::Repair)
+        });
+        kept.await?;
+        self.stored_anew(tessera, piece);
+        Ok(())
     }
 
     /// Tells all holders about each other; each announces itself before it answers. Returns how

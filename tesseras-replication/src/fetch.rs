@@ -77,7 +77,7 @@ impl Replication {
         on_step: &OnStep,
     ) -> Result<Fetched, FetchError> {
         let _alone = self.work_on(tessera).await;
-        if let Some(record) = self.blocking(move |s| s.library.get(&tessera)).await? {
+        if let Some(record) = self.sound_copy(tessera).await? {
             return Ok(Fetched { record, holders: 0 });
         }
         self.blocking(move |stores| stores.holdings.unblock(&tessera)).await?;
@@ -135,6 +135,24 @@ impl Replication {
             }
         }
         Err(last)
+    }
+
+    /// The capsule in the library, if every byte of it is sound. A damaged one is fetched again,
+    /// and mended by what comes.
+    async fn sound_copy(&self, tessera: TesseraHash) -> Result<Option<TesseraRecord>, StoreError> {
+        let capsules = self.parts.capsules.clone();
+        self.blocking(move |stores| {
+            let Some(record) = stores.library.get(&tessera)? else { return Ok(None) };
+            match capsules.check(&record) {
+                Ok(()) => Ok(Some(record)),
+                Err(UnpackError::Store(error @ StoreError::Full { .. })) => Err(error),
+                Err(error) => {
+                    tracing::warn!(%tessera, %error, "the copy in the library is damaged");
+                    Ok(None)
+                }
+            }
+        })
+        .await
     }
 
     async fn fetch_by(

@@ -108,17 +108,20 @@ impl PieceSource {
         }
     }
 
+    /// The pieces that were found damaged.
+    pub fn damaged(&self) -> Vec<Piece> {
+        let indexes = (0..self.plan.coded().map_or(0, |form| form.shape.n())).map(Piece::Index);
+        let all = [Piece::Whole].into_iter().chain(indexes);
+        all.filter(|p| self.plan.checksum(*p).is_some_and(|c| self.damaged.contains(&c))).collect()
+    }
+
     /// The plan that says what each piece must be.
     pub fn plan(&self) -> &Plan {
         &self.plan
     }
 
     fn is_sound(&self, piece: Piece) -> Result<bool, StoreError> {
-        let sound = self.plan.checksum(piece) == Some(hash_of(self.open(piece)?.as_ref())?);
-        if !sound {
-            tracing::error!(tessera = %self.plan.tessera(), %piece, "a piece on disk is damaged");
-        }
-        Ok(sound)
+        Ok(self.plan.checksum(piece) == Some(hash_of(self.open(piece)?.as_ref())?))
     }
 
     fn stored(&self, hash: &ContentHash) -> Result<Option<Arc<dyn BlobReader>>, StoreError> {

@@ -6,7 +6,7 @@ use tesseras_core::code::{Piece, WHOLE_COPIES};
 use tesseras_core::dossier::Dossier;
 use tesseras_core::ids::{ContentHash, TesseraHash};
 use tesseras_core::manifest::{Manifest, listed};
-use tesseras_core::placement;
+use tesseras_core::placement::{self, Placement};
 use tesseras_core::plan::{Plan, PlanError};
 use tesseras_core::ports::{BlobReader, BlobStore, StoreError, TesseraRecord};
 use tesseras_core::signature::SignaturePair;
@@ -20,6 +20,9 @@ use crate::erasure::{self, ErasureError};
 use crate::pieces::PieceSource;
 use crate::progress::{ByteCount, OnStep};
 use crate::status::{Form, Publishing, coded_pieces, live_contacts};
+
+/// How often pieces that lost their holder meanwhile are placed anew.
+const ROUNDS: u32 = 3;
 
 /// What publishing came to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -180,52 +183,50 @@ impl Replication {
         on_step: &OnStep,
     ) -> Result<Published, PublishError> {
         let (tessera, plan) = (dossier.tessera(), dossier.plan());
-        let before = self.survey(tessera).await?;
-        let placement = before.placement(plan);
+        let k = plan.coded().map(|coded| coded.shape.k);
         let wanted = plan.coded().map_or(WHOLE_COPIES, |form| form.shape.n().into());
         let bytes = plan.coded().map_or(plan.pack_bytes(), |form| form.fragment_bytes);
         let ask = Ask { wanted, bytes, repair: false, include_self: false };
-        let eligible = self.find_eligible(dossier, &placement, &live_contacts(&before), ask).await;
-        if eligible.count == 0 {
-            return Err(PublishError::NobodyEligible { refusals: unique(eligible.refusals) });
+        let (mut refusals, mut crowded, mut round) = (Vec::new(), false, 0);
+        loop {
+            // Believe the holders, not our own memory: ask them all, before and after.
+            let known = self.survey(tessera).await?;
+            let live = live_contacts(&known);
+            let placement = known.placement(plan);
+            let eligible = self.find_eligible(dossier, &placement, &live, ask).await;
+            if eligible.count == 0 {
+                return Err(PublishError::NobodyEligible { refusals: unique(eligible.refusals) });
+            }
+            let form = Form::of(&placement, plan);
+            let as_code = plan.coded().is_some() && (eligible.count >= WHOLE_COPIES || form.coded);
+            let (target, missing) = targets(plan, as_code, eligible.count, &placement);
+            if missing.is_empty() || round == ROUNDS {
+                let holders: Vec<_> = live.into_values().collect();
+                self.send_roster(dossier, &holders).await;
+                let refusals = unique(refusals);
+                if !placement::is_readable(&placement, k) {
+                    let needed = if as_code { k.unwrap_or(1).into() } else { 1 };
+                    return Err(PublishError::TooFew { placed: form.live, needed, refusals });
+                }
+                return Ok(Published {
+                    fragments: target,
+                    placed: target - missing.len(),
+                    holders: placement.len(),
+                    survives: placement::survives(&placement, k),
+                    crowded,
+                    refusals: if missing.is_empty() { Vec::new() } else { refusals },
+                });
+            }
+            self.prepare_parity(source, &missing, on_step).await?;
+            let total = missing.iter().filter_map(|p| plan.piece_bytes(*p)).sum();
+            let count = ByteCount::new("placing pieces", total, on_step);
+            let delivery =
+                self.distribute(dossier, source, missing, eligible, &Purpose::Own, &count).await;
+            crowded = delivery.crowded;
+            refusals.extend(delivery.refusals);
+            // Where nothing could be placed, nothing more can be.
+            round = if delivery.placed.is_empty() { ROUNDS } else { round + 1 };
         }
-        let as_code = plan.coded().is_some()
-            && (eligible.count >= WHOLE_COPIES || Form::of(&placement, plan).coded);
-        let (target, missing): (usize, Vec<Piece>) = if as_code {
-            let live = placement::distinct_fragments(&placement);
-            let is_missing = |p: &Piece| !matches!(p, Piece::Index(i) if live.contains(i));
-            (wanted, coded_pieces(plan).filter(is_missing).collect())
-        } else {
-            let target = eligible.count.min(WHOLE_COPIES);
-            let copies = placement::whole_copies(&placement);
-            (target, vec![Piece::Whole; target.saturating_sub(copies)])
-        };
-        self.prepare_parity(source, &missing, on_step).await?;
-        let total = missing.iter().filter_map(|p| plan.piece_bytes(*p)).sum();
-        let count = ByteCount::new("placing pieces", total, on_step);
-        let delivery =
-            self.distribute(dossier, source, missing, eligible, &Purpose::Own, &count).await;
-
-        // Believe the holders, not our own memory: ask them all.
-        let known = self.survey(tessera).await?;
-        let holders: Vec<_> = live_contacts(&known).into_values().collect();
-        self.send_roster(dossier, &holders).await;
-        let placement = known.placement(plan);
-        let form = Form::of(&placement, plan);
-        let k = plan.coded().map(|coded| coded.shape.k);
-        let refusals = unique(delivery.refusals);
-        if !placement::is_readable(&placement, k) {
-            let needed = if as_code { k.unwrap_or(1).into() } else { 1 };
-            return Err(PublishError::TooFew { placed: form.live, needed, refusals });
-        }
-        Ok(Published {
-            fragments: target,
-            placed: form.live.min(target),
-            holders: placement.len(),
-            survives: placement::survives(&placement, k),
-            crowded: delivery.crowded,
-            refusals: if delivery.unplaced.is_empty() { Vec::new() } else { refusals },
-        })
     }
 
     /// Makes sure that the parity fragments to be placed are at hand: those of the draft, or, if
@@ -304,6 +305,25 @@ fn read_all(blobs: &dyn BlobStore, hash: &ContentHash) -> Result<Vec<u8>, StoreE
         Ok(bytes)
     } else {
         Err(StoreError::Corrupt(*hash))
+    }
+}
+
+/// How many pieces there should be, and which of them nobody holds.
+fn targets(
+    plan: &Plan,
+    as_code: bool,
+    eligible: usize,
+    placement: &Placement,
+) -> (usize, Vec<Piece>) {
+    if as_code {
+        let live = placement::distinct_fragments(placement);
+        let is_missing = |p: &Piece| !matches!(p, Piece::Index(i) if live.contains(i));
+        let all: Vec<Piece> = coded_pieces(plan).collect();
+        (all.len(), all.into_iter().filter(is_missing).collect())
+    } else {
+        let target = eligible.min(WHOLE_COPIES);
+        let copies = placement::whole_copies(placement);
+        (target, vec![Piece::Whole; target.saturating_sub(copies)])
     }
 }
 

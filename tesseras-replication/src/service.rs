@@ -9,9 +9,9 @@ use std::time::Duration;
 use serde::Serialize;
 use tesseras_core::code::Piece;
 use tesseras_core::contact::{Contact, Subnet};
-use tesseras_core::ids::{ContentHash, NodeId, TesseraHash};
+use tesseras_core::ids::{NodeId, TesseraHash};
 use tesseras_core::plan::Plan;
-use tesseras_core::ports::{Account, Charge, Fragment, Origin, StoreError, Usage};
+use tesseras_core::ports::{Account, BlobReader, Charge, Fragment, Origin, StoreError, Usage};
 use tesseras_crypto::blake3;
 use tesseras_net::body::body_from_bytes;
 use tesseras_net::codec::{self, Answer, Refusal};
@@ -23,7 +23,7 @@ use crate::admission::{self, Claim};
 use crate::ask::at_most;
 use crate::attestation::{self, Question};
 use crate::bulk::{self, BodyReader, ReceiveError};
-use crate::context::{Replication, Stores, Tables};
+use crate::context::{Replication, Tables};
 use crate::dossier::{MAX_DOSSIER_BYTES, VerifiedDossier};
 use crate::messages::{
     Announced, Attestation, AttestedPiece, Bulk, KINDS, MAX_HOLDERS, MAX_WITNESSES, Offered,
@@ -115,8 +115,10 @@ impl Replication {
         tessera: TesseraHash,
         nonce: [u8; 32],
     ) -> Outcome<Attestation> {
-        let held = self.blocking(move |stores| attested(stores, &tessera)).await;
-        let (plan, pieces) = held.map_err(internal)?;
+        let plan = self.blocking(move |stores| stores.holdings.plan(&tessera)).await;
+        let plan = plan.map_err(internal)?.map(|bytes| blake3(&bytes));
+        let held = self.held_pieces(tessera).await.map_err(internal)?.into_iter();
+        let pieces = held.map(|f| AttestedPiece { piece: f.piece, checksum: f.checksum }).collect();
         let question = Question { asker: peer.id, holder: self.id(), tessera, nonce };
         Ok(attestation::attest(&self.parts.keys, &question, self.now(), plan, pieces))
     }
@@ -143,29 +145,28 @@ impl Replication {
         offset: u64,
     ) -> Outcome<(Bulk, Body)> {
         let permit = self.turn(&self.state.transfers_out).await?;
-        let reader = self
-            .blocking(move |stores| {
-                let held = stores.fragments.list_fragments(&tessera)?;
-                if let Some(fragment) = held.iter().find(|f| f.piece == piece) {
-                    return Ok(Some(Arc::from(stores.fragments.read_fragment(fragment)?)));
-                }
-                // A holder of the whole pack has its data fragments, too.
-                let Some(whole) = held.iter().find(|f| f.piece == Piece::Whole) else {
-                    return Ok(None);
-                };
-                let whole = Arc::from(stores.fragments.read_fragment(whole)?);
-                let plan = stores.holdings.plan(&tessera)?.map(|bytes| Plan::parse(&bytes));
-                let Some(Ok(plan)) = plan else { return Ok(None) };
-                let source = PieceSource::new(plan, stores.blobs.clone(), Some(whole))?;
-                match source.open(piece) {
-                    Ok(reader) => Ok(Some(reader)),
-                    Err(StoreError::Missing(_)) => Ok(None),
-                    Err(error) => Err(error),
-                }
-            })
-            .await
-            .map_err(internal)?
-            .ok_or_else(not_held)?;
+        let held = self.held_pieces(tessera).await.map_err(internal)?;
+        // A holder of the whole pack has its data fragments, too.
+        let found = held.iter().find(|f| f.piece == piece);
+        let whole = || held.iter().find(|f| f.piece == Piece::Whole);
+        let fragment = *found.or_else(whole).ok_or_else(not_held)?;
+        let opened = self.blocking(move |stores| {
+            let reader: Arc<dyn BlobReader> = Arc::from(stores.fragments.read_fragment(&fragment)?);
+            if fragment.piece == piece {
+                return Ok(Some(reader));
+            }
+            let plan = stores.holdings.plan(&tessera)?.map(|bytes| Plan::parse(&bytes));
+            let Some(Ok(plan)) = plan else { return Ok(None) };
+            PieceSource::new(plan, stores.blobs.clone(), Some(reader))?.open(piece).map(Some)
+        });
+        let reader = match opened.await {
+            Ok(reader) => reader.ok_or_else(not_held)?,
+            Err(StoreError::Corrupt(_) | StoreError::Missing(_)) => {
+                self.found_damaged(tessera, [fragment.piece]);
+                return Err(not_held());
+            }
+            Err(error) => return Err(internal(error)),
+        };
         let bytes = reader.bytes().saturating_sub(offset);
         Ok((Bulk { bytes }, bulk::send(reader, offset, Some(permit))))
     }
@@ -205,7 +206,7 @@ impl Replication {
     async fn answer_put(&self, peer: &Peer, put: Put, mut body: BodyReader) -> Outcome<Stored> {
         let Put { tessera, piece, bytes, dossier_bytes, ref witnesses } = put;
         self.refuse_unwanted(tessera).await?;
-        let held = self.blocking(move |s| s.fragments.list_fragments(&tessera)).await;
+        let held = self.held_pieces(tessera).await;
         if held.map_err(internal)?.iter().any(|f| f.piece == piece) {
             return Ok(Stored {});
         }
@@ -257,6 +258,7 @@ impl Replication {
         if !kept {
             return Err(plan_conflict());
         }
+        self.stored_anew(tessera, piece);
         self.tables().unannounced.insert(tessera);
         tracing::info!(%tessera, %piece, bytes, from = %peer.id, "stored a piece");
         Ok(Stored {})
@@ -455,17 +457,6 @@ impl Drop for Reservation {
     }
 }
 
-/// The pieces held, under the checksums with which they were stored. Reads no blob.
-fn attested(
-    stores: &Stores,
-    tessera: &TesseraHash,
-) -> Result<(Option<ContentHash>, Vec<AttestedPiece>), StoreError> {
-    let plan = stores.holdings.plan(tessera)?.map(|bytes| blake3(&bytes));
-    let pieces = stores.fragments.list_fragments(tessera)?;
-    let pieces = pieces.into_iter().map(|f| AttestedPiece { piece: f.piece, checksum: f.checksum });
-    Ok((plan, pieces.collect()))
-}
-
 fn plain<T: Serialize>(outcome: Outcome<T>) -> Response {
     let answer = match outcome {
         Ok(answer) => Answer::Ok(answer),
@@ -509,7 +500,7 @@ fn plan_conflict() -> Refusal {
 /// A dossier on its way out.
 struct InMemory(Vec<u8>);
 
-impl tesseras_core::ports::BlobReader for InMemory {
+impl BlobReader for InMemory {
     fn bytes(&self) -> u64 {
         self.0.len() as u64
     }

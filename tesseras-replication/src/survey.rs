@@ -69,16 +69,16 @@ impl Replication {
     /// Finds everyone who may hold a piece and asks them all to attest.
     pub async fn survey(&self, tessera: TesseraHash) -> Result<Survey, StoreError> {
         let id = self.id();
-        let (remembered, placed, held, plan) = self
+        let (remembered, placed, plan) = self
             .blocking(move |stores| {
                 Ok::<_, StoreError>((
                     stores.holdings.known_holders(&tessera)?,
                     stores.holdings.placements(&tessera)?,
-                    stores.fragments.list_fragments(&tessera)?,
                     stores.holdings.plan(&tessera)?,
                 ))
             })
             .await?;
+        let held = self.held_pieces(tessera).await?;
         let mut known: BTreeMap<NodeId, Contact> = BTreeMap::new();
         for contact in remembered {
             known.entry(contact.id).or_insert(contact);

@@ -62,10 +62,10 @@ struct Left {
 
 /// Runs the command.
 pub fn run(context: &Context, args: Args) -> Result<Exit, CommandError> {
-    let mut options = CreateOptions {
+    let options = CreateOptions {
         title: args.title,
         created: context.now(),
-        creator_name: None,
+        creator_name: identity::name(&context.data_dir)?,
         language: args.language,
         location: args.location,
         tags: args.tags,
@@ -83,7 +83,6 @@ pub fn run(context: &Context, args: Args) -> Result<Exit, CommandError> {
         Made { hash: None, memories, files, bytes, skipped, places, dry_run: true }
     } else {
         let identity = identity::load(&context.data_dir)?;
-        options.creator_name = Some(identity.name).filter(|name| !name.is_empty());
         let store = context.store()?;
         // What an interrupted create left. If it cannot be removed now, it will be later.
         let _ = store.sweep_tmp();

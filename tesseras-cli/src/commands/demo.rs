@@ -1,9 +1,11 @@
 //! `tes demo`: the whole walk of one memory on this machine, told as it happens.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use serde::Serialize;
 use tesseras_core::ids::TesseraHash;
+use tokio::signal::unix::{SignalKind, signal};
 
 use crate::cli::Exit;
 use crate::command_error::CommandError;
@@ -11,6 +13,9 @@ use crate::context::Context;
 use crate::demo::{self, Plot};
 use crate::human::{count, size};
 use crate::output::Report;
+
+/// How long disk threads may take to end.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// See how a memory outlives its owner: a small network of real nodes, on this machine alone
 #[derive(Debug, clap::Args)]
@@ -60,19 +65,32 @@ pub fn run(context: &Context, args: Args) -> Result<Exit, CommandError> {
         .enable_all()
         .build()
         .map_err(|error| CommandError::new(format!("cannot start threads: {error}")))?;
-    let output = context.output;
+    let scene = tempfile::Builder::new().prefix("tes-demo-").tempdir();
+    let scene = scene.map_err(|e| CommandError::new(format!("no temporary folder: {e}")))?;
+    let (output, place) = (context.output, scene.path().to_owned());
     let walked = runtime.block_on(async {
+        // Listened for before anything is begun.
+        let listen = |kind| {
+            signal(kind).map_err(|e| CommandError::new(format!("cannot listen for signals: {e}")))
+        };
+        let mut interrupt = listen(SignalKind::interrupt())?;
+        let mut terminate = listen(SignalKind::terminate())?;
         tokio::select! {
-            walked = demo::walk(plot, output) => walked,
-            _ = tokio::signal::ctrl_c() => {
-                Err(CommandError::new("interrupted; nothing was left behind"))
-            }
+            walked = demo::walk(plot, place, output) => walked,
+            _ = interrupt.recv() => Err(interrupted()),
+            _ = terminate.recv() => Err(interrupted()),
         }
     });
-    runtime.shutdown_timeout(std::time::Duration::from_secs(2));
+    // Only when nobody writes any more can the folder go.
+    runtime.shutdown_timeout(PATIENCE);
+    drop(scene);
     let walked = walked?;
     output.report(&walked)?;
     Ok(if walked.identical && walked.valid { Exit::Done } else { Exit::NotValid })
+}
+
+fn interrupted() -> CommandError {
+    CommandError::new("interrupted; nothing was left behind")
 }
 
 impl Report for Walked {

@@ -34,7 +34,7 @@ pub struct Plot {
 }
 
 /// Lets it happen, and tells it.
-pub async fn walk(plot: Plot, output: Output) -> Result<Walked, CommandError> {
+pub async fn walk(plot: Plot, scene: PathBuf, output: Output) -> Result<Walked, CommandError> {
     let start = Instant::now();
     let tell = |text: String| {
         if output.is_json() {
@@ -49,20 +49,20 @@ pub async fn walk(plot: Plot, output: Output) -> Result<Walked, CommandError> {
         return Err(CommandError::new(format!("{} is there already", keep.display()))
             .with_hint("name a folder that does not exist yet"));
     }
-    let scene = tempfile::Builder::new().prefix("tes-demo-").tempdir();
-    let scene = scene.map_err(|e| CommandError::new(format!("no temporary folder: {e}")))?;
     let folder = match plot.folder {
         Some(folder) => folder,
         None => {
-            let folder = scene.path().join("A summer by the sea");
-            pictures::draw(&folder)
-                .map_err(|e| CommandError::io("draw pictures in", &folder, &e))?;
+            let folder = scene.join("A summer by the sea");
+            let drawn = folder.clone();
+            let drawing = tokio::task::spawn_blocking(move || pictures::draw(&drawn));
+            let drawn = drawing.await.map_err(failed)?;
+            drawn.map_err(|e| CommandError::io("draw pictures in", &folder, &e))?;
             folder
         }
     };
 
     tell(format!("1. {} nodes start on this machine, each with its own disk and key.", plot.nodes));
-    let mut network = Network::start(scene.path(), plot.nodes).await?;
+    let mut network = Network::start(&scene, plot.nodes).await?;
     let owner = network.newest();
 
     let keys = CreatorKeys::generate().map_err(|e| CommandError::new(e.to_string()))?;
@@ -76,7 +76,7 @@ pub async fn walk(plot: Plot, output: Output) -> Result<Walked, CommandError> {
         tell(format!("   left out: {} ({})", skipped.path, skipped.reason));
     }
     let hash = made.hash;
-    let before = files_of(owner, hash, &scene.path().join("before")).await?;
+    let before = files_of(owner, hash, &scene.join("before")).await?;
 
     let replication = owner.node.replication();
     let plan = replication.draft_plan(hash, &silent()).await.map_err(failed)?;
@@ -139,7 +139,7 @@ pub async fn walk(plot: Plot, output: Output) -> Result<Walked, CommandError> {
     ));
 
     let fresh = network.newest();
-    let to = plot.keep.clone().unwrap_or_else(|| scene.path().join("after"));
+    let to = plot.keep.clone().unwrap_or_else(|| scene.join("after"));
     let after = files_of(fresh, hash, &to).await?;
     let directory = after.directory.clone();
     let report =

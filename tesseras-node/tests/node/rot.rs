@@ -6,8 +6,9 @@ use std::path::Path;
 
 use tesseras_core::code::Piece;
 use tesseras_core::ids::ContentHash;
-use tesseras_core::ports::{BlobStore as _, TesseraRepository as _};
+use tesseras_core::ports::{BlobStore as _, FragmentStore as _, TesseraRepository as _};
 use tesseras_replication::publish::PublishError;
+use tesseras_replication::status::State;
 
 use crate::network::{MIB, Net};
 use crate::stranger::blob_path;
@@ -96,4 +97,33 @@ async fn a_rotten_manifest_hides_no_piece_and_is_mended_by_repair() {
     assert!(one.export(hash, &net.path("got")) == want);
     two.repair(hash).await;
     assert!(two.store.check().unwrap().is_sound());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_copy_that_was_found_rotten_is_attested_no_more_and_taken_again() {
+    let mut net = Net::of(3).await;
+    let (hash, keys) = net.nodes[0].create(&net.path("album"), 2000, 5);
+    net.nodes[0].publish(hash, &keys).await.unwrap();
+    let rotten = net.nodes[1].held(hash).remove(0);
+    rot(&net.nodes[1].dir, &rotten.checksum);
+    assert!(net.nodes[2].store.fragments().delete_fragment(&rotten).unwrap());
+    let reader = net.join().await;
+    net.nodes[reader].fetch(hash).await.unwrap_err();
+    let health = net.nodes[reader].health(hash).await;
+    assert_eq!((health.state, health.live), (State::Unreachable, 0), "{health:?}");
+    net.nodes[0].publish(hash, &keys).await.unwrap();
+    assert!(net.nodes[1].store.check().unwrap().is_sound());
+    net.nodes[reader].fetch(hash).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_damaged_capsule_in_the_library_is_mended_by_fetching_it() {
+    let net = Net::of(3).await;
+    let owner = &net.nodes[0];
+    let (hash, keys) = owner.create(&net.path("album"), 2000, 5);
+    owner.publish(hash, &keys).await.unwrap();
+    rot(&owner.dir, &hash.into());
+    assert!(!owner.store.check().unwrap().is_sound());
+    assert!(owner.fetch(hash).await.unwrap().holders > 0);
+    assert!(owner.store.check().unwrap().is_sound());
 }
