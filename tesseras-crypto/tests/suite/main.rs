@@ -1,5 +1,6 @@
 //! Everything that is tested of this crate from outside, as one binary.
 
+mod acvp_ml_dsa_65;
 mod hashes;
 mod hostile;
 mod pem;
