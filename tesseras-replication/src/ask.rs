@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use futures_util::{StreamExt as _, stream};
 use serde::de::DeserializeOwned;
+use tesseras_core::code::Piece;
 use tesseras_core::contact::Contact;
-use tesseras_core::ids::TesseraHash;
+use tesseras_core::ids::{ContentHash, TesseraHash};
 use tesseras_net::codec::{self, Answer, CodecError, Refusal};
 use tesseras_net::{Body, Peer, RequestError, Target};
 use thiserror::Error;
@@ -51,6 +52,15 @@ pub enum AskError {
     /// The answer names a length that cannot be.
     #[error("{0} bytes were announced")]
     BadLength(u64),
+}
+
+/// A piece whose bytes are still to be read, and compared with the plan.
+pub(crate) struct PieceOnItsWay {
+    pub(crate) bytes: u64,
+    pub(crate) checksum: ContentHash,
+    pub(crate) body: BodyReader,
+    /// This node's turn to receive; kept while the body is read.
+    pub(crate) _permit: OwnedSemaphorePermit,
 }
 
 impl AskError {
@@ -126,6 +136,26 @@ impl Replication {
                 other => return other.map(|(_, bulk, body)| (permit, bulk, body)),
             }
         }
+    }
+
+    /// Asks a holder for a piece of the length that the plan says.
+    pub(crate) async fn ask_for_piece(
+        &self,
+        from: &Contact,
+        dossier: &VerifiedDossier,
+        piece: Piece,
+    ) -> Result<PieceOnItsWay, AskError> {
+        let (tessera, plan) = (dossier.tessera(), dossier.plan());
+        let (Some(expected), Some(checksum)) = (plan.piece_bytes(piece), plan.checksum(piece))
+        else {
+            return Err(AskError::BadLength(0));
+        };
+        let request = Request::GetPiece { tessera, piece, offset: 0 };
+        let (_permit, Bulk { bytes }, body) = self.ask_for_bulk(from, &request).await?;
+        if bytes != expected {
+            return Err(AskError::BadLength(bytes));
+        }
+        Ok(PieceOnItsWay { bytes, checksum, body, _permit })
     }
 
     /// Asks whether a node would hold more of a tessera.

@@ -11,12 +11,11 @@ use tesseras_core::placement::Placement;
 use tesseras_core::ports::StoreError;
 use thiserror::Error;
 
-use crate::ask::AskError;
+use crate::ask::{AskError, PieceOnItsWay};
 use crate::bulk::ReceiveError;
 use crate::context::{Replication, blocking};
 use crate::dossier::VerifiedDossier;
 use crate::erasure::{self, ErasureError};
-use crate::messages::{Bulk, Request};
 use crate::pieces::PieceSource;
 use crate::progress::{ByteCount, OnStep};
 use crate::survey::Survey;
@@ -137,16 +136,9 @@ impl Replication {
         piece: Piece,
         count: &ByteCount,
     ) -> Result<(), AskError> {
-        let (tessera, plan) = (dossier.tessera(), dossier.plan());
-        let (Some(expected), Some(checksum)) = (plan.piece_bytes(piece), plan.checksum(piece))
-        else {
-            return Err(AskError::BadLength(0));
-        };
-        let request = Request::GetPiece { tessera, piece, offset: 0 };
-        let (_permit, Bulk { bytes }, body) = self.ask_for_bulk(from, &request).await?;
-        if bytes != expected {
-            return Err(AskError::BadLength(bytes));
-        }
+        let tessera = dossier.tessera();
+        let PieceOnItsWay { bytes, checksum, body, _permit } =
+            self.ask_for_piece(from, dossier, piece).await?;
         let blobs = &self.parts.stores.blobs;
         let staged = body.stage(blobs, bytes, checksum, |bytes| count.add(bytes)).await?;
         let now = self.now();

@@ -3,14 +3,12 @@
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 use tesseras_core::code::{Piece, WHOLE_COPIES};
-use tesseras_core::ids::TesseraHash;
 use tesseras_core::placement;
 use tesseras_core::ports::{Fragment, StoreError};
 
-use crate::ask::AskError;
+use crate::ask::{AskError, PieceOnItsWay};
 use crate::context::Replication;
 use crate::dossier::VerifiedDossier;
-use crate::messages::{Bulk, Request};
 use crate::pieces::hash_of;
 use crate::survey::Survey;
 
@@ -101,16 +99,8 @@ impl Replication {
         dossier: &VerifiedDossier,
         piece: Piece,
     ) -> Result<(), AskError> {
-        let (tessera, plan): (TesseraHash, _) = (dossier.tessera(), dossier.plan());
-        let (Some(expected), Some(checksum)) = (plan.piece_bytes(piece), plan.checksum(piece))
-        else {
-            return Err(AskError::BadLength(0));
-        };
-        let request = Request::GetPiece { tessera, piece, offset: 0 };
-        let (_permit, Bulk { bytes }, body) = self.ask_for_bulk(from, &request).await?;
-        if bytes != expected {
-            return Err(AskError::BadLength(bytes));
-        }
+        let PieceOnItsWay { bytes, checksum, body, _permit } =
+            self.ask_for_piece(from, dossier, piece).await?;
         Ok(body.check(bytes, checksum).await?)
     }
 }

@@ -135,7 +135,7 @@ pub async fn walk(plot: Plot, scene: PathBuf, output: Output) -> Result<Walked, 
         health.total,
         count(health.placement.len() as u64, "node", "nodes"),
         health.survives,
-        if health.state == State::Healthy { "" } else { " (There are too few nodes for all.)" }
+        if health.state == State::Healthy { "" } else { " (Not all could be brought back yet.)" }
     ));
 
     let fresh = network.newest();
