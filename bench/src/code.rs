@@ -87,7 +87,7 @@ fn code(
     for (index, staged) in (shape.k..).zip(encoded.parity) {
         let checksum = staged.hash;
         workbench.pin(&tessera, staged, clock::now())?;
-        pieces.push((index, blobs.open(&checksum)?.into()));
+        pieces.push((index, workbench.open(&tessera, &checksum)?.into()));
     }
     let lost: Vec<u8> = (0..shape.m).collect();
     table.add(Contest {

@@ -10,8 +10,9 @@ use tesseras_core::ports::{BlobReader, BlobStore, StoreError};
 
 use crate::open::StoredCapsule;
 
-/// How many stored objects are kept open between two reads.
-const OPEN_OBJECTS: usize = 8;
+/// How many stored objects are kept open between two reads: as many as the 48 columns of the wide
+/// code lie in, and the one that is read from the beginning on meanwhile.
+const OPEN_OBJECTS: usize = 64;
 
 /// Reads the pack of a stored capsule. What it reads is not checked on the way: the pack's BLAKE3
 /// or its fragments' checksums tell.

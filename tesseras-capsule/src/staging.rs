@@ -61,6 +61,7 @@ impl<'a> Staging<'a> {
     /// Keeps a staged blob, unless the same content is kept already.
     pub fn keep(&mut self, staged: StagedBlob) {
         if self.known.insert(staged.hash) {
+            self.blobs.sync_early(&staged);
             self.staged.push(staged);
         } else {
             self.blobs.discard(staged);

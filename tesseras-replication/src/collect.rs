@@ -110,7 +110,7 @@ impl Replication {
                 Ok(()) => {
                     hunt.succeeded(piece, holder);
                     source.stored_anew(piece);
-                    self.stored_anew(dossier.tessera(), piece);
+                    self.mend(dossier, &source, piece).await?;
                     have.insert(piece);
                     holders.insert(holder);
                 }
@@ -150,6 +150,7 @@ impl Replication {
     /// Computes pieces from those at hand, checks them against the plan, and pins them.
     pub(crate) async fn rebuild(
         &self,
+        dossier: &VerifiedDossier,
         source: &mut PieceSource,
         have: &BTreeSet<Piece>,
         wanted: Vec<u8>,
@@ -193,7 +194,25 @@ impl Replication {
         rebuilt.await?;
         for piece in done.into_iter().map(Piece::Index) {
             source.stored_anew(piece);
-            self.stored_anew(tessera, piece);
+            self.mend(dossier, source, piece).await?;
+        }
+        Ok(())
+    }
+
+    /// Replaces a held piece that was found damaged by the sound one that is at hand now.
+    async fn mend(
+        &self,
+        dossier: &VerifiedDossier,
+        source: &PieceSource,
+        piece: Piece,
+    ) -> Result<(), StoreError> {
+        let tessera = dossier.tessera();
+        if !self.is_damaged(tessera, piece) {
+            return Ok(());
+        }
+        let held = self.blocking(move |s| s.fragments.list_fragments(&tessera)).await?;
+        if held.iter().any(|fragment| fragment.piece == piece) {
+            self.keep(dossier, source, piece).await?;
         }
         Ok(())
     }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use tesseras_core::code::Piece;
 use tesseras_core::contact::Contact;
 use tesseras_core::ids::{DhtKey, NodeId, TesseraHash};
+use tesseras_core::plan::Plan;
 use tesseras_core::ports::{
     BlobReader, BlobStore, Fragment, FragmentStore, HoldingRepository, ReciprocityLedger,
     StoreError, TesseraRecord, TesseraRepository, Workbench,
@@ -19,6 +20,7 @@ use tokio::sync::{OwnedMutexGuard, OwnedSemaphorePermit, Semaphore};
 
 use crate::admission::Limits;
 use crate::bulk::{CHUNK, CHUNKS_IN_FLIGHT};
+use crate::pieces::PieceSource;
 
 /// Transfers in each direction at once, by default.
 pub const DEFAULT_MAX_TRANSFERS: usize = 4;
@@ -43,6 +45,17 @@ pub struct Stores {
     pub holdings: Arc<dyn HoldingRepository>,
     /// Who stores how much for whom.
     pub ledger: Arc<dyn ReciprocityLedger>,
+}
+
+impl Stores {
+    /// The pieces of a plan that are at hand here; see [`PieceSource::new`].
+    pub(crate) fn pieces(
+        &self,
+        plan: Plan,
+        whole: Option<Arc<dyn BlobReader>>,
+    ) -> Result<PieceSource, StoreError> {
+        PieceSource::new(plan, self.blobs.clone(), self.workbench.clone(), whole)
+    }
 }
 
 /// Capsules as packs, and packs as capsules: the port to whoever knows their form on disk.
@@ -226,6 +239,11 @@ impl Replication {
             tracing::error!(%tessera, %piece, "a piece on disk is damaged");
             tables.damaged.insert((tessera, piece));
         }
+    }
+
+    /// Whether a piece on this disk was found to be not what it was.
+    pub(crate) fn is_damaged(&self, tessera: TesseraHash, piece: Piece) -> bool {
+        self.tables().damaged.contains(&(tessera, piece))
     }
 
     /// Notes that a piece was stored anew, from bytes that were hashed on the way.

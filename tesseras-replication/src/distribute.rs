@@ -159,7 +159,7 @@ impl Replication {
                 let contact = contacts.get(&node);
                 running.push(async move {
                     let result = match contact {
-                        None => self.keep(dossier, source, piece).await,
+                        None => self.keep(dossier, source, piece).await.map_err(PutError::Store),
                         Some(contact) => {
                             self.put(contact, dossier, source, piece, purpose, with_dossier).await
                         }
@@ -254,12 +254,12 @@ impl Replication {
     }
 
     /// Keeps a rebuilt piece on this node, as any other holder would.
-    async fn keep(
+    pub(crate) async fn keep(
         &self,
         dossier: &VerifiedDossier,
         source: &PieceSource,
         piece: Piece,
-    ) -> Result<(), PutError> {
+    ) -> Result<(), StoreError> {
         let tessera = dossier.tessera();
         let (dossier, source) = (dossier.clone(), source.clone());
         let kept = self.blocking(move |stores| {

@@ -10,7 +10,6 @@ use thiserror::Error;
 use crate::collect::CollectError;
 use crate::context::{Replication, UnpackError, blocking};
 use crate::dossier::VerifiedDossier;
-use crate::pieces::PieceSource;
 use crate::progress::{ByteCount, OnStep};
 use crate::survey::Survey;
 
@@ -162,14 +161,13 @@ impl Replication {
         on_step: &OnStep,
     ) -> Result<Fetched, FetchError> {
         let plan = dossier.plan().clone();
-        let blobs = self.parts.stores.blobs.clone();
-        let source = self.blocking(move |_| PieceSource::new(plan, blobs, None)).await?;
+        let source = self.blocking(move |stores| stores.pieces(plan, None)).await?;
         let mut collected = self.collect(dossier, source, survey, on_step).await?;
         let source = &mut collected.source;
         if !collected.pieces.contains(&Piece::Whole) {
             let data = 0..source.plan().coded().map_or(0, |form| form.shape.k);
             let lost = data.filter(|i| !collected.pieces.contains(&Piece::Index(*i))).collect();
-            self.rebuild(source, &collected.pieces, lost, on_step).await?;
+            self.rebuild(dossier, source, &collected.pieces, lost, on_step).await?;
         }
         let source = collected.source;
         let capsules = self.parts.capsules.clone();

@@ -6,17 +6,18 @@ use std::sync::Arc;
 use tesseras_core::code::{CodedForm, Piece};
 use tesseras_core::ids::ContentHash;
 use tesseras_core::plan::Plan;
-use tesseras_core::ports::{BlobReader, BlobStore, StoreError};
+use tesseras_core::ports::{BlobReader, BlobStore, StoreError, Workbench};
 
 use crate::erasure::{DataFragment, WINDOW};
 
-/// The pieces of one tessera that can be read on this node: stored ones by their checksum, and,
-/// where the whole pack is at hand, its data fragments as ranges of it. What was found damaged is
-/// not at hand.
+/// The pieces of one tessera that can be read on this node: pinned and stored ones by their
+/// checksum, and, where the whole pack is at hand, its data fragments as ranges of it. What was
+/// found damaged is not at hand.
 #[derive(Clone)]
 pub struct PieceSource {
     plan: Plan,
     blobs: Arc<dyn BlobStore>,
+    workbench: Arc<dyn Workbench>,
     whole: Option<Arc<dyn BlobReader>>,
     damaged: BTreeSet<ContentHash>,
 }
@@ -26,9 +27,10 @@ impl PieceSource {
     pub fn new(
         plan: Plan,
         blobs: Arc<dyn BlobStore>,
+        workbench: Arc<dyn Workbench>,
         whole: Option<Arc<dyn BlobReader>>,
     ) -> Result<Self, StoreError> {
-        let mut source = Self { plan, blobs, whole, damaged: BTreeSet::new() };
+        let mut source = Self { plan, blobs, workbench, whole, damaged: BTreeSet::new() };
         if source.whole.is_none() {
             source.whole = source.stored(&source.plan.pack_hash())?;
         }
@@ -74,6 +76,7 @@ impl PieceSource {
     /// The pieces at hand whose every byte is what the plan says; the whole pack alone, if it is.
     /// What is not sound is not at hand from now on.
     pub fn sound_pieces(&mut self) -> Result<BTreeSet<Piece>, StoreError> {
+        let pinned = self.sound_pins()?;
         if self.whole.is_some() {
             if self.is_sound(Piece::Whole)? {
                 return Ok([Piece::Whole].into());
@@ -92,13 +95,30 @@ impl PieceSource {
             if !self.has(piece)? {
                 continue;
             }
-            if self.is_sound(piece)? {
+            if self.plan.checksum(piece).is_some_and(|checksum| pinned.contains(&checksum))
+                || self.is_sound(piece)?
+            {
                 sound.insert(piece);
             } else {
                 self.damaged.extend(self.plan.checksum(piece));
             }
         }
         Ok(sound)
+    }
+
+    /// What an earlier try pinned. If any of it is not what it is named after, the machine lost
+    /// power meanwhile, and all of it goes.
+    fn sound_pins(&self) -> Result<BTreeSet<ContentHash>, StoreError> {
+        let tessera = self.plan.tessera();
+        let pinned: BTreeSet<ContentHash> = self.workbench.pinned(&tessera)?.into_iter().collect();
+        for hash in &pinned {
+            if hash_of(&*self.workbench.open(&tessera, hash)?)? != *hash {
+                tracing::warn!(%tessera, "what an earlier try left is damaged, and begun anew");
+                self.workbench.unpin(&tessera)?;
+                return Ok(BTreeSet::new());
+            }
+        }
+        Ok(pinned)
     }
 
     /// A piece was stored anew, from bytes that were hashed on the way.
@@ -128,7 +148,13 @@ impl PieceSource {
         if self.damaged.contains(hash) {
             return Ok(None);
         }
-        match self.blobs.open(hash) {
+        // What was pinned is newer: it came because what is stored was missing or damaged.
+        let pinned = self.workbench.open(&self.plan.tessera(), hash);
+        let found = match pinned {
+            Err(StoreError::Missing(_)) => self.blobs.open(hash),
+            pinned => pinned,
+        };
+        match found {
             Ok(reader) => Ok(Some(Arc::from(reader))),
             Err(StoreError::Missing(_)) => Ok(None),
             Err(error) => Err(error),

@@ -13,7 +13,7 @@ use tesseras_core::signature::SignaturePair;
 use thiserror::Error;
 
 use crate::collect::CollectError;
-use crate::context::{Replication, UnpackError};
+use crate::context::{Replication, Stores, UnpackError, blocking};
 use crate::distribute::{Ask, Purpose};
 use crate::dossier::{DossierError, VerifiedDossier};
 use crate::erasure::{self, ErasureError};
@@ -117,29 +117,28 @@ impl Replication {
         let capsules = self.parts.capsules.clone();
         let count = ByteCount::new("computing redundancy", pack.bytes(), on_step);
         let now = self.now();
-        let plan = self
-            .blocking(move |stores| {
-                let mut on_bytes = |bytes| {
-                    count.add(bytes);
-                    true
-                };
-                // Kept until the work ends, even if nobody waits for it any more.
-                let _turn = turn;
-                // A plan never changes: one of damaged files could never be mended.
-                capsules.check(&record)?;
-                let encoded = erasure::encode(&pack, &*stores.blobs, &mut on_bytes)?;
-                for staged in encoded.parity {
-                    stores.workbench.pin(&tessera, staged, now)?;
-                }
-                Ok::<_, PublishError>(Plan::new(
-                    tessera,
-                    pack.bytes(),
-                    encoded.pack_hash,
-                    encoded.checksums,
-                )?)
-            })
-            .await?;
-        Ok(plan.render().into_bytes())
+        // A plan never changes: one of damaged files could never be mended.
+        let checking = blocking(move || capsules.check(&record));
+        let coding = self.blocking(move |stores| {
+            let mut on_bytes = |bytes| {
+                count.add(bytes);
+                true
+            };
+            // Kept until the work ends, even if nobody waits for it any more.
+            let _turn = turn;
+            let encoded = erasure::encode(&pack, &*stores.blobs, &mut on_bytes)?;
+            for staged in encoded.parity {
+                stores.workbench.pin(&tessera, staged, now)?;
+            }
+            let checksums = encoded.checksums;
+            Ok::<_, PublishError>(Plan::new(tessera, pack.bytes(), encoded.pack_hash, checksums)?)
+        });
+        let (checked, plan) = tokio::join!(checking, coding);
+        if checked.is_err() {
+            self.blocking(move |stores| stores.workbench.unpin(&tessera)).await?;
+        }
+        checked?;
+        Ok(plan?.render().into_bytes())
     }
 
     /// Places a capsule of the library on other nodes. What holders attest already is not placed
@@ -166,9 +165,9 @@ impl Replication {
                 }
             })
             .await?;
-        let blobs = self.parts.stores.blobs.clone();
         let plan = dossier.plan().clone();
-        let mut source = self.blocking(move |_| PieceSource::new(plan, blobs, Some(pack))).await?;
+        let source = move |stores: &Stores| stores.pieces(plan, Some(pack));
+        let mut source = self.blocking(source).await?;
         let published = self.place_all(&dossier, &mut source, on_step).await?;
         if published.placed == published.fragments {
             self.blocking(move |stores| stores.workbench.unpin(&tessera)).await?;
@@ -217,7 +216,7 @@ impl Replication {
                     refusals: if missing.is_empty() { Vec::new() } else { refusals },
                 });
             }
-            self.prepare_parity(source, &missing, on_step).await?;
+            self.prepare_parity(dossier, source, &missing, on_step).await?;
             let total = missing.iter().filter_map(|p| plan.piece_bytes(*p)).sum();
             let count = ByteCount::new("placing pieces", total, on_step);
             let delivery =
@@ -233,6 +232,7 @@ impl Replication {
     /// they are gone, computed again.
     async fn prepare_parity(
         &self,
+        dossier: &VerifiedDossier,
         source: &mut PieceSource,
         missing: &[Piece],
         on_step: &OnStep,
@@ -251,7 +251,7 @@ impl Replication {
                 Ok::<_, StoreError>(gone)
             })
             .await?;
-        self.rebuild(source, &[Piece::Whole].into(), gone, on_step).await
+        self.rebuild(dossier, source, &[Piece::Whole].into(), gone, on_step).await
     }
 
     /// A capsule of the library, and its pack.

@@ -8,10 +8,9 @@ use tesseras_core::ports::{Origin, StoreError};
 use thiserror::Error;
 
 use crate::collect::{CollectError, Collected};
-use crate::context::Replication;
+use crate::context::{Replication, Stores};
 use crate::distribute::{Ask, Delivery, Eligible, Purpose};
 use crate::dossier::VerifiedDossier;
-use crate::pieces::PieceSource;
 use crate::progress::{ByteCount, OnStep, Step};
 use crate::status::{coded_pieces, live_contacts};
 use crate::survey::Survey;
@@ -193,9 +192,9 @@ impl Replication {
         on_step: &OnStep,
     ) -> Result<Delivery, RepairError> {
         let (tessera, plan) = (dossier.tessera(), dossier.plan());
-        let (blobs, own_plan) = (self.parts.stores.blobs.clone(), plan.clone());
+        let own_plan = plan.clone();
         let whole = self.library_copy(tessera).await?;
-        let source = self.blocking(move |_| PieceSource::new(own_plan, blobs, whole)).await?;
+        let source = self.blocking(move |stores| stores.pieces(own_plan, whole)).await?;
         let Collected { mut source, pieces: have, .. } =
             self.collect(dossier, source, survey, on_step).await?;
         let indexes = |pieces: &[Piece]| -> Vec<u8> {
@@ -214,11 +213,11 @@ impl Replication {
             let k = plan.coded().map_or(0, |form| form.shape.k);
             indexes(&missing).into_iter().filter(|i| !(whole && *i < k)).collect()
         };
-        self.rebuild(&mut source, &have, lost, on_step).await?;
+        self.rebuild(dossier, &mut source, &have, lost, on_step).await?;
         let source = if missing.contains(&Piece::Whole) {
-            let (pack, blobs, plan) =
-                (source.clone(), self.parts.stores.blobs.clone(), plan.clone());
-            self.blocking(move |_| PieceSource::new(plan, blobs, Some(pack.pack()?))).await?
+            let plan = plan.clone();
+            let joined = move |stores: &Stores| stores.pieces(plan, Some(source.pack()?));
+            self.blocking(joined).await?
         } else {
             source
         };

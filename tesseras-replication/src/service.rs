@@ -29,7 +29,6 @@ use crate::messages::{
     Announced, Attestation, AttestedPiece, Bulk, KINDS, MAX_HOLDERS, MAX_WITNESSES, Offered,
     Request, Stored, refusal,
 };
-use crate::pieces::PieceSource;
 
 /// How long a request waits for its turn before it is told that the node is busy.
 const TURN: Duration = Duration::from_secs(10);
@@ -157,7 +156,7 @@ impl Replication {
             }
             let plan = stores.holdings.plan(&tessera)?.map(|bytes| Plan::parse(&bytes));
             let Some(Ok(plan)) = plan else { return Ok(None) };
-            PieceSource::new(plan, stores.blobs.clone(), Some(reader))?.open(piece).map(Some)
+            stores.pieces(plan, Some(reader))?.open(piece).map(Some)
         });
         let reader = match opened.await {
             Ok(reader) => reader.ok_or_else(not_held)?,

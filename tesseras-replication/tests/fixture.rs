@@ -167,8 +167,9 @@ impl Stored {
     fn fragments(&self) -> PathBuf {
         let at = self.dir.path().join("fragments");
         fs::create_dir(&at).unwrap();
-        let (blobs, pack) = (self.store.blobs(), self.pack.clone());
-        let source = PieceSource::new(self.plan.clone(), blobs, Some(pack)).unwrap();
+        let (blobs, workbench) = (self.store.blobs(), self.store.workbench());
+        let (plan, pack) = (self.plan.clone(), self.pack.clone());
+        let source = PieceSource::new(plan, blobs, workbench, Some(pack)).unwrap();
         for (index, checksum) in (0_u8..).zip(self.plan.checksums()) {
             let bytes = read_all(&*source.open(Piece::Index(index)).unwrap());
             assert_eq!(blake3(&bytes), *checksum, "fragment {index}");

@@ -98,6 +98,16 @@ impl Cas {
         self.root.join(hex_byte(hash.as_bytes()[0])).join(format!("{hash}.blob"))
     }
 
+    /// Where a staged blob lies; `None` if it was not staged here.
+    pub(crate) fn staged_path(&self, staged: &StagedBlob) -> Option<PathBuf> {
+        self.staging.path(staged)
+    }
+
+    /// The disk beneath.
+    pub(crate) fn disk(&self) -> &dyn Disk {
+        &*self.disk
+    }
+
     /// The directory of all objects.
     pub(crate) fn root(&self) -> &Path {
         &self.root
@@ -148,8 +158,9 @@ impl Cas {
         if moved.is_empty() {
             return;
         }
-        if rolled_back || self.database.settle().is_ok() {
+        if rolled_back || self.ballast.lighten(|| self.database.settle()).is_ok() {
             self.remove_unnamed(&moved);
+            self.ballast.take_aboard();
         } else {
             let mut doubtful = self.doubtful.lock().unwrap_or_else(PoisonError::into_inner);
             let room = MAX_DOUBTFUL.saturating_sub(doubtful.len());
@@ -223,25 +234,18 @@ impl Cas {
     pub(crate) fn open_object(&self, hash: &ContentHash) -> Result<FileReader, StoreError> {
         let bytes = self.database.read("looking up an object", |c| object_bytes(c, hash))?;
         let bytes = bytes.ok_or(StoreError::Missing(*hash))?;
-        let path = self.path(hash);
-        let file = match File::open(&path) {
-            Ok(file) => file,
-            Err(e) if e.kind() == io::ErrorKind::NotFound => {
-                return Err(StoreError::Missing(*hash));
-            }
-            Err(e) => return Err(io_error("opening", &path, e)),
-        };
-        let found = file.metadata().map_err(|e| io_error("reading", &path, e))?.len();
-        if found != bytes {
-            return Err(StoreError::Corrupt(*hash));
-        }
-        Ok(FileReader { hash: *hash, bytes, file, path })
+        let reader = FileReader::open(hash, self.path(hash))?;
+        if reader.bytes == bytes { Ok(reader) } else { Err(StoreError::Corrupt(*hash)) }
     }
 }
 
 impl BlobStore for Cas {
     fn stage(&self) -> Result<Box<dyn BlobWriter>, StoreError> {
         Ok(Box::new(self.staging.stage()?))
+    }
+
+    fn sync_early(&self, staged: &StagedBlob) {
+        self.staging.sync_early(staged);
     }
 
     fn discard(&self, staged: StagedBlob) {
@@ -347,18 +351,17 @@ impl<'a> Placing<'a> {
     }
 
     fn sync_files(&self) -> Result<(), StoreError> {
-        let mut paths = Vec::with_capacity(self.staged.len());
-        for staged in self.staged.values() {
-            paths.push(self.cas.staging.path(staged).ok_or(StoreError::Missing(staged.hash))?);
-        }
-        sync_all(&paths, |path| self.cas.disk.sync_file(path))
+        let staged: Vec<&StagedBlob> = self.staged.values().collect();
+        side_by_side(&staged, |staged| self.cas.staging.sync(staged))
     }
 
     fn sync_directories(&self) -> Result<(), StoreError> {
         let shards: BTreeSet<u8> = self.moved.iter().map(|hash| hash.as_bytes()[0]).collect();
         let paths: Vec<PathBuf> =
             shards.into_iter().map(|shard| self.cas.root.join(hex_byte(shard))).collect();
-        sync_all(&paths, |path| self.cas.disk.sync_directory(path))
+        side_by_side(&paths, |path| {
+            self.cas.disk.sync_directory(path).map_err(|e| io_error("syncing", path, e))
+        })
     }
 
     fn discard_rest(&mut self) {
@@ -395,28 +398,27 @@ impl Released {
     }
 }
 
-/// Syncs many paths, several at a time; the first error wins.
-fn sync_all(
-    paths: &[PathBuf],
-    sync: impl Fn(&Path) -> io::Result<()> + Sync,
+/// Syncs many things, several at a time; the first error wins.
+fn side_by_side<T: Sync>(
+    all: &[T],
+    sync: impl Fn(&T) -> Result<(), StoreError> + Sync,
 ) -> Result<(), StoreError> {
     let next = AtomicUsize::new(0);
     let work = || {
-        while let Some(path) = paths.get(next.fetch_add(1, Ordering::Relaxed)) {
-            if let Err(e) = sync(path) {
+        while let Some(one) = all.get(next.fetch_add(1, Ordering::Relaxed)) {
+            if let Err(error) = sync(one) {
                 // The others need not go on.
-                next.store(paths.len(), Ordering::Relaxed);
-                return Err(io_error("syncing", path, e));
+                next.store(all.len(), Ordering::Relaxed);
+                return Err(error);
             }
         }
         Ok(())
     };
-    if paths.len() <= 1 {
+    if all.len() <= 1 {
         return work();
     }
     std::thread::scope(|scope| {
-        let helpers: Vec<_> =
-            (1..SYNC_THREADS.min(paths.len())).map(|_| scope.spawn(work)).collect();
+        let helpers: Vec<_> = (1..SYNC_THREADS.min(all.len())).map(|_| scope.spawn(work)).collect();
         let mut outcome = work();
         for helper in helpers {
             let theirs = helper.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
@@ -426,13 +428,28 @@ fn sync_all(
     })
 }
 
-/// Reads an object from its file.
+/// Reads bytes from a file that is named after their hash.
 #[derive(Debug)]
 pub(crate) struct FileReader {
     hash: ContentHash,
     bytes: u64,
     file: File,
     path: PathBuf,
+}
+
+impl FileReader {
+    /// Opens a file; [`StoreError::Missing`] if it is not there.
+    pub(crate) fn open(hash: &ContentHash, path: PathBuf) -> Result<Self, StoreError> {
+        let file = match File::open(&path) {
+            Ok(file) => file,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {
+                return Err(StoreError::Missing(*hash));
+            }
+            Err(e) => return Err(io_error("opening", &path, e)),
+        };
+        let bytes = file.metadata().map_err(|e| io_error("reading", &path, e))?.len();
+        Ok(Self { hash: *hash, bytes, file, path })
+    }
 }
 
 impl BlobReader for FileReader {

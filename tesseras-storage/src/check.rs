@@ -94,7 +94,6 @@ fn objects_after(cas: &Cas, after: Option<&ContentHash>) -> Result<Vec<Object>, 
                         (SELECT COUNT(*) FROM fragments WHERE checksum = hash)
                       + (SELECT COUNT(*) FROM tessera_content WHERE object = hash)
                       + (SELECT COUNT(*) FROM dossiers WHERE tessera = hash)
-                      + (SELECT COUNT(*) FROM pins WHERE object = hash)
                  FROM objects WHERE hash > ?1 ORDER BY hash LIMIT ?2",
             )?
             .query_map(rusqlite::params![after, to_integer(PAGE)], |row| {

@@ -64,7 +64,10 @@ impl Default for StorageConfig {
 
 /// Every step of the format, oldest first; a fresh database takes them all. Their number is the
 /// format of the whole store, files included.
-const STEPS: &[M<'static>] = &[M::up(include_str!("migrations/0001_initial.sql"))];
+const STEPS: &[M<'static>] = &[
+    M::up(include_str!("migrations/0001_initial.sql")),
+    M::up(include_str!("migrations/0002_no_pins.sql")),
+];
 
 /// The format this version writes.
 pub const FORMAT: u64 = STEPS.len() as u64;
@@ -492,6 +495,28 @@ mod tests {
         }
         assert_eq!(schema(lock(&fresh.writer).as_ref().unwrap()), schema(&stepwise));
         assert!(schema(&stepwise).len() > 10);
+    }
+
+    #[test]
+    fn what_format_1_had_pinned_is_named_no_more() {
+        let mut connection = Connection::open_in_memory().unwrap();
+        Migrations::from_slice(STEPS).to_version(&mut connection, 1).unwrap();
+        connection
+            .execute_batch(
+                "INSERT INTO objects VALUES (zeroblob(32), 7, 2), (randomblob(32), 8, 3);
+                 INSERT INTO pins SELECT CAST(x'01' || zeroblob(31) AS BLOB), hash, 5 FROM objects;
+                 INSERT INTO pins SELECT CAST(x'02' || zeroblob(31) AS BLOB), hash, 5 FROM objects;",
+            )
+            .unwrap();
+        Migrations::from_slice(STEPS).to_version(&mut connection, 2).unwrap();
+        let left: Vec<(i64, i64)> = connection
+            .prepare("SELECT bytes, refs FROM objects")
+            .unwrap()
+            .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))
+            .unwrap()
+            .collect::<Result<_, _>>()
+            .unwrap();
+        assert_eq!(left, [(8, 1)]);
     }
 
     #[test]

@@ -16,7 +16,9 @@ use tesseras_core::ports::{BlobWriter, StagedBlob, StoreError};
 use tesseras_crypto::hash::Blake3;
 
 use crate::disk::Disk;
+use crate::early::EarlySync;
 use crate::error::io_error;
+use crate::workbench::TASKS;
 
 /// Smaller writes are gathered up to this many bytes.
 const BUFFER_BYTES: usize = 64 * 1024;
@@ -37,6 +39,7 @@ pub(crate) struct Staging {
     own: String,
     next: AtomicU64,
     disk: Arc<dyn Disk>,
+    early: EarlySync,
     /// The own directory, locked.
     _lock: File,
 }
@@ -54,7 +57,8 @@ impl Staging {
                 Err(e) => return Err(io_error("creating", &path, e)),
             }
             if let Some(lock) = lock_directory(&path)? {
-                return Ok(Self { root, own, next: AtomicU64::new(0), disk, _lock: lock });
+                let (next, early) = (AtomicU64::new(0), EarlySync::new(Arc::clone(&disk)));
+                return Ok(Self { root, own, next, disk, early, _lock: lock });
             }
         }
         unreachable!("the numbers below 2^64 do not run out")
@@ -86,9 +90,26 @@ impl Staging {
         valid.then(|| self.root.join(&staged.name))
     }
 
+    /// Begins to sync a staged blob that will be adopted later.
+    pub(crate) fn sync_early(&self, staged: &StagedBlob) {
+        if let Some(path) = self.path(staged) {
+            self.early.begin(&staged.name, path);
+        }
+    }
+
+    /// Makes a staged blob's bytes survive a power cut, if that has not been done early.
+    pub(crate) fn sync(&self, staged: &StagedBlob) -> Result<(), StoreError> {
+        let path = self.path(staged).ok_or(StoreError::Missing(staged.hash))?;
+        let outcome = self.early.finish(&staged.name);
+        let outcome = outcome.unwrap_or_else(|| self.disk.sync_file(&path));
+        outcome.map_err(|e| io_error("syncing", &path, e))
+    }
+
     /// Removes a staged blob; what cannot be removed is left to the sweep.
     pub(crate) fn discard(&self, staged: &StagedBlob) {
         if let Some(path) = self.path(staged) {
+            // Never removed while it is being synced: the error would be ours.
+            let _ = self.early.finish(&staged.name);
             remove_or_warn(&*self.disk, &path);
         }
     }
@@ -100,7 +121,8 @@ impl Staging {
         for entry in std::fs::read_dir(&self.root).map_err(fail)? {
             let entry = entry.map_err(fail)?;
             let path = entry.path();
-            if entry.file_type().map_err(fail)?.is_dir() && entry.file_name() != *self.own {
+            let name = entry.file_name();
+            if entry.file_type().map_err(fail)?.is_dir() && name != *self.own && name != TASKS {
                 // Held until the directory is gone, so that nobody begins to use it meanwhile.
                 let Some(_lock) = lock_directory(&path)? else { continue };
                 self.sweep_directory(&path, &mut swept)?;

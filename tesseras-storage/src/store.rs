@@ -25,7 +25,7 @@ use crate::library::SqliteLibrary;
 use crate::lock::DaemonLock;
 use crate::peers::SqlitePeers;
 use crate::staging::Swept;
-use crate::workbench::SqliteWorkbench;
+use crate::workbench::FsWorkbench;
 
 /// Everything that a data directory stores. Clones share one set of connections.
 #[derive(Debug, Clone)]
@@ -89,8 +89,8 @@ impl Store {
     }
 
     /// Pieces of unfinished tasks.
-    pub fn workbench(&self) -> Arc<SqliteWorkbench> {
-        Arc::new(SqliteWorkbench::new(Arc::clone(&self.cas)))
+    pub fn workbench(&self) -> Arc<FsWorkbench> {
+        Arc::new(FsWorkbench::new(&self.data_dir.join("tmp"), Arc::clone(&self.cas)))
     }
 
     /// Who stores how much for whom.

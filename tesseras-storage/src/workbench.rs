@@ -1,82 +1,137 @@
-//! Pieces of unfinished tasks: rows that keep an object until its task ends.
+//! Pieces of unfinished tasks: `tmp/tasks/<tessera>/<hash>`, files that no row names.
+//!
+//! They are neither synced nor counted, for they can be had again. A file's date of modification
+//! is when it was pinned.
 
+use std::ffi::OsStr;
+use std::fs::{DirBuilder, File};
+use std::io;
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
 use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
-use rusqlite::params;
 use tesseras_core::ids::{ContentHash, TesseraHash};
-use tesseras_core::ports::{StagedBlob, StoreError, Workbench};
+use tesseras_core::ports::{BlobReader, BlobStore as _, StagedBlob, StoreError, Workbench};
 use tesseras_core::time::Timestamp;
 
-use crate::cas::Cas;
-use crate::columns::{content_hash, tessera_hash, to_integer};
+use crate::cas::{Cas, FileReader};
+use crate::error::io_error;
 
-/// Pinned objects in SQLite and content-addressed files. Clones share one store.
+/// The directory below `tmp/`.
+pub(crate) const TASKS: &str = "tasks";
+
+/// Pinned files. Clones share one store.
 #[derive(Debug, Clone)]
-pub struct SqliteWorkbench {
+pub struct FsWorkbench {
+    root: PathBuf,
     cas: Arc<Cas>,
 }
 
-impl SqliteWorkbench {
-    pub(crate) fn new(cas: Arc<Cas>) -> Self {
-        Self { cas }
+impl FsWorkbench {
+    /// Below `tmp`, for what `cas` stages.
+    pub(crate) fn new(tmp: &Path, cas: Arc<Cas>) -> Self {
+        Self { root: tmp.join(TASKS), cas }
+    }
+
+    fn directory(&self, tessera: &TesseraHash) -> PathBuf {
+        self.root.join(tessera.to_string())
+    }
+
+    fn take(&self, from: &Path, to: &Path, now: Timestamp) -> Result<(), StoreError> {
+        let fail = |e| io_error("pinning", to, e);
+        if let Some(directory) = to.parent() {
+            DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(fail)?;
+        }
+        let date = SystemTime::UNIX_EPOCH + Duration::from_secs(now.0);
+        File::options().write(true).open(from).and_then(|f| f.set_modified(date)).map_err(fail)?;
+        self.cas.disk().rename(from, to).map_err(fail)
+    }
+
+    /// When a task pinned something last.
+    fn last_pinned(&self, tessera: &TesseraHash) -> Result<Timestamp, StoreError> {
+        let directory = self.directory(tessera);
+        let mut last = Timestamp(0);
+        for entry in entries(&directory)? {
+            let modified = entry.metadata().and_then(|metadata| metadata.modified());
+            let modified = modified.map_err(|e| io_error("reading", &entry.path(), e))?;
+            let since = modified.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+            last = last.max(Timestamp(since.as_secs()));
+        }
+        Ok(last)
     }
 }
 
-impl Workbench for SqliteWorkbench {
+impl Workbench for FsWorkbench {
     fn pin(
         &self,
         tessera: &TesseraHash,
         staged: StagedBlob,
         now: Timestamp,
     ) -> Result<(), StoreError> {
-        let hash = staged.hash;
-        self.cas.adopt("pinning an object", vec![staged], |tx, placing| {
-            let known = tx
-                .prepare_cached("SELECT 1 FROM pins WHERE tessera = ?1 AND object = ?2")?
-                .exists(params![tessera.as_bytes(), hash.as_bytes()])?;
-            if known {
-                placing.heal(tx, &hash)?;
-                return Ok(());
-            }
-            placing.acquire(tx, &hash)?;
-            tx.prepare_cached("INSERT INTO pins (tessera, object, pinned) VALUES (?1, ?2, ?3)")?
-                .execute(params![tessera.as_bytes(), hash.as_bytes(), to_integer(now.0)])?;
-            Ok(())
-        })
+        let from = self.cas.staged_path(&staged).ok_or(StoreError::Missing(staged.hash))?;
+        let to = self.directory(tessera).join(staged.hash.to_string());
+        let outcome = self.take(&from, &to, now);
+        if outcome.is_err() {
+            self.cas.discard(staged);
+        }
+        outcome
+    }
+
+    fn open(
+        &self,
+        tessera: &TesseraHash,
+        hash: &ContentHash,
+    ) -> Result<Box<dyn BlobReader>, StoreError> {
+        let path = self.directory(tessera).join(hash.to_string());
+        Ok(Box::new(FileReader::open(hash, path)?))
     }
 
     fn pinned(&self, tessera: &TesseraHash) -> Result<Vec<ContentHash>, StoreError> {
-        self.cas.database().read("listing pinned objects", |connection| {
-            connection
-                .prepare_cached("SELECT object FROM pins WHERE tessera = ?1 ORDER BY object")?
-                .query_map([tessera.as_bytes()], |row| content_hash(row, 0))?
-                .collect()
-        })
+        Ok(entries(&self.directory(tessera))?.iter().filter_map(|e| name(&e.file_name())).collect())
     }
 
     fn unpin(&self, tessera: &TesseraHash) -> Result<(), StoreError> {
-        self.cas.release("unpinning objects", |tx, released| {
-            let objects: Vec<ContentHash> = tx
-                .prepare_cached("DELETE FROM pins WHERE tessera = ?1 RETURNING object")?
-                .query_map([tessera.as_bytes()], |row| content_hash(row, 0))?
-                .collect::<Result<_, _>>()?;
-            for object in &objects {
-                released.release(tx, object)?;
+        let directory = self.directory(tessera);
+        for entry in entries(&directory)? {
+            match self.cas.disk().remove(&entry.path()) {
+                Err(e) if e.kind() != io::ErrorKind::NotFound => {
+                    return Err(io_error("removing", &entry.path(), e));
+                }
+                _ => {}
             }
-            Ok(())
-        })
+        }
+        match std::fs::remove_dir(&directory) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => {
+                Err(io_error("removing", &directory, e))
+            }
+            _ => Ok(()),
+        }
     }
 
     fn unpin_before(&self, time: Timestamp) -> Result<(), StoreError> {
-        let stale: Vec<TesseraHash> =
-            self.cas.database().read("listing stale pins", |connection| {
-                connection
-                    .prepare_cached(
-                        "SELECT tessera FROM pins GROUP BY tessera HAVING MAX(pinned) < ?1",
-                    )?
-                    .query_map([to_integer(time.0)], |row| tessera_hash(row, 0))?
-                    .collect()
-            })?;
-        stale.iter().try_for_each(|tessera| self.unpin(tessera))
+        for entry in entries(&self.root)? {
+            if let Some(tessera) = name(&entry.file_name())
+                && self.last_pinned(&tessera)? < time
+            {
+                self.unpin(&tessera)?;
+            }
+        }
+        Ok(())
     }
+}
+
+/// What lies in a directory; nothing if it is not there.
+fn entries(directory: &Path) -> Result<Vec<std::fs::DirEntry>, StoreError> {
+    let listed = std::fs::read_dir(directory).and_then(Iterator::collect);
+    match listed {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        listed => listed.map_err(|e| io_error("reading", directory, e)),
+    }
+}
+
+/// The hash that a file or directory is named after.
+fn name<T: FromStr>(file: &OsStr) -> Option<T> {
+    file.to_str()?.parse().ok()
 }

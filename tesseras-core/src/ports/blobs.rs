@@ -39,6 +39,12 @@ pub trait BlobStore: Send + Sync {
     /// Starts a new blob.
     fn stage(&self) -> Result<Box<dyn BlobWriter>, StoreError>;
 
+    /// Begins to make durable what will be adopted later, so that adopting it has less to wait
+    /// for. A hint: what fails here is told by whoever adopts the blob.
+    fn sync_early(&self, staged: &StagedBlob) {
+        let _ = staged;
+    }
+
     /// Removes a staged blob that nobody adopted.
     fn discard(&self, staged: StagedBlob);
 

@@ -429,8 +429,9 @@ pub fn workbench(workbench: &dyn Workbench, blobs: &dyn BlobStore, hash: Hash) {
     let pin = |name, bytes, now| {
         workbench.pin(&tessera(name), stage(blobs, bytes), Timestamp(now)).expect("it is pinned");
     };
-    let stored = |bytes: &[u8]| blobs.contains(&hash(bytes)).expect("asked");
+    let opened = |name, bytes: &[u8]| workbench.open(&tessera(name), &hash(bytes));
     assert_eq!(workbench.pinned(&tessera(1)).expect("asked"), []);
+    assert_missing(opened(1, &own), &hash(&own));
     for _ in 0..2 {
         pin(1, &shared, 10);
         pin(1, &own, 10);
@@ -441,14 +442,20 @@ pub fn workbench(workbench: &dyn Workbench, blobs: &dyn BlobStore, hash: Hash) {
     let mut pinned = workbench.pinned(&tessera(1)).expect("asked");
     pinned.sort_unstable();
     assert_eq!(pinned, both, "each once");
-    assert_eq!(read_all(&*blobs.open(&hash(&own)).expect("it is stored")), own);
+    assert_eq!(read_all(&*opened(1, &own).expect("it is pinned")), own);
+    assert!(!blobs.contains(&hash(&own)).expect("asked"), "it is no stored object");
+    assert_missing(opened(2, &own), &hash(&own));
 
     workbench.unpin(&tessera(1)).expect("it is released");
     workbench.unpin(&tessera(1)).expect("it is released already");
-    assert!(stored(&shared) && !stored(&own), "what another task pinned stays");
+    assert_eq!(workbench.pinned(&tessera(1)).expect("asked"), []);
+    assert_eq!(read_all(&*opened(2, &shared).expect("another task's stays")), shared);
     workbench.unpin_before(Timestamp(20)).expect("nothing is that old");
-    assert!(stored(&shared), "pinned at that time is not before it");
+    opened(2, &shared).expect("pinned at that time is not before it");
+    pin(3, &own, 5);
+    pin(3, &shared, 30);
     workbench.unpin_before(Timestamp(21)).expect("it is released");
-    assert!(!stored(&shared));
-    assert_eq!(workbench.pinned(&tessera(2)).expect("asked"), []);
+    assert_missing(opened(2, &shared), &hash(&shared));
+    opened(3, &own).expect("its task pinned something later");
+    workbench.unpin(&tessera(3)).expect("it is released");
 }

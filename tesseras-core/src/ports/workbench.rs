@@ -1,15 +1,17 @@
 //! Pieces on their way: rebuilt or fetched for a task that is not finished yet.
 
-use super::{StagedBlob, StoreError};
+use super::{BlobReader, StagedBlob, StoreError};
 use crate::ids::{ContentHash, TesseraHash};
 use crate::time::Timestamp;
 
-/// Objects that are kept only until a task on their tessera ends, so that it can go on where it
-/// was after an interruption. While pinned they are stored objects like any other, and found by
-/// their hash.
+/// Bytes that are kept only until a task on their tessera ends, so that it can go on where it was
+/// after an interruption. They are not stored objects: no [`super::BlobStore`] finds them.
+///
+/// What is pinned survives a crash of the process, but it is not synced. After a power cut it may
+/// be gone, short, or anything: whoever goes on with it hashes it first.
 pub trait Workbench: Send + Sync {
-    /// Turns a staged blob into a stored object that stays until the tessera is unpinned. Pinning
-    /// the same content twice changes nothing. Survives a crash of the process; not synced.
+    /// Keeps a staged blob until the tessera is unpinned. Pinning the same content again replaces
+    /// the bytes.
     fn pin(
         &self,
         tessera: &TesseraHash,
@@ -17,12 +19,19 @@ pub trait Workbench: Send + Sync {
         now: Timestamp,
     ) -> Result<(), StoreError>;
 
-    /// The objects pinned for a tessera.
+    /// Opens what was pinned under this hash; [`StoreError::Missing`] if nothing was.
+    fn open(
+        &self,
+        tessera: &TesseraHash,
+        hash: &ContentHash,
+    ) -> Result<Box<dyn BlobReader>, StoreError>;
+
+    /// What is pinned for a tessera.
     fn pinned(&self, tessera: &TesseraHash) -> Result<Vec<ContentHash>, StoreError>;
 
     /// Releases everything pinned for a tessera.
     fn unpin(&self, tessera: &TesseraHash) -> Result<(), StoreError>;
 
-    /// Releases everything pinned before a point in time: tasks that nobody went on with.
+    /// Releases what belongs to tasks that pinned nothing since a point in time.
     fn unpin_before(&self, time: Timestamp) -> Result<(), StoreError>;
 }

@@ -212,7 +212,8 @@ pub fn draft(store: &Store, tessera: TesseraHash) -> (Plan, PieceSource) {
         store.workbench().pin(&tessera, staged, clock::now()).unwrap();
     }
     let plan = Plan::new(tessera, pack.bytes(), encoded.pack_hash, encoded.checksums).unwrap();
-    let source = PieceSource::new(plan.clone(), store.blobs(), Some(pack)).unwrap();
+    let source =
+        PieceSource::new(plan.clone(), store.blobs(), store.workbench(), Some(pack)).unwrap();
     (plan, source)
 }
 

@@ -53,7 +53,9 @@ fn survives(bytes: u64, lost: &BTreeSet<u8>, wanted: &[u8]) {
         store.workbench().pin(&tessera, staged, Timestamp(0)).unwrap();
     }
     let plan = Plan::new(tessera, bytes, encoded.pack_hash, encoded.checksums).unwrap();
-    let source = PieceSource::new(plan.clone(), blobs.clone(), Some(pack)).unwrap();
+    let at_hand =
+        |pack| PieceSource::new(plan.clone(), blobs.clone(), store.workbench(), pack).unwrap();
+    let source = at_hand(Some(pack));
     let left: Vec<_> = (0..form.shape.n())
         .filter(|index| !lost.contains(index))
         .map(|index| (index, source.open(Piece::Index(index)).unwrap()))
@@ -67,8 +69,7 @@ fn survives(bytes: u64, lost: &BTreeSet<u8>, wanted: &[u8]) {
     }
     if (0..form.shape.k).all(|index| wanted.contains(&index)) {
         // From the fragments alone, without the pack: they are the pack.
-        let source = PieceSource::new(plan.clone(), blobs, None).unwrap();
-        assert_eq!(hash_of(&*source.pack().unwrap()).unwrap(), plan.pack_hash());
+        assert_eq!(hash_of(&*at_hand(None).pack().unwrap()).unwrap(), plan.pack_hash());
     }
 }
 

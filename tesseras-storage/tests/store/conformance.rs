@@ -3,9 +3,12 @@
 use std::sync::Arc;
 
 use tempfile::TempDir;
-use tesseras_core::ports::conformance;
+use tesseras_core::ports::{Workbench as _, conformance};
+use tesseras_core::time::Timestamp;
 use tesseras_crypto::hash::blake3;
-use tesseras_storage::{StorageConfig, Store};
+use tesseras_storage::{StorageConfig, Store, StoreCheck, Swept};
+
+use crate::things;
 
 fn store() -> (TempDir, Store) {
     let dir = tempfile::tempdir().unwrap();
@@ -86,6 +89,21 @@ fn workbench() {
     let (dir, store) = store();
     conformance::workbench(&*store.workbench(), &*store.blobs(), blake3);
     assert_clean(&dir, &store);
+}
+
+#[test]
+fn pieces_of_unfinished_tasks_outlive_the_process_and_the_sweep() {
+    let dir = tempfile::tempdir().unwrap();
+    let (tessera, bytes) = (things::tessera(1), things::content(1, 5000));
+    let store = things::open(dir.path());
+    let staged = things::stage(&store, &bytes).unwrap();
+    let hash = staged.hash;
+    store.workbench().pin(&tessera, staged, Timestamp(7)).unwrap();
+    drop(store);
+    let store = things::open(dir.path());
+    assert_eq!(store.sweep_tmp().unwrap(), Swept::default());
+    assert_eq!(things::read(&*store.workbench().open(&tessera, &hash).unwrap()), bytes);
+    assert_eq!(store.check().unwrap(), StoreCheck::default(), "no object");
 }
 
 #[test]

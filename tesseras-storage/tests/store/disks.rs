@@ -8,13 +8,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use tesseras_core::ports::{
-    FragmentStore as _, HoldingRepository as _, StoreError, TesseraRepository as _,
+    BlobStore as _, FragmentStore as _, HoldingRepository as _, NewTessera, StoreError,
+    TesseraRepository as _,
 };
 use tesseras_crypto::hash::blake3;
 use tesseras_storage::disk::{Disk, OsDisk};
 use tesseras_storage::{StorageConfig, Store};
 
-use crate::things::{add, assert_tidy, content, dossier, fragment, open, put, read};
+use crate::things::{add, assert_tidy, content, dossier, fragment, open, put, read, record, stage};
 
 /// When a disk fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -279,6 +280,66 @@ fn many_photos_sync_each_directory_once_and_the_log_once() {
     assert_eq!((count("sync file"), count("rename into")), (2001, 2001));
     assert!(count("sync directory") <= 256, "{}", count("sync directory"));
     assert_eq!((count("commit"), count("sync log")), (1, 1));
+}
+
+#[test]
+fn what_was_synced_early_is_not_synced_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let disk = FaultyDisk::new(Fault::Never);
+    let store = open_on(dir.path(), &disk).unwrap();
+    disk.take_trace();
+    let manifest = content(1_000_000, 50);
+    assert!(add_with_early_syncs(&store, &manifest, 200).unwrap());
+    let trace = disk.take_trace();
+    assert_eq!(trace.iter().filter(|t| *t == "sync file").count(), 201);
+    assert_tidy(&store);
+}
+
+#[test]
+fn what_could_not_be_synced_early_is_not_acknowledged() {
+    let opened = {
+        let dir = quick_directory();
+        let disk = FaultyDisk::new(Fault::Never);
+        open_on(dir.path(), &disk).unwrap();
+        disk.touches.load(Ordering::SeqCst)
+    };
+    let dir = quick_directory();
+    // It is created and written before it is synced.
+    let disk = FaultyDisk::new(Fault::Once(opened + 2, rustix::io::Errno::IO));
+    let store = open_on(dir.path(), &disk).unwrap();
+    let manifest = content(1, 50);
+    let error = add_with_early_syncs(&store, &manifest, 0).unwrap_err();
+    assert!(error.to_string().contains("syncing"), "{error}");
+    assert_eq!(disk.take_trace().iter().filter(|t| *t == "sync file").count(), 1);
+    assert_eq!(store.library().get(&blake3(&manifest).into()).unwrap(), None);
+    assert!(add_with_early_syncs(&store, &manifest, 3).unwrap());
+    assert_tidy(&store);
+}
+
+#[test]
+fn a_blob_that_was_to_be_synced_early_can_be_discarded() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    for number in 0..300 {
+        let staged = stage(&store, &content(number, 100)).unwrap();
+        store.blobs().sync_early(&staged);
+        store.blobs().discard(staged);
+    }
+    drop(store);
+    assert_eq!(std::fs::read_dir(dir.path().join("tmp")).unwrap().count(), 0);
+}
+
+/// Adds a capsule of so many files, each of which is synced as soon as it is staged.
+fn add_with_early_syncs(store: &Store, manifest: &[u8], files: u64) -> Result<bool, StoreError> {
+    let files = (0..files).map(|number| content(number, 20));
+    let mut staged = Vec::new();
+    for bytes in std::iter::once(manifest.to_vec()).chain(files) {
+        let blob = stage(store, &bytes)?;
+        store.blobs().sync_early(&blob);
+        staged.push(blob);
+    }
+    let content = staged.iter().map(|s| s.hash).collect();
+    store.library().add(NewTessera { record: record(manifest), content, staged })
 }
 
 /// A file system of its own that is unmounted in the end.
