@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use reed_solomon_simd::{ReedSolomonDecoder, ReedSolomonEncoder};
 use sha2::Digest as _;
+use tesseras_core::buffer::PageBuffer;
 use tesseras_core::code::Shape;
 use tesseras_replication::erasure::WINDOW;
 
@@ -25,7 +26,7 @@ fn files(folder: &Path) -> Result<Vec<PathBuf>> {
 
 /// Reads every file of a folder, one after another.
 fn read_all(folder: &Path, mut sink: impl FnMut(&[u8])) -> Result<()> {
-    let mut buffer = vec![0; BUFFER];
+    let mut buffer = PageBuffer::new(BUFFER);
     for path in files(folder)? {
         let mut file = File::open(path)?;
         loop {
@@ -58,7 +59,7 @@ pub fn digest(folder: &Path) -> Result<()> {
 
 /// Copies every file, and syncs each and the folder.
 pub fn copy(from: &Path, to: &Path) -> Result<()> {
-    let mut buffer = vec![0; BUFFER];
+    let mut buffer = PageBuffer::new(BUFFER);
     for path in files(from)? {
         let mut source = File::open(&path)?;
         let mut copy = File::create(to.join(path.file_name().ok_or("a file has a name")?))?;

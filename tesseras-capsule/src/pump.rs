@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 
+use tesseras_core::buffer::PageBuffer;
 use tesseras_core::ids::Sha256Digest;
 use tesseras_crypto::Sha256;
 
@@ -21,7 +22,7 @@ const BUFFERS: usize = WAITING + 2;
 const _: () = assert!(BUFFERS * BUFFER_BYTES <= 1024 * 1024, "a pump takes at most 1 MiB");
 
 enum Job {
-    Bytes(Arc<Vec<u8>>),
+    Bytes(Arc<PageBuffer>),
     /// Answer with the digest of what came since the last answer.
     Finish,
 }
@@ -35,7 +36,7 @@ struct Worker {
 /// Takes digests of one stream after another.
 pub(crate) struct Pump {
     /// Used buffers, oldest first; the second thread may still be reading the newest of them.
-    used: VecDeque<Arc<Vec<u8>>>,
+    used: VecDeque<Arc<PageBuffer>>,
     /// Started by the first stream that does not fit into one buffer; `None` also where the system
     /// gives no thread: then all is hashed here.
     worker: Option<Worker>,
@@ -83,7 +84,7 @@ impl Pump {
     /// Gives each buffer to the second thread and to the sink.
     fn share<E>(
         &mut self,
-        first: Vec<u8>,
+        first: PageBuffer,
         bytes: &mut u64,
         read: &mut impl FnMut(&mut [u8]) -> Result<usize, E>,
         sink: &mut impl FnMut(&[u8]) -> Result<(), E>,
@@ -107,13 +108,14 @@ impl Pump {
 
     /// The oldest buffer if the second thread has let go of it, else a new one. The queue is so
     /// short that there are never more than [`BUFFERS`].
-    fn buffer(&mut self) -> Vec<u8> {
+    fn buffer(&mut self) -> PageBuffer {
         match self.used.front() {
             Some(oldest) if Arc::strong_count(oldest) == 1 => {
-                self.used.pop_front().and_then(Arc::into_inner).unwrap_or_default()
+                self.used.pop_front().and_then(Arc::into_inner)
             }
-            _ => Vec::new(),
+            _ => None,
         }
+        .unwrap_or_else(|| PageBuffer::new(BUFFER_BYTES))
     }
 
     fn start(&mut self) -> bool {
@@ -155,10 +157,10 @@ impl Drop for Worker {
 
 /// Fills a buffer as far as the source gives; `true` at the end of the source.
 fn fill<E>(
-    buffer: &mut Vec<u8>,
+    buffer: &mut PageBuffer,
     read: &mut impl FnMut(&mut [u8]) -> Result<usize, E>,
 ) -> Result<bool, E> {
-    buffer.resize(BUFFER_BYTES, 0);
+    buffer.restore();
     let mut filled = 0;
     while filled < BUFFER_BYTES {
         let n = read(&mut buffer[filled..])?;

@@ -45,7 +45,7 @@ impl Capsules for StoredCapsules {
         pack: Arc<dyn BlobReader>,
         on_bytes: &mut dyn FnMut(u64),
     ) -> Result<TesseraRecord, UnpackError> {
-        let mut reader = io::BufReader::with_capacity(256 * 1024, Sequential { pack, offset: 0 });
+        let mut reader = Sequential { pack, offset: 0 };
         let (blobs, library) = (&*self.blobs, &*self.library);
         let mut progress = OnBytes(on_bytes);
         unpack::unpack(&mut reader, tessera, blobs, library, clock::now(), &mut progress).map_err(

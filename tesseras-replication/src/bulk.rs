@@ -4,8 +4,9 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use futures_util::StreamExt as _;
+use tesseras_core::buffer::PageBuffer;
 use tesseras_core::ids::ContentHash;
 use tesseras_core::ports::{BlobReader, BlobStore, StagedBlob, StoreError};
 use tesseras_net::Body;
@@ -153,7 +154,7 @@ impl BodyReader {
         expected: ContentHash,
         mut on_bytes: impl FnMut(u64),
     ) -> Result<StagedBlob, ReceiveError> {
-        let (sender, mut receiver) = mpsc::channel::<Bytes>(CHUNKS_IN_FLIGHT / 2);
+        let (sender, mut receiver) = mpsc::channel::<PageBuffer>(CHUNKS_IN_FLIGHT / 2);
         let writing = blocking({
             let blobs = blobs.clone();
             move || -> Result<Option<StagedBlob>, StoreError> {
@@ -172,24 +173,27 @@ impl BodyReader {
             let mut found = 0;
             // The network brings a packet at a time. Hashing, writing and handing over as little
             // as that costs more than all the rest.
-            let mut gathered = BytesMut::with_capacity(CHUNK);
-            while let Some(packet) = self.next((CHUNK - gathered.len()) as u64).await? {
+            let (mut gathered, mut filled) = (PageBuffer::new(CHUNK), 0);
+            while let Some(packet) = self.next((CHUNK - filled) as u64).await? {
                 found += packet.len() as u64;
                 if found > bytes {
                     return Err(ReceiveError::Length { expected: bytes, found });
                 }
                 pace.check(packet.len())?;
                 on_bytes(packet.len() as u64);
-                gathered.extend_from_slice(&packet);
-                if gathered.len() == CHUNK {
-                    let full = std::mem::replace(&mut gathered, BytesMut::with_capacity(CHUNK));
-                    if sender.send(full.freeze()).await.is_err() {
+                gathered[filled..filled + packet.len()].copy_from_slice(&packet);
+                filled += packet.len();
+                if filled == CHUNK {
+                    let full = std::mem::replace(&mut gathered, PageBuffer::new(CHUNK));
+                    filled = 0;
+                    if sender.send(full).await.is_err() {
                         break; // The writer failed, and says why.
                     }
                 }
             }
             // That the writer failed is said by the writer.
-            let _ = sender.send(gathered.freeze()).await;
+            gathered.truncate(filled);
+            let _ = sender.send(gathered).await;
             if found == bytes {
                 Ok(())
             } else {

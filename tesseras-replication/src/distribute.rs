@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use futures_util::stream::FuturesUnordered;
 use futures_util::{StreamExt as _, stream};
+use tesseras_core::buffer::PageBuffer;
 use tesseras_core::code::Piece;
 use tesseras_core::contact::{Contact, Subnet};
 use tesseras_core::ids::NodeId;
@@ -265,7 +266,7 @@ impl Replication {
         let kept = self.blocking(move |stores| {
             let reader = source.open(piece)?;
             let mut writer = stores.blobs.stage()?;
-            let mut buffer = vec![0; bulk::CHUNK];
+            let mut buffer = PageBuffer::new(bulk::CHUNK);
             let mut at = 0;
             while at < reader.bytes() {
                 let len = (reader.bytes() - at).min(buffer.len() as u64) as usize;

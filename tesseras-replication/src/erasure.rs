@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use reed_solomon_simd::{ReedSolomonDecoder, ReedSolomonEncoder};
+use tesseras_core::buffer::PageBuffer;
 use tesseras_core::code::{CodedForm, Shape, WIDE};
 use tesseras_core::ids::ContentHash;
 use tesseras_core::ports::{BlobReader, BlobStore, BlobWriter, StagedBlob, StoreError};
@@ -111,7 +112,7 @@ pub fn encode(
 
 fn hash_all(pack: &dyn BlobReader, on_bytes: OnBytes<'_>) -> Result<ContentHash, ErasureError> {
     let mut hasher = Blake3::default();
-    let mut buffer = vec![0; 4 * WINDOW];
+    let mut buffer = PageBuffer::new(4 * WINDOW);
     for window in windows(pack.bytes(), buffer.len()) {
         let buffer = &mut buffer[..window.len];
         pack.read_at(window.offset, buffer)?;
@@ -133,7 +134,7 @@ fn encode_columns(
     let mut hashers = vec![Blake3::default(); usize::from(k)];
     let mut sinks = Sinks::stage(blobs, usize::from(m))?;
     let mut encoder = ReedSolomonEncoder::new(k.into(), m.into(), WINDOW)?;
-    let mut buffer = vec![0; WINDOW];
+    let mut buffer = PageBuffer::new(WINDOW);
     for window in windows(form.fragment_bytes, WINDOW) {
         encoder.reset(k.into(), m.into(), window.len)?;
         for (source, hasher) in data.iter().zip(&mut hashers) {
@@ -179,7 +180,7 @@ pub fn rebuild(
     let mut sinks = Sinks::stage(blobs, wanted.len())?;
     let mut decoder = ReedSolomonDecoder::new(k.into(), m.into(), WINDOW)?;
     let mut encoder = ReedSolomonEncoder::new(k.into(), m.into(), WINDOW)?;
-    let mut columns = vec![vec![0; WINDOW]; usize::from(k)];
+    let mut columns: Vec<PageBuffer> = (0..k).map(|_| PageBuffer::new(WINDOW)).collect();
     for window in windows(form.fragment_bytes, WINDOW) {
         decoder.reset(k.into(), m.into(), window.len)?;
         for ((index, source), column) in sources.iter().zip(&mut columns) {

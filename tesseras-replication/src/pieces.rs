@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use tesseras_core::buffer::PageBuffer;
 use tesseras_core::code::{CodedForm, Piece};
 use tesseras_core::ids::ContentHash;
 use tesseras_core::plan::Plan;
@@ -165,7 +166,7 @@ impl PieceSource {
 /// BLAKE3 over everything a reader gives.
 pub fn hash_of(reader: &dyn BlobReader) -> Result<ContentHash, StoreError> {
     let mut hasher = tesseras_crypto::Blake3::default();
-    let mut buffer = vec![0; 4 * WINDOW];
+    let mut buffer = PageBuffer::new(4 * WINDOW);
     let mut offset = 0;
     while offset < reader.bytes() {
         let len = (reader.bytes() - offset).min(buffer.len() as u64) as usize;

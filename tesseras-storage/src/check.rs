@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
+use tesseras_core::buffer::PageBuffer;
 use tesseras_core::ids::ContentHash;
 use tesseras_core::ports::{BlobReader, Fragment, StoreError};
 use tesseras_crypto::hash::Blake3;
@@ -121,7 +122,7 @@ fn verify(cas: &Cas, hash: &ContentHash, bytes: u64) -> Result<(), StoreError> {
 
 /// Hands over all bytes of an object, a chunk at a time.
 fn read_all(reader: &dyn BlobReader, mut take: impl FnMut(&[u8])) -> Result<(), StoreError> {
-    let mut buffer = vec![0; CHUNK_BYTES];
+    let mut buffer = PageBuffer::new(CHUNK_BYTES);
     let mut offset = 0;
     while offset < reader.bytes() {
         let length = (reader.bytes() - offset).min(CHUNK_BYTES as u64) as usize;
