@@ -1,5 +1,7 @@
 //! Content-addressed bytes.
 
+use bytes::Bytes;
+
 use super::StoreError;
 use crate::ids::ContentHash;
 
@@ -32,6 +34,20 @@ pub trait BlobReader: Send + Sync {
 
     /// Fills the buffer from `offset` on; [`StoreError::OutOfRange`] if the object ends before.
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Result<(), StoreError>;
+
+    /// The bytes from `offset` on, at most `limit` of them and less only where the object ends:
+    /// none at its end, [`StoreError::OutOfRange`] beyond it. Whoever has them in memory already
+    /// overrides this and hands out what it has; otherwise they are read into a buffer of their
+    /// own.
+    fn read_chunk(&self, offset: u64, limit: usize) -> Result<Bytes, StoreError> {
+        let bytes = self.bytes();
+        let Some(rest) = bytes.checked_sub(offset) else {
+            return Err(StoreError::OutOfRange { offset, end: offset, bytes });
+        };
+        let mut buffer = vec![0; usize::try_from(rest).map_or(limit, |rest| rest.min(limit))];
+        self.read_at(offset, &mut buffer)?;
+        Ok(buffer.into())
+    }
 }
 
 /// Objects by the hash of their content; one stored object for equal content.

@@ -247,6 +247,52 @@ fn bytes_in_use_count_until_they_are_let_go() {
 }
 
 #[test]
+fn a_hit_hands_out_the_cached_bytes_themselves() {
+    let (inner, cache) = cache_of(8000, Duration::ZERO);
+    let piece = fragment(1, 1, 1000);
+    store(&*cache, &piece, 1);
+    let first = cache.read_fragment(&piece).unwrap().read_chunk(100, 700).unwrap();
+    let second = cache.read_fragment(&piece).unwrap().read_chunk(200, usize::MAX).unwrap();
+    assert_eq!((&first[..], &second[..]), (&content(1, 1000)[100..800], &content(1, 1000)[200..]));
+    assert_eq!(first[100..].as_ptr(), second.as_ptr(), "one memory for both");
+    assert_eq!((reads(&inner), cache.used_bytes()), (1, 1000));
+}
+
+#[test]
+fn bytes_handed_out_count_until_the_last_of_them_is_let_go() {
+    let (inner, cache) = cache_of(8000, Duration::ZERO);
+    let pieces: Vec<Fragment> = (0..10).map(|i| fragment(i, u64::from(i), 1000)).collect();
+    for (piece, number) in pieces.iter().zip(0..) {
+        store(&*cache, piece, number);
+    }
+    let mut chunks: Vec<_> = pieces[..8]
+        .iter()
+        .map(|piece| cache.read_fragment(piece).unwrap().read_chunk(990, 10).unwrap())
+        .collect();
+    assert!(cache.delete_fragment(&pieces[0]).unwrap());
+    assert_eq!(cache.used_bytes(), 8000, "ten bytes of it keep all of it in memory");
+    // No room can be made while every entry is lent: past the cache.
+    for _ in 0..2 {
+        read(&*cache, &pieces[8]).unwrap();
+    }
+    assert_eq!((reads(&inner), cache.used_bytes()), (10, 8000));
+    // The first is deleted, and goes with its last chunk.
+    let last = chunks[0].clone();
+    chunks[0].clear();
+    assert_eq!(cache.used_bytes(), 8000);
+    assert_eq!(last[..], content(0, 1000)[990..]);
+    drop(last);
+    assert_eq!(cache.used_bytes(), 7000);
+    read(&*cache, &pieces[8]).unwrap();
+    assert_eq!(cache.used_bytes(), 8000);
+    // What is only cached, and lent to nobody, makes room for the next.
+    drop(chunks);
+    read(&*cache, &pieces[9]).unwrap();
+    read(&*cache, &pieces[9]).unwrap();
+    assert_eq!((reads(&inner), cache.used_bytes()), (12, 8000));
+}
+
+#[test]
 fn damaged_bytes_are_noticed_and_not_kept() {
     let (inner, cache) = cache_of(8000, Duration::ZERO);
     let piece = fragment(1, 1, 1000);
