@@ -6,6 +6,7 @@
     reason = "all of this is tests, the functions that share their work too"
 )]
 
+mod cached;
 mod conformance;
 mod disks;
 mod model;
