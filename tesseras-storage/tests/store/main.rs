@@ -10,6 +10,7 @@ mod cached;
 mod conformance;
 mod disks;
 mod model;
+mod only_database;
 mod processes;
 mod scale;
 mod things;
