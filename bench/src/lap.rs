@@ -52,7 +52,6 @@ pub enum Work {
     /// So many bytes of user data; the table says MB/s (10⁶ bytes a second).
     Bytes(u64),
     /// So many operations; the table says how many a second.
-    #[allow(dead_code, reason = "the first rows that count operations follow")]
     Operations(u64),
 }
 

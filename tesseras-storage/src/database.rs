@@ -97,6 +97,32 @@ pub fn open_in_memory(config: &StorageConfig) -> Result<Database, StoreError> {
     })
 }
 
+/// Opens a database as SQLite does it by itself: a rollback journal, a sync of every commit, a
+/// page cache of 2 MB, and one connection. Only the schema is ours, and the busy timeout, since
+/// SQLite's own is not to wait at all. For comparison alone.
+#[cfg(feature = "baseline")]
+pub(crate) fn open_with_sqlite_defaults(
+    path: &Path,
+    busy_timeout: Duration,
+) -> Result<Database, StoreError> {
+    let what = format!("opening the database {}", path.display());
+    let lock_path = beside(path, "-open");
+    let _turn = FileLock::acquire(&lock_path, &what, busy_timeout)?;
+    let mut writer = Connection::open(path).map_err(|e| sql_error(&what, e))?;
+    writer.busy_timeout(busy_timeout).map_err(|e| sql_error(&what, e))?;
+    migrate(&mut writer)?;
+    Ok(Database {
+        writer: Mutex::new(Some(writer)),
+        readers: Mutex::default(),
+        reader_is_back: Condvar::new(),
+        has_readers: false,
+        wal: None,
+        syncs_commits: true,
+        disk: Arc::new(OsDisk),
+        opening: Some((lock_path, busy_timeout)),
+    })
+}
+
 /// [`open_database`] on a disk of one's own.
 pub(crate) fn open_on(
     path: &Path,
@@ -500,6 +526,24 @@ mod tests {
         }
         assert_eq!(schema(lock(&fresh.writer).as_ref().unwrap()), schema(&stepwise));
         assert!(schema(&stepwise).len() > 10);
+    }
+
+    #[test]
+    #[cfg(feature = "baseline")]
+    fn the_baseline_is_what_sqlite_does_by_itself() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("t.db");
+        let database = open_with_sqlite_defaults(&path, Duration::from_millis(70)).unwrap();
+        let plain = Connection::open(dir.path().join("plain.db")).unwrap();
+        for knob in ["synchronous", "cache_size", "wal_autocheckpoint", "foreign_keys"] {
+            assert_eq!(values::<i64>(&database, knob), [value::<i64>(&plain, knob)], "{knob}");
+        }
+        assert_eq!(values::<i64>(&database, "synchronous"), [2]);
+        assert_eq!(values::<String>(&database, "journal_mode"), ["delete"]);
+        assert_eq!(values::<i64>(&database, "busy_timeout"), [70]);
+        let fresh = open_in_memory(&StorageConfig::default()).unwrap();
+        let of = |database: &Database| schema(lock(&database.writer).as_ref().unwrap());
+        assert_eq!(of(&database), of(&fresh), "the same tables");
     }
 
     #[test]
