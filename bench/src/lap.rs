@@ -56,12 +56,13 @@ pub enum Work {
 }
 
 impl Work {
-    /// The rate of laps, in words.
-    fn rate(self, laps: &[Lap]) -> String {
-        match self {
-            Self::Bytes(bytes) => format!("{:.0} MB/s", bytes as f64 / 1e6 / median(laps)),
-            Self::Operations(count) => format!("{:.0}/s", count as f64 / median(laps)),
-        }
+    /// The rate of laps, in words; none if none was run.
+    fn rate(self, laps: &[Lap]) -> Option<String> {
+        let seconds = median(laps)?;
+        Some(match self {
+            Self::Bytes(bytes) => format!("{:.0} MB/s", bytes as f64 / 1e6 / seconds),
+            Self::Operations(count) => format!("{:.0}/s", count as f64 / seconds),
+        })
     }
 }
 
@@ -80,17 +81,29 @@ pub struct Contest<'a> {
     pub bare: Vec<(&'static str, Side<'a>)>,
 }
 
+/// Which laps are run: both sides', or one's alone, to look at it from outside.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Sides {
+    /// In turns.
+    Both,
+    /// Only how we do it.
+    Ours,
+    /// Only the bare parts.
+    Theirs,
+}
+
 /// Rows as they are measured, on stdout.
 pub struct Table {
     only: String,
+    sides: Sides,
     rows: usize,
     notes: Vec<String>,
 }
 
 impl Table {
     /// A table of the rows whose name contains `only`.
-    pub fn new(only: &str) -> Result<Self> {
-        let table = Self { only: only.to_owned(), rows: 0, notes: Vec::new() };
+    pub fn new(only: &str, sides: Sides) -> Result<Self> {
+        let table = Self { only: only.to_owned(), sides, rows: 0, notes: Vec::new() };
         print(&format!(
             "| {:32} | {:>12} | {:35} | {:>12} | {:>7} | {:>13} | {:>8} |\n|{}|",
             "what",
@@ -124,22 +137,29 @@ impl Table {
         let mut ours = Vec::new();
         let mut theirs = vec![Vec::new(); bare.len()];
         for number in 0..LAPS {
-            ours.push(real(number)?);
-            for ((_, side), laps) in bare.iter_mut().zip(&mut theirs) {
-                laps.push(side(number)?);
+            if self.sides != Sides::Theirs {
+                ours.push(real(number)?);
+            }
+            if self.sides != Sides::Ours {
+                for ((_, side), laps) in bare.iter_mut().zip(&mut theirs) {
+                    laps.push(side(number)?);
+                }
             }
         }
         let peak = ours.iter().map(|lap| lap.peak).max().unwrap_or(0) / MIB;
         for ((against, _), laps) in bare.iter().zip(&theirs) {
             let each = ours.iter().zip(laps);
             let each = each.map(|(o, t)| t.time.as_secs_f64() / o.time.as_secs_f64());
-            let (least, most) = each.fold((f64::MAX, 0f64), |(a, b), r| (a.min(r), b.max(r)));
+            let range =
+                each.map(|ratio| (ratio, ratio)).reduce(|(a, b), (r, _)| (a.min(r), b.max(r)));
+            let ratio = median(laps).zip(median(&ours)).map(|(theirs, ours)| theirs / ours);
+            let nothing = || "-".to_owned();
             print(&format!(
-                "| {name:32} | {:>12} | {against:35} | {:>12} | {:>7.2} | {:>13} | {peak:>8} |",
-                work.rate(&ours),
-                work.rate(laps),
-                median(laps) / median(&ours),
-                format!("{least:.2}..{most:.2}"),
+                "| {name:32} | {:>12} | {against:35} | {:>12} | {:>7} | {:>13} | {peak:>8} |",
+                work.rate(&ours).unwrap_or_else(nothing),
+                work.rate(laps).unwrap_or_else(nothing),
+                ratio.map_or_else(nothing, |ratio| format!("{ratio:.2}")),
+                range.map_or_else(nothing, |(least, most)| format!("{least:.2}..{most:.2}")),
             ))?;
             self.rows += 1;
         }
@@ -156,10 +176,11 @@ impl Table {
     }
 }
 
-fn median(laps: &[Lap]) -> f64 {
+/// The time of the lap in the middle, in seconds; none if none was run.
+fn median(laps: &[Lap]) -> Option<f64> {
     let mut times: Vec<f64> = laps.iter().map(|lap| lap.time.as_secs_f64()).collect();
     times.sort_by(f64::total_cmp);
-    times[times.len() / 2]
+    times.get(times.len() / 2).copied()
 }
 
 fn print(line: &str) -> Result<()> {

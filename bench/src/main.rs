@@ -1,9 +1,9 @@
 //! Measures what Tesseras does side by side with the bare parts that it is made of, in one run,
 //! and prints one table. Asserts no timing: `docs/BENCHMARKS.md` says what the gaps are.
 //!
-//! [`lap`] measures and prints; [`capsule`], [`code`], [`storage`],
-//! [`database`] and [`network`] have the rows;
-//! [`bare`] and [`wire`] have what they are compared with; [`scene`] makes the things to work on.
+//! [`lap`] measures and prints; [`capsule`], [`code`], [`storage`], [`database`] and [`network`]
+//! have the rows; [`bare`] and [`wire`] have what they are compared with; [`scene`] makes the
+//! things to work on.
 
 mod bare;
 mod capsule;
@@ -20,7 +20,7 @@ use std::process::ExitCode;
 
 use clap::Parser as _;
 
-use crate::lap::Table;
+use crate::lap::{Sides, Table};
 use crate::scene::Scene;
 
 /// Whatever goes wrong ends the run.
@@ -39,6 +39,9 @@ struct Options {
     /// database, publish, fetch.
     #[arg(long, value_name = "NAME", default_value = "")]
     only: String,
+    /// Which laps to run: one side alone is for strace, perf and the like.
+    #[arg(long, value_name = "SIDE", value_enum, default_value_t = Sides::Both)]
+    sides: Sides,
     #[command(subcommand)]
     role: Option<Role>,
 }
@@ -66,7 +69,7 @@ fn run(options: &Options) -> Result<()> {
         return writer.run();
     }
     let scene = Scene::new(options.mib)?;
-    let mut table = Table::new(&options.only)?;
+    let mut table = Table::new(&options.only, options.sides)?;
     capsule::rows(&scene, &mut table)?;
     code::rows(&scene, &mut table)?;
     storage::rows(&scene, &mut table)?;
