@@ -105,7 +105,7 @@ impl Table {
     pub fn new(only: &str, sides: Sides) -> Result<Self> {
         let table = Self { only: only.to_owned(), sides, rows: 0, notes: Vec::new() };
         print(&format!(
-            "| {:32} | {:>12} | {:35} | {:>12} | {:>7} | {:>13} | {:>8} |\n|{}|",
+            "| {:33} | {:>12} | {:35} | {:>12} | {:>7} | {:>13} | {:>8} |\n|{}|",
             "what",
             "rate",
             "against",
@@ -113,7 +113,7 @@ impl Table {
             "ratio",
             "of each lap",
             "peak MiB",
-            [34, 14, 37, 14, 9, 15, 10].map(|n| "-".repeat(n)).join("|")
+            [35, 14, 37, 14, 9, 15, 10].map(|n| "-".repeat(n)).join("|")
         ))?;
         Ok(table)
     }
@@ -155,7 +155,7 @@ impl Table {
             let ratio = median(laps).zip(median(&ours)).map(|(theirs, ours)| theirs / ours);
             let nothing = || "-".to_owned();
             print(&format!(
-                "| {name:32} | {:>12} | {against:35} | {:>12} | {:>7} | {:>13} | {peak:>8} |",
+                "| {name:33} | {:>12} | {against:35} | {:>12} | {:>7} | {:>13} | {peak:>8} |",
                 work.rate(&ours).unwrap_or_else(nothing),
                 work.rate(laps).unwrap_or_else(nothing),
                 ratio.map_or_else(nothing, |ratio| format!("{ratio:.2}")),

@@ -90,7 +90,7 @@ fn attest_row(store: &Store, held: &[Fragment], table: &mut Table) -> Result<()>
         let reads =
             |m: &StorageMetrics| m.fragment_cache_hits.get() + m.fragment_cache_misses.get();
         table.note(format!(
-            "{name}: {} fragments read in {} attestations from the index, {} in {LAPS} that read",
+            "{name}: fragments read in all laps: {} by ours ({} attestations), {} by theirs ({LAPS})",
             reads(&ours),
             ATTESTATIONS as usize * LAPS,
             reads(&theirs),
