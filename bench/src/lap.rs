@@ -9,6 +9,7 @@ use crate::Result;
 pub const LAPS: usize = 3;
 
 const MIB: u64 = 1 << 20;
+const WARM_BYTES: usize = 1 << 30;
 
 /// One run of one side.
 #[derive(Debug, Clone, Copy)]
@@ -31,11 +32,20 @@ impl Lap {
 pub fn lap<T>(work: impl FnOnce() -> Result<T>) -> Result<(Lap, T)> {
     // What was written before must not be written back at our cost.
     rustix::fs::sync();
+    warm_memory();
     // Where the kernel does not forget the old peak, ours is merely too high.
     let _ = std::fs::write("/proc/self/clear_refs", "5");
     let start = Instant::now();
     let done = work()?;
     Ok((Lap { time: start.elapsed(), peak: peak_memory() }, done))
+}
+
+/// Touches more memory than a lap needs, and gives it back. A virtual machine may have lent what was
+/// free to its host, and then the first touch of a page costs more than all that is measured.
+fn warm_memory() {
+    let mut pages = vec![0_u8; WARM_BYTES];
+    pages.iter_mut().step_by(4096).for_each(|page| *page = 1);
+    std::hint::black_box(&pages);
 }
 
 /// `VmHWM` of this process in bytes; 0 where the system does not say.
@@ -46,6 +56,26 @@ fn peak_memory() -> u64 {
     kib.unwrap_or(0) * 1024
 }
 
+/// How much is done in one lap.
+#[derive(Debug, Clone, Copy)]
+pub enum Work {
+    /// So many bytes of user data; the table says MB/s (10⁶ bytes a second).
+    Bytes(u64),
+    /// So many operations; the table says how many a second.
+    Operations(u64),
+}
+
+impl Work {
+    /// The rate of laps, in words; none if none was run.
+    fn rate(self, laps: &[Lap]) -> Option<String> {
+        let seconds = median(laps)?;
+        Some(match self {
+            Self::Bytes(bytes) => format!("{:.0} MB/s", bytes as f64 / 1e6 / seconds),
+            Self::Operations(count) => format!("{:.0}/s", count as f64 / seconds),
+        })
+    }
+}
+
 /// One side of a contest: runs the lap of this number.
 pub type Side<'a> = Box<dyn FnMut(usize) -> Result<Lap> + 'a>;
 
@@ -53,35 +83,47 @@ pub type Side<'a> = Box<dyn FnMut(usize) -> Result<Lap> + 'a>;
 pub struct Contest<'a> {
     /// What is done.
     pub name: String,
-    /// How many bytes of user data it is done to.
-    pub bytes: u64,
+    /// How much of it.
+    pub work: Work,
     /// How we do it.
     pub real: Side<'a>,
     /// The bare parts, each with its name.
     pub bare: Vec<(&'static str, Side<'a>)>,
 }
 
+/// Which laps are run: both sides', or one's alone, to look at it from outside.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Sides {
+    /// In turns.
+    Both,
+    /// Only how we do it.
+    Ours,
+    /// Only the bare parts.
+    Theirs,
+}
+
 /// Rows as they are measured, on stdout.
 pub struct Table {
     only: String,
+    sides: Sides,
     rows: usize,
     notes: Vec<String>,
 }
 
 impl Table {
     /// A table of the rows whose name contains `only`.
-    pub fn new(only: &str) -> Result<Self> {
-        let table = Self { only: only.to_owned(), rows: 0, notes: Vec::new() };
+    pub fn new(only: &str, sides: Sides) -> Result<Self> {
+        let table = Self { only: only.to_owned(), sides, rows: 0, notes: Vec::new() };
         print(&format!(
-            "| {:32} | {:>9} | {:35} | {:>9} | {:>7} | {:>13} | {:>8} |\n|{}|",
+            "| {:33} | {:>12} | {:35} | {:>12} | {:>7} | {:>13} | {:>8} |\n|{}|",
             "what",
-            "MB/s",
+            "rate",
             "against",
-            "MB/s",
+            "rate",
             "ratio",
             "of each lap",
             "peak MiB",
-            [34, 11, 37, 11, 9, 15, 10].map(|n| "-".repeat(n)).join("|")
+            [35, 14, 37, 14, 9, 15, 10].map(|n| "-".repeat(n)).join("|")
         ))?;
         Ok(table)
     }
@@ -98,30 +140,36 @@ impl Table {
 
     /// Runs a contest if it is asked for, and prints a row for each of the bare parts.
     pub fn add(&mut self, contest: Contest<'_>) -> Result<()> {
-        let Contest { name, bytes, mut real, mut bare } = contest;
+        let Contest { name, work, mut real, mut bare } = contest;
         if !self.wants(&name) {
             return Ok(());
         }
         let mut ours = Vec::new();
         let mut theirs = vec![Vec::new(); bare.len()];
         for number in 0..LAPS {
-            ours.push(real(number)?);
-            for ((_, side), laps) in bare.iter_mut().zip(&mut theirs) {
-                laps.push(side(number)?);
+            if self.sides != Sides::Theirs {
+                ours.push(real(number)?);
+            }
+            if self.sides != Sides::Ours {
+                for ((_, side), laps) in bare.iter_mut().zip(&mut theirs) {
+                    laps.push(side(number)?);
+                }
             }
         }
-        let rate = |laps: &[Lap]| bytes as f64 / 1e6 / median(laps);
         let peak = ours.iter().map(|lap| lap.peak).max().unwrap_or(0) / MIB;
         for ((against, _), laps) in bare.iter().zip(&theirs) {
             let each = ours.iter().zip(laps);
             let each = each.map(|(o, t)| t.time.as_secs_f64() / o.time.as_secs_f64());
-            let (least, most) = each.fold((f64::MAX, 0f64), |(a, b), r| (a.min(r), b.max(r)));
+            let range =
+                each.map(|ratio| (ratio, ratio)).reduce(|(a, b), (r, _)| (a.min(r), b.max(r)));
+            let ratio = median(laps).zip(median(&ours)).map(|(theirs, ours)| theirs / ours);
+            let nothing = || "-".to_owned();
             print(&format!(
-                "| {name:32} | {:>9.0} | {against:35} | {:>9.0} | {:>7.2} | {:>13} | {peak:>8} |",
-                rate(&ours),
-                rate(laps),
-                rate(&ours) / rate(laps),
-                format!("{least:.2}..{most:.2}"),
+                "| {name:33} | {:>12} | {against:35} | {:>12} | {:>7} | {:>13} | {peak:>8} |",
+                work.rate(&ours).unwrap_or_else(nothing),
+                work.rate(laps).unwrap_or_else(nothing),
+                ratio.map_or_else(nothing, |ratio| format!("{ratio:.2}")),
+                range.map_or_else(nothing, |(least, most)| format!("{least:.2}..{most:.2}")),
             ))?;
             self.rows += 1;
         }
@@ -138,10 +186,11 @@ impl Table {
     }
 }
 
-fn median(laps: &[Lap]) -> f64 {
+/// The time of the lap in the middle, in seconds; none if none was run.
+fn median(laps: &[Lap]) -> Option<f64> {
     let mut times: Vec<f64> = laps.iter().map(|lap| lap.time.as_secs_f64()).collect();
     times.sort_by(f64::total_cmp);
-    times[times.len() / 2]
+    times.get(times.len() / 2).copied()
 }
 
 fn print(line: &str) -> Result<()> {

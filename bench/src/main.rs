@@ -1,12 +1,14 @@
 //! Measures what Tesseras does side by side with the bare parts that it is made of, in one run,
 //! and prints one table. Asserts no timing: `docs/BENCHMARKS.md` says what the gaps are.
 //!
-//! [`lap`] measures and prints; [`capsule`], [`code`], [`storage`] and [`network`] have the rows;
-//! [`bare`] and [`wire`] have what they are compared with; [`scene`] makes the things to work on.
+//! [`lap`] measures and prints; [`capsule`], [`code`], [`storage`], [`database`] and [`network`]
+//! have the rows; [`bare`] and [`wire`] have what they are compared with; [`scene`] makes the
+//! things to work on.
 
 mod bare;
 mod capsule;
 mod code;
+mod database;
 mod lap;
 mod network;
 mod scene;
@@ -18,7 +20,7 @@ use std::process::ExitCode;
 
 use clap::Parser as _;
 
-use crate::lap::Table;
+use crate::lap::{Sides, Table};
 use crate::scene::Scene;
 
 /// Whatever goes wrong ends the run.
@@ -34,9 +36,22 @@ struct Options {
     #[arg(long, default_value_t = 24, value_parser = clap::value_parser!(u8).range(8..=200))]
     nodes: u8,
     /// Only rows whose name contains this: create, verify, encode, rebuild, attest, cache,
-    /// publish, fetch.
+    /// database, publish, fetch.
     #[arg(long, value_name = "NAME", default_value = "")]
     only: String,
+    /// Which laps to run: one side alone is for strace, perf and the like.
+    #[arg(long, value_name = "SIDE", value_enum, default_value_t = Sides::Both)]
+    sides: Sides,
+    #[command(subcommand)]
+    role: Option<Role>,
+}
+
+/// What this program starts itself again as.
+#[derive(Debug, Clone, clap::Subcommand)]
+enum Role {
+    /// One of several processes that write to one database
+    #[command(hide = true)]
+    Writer(database::Writer),
 }
 
 fn main() -> ExitCode {
@@ -50,11 +65,15 @@ fn main() -> ExitCode {
 }
 
 fn run(options: &Options) -> Result<()> {
+    if let Some(Role::Writer(writer)) = &options.role {
+        return writer.run();
+    }
     let scene = Scene::new(options.mib)?;
-    let mut table = Table::new(&options.only)?;
+    let mut table = Table::new(&options.only, options.sides)?;
     capsule::rows(&scene, &mut table)?;
     code::rows(&scene, &mut table)?;
     storage::rows(&scene, &mut table)?;
+    database::rows(&scene, &mut table)?;
     network::rows(&scene, options.nodes, &mut table)?;
     table.end()
 }

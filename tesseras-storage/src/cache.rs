@@ -1,9 +1,10 @@
 //! A fragment store that remembers what was read last from another one.
 //!
 //! - The bound is on memory that is really held: bytes of an entry count from before it is read
-//!   until the last reader lets go of it, evicted or not. Room is made before the read; where none
-//!   can be made, or for a piece above an eighth of the bound, the read goes past the cache.
-//! - Bytes are verified once, when they come in.
+//!   until the last reader and the last slice of it are let go of, evicted or not. Room is made
+//!   before the read; where none can be made, or for a piece above an eighth of the bound, the read
+//!   goes past the cache.
+//! - Bytes are verified once, when they come in; a hit hands them out as they lie here.
 //! - Of several who miss one piece at once, one reads the disk and the others wait for it.
 //! - Storing or deleting a piece drops it here after the inner store is done. A read of it that is
 //!   under way may still answer whoever asked before; it leaves nothing behind for later ones.
@@ -14,6 +15,8 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
+use bytes::Bytes;
+use tesseras_core::buffer::PageBuffer;
 use tesseras_core::code::Piece;
 use tesseras_core::ids::{ContentHash, TesseraHash};
 use tesseras_core::ports::{BlobReader, Charge, Fragment, FragmentStore, StagedBlob, StoreError};
@@ -102,23 +105,45 @@ impl Drop for Room {
 
 /// Verified bytes and the room they take.
 struct Cached {
-    bytes: Vec<u8>,
+    bytes: PageBuffer,
     _room: Room,
 }
 
-/// Reads shared bytes.
-struct CachedReader(Arc<Cached>);
+/// Hands out a cached piece. Every slice of its bytes, however small and whoever holds it, keeps
+/// the whole piece in memory, and so the room that it takes.
+struct CachedReader(Bytes);
+
+impl CachedReader {
+    fn new(cached: Arc<Cached>) -> Self {
+        Self(Bytes::from_owner(Lent(cached)))
+    }
+}
+
+/// A cached piece as [`Bytes`] wants its owners.
+struct Lent(Arc<Cached>);
+
+impl AsRef<[u8]> for Lent {
+    fn as_ref(&self) -> &[u8] {
+        &self.0.bytes
+    }
+}
 
 impl BlobReader for CachedReader {
     fn bytes(&self) -> u64 {
-        self.0.bytes.len() as u64
+        self.0.len() as u64
     }
 
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Result<(), StoreError> {
         check_range(offset, buffer.len(), self.bytes())?;
         let start = offset as usize;
-        buffer.copy_from_slice(&self.0.bytes[start..start + buffer.len()]);
+        buffer.copy_from_slice(&self.0[start..start + buffer.len()]);
         Ok(())
+    }
+
+    fn read_chunk(&self, offset: u64, limit: usize) -> Result<Bytes, StoreError> {
+        check_range(offset, 0, self.bytes())?;
+        let start = offset as usize;
+        Ok(self.0.slice(start..start.saturating_add(limit).min(self.0.len())))
     }
 }
 
@@ -239,7 +264,7 @@ impl CachedFragmentStore {
         }
         drop(state);
         drop(ends);
-        Ok(Box::new(CachedReader(cached)))
+        Ok(Box::new(CachedReader::new(cached)))
     }
 
     /// Drops a piece, and disowns a load of it that is under way.
@@ -293,10 +318,10 @@ impl Drop for LoadEnds<'_> {
 }
 
 /// The bytes of a piece; [`StoreError::Corrupt`] if they are not what was acknowledged.
-fn read_verified(reader: &dyn BlobReader, fragment: &Fragment) -> Result<Vec<u8>, StoreError> {
+fn read_verified(reader: &dyn BlobReader, fragment: &Fragment) -> Result<PageBuffer, StoreError> {
     let corrupt = StoreError::Corrupt(fragment.checksum);
     let Ok(length) = usize::try_from(fragment.bytes) else { return Err(corrupt) };
-    let mut bytes = vec![0; length];
+    let mut bytes = PageBuffer::new(length);
     let mut hasher = Blake3::default();
     let mut offset = 0;
     for chunk in bytes.chunks_mut(CHUNK_BYTES) {
@@ -341,7 +366,7 @@ impl FragmentStore for CachedFragmentStore {
             }
         }
         match step {
-            Step::Hit(bytes) => Ok(Box::new(CachedReader(bytes))),
+            Step::Hit(bytes) => Ok(Box::new(CachedReader::new(bytes))),
             Step::Load { load, room } => self.load(fragment, load, room),
             Step::GoPast => self.inner.read_fragment(fragment),
         }

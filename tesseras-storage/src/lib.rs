@@ -12,6 +12,9 @@ pub mod disk;
 pub mod fragment;
 pub mod metrics;
 
+#[cfg(feature = "baseline")]
+pub mod baseline;
+
 mod ballast;
 mod check;
 mod columns;

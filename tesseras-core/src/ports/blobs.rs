@@ -1,6 +1,9 @@
 //! Content-addressed bytes.
 
+use bytes::Bytes;
+
 use super::StoreError;
+use crate::buffer::PageBuffer;
 use crate::ids::ContentHash;
 
 /// Bytes on disk that nothing names yet. Given to a repository it becomes a stored object; given
@@ -32,6 +35,21 @@ pub trait BlobReader: Send + Sync {
 
     /// Fills the buffer from `offset` on; [`StoreError::OutOfRange`] if the object ends before.
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Result<(), StoreError>;
+
+    /// The bytes from `offset` on, at most `limit` of them and less only where the object ends:
+    /// none at its end, [`StoreError::OutOfRange`] beyond it. Whoever has them in memory already
+    /// overrides this and hands out what it has; otherwise they are read into a buffer of their
+    /// own.
+    fn read_chunk(&self, offset: u64, limit: usize) -> Result<Bytes, StoreError> {
+        let bytes = self.bytes();
+        let Some(rest) = bytes.checked_sub(offset) else {
+            return Err(StoreError::OutOfRange { offset, end: offset, bytes });
+        };
+        let mut buffer =
+            PageBuffer::new(usize::try_from(rest).map_or(limit, |rest| rest.min(limit)));
+        self.read_at(offset, &mut buffer)?;
+        Ok(Bytes::from_owner(buffer))
+    }
 }
 
 /// Objects by the hash of their content; one stored object for equal content.

@@ -144,6 +144,28 @@ fn ranges(reader: &dyn BlobReader, bytes: &[u8]) {
         let outcome = reader.read_at(offset, &mut vec![0; wanted]);
         assert!(matches!(outcome, Err(StoreError::OutOfRange { .. })), "{outcome:?}");
     }
+    chunks(reader, bytes);
+}
+
+fn chunks(reader: &dyn BlobReader, bytes: &[u8]) {
+    let length = bytes.len();
+    for limit in [1, 1234, length - 1, length, usize::MAX] {
+        let (mut at, mut found) = (0, Vec::new());
+        while found.len() < length {
+            let chunk = reader.read_chunk(at, limit).expect("there is more");
+            assert_eq!(chunk.len(), limit.min(length - found.len()), "as much as is asked for");
+            at += chunk.len() as u64;
+            found.extend_from_slice(&chunk);
+        }
+        assert_eq!(found, bytes);
+    }
+    for (offset, limit) in [(0, 0), (length as u64, 10)] {
+        assert!(reader.read_chunk(offset, limit).expect("it lies in it").is_empty());
+    }
+    for offset in [length as u64 + 1, u64::MAX] {
+        let outcome = reader.read_chunk(offset, 1);
+        assert!(matches!(outcome, Err(StoreError::OutOfRange { .. })), "{outcome:?}");
+    }
 }
 
 fn fragment_refusals(

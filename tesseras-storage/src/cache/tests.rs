@@ -1,8 +1,9 @@
 //! The cache over a store that counts, waits, and lies on demand; and against a plain model with
 //! threads.
 
+use std::collections::VecDeque;
 use std::sync::Weak;
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::time::Duration;
 
 use prometheus::{Encoder as _, Registry, TextEncoder};
@@ -23,6 +24,8 @@ struct Inner {
     /// Looked at whenever the store is read.
     cache: Mutex<Weak<CachedFragmentStore>>,
     used_at_read: AtomicU64,
+    /// Whether a piece is read through the cache at the last moment before it is deleted.
+    is_read_before_it_goes: AtomicBool,
 }
 
 struct Bytes(Vec<u8>, Duration);
@@ -87,6 +90,10 @@ impl FragmentStore for Shared {
     }
 
     fn delete_fragment(&self, fragment: &Fragment) -> Result<bool, StoreError> {
+        if self.is_read_before_it_goes.load(Ordering::SeqCst) {
+            let cache = lock(&self.cache).upgrade().unwrap();
+            read(&*cache, fragment).unwrap();
+        }
         let mut held = lock(&self.held);
         let key = (fragment.tessera, fragment.piece);
         let known = held.get(&key).is_some_and(|(known, _)| known == fragment);
@@ -135,6 +142,11 @@ fn read(cache: &dyn FragmentStore, fragment: &Fragment) -> Result<Vec<u8>, Store
     Ok(bytes)
 }
 
+/// All bytes of a piece, shared with the cache if it has them.
+fn share(cache: &dyn FragmentStore, fragment: &Fragment) -> Result<bytes::Bytes, StoreError> {
+    cache.read_fragment(fragment)?.read_chunk(0, usize::MAX)
+}
+
 fn cache_of(max_bytes: u64, pace: Duration) -> (Shared, Arc<CachedFragmentStore>) {
     let inner = Shared(Arc::new(Inner { pace, ..Inner::default() }));
     let cache = Arc::new(CachedFragmentStore::new(Box::new(inner.clone()), max_bytes));
@@ -167,11 +179,48 @@ fn a_hit_skips_the_inner_store_and_is_counted() {
         "tesseras_fragment_cache_hits_total 2",
         "tesseras_fragment_cache_misses_total 1",
         "tesseras_fragment_cache_bytes 1000",
+        "# HELP tesseras_fragment_cache_hits_total Reads of held fragments that were served from \
+         memory.",
         "# TYPE tesseras_fragment_cache_hits_total counter",
+        "# HELP tesseras_fragment_cache_misses_total Reads of held fragments that went to the disk.",
+        "# TYPE tesseras_fragment_cache_misses_total counter",
+        "# HELP tesseras_fragment_cache_bytes Bytes of held fragments in memory.",
         "# TYPE tesseras_fragment_cache_bytes gauge",
     ] {
         assert!(text.lines().any(|l| l == line), "no {line:?} in\n{text}");
     }
+    assert_eq!(text.lines().count(), 9, "three metrics, and no other:\n{text}");
+}
+
+#[test]
+fn the_gauge_follows_every_byte_in_and_out() {
+    let metrics = StorageMetrics::new(&Registry::new()).unwrap();
+    let inner = Shared::default();
+    let cache = CachedFragmentStore::new(Box::new(inner.clone()), 8000);
+    let pieces: Vec<Fragment> = (0..9).map(|i| fragment(i, u64::from(i), 1000)).collect();
+    for (piece, number) in pieces.iter().zip(0..) {
+        store(&cache, piece, number);
+    }
+    // What came in before it was counted counts, too.
+    let lent = share(&cache, &pieces[0]).unwrap();
+    let cache = cache.with_metrics(metrics.clone());
+    let gauge = || metrics.fragment_cache_bytes.get();
+    assert_eq!(gauge(), 1000);
+    for piece in &pieces {
+        read(&cache, piece).unwrap();
+        assert_eq!(gauge() as u64, cache.used_bytes());
+    }
+    assert_eq!(gauge(), 8000);
+    *lock(&inner.lie) = Some(vec![0; 1000]);
+    cache.delete_fragment(&pieces[0]).unwrap();
+    cache.delete_fragment(&pieces[8]).unwrap();
+    store(&cache, &pieces[8], 8);
+    assert!(read(&cache, &pieces[8]).is_err(), "what was read for nothing is not kept");
+    assert_eq!(gauge(), 7000, "the last one is gone, the first one is lent");
+    drop(lent);
+    assert_eq!(gauge(), 6000);
+    drop(cache);
+    assert_eq!(gauge(), 0);
 }
 
 #[test]
@@ -247,6 +296,52 @@ fn bytes_in_use_count_until_they_are_let_go() {
 }
 
 #[test]
+fn a_hit_hands_out_the_cached_bytes_themselves() {
+    let (inner, cache) = cache_of(8000, Duration::ZERO);
+    let piece = fragment(1, 1, 1000);
+    store(&*cache, &piece, 1);
+    let first = cache.read_fragment(&piece).unwrap().read_chunk(100, 700).unwrap();
+    let second = cache.read_fragment(&piece).unwrap().read_chunk(200, usize::MAX).unwrap();
+    assert_eq!((&first[..], &second[..]), (&content(1, 1000)[100..800], &content(1, 1000)[200..]));
+    assert_eq!(first[100..].as_ptr(), second.as_ptr(), "one memory for both");
+    assert_eq!((reads(&inner), cache.used_bytes()), (1, 1000));
+}
+
+#[test]
+fn bytes_handed_out_count_until_the_last_of_them_is_let_go() {
+    let (inner, cache) = cache_of(8000, Duration::ZERO);
+    let pieces: Vec<Fragment> = (0..10).map(|i| fragment(i, u64::from(i), 1000)).collect();
+    for (piece, number) in pieces.iter().zip(0..) {
+        store(&*cache, piece, number);
+    }
+    let mut chunks: Vec<_> = pieces[..8]
+        .iter()
+        .map(|piece| cache.read_fragment(piece).unwrap().read_chunk(990, 10).unwrap())
+        .collect();
+    assert!(cache.delete_fragment(&pieces[0]).unwrap());
+    assert_eq!(cache.used_bytes(), 8000, "ten bytes of it keep all of it in memory");
+    // No room can be made while every entry is lent: past the cache.
+    for _ in 0..2 {
+        read(&*cache, &pieces[8]).unwrap();
+    }
+    assert_eq!((reads(&inner), cache.used_bytes()), (10, 8000));
+    // The first is deleted, and goes with its last chunk.
+    let last = chunks[0].clone();
+    chunks[0].clear();
+    assert_eq!(cache.used_bytes(), 8000);
+    assert_eq!(last[..], content(0, 1000)[990..]);
+    drop(last);
+    assert_eq!(cache.used_bytes(), 7000);
+    read(&*cache, &pieces[8]).unwrap();
+    assert_eq!(cache.used_bytes(), 8000);
+    // What is only cached, and lent to nobody, makes room for the next.
+    drop(chunks);
+    read(&*cache, &pieces[9]).unwrap();
+    read(&*cache, &pieces[9]).unwrap();
+    assert_eq!((reads(&inner), cache.used_bytes()), (12, 8000));
+}
+
+#[test]
 fn damaged_bytes_are_noticed_and_not_kept() {
     let (inner, cache) = cache_of(8000, Duration::ZERO);
     let piece = fragment(1, 1, 1000);
@@ -297,15 +392,30 @@ fn a_read_that_a_delete_overtakes_leaves_nothing_behind() {
     assert_eq!(cache.used_bytes(), 1000);
 }
 
+#[test]
+fn what_is_read_while_it_is_deleted_is_dropped_with_it() {
+    let (inner, cache) = cache_of(8000, Duration::ZERO);
+    let piece = fragment(1, 1, 1000);
+    store(&*cache, &piece, 1);
+    inner.is_read_before_it_goes.store(true, Ordering::SeqCst);
+    assert!(cache.delete_fragment(&piece).unwrap());
+    assert_eq!((reads(&inner), cache.used_bytes()), (1, 0));
+    assert!(matches!(read(&*cache, &piece), Err(StoreError::Missing(_))));
+}
+
 /// One writer goes through versions of one piece while others read: `stored` is the last version
 /// whose storing has ended, `leaving` the last whose deletion may have begun, `left` the last
-/// whose deletion has ended.
+/// whose deletion has ended. Readers keep what they read last, so that the cache is also short of
+/// room because of what it has lent.
 #[derive(Default)]
 struct History {
     stored: AtomicU64,
     leaving: AtomicU64,
     left: AtomicU64,
 }
+
+/// How many pieces each racing reader keeps.
+const KEPT: usize = 3;
 
 fn race(max_bytes: u64, lengths: &[usize], versions: u64, pace: Duration) {
     let (_inner, cache) = cache_of(max_bytes, pace);
@@ -327,6 +437,7 @@ fn race(max_bytes: u64, lengths: &[usize], versions: u64, pace: Duration) {
                 }
             });
             scope.spawn(move || {
+                let mut kept = VecDeque::new();
                 loop {
                     let left = history.left.load(Ordering::SeqCst);
                     if left == versions {
@@ -334,19 +445,25 @@ fn race(max_bytes: u64, lengths: &[usize], versions: u64, pace: Duration) {
                     }
                     let stored = history.stored.load(Ordering::SeqCst);
                     for v in left.max(1)..=left + 1 {
-                        let outcome = read(cache, &version(index, v));
+                        let outcome = share(cache, &version(index, v));
                         let must_be = stored >= v && history.leaving.load(Ordering::SeqCst) < v;
                         match outcome {
                             Ok(bytes) => {
                                 assert!(v > left, "version {v} was read after it had left");
-                                assert_eq!(blake3(&bytes), version(index, v).checksum);
+                                kept.push_back((version(index, v).checksum, bytes));
                             }
                             Err(StoreError::Missing(_)) => assert!(!must_be, "version {v} is lost"),
                             Err(other) => panic!("{other}"),
                         }
                         assert!(cache.used_bytes() <= max_bytes);
                     }
+                    while kept.len() > KEPT {
+                        // As it was when it was read, whatever was stored and deleted since.
+                        let (checksum, bytes) = kept.pop_front().unwrap();
+                        assert_eq!(blake3(&bytes), checksum);
+                    }
                 }
+                assert!(kept.iter().all(|(checksum, bytes)| blake3(bytes) == *checksum));
             });
         }
     });

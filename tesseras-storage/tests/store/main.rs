@@ -6,9 +6,11 @@
     reason = "all of this is tests, the functions that share their work too"
 )]
 
+mod cached;
 mod conformance;
 mod disks;
 mod model;
+mod only_database;
 mod processes;
 mod scale;
 mod things;
