@@ -1,0 +1,8 @@
+//! Every key of `[performance]` changes what a running `tesd` does, as seen from outside: by its
+//! metrics, its files, its system calls, or by what other nodes get from it.
+
+mod cache;
+mod peer;
+mod pool;
+mod process;
+mod sqlite;
