@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tempfile::TempDir;
 use tesseras_capsule::{CreateOptions, Silent, create};
@@ -25,6 +26,8 @@ pub async fn node(dir: &TempDir, name: &str, holders: &[&Running]) -> Node {
     config.bootstrap = holders.iter().map(|holder| holder.contact.addresses[0]).collect();
     config.work_bits = 0;
     config.limits.min_free_space = 0;
+    // Nobody comes but those who are known at once.
+    config.join_patience = Duration::ZERO;
     // A holder that waits for a lock is patiently waited for.
     config.answer_deadline = FOR_EVER;
     config.transfer_deadline = FOR_EVER;

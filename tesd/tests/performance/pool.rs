@@ -25,7 +25,7 @@ async fn peers(dir: &TempDir, count: usize) -> (Vec<Node>, Vec<SocketAddr>) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_most_connections_say_when_an_idle_one_goes() {
-    const PEERS: u64 = 12;
+    const PEERS: u64 = 10;
     let dir = tempfile::tempdir().expect("a directory");
     let (_nodes, addresses) = peers(&dir, PEERS as usize).await;
     let small = Running::joining("pool_max_connections = 8", &addresses);
