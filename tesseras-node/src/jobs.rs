@@ -68,9 +68,9 @@ impl JobBoard {
 /// nothing is left half-done.
 pub async fn run_for_ever(job: Arc<dyn Job>, board: JobBoard, token: CancellationToken) {
     let mut first = true;
+    board.write(job.name(), "waiting".to_owned());
     loop {
         let pause = job.pause(first);
-        board.write(job.name(), "waiting".to_owned());
         tokio::select! {
             () = token.cancelled() => return,
             () = tokio::time::sleep(pause) => {}

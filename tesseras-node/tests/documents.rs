@@ -5,19 +5,19 @@ use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::path::Path;
 
-use prometheus::Registry;
 use tesseras_core::code::Piece;
 use tesseras_core::ids::{ContentHash, DhtKey, NodeId, TesseraHash};
 use tesseras_core::time::Timestamp;
 use tesseras_crypto::NodeKeys;
 use tesseras_dht::HolderRecord;
+use tesseras_net::MAX_FRAME_BYTES;
 use tesseras_net::codec::{self, Answer, Refusal};
-use tesseras_net::{MAX_FRAME_BYTES, NetMetrics};
-use tesseras_node::observe::Gauges;
+use tesseras_node::{Node, NodeConfig};
 use tesseras_replication::attestation::{self, Question};
 use tesseras_replication::dossier::MAX_DOSSIER_BYTES;
 use tesseras_replication::messages::{self, AttestedPiece, refusal};
-use tesseras_storage::StorageMetrics;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
 
 fn page(name: &str) -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs").join(name);
@@ -149,21 +149,32 @@ fn the_signed_bytes_are_those_of_the_page() {
     assert_eq!(block(&page, "signed"), signed);
 }
 
-#[test]
-fn every_metric_stands_on_the_page_and_no_other() {
-    let registry = Registry::new();
-    NetMetrics::with_metrics(&registry).expect("new names");
-    StorageMetrics::new(&registry).expect("new names");
-    Gauges::new(&registry).expect("new names");
-    let families = registry.gather();
-    let ours: BTreeSet<&str> = families.iter().map(|family| family.name()).collect();
-    let page = page("OPERATIONS.md");
-    let listed: BTreeSet<&str> = page
+/// Name and type of the metric that a line of a table is about.
+fn metric(line: &str) -> Option<(&str, &str)> {
+    let (name, rest) = line.strip_prefix("| `tesseras_")?.split_once("` | ")?;
+    let name = name.split_once('{').map_or(name, |(name, _)| name);
+    Some((name, rest.split_once(" | ")?.0))
+}
+
+#[tokio::test]
+async fn every_metric_of_a_running_node_stands_on_the_page_and_no_other() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let loopback = "127.0.0.1:0".parse().expect("an address");
+    let mut config = NodeConfig::new(dir.path(), loopback);
+    (config.work_bits, config.metrics) = (0, Some(loopback));
+    let node = Node::start(config).await.expect("it starts");
+    let mut stream = TcpStream::connect(node.metrics().expect("served")).await.expect("open");
+    stream.write_all(b"GET /metrics HTTP/1.0\r\n\r\n").await.expect("asked");
+    let mut said = String::new();
+    stream.read_to_string(&mut said).await.expect("UTF-8");
+    node.stop().await;
+
+    let exposed: BTreeSet<_> = said
         .lines()
-        .filter_map(|line| line.strip_prefix("| `tesseras_")?.split_once('`'))
-        .map(|(name, _)| name.split_once('{').map_or(name, |(name, _)| name))
+        .filter_map(|line| line.strip_prefix("# TYPE tesseras_")?.split_once(' '))
         .collect();
-    let ours: BTreeSet<&str> =
-        ours.into_iter().filter_map(|name| name.strip_prefix("tesseras_")).collect();
-    assert_eq!(listed, ours);
+    assert!(exposed.len() > 10, "{said}");
+    let page = page("OPERATIONS.md");
+    let listed: BTreeSet<_> = page.lines().filter_map(metric).collect();
+    assert_eq!(listed, exposed);
 }

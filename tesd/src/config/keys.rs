@@ -126,7 +126,7 @@ pub const KEYS: &[Key] = &[
         section: "replication",
         name: "repair_jitter_secs",
         doc: "Up to so many seconds are added or taken at random, so that nodes do not repair all\n\
-              at once; 0 up to repair_interval_secs.",
+              at once; 0 to 2592000, and at most repair_interval_secs.",
         show: |c| c.replication.repair_jitter.as_secs().to_string(),
         read: |c, v| {
             value::seconds(v, &REPAIR_JITTER).map(|time| c.replication.repair_jitter = time)
@@ -174,7 +174,8 @@ pub const KEYS: &[Key] = &[
     Key {
         section: "performance",
         name: "sqlite_cache_size_kb",
-        doc: "SQLite's page cache in KiB, 64 to 16000000; memory, taken as it is needed.",
+        doc: "SQLite's page cache in KiB, for all its connections together, 64 to 16000000. It is\n\
+              memory, taken as pages are read; with less than the index has, answers read the disk.",
         show: |c| c.performance.sqlite_cache_size_kb.to_string(),
         read: |c, v| {
             value::integer(v, &CACHE_KB).map(|n| c.performance.sqlite_cache_size_kb = n as u32)
@@ -183,15 +184,18 @@ pub const KEYS: &[Key] = &[
     Key {
         section: "performance",
         name: "sqlite_synchronous_full",
-        doc: "Sync the disk at every commit, not only before acknowledgements; much slower, and no\n\
-              safer for what was acknowledged.",
+        doc: "true or false: whether SQLite syncs every commit by itself. For unstable hardware (a\n\
+              Raspberry Pi on an SD card): hints (peers, other holders) survive a power cut, too. What\n\
+              was acknowledged does either way. Costs one sync for each commit, instead of one for\n\
+              all who wait.",
         show: |c| c.performance.sqlite_synchronous_full.to_string(),
         read: |c, v| value::boolean(v).map(|on| c.performance.sqlite_synchronous_full = on),
     },
     Key {
         section: "performance",
         name: "sqlite_busy_timeout_ms",
-        doc: "Milliseconds to wait for another process's write, 1 to 600000.",
+        doc: "Milliseconds to wait for another process that writes (tes), 1 to 600000. A short wait\n\
+              refuses what a longer one would have stored; all writes of tesd wait meanwhile.",
         show: |c| c.performance.sqlite_busy_timeout.as_millis().to_string(),
         read: |c, v| {
             value::integer(v, &BUSY_MS).map(|n| {
@@ -202,8 +206,8 @@ pub const KEYS: &[Key] = &[
     Key {
         section: "performance",
         name: "sqlite_wal_autocheckpoint_pages",
-        doc: "Pages of 4 KiB in the WAL before they are moved to the database, 1 to 1000000. More\n\
-              is faster and takes more disk.",
+        doc: "Pages of 4 KiB in SQLite's log before they are written back, 1 to 1000000. More writes\n\
+              less often and for longer, and takes so much more disk.",
         show: |c| c.performance.sqlite_wal_autocheckpoint_pages.to_string(),
         read: |c, v| {
             value::integer(v, &CHECKPOINT_PAGES)
@@ -213,7 +217,8 @@ pub const KEYS: &[Key] = &[
     Key {
         section: "performance",
         name: "fragment_cache_size_mb",
-        doc: "Memory for fragments that were read or written last, in MiB, 0 to 1000000; 0 is off.",
+        doc: "Memory for held pieces that were read last, in MiB, 0 to 1000000; 0 is off. Taken as\n\
+              pieces are read; one above an eighth of it is never kept.",
         show: |c| c.performance.fragment_cache_size_mb.to_string(),
         read: |c, v| {
             value::integer(v, &FRAGMENT_CACHE_MB).map(|n| c.performance.fragment_cache_size_mb = n)
@@ -222,7 +227,8 @@ pub const KEYS: &[Key] = &[
     Key {
         section: "performance",
         name: "pool_max_connections",
-        doc: "Connections kept open to other nodes, 8 to 65536; some 100 KiB each.",
+        doc: "Connections to other nodes at once, 8 to 65536; for another one the oldest idle one is\n\
+              closed. An idle one costs some 20 KiB of memory.",
         show: |c| c.performance.pool_max_connections.to_string(),
         read: |c, v| {
             value::integer(v, &POOL_CONNECTIONS)
@@ -232,7 +238,8 @@ pub const KEYS: &[Key] = &[
     Key {
         section: "performance",
         name: "pool_idle_timeout_secs",
-        doc: "Seconds after which an unused connection is closed, 1 to 86400.",
+        doc: "Seconds after which an unused connection is closed, 1 to 86400. Longer keeps memory,\n\
+              shorter costs a handshake more often. Both sides have this; the shorter one counts.",
         show: |c| c.performance.pool_idle_timeout.as_secs().to_string(),
         read: |c, v| {
             value::seconds(v, &POOL_SECONDS).map(|time| c.performance.pool_idle_timeout = time)
@@ -241,7 +248,8 @@ pub const KEYS: &[Key] = &[
     Key {
         section: "performance",
         name: "pool_reaper_interval_secs",
-        doc: "Seconds between two looks for such connections, 1 to 86400.",
+        doc: "Seconds between two looks for unused connections, 1 to 86400; one may stay open so much\n\
+              longer. A look costs next to nothing.",
         show: |c| c.performance.pool_reaper_interval.as_secs().to_string(),
         read: |c, v| {
             value::seconds(v, &POOL_SECONDS).map(|time| c.performance.pool_reaper_interval = time)

@@ -6,8 +6,8 @@ mod keys;
 mod value;
 
 use std::fmt::Write as _;
-use std::fs;
-use std::io;
+use std::fs::File;
+use std::io::{self, Read as _};
 use std::net::SocketAddr;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -228,22 +228,38 @@ impl Config {
     /// The defaults, changed by what a file says.
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
         let read = |source| ConfigError::Read { path: path.to_owned(), source };
-        let length = fs::metadata(path).map_err(read)?.len();
-        if length > MAX_FILE_BYTES {
-            return Err(read(io::Error::other(format!("{length} bytes are no configuration"))));
+        let mut bytes = Vec::new();
+        // Counted as it comes: of a pipe or a device nobody knows the length before.
+        let file = File::open(path).map_err(read)?;
+        file.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes).map_err(read)?;
+        if bytes.len() as u64 > MAX_FILE_BYTES {
+            let reason = format!("more than {MAX_FILE_BYTES} bytes are no configuration");
+            return Err(read(io::Error::other(reason)));
         }
-        Self::parse(&fs::read_to_string(path).map_err(read)?, path)
+        let text = str::from_utf8(&bytes).map_err(|error| ConfigError::Line {
+            path: path.to_owned(),
+            line: line_at(&bytes, error.valid_up_to()),
+            reason: "this is not UTF-8".to_owned(),
+        })?;
+        Self::parse(text, path)
     }
 
     /// The defaults, changed by a text; `path` is what errors call it.
     pub fn parse(text: &str, path: &Path) -> Result<Self, ConfigError> {
         let refuse = |span: Range<usize>, reason: String| ConfigError::Line {
             path: path.to_owned(),
-            line: 1 + text[..span.start.min(text.len())].matches('\n').count(),
+            line: line_at(text.as_bytes(), span.start),
             reason,
         };
-        let root = DeTable::parse(text)
-            .map_err(|error| refuse(error.span().unwrap_or(0..0), error.message().to_owned()))?;
+        let root = DeTable::parse(text).map_err(|error| {
+            let span = error.span().unwrap_or(0..0);
+            let what = text.get(span.clone()).and_then(|what| what.lines().next()).unwrap_or("");
+            let reason = match what {
+                "" => error.message().to_owned(),
+                what => format!("{}: {what:?}", error.message()),
+            };
+            refuse(span, reason)
+        })?;
         let mut config = Self::default();
         for (section, table) in root.get_ref() {
             let section_name: &str = section.get_ref();
@@ -306,6 +322,11 @@ impl Config {
         }
         out
     }
+}
+
+/// In which line a byte stands, from 1.
+fn line_at(text: &[u8], byte: usize) -> usize {
+    1 + text[..byte.min(text.len())].iter().filter(|b| **b == b'\n').count()
 }
 
 /// The names of all tables, each once.

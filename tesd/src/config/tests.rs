@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 
+use super::keys::Key;
 use super::*;
 
 fn parse(text: &str) -> Result<Config, ConfigError> {
@@ -97,17 +98,60 @@ fn a_wrong_value_is_refused_by_name_and_line() {
 }
 
 #[test]
+fn every_number_states_its_range_and_is_held_to_it() {
+    let mut numbers = 0;
+    for Key { section, name, doc, .. } in KEYS {
+        let line = |value: &str| format!("\n[{section}]\n{name} = {value}\n");
+        let message = refusal(&line("1979-05-27"));
+        let Some((_, range)) = message.split_once("a whole number from ") else { continue };
+        let (range, _) = range.split_once(',').expect("and what was found");
+        assert!(doc.contains(range), "{name}: {range} does not stand in {doc:?}");
+        let (least, most) = range.split_once(" to ").expect("two ends");
+        let (least, most): (i64, i64) = (least.parse().expect("a"), most.parse().expect("b"));
+        for value in [least, most] {
+            parse(&line(&value.to_string())).expect(name);
+        }
+        for value in [least - 1, most + 1] {
+            let message = refusal(&line(&value.to_string()));
+            let expected = format!("node.toml:3: {section}.{name}: expected a whole number from ");
+            assert!(message.starts_with(&expected), "{message}");
+        }
+        numbers += 1;
+    }
+    assert_eq!(numbers, 15, "keys that are numbers");
+}
+
+#[test]
 fn what_is_not_known_is_refused_by_name_and_line() {
     for (text, expected) in [
         ("[nodes]\n", "node.toml:1: unknown table: \"nodes\"; there are node, bootstrap, dht"),
         ("\n[dht]\nK = 3", "node.toml:3: unknown key of [dht]: \"K\"; there are k, alpha"),
         ("listen = 1", "node.toml:1: unknown table: \"listen\""),
         ("node = 1", "node.toml:1: \"node\" is a table: write [node]"),
-        ("\n[dht]\nk = 3\nk = 4", "node.toml:4: "),
+        ("\n[dht]\nk = 3\nk = 4", "node.toml:4: duplicate key: \"k\""),
+        ("[dht]\r\nk = 3\r\n[dht]\r\n", "node.toml:3: duplicate key: \"dht\""),
         ("\n\n[dht\n", "node.toml:3: "),
     ] {
         let message = refusal(text);
         assert!(message.starts_with(expected), "{message}");
+    }
+}
+
+#[test]
+fn a_file_that_is_no_text_is_refused_by_line_and_read_no_further_than_its_bound() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = dir.path().join("node.toml");
+    std::fs::write(&path, b"[node]\n# caf\xe9\n").expect("written");
+    let message = Config::load(&path).expect_err("Latin-1").to_string();
+    assert!(message.ends_with("node.toml:2: this is not UTF-8"), "{message}");
+    let largest = [&b"[dht]\nk = 3\n#"[..], &vec![b'-'; MAX_FILE_BYTES as usize - 13]].concat();
+    std::fs::write(&path, &largest).expect("written");
+    assert_eq!(Config::load(&path).expect("it is not too large").dht.k, 3);
+    std::fs::write(&path, [&largest[..], b"-"].concat()).expect("written");
+    let endless = Path::new("/dev/zero");
+    for path in [&path, endless] {
+        let message = Config::load(path).expect_err("too large").to_string();
+        assert!(message.contains("more than 1048576 bytes"), "{message}");
     }
 }
 
@@ -119,6 +163,19 @@ fn values_must_fit_together() {
     let config = parse("[node]\nadvertise = \"0.0.0.0:7310\"\n").expect("an address");
     assert!(config.check().expect_err("a wildcard").to_string().contains("node.advertise"));
     Config::default().check().expect("the defaults fit");
+}
+
+#[test]
+fn what_the_page_for_operators_tells_to_write_is_accepted() {
+    let page = include_str!("../../../docs/OPERATIONS.md");
+    let blocks: Vec<_> = page.split("\n```toml\n").skip(1).collect();
+    assert!(blocks.len() >= 3, "a small board, a desktop, an archive");
+    for block in blocks {
+        let (text, _) = block.split_once("\n```").expect("the block ends");
+        let config = parse(text).unwrap_or_else(|error| panic!("{error} in:\n{text}"));
+        config.check().expect(text);
+        assert_ne!(config, Config::default(), "{text}");
+    }
 }
 
 #[test]

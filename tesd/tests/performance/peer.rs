@@ -1,0 +1,106 @@
+//! Another node, in the test's own process, that brings pieces to a `tesd` and takes them back.
+
+use std::fs;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tempfile::TempDir;
+use tesseras_capsule::{CreateOptions, Silent, create};
+use tesseras_core::contact::Contact;
+use tesseras_core::ids::TesseraHash;
+use tesseras_crypto::{CreatorKeys, NodeKeys};
+use tesseras_net::codec::{self, Answer};
+use tesseras_net::settings::BindConfig;
+use tesseras_net::{QuinnTransport, Target, Transport as _, read_to_vec};
+use tesseras_node::{Node, NodeConfig, clock};
+use tesseras_replication::messages::{Bulk, Request};
+use tesseras_replication::progress::silent;
+use tesseras_storage::{StorageConfig, Store};
+
+use crate::process::{FOR_EVER, Running, until};
+
+/// A node on loopback, whose key costs no work.
+pub async fn node(dir: &TempDir, name: &str, holders: &[&Running]) -> Node {
+    let listen = "127.0.0.1:0".parse().expect("an address");
+    let mut config = NodeConfig::new(dir.path().join(name), listen);
+    config.bootstrap = holders.iter().map(|holder| holder.contact.addresses[0]).collect();
+    config.work_bits = 0;
+    config.limits.min_free_space = 0;
+    // Nobody comes but those who are known at once.
+    config.join_patience = Duration::ZERO;
+    // A holder that waits for a lock is patiently waited for.
+    config.answer_deadline = FOR_EVER;
+    config.transfer_deadline = FOR_EVER;
+    Node::start(config).await.expect("it starts")
+}
+
+/// A node with a creator, who publishes.
+pub struct Owner {
+    dir: TempDir,
+    node: Node,
+    store: Store,
+    keys: CreatorKeys,
+}
+
+impl Owner {
+    /// One that knows all of these holders, and nobody else.
+    pub async fn knowing(holders: &[&Running]) -> Self {
+        let dir = tempfile::tempdir().expect("a directory");
+        let node = node(&dir, "owner", holders).await;
+        let store = Store::open(&dir.path().join("owner"), &StorageConfig::default());
+        let keys = CreatorKeys::from_seeds(&[1; 32], &[2; 32]);
+        until("it knows all holders", FOR_EVER, async || {
+            let known = node.dht().peers().await;
+            holders.iter().all(|holder| known.iter().any(|peer| peer.id == holder.contact.id))
+        })
+        .await;
+        Self { dir, node, store: store.expect("it opens"), keys }
+    }
+
+    /// A capsule of one text of so many bytes.
+    pub fn capsule(&self, bytes: usize) -> TesseraHash {
+        let folder = self.dir.path().join(format!("album {bytes}"));
+        fs::create_dir_all(&folder).expect("made");
+        fs::write(folder.join("letter.txt"), "a".repeat(bytes)).expect("written");
+        let options = CreateOptions { created: clock::now(), ..CreateOptions::default() };
+        let (blobs, library) = (self.store.blobs(), self.store.library());
+        create(&folder, &options, &self.keys, &*blobs, &*library, &mut Silent).expect("made").hash
+    }
+
+    /// Gives every holder a whole copy; how many took it, or why too few did.
+    pub async fn publish(&self, hash: TesseraHash) -> Result<usize, String> {
+        let replication = self.node.replication();
+        let plan = replication.draft_plan(hash, &silent()).await.map_err(|e| e.to_string())?;
+        let signatures = self.keys.sign(&plan);
+        let published = replication.publish(hash, plan, signatures, &silent()).await;
+        published.map(|published| published.placed).map_err(|error| error.to_string())
+    }
+}
+
+/// Somebody who only asks.
+pub struct Asker(Arc<QuinnTransport>);
+
+impl Asker {
+    /// A new one.
+    pub fn new() -> Self {
+        let keys = NodeKeys::generate(0).expect("random");
+        let listen = "127.0.0.1:0".parse().expect("an address");
+        let bind = BindConfig { work_bits: 0, ..BindConfig::new(listen) };
+        Self(QuinnTransport::bind(bind, &keys).expect("it binds"))
+    }
+
+    /// The bytes that a holder answers with.
+    pub async fn get(&self, from: &Contact, request: &Request) -> Vec<u8> {
+        let frame = codec::encode(request).expect("short");
+        let request = tesseras_net::Request { frame, body: None, deadline: FOR_EVER };
+        let reply = self.0.request(&Target::from(from), request).await.expect("an answer");
+        match codec::decode::<Answer<Bulk>>(&reply.frame).expect("an answer") {
+            Answer::Ok(bulk) => {
+                let got = read_to_vec(reply.body, 64 << 20).await.expect("all of it");
+                assert_eq!(got.len() as u64, bulk.bytes);
+                got
+            }
+            Answer::Error(refusal) => panic!("{refusal:?}"),
+        }
+    }
+}

@@ -1,0 +1,128 @@
+//! A running `tesd` with some `[performance]` settings, watched from outside.
+
+use std::fs::{self, File};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use tempfile::TempDir;
+use tesseras_core::contact::Contact;
+
+/// A `tesd` on loopback in a home of its own. Killed when dropped.
+pub struct Running {
+    child: Child,
+    home: TempDir,
+    /// Who and where it is.
+    pub contact: Contact,
+    metrics: SocketAddr,
+}
+
+impl Running {
+    /// Starts one with these lines under `[performance]`.
+    pub fn start(performance: &str) -> Self {
+        Self::start_with(performance, &[], &[])
+    }
+
+    /// Starts one that joins through these nodes.
+    pub fn joining(performance: &str, bootstrap: &[SocketAddr]) -> Self {
+        Self::start_with(performance, bootstrap, &[])
+    }
+
+    /// Starts one with these environment variables beside.
+    pub fn start_with(
+        performance: &str,
+        bootstrap: &[SocketAddr],
+        environment: &[(&str, &Path)],
+    ) -> Self {
+        let home = tempfile::tempdir().expect("a directory");
+        let config = home.path().join("node.toml");
+        let peers: Vec<_> = bootstrap.iter().map(|peer| format!("\"{peer}\"")).collect();
+        let text = format!(
+            "[node]\nwork_bits = 0\n[dht]\nrequests_per_second = 100000\n\
+             [replication]\nmin_free_space = 0\n[bootstrap]\npeers = [{}]\n\
+             [performance]\n{performance}\n",
+            peers.join(", ")
+        );
+        fs::write(&config, text).expect("written");
+        let log = File::create(home.path().join("log")).expect("made");
+        let mut child = Command::new(env!("CARGO_BIN_EXE_tesd"))
+            .env_clear()
+            .env("HOME", home.path())
+            .envs(environment.iter().copied())
+            .args(["--listen", "127.0.0.1:0", "--metrics", "127.0.0.1:0", "--config"])
+            .arg(&config)
+            .arg("--data-dir")
+            .arg(home.path().join("data"))
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(log)
+            .spawn()
+            .expect("it runs");
+        let mut ready = String::new();
+        BufReader::new(child.stdout.as_mut().expect("piped")).read_line(&mut ready).expect("UTF-8");
+        let log = fs::read_to_string(home.path().join("log")).expect("UTF-8");
+        let field = |name: &str| {
+            let value = ready.split_whitespace().find_map(|word| word.strip_prefix(name));
+            value.unwrap_or_else(|| panic!("no {name} in {ready:?}; its log: {log}"))
+        };
+        let contact = Contact {
+            id: field("node=").parse().expect("a NodeId"),
+            addresses: vec![field("listen=").parse().expect("an address")],
+        };
+        let metrics = field("metrics=").parse().expect("an address");
+        Self { child, home, contact, metrics }
+    }
+
+    /// Its data directory.
+    pub fn data_dir(&self) -> PathBuf {
+        self.home.path().join("data")
+    }
+
+    /// The length of a file of its database.
+    pub fn database_bytes(&self, name: &str) -> u64 {
+        self.data_dir().join("db").join(name).metadata().expect("it is there").len()
+    }
+
+    /// What a metric says now; `None` if there is none of this name and label.
+    pub fn metric(&self, name: &str) -> Option<u64> {
+        let mut stream = TcpStream::connect(self.metrics).expect("it is served");
+        stream.write_all(b"GET /metrics HTTP/1.0\r\n\r\n").expect("asked");
+        let mut page = String::new();
+        stream.read_to_string(&mut page).expect("UTF-8");
+        assert!(page.starts_with("HTTP/1.0 200"), "{page}");
+        let value = page.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        value.map(|value| value.parse().expect("a whole number"))
+    }
+
+    /// Bytes that it has read from files so far, as its system calls count them.
+    pub fn bytes_read(&self) -> u64 {
+        let path = format!("/proc/{}/io", self.child.id());
+        let text = fs::read_to_string(path).expect("it runs");
+        let value = text.lines().find_map(|line| line.strip_prefix("rchar: "));
+        value.expect("it is counted").parse().expect("a number")
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// For ever, for what takes a second or two.
+pub const FOR_EVER: Duration = Duration::from_secs(60);
+
+/// Waits for something that must come to be.
+pub async fn until(what: &str, patience: Duration, mut holds: impl AsyncFnMut() -> bool) {
+    let pause = Duration::from_millis(50);
+    for _ in 0..patience.as_millis() / pause.as_millis() {
+        if holds().await {
+            return;
+        }
+        tokio::time::sleep(pause).await;
+    }
+    panic!("it did not come to be: {what}");
+}

@@ -1,0 +1,81 @@
+//! `sqlite_cache_size_kb`, `sqlite_synchronous_full` and `sqlite_wal_autocheckpoint_pages`.
+
+use std::path::Path;
+use std::process::Command;
+
+use tesseras_replication::messages::Request;
+use tesseras_rpc::client::Client;
+use tesseras_rpc::messages::{Request as Question, Response};
+
+use crate::peer::{Asker, Owner};
+use crate::process::{FOR_EVER, Running, until};
+
+const PAGE: u64 = 4096;
+
+/// How a background job of a node went last.
+async fn job(node: &Running, name: &str) -> String {
+    let client = Client::connect(&tesseras_rpc::socket_path(&node.data_dir())).await.expect("runs");
+    match client.request(&Question::Status, |_| {}).await.expect("an answer") {
+        Response::Status(status) => {
+            let mut lines = status.jobs.iter().filter_map(|line| line.strip_prefix(name));
+            lines.next().map(str::to_owned).unwrap_or_default()
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_small_page_cache_reads_the_disk_again_and_again() {
+    const TIMES: u64 = 100;
+    let small = Running::start("sqlite_cache_size_kb = 64");
+    let large = Running::start("sqlite_cache_size_kb = 64000");
+    let owner = Owner::knowing(&[&small, &large]).await;
+    let hash = owner.capsule(10);
+    assert_eq!(owner.publish(hash).await, Ok(2));
+    let asker = Asker::new();
+    let mut read = Vec::new();
+    for node in [&small, &large] {
+        let before = node.bytes_read();
+        for _ in 0..TIMES {
+            asker.get(&node.contact, &Request::GetDossier { tessera: hash }).await;
+        }
+        read.push((node.bytes_read() - before) / TIMES);
+    }
+    // Either way the MANIFEST is read from its file; the rest of a dossier is in the database.
+    assert!(read[0] >= read[1] + PAGE, "bytes read for each dossier: {read:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn full_synchronous_syncs_also_what_nobody_waits_for() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let library = dir.path().join("syncs.so");
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/performance/syncs.c");
+    let compiled =
+        Command::new("cc").args(["-shared", "-fPIC", "-o"]).arg(&library).arg(source).status();
+    assert!(compiled.expect("a C compiler").success());
+    let logs = [false, true].map(|full| dir.path().join(full.to_string()));
+    let nodes = [false, true].map(|full| {
+        let log = logs[usize::from(full)].as_path();
+        let environment = [("LD_PRELOAD", library.as_path()), ("SYNCS", log)];
+        Running::start_with(&format!("sqlite_synchronous_full = {full}"), &[], &environment)
+    });
+    // Which peers it met is a hint, and nobody waits until that is on the disk.
+    for node in &nodes {
+        let remembers = async || job(node, "remember: ").await.ends_with("remembered");
+        until("it remembers peers", FOR_EVER, remembers).await;
+    }
+    let counted = logs.map(|log| log.metadata().expect("it was written").len());
+    assert!(counted[1] > counted[0], "syncs of the log: {counted:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_log_is_written_back_after_as_many_pages_as_are_set() {
+    let soon = Running::start("sqlite_wal_autocheckpoint_pages = 1");
+    let late = Running::start("sqlite_wal_autocheckpoint_pages = 1000000");
+    let owner = Owner::knowing(&[&soon, &late]).await;
+    assert_eq!(owner.publish(owner.capsule(10)).await, Ok(2));
+    let written_back = async || soon.database_bytes("tesseras.db") > 10 * PAGE;
+    until("the log is written back", FOR_EVER, written_back).await;
+    assert!(late.database_bytes("tesseras.db") <= PAGE);
+    assert!(late.database_bytes("tesseras.db-wal") > 10 * PAGE);
+}
