@@ -3,7 +3,7 @@
 //!
 //! SQLite's own settings sync the disk at every commit. Ours leave that to whoever acknowledges
 //! something, so they are measured both ways: committed, as for what can be rebuilt, and synced,
-//! as before an acknowledgement.
+//! as before an acknowledgement. The busy timeout is the same for all.
 
 use std::cell::RefCell;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};

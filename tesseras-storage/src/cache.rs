@@ -9,7 +9,9 @@
 //! - Storing or deleting a piece drops it here after the inner store is done. A read of it that is
 //!   under way may still answer whoever asked before; it leaves nothing behind for later ones.
 //!
-//! Whoever must see the disk (an audit) asks the inner store.
+//! Whoever must see the disk (an audit) asks the inner store. A piece that somebody deletes past
+//! this cache may be served until it is evicted: the right bytes still, since they were verified,
+//! but of a piece that is no longer listed.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -42,7 +42,7 @@ const STATEMENTS: usize = 128;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StorageConfig {
     /// Page cache in KiB, for all connections of this process together, to however many databases;
-    /// where these say different things, the one opened last is right. More makes a large store
+    /// where they are opened with different bounds, the last one counts. More makes a large store
     /// faster and costs that much memory. Default [`DEFAULT_CACHE_SIZE_KB`].
     pub cache_size_kb: u32,
     /// Whether SQLite syncs on every commit. Off, commits are synced in groups, and only where
