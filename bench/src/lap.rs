@@ -9,7 +9,7 @@ use crate::Result;
 pub const LAPS: usize = 3;
 
 const MIB: u64 = 1 << 20;
-const WARM_BYTES: usize = 1 << 30;
+const WARM_BYTES: usize = 3 << 30;
 
 /// One run of one side.
 #[derive(Debug, Clone, Copy)]
