@@ -2,7 +2,7 @@
 
 use tesseras_capsule::{Silent, export, verify_directory, verify_stored};
 
-use crate::lap::{Contest, Table, lap};
+use crate::lap::{Contest, Table, Work, lap};
 use crate::scene::{Scene, capsule, open};
 use crate::{Result, bare};
 
@@ -15,7 +15,7 @@ pub fn rows(scene: &Scene, table: &mut Table) -> Result<()> {
     let digest = || Ok(lap(|| bare::digest(&album))?.0);
     table.add(Contest {
         name: "create".to_owned(),
-        bytes: scene.bytes(),
+        work: Work::Bytes(scene.bytes()),
         real: Box::new(|_| {
             let store = open(&scene.empty("created")?)?;
             Ok(lap(|| scene.create(&store, &album))?.0)
@@ -38,7 +38,7 @@ pub fn rows(scene: &Scene, table: &mut Table) -> Result<()> {
     let (blobs, library) = (store.blobs(), store.library());
     table.add(Contest {
         name: "verify".to_owned(),
-        bytes: scene.bytes(),
+        work: Work::Bytes(scene.bytes()),
         real: Box::new(|_| {
             let (lap, report) = lap(|| Ok(verify_stored(&*blobs, &*library, &hash, &mut Silent)?))?;
             if report.valid { Ok(lap) } else { Err("the capsule is not valid".into()) }
@@ -50,7 +50,7 @@ pub fn rows(scene: &Scene, table: &mut Table) -> Result<()> {
         let exported = export(&capsule(&store, &hash)?, &*blobs, &to, &mut Silent)?;
         table.add(Contest {
             name: "verify a directory".to_owned(),
-            bytes: scene.bytes(),
+            work: Work::Bytes(scene.bytes()),
             real: Box::new(|_| {
                 let (lap, report) =
                     lap(|| Ok(verify_directory(&exported, Some(&hash), &mut Silent)?))?;

@@ -9,7 +9,7 @@ use tesseras_node::clock;
 use tesseras_replication::erasure::{DataFragment, encode, rebuild};
 use tesseras_storage::Store;
 
-use crate::lap::{Contest, Table, lap};
+use crate::lap::{Contest, Table, Work, lap};
 use crate::scene::{Scene, open, pack};
 use crate::{Result, bare};
 
@@ -64,7 +64,7 @@ fn code(
     let (blobs, workbench, shape) = (store.blobs(), store.workbench(), form.shape);
     table.add(Contest {
         name: name("encode"),
-        bytes: pack.bytes(),
+        work: Work::Bytes(pack.bytes()),
         real: Box::new(|_| {
             let (lap, encoded) = lap(|| Ok(encode(pack, &*blobs, &mut |_| true)?))?;
             encoded.parity.into_iter().for_each(|staged| blobs.discard(staged));
@@ -92,7 +92,7 @@ fn code(
     let lost: Vec<u8> = (0..shape.m).collect();
     table.add(Contest {
         name: name("rebuild"),
-        bytes: pack.bytes(),
+        work: Work::Bytes(pack.bytes()),
         real: Box::new(|_| {
             let (lap, rebuilt) =
                 lap(|| Ok(rebuild(&pieces, form, &lost, &*blobs, &mut |_| true)?))?;

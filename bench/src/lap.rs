@@ -46,6 +46,26 @@ fn peak_memory() -> u64 {
     kib.unwrap_or(0) * 1024
 }
 
+/// How much is done in one lap.
+#[derive(Debug, Clone, Copy)]
+pub enum Work {
+    /// So many bytes of user data; the table says MB/s (10⁶ bytes a second).
+    Bytes(u64),
+    /// So many operations; the table says how many a second.
+    #[allow(dead_code, reason = "the first rows that count operations follow")]
+    Operations(u64),
+}
+
+impl Work {
+    /// The rate of laps, in words.
+    fn rate(self, laps: &[Lap]) -> String {
+        match self {
+            Self::Bytes(bytes) => format!("{:.0} MB/s", bytes as f64 / 1e6 / median(laps)),
+            Self::Operations(count) => format!("{:.0}/s", count as f64 / median(laps)),
+        }
+    }
+}
+
 /// One side of a contest: runs the lap of this number.
 pub type Side<'a> = Box<dyn FnMut(usize) -> Result<Lap> + 'a>;
 
@@ -53,8 +73,8 @@ pub type Side<'a> = Box<dyn FnMut(usize) -> Result<Lap> + 'a>;
 pub struct Contest<'a> {
     /// What is done.
     pub name: String,
-    /// How many bytes of user data it is done to.
-    pub bytes: u64,
+    /// How much of it.
+    pub work: Work,
     /// How we do it.
     pub real: Side<'a>,
     /// The bare parts, each with its name.
@@ -73,15 +93,15 @@ impl Table {
     pub fn new(only: &str) -> Result<Self> {
         let table = Self { only: only.to_owned(), rows: 0, notes: Vec::new() };
         print(&format!(
-            "| {:32} | {:>9} | {:35} | {:>9} | {:>7} | {:>13} | {:>8} |\n|{}|",
+            "| {:32} | {:>12} | {:35} | {:>12} | {:>7} | {:>13} | {:>8} |\n|{}|",
             "what",
-            "MB/s",
+            "rate",
             "against",
-            "MB/s",
+            "rate",
             "ratio",
             "of each lap",
             "peak MiB",
-            [34, 11, 37, 11, 9, 15, 10].map(|n| "-".repeat(n)).join("|")
+            [34, 14, 37, 14, 9, 15, 10].map(|n| "-".repeat(n)).join("|")
         ))?;
         Ok(table)
     }
@@ -98,7 +118,7 @@ impl Table {
 
     /// Runs a contest if it is asked for, and prints a row for each of the bare parts.
     pub fn add(&mut self, contest: Contest<'_>) -> Result<()> {
-        let Contest { name, bytes, mut real, mut bare } = contest;
+        let Contest { name, work, mut real, mut bare } = contest;
         if !self.wants(&name) {
             return Ok(());
         }
@@ -110,17 +130,16 @@ impl Table {
                 laps.push(side(number)?);
             }
         }
-        let rate = |laps: &[Lap]| bytes as f64 / 1e6 / median(laps);
         let peak = ours.iter().map(|lap| lap.peak).max().unwrap_or(0) / MIB;
         for ((against, _), laps) in bare.iter().zip(&theirs) {
             let each = ours.iter().zip(laps);
             let each = each.map(|(o, t)| t.time.as_secs_f64() / o.time.as_secs_f64());
             let (least, most) = each.fold((f64::MAX, 0f64), |(a, b), r| (a.min(r), b.max(r)));
             print(&format!(
-                "| {name:32} | {:>9.0} | {against:35} | {:>9.0} | {:>7.2} | {:>13} | {peak:>8} |",
-                rate(&ours),
-                rate(laps),
-                rate(&ours) / rate(laps),
+                "| {name:32} | {:>12} | {against:35} | {:>12} | {:>7.2} | {:>13} | {peak:>8} |",
+                work.rate(&ours),
+                work.rate(laps),
+                median(laps) / median(&ours),
                 format!("{least:.2}..{most:.2}"),
             ))?;
             self.rows += 1;

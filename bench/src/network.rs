@@ -15,7 +15,7 @@ use tesseras_storage::Store;
 use tokio::time::{Instant, sleep};
 
 use crate::Result;
-use crate::lap::{Contest, LAPS, Lap, Table, lap};
+use crate::lap::{Contest, LAPS, Lap, Table, Work, lap};
 use crate::scene::{Scene, open, pack};
 use crate::wire::{OwnTransport, PULL, PUSH, PlainQuinn};
 
@@ -64,7 +64,7 @@ pub fn rows(scene: &Scene, nodes: u8, table: &mut Table) -> Result<()> {
     let Pieces { all, needed, bytes } = pieces;
     table.add(Contest {
         name: format!("publish to {nodes} nodes"),
-        bytes: scene.bytes(),
+        work: Work::Bytes(scene.bytes()),
         real: Box::new(&mut publish),
         bare: vec![
             (
@@ -83,7 +83,7 @@ pub fn rows(scene: &Scene, nodes: u8, table: &mut Table) -> Result<()> {
         runtime.block_on(settle(std::slice::from_ref(&fetcher), network.len()))?;
         table.add(Contest {
             name: format!("fetch from {nodes} nodes"),
-            bytes: scene.bytes(),
+            work: Work::Bytes(scene.bytes()),
             real: Box::new(|number| {
                 let (replication, silent) = (fetcher.node.replication(), silent());
                 let fetching = replication.fetch(hashes[number], &silent);

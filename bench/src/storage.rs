@@ -13,7 +13,7 @@ use tesseras_replication::messages::AttestedPiece;
 use tesseras_storage::Store;
 
 use crate::Result;
-use crate::lap::{Contest, Table, lap};
+use crate::lap::{Contest, Table, Work, lap};
 use crate::scene::{Noise, Scene, open};
 
 const FRAGMENTS: u8 = 100;
@@ -41,7 +41,7 @@ pub fn rows(scene: &Scene, table: &mut Table) -> Result<()> {
     let said = |f: &Fragment| AttestedPiece { piece: f.piece, checksum: f.checksum };
     table.add(Contest {
         name: "attest 100 fragments".to_owned(),
-        bytes: u64::from(FRAGMENTS) * FRAGMENT as u64,
+        work: Work::Bytes(u64::from(FRAGMENTS) * FRAGMENT as u64),
         real: Box::new(|_| {
             let (lap, ()) = lap(|| {
                 for _ in 0..ATTESTATIONS {
@@ -92,7 +92,7 @@ pub fn rows(scene: &Scene, table: &mut Table) -> Result<()> {
     };
     table.add(Contest {
         name: "cache: hot 2 MiB fragment".to_owned(),
-        bytes: FRAGMENT as u64,
+        work: Work::Bytes(FRAGMENT as u64),
         real: Box::new(|_| many(&cached, false)),
         bare: vec![
             ("file store, page cache warm", Box::new(|_| many(&*fragments, false))),
