@@ -1,14 +1,16 @@
 //! Measures what Tesseras does side by side with the bare parts that it is made of, in one run,
 //! and prints one table. Asserts no timing: `docs/BENCHMARKS.md` says what the gaps are.
 //!
-//! [`lap`] measures and prints; [`capsule`], [`code`], [`storage`] and [`network`] have the rows;
-//! [`bare`] and [`wire`] have what they are compared with; [`scene`] makes the things to work on.
+//! [`lap`] measures and prints; [`capsule`], [`code`], [`storage`], [`requests`] and [`network`]
+//! have the rows; [`bare`] and [`wire`] have what they are compared with; [`scene`] makes the
+//! things to work on.
 
 mod bare;
 mod capsule;
 mod code;
 mod lap;
 mod network;
+mod requests;
 mod scene;
 mod storage;
 mod wire;
@@ -22,7 +24,8 @@ use crate::lap::Table;
 use crate::scene::Scene;
 
 /// Whatever goes wrong ends the run.
-type Result<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
+type Failure = Box<dyn Error + Send + Sync>;
+type Result<T> = std::result::Result<T, Failure>;
 
 /// Measure Tesseras side by side with the bare parts that it is made of
 #[derive(Debug, Clone, clap::Parser)]
@@ -34,7 +37,7 @@ struct Options {
     #[arg(long, default_value_t = 24, value_parser = clap::value_parser!(u8).range(8..=200))]
     nodes: u8,
     /// Only rows whose name contains this: create, verify, encode, rebuild, attest, cache,
-    /// publish, fetch.
+    /// requests, publish, fetch.
     #[arg(long, value_name = "NAME", default_value = "")]
     only: String,
 }
@@ -55,6 +58,7 @@ fn run(options: &Options) -> Result<()> {
     capsule::rows(&scene, &mut table)?;
     code::rows(&scene, &mut table)?;
     storage::rows(&scene, &mut table)?;
+    requests::rows(&mut table)?;
     network::rows(&scene, options.nodes, &mut table)?;
     table.end()
 }
