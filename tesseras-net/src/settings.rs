@@ -94,7 +94,8 @@ pub struct InboundConfig {
     /// The most connections from one /24 (IPv4) or /48 (IPv6); loopback and private networks are
     /// exempt. More are refused. Default: [`Self::MAX_PER_SUBNET`].
     pub max_per_subnet: usize,
-    /// The most connections from one NodeId; more are closed after the handshake. Default:
+    /// The most connections from one NodeId, which may come over IPv4, over IPv6, and have one left
+    /// from before it moved; more are closed after the handshake. Default:
     /// [`Self::MAX_PER_NODE`].
     pub max_per_node: usize,
     /// The most requests that are read or answered at once; more are told to come again. Each
@@ -116,7 +117,7 @@ impl InboundConfig {
     /// The default of [`Self::max_per_subnet`].
     pub const MAX_PER_SUBNET: usize = 32;
     /// The default of [`Self::max_per_node`].
-    pub const MAX_PER_NODE: usize = 4;
+    pub const MAX_PER_NODE: usize = 3;
     /// The default of [`Self::max_requests`].
     pub const MAX_REQUESTS: usize = 256;
     /// The default of [`Self::handshake_deadline`].
