@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use futures_util::future::try_join_all;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use quinn::rustls::RootCertStore;
@@ -25,6 +25,7 @@ use tesseras_net::{
 };
 use tesseras_replication::bulk::CHUNK;
 use tesseras_replication::context::DEFAULT_MAX_TRANSFERS;
+use tokio::io::AsyncReadExt as _;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -263,10 +264,15 @@ async fn write(send: &mut quinn::SendStream, bytes: u64) -> Result<()> {
     Ok(())
 }
 
-/// What comes, as a body.
+/// What comes, as a body; gathered, since quinn has a packet at a time, and a write to a file for
+/// each would be a handicap.
 fn received(receive: quinn::RecvStream) -> Body {
-    Box::pin(stream::try_unfold(receive, |mut receive| async move {
-        let chunk = receive.read_chunk(CHUNK, true).await.map_err(std::io::Error::other)?;
-        Ok(chunk.map(|chunk| (chunk.bytes, receive)))
-    }))
+    let gather = async |(mut receive, mut room): (quinn::RecvStream, BytesMut)| {
+        if room.capacity() < CHUNK / 4 {
+            room.reserve(CHUNK);
+        }
+        let read = receive.read_buf(&mut room).await?;
+        Ok((read > 0).then(|| (room.split().freeze(), (receive, room))))
+    };
+    Box::pin(stream::try_unfold((receive, BytesMut::new()), gather))
 }

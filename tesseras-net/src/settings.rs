@@ -23,9 +23,10 @@ pub struct BindConfig {
     /// How long one address may take for a handshake before the next one is tried. Default:
     /// [`Self::CONNECT_DEADLINE`]. A request's own deadline cuts it short.
     pub connect_deadline: Duration,
-    /// The socket's send and receive buffers in the kernel, in bytes each. Best effort: the
-    /// system may grant less (`net.core.rmem_max`), and bulk transfers then lose more packets.
-    /// Default: [`Self::SOCKET_BUFFER_BYTES`].
+    /// The socket's send and receive buffers in the kernel, in bytes each: what four senders may
+    /// have in flight to us on one stream each. Best effort: the system may grant less
+    /// (`net.core.rmem_max`), and bulk transfers then lose more packets. Default:
+    /// [`Self::SOCKET_BUFFER_BYTES`].
     pub socket_buffer_bytes: usize,
 }
 
@@ -33,7 +34,7 @@ impl BindConfig {
     /// The default of [`Self::connect_deadline`].
     pub const CONNECT_DEADLINE: Duration = Duration::from_secs(3);
     /// The default of [`Self::socket_buffer_bytes`].
-    pub const SOCKET_BUFFER_BYTES: usize = 2 * 1024 * 1024;
+    pub const SOCKET_BUFFER_BYTES: usize = 4 * 1024 * 1024;
 
     /// The defaults of the public network, listening on `listen`.
     pub fn new(listen: SocketAddr) -> Self {

@@ -1,6 +1,8 @@
 //! A crowd of peers through a small pool. It counts what the whole process holds, so it has a
 //! process of its own.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
+
 #[allow(dead_code, reason = "made for all tests of this crate")]
 #[path = "net/node.rs"]
 mod node;

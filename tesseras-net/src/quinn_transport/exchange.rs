@@ -84,8 +84,7 @@ async fn ask(
             sender.body(body, stall).await?;
         }
         sender.finish()?;
-        if bulk {
-            sender.drained(&lease.quic, stall).await;
+        if bulk && sender.drained(&lease.quic, stall).await {
             stall.moved();
         }
         Ok::<(), SendError>(())

@@ -198,8 +198,7 @@ impl Sender {
     /// Waits until everything was acknowledged, or is not wanted any more; `false` if nothing has
     /// moved for too long.
     pub(crate) async fn drained(&self, quic: &quinn::Connection, stall: &Stall) -> bool {
-        // Whatever was acknowledged until the first look counts as a move.
-        let mut acknowledged = 0;
+        let mut acknowledged = quic.stats().frame_rx.acks;
         let mut done = std::pin::pin!(self.stream.stopped());
         while timeout(DRAIN_TICK, &mut done).await.is_err() {
             let now = quic.stats().frame_rx.acks;
