@@ -1,9 +1,9 @@
 //! Measures what Tesseras does side by side with the bare parts that it is made of, in one run,
 //! and prints one table. Asserts no timing: `docs/BENCHMARKS.md` says what the gaps are.
 //!
-//! [`lap`] measures and prints; [`capsule`], [`code`], [`storage`], [`database`] and [`network`]
-//! have the rows; [`bare`] and [`wire`] have what they are compared with; [`scene`] makes the
-//! things to work on.
+//! [`lap`] measures and prints; [`capsule`], [`code`], [`storage`], [`database`], [`requests`] and
+//! [`network`] have the rows; [`bare`] and [`wire`] have what they are compared with; [`scene`]
+//! makes the things to work on.
 
 mod bare;
 mod capsule;
@@ -11,6 +11,7 @@ mod code;
 mod database;
 mod lap;
 mod network;
+mod requests;
 mod scene;
 mod storage;
 mod wire;
@@ -24,7 +25,8 @@ use crate::lap::{Sides, Table};
 use crate::scene::Scene;
 
 /// Whatever goes wrong ends the run.
-type Result<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
+type Failure = Box<dyn Error + Send + Sync>;
+type Result<T> = std::result::Result<T, Failure>;
 
 /// Measure Tesseras side by side with the bare parts that it is made of
 #[derive(Debug, Clone, clap::Parser)]
@@ -36,7 +38,7 @@ struct Options {
     #[arg(long, default_value_t = 24, value_parser = clap::value_parser!(u8).range(8..=200))]
     nodes: u8,
     /// Only rows whose name contains this: create, verify, encode, rebuild, attest, cache,
-    /// database, publish, fetch.
+    /// database, requests, publish, fetch.
     #[arg(long, value_name = "NAME", default_value = "")]
     only: String,
     /// Which laps to run: one side alone is for strace, perf and the like.
@@ -74,6 +76,7 @@ fn run(options: &Options) -> Result<()> {
     code::rows(&scene, &mut table)?;
     storage::rows(&scene, &mut table)?;
     database::rows(&scene, &mut table)?;
+    requests::rows(&mut table)?;
     network::rows(&scene, options.nodes, &mut table)?;
     table.end()
 }

@@ -21,7 +21,6 @@ use crate::wire::{OwnTransport, PULL, PUSH, PlainQuinn};
 
 const WORK_BITS: u32 = 4;
 const BYTES_OF_CACHE: u64 = 4 << 20;
-const KIB_OF_CACHE: u32 = 2000;
 /// How long nodes may take to find each other.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -147,7 +146,6 @@ async fn join(scene: &Scene, others: &[Member], number: u8) -> Result<Member> {
     let mut config = NodeConfig::new(&dir, listen);
     config.bootstrap = others.iter().take(3).map(|m| m.node.listen()).collect();
     config.work_bits = WORK_BITS;
-    config.storage.cache_size_kb = KIB_OF_CACHE;
     config.fragment_cache = BYTES_OF_CACHE;
     config.rate_limit = RateLimit { requests_per_second: 10_000, burst: 10_000 };
     let all = u64::MAX / 4;

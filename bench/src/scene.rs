@@ -16,8 +16,6 @@ use tesseras_storage::{StorageConfig, Store};
 use crate::Result;
 
 const PHOTO: usize = 4 << 20;
-/// SQLite's page cache in KiB, as `tes` sets it.
-const CACHE_SIZE_KB: u32 = 16_000;
 /// What a JPEG begins with.
 const JPEG: &[u8] = b"\xff\xd8\xff\xe0\0\x10JFIF\0\x01\x01\0\0\x01\0\x01\0\0";
 
@@ -87,8 +85,7 @@ impl Scene {
 
 /// Opens a data directory as `tes` does.
 pub fn open(dir: &Path) -> Result<Store> {
-    let config = StorageConfig { cache_size_kb: CACHE_SIZE_KB, ..StorageConfig::default() };
-    Ok(Store::open(dir, &config)?)
+    Ok(Store::open(dir, &StorageConfig::default())?)
 }
 
 /// A capsule of the library.

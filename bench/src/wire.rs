@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use futures_util::future::try_join_all;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use quinn::rustls::RootCertStore;
@@ -25,6 +25,7 @@ use tesseras_net::{
 };
 use tesseras_replication::bulk::CHUNK;
 use tesseras_replication::context::DEFAULT_MAX_TRANSFERS;
+use tokio::io::AsyncReadExt as _;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -149,6 +150,34 @@ impl OwnTransport {
     }
 }
 
+/// Who quinn's side says that it is.
+pub const NAME: &str = "bench";
+
+/// quinn's own settings, but for the windows. The same suites as our own transport's.
+pub fn plain_configs() -> Result<(ServerConfig, ClientConfig)> {
+    let own = rcgen::generate_simple_self_signed(vec![NAME.to_owned()])?;
+    let mut roots = RootCertStore::empty();
+    roots.add(own.cert.der().clone())?;
+    let key = PrivatePkcs8KeyDer::from(own.signing_key.serialize_der());
+    let mut server = ServerConfig::with_single_cert(vec![own.cert.der().clone()], key.into())?;
+    let mut client = ClientConfig::with_root_certificates(Arc::new(roots))?;
+    let mut transport = TransportConfig::default();
+    transport
+        .keep_alive_interval(Some(KEEP_ALIVE))
+        .stream_receive_window(WINDOW.into())
+        .send_window(2 * u64::from(WINDOW));
+    let transport = Arc::new(transport);
+    server.transport_config(transport.clone());
+    client.transport_config(transport);
+    Ok((server, client))
+}
+
+/// A socket for quinn, at any port of an address.
+pub fn plain_endpoint(address: Ipv4Addr, server: Option<ServerConfig>) -> Result<Endpoint> {
+    let socket = socket((address, 0).into())?;
+    Ok(Endpoint::new(EndpointConfig::default(), server, socket, Arc::new(TokioRuntime))?)
+}
+
 /// quinn with windows and buffers as wide as a machine alone with itself may have.
 pub struct PlainQuinn {
     endpoints: Vec<Endpoint>,
@@ -168,24 +197,8 @@ fn socket(address: SocketAddr) -> Result<std::net::UdpSocket> {
 impl PlainQuinn {
     /// Binds all, and connects the centre to the others.
     pub async fn start(nodes: u8, files: &Path) -> Result<Self> {
-        let own = rcgen::generate_simple_self_signed(vec!["bench".to_owned()])?;
-        let mut roots = RootCertStore::empty();
-        roots.add(own.cert.der().clone())?;
-        let key = PrivatePkcs8KeyDer::from(own.signing_key.serialize_der());
-        let mut server = ServerConfig::with_single_cert(vec![own.cert.der().clone()], key.into())?;
-        let mut client = ClientConfig::with_root_certificates(Arc::new(roots))?;
-        let mut transport = TransportConfig::default();
-        transport
-            .keep_alive_interval(Some(KEEP_ALIVE))
-            .stream_receive_window(WINDOW.into())
-            .send_window(2 * u64::from(WINDOW));
-        let transport = Arc::new(transport);
-        server.transport_config(transport.clone());
-        client.transport_config(transport);
-        let bind = |number: u8, server| -> Result<Endpoint> {
-            let socket = socket(SocketAddr::from((Ipv4Addr::new(127, 2, number, 1), 0)))?;
-            Ok(Endpoint::new(EndpointConfig::default(), server, socket, Arc::new(TokioRuntime))?)
-        };
+        let (server, client) = plain_configs()?;
+        let bind = |number, server| plain_endpoint(Ipv4Addr::new(127, 2, number, 1), server);
         let centre = bind(0, None)?;
         let tracker = TaskTracker::new();
         let (mut endpoints, mut connections) = (Vec::new(), Vec::new());
@@ -193,7 +206,7 @@ impl PlainQuinn {
             let endpoint = bind(number, Some(server.clone()))?;
             tracker.spawn(serve(endpoint.clone(), tracker.clone(), files.to_owned()));
             let address = endpoint.local_addr()?;
-            connections.push(centre.connect_with(client.clone(), address, "bench")?.await?);
+            connections.push(centre.connect_with(client.clone(), address, NAME)?.await?);
             endpoints.push(endpoint);
         }
         endpoints.push(centre);
@@ -251,10 +264,15 @@ async fn write(send: &mut quinn::SendStream, bytes: u64) -> Result<()> {
     Ok(())
 }
 
-/// What comes, as a body.
+/// What comes, as a body; gathered, since quinn has a packet at a time, and a write to a file for
+/// each would be a handicap.
 fn received(receive: quinn::RecvStream) -> Body {
-    Box::pin(stream::try_unfold(receive, |mut receive| async move {
-        let chunk = receive.read_chunk(CHUNK, true).await.map_err(std::io::Error::other)?;
-        Ok(chunk.map(|chunk| (chunk.bytes, receive)))
-    }))
+    let gather = async |(mut receive, mut room): (quinn::RecvStream, BytesMut)| {
+        if room.capacity() < CHUNK / 4 {
+            room.reserve(CHUNK);
+        }
+        let read = receive.read_buf(&mut room).await?;
+        Ok((read > 0).then(|| (room.split().freeze(), (receive, room))))
+    };
+    Box::pin(stream::try_unfold((receive, BytesMut::new()), gather))
 }

@@ -11,9 +11,6 @@ use tesseras_storage::{StorageConfig, Store};
 use crate::command_error::CommandError;
 use crate::output::Output;
 
-/// SQLite's page cache in KiB: a command lives too shortly to fill the one of a node.
-const CACHE_SIZE_KB: u32 = 16_000;
-
 /// The surroundings of one command.
 #[derive(Debug)]
 pub struct Context {
@@ -43,8 +40,7 @@ impl Context {
     /// Opens the store of the data directory, and makes both if they are not there.
     pub fn store(&self) -> Result<Store, CommandError> {
         make_private(&self.data_dir)?;
-        let config = StorageConfig { cache_size_kb: CACHE_SIZE_KB, ..StorageConfig::default() };
-        Ok(Store::open(&self.data_dir, &config)?)
+        Ok(Store::open(&self.data_dir, &StorageConfig::default())?)
     }
 
     /// The present moment.

@@ -23,9 +23,10 @@ pub struct BindConfig {
     /// How long one address may take for a handshake before the next one is tried. Default:
     /// [`Self::CONNECT_DEADLINE`]. A request's own deadline cuts it short.
     pub connect_deadline: Duration,
-    /// The socket's send and receive buffers in the kernel, in bytes each. Best effort: the
-    /// system may grant less (`net.core.rmem_max`), and bulk transfers then lose more packets.
-    /// Default: [`Self::SOCKET_BUFFER_BYTES`].
+    /// The socket's send and receive buffers in the kernel, in bytes each: what four senders may
+    /// have in flight to us on one stream each. Best effort: the system may grant less
+    /// (`net.core.rmem_max`), and bulk transfers then lose more packets. Default:
+    /// [`Self::SOCKET_BUFFER_BYTES`].
     pub socket_buffer_bytes: usize,
 }
 
@@ -33,7 +34,7 @@ impl BindConfig {
     /// The default of [`Self::connect_deadline`].
     pub const CONNECT_DEADLINE: Duration = Duration::from_secs(3);
     /// The default of [`Self::socket_buffer_bytes`].
-    pub const SOCKET_BUFFER_BYTES: usize = 2 * 1024 * 1024;
+    pub const SOCKET_BUFFER_BYTES: usize = 4 * 1024 * 1024;
 
     /// The defaults of the public network, listening on `listen`.
     pub fn new(listen: SocketAddr) -> Self {
@@ -94,7 +95,8 @@ pub struct InboundConfig {
     /// The most connections from one /24 (IPv4) or /48 (IPv6); loopback and private networks are
     /// exempt. More are refused. Default: [`Self::MAX_PER_SUBNET`].
     pub max_per_subnet: usize,
-    /// The most connections from one NodeId; more are closed after the handshake. Default:
+    /// The most connections from one NodeId, which may come over IPv4, over IPv6, and have one left
+    /// from before it moved; more are closed after the handshake. Default:
     /// [`Self::MAX_PER_NODE`].
     pub max_per_node: usize,
     /// The most requests that are read or answered at once; more are told to come again. Each
@@ -116,7 +118,7 @@ impl InboundConfig {
     /// The default of [`Self::max_per_subnet`].
     pub const MAX_PER_SUBNET: usize = 32;
     /// The default of [`Self::max_per_node`].
-    pub const MAX_PER_NODE: usize = 4;
+    pub const MAX_PER_NODE: usize = 3;
     /// The default of [`Self::max_requests`].
     pub const MAX_REQUESTS: usize = 256;
     /// The default of [`Self::handshake_deadline`].

@@ -477,6 +477,7 @@ fn internal(error: StoreError) -> Refusal {
     tracing::error!(%error, "the store failed");
     match error {
         StoreError::Full { .. } => Refusal::new(refusal::NO_SPACE, "the disk is full"),
+        StoreError::Busy { .. } => Refusal::new(Refusal::BUSY, "the store is busy"),
         _ => Refusal::new(Refusal::INTERNAL, "the store failed"),
     }
 }

@@ -18,7 +18,7 @@ const ANSWER_DEADLINE: Duration = Duration::from_millis(1000);
 const LOOKUP_DEADLINE: Duration = Duration::from_millis(500);
 /// How long nodes may take to find each other.
 const JOIN_DEADLINE: Duration = Duration::from_secs(30);
-const KIB_OF_CACHE: u32 = 2000;
+const KIB_OF_CACHE: u32 = 16_000;
 const BYTES_OF_CACHE: u64 = 4 << 20;
 const RESERVE: u64 = 64 << 20;
 

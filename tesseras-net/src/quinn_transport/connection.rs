@@ -7,10 +7,14 @@ use std::sync::Mutex;
 use quinn::VarInt;
 use tesseras_core::ids::NodeId;
 use tesseras_crypto::NodePublic;
+use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use super::window::{Widths, Window};
 use crate::transport::Peer;
+
+/// The most of our requests on one connection whose answer has not begun; more wait their turn.
+pub(crate) const MAX_IN_FLIGHT: usize = 32;
 
 /// What a closed connection or stream tells the other side.
 pub(crate) mod code {
@@ -35,6 +39,8 @@ pub(crate) struct PooledConnection {
     pub(crate) public: NodePublic,
     pub(crate) id: NodeId,
     pub(crate) window: Window,
+    /// Who may ask now, in the order in which they came.
+    pub(crate) turns: Semaphore,
     usage: Mutex<Usage>,
 }
 
@@ -52,6 +58,7 @@ impl PooledConnection {
             public,
             id: public.id(),
             window: Window::new(widths),
+            turns: Semaphore::new(MAX_IN_FLIGHT),
             usage: Mutex::new(Usage { active: 0, last_used: Instant::now() }),
         })
     }

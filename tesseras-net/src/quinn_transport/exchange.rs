@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::connection::{Lease, code};
-use super::stream::{FrameError, SendError, Sender, Stall, read_frame, receive_body};
+use super::connection::Lease;
+use super::stream::{FrameError, Receiver, SendError, Sender, Stall, receive_body};
 use crate::transport::{Body, Reply, RequestError};
 
 /// A connection that was unused for longer may have died meanwhile. A body cannot be sent twice, so
@@ -35,13 +35,14 @@ pub(super) async fn exchange(
     let had_body = body.is_some();
     let stall = Stall::new(patience, until);
     let asked = tokio::select! {
+        biased;
         asked = ask(&lease, frame, body, &stall) => asked,
         () = stall.passed() => Err(RequestError::Deadline),
     };
     match asked {
-        Ok((frame, recv)) => {
+        Ok((frame, receiver)) => {
             let peer = lease.peer();
-            Ok(Reply { peer, frame, body: receive_body(recv, lease, patience) })
+            Ok(Reply { peer, frame, body: receive_body(receiver, lease, patience) })
         }
         Err(error) => {
             let after = quic.stats();
@@ -67,10 +68,11 @@ async fn ask(
     frame: &[u8],
     body: &mut Option<Body>,
     stall: &Stall,
-) -> Result<(Vec<u8>, quinn::RecvStream), RequestError> {
+) -> Result<(Vec<u8>, Receiver), RequestError> {
     let broken = |error: quinn::ConnectionError| RequestError::Broken(error.to_string());
-    let (send, mut recv) = lease.quic.open_bi().await.map_err(broken)?;
-    let mut sender = Sender::new(send);
+    let _turn = lease.turns.acquire().await.expect("it is never closed");
+    let (send, recv) = lease.quic.open_bi().await.map_err(broken)?;
+    let (mut sender, mut receiver) = (Sender::new(send), Receiver::new(recv));
     let sending = async {
         sender.frame(frame).await?;
         if body.is_some() && lease.unused_for() > DOUBT {
@@ -82,26 +84,24 @@ async fn ask(
             sender.body(body, stall).await?;
         }
         sender.finish()?;
-        if bulk {
-            sender.drained(&lease.quic, stall).await;
+        if bulk && sender.drained(&lease.quic, stall).await {
             stall.moved();
         }
         Ok::<(), SendError>(())
     };
     let mut sending = std::pin::pin!(sending);
     let answer = {
-        let mut receiving = std::pin::pin!(read_frame(&mut recv));
+        let mut receiving = std::pin::pin!(receiver.frame());
+        // Sending first: until all is sent, or has to wait, there is hardly an answer to look for.
         let early = tokio::select! {
             biased;
-            answer = &mut receiving => Some(answer),
             sent = &mut sending => match sent {
-                // A peer that stops reading has its answer ready.
-                Ok(()) | Err(SendError::Write(quinn::WriteError::Stopped(_))) => None,
                 Err(SendError::Body(error)) => return Err(RequestError::Body(error)),
-                Err(SendError::Write(error)) => {
-                    return Err(RequestError::Broken(with_causes(&error)));
-                }
+                // A peer that stops reading has its answer ready, and one that is gone may have
+                // left it.
+                Ok(()) | Err(SendError::Write(_)) => None,
             },
+            answer = &mut receiving => Some(answer),
         };
         match early {
             Some(answer) => answer,
@@ -109,9 +109,9 @@ async fn ask(
         }
     };
     match answer {
-        Ok(frame) => Ok((frame, recv)),
+        Ok(frame) => Ok((frame, receiver)),
         Err(error) => {
-            let _ = recv.stop(code::UNREAD);
+            receiver.refuse();
             Err(match error {
                 FrameError::TooLong(length) => RequestError::FrameTooLong(length),
                 error => RequestError::Broken(with_causes(&error)),

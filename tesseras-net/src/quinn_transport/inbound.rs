@@ -13,12 +13,12 @@ use tokio_util::task::TaskTracker;
 
 use super::connection::{PooledConnection, canonical, code};
 use super::rate::RateLimiter;
-use super::stream::{FrameError, Sender, Stall, read_frame, receive_body};
+use super::stream::{FrameError, Receiver, SendError, Sender, Stall, receive_body};
 use super::window::Widths;
 use crate::certificate;
 use crate::codec::{self, Refusal};
 use crate::settings::{InboundConfig, RateLimit};
-use crate::transport::{MAX_FRAME_BYTES, Response, Service};
+use crate::transport::{MAX_FRAME_BYTES, Peer, Response, Service};
 
 /// From so many handshakes under way, newcomers must first prove their address.
 const MANY_HANDSHAKES: usize = InboundConfig::MAX_HANDSHAKES / 4;
@@ -200,22 +200,22 @@ impl Inbound {
         self: Arc<Self>,
         connection: Arc<PooledConnection>,
         send: quinn::SendStream,
-        mut recv: quinn::RecvStream,
+        recv: quinn::RecvStream,
     ) {
         let _lease = connection.lease();
         let peer = connection.peer();
-        let mut sender = Sender::new(send);
-        let Some(_permit) = self.permit(&connection) else {
+        let (mut sender, mut receiver) = (Sender::new(send), Receiver::new(recv));
+        let Some(_permit) = self.permit(&peer) else {
             let busy = codec::refuse(Refusal::BUSY, "too many requests, ask again later");
-            let _ = recv.stop(code::UNREAD);
+            receiver.refuse();
             self.respond(&connection, &mut sender, Response { frame: busy, body: None }).await;
             return;
         };
-        let frame = match timeout(self.config.frame_deadline, read_frame(&mut recv)).await {
+        let frame = match timeout(self.config.frame_deadline, receiver.frame()).await {
             Ok(Ok(frame)) => frame,
             Ok(Err(error @ FrameError::TooLong(_))) => {
                 let frame = codec::refuse(Refusal::MALFORMED, error.to_string());
-                let _ = recv.stop(code::UNREAD);
+                receiver.refuse();
                 self.respond(&connection, &mut sender, Response { frame, body: None }).await;
                 return;
             }
@@ -225,11 +225,11 @@ impl Inbound {
             }
             Err(_) => {
                 tracing::debug!(node = %peer.id, "a request came too slowly");
-                let _ = recv.stop(code::UNREAD);
+                receiver.refuse();
                 return;
             }
         };
-        let body = receive_body(recv, connection.lease(), self.config.stall_deadline);
+        let body = receive_body(receiver, connection.lease(), self.config.stall_deadline);
         let mut response = self.service.serve(peer, frame, body).await;
         if response.frame.len() > MAX_FRAME_BYTES {
             tracing::error!(bytes = response.frame.len(), "an answer does not fit a frame");
@@ -240,11 +240,10 @@ impl Inbound {
     }
 
     /// The right to be answered now, or `None` for a peer that asks too much.
-    fn permit(&self, connection: &PooledConnection) -> Option<tokio::sync::SemaphorePermit<'_>> {
-        let subnet = Subnet::of(connection.quic.remote_address().ip());
+    fn permit(&self, peer: &Peer) -> Option<tokio::sync::SemaphorePermit<'_>> {
         let admitted = self.limiter.lock().expect("nothing panics while it holds this lock").admit(
-            connection.id,
-            subnet,
+            peer.id,
+            Subnet::of(peer.remote.ip()),
             Instant::now(),
         );
         if !admitted {
@@ -266,26 +265,30 @@ impl Inbound {
             if let Some(body) = response.body {
                 sender.body(body, &stall).await?;
             }
-            sender.finish()?;
-            // Until it has arrived, so that a shutdown does not cut off an answer.
-            sender.drained(&connection.quic, &stall).await;
-            Ok::<(), super::stream::SendError>(())
+            Ok::<(), SendError>(sender.finish()?)
         };
         let sent = tokio::select! {
+            biased;
             sent = sending => sent,
-            () = stall.passed() => {
-                tracing::debug!(node = %connection.id, "a reader stands still");
-                return;
-            }
+            () = stall.passed() => return stands_still(connection.id),
         };
         if let Err(error) = sent {
             tracing::debug!(node = %connection.id, %error, "an answer was not sent whole");
+            return;
+        }
+        // Until it has arrived, so that a shutdown does not cut off an answer.
+        if !sender.drained(&connection.quic, &stall).await {
+            stands_still(connection.id);
         }
     }
 
     fn guests(&self) -> MutexGuard<'_, Guests> {
         self.guests.lock().expect("nothing panics while it holds this lock")
     }
+}
+
+fn stands_still(node: NodeId) {
+    tracing::debug!(%node, "a reader stands still");
 }
 
 impl Guests {

@@ -8,17 +8,21 @@ use std::io;
 use std::sync::Mutex;
 use std::time::Duration;
 
-use bytes::Bytes;
-use futures_util::{StreamExt as _, stream};
+use bytes::{Bytes, BytesMut};
+use futures_util::{FutureExt as _, StreamExt as _, stream};
 use quinn::{ReadError, RecvStream, SendStream, WriteError};
 use thiserror::Error;
+use tokio::io::AsyncReadExt as _;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::connection::{Lease, code};
+use crate::body::empty_body;
 use crate::transport::{Body, MAX_FRAME_BYTES};
 
 /// The most bytes of a body that are handed on, or to quinn, at once.
 const CHUNK_BYTES: usize = 64 * 1024;
+/// The most bytes that are read before it is known how long the frame is, and behind its end.
+const AHEAD_BYTES: usize = 1024;
 /// How often a sender looks whether its last bytes are still being acknowledged.
 const DRAIN_TICK: Duration = Duration::from_millis(500);
 
@@ -33,28 +37,73 @@ pub(crate) enum FrameError {
     Read(#[from] ReadError),
 }
 
-/// Reads a frame. Memory grows with what arrives, not with what is claimed.
-pub(crate) async fn read_frame(recv: &mut RecvStream) -> Result<Vec<u8>, FrameError> {
-    let mut length = [0; 4];
-    let mut known = 0;
-    while known < length.len() {
-        match recv.read(&mut length[known..]).await? {
-            Some(read) => known += read,
-            None => return Err(FrameError::Ended),
+/// The receiving side of a stream.
+#[derive(Debug)]
+pub(crate) struct Receiver {
+    stream: RecvStream,
+    /// What was found behind the frame while it was read: bytes of the body, or its end.
+    ahead: Option<Result<Option<Bytes>, ReadError>>,
+    /// Where the body's bytes are gathered.
+    room: BytesMut,
+}
+
+impl Receiver {
+    pub(crate) fn new(stream: RecvStream) -> Self {
+        Self { stream, ahead: None, room: BytesMut::new() }
+    }
+
+    /// Reads the frame. Memory grows with what arrives, not with what is claimed.
+    pub(crate) async fn frame(&mut self) -> Result<Vec<u8>, FrameError> {
+        let mut frame = Vec::new();
+        let length = loop {
+            if let Some(length) = frame.first_chunk() {
+                break u32::from_be_bytes(*length) as usize;
+            }
+            frame.extend_from_slice(&self.part(AHEAD_BYTES).await?);
+        };
+        if length > MAX_FRAME_BYTES {
+            return Err(FrameError::TooLong(length));
         }
-    }
-    let length = u32::from_be_bytes(length) as usize;
-    if length > MAX_FRAME_BYTES {
-        return Err(FrameError::TooLong(length));
-    }
-    let mut frame = Vec::new();
-    while frame.len() < length {
-        match recv.read_chunk(length - frame.len(), true).await? {
-            Some(chunk) => frame.extend_from_slice(&chunk.bytes),
-            None => return Err(FrameError::Ended),
+        frame.drain(..4);
+        while frame.len() < length {
+            frame.extend_from_slice(&self.part(length - frame.len()).await?);
         }
+        let more = frame.split_off(length);
+        // Most messages have no body, and their end comes with their frame. A stream that was not
+        // read to its end would have to be stopped, which costs a packet.
+        self.ahead = if more.is_empty() {
+            let next = self.stream.read_chunk(AHEAD_BYTES, true).now_or_never();
+            next.map(|found| found.map(|chunk| chunk.map(|chunk| chunk.bytes)))
+        } else {
+            Some(Ok(Some(more.into())))
+        };
+        Ok(frame)
     }
-    Ok(frame)
+
+    /// The rest is not wanted.
+    pub(crate) fn refuse(&mut self) {
+        // It fails only if the stream has ended already.
+        let _ = self.stream.stop(code::UNREAD);
+    }
+
+    async fn part(&mut self, most: usize) -> Result<Bytes, FrameError> {
+        let chunk = self.stream.read_chunk(most, true).await?;
+        chunk.map(|chunk| chunk.bytes).ok_or(FrameError::Ended)
+    }
+
+    /// The next bytes of the body, as many as there are, up to [`CHUNK_BYTES`]; `None` at its end.
+    async fn next(&mut self) -> io::Result<Option<Bytes>> {
+        if let Some(found) = self.ahead.take() {
+            return Ok(found?);
+        }
+        // quinn has a packet at a time. To take and hand on each one by itself costs more than to
+        // copy it.
+        if self.room.capacity() < CHUNK_BYTES / 4 {
+            self.room.reserve(CHUNK_BYTES);
+        }
+        let read = self.stream.read_buf(&mut self.room).await?;
+        Ok((read > 0).then(|| self.room.split().freeze()))
+    }
 }
 
 /// When to give up: a deadline that moves on whenever something moved.
@@ -77,15 +126,20 @@ impl Stall {
         *until = later.max(*until);
     }
 
+    /// Whether nothing has moved for too long.
+    pub(crate) fn is_over(&self) -> bool {
+        self.until() <= Instant::now()
+    }
+
     /// Returns when nothing has moved for too long.
     pub(crate) async fn passed(&self) {
-        loop {
-            let until = *self.until.lock().expect("nothing panics while it holds this lock");
-            if until <= Instant::now() {
-                return;
-            }
-            sleep_until(until).await;
+        while !self.is_over() {
+            sleep_until(self.until()).await;
         }
+    }
+
+    fn until(&self) -> Instant {
+        *self.until.lock().expect("nothing panics while it holds this lock")
     }
 }
 
@@ -141,8 +195,9 @@ impl Sender {
         Ok(())
     }
 
-    /// Waits until everything was acknowledged, or is not wanted any more.
-    pub(crate) async fn drained(&self, quic: &quinn::Connection, stall: &Stall) {
+    /// Waits until everything was acknowledged, or is not wanted any more; `false` if nothing has
+    /// moved for too long.
+    pub(crate) async fn drained(&self, quic: &quinn::Connection, stall: &Stall) -> bool {
         let mut acknowledged = quic.stats().frame_rx.acks;
         let mut done = std::pin::pin!(self.stream.stopped());
         while timeout(DRAIN_TICK, &mut done).await.is_err() {
@@ -150,8 +205,11 @@ impl Sender {
             if now != acknowledged {
                 acknowledged = now;
                 stall.moved();
+            } else if stall.is_over() {
+                return false;
             }
         }
+        true
     }
 }
 
@@ -166,8 +224,11 @@ impl Drop for Sender {
 
 /// The rest of a stream as a body. It keeps the connection in use until it is read to its end or
 /// dropped, and fails when nothing came for `patience` while somebody waited.
-pub(crate) fn receive_body(recv: RecvStream, lease: Lease, patience: Duration) -> Body {
-    let incoming = Incoming { recv, lease, patience, reading: false };
+pub(crate) fn receive_body(receiver: Receiver, lease: Lease, patience: Duration) -> Body {
+    if let Some(Ok(None)) = receiver.ahead {
+        return empty_body();
+    }
+    let incoming = Incoming { receiver, lease, patience, reading: false };
     Box::pin(stream::unfold(Some(incoming), |state| async move {
         let mut incoming = state?;
         match incoming.next().await {
@@ -179,7 +240,7 @@ pub(crate) fn receive_body(recv: RecvStream, lease: Lease, patience: Duration) -
 }
 
 struct Incoming {
-    recv: RecvStream,
+    receiver: Receiver,
     lease: Lease,
     patience: Duration,
     reading: bool,
@@ -192,13 +253,13 @@ impl Incoming {
             self.reading = true;
             connection.window.begin(&connection.quic);
         }
-        match timeout(self.patience, self.recv.read_chunk(CHUNK_BYTES, true)).await {
+        match timeout(self.patience, self.receiver.next()).await {
             Ok(Ok(Some(chunk))) => {
-                connection.window.read(&connection.quic, chunk.bytes.len());
-                Ok(Some(chunk.bytes))
+                connection.window.read(&connection.quic, chunk.len());
+                Ok(Some(chunk))
             }
             Ok(Ok(None)) => Ok(None),
-            Ok(Err(error)) => Err(error.into()),
+            Ok(Err(error)) => Err(error),
             Err(_) => Err(io::Error::new(io::ErrorKind::TimedOut, "the body stands still")),
         }
     }
@@ -206,8 +267,7 @@ impl Incoming {
 
 impl Drop for Incoming {
     fn drop(&mut self) {
-        // It fails only if the stream has ended already.
-        let _ = self.recv.stop(code::UNREAD);
+        self.receiver.refuse();
         if self.reading {
             self.lease.window.end(&self.lease.quic);
         }

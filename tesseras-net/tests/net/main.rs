@@ -1,4 +1,4 @@
-//! The transport over real QUIC on loopback. One binary, a module per question.
+//! The transport over real QUIC on loopback. A module per question.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
 
 mod addresses;
