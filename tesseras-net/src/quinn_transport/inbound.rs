@@ -155,9 +155,10 @@ impl Inbound {
             return;
         }
         let seat = Arc::new(seat);
+        let mut stopping = std::pin::pin!(self.cancel.cancelled());
         loop {
             let stream = tokio::select! {
-                () = self.cancel.cancelled() => break,
+                () = &mut stopping => break,
                 stream = connection.quic.accept_bi() => stream,
             };
             let Ok((send, recv)) = stream else { break };
