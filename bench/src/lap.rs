@@ -32,7 +32,6 @@ impl Lap {
 pub fn lap<T>(work: impl FnOnce() -> Result<T>) -> Result<(Lap, T)> {
     // What was written before must not be written back at our cost.
     rustix::fs::sync();
-    warm_memory();
     // Where the kernel does not forget the old peak, ours is merely too high.
     let _ = std::fs::write("/proc/self/clear_refs", "5");
     let start = Instant::now();
@@ -40,8 +39,14 @@ pub fn lap<T>(work: impl FnOnce() -> Result<T>) -> Result<(Lap, T)> {
     Ok((Lap { time: start.elapsed(), peak: peak_memory() }, done))
 }
 
-/// Touches more memory than a lap needs, and gives it back. A virtual machine may have lent what was
-/// free to its host, and then the first touch of a page costs more than all that is measured.
+/// [`lap`], for work that writes much. A virtual machine may have lent what memory was free to its
+/// host, and then the first touch of a page costs more than all that is measured; so more of it
+/// than such a lap needs is touched before, and given back.
+pub fn lap_on_warm_memory<T>(work: impl FnOnce() -> Result<T>) -> Result<(Lap, T)> {
+    warm_memory();
+    lap(work)
+}
+
 fn warm_memory() {
     let mut pages = vec![0_u8; WARM_BYTES];
     pages.iter_mut().step_by(4096).for_each(|page| *page = 1);
