@@ -110,7 +110,7 @@ impl Replication {
                 Ok(()) => {
                     hunt.succeeded(piece, holder);
                     source.stored_anew(piece);
-                    self.mend(dossier, &source, piece).await?;
+                    self.mend(dossier, &source, piece).await;
                     have.insert(piece);
                     holders.insert(holder);
                 }
@@ -194,27 +194,28 @@ impl Replication {
         rebuilt.await?;
         for piece in done.into_iter().map(Piece::Index) {
             source.stored_anew(piece);
-            self.mend(dossier, source, piece).await?;
+            self.mend(dossier, source, piece).await;
         }
         Ok(())
     }
 
-    /// Replaces a held piece that was found damaged by the sound one that is at hand now.
-    async fn mend(
-        &self,
-        dossier: &VerifiedDossier,
-        source: &PieceSource,
-        piece: Piece,
-    ) -> Result<(), StoreError> {
+    /// Replaces a held piece that was found damaged by the sound one that is at hand now. If that
+    /// fails, the piece is still at hand, and still counts as damaged.
+    async fn mend(&self, dossier: &VerifiedDossier, source: &PieceSource, piece: Piece) {
         let tessera = dossier.tessera();
         if !self.is_damaged(tessera, piece) {
-            return Ok(());
+            return;
         }
-        let held = self.blocking(move |s| s.fragments.list_fragments(&tessera)).await?;
-        if held.iter().any(|fragment| fragment.piece == piece) {
-            self.keep(dossier, source, piece).await?;
+        let mending = async {
+            let held = self.blocking(move |s| s.fragments.list_fragments(&tessera)).await?;
+            if held.iter().any(|fragment| fragment.piece == piece) {
+                self.keep(dossier, source, piece).await?;
+            }
+            Ok::<_, StoreError>(())
+        };
+        if let Err(error) = mending.await {
+            tracing::warn!(%tessera, %piece, %error, "a damaged piece could not be replaced");
         }
-        Ok(())
     }
 
     /// Whether `bytes` fit on the disk beside the reserve.

@@ -109,7 +109,7 @@ impl PieceSource {
 
     /// What an earlier try pinned. If any of it is not what it is named after, the machine lost
     /// power meanwhile, and all of it goes.
-    fn sound_pins(&self) -> Result<BTreeSet<ContentHash>, StoreError> {
+    pub(crate) fn sound_pins(&self) -> Result<BTreeSet<ContentHash>, StoreError> {
         let tessera = self.plan.tessera();
         let pinned: BTreeSet<ContentHash> = self.workbench.pinned(&tessera)?.into_iter().collect();
         for hash in &pinned {

@@ -240,6 +240,7 @@ impl Replication {
         let (here, pieces) = (source.clone(), missing.to_vec());
         let gone = self
             .blocking(move |_| {
+                here.sound_pins()?;
                 let mut gone = Vec::new();
                 for piece in pieces {
                     if let Piece::Index(index) = piece

@@ -6,7 +6,10 @@ use std::path::Path;
 
 use tesseras_core::code::Piece;
 use tesseras_core::ids::ContentHash;
-use tesseras_core::ports::{BlobStore as _, FragmentStore as _, TesseraRepository as _};
+use tesseras_core::ports::{
+    BlobStore as _, FragmentStore as _, TesseraRepository as _, Workbench as _,
+};
+use tesseras_replication::progress::silent;
 use tesseras_replication::publish::PublishError;
 use tesseras_replication::status::State;
 
@@ -45,6 +48,22 @@ async fn a_damaged_capsule_is_never_published_and_creating_it_again_mends_it() {
     assert!(owner.store.check().unwrap().is_sound());
     assert!(blobs.contains(&voice.blake3).unwrap());
     owner.publish(hash, &keys).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn parity_that_a_power_cut_spoilt_is_computed_again() {
+    let net = Net::of(8).await;
+    let owner = &net.nodes[0];
+    let (hash, keys) = owner.create(&net.path("album"), 4 * MIB, 5);
+    let replication = owner.node.replication();
+    let plan = replication.draft_plan(hash, &silent()).await.unwrap();
+    let pinned = owner.store.workbench().pinned(&hash).unwrap();
+    assert_eq!(pinned.len(), 8);
+    let pieces = owner.dir.join("tmp/tasks").join(hash.to_string());
+    fs::write(pieces.join(pinned[0].to_string()), vec![0; 100]).unwrap();
+    let signatures = keys.sign(&plan);
+    let published = replication.publish(hash, plan, signatures, &silent()).await.unwrap();
+    assert_eq!((published.placed, published.refusals), (24, Vec::new()));
 }
 
 fn exported(
