@@ -209,12 +209,13 @@ impl Transport for QuinnTransport {
         request: Request,
     ) -> BoxFuture<'a, Result<Reply, RequestError>> {
         Box::pin(async move {
-            tokio::select! {
-                reply = self.ask(target, request) => reply,
-                () = self.closed.cancelled() => {
-                    Err(RequestError::Unavailable("the node is shutting down"))
-                }
+            // Closing ends every connection and every handshake, and so every request. Waiting for
+            // it here as well would take a lock that all requests share.
+            let reply = self.ask(target, request).await;
+            if reply.is_err() && self.closed.is_cancelled() {
+                return Err(RequestError::Unavailable("the node is shutting down"));
             }
+            reply
         })
     }
 }

@@ -166,9 +166,11 @@ impl Inbound {
             let (inbound, seat) = (self.clone(), seat.clone());
             self.tracker.spawn(async move {
                 let _seat = seat;
+                // The request first: most are answered at once, and never look at what all share.
                 tokio::select! {
-                    () = inbound.closed.cancelled() => {}
+                    biased;
                     () = request => {}
+                    () = inbound.closed.cancelled() => {}
                 }
             });
         }
