@@ -240,6 +240,7 @@ impl Replication {
         let (here, pieces) = (source.clone(), missing.to_vec());
         let gone = self
             .blocking(move |_| {
+                // What a power cut spoilt would be refused by everybody.
                 here.sound_pins()?;
                 let mut gone = Vec::new();
                 for piece in pieces {
