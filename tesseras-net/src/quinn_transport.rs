@@ -14,6 +14,7 @@ mod dial;
 mod endpoint;
 mod exchange;
 mod inbound;
+mod outbox;
 mod pool;
 mod rate;
 mod silence;

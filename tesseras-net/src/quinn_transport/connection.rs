@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::Mutex;
+use std::time::Duration;
 
 use quinn::VarInt;
 use tesseras_core::ids::NodeId;
@@ -14,7 +15,9 @@ use super::window::{Widths, Window};
 use crate::transport::Peer;
 
 /// The most of our requests on one connection whose answer has not begun; more wait their turn.
-pub(crate) const MAX_IN_FLIGHT: usize = 32;
+pub(crate) const MAX_IN_FLIGHT: usize = 48;
+/// While a connection is in use, its state is looked at once in so long, and not for each request.
+const RECENT: Duration = Duration::from_millis(10);
 
 /// What a closed connection or stream tells the other side.
 pub(crate) mod code {
@@ -49,24 +52,66 @@ struct Usage {
     /// Requests in flight and bodies not read to their end.
     active: usize,
     last_used: Instant,
+    looked: Instant,
+    heard: Heard,
+}
+
+/// What has come from the peer so far, and from where the last of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Heard {
+    pub(crate) acks: u64,
+    pub(crate) datagrams: u64,
+    remote: SocketAddr,
+}
+
+impl Heard {
+    /// Asks QUIC, under a lock for which everything on the connection competes.
+    pub(crate) fn from(quic: &quinn::Connection) -> Self {
+        let stats = quic.stats();
+        Self {
+            acks: stats.frame_rx.acks,
+            datagrams: stats.udp_rx.datagrams,
+            remote: canonical(quic.remote_address()),
+        }
+    }
 }
 
 impl PooledConnection {
     pub(crate) fn new(quic: quinn::Connection, public: NodePublic, widths: Widths) -> Arc<Self> {
+        let now = Instant::now();
+        let heard = Heard::from(&quic);
         Arc::new(Self {
             quic,
             public,
             id: public.id(),
             window: Window::new(widths),
             turns: Semaphore::new(MAX_IN_FLIGHT),
-            usage: Mutex::new(Usage { active: 0, last_used: Instant::now() }),
+            usage: Mutex::new(Usage { active: 0, last_used: now, looked: now, heard }),
         })
     }
 
-    /// Marks the connection as in use until the lease is dropped.
-    pub(crate) fn lease(self: &Arc<Self>) -> Lease {
-        self.usage().active += 1;
-        Lease(self.clone())
+    /// Marks the connection as in use until the lease is dropped; `None` if it was found closed.
+    pub(crate) fn lease(self: &Arc<Self>) -> Option<Lease> {
+        let mut usage = self.usage();
+        let now = Instant::now();
+        if usage.active == 0 || now - usage.looked > RECENT {
+            if self.is_dead() {
+                return None;
+            }
+            usage.looked = now;
+            usage.heard = Heard::from(&self.quic);
+        }
+        Some(self.hold(&mut usage))
+    }
+
+    /// The lease of who has just made this connection.
+    pub(crate) fn first_lease(self: &Arc<Self>) -> Lease {
+        self.hold(&mut self.usage())
+    }
+
+    fn hold(self: &Arc<Self>, usage: &mut Usage) -> Lease {
+        usage.active += 1;
+        Lease { connection: self.clone(), before: usage.heard }
     }
 
     /// Since when nobody has used it; `None` while somebody does.
@@ -76,7 +121,7 @@ impl PooledConnection {
     }
 
     /// How long ago the last use of it ended.
-    pub(crate) fn unused_for(&self) -> std::time::Duration {
+    pub(crate) fn unused_for(&self) -> Duration {
         self.usage().last_used.elapsed()
     }
 
@@ -89,11 +134,6 @@ impl PooledConnection {
         self.quic.close(code, reason.as_bytes());
     }
 
-    /// Who is at the other end, and where its packets come from now.
-    pub(crate) fn peer(&self) -> Peer {
-        Peer { id: self.id, public: self.public, remote: canonical(self.quic.remote_address()) }
-    }
-
     fn usage(&self) -> std::sync::MutexGuard<'_, Usage> {
         self.usage.lock().expect("nothing panics while it holds this lock")
     }
@@ -101,19 +141,36 @@ impl PooledConnection {
 
 /// The right to use a connection, which is not evicted meanwhile.
 #[derive(Debug)]
-pub(crate) struct Lease(Arc<PooledConnection>);
+pub(crate) struct Lease {
+    connection: Arc<PooledConnection>,
+    /// What had come before, or up to [`RECENT`] earlier.
+    pub(crate) before: Heard,
+}
+
+impl Lease {
+    /// One more for the same connection.
+    pub(crate) fn another(&self) -> Self {
+        self.connection.usage().active += 1;
+        Self { connection: self.connection.clone(), before: self.before }
+    }
+
+    /// Who is at the other end, and where its packets come from.
+    pub(crate) fn peer(&self) -> Peer {
+        Peer { id: self.id, public: self.public, remote: self.before.remote }
+    }
+}
 
 impl std::ops::Deref for Lease {
     type Target = Arc<PooledConnection>;
 
     fn deref(&self) -> &Self::Target {
-        &self.0
+        &self.connection
     }
 }
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        let mut usage = self.0.usage();
+        let mut usage = self.connection.usage();
         usage.active -= 1;
         usage.last_used = Instant::now();
     }

@@ -33,9 +33,20 @@ impl QuinnTransport {
         if let Some(lease) = self.pool.find(&addresses, target.id) {
             return Ok((lease, true));
         }
+        // Boxed, since most requests need no room for it.
+        Box::pin(self.dial(addresses, target.id, until)).await
+    }
+
+    /// Tries one address after the other.
+    async fn dial(
+        &self,
+        addresses: Vec<SocketAddr>,
+        expected: Option<NodeId>,
+        until: Instant,
+    ) -> Result<(Lease, bool), RequestError> {
         let mut last = RequestError::NoAddress;
         for address in addresses {
-            match self.connect_to(address, target.id, until).await {
+            match self.connect_to(address, expected, until).await {
                 Ok(found) => return Ok(found),
                 Err(error @ RequestError::Unavailable(_)) => return Err(error),
                 Err(error) => last = error,

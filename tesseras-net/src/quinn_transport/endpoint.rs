@@ -23,13 +23,13 @@ use crate::tls::{Expectation, Identity, IdentityError};
 
 /// The most requests that one peer may have open on one connection, those included whose end it
 /// has not yet heard of.
-const MAX_STREAMS: u32 = 64;
+pub(super) const MAX_STREAMS: u32 = 80;
 // One node alone can never have all requests that are answered at once.
 const _: () =
     assert!(MAX_STREAMS as usize * InboundConfig::MAX_PER_NODE < InboundConfig::MAX_REQUESTS);
 // Credit for another stream comes back late. Whoever waits for it is woken with all others who do,
 // so our own requests wait their turn instead, and hardly ever for credit.
-const _: () = assert!(2 * MAX_IN_FLIGHT <= MAX_STREAMS as usize);
+const _: () = assert!(3 * MAX_IN_FLIGHT <= 2 * MAX_STREAMS as usize);
 /// QUIC itself gives a connection up so much later than the pool does, which counts and tells.
 const IDLE_GRACE: Duration = Duration::from_secs(10);
 /// Handshakes that wait for the accept loop, and the bytes that may wait with them. More are

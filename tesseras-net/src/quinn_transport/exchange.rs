@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::connection::Lease;
+use super::connection::{Heard, Lease};
 use super::stream::{FrameError, Receiver, SendError, Sender, Stall, receive_body};
 use crate::transport::{Body, Reply, RequestError};
 
@@ -30,37 +30,34 @@ pub(super) async fn exchange(
     patience: Duration,
     until: Instant,
 ) -> Result<Reply, Failed> {
-    let quic = lease.quic.clone();
-    let before = quic.stats();
     let had_body = body.is_some();
+    let mut opened = false;
     let stall = Stall::new(patience, until);
     let asked = tokio::select! {
         biased;
-        asked = ask(&lease, frame, body, &stall) => asked,
+        asked = ask(&lease, frame, body, &stall, &mut opened) => asked,
         () = stall.passed() => Err(RequestError::Deadline),
     };
-    match asked {
+    let error = match asked {
         Ok((frame, receiver)) => {
-            let peer = lease.peer();
-            Ok(Reply { peer, frame, body: receive_body(receiver, lease, patience) })
+            let body = receive_body(receiver, &lease, patience);
+            return Ok(Reply { peer: lease.peer(), frame, body });
         }
-        Err(error) => {
-            let after = quic.stats();
-            let unheard = match quic.close_reason() {
-                // Whoever is there now has never heard of this connection.
-                Some(quinn::ConnectionError::Reset) => true,
-                Some(_) => after.frame_rx.acks == before.frame_rx.acks,
-                None => false,
-            };
-            let broken = matches!(error, RequestError::Broken(_));
-            Err(Failed {
-                untouched: broken && unheard && body.is_some() == had_body,
-                silent: matches!(error, RequestError::Deadline)
-                    && after.udp_rx.datagrams == before.udp_rx.datagrams,
-                error,
-            })
-        }
-    }
+        Err(error) => error,
+    };
+    let (before, after) = (lease.before, Heard::from(&lease.quic));
+    let unheard = match lease.quic.close_reason() {
+        // Whoever is there now has never heard of this connection.
+        Some(quinn::ConnectionError::Reset) => true,
+        Some(_) => !opened || after.acks == before.acks,
+        None => false,
+    };
+    let broken = matches!(error, RequestError::Broken(_));
+    Err(Failed {
+        untouched: broken && unheard && body.is_some() == had_body,
+        silent: matches!(error, RequestError::Deadline) && after.datagrams == before.datagrams,
+        error,
+    })
 }
 
 async fn ask(
@@ -68,23 +65,26 @@ async fn ask(
     frame: &[u8],
     body: &mut Option<Body>,
     stall: &Stall,
+    opened: &mut bool,
 ) -> Result<(Vec<u8>, Receiver), RequestError> {
     let broken = |error: quinn::ConnectionError| RequestError::Broken(error.to_string());
     let _turn = lease.turns.acquire().await.expect("it is never closed");
     let (send, recv) = lease.quic.open_bi().await.map_err(broken)?;
+    *opened = true;
     let (mut sender, mut receiver) = (Sender::new(send), Receiver::new(recv));
     let sending = async {
         sender.frame(frame).await?;
         if body.is_some() && lease.unused_for() > DOUBT {
-            heard(&lease.quic).await?;
+            Box::pin(heard(&lease.quic)).await?;
         }
         let body = body.take();
         let bulk = body.is_some();
         if let Some(body) = body {
-            sender.body(body, stall).await?;
+            // Most requests have none, and need no room for it.
+            Box::pin(sender.body(body, stall)).await?;
         }
         sender.finish()?;
-        if bulk && sender.drained(&lease.quic, stall).await {
+        if bulk && Box::pin(sender.drained(&lease.quic, stall)).await {
             stall.moved();
         }
         Ok::<(), SendError>(())
@@ -122,8 +122,8 @@ async fn ask(
 
 /// Waits for any acknowledgement.
 async fn heard(quic: &quinn::Connection) -> Result<(), quinn::WriteError> {
-    let before = quic.stats().frame_rx.acks;
-    while quic.stats().frame_rx.acks == before {
+    let before = Heard::from(quic).acks;
+    while Heard::from(quic).acks == before {
         if let Some(reason) = quic.close_reason() {
             return Err(reason.into());
         }

@@ -11,7 +11,8 @@ use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::connection::{PooledConnection, canonical, code};
+use super::connection::{Lease, PooledConnection, canonical, code};
+use super::outbox::Outbox;
 use super::rate::RateLimiter;
 use super::stream::{FrameError, Receiver, SendError, Sender, Stall, receive_body};
 use super::window::Widths;
@@ -53,6 +54,7 @@ struct Guest {
 struct Seat {
     inbound: Arc<Inbound>,
     number: u64,
+    outbox: Outbox,
 }
 
 impl Drop for Seat {
@@ -119,7 +121,7 @@ impl Inbound {
         }
         let number = self.next_guest.fetch_add(1, Ordering::Relaxed);
         guests.0.insert(number, Guest { subnet, connection: None });
-        (Some(Seat { inbound: self.clone(), number }), under_way)
+        (Some(Seat { inbound: self.clone(), number, outbox: Outbox::default() }), under_way)
     }
 
     async fn welcome(self: &Arc<Self>, incoming: quinn::Incoming, seat: Seat) {
@@ -162,17 +164,20 @@ impl Inbound {
                 stream = connection.quic.accept_bi() => stream,
             };
             let Ok((send, recv)) = stream else { break };
-            let request = self.clone().request(connection.clone(), send, recv);
-            let (inbound, seat) = (self.clone(), seat.clone());
+            let (inbound, seat, connection) = (self.clone(), seat.clone(), connection.clone());
             self.tracker.spawn(async move {
-                let _seat = seat;
                 // The request first: most are answered at once, and never look at what all share.
                 tokio::select! {
                     biased;
-                    () = request => {}
+                    () = inbound.request(&seat, &connection, send, recv) => {}
                     () = inbound.closed.cancelled() => {}
                 }
             });
+        }
+        for answer in seat.outbox.close() {
+            if !answer.drained(&connection.quic, &self.stall()).await {
+                return stands_still(connection.id);
+            }
         }
     }
 
@@ -200,46 +205,51 @@ impl Inbound {
 
     /// Answers one request.
     async fn request(
-        self: Arc<Self>,
-        connection: Arc<PooledConnection>,
+        &self,
+        seat: &Seat,
+        connection: &Arc<PooledConnection>,
         send: quinn::SendStream,
         recv: quinn::RecvStream,
     ) {
-        let _lease = connection.lease();
-        let peer = connection.peer();
-        let (mut sender, mut receiver) = (Sender::new(send), Receiver::new(recv));
-        let Some(_permit) = self.permit(&peer) else {
-            let busy = codec::refuse(Refusal::BUSY, "too many requests, ask again later");
+        let (sender, mut receiver) = (Sender::new(send), Receiver::new(recv));
+        let Some(lease) = connection.lease() else { return };
+        let peer = lease.peer();
+        let permit = self.permit(&peer);
+        let response = if permit.is_some() {
+            let Some(response) = self.answer(peer, &lease, receiver).await else { return };
+            response
+        } else {
             receiver.refuse();
-            self.respond(&connection, &mut sender, Response { frame: busy, body: None }).await;
-            return;
+            refuse(Refusal::BUSY, "too many requests, ask again later")
         };
+        self.respond(seat, &lease, sender, response).await;
+    }
+
+    /// What the service says to a request; `None` if it could not be read.
+    async fn answer(&self, peer: Peer, lease: &Lease, mut receiver: Receiver) -> Option<Response> {
         let frame = match timeout(self.config.frame_deadline, receiver.frame()).await {
             Ok(Ok(frame)) => frame,
             Ok(Err(error @ FrameError::TooLong(_))) => {
-                let frame = codec::refuse(Refusal::MALFORMED, error.to_string());
                 receiver.refuse();
-                self.respond(&connection, &mut sender, Response { frame, body: None }).await;
-                return;
+                return Some(refuse(Refusal::MALFORMED, error.to_string()));
             }
             Ok(Err(error)) => {
                 tracing::debug!(node = %peer.id, %error, "a request could not be read");
-                return;
+                return None;
             }
             Err(_) => {
                 tracing::debug!(node = %peer.id, "a request came too slowly");
                 receiver.refuse();
-                return;
+                return None;
             }
         };
-        let body = receive_body(receiver, connection.lease(), self.config.stall_deadline);
-        let mut response = self.service.serve(peer, frame, body).await;
+        let body = receive_body(receiver, lease, self.config.stall_deadline);
+        let response = self.service.serve(peer, frame, body).await;
         if response.frame.len() > MAX_FRAME_BYTES {
             tracing::error!(bytes = response.frame.len(), "an answer does not fit a frame");
-            let frame = codec::refuse(Refusal::INTERNAL, "the answer does not fit a frame");
-            response = Response { frame, body: None };
+            return Some(refuse(Refusal::INTERNAL, "the answer does not fit a frame"));
         }
-        self.respond(&connection, &mut sender, response).await;
+        Some(response)
     }
 
     /// The right to be answered now, or `None` for a peer that asks too much.
@@ -255,14 +265,9 @@ impl Inbound {
         self.requests.try_acquire().ok()
     }
 
-    async fn respond(
-        &self,
-        connection: &PooledConnection,
-        sender: &mut Sender,
-        response: Response,
-    ) {
-        let patience = self.config.stall_deadline;
-        let stall = Stall::new(patience, Instant::now() + patience);
+    async fn respond(&self, seat: &Seat, lease: &Lease, mut sender: Sender, response: Response) {
+        let stall = self.stall();
+        let bulk = response.body.is_some();
         let sending = async {
             sender.frame(&response.frame).await?;
             if let Some(body) = response.body {
@@ -273,21 +278,34 @@ impl Inbound {
         let sent = tokio::select! {
             biased;
             sent = sending => sent,
-            () = stall.passed() => return stands_still(connection.id),
+            () = stall.passed() => return stands_still(lease.id),
         };
         if let Err(error) = sent {
-            tracing::debug!(node = %connection.id, %error, "an answer was not sent whole");
+            tracing::debug!(node = %lease.id, %error, "an answer was not sent whole");
             return;
         }
         // Until it has arrived, so that a shutdown does not cut off an answer.
-        if !sender.drained(&connection.quic, &stall).await {
-            stands_still(connection.id);
+        let waiting = if bulk { Some(sender) } else { seat.outbox.keep(sender) };
+        if let Some(sender) = waiting
+            && !sender.drained(&lease.quic, &stall).await
+        {
+            stands_still(lease.id);
         }
+    }
+
+    /// How long an answer may stand still.
+    fn stall(&self) -> Stall {
+        let patience = self.config.stall_deadline;
+        Stall::new(patience, Instant::now() + patience)
     }
 
     fn guests(&self) -> MutexGuard<'_, Guests> {
         self.guests.lock().expect("nothing panics while it holds this lock")
     }
+}
+
+fn refuse(refusal: &str, why: impl Into<String>) -> Response {
+    Response { frame: codec::refuse(refusal, why), body: None }
 }
 
 fn stands_still(node: NodeId) {

@@ -58,11 +58,11 @@ impl Pool {
     pub(crate) fn find(&self, addresses: &[SocketAddr], expected: Option<NodeId>) -> Option<Lease> {
         let mut places = self.places();
         for address in addresses {
-            if let Some(connection) = self.living(&mut places, address)
-                && expected.is_none_or(|expected| expected == connection.id)
+            if let Some(lease) = self.living(&mut places, address)
+                && expected.is_none_or(|expected| expected == lease.id)
             {
                 self.metrics.pool_hits.inc();
-                return Some(connection.lease());
+                return Some(lease);
             }
         }
         None
@@ -71,12 +71,12 @@ impl Pool {
     /// What there is for one address; takes a place if there is nothing.
     pub(crate) fn claim(self: &Arc<Self>, address: SocketAddr, expected: Option<NodeId>) -> Found {
         let mut places = self.places();
-        if let Some(connection) = self.living(&mut places, &address) {
-            if expected.is_some_and(|expected| expected != connection.id) {
-                return Found::WrongNode(connection.id);
+        if let Some(lease) = self.living(&mut places, &address) {
+            if expected.is_some_and(|expected| expected != lease.id) {
+                return Found::WrongNode(lease.id);
             }
             self.metrics.pool_hits.inc();
-            return Found::Connection(connection.lease());
+            return Found::Connection(lease);
         }
         if let Some(Place::Dialling(outcome)) = places.get(&address) {
             return Found::Handshake(outcome.clone());
@@ -131,19 +131,18 @@ impl Pool {
         }
     }
 
-    /// The living connection at an address; a dead one is forgotten on the way.
-    fn living<'a>(
+    /// The connection at an address; one that is found dead is forgotten on the way.
+    fn living(
         &self,
-        places: &'a mut HashMap<SocketAddr, Place>,
+        places: &mut HashMap<SocketAddr, Place>,
         address: &SocketAddr,
-    ) -> Option<&'a Arc<PooledConnection>> {
-        if matches!(places.get(address), Some(Place::Open(connection)) if connection.is_dead()) {
+    ) -> Option<Lease> {
+        let Some(Place::Open(connection)) = places.get(address) else { return None };
+        let lease = connection.lease();
+        if lease.is_none() {
             self.evict(places, address, Eviction::Dead);
         }
-        match places.get(address) {
-            Some(Place::Open(connection)) => Some(connection),
-            _ => None,
-        }
+        lease
     }
 
     fn make_room(&self, places: &mut HashMap<SocketAddr, Place>) -> bool {
@@ -205,7 +204,7 @@ pub(crate) struct Ticket {
 impl Ticket {
     /// The handshake is done.
     pub(crate) fn opened(mut self, connection: &Arc<PooledConnection>) -> Lease {
-        let lease = connection.lease();
+        let lease = connection.first_lease();
         let mut places = self.pool.places();
         places.insert(self.address, Place::Open(connection.clone()));
         self.pool.count(&places);

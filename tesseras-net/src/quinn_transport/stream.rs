@@ -15,7 +15,7 @@ use thiserror::Error;
 use tokio::io::AsyncReadExt as _;
 use tokio::time::{Instant, sleep_until, timeout};
 
-use super::connection::{Lease, code};
+use super::connection::{Heard, Lease, code};
 use crate::body::empty_body;
 use crate::transport::{Body, MAX_FRAME_BYTES};
 
@@ -133,8 +133,11 @@ impl Stall {
 
     /// Returns when nothing has moved for too long.
     pub(crate) async fn passed(&self) {
-        while !self.is_over() {
+        loop {
             sleep_until(self.until()).await;
+            if self.is_over() {
+                return;
+            }
         }
     }
 
@@ -202,7 +205,7 @@ impl Sender {
         let mut acknowledged = None;
         let mut done = std::pin::pin!(self.stream.stopped());
         while timeout(DRAIN_TICK, &mut done).await.is_err() {
-            let now = quic.stats().frame_rx.acks;
+            let now = Heard::from(quic).acks;
             if acknowledged.replace(now).is_some_and(|before| before != now) {
                 stall.moved();
             } else if stall.is_over() {
@@ -224,11 +227,11 @@ impl Drop for Sender {
 
 /// The rest of a stream as a body. It keeps the connection in use until it is read to its end or
 /// dropped, and fails when nothing came for `patience` while somebody waited.
-pub(crate) fn receive_body(receiver: Receiver, lease: Lease, patience: Duration) -> Body {
+pub(crate) fn receive_body(receiver: Receiver, lease: &Lease, patience: Duration) -> Body {
     if let Some(Ok(None)) = receiver.ahead {
         return empty_body();
     }
-    let incoming = Incoming { receiver, lease, patience, reading: false };
+    let incoming = Incoming { receiver, lease: lease.another(), patience, reading: false };
     Box::pin(stream::unfold(Some(incoming), |state| async move {
         let mut incoming = state?;
         match incoming.next().await {

@@ -7,5 +7,6 @@ mod identity;
 mod limits;
 mod node;
 mod pool;
+mod relay;
 mod requests;
 mod stranger;

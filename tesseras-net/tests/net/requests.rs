@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use tesseras_net::{MAX_FRAME_BYTES, RequestError, codec};
+use tesseras_net::{MAX_FRAME_BYTES, RequestError, Target, codec};
 
 use crate::node::{GENEROUS, Node};
+use crate::relay::Relay;
 use crate::stranger::Stranger;
 
 #[tokio::test]
@@ -81,6 +82,29 @@ async fn a_stopping_node_finishes_its_answers() {
     assert_eq!(frame, b"held");
     let late = a.send(&target, "who", None, Duration::from_millis(500)).await;
     assert!(matches!(late, Err(RequestError::Connect { .. })), "{late:?}", late = late.err());
+}
+
+/// The answer is given before the node is told to stop, and its packets are lost until after.
+#[tokio::test]
+async fn a_stopping_node_waits_until_its_answers_have_arrived() {
+    let (a, mut b) = (Node::on("127.0.1.1:0").await, Node::on("127.0.2.1:0").await);
+    let relay = Relay::to(b.address()).await;
+    let target = Target { id: Some(b.id), addresses: vec![relay.address] };
+    a.meet(&target).await.unwrap();
+    let stopping = async {
+        b.seen.recv().await.unwrap().unwrap();
+        relay.lose(true);
+        b.service.release();
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        b.cancel.cancel();
+        b.tracker.close();
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        relay.lose(false);
+        tokio::time::timeout(GENEROUS, b.tracker.wait()).await.expect("it is done soon");
+        b.transport.close().await;
+    };
+    let (reply, ()) = tokio::join!(a.ask(&target, "hold"), stopping);
+    assert_eq!(reply.unwrap().frame, b"held");
 }
 
 #[tokio::test]

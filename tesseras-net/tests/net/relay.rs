@@ -1,0 +1,47 @@
+//! A way to a node on which answers can be held up, as a lossy network does.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use tokio::net::UdpSocket;
+use tokio_util::task::TaskTracker;
+
+/// Passes datagrams on between one client and a node, and loses the node's while told to.
+pub struct Relay {
+    pub address: SocketAddr,
+    loses: Arc<AtomicBool>,
+}
+
+impl Relay {
+    pub async fn to(node: SocketAddr) -> Self {
+        let front = UdpSocket::bind("127.0.9.1:0").await.unwrap();
+        let back = UdpSocket::bind("127.0.9.2:0").await.unwrap();
+        let relay = Self { address: front.local_addr().unwrap(), loses: Arc::default() };
+        let loses = relay.loses.clone();
+        TaskTracker::new().spawn(async move {
+            let (mut there, mut here) = ([0; 2048], [0; 2048]);
+            let mut client = None;
+            loop {
+                tokio::select! {
+                    Ok((length, from)) = front.recv_from(&mut there) => {
+                        client = Some(from);
+                        back.send_to(&there[..length], node).await.unwrap();
+                    }
+                    Ok(length) = back.recv(&mut here) => {
+                        let Some(client) = client else { continue };
+                        if !loses.load(Ordering::SeqCst) {
+                            front.send_to(&here[..length], client).await.unwrap();
+                        }
+                    }
+                }
+            }
+        });
+        relay
+    }
+
+    /// Whether what the node sends is lost from now on.
+    pub fn lose(&self, loses: bool) {
+        self.loses.store(loses, Ordering::SeqCst);
+    }
+}
