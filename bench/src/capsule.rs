@@ -3,15 +3,20 @@
 use tesseras_capsule::{Silent, export, verify_directory, verify_stored};
 
 use crate::lap::{Contest, Table, Work, lap, lap_on_warm_memory};
-use crate::scene::{Scene, capsule, open};
+use crate::scene::{PHOTO, SMALL_PHOTO, Scene, capsule, open};
 use crate::{Result, bare};
 
 /// Measures `create` and `verify`.
 pub fn rows(scene: &Scene, table: &mut Table) -> Result<()> {
+    large_photos(scene, table)?;
+    small_photos(scene, table)
+}
+
+fn large_photos(scene: &Scene, table: &mut Table) -> Result<()> {
     if !table.wants("create") && !table.wants("verify") && !table.wants("verify a directory") {
         return Ok(());
     }
-    let album = scene.album("album", 1)?;
+    let album = scene.album("album", 1, scene.bytes(), PHOTO)?;
     let digest = || Ok(lap(|| bare::digest(&album))?.0);
     table.add(Contest {
         name: "create".to_owned(),
@@ -61,4 +66,36 @@ pub fn rows(scene: &Scene, table: &mut Table) -> Result<()> {
     }
     drop(store);
     ["album", "created", "exported"].into_iter().try_for_each(|name| scene.remove(name))
+}
+
+/// Where the syncs of many files are what takes the time.
+fn small_photos(scene: &Scene, table: &mut Table) -> Result<()> {
+    let name = "create of small photos";
+    if !table.wants(name) {
+        return Ok(());
+    }
+    let bytes = scene.bytes() / 4;
+    let album = scene.album("album", 1, bytes, SMALL_PHOTO)?;
+    // A folder for each lap: ext4 is slow to give out what was freed in the last minutes.
+    let (mut created, mut copied) = (Vec::new(), Vec::new());
+    let fresh = |used: &mut Vec<String>, what: &str| {
+        used.push(format!("{what} {}", used.len()));
+        scene.empty(&used[used.len() - 1])
+    };
+    table.add(Contest {
+        name: name.to_owned(),
+        work: Work::Bytes(bytes),
+        real: Box::new(|_| {
+            let store = open(&fresh(&mut created, "created")?)?;
+            Ok(lap_on_warm_memory(|| scene.create(&store, &album))?.0)
+        }),
+        bare: vec![(
+            "copy, each file fsynced",
+            Box::new(|_| {
+                let to = fresh(&mut copied, "copied")?;
+                Ok(lap_on_warm_memory(|| bare::copy(&album, &to))?.0)
+            }),
+        )],
+    })?;
+    created.iter().chain(&copied).try_for_each(|name| scene.remove(name))
 }

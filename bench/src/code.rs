@@ -10,7 +10,7 @@ use tesseras_replication::erasure::{DataFragment, encode, rebuild};
 use tesseras_storage::Store;
 
 use crate::lap::{Contest, Table, Work, lap};
-use crate::scene::{Scene, open, pack};
+use crate::scene::{PHOTO, Scene, open, pack};
 use crate::{Result, bare};
 
 /// The beginning of something longer: so one capsule serves both codes.
@@ -38,7 +38,7 @@ pub fn rows(scene: &Scene, table: &mut Table) -> Result<()> {
         return Ok(());
     }
     let store = open(&scene.empty("coding")?)?;
-    let hash = scene.create(&store, &scene.album("album", 1)?)?.hash;
+    let hash = scene.create(&store, &scene.album("album", 1, scene.bytes(), PHOTO)?)?.hash;
     let whole = pack(&store, &hash)?;
     let narrow = whole.bytes().min(WIDE_FROM_BYTES - 1);
     let packs: [Arc<dyn BlobReader>; 2] = [Arc::new(Beginning(whole.clone(), narrow)), whole];

@@ -16,7 +16,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::Result;
 use crate::lap::{Contest, LAPS, Lap, Table, Work, lap_on_warm_memory};
-use crate::scene::{Scene, open, pack};
+use crate::scene::{PHOTO, Scene, open, pack};
 use crate::wire::{OwnTransport, PULL, PUSH, PlainQuinn};
 
 const WORK_BITS: u32 = 4;
@@ -126,7 +126,8 @@ async fn prepare(scene: &Scene, nodes: u8) -> Result<(Vec<Member>, Pieces, Vec<T
     let store = &network[usize::from(nodes)].store;
     let mut hashes = Vec::new();
     for number in 0..LAPS as u64 {
-        let hash = scene.create(store, &scene.album("album", number + 1)?)?.hash;
+        let hash =
+            scene.create(store, &scene.album("album", number + 1, scene.bytes(), PHOTO)?)?.hash;
         hashes.push(hash);
     }
     scene.remove("album")?;

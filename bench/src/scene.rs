@@ -15,7 +15,10 @@ use tesseras_storage::{StorageConfig, Store};
 
 use crate::Result;
 
-const PHOTO: usize = 4 << 20;
+/// Bytes of a photo as a camera makes it, and of one as a phone once did.
+pub const PHOTO: usize = 4 << 20;
+/// See [`PHOTO`].
+pub const SMALL_PHOTO: usize = 20 << 10;
 /// What a JPEG begins with.
 const JPEG: &[u8] = b"\xff\xd8\xff\xe0\0\x10JFIF\0\x01\x01\0\0\x01\0\x01\0\0";
 
@@ -59,17 +62,17 @@ impl Scene {
         if path.exists() { Ok(fs::remove_dir_all(path)?) } else { Ok(()) }
     }
 
-    /// A folder of photos of noise, as many bytes as the scene's; warm in the page cache.
-    pub fn album(&self, name: &str, seed: u64) -> Result<PathBuf> {
+    /// A folder of photos of noise, so many bytes together and so many each; warm in the page cache.
+    pub fn album(&self, name: &str, seed: u64, bytes: u64, each: usize) -> Result<PathBuf> {
         let folder = self.empty(name)?;
         let mut noise = Noise::new(seed);
-        let (mut left, mut number) = (self.bytes() as usize, 0);
+        let (mut left, mut number) = (bytes as usize, 0);
         while left > 0 {
-            let mut photo = noise.take(left.min(PHOTO));
+            let mut photo = noise.take(left.min(each));
             photo[..JPEG.len()].copy_from_slice(JPEG);
             left -= photo.len();
             number += 1;
-            File::create(folder.join(format!("photo {number:04}.jpg")))?.write_all(&photo)?;
+            File::create(folder.join(format!("photo {number:06}.jpg")))?.write_all(&photo)?;
         }
         Ok(folder)
     }

@@ -20,7 +20,6 @@ use std::fs::{DirBuilder, File};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, FileExt as _};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rusqlite::{Connection, OptionalExtension as _, Transaction, params};
@@ -32,10 +31,9 @@ use crate::columns::{count, to_integer};
 use crate::database::Database;
 use crate::disk::Disk;
 use crate::error::{Fault, io_error};
+use crate::side_by_side::side_by_side;
 use crate::staging::{Staging, Swept};
 
-/// Files or directories that are synced at once: enough to keep a disk's queue busy.
-const SYNC_THREADS: usize = 8;
 /// Files that are removed in one turn, during which nobody else can write.
 const REMOVE_BATCH: usize = 64;
 /// Files of failed commits that are remembered for removal; more are left on the disk.
@@ -351,8 +349,7 @@ impl<'a> Placing<'a> {
     }
 
     fn sync_files(&self) -> Result<(), StoreError> {
-        let staged: Vec<&StagedBlob> = self.staged.values().collect();
-        side_by_side(&staged, |staged| self.cas.staging.sync(staged))
+        self.cas.staging.sync(self.staged.values())
     }
 
     fn sync_directories(&self) -> Result<(), StoreError> {
@@ -396,36 +393,6 @@ impl Released {
         }
         Ok(())
     }
-}
-
-/// Syncs many things, several at a time; the first error wins.
-fn side_by_side<T: Sync>(
-    all: &[T],
-    sync: impl Fn(&T) -> Result<(), StoreError> + Sync,
-) -> Result<(), StoreError> {
-    let next = AtomicUsize::new(0);
-    let work = || {
-        while let Some(one) = all.get(next.fetch_add(1, Ordering::Relaxed)) {
-            if let Err(error) = sync(one) {
-                // The others need not go on.
-                next.store(all.len(), Ordering::Relaxed);
-                return Err(error);
-            }
-        }
-        Ok(())
-    };
-    if all.len() <= 1 {
-        return work();
-    }
-    std::thread::scope(|scope| {
-        let helpers: Vec<_> = (1..SYNC_THREADS.min(all.len())).map(|_| scope.spawn(work)).collect();
-        let mut outcome = work();
-        for helper in helpers {
-            let theirs = helper.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-            outcome = outcome.and(theirs);
-        }
-        outcome
-    })
 }
 
 /// Reads bytes from a file that is named after their hash.

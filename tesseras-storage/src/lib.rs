@@ -25,6 +25,7 @@ mod ledger;
 mod library;
 mod lock;
 mod peers;
+mod side_by_side;
 mod staging;
 mod store;
 mod wal;

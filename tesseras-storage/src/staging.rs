@@ -9,8 +9,8 @@ use std::fs::{DirBuilder, File, TryLockError};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::{Component, Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use tesseras_core::ports::{BlobWriter, StagedBlob, StoreError};
 use tesseras_crypto::hash::Blake3;
@@ -18,10 +18,15 @@ use tesseras_crypto::hash::Blake3;
 use crate::disk::Disk;
 use crate::early::EarlySync;
 use crate::error::io_error;
+use crate::side_by_side::side_by_side;
 use crate::workbench::TASKS;
 
 /// Smaller writes are gathered up to this many bytes.
 const BUFFER_BYTES: usize = 64 * 1024;
+/// Smaller blobs are not synced early: with many of them, all together is quicker.
+const EARLY_BYTES: u64 = 64 * 1024;
+/// From so many blobs on, one sync of the whole file system takes the place of one for each.
+const MANY: usize = 256;
 
 /// What a sweep removed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -40,8 +45,11 @@ pub(crate) struct Staging {
     next: AtomicU64,
     disk: Arc<dyn Disk>,
     early: EarlySync,
-    /// The own directory, locked.
-    _lock: File,
+    /// The own directory, locked. Opened before anything was written to it, so that a sync of the
+    /// file system through it hears of every error since.
+    lock: File,
+    /// Whether such a sync has never failed. An error is told once, to whoever asks first.
+    sound: Mutex<bool>,
 }
 
 impl Staging {
@@ -58,7 +66,7 @@ impl Staging {
             }
             if let Some(lock) = lock_directory(&path)? {
                 let (next, early) = (AtomicU64::new(0), EarlySync::new(Arc::clone(&disk)));
-                return Ok(Self { root, own, next, disk, early, _lock: lock });
+                return Ok(Self { root, own, next, disk, early, lock, sound: Mutex::new(true) });
             }
         }
         unreachable!("the numbers below 2^64 do not run out")
@@ -92,17 +100,50 @@ impl Staging {
 
     /// Begins to sync a staged blob that will be adopted later.
     pub(crate) fn sync_early(&self, staged: &StagedBlob) {
+        if staged.bytes < EARLY_BYTES {
+            return;
+        }
         if let Some(path) = self.path(staged) {
             self.early.begin(&staged.name, path);
         }
     }
 
-    /// Makes a staged blob's bytes survive a power cut, if that has not been done early.
-    pub(crate) fn sync(&self, staged: &StagedBlob) -> Result<(), StoreError> {
-        let path = self.path(staged).ok_or(StoreError::Missing(staged.hash))?;
-        let outcome = self.early.finish(&staged.name);
-        let outcome = outcome.unwrap_or_else(|| self.disk.sync_file(&path));
-        outcome.map_err(|e| io_error("syncing", &path, e))
+    /// Makes staged blobs survive a power cut, as far as that has not been done early.
+    pub(crate) fn sync<'a>(
+        &self,
+        staged: impl Iterator<Item = &'a StagedBlob>,
+    ) -> Result<(), StoreError> {
+        let mut rest = Vec::new();
+        for staged in staged {
+            let path = self.path(staged).ok_or(StoreError::Missing(staged.hash))?;
+            match self.early.finish(&staged.name) {
+                Some(outcome) => outcome.map_err(|e| io_error("syncing", &path, e))?,
+                None => rest.push(path),
+            }
+        }
+        if rest.len() >= MANY && self.sync_file_system() {
+            return Ok(());
+        }
+        side_by_side(&rest, |path| {
+            self.disk.sync_file(path).map_err(|e| io_error("syncing", path, e))
+        })
+    }
+
+    /// Syncs all that was staged at once; `false` if each blob has to be synced by itself. An
+    /// error may be about anybody's file, and only those syncs tell whose.
+    fn sync_file_system(&self) -> bool {
+        let mut sound = self.sound.lock().unwrap_or_else(PoisonError::into_inner);
+        if !*sound {
+            return false;
+        }
+        match self.disk.sync_file_system(&self.lock) {
+            Ok(done) => done,
+            Err(error) => {
+                tracing::warn!(%error, "the file system could not write everything");
+                *sound = false;
+                false
+            }
+        }
     }
 
     /// Removes a staged blob; what cannot be removed is left to the sweep.

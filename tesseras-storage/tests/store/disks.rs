@@ -78,6 +78,13 @@ impl Disk for FaultyDisk {
         OsDisk.sync_file(path)
     }
 
+    fn sync_file_system(&self, directory: &File) -> io::Result<bool> {
+        self.touch("sync file system", None)?;
+        OsDisk.sync_file_system(directory)?;
+        // As if it were a file system on which one can rely.
+        Ok(true)
+    }
+
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         self.touch("rename into", Some(to))?;
         OsDisk.rename(from, to)
@@ -268,7 +275,7 @@ fn the_order_of_touches_is_the_one_that_survives_a_power_cut() {
 }
 
 #[test]
-fn many_photos_sync_each_directory_once_and_the_log_once() {
+fn many_photos_are_synced_at_once_and_so_is_the_log() {
     let dir = tempfile::tempdir().unwrap();
     let disk = FaultyDisk::new(Fault::Never);
     let store = open_on(dir.path(), &disk).unwrap();
@@ -277,9 +284,40 @@ fn many_photos_sync_each_directory_once_and_the_log_once() {
     assert!(add(&store, &content(1_000_000, 50), &files).unwrap());
     let trace = disk.take_trace();
     let count = |what: &str| trace.iter().filter(|t| t.starts_with(what)).count();
-    assert_eq!((count("sync file"), count("rename into")), (2001, 2001));
+    assert_eq!((count("sync file system"), count("sync file")), (1, 1));
+    assert_eq!(count("rename into"), 2001);
     assert!(count("sync directory") <= 256, "{}", count("sync directory"));
     assert_eq!((count("commit"), count("sync log")), (1, 1));
+    let first = |what: &str| trace.iter().position(|t| t.starts_with(what));
+    let last_write = trace.iter().rposition(|t| t == "write");
+    assert!(last_write < first("sync file system"));
+    assert!(first("sync file system") < first("rename into"));
+}
+
+/// The error may be about one of ours, and it is told only once.
+#[test]
+fn a_file_system_that_failed_is_not_synced_as_a_whole_again() {
+    let opened = touches_of_opening();
+    let dir = quick_directory();
+    let count = |trace: &[String], what: &str| trace.iter().filter(|t| *t == what).count();
+    // Each of 301 files is created and written before.
+    let disk = FaultyDisk::new(Fault::Once(opened + 602, rustix::io::Errno::IO));
+    let store = open_on(dir.path(), &disk).unwrap();
+    for (round, whole) in [(0, 1), (1, 0)] {
+        let files: Vec<Vec<u8>> = (0..300).map(|i| content(round * 1000 + i, 20)).collect();
+        disk.take_trace();
+        assert!(add(&store, &content(1_000_000 + round, 50), &files).unwrap());
+        let trace = disk.take_trace();
+        assert_eq!((count(&trace, "sync file system"), count(&trace, "sync file")), (whole, 301));
+    }
+    assert_tidy(&store);
+}
+
+#[test]
+fn only_a_file_system_that_tells_of_its_errors_is_synced_as_a_whole() {
+    if let Ok(proc) = File::open("/proc/self") {
+        assert!(!OsDisk.sync_file_system(&proc).unwrap());
+    }
 }
 
 #[test]
@@ -297,17 +335,12 @@ fn what_was_synced_early_is_not_synced_again() {
 
 #[test]
 fn what_could_not_be_synced_early_is_not_acknowledged() {
-    let opened = {
-        let dir = quick_directory();
-        let disk = FaultyDisk::new(Fault::Never);
-        open_on(dir.path(), &disk).unwrap();
-        disk.touches.load(Ordering::SeqCst)
-    };
+    let opened = touches_of_opening();
     let dir = quick_directory();
     // It is created and written before it is synced.
     let disk = FaultyDisk::new(Fault::Once(opened + 2, rustix::io::Errno::IO));
     let store = open_on(dir.path(), &disk).unwrap();
-    let manifest = content(1, 50);
+    let manifest = content(1, LARGE);
     let error = add_with_early_syncs(&store, &manifest, 0).unwrap_err();
     assert!(error.to_string().contains("syncing"), "{error}");
     assert_eq!(disk.take_trace().iter().filter(|t| *t == "sync file").count(), 1);
@@ -321,7 +354,7 @@ fn a_blob_that_was_to_be_synced_early_can_be_discarded() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path());
     for number in 0..300 {
-        let staged = stage(&store, &content(number, 100)).unwrap();
+        let staged = stage(&store, &content(number, LARGE)).unwrap();
         store.blobs().sync_early(&staged);
         store.blobs().discard(staged);
     }
@@ -329,9 +362,19 @@ fn a_blob_that_was_to_be_synced_early_can_be_discarded() {
     assert_eq!(std::fs::read_dir(dir.path().join("tmp")).unwrap().count(), 0);
 }
 
+/// Blobs of so many bytes are worth a sync of their own.
+const LARGE: usize = 64 * 1024;
+
+fn touches_of_opening() -> u64 {
+    let dir = quick_directory();
+    let disk = FaultyDisk::new(Fault::Never);
+    open_on(dir.path(), &disk).unwrap();
+    disk.touches.load(Ordering::SeqCst)
+}
+
 /// Adds a capsule of so many files, each of which is synced as soon as it is staged.
 fn add_with_early_syncs(store: &Store, manifest: &[u8], files: u64) -> Result<bool, StoreError> {
-    let files = (0..files).map(|number| content(number, 20));
+    let files = (0..files).map(|number| content(number, LARGE));
     let mut staged = Vec::new();
     for bytes in std::iter::once(manifest.to_vec()).chain(files) {
         let blob = stage(store, &bytes)?;
