@@ -23,7 +23,7 @@ use crate::wire;
 const FRAME: usize = 64;
 const AT_ONCE: usize = 64;
 /// In one lap, all together.
-const MANY: usize = 50_048;
+const MANY: usize = 200_000;
 /// In one lap, one after the other, each with a handshake.
 const FEW: usize = 200;
 /// So many times as often in the pooled lap, which would be too short to measure otherwise.
