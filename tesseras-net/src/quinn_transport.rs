@@ -2,8 +2,9 @@
 //!
 //! Follow a request: [`dial`] finds a connection in the [`pool`] or makes one; [`exchange`] opens a
 //! stream and writes a frame and a body ([`stream`]); at the other end [`inbound`] reads it, asks
-//! the service and writes the answer. [`window`] and [`rate`] bound what peers can make us hold
-//! and do; [`endpoint`] has the sockets and QUIC's settings.
+//! the service and writes the answer, and [`outbox`] has the last ones until the node stops.
+//! [`window`] and [`rate`] bound what peers can make us hold and do; [`endpoint`] has the sockets
+//! and QUIC's settings.
 //!
 //! Tasks belong to the tracker that [`QuinnTransport::serve`] is given. Shutdown: cancel its
 //! token, which stops new connections and requests; wait for the tracker as long as there is
