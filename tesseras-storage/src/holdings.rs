@@ -9,12 +9,14 @@ use tesseras_core::contact::Contact;
 use tesseras_core::dossier::Dossier;
 use tesseras_core::ids::{ContentHash, TesseraHash};
 use tesseras_core::ports::{BlobReader as _, BlobStore as _};
-use tesseras_core::ports::{HoldingRepository, PlacedPiece, StoreError};
+use tesseras_core::ports::{HoldingRepository, PlacedPiece, Publication, StoreError};
 use tesseras_core::signature::SignaturePair;
 use tesseras_core::time::Timestamp;
 
 use crate::cas::{Cas, Released};
-use crate::columns::{contact, count, from_addresses, from_piece, node_id, piece, to_integer};
+use crate::columns::{
+    contact, count, from_addresses, from_piece, node_id, piece, tessera_hash, to_integer,
+};
 use crate::error::Fault;
 
 /// How many holders of one tessera are remembered.
@@ -42,13 +44,30 @@ fn plan_of(
         .optional()
 }
 
+fn from_publication(publication: Publication) -> i64 {
+    match publication {
+        Publication::Draft => 0,
+        Publication::Publishing => 1,
+        Publication::Published => 2,
+    }
+}
+
+fn publication(row: &rusqlite::Row<'_>) -> rusqlite::Result<Publication> {
+    match row.get(0)? {
+        0 => Ok(Publication::Draft),
+        1 => Ok(Publication::Publishing),
+        2 => Ok(Publication::Published),
+        other => Err(rusqlite::Error::IntegralValueOutOfRange(0, other)),
+    }
+}
+
 fn insert_dossier(
     tx: &Transaction<'_>,
     tessera: &TesseraHash,
     dossier: &Dossier,
 ) -> rusqlite::Result<()> {
-    tx.prepare_cached("INSERT INTO dossiers VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)")?.execute(
-        params![
+    tx.prepare_cached("INSERT INTO dossiers VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)")?
+        .execute(params![
             tessera.as_bytes(),
             dossier.manifest_signatures.ed25519,
             dossier.manifest_signatures.ml_dsa_65,
@@ -57,8 +76,8 @@ fn insert_dossier(
             dossier.plan,
             dossier.plan_signatures.ed25519,
             dossier.plan_signatures.ml_dsa_65,
-        ],
-    )?;
+            from_publication(Publication::Draft),
+        ])?;
     Ok(())
 }
 
@@ -140,6 +159,40 @@ impl HoldingRepository for SqliteHoldings {
 
     fn plan(&self, tessera: &TesseraHash) -> Result<Option<Vec<u8>>, StoreError> {
         self.cas.database().read("looking up a plan", |c| plan_of(c, tessera))
+    }
+
+    fn publication(&self, tessera: &TesseraHash) -> Result<Publication, StoreError> {
+        let found = self.cas.database().read("looking up a publication", |connection| {
+            connection
+                .prepare_cached("SELECT publication FROM dossiers WHERE tessera = ?1")?
+                .query_row([tessera.as_bytes()], publication)
+                .optional()
+        })?;
+        Ok(found.unwrap_or(Publication::Draft))
+    }
+
+    fn set_publication(
+        &self,
+        tessera: &TesseraHash,
+        publication: Publication,
+    ) -> Result<bool, StoreError> {
+        self.cas.database().write_durably("noting a publication", |tx| {
+            let changed = tx
+                .prepare_cached("UPDATE dossiers SET publication = ?2 WHERE tessera = ?1")?
+                .execute(params![tessera.as_bytes(), from_publication(publication)])?;
+            Ok(changed > 0)
+        })
+    }
+
+    fn list_publications(&self, publication: Publication) -> Result<Vec<TesseraHash>, StoreError> {
+        self.cas.database().read("listing publications", |connection| {
+            connection
+                .prepare_cached(
+                    "SELECT tessera FROM dossiers WHERE publication = ?1 ORDER BY tessera",
+                )?
+                .query_map([from_publication(publication)], |row| tessera_hash(row, 0))?
+                .collect()
+        })
     }
 
     fn remember_holders(

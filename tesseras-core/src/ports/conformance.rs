@@ -3,8 +3,8 @@
 
 use super::{
     Account, BlobReader, BlobStore, Charge, Fragment, FragmentStore, HoldingRepository, NewTessera,
-    Origin, PeerRepository, PlacedPiece, ReciprocityLedger, StagedBlob, StoreError, TesseraRecord,
-    TesseraRepository, Usage, Workbench,
+    Origin, PeerRepository, PlacedPiece, Publication, ReciprocityLedger, StagedBlob, StoreError,
+    TesseraRecord, TesseraRepository, Usage, Workbench,
 };
 use crate::code::Piece;
 use crate::contact::{Contact, Subnet};
@@ -307,6 +307,7 @@ pub fn holding_repository(holdings: &dyn HoldingRepository, blobs: &dyn BlobStor
     let wrong = holdings.put_dossier(&tessera(1), &dossier);
     assert!(matches!(wrong, Err(StoreError::Mismatch { .. })), "{wrong:?}");
 
+    publications(holdings, &name, &dossier);
     holders(holdings, &name);
     placements(holdings, &name);
 
@@ -315,12 +316,30 @@ pub fn holding_repository(holdings: &dyn HoldingRepository, blobs: &dyn BlobStor
     holdings.block(&name, Timestamp(6)).expect("it is kept out already");
     assert!(holdings.is_blocked(&name).expect("asked"));
     assert_eq!(holdings.dossier(&name).expect("asked"), None);
+    assert_eq!(holdings.publication(&name).expect("asked"), Publication::Draft);
     assert_eq!(holdings.known_holders(&name).expect("asked"), []);
     assert_eq!(holdings.placements(&name).expect("asked"), []);
     assert!(!blobs.contains(&name.into()).expect("asked"), "nothing names the MANIFEST now");
     holdings.unblock(&name).expect("it is let in");
     holdings.unblock(&name).expect("it is in already");
     assert!(!holdings.is_blocked(&name).expect("asked"));
+}
+
+fn publications(holdings: &dyn HoldingRepository, name: &TesseraHash, dossier: &Dossier) {
+    let state = || holdings.publication(name).expect("asked");
+    let list = |publication| holdings.list_publications(publication).expect("asked");
+    assert_eq!(state(), Publication::Draft, "a dossier alone publishes nothing");
+    for publication in [Publication::Published, Publication::Publishing, Publication::Published] {
+        assert!(holdings.set_publication(name, publication).expect("it is noted"));
+        assert_eq!(state(), publication);
+        assert_eq!(list(publication), [*name]);
+        assert_eq!(list(Publication::Draft), []);
+    }
+    assert!(holdings.put_dossier(name, dossier).expect("it is kept already"));
+    assert_eq!(state(), Publication::Published, "a dossier that comes again changes nothing");
+    let nothing = holdings.set_publication(&tessera(1), Publication::Published);
+    assert!(!nothing.expect("asked"), "without a dossier there is nothing to publish");
+    assert_eq!(holdings.publication(&tessera(1)).expect("asked"), Publication::Draft);
 }
 
 fn contact(number: u16) -> Contact {
