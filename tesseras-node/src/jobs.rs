@@ -1,14 +1,17 @@
 //! What a node does by itself: announce, repair, remember peers. All jobs share one shape.
 
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use rand::RngExt as _;
-use tesseras_core::ids::DhtKey;
+use tesseras_core::ids::{DhtKey, TesseraHash};
 use tesseras_core::ports::PeerRepository;
 use tesseras_net::BoxFuture;
+use tesseras_replication::publish::PublishError;
 use tesseras_replication::{Directory as _, Replication, progress};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use tesseras_dht::{Dht, REANNOUNCE_EVERY, REANNOUNCE_JITTER};
@@ -22,6 +25,11 @@ const FIRST_ANNOUNCEMENT: Duration = Duration::from_secs(20);
 const ANNOUNCE_NEW_EVERY: Duration = Duration::from_secs(30);
 /// How soon it is tried again when nobody was there to announce to.
 const ANNOUNCE_AGAIN: Duration = Duration::from_secs(30);
+/// How often it is looked whether a publication was left to the background.
+const LOOK_FOR_PUBLICATIONS_EVERY: Duration = Duration::from_secs(5);
+/// How soon a publication that failed is tried again: twice as long each time, up to the second.
+const PUBLISH_AGAIN: Duration = Duration::from_secs(30);
+const PUBLISH_AGAIN_AT_MOST: Duration = Duration::from_secs(60 * 60);
 /// How many keys are announced at once.
 const ANNOUNCE_BATCH: usize = 64;
 /// How often peers are remembered, and own addresses looked at.
@@ -122,7 +130,7 @@ impl Job for Announce {
 
     fn run(&self) -> BoxFuture<'_, String> {
         Box::pin(async move {
-            let held = match self.replication.held().await {
+            let held = match self.replication.published_holdings().await {
                 Ok(held) => held,
                 Err(error) => return format!("failed: {error}"),
             };
@@ -201,6 +209,67 @@ impl Job for Repair {
                 "checked {} tesserae, restored {restored} pieces, {failed} failed",
                 tesserae.len()
             )
+        })
+    }
+}
+
+/// Goes on with publications that their owners left to the background.
+pub struct Publish {
+    /// Who does it.
+    pub replication: Replication,
+    /// When each that failed is tried again, and how long it waits the next time.
+    pub again: Mutex<HashMap<TesseraHash, (Instant, Duration)>>,
+}
+
+impl Publish {
+    async fn go_on(&self, tessera: TesseraHash) -> bool {
+        let error = match self.replication.publish_signed(tessera, &progress::silent()).await {
+            Ok(published) => {
+                tracing::info!(%tessera, holders = published.holders, "published");
+                self.table().remove(&tessera);
+                return true;
+            }
+            // It is still under way for `tes`, or was just stopped.
+            Err(PublishError::InProgress(_) | PublishError::Stopped(_)) => return false,
+            Err(error) => error,
+        };
+        tracing::warn!(%tessera, %error, "not published yet");
+        let mut table = self.table();
+        let (at, pause) = table.entry(tessera).or_insert((Instant::now(), PUBLISH_AGAIN));
+        *at = Instant::now() + *pause;
+        *pause = (*pause * 2).min(PUBLISH_AGAIN_AT_MOST);
+        false
+    }
+
+    fn table(&self) -> MutexGuard<'_, HashMap<TesseraHash, (Instant, Duration)>> {
+        self.again.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Job for Publish {
+    fn name(&self) -> &'static str {
+        "publish"
+    }
+
+    fn pause(&self, _first: bool) -> Duration {
+        LOOK_FOR_PUBLICATIONS_EVERY
+    }
+
+    fn run(&self) -> BoxFuture<'_, String> {
+        Box::pin(async move {
+            let publishing = match self.replication.publishing().await {
+                Ok(publishing) => publishing,
+                Err(error) => return format!("failed: {error}"),
+            };
+            self.table().retain(|tessera, _| publishing.contains(tessera));
+            let mut published = 0;
+            for tessera in &publishing {
+                let waits = self.table().get(tessera).is_some_and(|(at, _)| *at > Instant::now());
+                if !waits && self.go_on(*tessera).await {
+                    published += 1;
+                }
+            }
+            format!("published {published}, {} go on", publishing.len() - published)
         })
     }
 }

@@ -2,8 +2,8 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use prometheus::Registry;
@@ -26,7 +26,7 @@ use crate::clock;
 use crate::config::NodeConfig;
 use crate::directory::DhtDirectory;
 use crate::identity::{self, IdentityError};
-use crate::jobs::{self, Announce, AnnounceNew, Job, JobBoard, Remember, Repair};
+use crate::jobs::{self, Announce, AnnounceNew, Job, JobBoard, Publish, Remember, Repair};
 use crate::observe::{self, Gauges, Observed};
 use crate::requests::Requests;
 use crate::router::Router;
@@ -191,7 +191,7 @@ impl Node {
             tracker.spawn(observe::serve(http, observed, token.child_token()));
         }
         let peers = store.peers();
-        let jobs: [Arc<dyn Job>; 4] = [
+        let jobs: [Arc<dyn Job>; 5] = [
             Arc::new(Announce {
                 replication: replication.clone(),
                 directory: directory.clone(),
@@ -199,6 +199,7 @@ impl Node {
                 done: AtomicBool::new(false),
             }),
             Arc::new(AnnounceNew { replication: replication.clone() }),
+            Arc::new(Publish { replication: replication.clone(), again: Mutex::default() }),
             Arc::new(Repair {
                 replication: replication.clone(),
                 interval: config.repair_interval,

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use tesseras_core::ids::{NodeId, TesseraHash};
 use tesseras_core::placement::Placement;
+use tesseras_core::ports;
 use tesseras_dht::Dht;
 use tesseras_replication::Replication;
 use tesseras_replication::fetch::FetchError;
@@ -13,8 +14,8 @@ use tesseras_replication::repair::RepairError;
 use tesseras_replication::status::{State, TesseraHealth};
 use tesseras_rpc::messages;
 use tesseras_rpc::messages::{
-    Failure, Fetched, FragmentCount, NodeStatus, PeerInfo, PlacedPiece, Published, Repaired,
-    Request, Response, TesseraStatus,
+    Failure, Fetched, FragmentCount, NodeStatus, PeerInfo, PlacedPiece, Publication,
+    PublicationState, Published, Repaired, Request, Response, SignedPlan, TesseraStatus,
 };
 use tesseras_rpc::{BoxFuture, Handler, ProgressSink};
 
@@ -56,9 +57,24 @@ impl Handler for Requests {
                     let plan = self.replication.draft_plan(hash, &on_step).await;
                     plan.map(|plan| Response::DraftPlan { plan }).map_err(publish_failure)
                 }
-                Request::Publish { hash, plan, signatures } => {
-                    let done = self.replication.publish(hash, plan, signatures, &on_step).await;
+                Request::Publish { hash, signed } => {
+                    let done = match signed {
+                        Some(SignedPlan { plan, signatures }) => {
+                            self.replication.publish(hash, plan, signatures, &on_step).await
+                        }
+                        None => self.replication.publish_signed(hash, &on_step).await,
+                    };
                     done.map(|d| Response::Published(published(hash, d))).map_err(publish_failure)
+                }
+                Request::PublishInBackground { hash, signed } => {
+                    let signed = signed.map(|signed| (signed.plan, signed.signatures));
+                    let begun = self.replication.publish_later(hash, signed).await;
+                    begun.map_err(publish_failure)?;
+                    let state = PublicationState::Publishing;
+                    Ok(Response::Publication(Publication { hash, state, placed: 0 }))
+                }
+                Request::StopPublication { hash, unpublish } => {
+                    self.stop_publication(hash, unpublish).await.map(Response::Publication)
                 }
                 Request::Fetch { hash } => self.fetch(hash, &on_step).await.map(Response::Fetched),
                 Request::Repair { hash } => {
@@ -118,6 +134,23 @@ impl Requests {
         }
     }
 
+    async fn stop_publication(
+        &self,
+        hash: TesseraHash,
+        unpublish: bool,
+    ) -> Result<Publication, Failure> {
+        let stopped = self.replication.stop_publication(hash, unpublish).await.map_err(failed)?;
+        Ok(Publication {
+            hash,
+            state: match stopped.publication {
+                ports::Publication::Draft => PublicationState::Local,
+                ports::Publication::Publishing => PublicationState::Publishing,
+                ports::Publication::Published => PublicationState::Published,
+            },
+            placed: stopped.placed as u64,
+        })
+    }
+
     async fn fetch(&self, hash: TesseraHash, on_step: &OnStep) -> Result<Fetched, Failure> {
         let fetched = self.replication.fetch(hash, on_step).await.map_err(fetch_failure)?;
         let record = fetched.record;
@@ -155,7 +188,9 @@ impl Requests {
                         ));
                     }
                 }
-                Err(error @ RepairError::NotHeld(_)) if hash.is_some() => {
+                Err(error @ (RepairError::NotHeld(_) | RepairError::NotPublished(_)))
+                    if hash.is_some() =>
+                {
                     return Err(Failure {
                         message: error.to_string(),
                         hint: Some("a node repairs what it holds or has published".to_owned()),
@@ -200,6 +235,7 @@ fn tessera_status(hash: TesseraHash, health: &TesseraHealth) -> TesseraStatus {
         holders: health.placement.len() as u64,
         survives: health.survives as u64,
         placement: pieces(&health.placement),
+        in_library: health.in_library,
         notes,
     }
 }
@@ -247,9 +283,14 @@ fn publish_failure(error: PublishError) -> Failure {
     let hint = match &error {
         PublishError::NobodyEligible { .. } | PublishError::TooFew { .. } => Some(
             "look at `tes peers`; give tesd more nodes to begin with (--bootstrap), or try later; \
-             what was placed stays, and publishing again goes on from there",
+             it is not published, and nothing goes on by itself; publishing again begins with what \
+             was placed",
         ),
         PublishError::NotInLibrary(_) => Some("`tes list` shows what is in the library"),
+        PublishError::NoSignedPlan(_) => Some(
+            "only its creator can publish it first; once it is published, anyone who has fetched \
+             it can keep it alive",
+        ),
         _ => None,
     };
     Failure { message: error.to_string(), hint: hint.map(str::to_owned) }

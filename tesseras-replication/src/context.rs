@@ -16,7 +16,7 @@ use tesseras_core::time::Timestamp;
 use tesseras_crypto::NodeKeys;
 use tesseras_net::{BoxFuture, Transport};
 use thiserror::Error;
-use tokio::sync::{OwnedMutexGuard, OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{Notify, OwnedMutexGuard, OwnedSemaphorePermit, Semaphore};
 
 use crate::admission::Limits;
 use crate::bulk::{CHUNK, CHUNKS_IN_FLIGHT};
@@ -167,8 +167,10 @@ pub(crate) struct Tables {
     /// Held pieces that were found damaged when they were read: they are not attested, and taken
     /// again when somebody brings them.
     pub(crate) damaged: BTreeSet<(TesseraHash, Piece)>,
-    /// Tesserae that are being published from here.
-    pub(crate) publishing: HashSet<TesseraHash>,
+    /// Tesserae that are being published from here, and how each is told to stop.
+    pub(crate) publishing: HashMap<TesseraHash, Arc<Notify>>,
+    /// Published tesserae whose holders were all told so since this node started.
+    pub(crate) confirmed: HashSet<TesseraHash>,
 }
 
 impl Replication {

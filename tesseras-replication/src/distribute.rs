@@ -7,9 +7,9 @@ use futures_util::{StreamExt as _, stream};
 use tesseras_core::buffer::PageBuffer;
 use tesseras_core::code::Piece;
 use tesseras_core::contact::{Contact, Subnet};
-use tesseras_core::ids::NodeId;
+use tesseras_core::ids::{NodeId, TesseraHash};
 use tesseras_core::placement::{Assignment, Candidate, Placement};
-use tesseras_core::ports::{Charge, Fragment, PlacedPiece, StoreError};
+use tesseras_core::ports::{Charge, Fragment, PlacedPiece, Publication, StoreError};
 use tesseras_net::codec::Refusal;
 use tokio::time::{Duration, sleep};
 
@@ -26,6 +26,8 @@ const OFFERS_AT_ONCE: usize = 16;
 /// How often a node that is busy is tried again with the same piece.
 const PUT_RETRIES: u32 = 10;
 const PUT_PAUSE: Duration = Duration::from_millis(500);
+/// How often a holder is told that a tessera is published, if it does not answer.
+const ROSTER_TRIES: u32 = 3;
 
 /// For whom pieces are placed.
 #[derive(Debug, Clone)]
@@ -287,8 +289,8 @@ impl Replication {
         Ok(())
     }
 
-    /// Tells all holders about each other; each announces itself before it answers. Returns how
-    /// many did.
+    /// Tells all holders about each other, and that the tessera is published; each announces itself
+    /// before it answers. Returns how many did.
     pub(crate) async fn send_roster(
         &self,
         dossier: &VerifiedDossier,
@@ -298,14 +300,37 @@ impl Replication {
         let me = self.id();
         let roster: Vec<Contact> = holders.iter().take(MAX_HOLDERS).cloned().collect();
         if holders.iter().any(|h| h.id == me) {
-            self.announce_new(vec![tessera]).await;
+            self.look_after(tessera).await;
         }
         let deadline = self.parts.config.transfer_deadline;
         let telling = holders.iter().filter(|h| h.id != me).cloned().map(|holder| {
             let request = Request::Roster { tessera, holders: roster.clone() };
-            async move { self.ask::<Announced>(&holder, &request, None, deadline).await.is_ok() }
+            async move {
+                for _ in 0..ROSTER_TRIES {
+                    match self.ask::<Announced>(&holder, &request, None, deadline).await {
+                        Ok(_) => return true,
+                        Err(AskError::Refused(refusal)) if refusal.code != Refusal::BUSY => break,
+                        Err(_) => sleep(PUT_PAUSE).await,
+                    }
+                }
+                false
+            }
         });
         at_most(OFFERS_AT_ONCE, telling).await.into_iter().filter(|told| *told).count()
+    }
+
+    /// Looks after a tessera of which this node holds a piece as one that is published: announces
+    /// it, if that was not done yet.
+    async fn look_after(&self, tessera: TesseraHash) {
+        let noted = self
+            .blocking(move |stores| {
+                stores.holdings.set_publication(&tessera, Publication::Published)
+            })
+            .await;
+        if let Err(error) = noted {
+            tracing::error!(%tessera, %error, "that it is published could not be noted");
+        }
+        self.announce_new(vec![tessera]).await;
     }
 }
 

@@ -178,6 +178,13 @@ impl Replication {
             capsules.unpack(&tessera, pack, &mut |bytes| count.add(bytes))
         })
         .await?;
+        // With the creator's signed plan, a reader can keep the capsule alive one day.
+        let kept = dossier.clone();
+        let kept =
+            self.blocking(move |stores| stores.holdings.put_dossier(&tessera, kept.dossier()));
+        if !kept.await? {
+            tracing::warn!(%tessera, "another plan than the one that proved true is kept here");
+        }
         Ok(Fetched { record, holders: collected.holders.len() })
     }
 }

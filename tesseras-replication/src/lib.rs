@@ -20,6 +20,7 @@ pub mod fetch;
 pub mod messages;
 pub mod pieces;
 pub mod progress;
+pub mod publication;
 pub mod publish;
 mod release;
 pub mod repair;

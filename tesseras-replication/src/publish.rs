@@ -8,7 +8,7 @@ use tesseras_core::ids::{ContentHash, TesseraHash};
 use tesseras_core::manifest::{Manifest, listed};
 use tesseras_core::placement::{self, Placement};
 use tesseras_core::plan::{Plan, PlanError};
-use tesseras_core::ports::{BlobReader, BlobStore, StoreError, TesseraRecord};
+use tesseras_core::ports::{BlobReader, BlobStore, Publication, StoreError, TesseraRecord};
 use tesseras_core::signature::SignaturePair;
 use thiserror::Error;
 
@@ -19,7 +19,8 @@ use crate::dossier::{DossierError, VerifiedDossier};
 use crate::erasure::{self, ErasureError};
 use crate::pieces::PieceSource;
 use crate::progress::{ByteCount, OnStep};
-use crate::status::{Form, Publishing, coded_pieces, live_contacts};
+use crate::publication::{Turn, UnderWay};
+use crate::status::{Form, coded_pieces, live_contacts};
 
 /// How often pieces that lost their holder meanwhile are placed anew.
 const ROUNDS: u32 = 3;
@@ -51,6 +52,12 @@ pub enum PublishError {
     /// Another request is publishing it.
     #[error("{0} is being published already")]
     InProgress(TesseraHash),
+    /// It was stopped on this node's request.
+    #[error("the publication of {0} was stopped")]
+    Stopped(TesseraHash),
+    /// Nobody who made it is here, and no plan that its creator signed was found.
+    #[error("no plan of {0} that its creator signed is kept here, and no holder gave one")]
+    NoSignedPlan(TesseraHash),
     /// A plan is kept already, and this is another one.
     #[error("another plan of this tessera was signed before; a plan never changes")]
     PlanConflict,
@@ -150,25 +157,93 @@ impl Replication {
         signatures: SignaturePair,
         on_step: &OnStep,
     ) -> Result<Published, PublishError> {
-        let _publishing =
-            Publishing::start(self, tessera).ok_or(PublishError::InProgress(tessera))?;
-        let _alone = self.work_on(tessera).await;
-        let (record, pack) = self.library_pack(tessera).await?;
-        let dossier = self
-            .blocking(move |stores| {
-                let dossier = own_dossier(&*stores.blobs, &record, plan, signatures)?;
-                let dossier = VerifiedDossier::verify(dossier, &tessera)?;
-                stores.holdings.unblock(&tessera)?;
-                match stores.holdings.put_dossier(&tessera, dossier.dossier())? {
-                    true => Ok(dossier),
-                    false => Err(PublishError::PlanConflict),
-                }
-            })
-            .await?;
+        let under_way = UnderWay::start(self, tessera).ok_or(PublishError::InProgress(tessera))?;
+        let publishing = async {
+            let turn = Arc::new(self.work_on(tessera).await);
+            let dossier = self.put_own_dossier(tessera, plan, signatures).await?;
+            self.publish_dossier(&dossier, turn, on_step).await
+        };
+        tokio::select! {
+            published = publishing => published,
+            () = under_way.stopped() => Err(PublishError::Stopped(tessera)),
+        }
+    }
+
+    /// Places a capsule of the library on other nodes by the signed plan that is kept here, or
+    /// that its holders keep. So anyone who has fetched a capsule can keep it alive.
+    pub async fn publish_signed(
+        &self,
+        tessera: TesseraHash,
+        on_step: &OnStep,
+    ) -> Result<Published, PublishError> {
+        let under_way = UnderWay::start(self, tessera).ok_or(PublishError::InProgress(tessera))?;
+        let publishing = async {
+            let turn = Arc::new(self.work_on(tessera).await);
+            let dossier = self.find_dossier(tessera).await?;
+            self.publish_dossier(&dossier, turn, on_step).await
+        };
+        tokio::select! {
+            published = publishing => published,
+            () = under_way.stopped() => Err(PublishError::Stopped(tessera)),
+        }
+    }
+
+    /// Publishes in the background from now on, until it is done or stopped. The plan and its
+    /// signatures are needed unless a dossier is kept already.
+    pub async fn publish_later(
+        &self,
+        tessera: TesseraHash,
+        signed: Option<(Vec<u8>, SignaturePair)>,
+    ) -> Result<(), PublishError> {
+        match signed {
+            Some((plan, signatures)) => self.put_own_dossier(tessera, plan, signatures).await?,
+            None => self.find_dossier(tessera).await?,
+        };
+        self.blocking(move |stores| {
+            stores.holdings.set_publication(&tessera, Publication::Publishing)
+        })
+        .await?;
+        Ok(())
+    }
+
+    /// Keeps the dossier of a capsule in the library under a plan that was signed just now.
+    async fn put_own_dossier(
+        &self,
+        tessera: TesseraHash,
+        plan: Vec<u8>,
+        signatures: SignaturePair,
+    ) -> Result<VerifiedDossier, PublishError> {
+        let (record, _) = self.library_pack(tessera).await?;
+        self.blocking(move |stores| {
+            let dossier = own_dossier(&*stores.blobs, &record, plan, signatures)?;
+            keep_dossier(stores, VerifiedDossier::verify(dossier, &tessera)?)
+        })
+        .await
+    }
+
+    /// The dossier kept here, or that of a holder, which is kept from now on.
+    async fn find_dossier(&self, tessera: TesseraHash) -> Result<VerifiedDossier, PublishError> {
+        if let Ok(Some(dossier)) = self.stored_dossier(tessera).await {
+            return Ok(dossier);
+        }
+        let survey = self.survey(tessera).await?;
+        let found = self.dossiers_of_holders(tessera, &survey).await.into_iter().next();
+        let dossier = found.ok_or(PublishError::NoSignedPlan(tessera))?;
+        self.blocking(move |stores| keep_dossier(stores, dossier)).await
+    }
+
+    async fn publish_dossier(
+        &self,
+        dossier: &VerifiedDossier,
+        turn: Turn,
+        on_step: &OnStep,
+    ) -> Result<Published, PublishError> {
+        let tessera = dossier.tessera();
+        let (_, pack) = self.library_pack(tessera).await?;
         let plan = dossier.plan().clone();
         let source = move |stores: &Stores| stores.pieces(plan, Some(pack));
         let mut source = self.blocking(source).await?;
-        let published = self.place_all(&dossier, &mut source, on_step).await?;
+        let published = self.place_all(dossier, &mut source, turn, on_step).await?;
         if published.placed == published.fragments {
             self.blocking(move |stores| stores.workbench.unpin(&tessera)).await?;
         }
@@ -179,6 +254,7 @@ impl Replication {
         &self,
         dossier: &VerifiedDossier,
         source: &mut PieceSource,
+        turn: Turn,
         on_step: &OnStep,
     ) -> Result<Published, PublishError> {
         let (tessera, plan) = (dossier.tessera(), dossier.plan());
@@ -200,13 +276,13 @@ impl Replication {
             let as_code = plan.coded().is_some() && (eligible.count >= WHOLE_COPIES || form.coded);
             let (target, missing) = targets(plan, as_code, eligible.count, &placement);
             if missing.is_empty() || round == ROUNDS {
-                let holders: Vec<_> = live.into_values().collect();
-                self.send_roster(dossier, &holders).await;
                 let refusals = unique(refusals);
                 if !placement::is_readable(&placement, k) {
                     let needed = if as_code { k.unwrap_or(1).into() } else { 1 };
                     return Err(PublishError::TooFew { placed: form.live, needed, refusals });
                 }
+                let holders: Vec<_> = live.into_values().collect();
+                self.commit(dossier, &holders, turn).await?;
                 return Ok(Published {
                     fragments: target,
                     placed: target - missing.len(),
@@ -293,6 +369,19 @@ fn own_dossier(
         plan,
         plan_signatures,
     })
+}
+
+/// Keeps a dossier of a tessera that its owner, or a reader of it, wants to be kept alive.
+fn keep_dossier(
+    stores: &Stores,
+    dossier: VerifiedDossier,
+) -> Result<VerifiedDossier, PublishError> {
+    let tessera = dossier.tessera();
+    stores.holdings.unblock(&tessera)?;
+    match stores.holdings.put_dossier(&tessera, dossier.dossier())? {
+        true => Ok(dossier),
+        false => Err(PublishError::PlanConflict),
+    }
 }
 
 /// A small stored object (a MANIFEST, a key) in memory.

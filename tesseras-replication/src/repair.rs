@@ -4,7 +4,7 @@ use tesseras_core::code::{CodedForm, Piece, WHOLE_COPIES};
 use tesseras_core::contact::Contact;
 use tesseras_core::ids::TesseraHash;
 use tesseras_core::placement::{self, Placement};
-use tesseras_core::ports::{Origin, StoreError};
+use tesseras_core::ports::{Origin, Publication, StoreError};
 use thiserror::Error;
 
 use crate::collect::{CollectError, Collected};
@@ -35,6 +35,9 @@ pub enum RepairError {
     /// It is neither held nor published here.
     #[error("{0} is neither held nor published by this node")]
     NotHeld(TesseraHash),
+    /// Its owner has not published it, or has cancelled.
+    #[error("{0} is not published")]
+    NotPublished(TesseraHash),
     /// The description kept here is damaged, and no other holder gave it.
     #[error("the description of {0} kept here is damaged, and nobody else has it now")]
     DamagedDossier(TesseraHash),
@@ -66,26 +69,6 @@ pub(crate) fn missing_pieces(
 }
 
 impl Replication {
-    /// The tesserae that this node looks after: those it holds a piece of, and those that were
-    /// published from here.
-    pub async fn looked_after(&self) -> Result<Vec<TesseraHash>, StoreError> {
-        let mut all = self.held().await?;
-        let published = self.blocking(|stores| {
-            let mut published = Vec::new();
-            for record in stores.library.list()? {
-                if record.origin == Origin::Created && stores.holdings.plan(&record.hash)?.is_some()
-                {
-                    published.push(record.hash);
-                }
-            }
-            Ok::<_, StoreError>(published)
-        });
-        all.extend(published.await?);
-        all.sort_unstable();
-        all.dedup();
-        Ok(all)
-    }
-
     /// Announces tesserae of which pieces came here.
     pub(crate) async fn announce_new(&self, tesserae: Vec<TesseraHash>) {
         let keys = tesserae.iter().map(TesseraHash::dht_key).collect();
@@ -131,6 +114,9 @@ impl Replication {
         if let Ok(None) = stored {
             return Err(RepairError::NotHeld(tessera));
         }
+        if !self.may_repair(tessera).await? {
+            return Err(RepairError::NotPublished(tessera));
+        }
         let survey = self.survey(tessera).await?;
         let dossier = match stored {
             Ok(Some(dossier)) => dossier,
@@ -144,6 +130,7 @@ impl Replication {
             .is_some_and(|f| placement::distinct_fragments(&placement).len() == f.shape.n().into())
         {
             self.release_whole(&dossier, &survey).await?;
+            self.confirm_once(&dossier, &survey).await?;
             return Ok(done);
         }
         let ask = Ask {
@@ -155,6 +142,7 @@ impl Replication {
         let eligible = self.find_eligible(&dossier, &placement, &live_contacts(&survey), ask).await;
         let missing = missing_pieces(coded, &placement, eligible.count);
         if missing.is_empty() {
+            self.confirm_once(&dossier, &survey).await?;
             return Ok(done);
         }
         let wanted = missing.len();
@@ -165,8 +153,42 @@ impl Replication {
         tracing::info!(%tessera, restored = done.restored, missing = done.missing, "repaired");
         let after = self.survey(tessera).await?;
         let holders: Vec<Contact> = live_contacts(&after).into_values().collect();
-        self.send_roster(&dossier, &holders).await;
+        self.confirm(&dossier, &holders).await;
         Ok(done)
+    }
+
+    /// Tells all holders of what was published from here that it is, if that was not done since
+    /// this node started: it may have been stopped just before it told them.
+    async fn confirm_once(
+        &self,
+        dossier: &VerifiedDossier,
+        survey: &Survey,
+    ) -> Result<(), StoreError> {
+        let tessera = dossier.tessera();
+        if self.is_confirmed(tessera) {
+            return Ok(());
+        }
+        let from_here = self.blocking(move |stores| {
+            Ok::<_, StoreError>(
+                stores.library.get(&tessera)?.is_some()
+                    && stores.holdings.publication(&tessera)? == Publication::Published,
+            )
+        });
+        if from_here.await? {
+            self.confirm(dossier, &survey.contacts_but(self.id())).await;
+        }
+        Ok(())
+    }
+
+    /// Whether a tessera is published as far as is known here. Of a capsule that was fetched,
+    /// others hold pieces, and its reader may help them.
+    async fn may_repair(&self, tessera: TesseraHash) -> Result<bool, StoreError> {
+        self.blocking(move |stores| {
+            let record = stores.library.get(&tessera)?;
+            Ok(record.is_some_and(|record| record.origin == Origin::Fetched)
+                || stores.holdings.publication(&tessera)? == Publication::Published)
+        })
+        .await
     }
 
     /// Brings a damaged dossier back from another holder.

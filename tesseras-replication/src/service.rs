@@ -11,7 +11,9 @@ use tesseras_core::code::Piece;
 use tesseras_core::contact::{Contact, Subnet};
 use tesseras_core::ids::{NodeId, TesseraHash};
 use tesseras_core::plan::Plan;
-use tesseras_core::ports::{Account, BlobReader, Charge, Fragment, Origin, StoreError, Usage};
+use tesseras_core::ports::{
+    Account, BlobReader, Charge, Fragment, Origin, Publication, StoreError, Usage,
+};
 use tesseras_crypto::blake3;
 use tesseras_net::body::body_from_bytes;
 use tesseras_net::codec::{self, Answer, Refusal};
@@ -177,10 +179,14 @@ impl Replication {
     ) -> Outcome<Announced> {
         holders.truncate(MAX_HOLDERS);
         let (id, now) = (self.id(), self.now());
-        let is_held = self
+        let was = self
             .blocking(move |stores| {
                 if stores.fragments.list_fragments(&tessera)?.is_empty() {
-                    return Ok(false);
+                    return Ok(None);
+                }
+                let was = stores.holdings.publication(&tessera)?;
+                if was != Publication::Published {
+                    stores.holdings.set_publication(&tessera, Publication::Published)?;
                 }
                 // Hearsay: it adds to what this node has seen itself, and replaces none of it.
                 let known = stores.holdings.known_holders(&tessera)?;
@@ -188,16 +194,16 @@ impl Replication {
                 holders.retain(is_new);
                 holders.truncate(MAX_HOLDERS.saturating_sub(known.len()));
                 stores.holdings.remember_holders(&tessera, &holders, now)?;
-                Ok(true)
+                Ok(Some(was))
             })
             .await
             .map_err(internal)?;
-        if !is_held {
-            return Err(not_held());
-        }
-        let announced = self.announce_new(vec![tessera]);
-        if timeout(ANNOUNCING, announced).await.is_err() {
-            tracing::info!(%tessera, "announcing takes long");
+        let is_new = was.ok_or_else(not_held)? != Publication::Published;
+        if is_new || self.tables().unannounced.contains(&tessera) {
+            let announced = self.announce_new(vec![tessera]);
+            if timeout(ANNOUNCING, announced).await.is_err() {
+                tracing::info!(%tessera, "announcing takes long");
+            }
         }
         Ok(Announced {})
     }
@@ -247,18 +253,24 @@ impl Replication {
                 });
                 if !matches!(refused, Ok(false)) {
                     stores.blobs.discard(staged);
-                    return refused.map(|_| false);
+                    return refused.map(|_| None);
                 }
                 stores.fragments.store_fragment(&fragment, staged, &charge)?;
-                Ok(true)
+                let mut publication = stores.holdings.publication(&tessera)?;
+                // What others attest is published; of the rest, whoever places it will tell.
+                if charge == Charge::Repair && publication != Publication::Published {
+                    publication = Publication::Published;
+                    stores.holdings.set_publication(&tessera, publication)?;
+                }
+                Ok(Some(publication))
             })
             .await
             .map_err(internal)?;
-        if !kept {
-            return Err(plan_conflict());
-        }
+        let publication = kept.ok_or_else(plan_conflict)?;
         self.stored_anew(tessera, piece);
-        self.tables().unannounced.insert(tessera);
+        if publication == Publication::Published {
+            self.tables().unannounced.insert(tessera);
+        }
         tracing::info!(%tessera, %piece, bytes, from = %peer.id, "stored a piece");
         Ok(Stored {})
     }

@@ -7,7 +7,7 @@ use tesseras_core::contact::Contact;
 use tesseras_core::ids::{ContentHash, NodeId, TesseraHash};
 use tesseras_core::placement::{self, Placement};
 use tesseras_core::plan::Plan;
-use tesseras_core::ports::StoreError;
+use tesseras_core::ports::{Origin, Publication, StoreError};
 
 use crate::context::Replication;
 use crate::distribute::Ask;
@@ -23,15 +23,15 @@ const MAX_TELLERS: usize = 8;
 /// How a tessera is, in one word.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum State {
-    /// In the library here, and never published.
+    /// Made here, and not published.
     Local,
-    /// Being published from here right now.
+    /// Being published from here, in the background perhaps.
     Publishing,
     /// All pieces are live.
     Healthy,
     /// Readable, but pieces are missing.
     Degraded,
-    /// Not readable now.
+    /// Not readable from its holders now.
     Unreachable,
 }
 
@@ -52,6 +52,9 @@ pub struct TesseraHealth {
     pub placement: Placement,
     /// Whether holders share neighbourhoods that should not.
     pub crowded: bool,
+    /// Whether the capsule is in the library of the node that was asked. It counts for nothing
+    /// above: it is lost with that node.
+    pub in_library: bool,
 }
 
 /// Which form of a tessera counts, and how complete it is.
@@ -76,56 +79,51 @@ impl Form {
     }
 }
 
-/// Marks a tessera as being published until it is dropped.
-pub(crate) struct Publishing {
-    replication: Replication,
-    tessera: TesseraHash,
-}
-
-impl Publishing {
-    /// `None` if it is being published already.
-    pub(crate) fn start(replication: &Replication, tessera: TesseraHash) -> Option<Self> {
-        let new = replication.tables().publishing.insert(tessera);
-        new.then(|| Self { replication: replication.clone(), tessera })
-    }
-}
-
-impl Drop for Publishing {
-    fn drop(&mut self) {
-        self.replication.tables().publishing.remove(&self.tessera);
-    }
-}
-
 impl Replication {
     /// How a tessera is now; `None` if no record of it is found anywhere.
     pub async fn status(&self, tessera: TesseraHash) -> Result<Option<TesseraHealth>, StoreError> {
-        let in_library = self.blocking(move |stores| stores.library.get(&tessera)).await?.is_some();
-        let publishing = self.tables().publishing.contains(&tessera);
+        let (in_library, unpublished) = self.own_part(tessera).await?;
         let survey = self.survey(tessera).await?;
         if !survey.known && !in_library {
             return Ok(None);
         }
-        let nothing = |state, needed| TesseraHealth {
-            state,
-            total: 0,
-            live: 0,
-            needed,
-            survives: 0,
-            placement: Placement::new(),
-            crowded: false,
+        let dossier = match survey.known || unpublished.is_some() {
+            true => self.any_dossier(tessera, &survey).await,
+            false => None,
         };
-        let Some(dossier) = self.any_dossier(tessera, &survey).await else {
-            let state = match (publishing, survey.known) {
-                (true, _) => State::Publishing,
-                (false, true) => State::Unreachable,
-                (false, false) => State::Local,
+        let Some(dossier) = dossier else {
+            let state = unpublished.unwrap_or(State::Unreachable);
+            return Ok(Some(TesseraHealth {
+                state,
+                total: 0,
+                live: 0,
+                needed: 1,
+                survives: 0,
+                placement: Placement::new(),
+                crowded: false,
+                in_library,
+            }));
+        };
+        let mut health = self.health(&dossier, &survey, in_library).await;
+        health.state = unpublished.unwrap_or(health.state);
+        Ok(Some(health))
+    }
+
+    /// Whether a capsule is in the library here, and its state while its owner has not published
+    /// it. What others hold of it then is what was placed before a publication was stopped.
+    async fn own_part(&self, tessera: TesseraHash) -> Result<(bool, Option<State>), StoreError> {
+        let under_way = self.tables().publishing.contains_key(&tessera);
+        self.blocking(move |stores| {
+            let Some(record) = stores.library.get(&tessera)? else { return Ok((false, None)) };
+            let state = match stores.holdings.publication(&tessera)? {
+                _ if under_way => Some(State::Publishing),
+                Publication::Publishing => Some(State::Publishing),
+                Publication::Draft if record.origin == Origin::Created => Some(State::Local),
+                Publication::Draft | Publication::Published => None,
             };
-            return Ok(Some(nothing(state, 1)));
-        };
-        if !survey.known && !publishing {
-            return Ok(Some(nothing(State::Local, 1)));
-        }
-        Ok(Some(self.health(&dossier, &survey, publishing).await))
+            Ok((true, state))
+        })
+        .await
     }
 
     /// Counts what a survey found.
@@ -133,7 +131,7 @@ impl Replication {
         &self,
         dossier: &VerifiedDossier,
         survey: &Survey,
-        publishing: bool,
+        in_library: bool,
     ) -> TesseraHealth {
         let plan = dossier.plan();
         let placement = survey.placement(plan);
@@ -144,9 +142,7 @@ impl Replication {
         };
         let k = plan.coded().map(|coded| coded.shape.k);
         let live = form.live.min(total);
-        let state = if publishing {
-            State::Publishing
-        } else if !placement::is_readable(&placement, k) {
+        let state = if !placement::is_readable(&placement, k) {
             State::Unreachable
         } else if live == total {
             State::Healthy
@@ -161,6 +157,7 @@ impl Replication {
             survives: placement::survives(&placement, k),
             crowded: is_crowded(survey, &placement),
             placement,
+            in_library,
         }
     }
 

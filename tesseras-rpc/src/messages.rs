@@ -25,14 +25,26 @@ pub enum Request {
         /// Which.
         hash: TesseraHash,
     },
-    /// Place a capsule of the library on other nodes.
+    /// Place a capsule of the library on other nodes. It ends when the client goes away.
     Publish {
         /// Which.
         hash: TesseraHash,
-        /// The plan's bytes.
-        plan: Vec<u8>,
-        /// Its creator's signatures over it.
-        signatures: SignaturePair,
+        /// Its plan, signed just now; without one, the plan that its creator signed earlier.
+        signed: Option<SignedPlan>,
+    },
+    /// Go on publishing in the background, until it is done or stopped.
+    PublishInBackground {
+        /// Which.
+        hash: TesseraHash,
+        /// As in [`Request::Publish`].
+        signed: Option<SignedPlan>,
+    },
+    /// Stop publishing.
+    StopPublication {
+        /// Which.
+        hash: TesseraHash,
+        /// Whether a finished publication ends, too: the node looks after it no more.
+        unpublish: bool,
     },
     /// Bring a tessera into the library.
     Fetch {
@@ -44,6 +56,15 @@ pub enum Request {
         /// Of one tessera; of all that are held here, without.
         hash: Option<TesseraHash>,
     },
+}
+
+/// A plan and its creator's signatures over it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SignedPlan {
+    /// The plan's bytes.
+    pub plan: Vec<u8>,
+    /// Over those.
+    pub signatures: SignaturePair,
 }
 
 /// How far a long request has come. Sent at most a few times a second.
@@ -99,6 +120,8 @@ pub enum Response {
     },
     /// To [`Request::Publish`].
     Published(Published),
+    /// To [`Request::PublishInBackground`] and [`Request::StopPublication`].
+    Publication(Publication),
     /// To [`Request::Fetch`].
     Fetched(Fetched),
     /// To [`Request::Repair`].
@@ -154,6 +177,8 @@ pub struct TesseraStatus {
     pub survives: u64,
     /// Who holds what.
     pub placement: Vec<PlacedPiece>,
+    /// Whether a whole copy is in the library of the node that was asked, too.
+    pub in_library: bool,
     /// What a person should know beyond that.
     pub notes: Vec<String>,
 }
@@ -162,15 +187,15 @@ pub struct TesseraStatus {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum State {
-    /// In the library here, and never published.
+    /// Made here, and not published.
     Local,
-    /// Being published from here right now.
+    /// Being published from here, in the background perhaps.
     Publishing,
     /// All pieces are live.
     Healthy,
     /// Readable, but pieces are missing.
     Degraded,
-    /// Not readable now.
+    /// Not readable from its holders now.
     Unreachable,
 }
 
@@ -211,7 +236,30 @@ pub struct Published {
     pub notes: Vec<String>,
 }
 
-/// What fetching came to.
+/// How far a tessera is published.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Publication {
+    /// Which.
+    pub hash: TesseraHash,
+    /// How far.
+    pub state: PublicationState,
+    /// How many pieces other nodes have acknowledged. Nobody can call them back.
+    pub placed: u64,
+}
+
+/// How far a tessera is published, in one word.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PublicationState {
+    /// It is not.
+    Local,
+    /// The node goes on with it in the background.
+    Publishing,
+    /// The node looks after it.
+    Published,
+}
+
+/// Result of fetching.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Fetched {
     /// Which.

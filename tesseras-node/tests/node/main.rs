@@ -4,6 +4,7 @@
 
 mod accounts;
 mod addresses;
+mod consent;
 mod gate;
 mod health;
 mod hostile;

@@ -10,7 +10,9 @@ use tempfile::TempDir;
 use tesseras_capsule::{CreateOptions, Silent, create};
 use tesseras_core::contact::Contact;
 use tesseras_core::ids::{NodeId, TesseraHash};
-use tesseras_core::ports::{Fragment, FragmentStore as _, TesseraRepository as _};
+use tesseras_core::ports::{
+    Fragment, FragmentStore as _, HoldingRepository as _, TesseraRepository as _,
+};
 use tesseras_crypto::CreatorKeys;
 use tesseras_node::{Node, NodeConfig, clock, identity};
 use tesseras_replication::fetch::{FetchError, Fetched};
@@ -157,9 +159,11 @@ impl Member {
         self.store.fragments().list_fragments(&hash).unwrap()
     }
 
-    /// Takes a capsule out of the library, so that it can be fetched again.
+    /// Forgets a capsule and all about it, so that it can be fetched again.
     pub fn forget(&self, hash: TesseraHash) {
         self.store.library().remove(&hash).unwrap().expect("in the library");
+        self.store.holdings().block(&hash, clock::now()).unwrap();
+        self.store.holdings().unblock(&hash).unwrap();
     }
 
     /// Every file of the exported capsule.

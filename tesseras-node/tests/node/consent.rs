@@ -1,0 +1,219 @@
+//! Publishing is a state that its owner begins and ends. What was not published, nobody
+//! completes, announces or repairs.
+
+use std::time::Duration;
+
+use tesseras_core::ids::TesseraHash;
+use tesseras_core::ports::{FragmentStore as _, HoldingRepository as _, Publication};
+use tesseras_node::socket_path;
+use tesseras_replication::progress::silent;
+use tesseras_replication::publish::PublishError;
+use tesseras_replication::repair::RepairError;
+use tesseras_replication::status::State;
+use tesseras_rpc::client::Client;
+use tesseras_rpc::messages::{PublicationState, Request, Response, SignedPlan};
+
+use crate::gate::Lie;
+use crate::network::{MIB, Member, Net, until};
+
+/// A node's repair cycle, as its job runs it.
+async fn looks_after_everything(member: &Member) -> usize {
+    let replication = member.node.replication();
+    let all = replication.looked_after().await.unwrap();
+    for tessera in &all {
+        replication.repair(*tessera, &silent()).await.unwrap();
+    }
+    replication.announce_unannounced().await;
+    all.len()
+}
+
+fn pieces(net: &Net, hash: TesseraHash) -> usize {
+    net.nodes.iter().map(|member| member.held(hash).len()).sum()
+}
+
+async fn rpc(member: &Member, request: Request) -> Response {
+    let client = Client::connect(&socket_path(&member.dir)).await.unwrap();
+    client.request(&request, |_| {}).await.unwrap()
+}
+
+async fn signed(
+    member: &Member,
+    hash: TesseraHash,
+    keys: &tesseras_crypto::CreatorKeys,
+) -> Option<SignedPlan> {
+    let plan = member.node.replication().draft_plan(hash, &silent()).await.unwrap();
+    Some(SignedPlan { signatures: keys.sign(&plan), plan })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_publication_that_was_stopped_is_completed_by_nobody() {
+    let net = Net::of(8).await;
+    let owner = &net.nodes[0];
+    let (hash, keys) = owner.create(&net.path("album"), 4 * MIB, 5);
+    net.nodes[1].gate.lie(Lie::SilentOnPuts);
+    let placed = || owner.store.holdings().placements(&hash).unwrap().len();
+    let stop = async {
+        until("enough is placed to rebuild the rest", async || placed() >= 17).await;
+        owner.node.replication().stop_publication(hash, false).await.unwrap()
+    };
+    let (published, stopped) = tokio::join!(owner.publish(hash, &keys), stop);
+    assert!(matches!(published, Err(PublishError::Stopped(_))), "{published:?}");
+    assert_eq!(stopped.publication, Publication::Draft);
+    assert_eq!(stopped.placed, placed());
+    net.nodes[1].gate.be_honest();
+
+    // What was on its way when it was stopped has arrived, or never will.
+    let (mut before, mut unchanged) = (0, 0);
+    until("all has arrived", async || {
+        let now = pieces(&net, hash);
+        unchanged = if now == before { unchanged + 1 } else { 0 };
+        before = now;
+        unchanged == 20
+    })
+    .await;
+    assert!(before >= 17);
+    for member in &net.nodes {
+        assert_eq!(looks_after_everything(member).await, 0);
+        let asked = member.node.replication().repair(hash, &silent()).await;
+        assert!(
+            matches!(asked, Err(RepairError::NotPublished(_) | RepairError::NotHeld(_))),
+            "{asked:?}"
+        );
+    }
+    assert_eq!(pieces(&net, hash), before);
+    let health = owner.health(hash).await;
+    assert_eq!(health.state, State::Local);
+    assert!(health.live >= 17, "what others hold already is told");
+    // Nobody announced it: a stranger finds nothing.
+    let records = net.nodes[2].node.dht().find_holders(hash.dht_key()).await;
+    assert_eq!(records, []);
+
+    // It begins again where it was, and then everybody looks after it.
+    assert_eq!(owner.publish(hash, &keys).await.unwrap().placed, 24);
+    assert_eq!(owner.health(hash).await.state, State::Healthy);
+    for member in &net.nodes {
+        let holds = !member.held(hash).is_empty() || member.node.id() == owner.node.id();
+        assert_eq!(looks_after_everything(member).await, usize::from(holds));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_publication_that_failed_stays_local() {
+    let mut net = Net::of(1).await;
+    let (hash, keys) = net.nodes[0].create(&net.path("album"), 1000, 5);
+    let failed = net.nodes[0].publish(hash, &keys).await;
+    assert!(matches!(failed, Err(PublishError::NobodyEligible { .. })), "{failed:?}");
+    for _ in 0..3 {
+        net.join().await;
+    }
+    net.settle().await;
+    assert_eq!(looks_after_everything(&net.nodes[0]).await, 0);
+    assert_eq!(pieces(&net, hash), 0);
+    assert_eq!(net.nodes[0].health(hash).await.state, State::Local);
+    assert_eq!(net.nodes[1].node.replication().status(hash).await.unwrap(), None);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_goes_away_takes_its_publication_along() {
+    let net = Net::of(4).await;
+    let owner = &net.nodes[0];
+    let (hash, keys) = owner.create(&net.path("album"), 1000, 5);
+    let signed = signed(owner, hash, &keys).await;
+    for member in &net.nodes[1..] {
+        member.gate.lie(Lie::SilentOnPuts);
+    }
+    let client = Client::connect(&socket_path(&owner.dir)).await.unwrap();
+    let request = Request::Publish { hash, signed };
+    let asked = tokio::time::timeout(Duration::from_secs(1), client.request(&request, |_| {}));
+    assert!(asked.await.is_err(), "nobody takes a piece, so there is no answer yet");
+    for member in &net.nodes {
+        member.gate.be_honest();
+    }
+    until("it is over", async || owner.health(hash).await.state == State::Local).await;
+    assert_eq!(looks_after_everything(owner).await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_publication_in_the_background_goes_on_by_itself_until_it_is_cancelled() {
+    let mut net = Net::of(1).await;
+    let owner = &net.nodes[0];
+    let (first, keys) = owner.create(&net.path("one"), 1000, 5);
+    let (second, _) = owner.create(&net.path("two"), 1001, 5);
+    for hash in [first, second] {
+        let signed = signed(owner, hash, &keys).await;
+        let begun = rpc(owner, Request::PublishInBackground { hash, signed }).await;
+        let Response::Publication(begun) = begun else { panic!("{begun:?}") };
+        assert_eq!(begun.state, PublicationState::Publishing);
+        assert_eq!(owner.health(hash).await.state, State::Publishing);
+    }
+    let cancelled = rpc(owner, Request::StopPublication { hash: second, unpublish: true }).await;
+    let Response::Publication(cancelled) = cancelled else { panic!("{cancelled:?}") };
+    assert_eq!((cancelled.state, cancelled.placed), (PublicationState::Local, 0));
+
+    for _ in 0..3 {
+        net.join().await;
+    }
+    let owner = &net.nodes[0];
+    until("the first is published by itself", async || {
+        owner.health(first).await.state == State::Healthy
+    })
+    .await;
+    assert_eq!(pieces(&net, first), 3);
+    assert_eq!(owner.health(second).await.state, State::Local);
+    assert_eq!(pieces(&net, second), 0);
+
+    // A finished one that is cancelled stays with those who hold it, and only with them.
+    let cancelled = rpc(owner, Request::StopPublication { hash: first, unpublish: true }).await;
+    let Response::Publication(cancelled) = cancelled else { panic!("{cancelled:?}") };
+    assert_eq!((cancelled.state, cancelled.placed), (PublicationState::Local, 3));
+    assert_eq!(looks_after_everything(owner).await, 0);
+    assert_eq!(owner.health(first).await.state, State::Local);
+    assert_eq!(net.nodes[1].health(first).await.state, State::Healthy);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reader_keeps_a_capsule_alive_when_its_owner_and_all_holders_are_gone() {
+    let mut net = Net::of(5).await;
+    let (hash, keys) = net.nodes[0].create(&net.path("album"), 1000, 5);
+    let want = net.nodes[0].export(hash, &net.path("want"));
+    net.nodes[0].publish(hash, &keys).await.unwrap();
+    let aunt = net.join().await;
+    net.nodes[aunt].fetch(hash).await.unwrap();
+    // That she has it is nobody's business.
+    let seen = net.nodes[1].health(hash).await;
+    assert!(!seen.placement.contains_key(&net.nodes[aunt].node.id()));
+    for _ in 0..5 {
+        let id = net.nodes[0].node.id();
+        net.destroy(id).await;
+    }
+    let health = net.nodes[0].health(hash).await;
+    assert_eq!((health.state, health.in_library), (State::Unreachable, true));
+    for _ in 0..3 {
+        net.join().await;
+    }
+    until("she knows her new neighbours", async || {
+        net.nodes[0].node.dht().peers().await.len() >= 3
+    })
+    .await;
+    let published = rpc(&net.nodes[0], Request::Publish { hash, signed: None }).await;
+    let Response::Published(published) = published else { panic!("{published:?}") };
+    assert_eq!((published.placed, published.fragments), (3, 3));
+    // From now on her node looks after it.
+    let lost = net.nodes[1].held(hash).remove(0);
+    net.nodes[1].store.fragments().delete_fragment(&lost).unwrap();
+    assert_eq!(looks_after_everything(&net.nodes[0]).await, 1);
+    assert_eq!(net.nodes[1].health(hash).await.state, State::Healthy);
+
+    let aunt = net.nodes[0].node.id();
+    net.destroy(aunt).await;
+    net.nodes[0].fetch(hash).await.unwrap();
+    assert_eq!(net.nodes[0].export(hash, &net.path("got")), want);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_capsule_that_nobody_signed_a_plan_of_is_published_by_its_creator_alone() {
+    let net = Net::of(2).await;
+    let (hash, _) = net.nodes[0].create(&net.path("album"), 1000, 5);
+    let refused = net.nodes[0].node.replication().publish_signed(hash, &silent()).await;
+    assert!(matches!(refused, Err(PublishError::NoSignedPlan(_))), "{refused:?}");
+}
