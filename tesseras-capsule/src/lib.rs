@@ -30,7 +30,7 @@ pub mod walk;
 pub use card::{CardFacts, recovery_card};
 pub use create::{CreateError, CreateOptions, Created, Draft, create, dry_run};
 pub use export::{ExportError, export};
-pub use meta::{MemoryType, Place};
+pub use meta::{MemoryType, Place, rfc_3339};
 pub use open::{MemorySummary, OpenError, StoredCapsule};
 pub use pack_reader::PackReader;
 pub use progress::{Progress, Silent};

@@ -71,7 +71,7 @@ impl Meta {
 }
 
 /// Seconds since 1970 as RFC 3339 in UTC; `None` beyond the years that it can write.
-pub(crate) fn rfc_3339(seconds: i64) -> Option<String> {
+pub fn rfc_3339(seconds: i64) -> Option<String> {
     let at = jiff::Timestamp::from_second(seconds).ok()?;
     let text = at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
     (text.len() == "2000-01-01T00:00:00Z".len()).then_some(text)

@@ -25,6 +25,14 @@ pub fn unexpected() -> CommandError {
         .with_hint("use the tes and the tesd of one version")
 }
 
+/// How many other nodes the running node knows; fails, with a hint, if no node runs.
+pub fn peers_known(context: &Context) -> Result<u64, CommandError> {
+    match ask(context, &Request::Peers)? {
+        Response::Peers { peers } => Ok(peers.len() as u64),
+        _ => Err(unexpected()),
+    }
+}
+
 /// Fails, with a hint, if no node runs.
 pub fn check_running(context: &Context) -> Result<(), CommandError> {
     let runtime = runtime()?;
@@ -32,7 +40,8 @@ pub fn check_running(context: &Context) -> Result<(), CommandError> {
     Ok(())
 }
 
-fn runtime() -> Result<tokio::runtime::Runtime, CommandError> {
+/// What runs one request.
+pub fn runtime() -> Result<tokio::runtime::Runtime, CommandError> {
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()

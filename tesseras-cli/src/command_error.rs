@@ -10,12 +10,35 @@ use tesseras_rpc::ClientError;
 pub struct CommandError {
     message: String,
     hint: Option<String>,
+    kind: Kind,
+}
+
+/// What kind of failure it is: it decides the exit code.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// It was tried, and failed.
+    Failed,
+    /// The command was used wrongly: nothing was tried.
+    Usage,
 }
 
 impl CommandError {
     /// An error without a hint.
     pub fn new(message: impl Into<String>) -> Self {
-        Self { message: message.into(), hint: None }
+        Self { message: message.into(), hint: None, kind: Kind::Failed }
+    }
+
+    /// The command was used wrongly.
+    pub fn usage(message: impl Into<String>) -> Self {
+        Self { kind: Kind::Usage, ..Self::new(message) }
+    }
+
+    /// The exit code: 1 for a failure, 2 for wrong usage.
+    pub fn exit_code(&self) -> u8 {
+        match self.kind {
+            Kind::Failed => 1,
+            Kind::Usage => 2,
+        }
     }
 
     /// Adds what the person can do next.

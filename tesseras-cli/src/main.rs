@@ -8,11 +8,13 @@ mod ask;
 mod cli;
 mod command_error;
 mod commands;
+mod consent;
 mod context;
 mod demo;
 mod hashes;
 mod human;
 mod identity;
+mod interrupt;
 mod output;
 mod progress;
 

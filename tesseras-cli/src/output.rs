@@ -71,7 +71,7 @@ impl Output {
             let value = serde_json::json!({ "error": error.message(), "hint": error.hint() });
             let _ = self.raw(format!("{value}\n").as_bytes());
         }
-        ExitCode::FAILURE
+        ExitCode::from(error.exit_code())
     }
 
     /// Asks a person to confirm; with nobody there to ask, an error that names the flag.

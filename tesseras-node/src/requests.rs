@@ -1,13 +1,16 @@
 //! What this node does for `tes`.
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use tesseras_capsule::rfc_3339;
 use tesseras_core::ids::{NodeId, TesseraHash};
 use tesseras_core::placement::Placement;
 use tesseras_core::ports;
 use tesseras_dht::Dht;
 use tesseras_replication::Replication;
 use tesseras_replication::fetch::FetchError;
+use tesseras_replication::overview::{Glance, Seen};
 use tesseras_replication::progress::{OnStep, Step};
 use tesseras_replication::publish::PublishError;
 use tesseras_replication::repair::RepairError;
@@ -15,11 +18,15 @@ use tesseras_replication::status::{State, TesseraHealth};
 use tesseras_rpc::messages;
 use tesseras_rpc::messages::{
     Failure, Fetched, FragmentCount, NodeStatus, PeerInfo, PlacedPiece, Publication,
-    PublicationState, Published, Repaired, Request, Response, SignedPlan, TesseraStatus,
+    PublicationState, Published, Repaired, Request, Response, SignedPlan, TesseraGlance,
+    TesseraStatus,
 };
 use tesseras_rpc::{BoxFuture, Handler, ProgressSink};
 
 use crate::jobs::JobBoard;
+
+/// How long an overview waits for holders; what was not checked then says so.
+const OVERVIEW_PATIENCE: Duration = Duration::from_secs(10);
 
 /// Answers `tes`.
 pub struct Requests {
@@ -114,7 +121,13 @@ impl Requests {
             storage_limit: self.storage_limit,
             full,
             jobs: self.board.lines(),
+            tesserae: self.overview().await?,
         })
+    }
+
+    async fn overview(&self) -> Result<Vec<TesseraGlance>, Failure> {
+        let glances = self.replication.overview(OVERVIEW_PATIENCE).await.map_err(failed)?;
+        Ok(glances.into_iter().map(glance).collect())
     }
 
     async fn peers(&self) -> Vec<PeerInfo> {
@@ -213,6 +226,33 @@ fn on_step(progress: ProgressSink) -> OnStep {
     })
 }
 
+fn glance(glance: Glance) -> TesseraGlance {
+    let Glance { hash, title, state, seen } = glance;
+    let figure = |of: fn(&Seen) -> usize| seen.as_ref().map_or(0, of) as u64;
+    TesseraGlance {
+        hash,
+        title,
+        state: state.map_or(messages::State::Unchecked, told),
+        fragments: FragmentCount {
+            total: figure(|seen| seen.total),
+            live: figure(|seen| seen.live),
+            needed: figure(|seen| seen.needed),
+        },
+        survives: figure(|seen| seen.survives),
+        checked: seen.and_then(|seen| rfc_3339(i64::try_from(seen.checked.0).ok()?)),
+    }
+}
+
+fn told(state: State) -> messages::State {
+    match state {
+        State::Local => messages::State::Local,
+        State::Publishing => messages::State::Publishing,
+        State::Healthy => messages::State::Healthy,
+        State::Degraded => messages::State::Degraded,
+        State::Unreachable => messages::State::Unreachable,
+    }
+}
+
 fn tessera_status(hash: TesseraHash, health: &TesseraHealth) -> TesseraStatus {
     let mut notes = Vec::new();
     if health.crowded {
@@ -220,13 +260,7 @@ fn tessera_status(hash: TesseraHash, health: &TesseraHealth) -> TesseraStatus {
     }
     TesseraStatus {
         hash,
-        state: match health.state {
-            State::Local => messages::State::Local,
-            State::Publishing => messages::State::Publishing,
-            State::Healthy => messages::State::Healthy,
-            State::Degraded => messages::State::Degraded,
-            State::Unreachable => messages::State::Unreachable,
-        },
+        state: told(health.state),
         fragments: FragmentCount {
             total: health.total as u64,
             live: health.live as u64,

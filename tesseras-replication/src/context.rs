@@ -20,6 +20,7 @@ use tokio::sync::{Notify, OwnedMutexGuard, OwnedSemaphorePermit, Semaphore};
 
 use crate::admission::Limits;
 use crate::bulk::{CHUNK, CHUNKS_IN_FLIGHT};
+use crate::overview::Seen;
 use crate::pieces::PieceSource;
 
 /// Transfers in each direction at once, by default.
@@ -169,6 +170,8 @@ pub(crate) struct Tables {
     pub(crate) damaged: BTreeSet<(TesseraHash, Piece)>,
     /// Tesserae that are being published from here, and how each is told to stop.
     pub(crate) publishing: HashMap<TesseraHash, Arc<Notify>>,
+    /// What was last seen of the capsules in the library.
+    pub(crate) seen: HashMap<TesseraHash, Seen>,
     /// Published tesserae whose holders were all told so since this node started.
     pub(crate) confirmed: HashSet<TesseraHash>,
 }

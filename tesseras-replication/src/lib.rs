@@ -18,6 +18,7 @@ pub mod dossier;
 pub mod erasure;
 pub mod fetch;
 pub mod messages;
+pub mod overview;
 pub mod pieces;
 pub mod progress;
 pub mod publication;

@@ -93,25 +93,37 @@ impl Replication {
         };
         let Some(dossier) = dossier else {
             let state = unpublished.unwrap_or(State::Unreachable);
-            return Ok(Some(TesseraHealth {
+            let placement = Placement::new();
+            let (total, live, needed, survives, crowded) = (0, 0, 1, 0, false);
+            let health = TesseraHealth {
                 state,
-                total: 0,
-                live: 0,
-                needed: 1,
-                survives: 0,
-                placement: Placement::new(),
-                crowded: false,
+                total,
+                live,
+                needed,
+                survives,
+                placement,
+                crowded,
                 in_library,
-            }));
+            };
+            if in_library {
+                self.note_seen(tessera, &health);
+            }
+            return Ok(Some(health));
         };
         let mut health = self.health(&dossier, &survey, in_library).await;
         health.state = unpublished.unwrap_or(health.state);
+        if in_library {
+            self.note_seen(tessera, &health);
+        }
         Ok(Some(health))
     }
 
     /// Whether a capsule is in the library here, and its state while its owner has not published
     /// it. What others hold of it then is what was placed before a publication was stopped.
-    async fn own_part(&self, tessera: TesseraHash) -> Result<(bool, Option<State>), StoreError> {
+    pub(crate) async fn own_part(
+        &self,
+        tessera: TesseraHash,
+    ) -> Result<(bool, Option<State>), StoreError> {
         let under_way = self.tables().publishing.contains_key(&tessera);
         self.blocking(move |stores| {
             let Some(record) = stores.library.get(&tessera)? else { return Ok((false, None)) };

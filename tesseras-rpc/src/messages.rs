@@ -151,6 +151,25 @@ pub struct NodeStatus {
     pub full: Option<String>,
     /// Its background jobs, a line each.
     pub jobs: Vec<String>,
+    /// The capsules in its library, newest first.
+    pub tesserae: Vec<TesseraGlance>,
+}
+
+/// A capsule of the library at a glance.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TesseraGlance {
+    /// Which.
+    pub hash: TesseraHash,
+    /// Its title.
+    pub title: String,
+    /// In one word, as of now.
+    pub state: State,
+    /// Its pieces, as they were when it was last checked.
+    pub fragments: FragmentCount,
+    /// How many of its holders might have vanished then.
+    pub survives: u64,
+    /// When its holders were last asked, RFC 3339; absent if they were not since the node started.
+    pub checked: Option<String>,
 }
 
 /// A node that another one knows.
@@ -197,6 +216,8 @@ pub enum State {
     Degraded,
     /// Not readable from its holders now.
     Unreachable,
+    /// Its holders were not asked in time: what is told of it is older.
+    Unchecked,
 }
 
 /// The pieces of a tessera.

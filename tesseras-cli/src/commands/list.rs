@@ -2,7 +2,9 @@
 
 use serde::Serialize;
 use tesseras_core::ids::{CreatorId, TesseraHash};
-use tesseras_core::ports::{Origin, TesseraRecord, TesseraRepository as _};
+use tesseras_core::ports::{
+    HoldingRepository as _, Origin, Publication, StoreError, TesseraRecord, TesseraRepository as _,
+};
 
 use crate::cli::Exit;
 use crate::command_error::CommandError;
@@ -29,17 +31,31 @@ struct Listed {
     files: u64,
     bytes: u64,
     origin: &'static str,
+    /// `local`, `publishing` or `published` from here, or `fetched`; no holder is asked for it.
+    state: &'static str,
 }
 
 /// Runs the command.
 pub fn run(context: &Context, Args {}: Args) -> Result<Exit, CommandError> {
-    let tesseras = context.store()?.library().list()?.into_iter().map(Listed::from).collect();
+    let store = context.store()?;
+    let holdings = store.holdings();
+    let listed = |record: TesseraRecord| {
+        let publication = holdings.publication(&record.hash)?;
+        Ok::<_, StoreError>(Listed::new(record, publication))
+    };
+    let tesseras = store.library().list()?.into_iter().map(listed).collect::<Result<_, _>>()?;
     context.output.report(&Library { tesseras })?;
     Ok(Exit::Done)
 }
 
-impl From<TesseraRecord> for Listed {
-    fn from(record: TesseraRecord) -> Self {
+impl Listed {
+    fn new(record: TesseraRecord, publication: Publication) -> Self {
+        let state = match (publication, record.origin) {
+            (Publication::Publishing, _) => "publishing",
+            (Publication::Published, _) => "published",
+            (Publication::Draft, Origin::Created) => "local",
+            (Publication::Draft, Origin::Fetched) => "fetched",
+        };
         Self {
             hash: record.hash,
             title: record.title,
@@ -52,6 +68,7 @@ impl From<TesseraRecord> for Listed {
                 Origin::Created => "created",
                 Origin::Fetched => "fetched",
             },
+            state,
         }
     }
 }
@@ -67,10 +84,11 @@ impl Report for Library {
                 listed.created.chars().take(10).collect(),
                 listed.memories.to_string(),
                 size(listed.bytes),
+                listed.state.to_owned(),
                 listed.title.clone(),
             ]
         };
         let rows: Vec<_> = self.tesseras.iter().map(row).collect();
-        table(["HASH", "CREATED", "MEMORIES", "SIZE", "TITLE"], &rows)
+        table(["HASH", "CREATED", "MEMORIES", "SIZE", "STATE", "TITLE"], &rows)
     }
 }

@@ -1,96 +1,179 @@
 //! `tes publish`: signs the plan of a tessera and lets the node place it on others.
 
 use std::fmt::Write as _;
+use std::io::IsTerminal as _;
 
 use serde::Serialize;
 use tesseras_capsule::StoredCapsule;
+use tesseras_core::ids::TesseraHash;
 use tesseras_core::plan::Plan;
-use tesseras_core::ports::TesseraRepository as _;
-use tesseras_rpc::messages::{Published, Request, Response};
+use tesseras_core::ports;
+use tesseras_core::ports::{HoldingRepository as _, TesseraRepository as _};
+use tesseras_rpc::messages::{
+    Publication, PublicationState, Published, Request, Response, SignedPlan,
+};
 use tesseras_storage::Store;
 
-use crate::ask::{ask, check_running, unexpected};
+use crate::ask::{ask, check_running, peers_known, unexpected};
 use crate::cli::Exit;
 use crate::command_error::CommandError;
+use crate::consent::warning;
 use crate::context::Context;
 use crate::hashes::{not_in_library, resolve};
-use crate::human::{count, short, size};
+use crate::human::{count, short};
 use crate::identity::{self, Identity};
+use crate::interrupt::{Ended, ask_until_ended};
 use crate::output::Report;
 
 /// Let other nodes keep a tessera alive; public and for ever
+///
+/// It says first what becomes public, how much is uploaded, and which photos carry GPS places.
+/// Stopped (Ctrl-C), it asks on a terminal whether to go on in the background; elsewhere it stops.
+/// What was not published, your node neither completes nor announces later. Of a tessera that you
+/// have fetched, the plan that its creator signed is used, so that you can keep it alive.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Which; the first few hex digits are enough.
     hash: String,
-    /// Do not ask.
+    /// Do not ask. Needed where there is no terminal, and with --json.
     #[arg(long, short)]
     yes: bool,
+    /// Let the node publish it in the background; it goes on until it is done or cancelled.
+    #[arg(long)]
+    background: bool,
+    /// Stop publishing it, and look after it no more. What other nodes hold stays with them.
+    #[arg(long, conflicts_with_all = ["yes", "background"])]
+    cancel: bool,
 }
 
 #[derive(Serialize)]
 #[serde(transparent)]
 struct Shown(Published);
 
+#[derive(Serialize)]
+#[serde(transparent)]
+struct State(Publication);
+
 /// Runs the command.
 pub fn run(context: &Context, args: Args) -> Result<Exit, CommandError> {
     let store = context.store()?;
     let hash = resolve(&store, &args.hash)?;
     let record = store.library().get(&hash)?.ok_or_else(|| not_in_library(&store, &hash))?;
-    let capsule = StoredCapsule::of_record(&*store.blobs(), &record)?;
-    let identity = identity::load(&context.data_dir)?;
-    check_creator(&identity, &capsule)?;
-    check_running(context)?;
-    if !args.yes && !context.output.is_json() {
-        context.output.note(&warning(&store, &capsule)?);
-        if !context.output.confirm("Publish it?")? {
-            return Err(CommandError::new("nothing was published"));
-        }
+    if args.cancel {
+        return cancel(context, &store, hash);
     }
-    let Response::DraftPlan { plan } = ask(context, &Request::DraftPlan { hash })? else {
-        return Err(unexpected());
+    let capsule = StoredCapsule::of_record(&*store.blobs(), &record)?;
+    let signer = signer(context, &store, &capsule)?;
+    if !args.yes && (context.output.is_json() || !std::io::stdin().is_terminal()) {
+        return Err(CommandError::usage("publishing is for ever, and there is nobody to ask")
+            .with_hint("repeat the command with --yes if you are sure"));
+    }
+    let peers = peers_known(context)?;
+    context.output.note(&warning(&store, &capsule, peers)?);
+    if !args.yes && !context.output.confirm("Publish it?")? {
+        return Err(CommandError::new("nothing was published"));
+    }
+    let signed = match signer {
+        Some(identity) => Some(sign(context, &identity, &capsule)?),
+        None => None,
     };
-    check_plan(&plan, &capsule)?;
-    let signatures = identity.keys.sign(&plan);
-    let Response::Published(published) =
-        ask(context, &Request::Publish { hash, plan, signatures })?
-    else {
-        return Err(unexpected());
+    if args.background {
+        let begun = ask(context, &Request::PublishInBackground { hash, signed })?;
+        return report_state(context, begun);
+    }
+    publish(context, hash, signed)
+}
+
+/// Publishes, unless the person ends it.
+fn publish(
+    context: &Context,
+    hash: TesseraHash,
+    signed: Option<SignedPlan>,
+) -> Result<Exit, CommandError> {
+    let request = Request::Publish { hash, signed: signed.clone() };
+    let (ended, wished) = ask_until_ended(context, &request, |ended| match ended {
+        Ended::Answered(_) => None,
+        Ended::Stop => Some(Request::StopPublication { hash, unpublish: false }),
+        Ended::Background => Some(Request::PublishInBackground { hash, signed }),
+    })?;
+    match (ended, wished) {
+        (Ended::Answered(Response::Published(published)), _) => {
+            context.output.report(&Shown(published))?;
+            Ok(Exit::Done)
+        }
+        (Ended::Background, Some(begun)) => report_state(context, begun),
+        (Ended::Stop, Some(Response::Publication(left))) => Err(stopped(&left)),
+        _ => Err(unexpected()),
+    }
+}
+
+fn stopped(left: &Publication) -> CommandError {
+    let pieces = match left.placed {
+        0 => "No other node holds a piece of it".to_owned(),
+        1 => "1 piece is with another node, and stays there".to_owned(),
+        n => format!("{n} pieces are with other nodes, and stay there"),
     };
-    context.output.report(&Shown(published))?;
+    let state = match left.state {
+        PublicationState::Published => "it was published before, and stays so",
+        _ => "it is not published",
+    };
+    CommandError::new(format!("stopped: {state}. {pieces}"))
+        .with_hint(format!("`tes publish {}` goes on from there", short(&left.hash)))
+}
+
+/// Ends a publication, through the node if one runs.
+fn cancel(context: &Context, store: &Store, hash: TesseraHash) -> Result<Exit, CommandError> {
+    if check_running(context).is_ok() {
+        let left = ask(context, &Request::StopPublication { hash, unpublish: true })?;
+        return report_state(context, left);
+    }
+    let holdings = store.holdings();
+    holdings.set_publication(&hash, ports::Publication::Draft)?;
+    let placed = holdings.placements(&hash)?.len() as u64;
+    let left = Publication { hash, state: PublicationState::Local, placed };
+    report_state(context, Response::Publication(left))
+}
+
+fn report_state(context: &Context, answer: Response) -> Result<Exit, CommandError> {
+    let Response::Publication(publication) = answer else { return Err(unexpected()) };
+    context.output.report(&State(publication))?;
     Ok(Exit::Done)
 }
 
-fn check_creator(identity: &Identity, capsule: &StoredCapsule) -> Result<(), CommandError> {
-    let (here, there) = (identity.keys.public().id(), capsule.manifest().creator());
-    if here == there {
-        return Ok(());
+/// Who signs the plan: the capsule's creator. Nobody needs to, where a plan that the creator
+/// signed came along with a fetched capsule.
+fn signer(
+    context: &Context,
+    store: &Store,
+    capsule: &StoredCapsule,
+) -> Result<Option<Identity>, CommandError> {
+    let there = capsule.manifest().creator();
+    let identity = identity::load(&context.data_dir);
+    if identity.as_ref().is_ok_and(|identity| identity.keys.public().id() == there) {
+        return identity.map(Some);
     }
+    if store.holdings().plan(&capsule.hash())?.is_some() {
+        return Ok(None);
+    }
+    let here = identity?.keys.public().id();
     Err(CommandError::new(format!(
-        "only its creator can publish a tessera: it was made by {there}, and you are {here}"
-    )))
+        "only its creator can publish a tessera first: it was made by {there}, and you are {here}"
+    ))
+    .with_hint("once it is published, anyone who has fetched it can keep it alive"))
 }
 
-/// What a person should know before it is too late.
-fn warning(store: &Store, capsule: &StoredCapsule) -> Result<String, CommandError> {
-    let memories = capsule.memories(&*store.blobs())?;
-    let places = memories.iter().filter(|memory| memory.place.is_some()).count() as u64;
-    let mut text = format!(
-        "{} ({}) becomes public, and for ever: whoever knows its hash can read it, and nobody,\n\
-         not even you, can take it back.",
-        capsule.manifest().header("title").unwrap_or("This tessera"),
-        size(capsule.layout().bytes())
-    );
-    if places > 0 {
-        let (photos, where_taken) = if places == 1 {
-            ("1 photo says".to_owned(), "it was taken")
-        } else {
-            (format!("{places} photos say"), "they were taken")
-        };
-        write!(text, "\n{photos} where {where_taken} (GPS): that becomes public, too.")
-            .expect("a String takes all");
-    }
-    Ok(text)
+/// Lets the node make the plan, and signs it.
+fn sign(
+    context: &Context,
+    identity: &Identity,
+    capsule: &StoredCapsule,
+) -> Result<SignedPlan, CommandError> {
+    let Response::DraftPlan { plan } = ask(context, &Request::DraftPlan { hash: capsule.hash() })?
+    else {
+        return Err(unexpected());
+    };
+    check_plan(&plan, capsule)?;
+    Ok(SignedPlan { signatures: identity.keys.sign(&plan), plan })
 }
 
 /// The plan comes from the node, and is signed only if it is about this very capsule. Its
@@ -109,6 +192,29 @@ fn check_plan(bytes: &[u8], capsule: &StoredCapsule) -> Result<(), CommandError>
         return Err(refuse(format!("it packs {} bytes, not {expected}", plan.pack_bytes())));
     }
     Ok(())
+}
+
+impl Report for State {
+    fn human(&self) -> String {
+        let Publication { hash, state, placed } = &self.0;
+        let short = short(hash);
+        let pieces = count(*placed, "piece", "pieces");
+        match state {
+            PublicationState::Publishing => format!(
+                "Your node goes on publishing it in the background, also after a restart.\n\
+                 Next: tes status {short}             to see how far it is\n      \
+                 tes publish --cancel {short}   to stop it\n"
+            ),
+            PublicationState::Published => "It is published.\n".to_owned(),
+            PublicationState::Local if *placed == 0 => {
+                "It is not published, and no other node holds a piece of it.\n".to_owned()
+            }
+            PublicationState::Local => format!(
+                "Your node looks after it no more. Other nodes hold {pieces} of it: those stay with\n\
+                 them, and nobody can call them back.\n"
+            ),
+        }
+    }
 }
 
 impl Report for Shown {

@@ -5,7 +5,9 @@ use std::fmt::Write as _;
 
 use serde::Serialize;
 use tesseras_core::ids::NodeId;
-use tesseras_rpc::messages::{NodeStatus, Request, Response, State, TesseraStatus};
+use tesseras_rpc::messages::{
+    FragmentCount, NodeStatus, Request, Response, State, TesseraGlance, TesseraStatus,
+};
 
 use super::publish::survives_text;
 use crate::ask::{ask, unexpected};
@@ -13,7 +15,7 @@ use crate::cli::Exit;
 use crate::command_error::CommandError;
 use crate::context::Context;
 use crate::hashes::named;
-use crate::human::{count, size, table};
+use crate::human::{count, short, size, table};
 use crate::output::Report;
 
 /// Show how your node is, or how a tessera is
@@ -74,6 +76,7 @@ impl Report for Node {
         for job in &node.jobs {
             line("Job", job);
         }
+        out += &overview(&node.tesserae);
         if node.peers == 0 {
             out += "It knows nobody: start tesd with --bootstrap HOST:PORT of another node.\n";
         }
@@ -81,17 +84,78 @@ impl Report for Node {
     }
 }
 
+/// A row for each capsule of the library.
+fn overview(tesserae: &[TesseraGlance]) -> String {
+    if tesserae.is_empty() {
+        return String::new();
+    }
+    let row = |glance: &TesseraGlance| {
+        let FragmentCount { total, live, .. } = glance.fragments;
+        let is_told = glance.state != State::Local && (glance.checked.is_some() || total > 0);
+        let told = |text: String| if is_told { text } else { "-".to_owned() };
+        [
+            short(&glance.hash),
+            word(glance.state).to_owned(),
+            told(format!("{live} of {total}")),
+            told(glance.survives.to_string()),
+            match (&glance.checked, glance.state) {
+                (_, State::Local) => "-".to_owned(),
+                (None, _) => "not yet".to_owned(),
+                (Some(date), State::Unchecked) => date.replace('T', " ").replace('Z', " UTC"),
+                (Some(_), _) => "just now".to_owned(),
+            },
+            glance.title.clone(),
+        ]
+    };
+    let rows: Vec<_> = tesserae.iter().map(row).collect();
+    format!("\n{}", table(["HASH", "STATE", "LIVE", "MAY VANISH", "CHECKED", "TITLE"], &rows))
+}
+
+/// A state as a word for people.
+fn word(state: State) -> &'static str {
+    match state {
+        State::Local => "local",
+        State::Publishing => "publishing",
+        State::Healthy => "healthy",
+        State::Degraded => "degraded",
+        State::Unreachable => "unreachable",
+        State::Unchecked => "not checked",
+    }
+}
+
 impl Report for Tessera {
     fn human(&self) -> String {
-        let TesseraStatus { hash, state, fragments, holders, survives, placement, notes } = &self.0;
+        let TesseraStatus {
+            hash,
+            state,
+            fragments,
+            holders,
+            survives,
+            placement,
+            in_library,
+            notes,
+        } = &self.0;
         let mut out = format!("Tessera {hash}\n");
         out += match state {
-            State::Local => "It is only here; `tes publish` lets others keep it alive.\n",
-            State::Publishing => "It is being published from here right now.\n",
+            State::Local => "It is not published; `tes publish` lets others keep it alive.\n",
+            State::Publishing => {
+                "It is being published from here; `tes publish --cancel` stops it.\n"
+            }
             State::Healthy => "It is healthy: every piece was attested just now.\n",
             State::Degraded => "It is readable, but pieces are missing; `tes repair` helps.\n",
+            State::Unreachable if *in_library => {
+                "It is only here: too few of its holders answer, but your own copy is in the library.\n\
+                 `tes publish` places it anew.\n"
+            }
             State::Unreachable => "It cannot be read now: too few of its holders answer.\n",
+            State::Unchecked => "Its holders were not asked in time.\n",
         };
+        if *state == State::Local && !placement.is_empty() {
+            let pieces = count(placement.len() as u64, "piece", "pieces");
+            let nodes = count(*holders, "node", "nodes");
+            writeln!(out, "{pieces} of it are with {nodes}, from a publication that was stopped.")
+                .expect("a String takes all");
+        }
         if *state != State::Local {
             writeln!(
                 out,

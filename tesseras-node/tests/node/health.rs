@@ -1,6 +1,7 @@
 //! What people are told about a capsule, from before it is published to when it is lost.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use tesseras_core::code::Piece;
 use tesseras_core::ids::TesseraHash;
@@ -8,8 +9,9 @@ use tesseras_core::ports::FragmentStore as _;
 use tesseras_node::socket_path;
 use tesseras_replication::status::State;
 use tesseras_rpc::client::Client;
-use tesseras_rpc::messages::{Request, Response, TesseraStatus};
+use tesseras_rpc::messages::{self, Request, Response, TesseraStatus};
 
+use crate::gate::Lie;
 use crate::network::{MIB, Member, Net};
 
 /// What `tes status` is answered.
@@ -84,4 +86,52 @@ async fn whole_copies_are_counted_as_copies() {
     let unknown = Request::TesseraStatus { hash: TesseraHash::new([7; 32]) };
     let failure = nowhere.request(&unknown, |_| {}).await.unwrap_err();
     assert!(failure.to_string().contains("no node is known"), "{failure}");
+}
+
+/// What `tes status` lists.
+async fn listed(member: &Member) -> Vec<(TesseraHash, messages::State, u64, bool)> {
+    let client = Client::connect(&socket_path(&member.dir)).await.unwrap();
+    match client.request(&Request::Status, |_| {}).await.unwrap() {
+        Response::Status(status) => status
+            .tesserae
+            .into_iter()
+            .map(|t| (t.hash, t.state, t.fragments.live, t.checked.is_some()))
+            .collect(),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_capsule_here_is_in_one_overview_that_never_passes_an_old_picture_off_as_todays() {
+    let mut net = Net::of(4).await;
+    let owner = &net.nodes[0];
+    assert_eq!(listed(owner).await, []);
+    let (first, keys) = owner.create(&net.path("one"), 1000, 5);
+    let (second, _) = owner.create(&net.path("two"), 1001, 5);
+    owner.publish(first, &keys).await.unwrap();
+    let mut all = listed(owner).await;
+    all.sort_by_key(|(hash, ..)| *hash != first);
+    assert_eq!(
+        all,
+        [(first, messages::State::Healthy, 3, true), (second, messages::State::Local, 0, false)]
+    );
+    // Nobody answers any more: the last picture is told with its date, and not as a state.
+    for member in &net.nodes[1..] {
+        member.gate.lie(Lie::SilentOnAttest);
+    }
+    let glances = owner.node.replication().overview(Duration::from_millis(100)).await.unwrap();
+    let old = glances.iter().find(|glance| glance.hash == first).unwrap();
+    assert_eq!((old.state, old.seen.unwrap().live), (None, 3));
+    for member in &net.nodes[1..] {
+        member.gate.be_honest();
+    }
+    for _ in 0..3 {
+        let id = net.nodes[1].node.id();
+        net.destroy(id).await;
+    }
+    let dead = listed(&net.nodes[0]).await;
+    let dead = dead.iter().find(|(hash, ..)| *hash == first).unwrap();
+    assert_eq!((dead.1, dead.2), (messages::State::Unreachable, 0));
+    let status = told(&net.nodes[0], first).await;
+    assert!(status.in_library, "it is only here, and not lost");
 }

@@ -1,0 +1,90 @@
+//! What a person is told before a tessera is published, while it can still be left alone.
+
+use std::fmt::Write as _;
+
+use tesseras_capsule::StoredCapsule;
+use tesseras_core::placement::TargetForm;
+use tesseras_storage::Store;
+
+use crate::command_error::CommandError;
+use crate::human::{count, size};
+
+/// How many photos with a place are named; of more, the number is told.
+const NAMED: usize = 8;
+
+/// What publishing means for this capsule, with `peers` other nodes known.
+pub fn warning(store: &Store, capsule: &StoredCapsule, peers: u64) -> Result<String, CommandError> {
+    let memories = capsule.memories(&*store.blobs())?;
+    let placed: Vec<&str> = memories
+        .iter()
+        .filter(|memory| memory.place.is_some())
+        .map(|memory| memory.original.as_str())
+        .collect();
+    let title = capsule.manifest().header("title").unwrap_or("This tessera");
+    let mut text = format!(
+        "\"{title}\" becomes public, and for ever: anyone who knows its hash can read it, and so\n\
+         can the nodes that hold it. Nobody can call it back or delete it from them, you included.\n"
+    );
+    text += &upload(capsule.layout().bytes(), peers);
+    text += &places(&placed);
+    Ok(text)
+}
+
+fn upload(pack_bytes: u64, peers: u64) -> String {
+    if peers == 0 {
+        return format!(
+            "It has {}. Your node knows no other node yet, so how much it uploads is not known.\n",
+            size(pack_bytes)
+        );
+    }
+    let form = TargetForm::of(pack_bytes, usize::try_from(peers).unwrap_or(usize::MAX));
+    let bytes = form.upload_bytes(pack_bytes);
+    format!(
+        "Your node knows {}, so it uploads about {}: {:.1} times its {}.\n",
+        count(peers, "other node", "other nodes"),
+        size(bytes),
+        bytes as f64 / pack_bytes.max(1) as f64,
+        size(pack_bytes),
+    )
+}
+
+fn places(placed: &[&str]) -> String {
+    if placed.is_empty() {
+        return "No photo in it says where it was taken (GPS).\n".to_owned();
+    }
+    let photos = match placed.len() {
+        1 => "1 photo says where it was taken (GPS), which becomes public, too".to_owned(),
+        n => format!("{n} photos say where they were taken (GPS), which becomes public, too"),
+    };
+    let mut text = format!("{photos}:\n");
+    for name in placed.iter().take(NAMED) {
+        writeln!(text, "  {name}").expect("a String takes all");
+    }
+    if placed.len() > NAMED {
+        let more = placed.len() - NAMED;
+        writeln!(text, "  and {more} more (`tes show` lists them)").expect("a String takes all");
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn photos_with_a_place_are_counted_and_named() {
+        assert!(places(&[]).contains("No photo"));
+        assert!(
+            places(&["a.jpg"]).contains("1 photo says") && places(&["a.jpg"]).contains("a.jpg")
+        );
+        let many = places(&["x.jpg"; 20]);
+        assert!(many.contains("20 photos say") && many.contains("and 12 more"), "{many}");
+    }
+
+    #[test]
+    fn the_upload_is_size_times_copies() {
+        assert!(upload(1000, 0).contains("not known"));
+        let text = upload(1 << 20, 3);
+        assert!(text.contains("3.0 MiB") && text.contains("3.0 times its 1.0 MiB"), "{text}");
+    }
+}

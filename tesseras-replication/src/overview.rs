@@ -1,0 +1,91 @@
+//! All capsules of a library at a glance, each with what its holders said last.
+
+use std::time::Duration;
+
+use futures_util::StreamExt as _;
+use futures_util::stream;
+use tesseras_core::ids::TesseraHash;
+use tesseras_core::ports::StoreError;
+use tesseras_core::time::Timestamp;
+use tokio::time::{Instant, timeout_at};
+
+use crate::context::Replication;
+use crate::status::{State, TesseraHealth};
+
+/// How many tesserae are asked about at once.
+const AT_ONCE: usize = 8;
+
+/// A capsule of the library, and how it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Glance {
+    /// Which.
+    pub hash: TesseraHash,
+    /// Its title.
+    pub title: String,
+    /// Its state now; `None` if its holders were not asked in time. The figures are older then.
+    pub state: Option<State>,
+    /// What was seen when it was last checked.
+    pub seen: Option<Seen>,
+}
+
+/// The figures of a [`TesseraHealth`], and when they were true.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Seen {
+    /// When.
+    pub checked: Timestamp,
+    /// As in [`TesseraHealth`].
+    pub total: usize,
+    /// As in [`TesseraHealth`].
+    pub live: usize,
+    /// As in [`TesseraHealth`].
+    pub needed: usize,
+    /// As in [`TesseraHealth`].
+    pub survives: usize,
+}
+
+impl Replication {
+    /// Every capsule of the library, newest first. The holders of those that are not local are
+    /// asked now, the ones that were not asked for longest first, for as long as `patience`.
+    pub async fn overview(&self, patience: Duration) -> Result<Vec<Glance>, StoreError> {
+        let deadline = Instant::now() + patience;
+        let records = self.blocking(|stores| stores.library.list()).await?;
+        self.forget_seen_but(&records.iter().map(|record| record.hash).collect::<Vec<_>>());
+        let mut glances = Vec::with_capacity(records.len());
+        for record in records {
+            let (hash, title) = (record.hash, record.title);
+            let state = self.own_part(hash).await?.1;
+            glances.push(Glance { hash, title, state, seen: self.seen(hash) });
+        }
+        let mut asked: Vec<_> = (0..glances.len())
+            .filter(|at| glances[*at].state != Some(State::Local))
+            .map(|at| (glances[at].seen.map(|seen| seen.checked), at, glances[at].hash))
+            .collect();
+        asked.sort_unstable();
+        let mut answers = stream::iter(asked)
+            .map(|(_, at, hash)| async move { (at, self.status(hash).await) })
+            .buffer_unordered(AT_ONCE);
+        while let Ok(Some((at, health))) = timeout_at(deadline, answers.next()).await {
+            if let Some(health) = health? {
+                glances[at].state = Some(health.state);
+                glances[at].seen = self.seen(glances[at].hash);
+            }
+        }
+        Ok(glances)
+    }
+
+    /// Remembers, until this node stops, what was seen of a tessera.
+    pub(crate) fn note_seen(&self, tessera: TesseraHash, health: &TesseraHealth) {
+        let TesseraHealth { total, live, needed, survives, .. } = *health;
+        let seen = Seen { checked: self.now(), total, live, needed, survives };
+        self.tables().seen.insert(tessera, seen);
+    }
+
+    fn seen(&self, tessera: TesseraHash) -> Option<Seen> {
+        self.tables().seen.get(&tessera).copied()
+    }
+
+    fn forget_seen_but(&self, library: &[TesseraHash]) {
+        let known: std::collections::HashSet<_> = library.iter().collect();
+        self.tables().seen.retain(|tessera, _| known.contains(tessera));
+    }
+}
