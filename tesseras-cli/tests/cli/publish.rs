@@ -1,0 +1,129 @@
+//! What `tes publish` asks, and how it is ended.
+
+use std::io::{Read as _, Write as _};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::process::{Command, Stdio};
+use std::sync::mpsc::{Receiver, sync_channel};
+use std::thread::JoinHandle;
+
+use serde_json::json;
+use tesseras_core::ids::{ContentHash, TesseraHash};
+use tesseras_core::plan::Plan;
+use tesseras_core::ports::TesseraRepository as _;
+use tesseras_rpc::frame::{Event, MAX_EVENT_BYTES, encode};
+use tesseras_rpc::messages::{Publication, PublicationState, Request, Response};
+use tesseras_storage::{StorageConfig, Store};
+
+use crate::environment::Environment;
+
+/// A node that makes a plan, publishes for ever, and does as it is told after that.
+struct PatientNode {
+    /// Gets one message when it is asked to publish.
+    publishing: Receiver<()>,
+    /// Ends with the last request, which is the one that tells it what to do.
+    told: JoinHandle<Request>,
+}
+
+fn patient_node(environment: &Environment, hash: TesseraHash) -> PatientNode {
+    let store = Store::open(&environment.data_dir(), &StorageConfig::default()).expect("opened");
+    let record = store.library().get(&hash).expect("asked").expect("in the library");
+    let capsule = tesseras_capsule::StoredCapsule::of_record(&*store.blobs(), &record);
+    let bytes = capsule.expect("sound").layout().bytes();
+    let plan = Plan::new(hash, bytes, ContentHash::new([2; 32]), Vec::new()).expect("a plan");
+    let plan = plan.render().into_bytes();
+    let socket = environment.data_dir().join("daemon.sock");
+    let listener = UnixListener::bind(&socket).expect("bound");
+    let (say, publishing) = sync_channel(1);
+    let told = std::thread::spawn(move || {
+        let mut kept = Vec::new();
+        loop {
+            let (mut stream, _) = listener.accept().expect("a client");
+            let request = read(&mut stream);
+            let state = match request {
+                Request::Peers => {
+                    answer(&mut stream, Response::Peers { peers: Vec::new() });
+                    continue;
+                }
+                Request::DraftPlan { .. } => {
+                    answer(&mut stream, Response::DraftPlan { plan: plan.clone() });
+                    continue;
+                }
+                Request::Publish { .. } => {
+                    kept.push(stream);
+                    say.send(()).expect("somebody waits");
+                    continue;
+                }
+                Request::StopPublication { .. } => PublicationState::Local,
+                _ => PublicationState::Publishing,
+            };
+            answer(&mut stream, Response::Publication(Publication { hash, state, placed: 3 }));
+            std::fs::remove_file(socket).expect("removed");
+            return request;
+        }
+    });
+    PatientNode { publishing, told }
+}
+
+fn read(stream: &mut UnixStream) -> Request {
+    let mut length = [0; 4];
+    stream.read_exact(&mut length).expect("a length");
+    let mut request = vec![0; u32::from_be_bytes(length) as usize];
+    stream.read_exact(&mut request).expect("a request");
+    rmp_serde::from_slice(&request).expect("a request")
+}
+
+fn answer(stream: &mut UnixStream, response: Response) {
+    let frame = encode(&Event::Done(response), MAX_EVENT_BYTES).expect("short");
+    stream.write_all(&frame).expect("answered");
+}
+
+#[test]
+fn nobody_to_ask_is_no_yes() {
+    let environment = Environment::with_creator();
+    let hash = environment.tessera();
+    for arguments in [&["publish", &hash][..], &["publish", &hash, "--background"]] {
+        let refused = environment.json(arguments);
+        assert_eq!(refused.code, Some(2));
+        assert!(refused.json["hint"].as_str().expect("a hint").contains("--yes"));
+        assert_eq!(environment.human(arguments).status.code(), Some(2));
+    }
+}
+
+#[test]
+fn a_publication_that_is_interrupted_where_nobody_can_be_asked_is_stopped() {
+    let environment = Environment::with_creator();
+    let hash = environment.tessera();
+    for signal in ["-INT", "-TERM", "-HUP"] {
+        let node = patient_node(&environment, hash.parse().expect("a hash"));
+        let mut tes = Command::new(assert_cmd::cargo::cargo_bin("tes"));
+        tes.args(["--json", "publish", &hash, "--yes", "--data-dir"]).arg(environment.data_dir());
+        tes.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
+        let tes = tes.spawn().expect("it runs");
+        node.publishing.recv().expect("it is asked to publish");
+        let killed = Command::new("kill").args([signal, &tes.id().to_string()]).status();
+        assert!(killed.expect("it runs").success());
+        let output = tes.wait_with_output().expect("it ends");
+        assert_eq!(output.status.code(), Some(1), "{signal}");
+        let said: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+        let error = said["error"].as_str().expect("a reason");
+        assert!(error.contains("not published") && error.contains("3 pieces"), "{error}");
+        let hash = hash.parse().expect("a hash");
+        let stop = Request::StopPublication { hash, unpublish: false };
+        assert_eq!(node.told.join().expect("no panic"), stop);
+    }
+}
+
+#[test]
+fn a_publication_goes_on_in_the_background_until_it_is_cancelled() {
+    let environment = Environment::with_creator();
+    let hash = environment.tessera();
+    let node = patient_node(&environment, hash.parse().expect("a hash"));
+    let begun = environment.ok(&["publish", &hash, "--yes", "--background"]);
+    assert_eq!(begun, json!({ "hash": hash, "state": "publishing", "placed": 3 }));
+    let told = node.told.join().expect("no panic");
+    assert!(matches!(told, Request::PublishInBackground { signed: Some(_), .. }), "{told:?}");
+    // Without a node, too.
+    let cancelled = environment.ok(&["publish", "--cancel", &hash]);
+    assert_eq!(cancelled, json!({ "hash": hash, "state": "local", "placed": 0 }));
+    assert_eq!(environment.ok(&["list"])["tesseras"][0]["state"], "local");
+}
