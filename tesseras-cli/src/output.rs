@@ -71,13 +71,13 @@ impl Output {
             let value = serde_json::json!({ "error": error.message(), "hint": error.hint() });
             let _ = self.raw(format!("{value}\n").as_bytes());
         }
-        ExitCode::FAILURE
+        if error.is_usage() { ExitCode::from(2) } else { ExitCode::FAILURE }
     }
 
-    /// Asks a person to confirm; with nobody there to ask, an error that names the flag.
+    /// Asks a person to confirm; with nobody there to ask, a usage error that names the flag.
     pub fn confirm(self, question: &str) -> Result<bool, CommandError> {
-        if !io::stdin().is_terminal() {
-            return Err(CommandError::new("there is nobody to ask")
+        if self.json || !io::stdin().is_terminal() {
+            return Err(CommandError::usage("there is nobody to ask")
                 .with_hint("repeat the command with --yes if you are sure"));
         }
         let mut stderr = io::stderr().lock();

@@ -33,7 +33,8 @@ struct Listed {
 
 /// Runs the command.
 pub fn run(context: &Context, Args {}: Args) -> Result<Exit, CommandError> {
-    let tesseras = context.store()?.library().list()?.into_iter().map(Listed::from).collect();
+    let tesseras =
+        context.store_to_read()?.library().list()?.into_iter().map(Listed::from).collect();
     context.output.report(&Library { tesseras })?;
     Ok(Exit::Done)
 }
