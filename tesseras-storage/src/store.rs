@@ -29,7 +29,7 @@ use crate::lock::DaemonLock;
 use crate::peers::SqlitePeers;
 use crate::rebuild::{self, Rebuilt};
 use crate::signature_files;
-use crate::staging::Swept;
+use crate::staging::{self, Swept};
 use crate::workbench::FsWorkbench;
 
 /// Everything that a data directory stores. Clones share one set of connections.
@@ -86,14 +86,18 @@ impl Store {
 
     /// Lists the capsules again that are stored here and that no database lists, with what lies
     /// beside it. A database that is damaged gets another name, which ends with `label`, and a new
-    /// one takes its place; a sound one is kept, and only added to. [`StoreError::Busy`] while a
-    /// `tesd` has the directory; no other process may have it open.
+    /// one takes its place; a sound one is kept, and only added to. [`StoreError::Busy`] while
+    /// another process has the directory open: it would go on writing to what was set aside.
     pub fn rebuild_library(
         data_dir: &Path,
         config: &StorageConfig,
         label: &str,
     ) -> Result<Rebuilt, StoreError> {
-        let _only = DaemonLock::acquire(data_dir)?;
+        let _no_daemon_begins = DaemonLock::acquire(data_dir)?;
+        if staging::is_in_use(&data_dir.join("tmp"))? {
+            let what = format!("the data directory {}", data_dir.display());
+            return Err(StoreError::Busy { what });
+        }
         let disk: Arc<dyn Disk> = Arc::new(OsDisk);
         create_directory(&data_dir.join("db"), false)?;
         let path = database_path(data_dir);

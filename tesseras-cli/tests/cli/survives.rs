@@ -42,48 +42,103 @@ fn names(root: &Path) -> Vec<String> {
     found
 }
 
+/// Exit code of the shell where there are no such mounts.
+const NO_MOUNT: i32 = 99;
+
+/// `tes --json` on a data directory that is really mounted read-only, with a directory for temporary
+/// files of so many KiB; `None` if nothing can be mounted here.
+fn on_a_read_only_disk(data: &Path, temporary_kib: u32, args: &[&str]) -> Option<Output> {
+    let script = format!(
+        "mount --bind \"$0\" \"$0\" && mount -o remount,bind,ro \"$0\" || exit {NO_MOUNT}\n\
+         mount -t tmpfs -o size={temporary_kib}k tmpfs \"$1\" || exit {NO_MOUNT}\n\
+         touch \"$0/x\" 2>/dev/null && exit 98\n\
+         TMPDIR=\"$1\"; export TMPDIR; shift; exec \"$@\""
+    );
+    let temporary = data.with_file_name("temporary");
+    fs::create_dir_all(&temporary).expect("made");
+    let mut command = Command::new("unshare");
+    command.args(["-rm", "sh", "-c", &script]).arg(data).arg(temporary);
+    command.arg(assert_cmd::cargo::cargo_bin("tes"));
+    command.args(["--json", "--data-dir"]).arg(data).args(args);
+    let output = command.output().ok()?;
+    let refused = String::from_utf8_lossy(&output.stderr).starts_with("unshare:");
+    let mounted = output.status.code() != Some(NO_MOUNT) && !refused;
+    if !mounted {
+        eprintln!("skipped: nothing can be mounted read-only here");
+    }
+    mounted.then_some(output)
+}
+
 #[test]
 fn a_library_on_a_read_only_disk_is_read() {
-    /// Exit code of the shell where there are no such mounts.
-    const NO_MOUNT: i32 = 99;
     let environment = Environment::with_creator();
     let hash = environment.tessera();
     let data = environment.data_dir();
     let before = names(&data);
-    let tes = assert_cmd::cargo::cargo_bin("tes");
-    let script = "mount --bind \"$0\" \"$0\" && mount -o remount,bind,ro \"$0\" || exit 99\n\
-                  touch \"$0/x\" 2>/dev/null && exit 98\n\
-                  exec \"$@\"";
     let dest = environment.path("out");
-    let run = |args: &[&str]| {
-        let mut command = Command::new("unshare");
-        command.args(["-rm", "sh", "-c", script]).arg(&data).arg(&tes);
-        command.args(["--json", "--data-dir"]).arg(&data).args(args).output()
-    };
     for args in reading(&hash, text(&dest)) {
-        match run(&args) {
-            Ok(output) if output.status.code() != Some(NO_MOUNT) && !no_namespace(&output) => {
-                let stderr = String::from_utf8_lossy(&output.stderr);
-                assert_eq!(output.status.code(), Some(0), "{args:?}: {stderr}");
-            }
-            _ => {
-                eprintln!("skipped: nothing can be mounted read-only here");
-                return;
-            }
+        let Some(output) = on_a_read_only_disk(&data, 4, &args) else { return };
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(0), "{args:?}: {stderr}");
+        match args[0] {
+            "list" => assert_eq!(json(&output)["tesseras"][0]["hash"], hash),
+            "verify" => assert_eq!(json(&output)["valid"], true),
+            _ => {}
         }
     }
-    assert_eq!(json(&run(&["list"]).expect("it runs"))["tesseras"][0]["hash"], hash);
-    assert_eq!(json(&run(&["verify", &hash]).expect("it runs"))["valid"], true);
     assert_eq!(names(&data), before);
-    let refused = run(&["drop", &hash, "--yes"]).expect("it runs");
+    let Some(refused) = on_a_read_only_disk(&data, 4, &["drop", &hash, "--yes"]) else { return };
     assert_eq!(refused.status.code(), Some(1));
     let hint = json(&refused)["hint"].as_str().unwrap_or_default().to_owned();
     assert!(hint.contains("writable"), "{hint}");
 }
 
-/// Whether `unshare` itself was refused.
-fn no_namespace(output: &Output) -> bool {
-    String::from_utf8_lossy(&output.stderr).starts_with("unshare:")
+#[test]
+fn a_running_node_is_read_along_through_a_read_only_mount() {
+    use tesseras_core::ports::{PeerRepository as _, TesseraRepository as _};
+    let environment = Environment::with_creator();
+    let hash = environment.tessera();
+    let data = environment.data_dir();
+    let running = tesseras_storage::Store::open(&data, &Default::default()).expect("it opens");
+    let tessera = hash.parse().expect("hex");
+    // What follows is in the log alone.
+    running.library().remove(&tessera).expect("removed").expect("it was listed");
+    let album = environment.path("letters");
+    fs::create_dir(&album).expect("made");
+    fs::write(album.join("a.txt"), "a letter\n").expect("written");
+    let letter = environment.ok(&["create", text(&album)])["hash"].clone();
+    let before = names(&data);
+    let Some(output) = on_a_read_only_disk(&data, 4, &["list"]) else { return };
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+    let listed = json(&output)["tesseras"].as_array().expect("a list").clone();
+    assert_eq!(listed.iter().map(|one| one["hash"].clone()).collect::<Vec<_>>(), [letter]);
+    assert_eq!(names(&data), before);
+    assert_eq!(running.peers().known_peers(1).expect("read").len(), 0);
+    assert!(running.check().expect("read").is_sound());
+}
+
+#[test]
+fn a_log_without_its_shared_memory_is_copied_if_there_is_room() {
+    let environment = Environment::with_creator();
+    let running = tesseras_storage::Store::open(&environment.data_dir(), &Default::default())
+        .expect("it opens");
+    let hash = environment.tessera();
+    // As a power cut leaves it: what was acknowledged is in the log alone.
+    let data = environment.path("rescued");
+    let copied = Command::new("cp").arg("-r").arg(environment.data_dir()).arg(&data).status();
+    assert!(copied.expect("it runs").success());
+    drop(running);
+    fs::remove_file(data.join("db/tesseras.db-shm")).expect("removed");
+    assert!(fs::metadata(data.join("db/tesseras.db-wal")).expect("there").len() > 0);
+    let before = names(&data);
+    let Some(listed) = on_a_read_only_disk(&data, 16 * 1024, &["list"]) else { return };
+    assert_eq!(listed.status.code(), Some(0), "{}", String::from_utf8_lossy(&listed.stderr));
+    assert_eq!(json(&listed)["tesseras"][0]["hash"], hash);
+    let Some(full) = on_a_read_only_disk(&data, 64, &["list"]) else { return };
+    assert_eq!(full.status.code(), Some(1));
+    let error = json(&full)["error"].as_str().unwrap_or_default().to_owned();
+    assert!(error.contains("TMPDIR") && error.contains("bytes"), "{error}");
+    assert_eq!(names(&data), before);
 }
 
 #[test]
@@ -228,6 +283,40 @@ fn the_only_copy_is_dropped_only_after_a_yes() {
     let human = environment.human(&["drop", &hash, "--yes"]);
     let stdout = String::from_utf8_lossy(&human.stdout);
     assert!(stdout.contains("Only an export") && !stdout.contains("tes fetch"), "{stdout}");
+    assert_eq!(environment.ok(&["list"])["tesseras"], serde_json::json!([]));
+}
+
+#[test]
+fn on_a_terminal_the_only_copy_is_asked_about() {
+    use std::io::Write as _;
+    use std::process::Stdio;
+    let environment = Environment::with_creator();
+    let hash = environment.tessera();
+    let tes = assert_cmd::cargo::cargo_bin("tes");
+    let data = environment.data_dir();
+    let command = format!("{} --data-dir {} drop {hash}", text(&tes), text(&data));
+    // util-linux's `script` runs it on a terminal of its own.
+    let answered = |answer: &str| {
+        let mut child = Command::new("script")
+            .args(["-qec", &command, "/dev/null"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .ok()?;
+        let mut stdin = child.stdin.take().expect("piped");
+        stdin.write_all(answer.as_bytes()).expect("written");
+        let output = child.wait_with_output().expect("it runs");
+        Some((output.status.code(), String::from_utf8_lossy(&output.stdout).into_owned()))
+    };
+    let Some((code, said)) = answered("n\n") else {
+        eprintln!("skipped: there is no `script`");
+        return;
+    };
+    assert!(said.contains("only copy") && said.contains("nothing was removed"), "{said}");
+    assert_eq!(code, Some(1));
+    assert_eq!(environment.ok(&["verify", &hash])["valid"], true);
+    let (code, said) = answered("y\n").expect("it ran before");
+    assert!(code == Some(0) && said.contains("Removed the tessera"), "{said}");
     assert_eq!(environment.ok(&["list"])["tesseras"], serde_json::json!([]));
 }
 

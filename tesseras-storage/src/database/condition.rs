@@ -16,8 +16,8 @@ use crate::lock::FileLock;
 const FILES: [&str; 3] = ["", "-wal", "-shm"];
 
 /// Gives a damaged database another name, which ends with `label`, and says which; `None` if it is
-/// sound, or if there is nothing of it. Every page is read. Must not run while a process has the
-/// database open.
+/// sound, or if there is nothing of it. Every page is read. Must not run while a process has
+/// the database open.
 pub(crate) fn set_aside_unless_sound(
     path: &Path,
     config: &StorageConfig,

@@ -245,6 +245,9 @@ fn a_running_node_is_not_rebuilt_beneath() {
     let busy = rebuild(dir.path()).unwrap_err();
     assert!(matches!(busy, StoreError::Busy { .. }), "{busy}");
     drop(running);
+    // Any other process that writes would go on writing to what was set aside.
+    let busy = rebuild(dir.path()).unwrap_err();
+    assert!(matches!(busy, StoreError::Busy { .. }), "{busy}");
     drop(store);
     assert_eq!(rebuild(dir.path()).unwrap().found, 1);
 }
