@@ -5,6 +5,10 @@ use std::io;
 use tesseras_core::ports::StoreError;
 use tesseras_rpc::ClientError;
 
+/// What to do about a damaged tessera. What is intact of it stays.
+pub const MEND: &str = "`tes verify HASH` says what is damaged; if it was published, `tes fetch \
+                        HASH` mends it and keeps what is intact";
+
 /// Why a command failed, in words for its person.
 #[derive(Debug)]
 pub struct CommandError {
@@ -65,6 +69,11 @@ impl CommandError {
         &self.message
     }
 
+    /// Whether the command was called wrongly.
+    pub fn is_usage(&self) -> bool {
+        self.usage
+    }
+
     /// What the person can do next.
     pub fn hint(&self) -> Option<&str> {
         self.hint.as_deref()
@@ -78,9 +87,14 @@ impl From<StoreError> for CommandError {
             StoreError::Full { .. } => {
                 failed.with_hint("free some disk space, then repeat the command")
             }
-            StoreError::Missing(_) | StoreError::Corrupt(_) => failed.with_hint(
-                "`tes verify HASH` says what is damaged; `tes fetch HASH` brings a published \
-                 tessera back after `tes drop HASH`",
+            StoreError::Missing(_) | StoreError::Corrupt(_) => failed.with_hint(MEND),
+            StoreError::IndexMissing { .. } | StoreError::IndexDamaged { .. } => failed.with_hint(
+                "`tes repair --library` lists your tesserae again from the stored files; it \
+                 deletes nothing",
+            ),
+            StoreError::ReadOnly { .. } => failed.with_hint(
+                "make the data directory writable; `tes list`, `show`, `verify`, `export` and \
+                 `card` work without",
             ),
             StoreError::NewerFormat { .. } => failed.with_hint("install a newer version of tes"),
             StoreError::Busy { .. } => failed.with_hint("try again in a moment"),

@@ -43,6 +43,12 @@ impl Context {
         Ok(Store::open(&self.data_dir, &StorageConfig::default())?)
     }
 
+    /// Opens the store of the data directory for a command that only reads: a disk that cannot be
+    /// written is no hindrance then.
+    pub fn store_to_read(&self) -> Result<Store, CommandError> {
+        Ok(Store::open_to_read(&self.data_dir, &StorageConfig::default())?)
+    }
+
     /// The present moment.
     #[expect(clippy::disallowed_methods, reason = "a command is the edge where time enters")]
     pub fn now(&self) -> Timestamp {

@@ -74,10 +74,10 @@ impl Output {
         ExitCode::from(error.exit_code())
     }
 
-    /// Asks a person to confirm; with nobody there to ask, an error that names the flag.
+    /// Asks a person to confirm; with nobody there to ask, a usage error that names the flag.
     pub fn confirm(self, question: &str) -> Result<bool, CommandError> {
-        if !io::stdin().is_terminal() {
-            return Err(CommandError::new("there is nobody to ask")
+        if self.json || !io::stdin().is_terminal() {
+            return Err(CommandError::usage("there is nobody to ask")
                 .with_hint("repeat the command with --yes if you are sure"));
         }
         let mut stderr = io::stderr().lock();

@@ -149,6 +149,13 @@ fn the_signed_bytes_are_those_of_the_page() {
     assert_eq!(block(&page, "signed"), signed);
 }
 
+#[test]
+fn the_storage_format_is_the_one_of_the_page() {
+    let sentence =
+        format!("Storage format {} is the present one", tesseras_storage::database::FORMAT);
+    assert!(page("OPERATIONS.md").contains(&sentence), "{sentence}");
+}
+
 /// Name and type of the metric that a line of a table is about.
 fn metric(line: &str) -> Option<(&str, &str)> {
     let (name, rest) = line.strip_prefix("| `tesseras_")?.split_once("` | ")?;

@@ -28,6 +28,11 @@ impl Ballast {
         ballast
     }
 
+    /// For a disk that is only read: nothing is written now, and no deletion will follow.
+    pub(crate) fn left_alone(path: PathBuf, disk: Arc<dyn Disk>) -> Self {
+        Self { path, disk }
+    }
+
     /// Runs a deletion, a second time without ballast if the disk is full.
     pub(crate) fn lighten<T>(
         &self,

@@ -42,7 +42,8 @@ const MAX_DOUBTFUL: usize = 16 * 1024;
 /// Content-addressed files and their counted references.
 pub struct Cas {
     root: PathBuf,
-    staging: Arc<Staging>,
+    /// `None` if nothing can be written here.
+    staging: Option<Arc<Staging>>,
     database: Arc<Database>,
     disk: Arc<dyn Disk>,
     ballast: Ballast,
@@ -83,7 +84,24 @@ impl Cas {
             disk.sync_directory(&root).map_err(|e| io_error("syncing", &root, e))?;
         }
         let staging = Arc::new(ballast.lighten(|| Staging::open(tmp.clone(), Arc::clone(&disk)))?);
+        let staging = Some(staging);
         Ok(Self { root, staging, database, disk, ballast, doubtful: Mutex::default() })
+    }
+
+    /// Objects below `root`, on a disk that cannot be written.
+    pub(crate) fn open_read_only(
+        root: PathBuf,
+        ballast: Ballast,
+        database: Arc<Database>,
+        disk: Arc<dyn Disk>,
+    ) -> Self {
+        Self { root, staging: None, database, disk, ballast, doubtful: Mutex::default() }
+    }
+
+    /// Where bytes are staged.
+    fn staging(&self) -> Result<&Arc<Staging>, StoreError> {
+        let what = || format!("storing bytes in {}", self.root.display());
+        self.staging.as_ref().ok_or_else(|| StoreError::ReadOnly { what: what() })
     }
 
     /// The database in which objects are named.
@@ -98,7 +116,7 @@ impl Cas {
 
     /// Where a staged blob lies; `None` if it was not staged here.
     pub(crate) fn staged_path(&self, staged: &StagedBlob) -> Option<PathBuf> {
-        self.staging.path(staged)
+        self.staging.as_ref()?.path(staged)
     }
 
     /// The disk beneath.
@@ -106,14 +124,39 @@ impl Cas {
         &*self.disk
     }
 
-    /// The directory of all objects.
-    pub(crate) fn root(&self) -> &Path {
-        &self.root
+    /// Makes the names of all objects that are seen now survive a power cut.
+    pub(crate) fn sync_all_names(&self) -> Result<(), StoreError> {
+        let shards: Vec<PathBuf> = (0..=u8::MAX).map(|n| self.root.join(hex_byte(n))).collect();
+        side_by_side(&shards, |path| {
+            self.disk.sync_directory(path).map_err(|e| io_error("syncing", path, e))
+        })
+    }
+
+    /// Calls `visit` for every file among the objects, with the hash that it is named after; the
+    /// first error ends it. Sees a store that others write to at various moments.
+    pub(crate) fn visit_files(
+        &self,
+        mut visit: impl FnMut(Option<ContentHash>, PathBuf) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
+        let fail = |e| io_error("reading", &self.root, e);
+        for shard in std::fs::read_dir(&self.root).map_err(fail)? {
+            let shard = shard.map_err(fail)?;
+            if !shard.file_type().map_err(fail)?.is_dir() {
+                continue;
+            }
+            for entry in std::fs::read_dir(shard.path()).map_err(fail)? {
+                let path = entry.map_err(fail)?.path();
+                let stem = path.file_stem().and_then(|stem| stem.to_str());
+                let hash = stem.and_then(|stem| stem.parse().ok());
+                visit(hash.filter(|hash| self.path(hash) == path), path)?;
+            }
+        }
+        Ok(())
     }
 
     /// Removes what dead processes left in `tmp/`.
     pub(crate) fn sweep(&self) -> Result<Swept, StoreError> {
-        self.staging.sweep()
+        self.staging()?.sweep()
     }
 
     /// Brings staged blobs in. `name` runs in a transaction and writes the rows that name them,
@@ -219,7 +262,7 @@ impl Cas {
     }
 
     /// Whether an object's file is there, in its full length.
-    fn has_file(&self, hash: &ContentHash, bytes: u64) -> Result<bool, StoreError> {
+    pub(crate) fn has_file(&self, hash: &ContentHash, bytes: u64) -> Result<bool, StoreError> {
         let path = self.path(hash);
         match std::fs::metadata(&path) {
             Ok(metadata) => Ok(metadata.len() == bytes),
@@ -239,15 +282,19 @@ impl Cas {
 
 impl BlobStore for Cas {
     fn stage(&self) -> Result<Box<dyn BlobWriter>, StoreError> {
-        Ok(Box::new(self.staging.stage()?))
+        Ok(Box::new(self.staging()?.stage()?))
     }
 
     fn sync_early(&self, staged: &StagedBlob) {
-        self.staging.sync_early(staged);
+        if let Some(staging) = &self.staging {
+            staging.sync_early(staged);
+        }
     }
 
     fn discard(&self, staged: StagedBlob) {
-        self.staging.discard(&staged);
+        if let Some(staging) = &self.staging {
+            staging.discard(&staged);
+        }
     }
 
     fn open(&self, hash: &ContentHash) -> Result<Box<dyn BlobReader>, StoreError> {
@@ -308,12 +355,22 @@ impl<'a> Placing<'a> {
         hash: &ContentHash,
     ) -> Result<(), Fault> {
         let bytes = self.ensure_file(tx, hash)?;
-        tx.prepare_cached(
-            "INSERT INTO objects (hash, bytes, refs) VALUES (?1, ?2, 1)
-             ON CONFLICT (hash) DO UPDATE SET refs = refs + 1",
-        )?
-        .execute(params![hash.as_bytes(), to_integer(bytes)])?;
-        Ok(())
+        count_name(tx, hash, bytes)
+    }
+
+    /// Counts one more name for a file that lies among the objects already, whether anything named
+    /// it before or not. [`StoreError::Missing`] if it is not there in this length.
+    pub(crate) fn acquire_file(
+        &mut self,
+        tx: &Transaction<'_>,
+        hash: &ContentHash,
+        bytes: u64,
+    ) -> Result<(), Fault> {
+        let named = object_bytes(tx, hash)?.is_none_or(|counted| counted == bytes);
+        if !named || !self.cas.has_file(hash, bytes)? {
+            return Err(StoreError::Missing(*hash).into());
+        }
+        count_name(tx, hash, bytes)
     }
 
     /// Puts a staged file in the place of a stored one, which may be lost or damaged: the staged
@@ -338,8 +395,7 @@ impl<'a> Placing<'a> {
 
     /// Renames a staged file to its object's name.
     fn put_into_place(&mut self, hash: &ContentHash) -> Result<u64, Fault> {
-        let path = self.staged.get(hash).and_then(|staged| self.cas.staging.path(staged));
-        let from = path.ok_or(StoreError::Missing(*hash))?;
+        let from = self.staged_path(hash)?;
         let to = self.cas.path(hash);
         // Noted first: if the rename fails half-way, somebody looks after what it left.
         self.moved.push(*hash);
@@ -348,8 +404,24 @@ impl<'a> Placing<'a> {
         Ok(staged.map_or(0, |staged| staged.bytes))
     }
 
+    /// Gives a staged file a name outside the objects, in place of what may have that name, and
+    /// makes the name survive a power cut. Nobody counts such names.
+    pub(crate) fn put_beside(&mut self, hash: &ContentHash, to: &Path) -> Result<(), Fault> {
+        let from = self.staged_path(hash)?;
+        self.cas.disk.rename(&from, to).map_err(|e| io_error("moving into place", to, e))?;
+        self.staged.remove(hash);
+        let directory = to.parent().unwrap_or(Path::new("."));
+        self.cas.disk.sync_directory(directory).map_err(|e| io_error("syncing", directory, e))?;
+        Ok(())
+    }
+
+    fn staged_path(&self, hash: &ContentHash) -> Result<PathBuf, StoreError> {
+        let path = self.staged.get(hash).and_then(|staged| self.cas.staged_path(staged));
+        path.ok_or(StoreError::Missing(*hash))
+    }
+
     fn sync_files(&self) -> Result<(), StoreError> {
-        self.cas.staging.sync(self.staged.values())
+        self.cas.staging()?.sync(self.staged.values())
     }
 
     fn sync_directories(&self) -> Result<(), StoreError> {
@@ -362,13 +434,20 @@ impl<'a> Placing<'a> {
     }
 
     fn discard_rest(&mut self) {
-        for (_, staged) in self.staged.drain() {
-            self.cas.staging.discard(&staged);
-        }
-        for staged in self.surplus.drain(..) {
-            self.cas.staging.discard(&staged);
+        let rest = self.staged.drain().map(|(_, staged)| staged);
+        for staged in rest.chain(self.surplus.drain(..)) {
+            self.cas.discard(staged);
         }
     }
+}
+
+fn count_name(tx: &Transaction<'_>, hash: &ContentHash, bytes: u64) -> Result<(), Fault> {
+    tx.prepare_cached(
+        "INSERT INTO objects (hash, bytes, refs) VALUES (?1, ?2, 1)
+         ON CONFLICT (hash) DO UPDATE SET refs = refs + 1",
+    )?
+    .execute(params![hash.as_bytes(), to_integer(bytes)])?;
+    Ok(())
 }
 
 /// Objects that lost a name, within one transaction.

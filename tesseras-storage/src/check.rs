@@ -5,14 +5,14 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use tesseras_core::buffer::PageBuffer;
-use tesseras_core::ids::ContentHash;
-use tesseras_core::ports::{BlobReader, Fragment, StoreError};
+use tesseras_core::ids::{ContentHash, TesseraHash};
+use tesseras_core::ports::{BlobReader, Fragment, StoreError, TesseraRepository as _};
 use tesseras_crypto::hash::Blake3;
 
 use crate::cas::Cas;
 use crate::columns::{content_hash, count, to_integer};
-use crate::error::io_error;
 use crate::fragment::fragment;
+use crate::library::SqliteLibrary;
 
 /// How much is read at a time.
 const CHUNK_BYTES: usize = 256 * 1024;
@@ -36,6 +36,8 @@ pub struct StoreCheck {
     pub miscounted: Vec<ContentHash>,
     /// Held pieces whose object is missing, damaged, or of another length.
     pub lost_fragments: Vec<Fragment>,
+    /// Capsules of the library whose signatures are not, or not rightly, kept beside the database.
+    pub unsigned: Vec<TesseraHash>,
     /// Files among the objects that nothing names.
     pub orphans: Vec<PathBuf>,
 }
@@ -47,6 +49,7 @@ impl StoreCheck {
             && self.damaged.is_empty()
             && self.miscounted.is_empty()
             && self.lost_fragments.is_empty()
+            && self.unsigned.is_empty()
     }
 }
 
@@ -58,7 +61,7 @@ struct Object {
 }
 
 /// Checks everything.
-pub(crate) fn check(cas: &Cas) -> Result<StoreCheck, StoreError> {
+pub(crate) fn check(cas: &Cas, library: &SqliteLibrary) -> Result<StoreCheck, StoreError> {
     let mut found = StoreCheck::default();
     let mut after: Option<ContentHash> = None;
     loop {
@@ -82,6 +85,12 @@ pub(crate) fn check(cas: &Cas) -> Result<StoreCheck, StoreError> {
         }
     }
     check_fragments(cas, &mut found)?;
+    for record in library.list()? {
+        let kept = library.signature_file(&record.hash)?;
+        if kept.is_none_or(|kept| kept.signatures != record.signatures) {
+            found.unsigned.push(record.hash);
+        }
+    }
     find_orphans(cas, &mut found)?;
     Ok(found)
 }
@@ -153,27 +162,17 @@ fn check_fragments(cas: &Cas, found: &mut StoreCheck) -> Result<(), StoreError> 
 }
 
 fn find_orphans(cas: &Cas, found: &mut StoreCheck) -> Result<(), StoreError> {
-    let root = cas.root();
-    let fail = |e| io_error("reading", root, e);
-    for shard in std::fs::read_dir(root).map_err(fail)? {
-        let shard = shard.map_err(fail)?;
-        if !shard.file_type().map_err(fail)?.is_dir() {
-            continue;
+    cas.visit_files(|hash, path| {
+        let named = match hash {
+            Some(hash) => cas
+                .database()
+                .read("looking up an object", |c| crate::cas::object_bytes(c, &hash))?
+                .is_some(),
+            None => false,
+        };
+        if !named {
+            found.orphans.push(path);
         }
-        for entry in std::fs::read_dir(shard.path()).map_err(fail)? {
-            let path = entry.map_err(fail)?.path();
-            let hash = path.file_stem().and_then(|stem| stem.to_str()).and_then(|s| s.parse().ok());
-            let named = match hash {
-                Some(hash) if cas.path(&hash) == path => cas
-                    .database()
-                    .read("looking up an object", |c| crate::cas::object_bytes(c, &hash))?
-                    .is_some(),
-                _ => false,
-            };
-            if !named {
-                found.orphans.push(path);
-            }
-        }
-    }
-    Ok(())
+        Ok(())
+    })
 }

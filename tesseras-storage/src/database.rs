@@ -1,4 +1,4 @@
-//! The one file that opens SQLite and sets its knobs. Everybody else is handed a transaction.
+//! The one module that opens SQLite and sets its knobs. Everybody else is handed a transaction.
 //!
 //! A [`Database`] is one writing connection behind a mutex and a few reading ones; together, and
 //! with those of any other database of this process, they have the page cache that the
@@ -23,6 +23,12 @@ use crate::disk::{Disk, OsDisk};
 use crate::error::{Fault, io_error, sql_error};
 use crate::lock::FileLock;
 use crate::wal::{Ticket, Wal};
+
+mod condition;
+mod read_only;
+
+pub(crate) use condition::set_aside_unless_sound;
+pub(crate) use read_only::open_read_only;
 
 /// Default of [`StorageConfig::cache_size_kb`].
 pub const DEFAULT_CACHE_SIZE_KB: u32 = 64_000;
@@ -72,6 +78,7 @@ const STEPS: &[M<'static>] = &[
     M::up(include_str!("migrations/0001_initial.sql")),
     M::up(include_str!("migrations/0002_no_pins.sql")),
     M::up(include_str!("migrations/0003_publications.sql")),
+    M::up(include_str!("migrations/0004_signature_files.sql")),
 ];
 
 /// The format this version writes.
@@ -80,7 +87,7 @@ pub const FORMAT: u64 = STEPS.len() as u64;
 /// Opens a database, creating or migrating it if need be. [`StoreError::NewerFormat`] if a newer
 /// version of the software wrote it.
 pub fn open_database(path: &Path, config: &StorageConfig) -> Result<Database, StoreError> {
-    open_on(path, config, Arc::new(OsDisk))
+    open_on(path, config, Arc::new(OsDisk), &|| Ok(()))
 }
 
 /// Opens a database that lives and dies with the value returned.
@@ -89,8 +96,13 @@ pub fn open_in_memory(config: &StorageConfig) -> Result<Database, StoreError> {
     let mut writer = Connection::open_in_memory().map_err(|e| sql_error(what, e))?;
     configure(&writer, config, config.cache_size_kb).map_err(|e| sql_error(what, e))?;
     migrate(&mut writer)?;
-    Ok(Database {
-        writer: Mutex::new(Some(writer)),
+    Ok(without_log_and_readers(writer, None))
+}
+
+/// A database in which nothing is ever made durable, of one connection.
+fn without_log_and_readers(connection: Connection, copy: Option<tempfile::TempDir>) -> Database {
+    Database {
+        writer: Mutex::new(Some(connection)),
         readers: Mutex::default(),
         reader_is_back: Condvar::new(),
         has_readers: false,
@@ -98,7 +110,8 @@ pub fn open_in_memory(config: &StorageConfig) -> Result<Database, StoreError> {
         syncs_commits: false,
         disk: Arc::new(OsDisk),
         opening: None,
-    })
+        _copy: copy,
+    }
 }
 
 /// Opens a database as SQLite does it by itself: a rollback journal, a sync of every commit, a
@@ -124,14 +137,17 @@ pub(crate) fn open_with_sqlite_defaults(
         syncs_commits: true,
         disk: Arc::new(OsDisk),
         opening: Some((lock_path, busy_timeout)),
+        _copy: None,
     })
 }
 
-/// [`open_database`] on a disk of one's own.
+/// [`open_database`] on a disk of one's own. Where there is no database yet, `may_begin` is asked
+/// before one is made, and its error is returned instead.
 pub(crate) fn open_on(
     path: &Path,
     config: &StorageConfig,
     disk: Arc<dyn Disk>,
+    may_begin: &dyn Fn() -> Result<(), StoreError>,
 ) -> Result<Database, StoreError> {
     let what = format!("opening the database {}", path.display());
     let sql = |e| sql_error(&what, e);
@@ -140,10 +156,16 @@ pub(crate) fn open_on(
     let lock_path = beside(path, "-open");
     let _turn = FileLock::acquire(&lock_path, &what, config.busy_timeout)?;
 
+    // SQLite takes an empty file for a new database, and removes the log beside it.
+    if length(path).map_err(|e| io_error("reading", path, e))?.is_none_or(|bytes| bytes == 0) {
+        may_begin()?;
+    }
     let share = config.cache_size_kb / (READERS + 2);
     let mut writer = Connection::open(path).map_err(sql)?;
     writer.busy_timeout(config.busy_timeout).map_err(sql)?;
-    refuse_newer(&writer)?;
+    if format_of(&writer)? == 0 {
+        may_begin()?;
+    }
     let mode: String = writer
         .pragma_update_and_check(None, "journal_mode", "WAL", |row| row.get(0))
         .map_err(sql)?;
@@ -175,6 +197,7 @@ pub(crate) fn open_on(
         syncs_commits: config.synchronous_full,
         disk,
         opening: Some((lock_path, config.busy_timeout)),
+        _copy: None,
     })
 }
 
@@ -200,6 +223,16 @@ fn beside(path: &Path, suffix: &str) -> PathBuf {
     name.into()
 }
 
+/// How long a file is; `None` if it is not there. It is not opened, which would let go of SQLite's
+/// locks on it.
+fn length(path: &Path) -> io::Result<Option<u64>> {
+    match std::fs::metadata(path) {
+        Ok(file) => Ok(Some(file.len())),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(e) => Err(e),
+    }
+}
+
 fn configure(connection: &Connection, config: &StorageConfig, kb: u32) -> rusqlite::Result<()> {
     connection.busy_timeout(config.busy_timeout)?;
     connection.pragma_update(None, "foreign_keys", true)?;
@@ -217,10 +250,13 @@ fn configure(connection: &Connection, config: &StorageConfig, kb: u32) -> rusqli
     Ok(())
 }
 
-fn refuse_newer(connection: &Connection) -> Result<(), StoreError> {
+/// The format that a database has; 0 if nothing was ever written to it. A newer one than is known
+/// here is refused.
+fn format_of(connection: &Connection) -> Result<u64, StoreError> {
     let version = Migrations::from_slice(STEPS).current_version(connection);
     match version.map_err(migration_error)? {
-        SchemaVersion::NoneSet | SchemaVersion::Inside(_) => Ok(()),
+        SchemaVersion::NoneSet => Ok(0),
+        SchemaVersion::Inside(found) => Ok(found.get() as u64),
         SchemaVersion::Outside(found) => {
             Err(StoreError::NewerFormat { found: found.get() as u64, known: FORMAT })
         }
@@ -260,13 +296,15 @@ pub struct Database {
     readers: Mutex<Vec<Connection>>,
     reader_is_back: Condvar,
     has_readers: bool,
-    /// `None` in memory, where nothing is ever durable.
+    /// `None` in memory, where nothing is ever durable, and where nothing can be written.
     wal: Option<Wal>,
     /// Whether SQLite syncs our own commits; those of other processes it may not.
     syncs_commits: bool,
     disk: Arc<dyn Disk>,
     /// The lock under which connections are opened and closed.
     opening: Option<(PathBuf, Duration)>,
+    /// Where the database lies if it is a copy, which is removed with this.
+    _copy: Option<tempfile::TempDir>,
 }
 
 impl std::fmt::Debug for Database {

@@ -43,6 +43,7 @@ pub(crate) fn io_error(action: &str, path: &Path, error: io::Error) -> StoreErro
     let what = format!("{action} {}", path.display());
     match error.kind() {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => StoreError::Full { what },
+        io::ErrorKind::ReadOnlyFilesystem => StoreError::ReadOnly { what },
         _ => StoreError::Backend { what, source: Box::new(error) },
     }
 }
@@ -56,6 +57,10 @@ pub(crate) fn sql_error(what: &str, error: rusqlite::Error) -> StoreError {
             // The shared-memory file beside the WAL could not grow: the disk has no room.
             _ if failure.extended_code == ffi::SQLITE_IOERR_SHMSIZE => StoreError::Full { what },
             ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked => StoreError::Busy { what },
+            ErrorCode::ReadOnly => StoreError::ReadOnly { what },
+            ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase => {
+                StoreError::IndexDamaged { what, source: Box::new(error) }
+            }
             _ => StoreError::Backend { what, source: Box::new(error) },
         },
         _ => StoreError::Backend { what, source: Box::new(error) },

@@ -1,7 +1,7 @@
 //! SQLite and content-addressed files: the core's ports on a real disk.
 //!
 //! [`Store`] opens a data directory and hands out the ports. Below it, [`database`] is the only
-//! file that opens SQLite, [`cas`] keeps bytes in files and counts who names them, and [`disk`] is
+//! module that opens SQLite, [`cas`] keeps bytes in files and counts who names them, and [`disk`] is
 //! where both touch the disk, so that tests can make every touch fail. [`cache`] is a fragment
 //! store around another one. Every call may block: async code makes it off its threads.
 
@@ -25,7 +25,9 @@ mod ledger;
 mod library;
 mod lock;
 mod peers;
+mod rebuild;
 mod side_by_side;
+mod signature_files;
 mod staging;
 mod store;
 mod wal;
@@ -42,6 +44,7 @@ pub use library::SqliteLibrary;
 pub use lock::DaemonLock;
 pub use metrics::StorageMetrics;
 pub use peers::SqlitePeers;
+pub use rebuild::{Incomplete, Rebuilt};
 pub use staging::Swept;
 pub use store::Store;
 pub use workbench::FsWorkbench;

@@ -1,28 +1,180 @@
-//! The capsules in one's own library: a row each, and a name on every object that it needs.
+//! The capsules in one's own library: a row each, a name on every object that it needs, and a
+//! [signature file](crate::signature_files) beside the database.
+//!
+//! The file is in place before its row is committed, and goes after the row is gone. So a capsule
+//! that is listed has one; one without a row is what a crash left, and harmless.
 
-use std::collections::BTreeSet;
+use std::cell::Cell;
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use rusqlite::{Connection, OptionalExtension as _, Row, Transaction, params};
 use tesseras_core::ids::{ContentHash, TesseraHash};
-use tesseras_core::ports::{NewTessera, Origin, StoreError, TesseraRecord, TesseraRepository};
+use tesseras_core::ports::{
+    BlobStore as _, NewTessera, Origin, StagedBlob, StoreError, TesseraRecord, TesseraRepository,
+};
 use tesseras_core::signature::SignaturePair;
 use tesseras_core::time::Timestamp;
 
 use crate::cas::Cas;
 use crate::columns::{content_hash, count, creator_id, tessera_hash, to_integer};
-use crate::error::Fault;
+use crate::error::{Fault, io_error};
+use crate::signature_files::{self, SignatureFile};
+
+/// Signature files that are written in one turn, during which nobody else can write.
+const DUE_BATCH: u64 = 64;
 
 /// The library in SQLite and content-addressed files.
 #[derive(Debug, Clone)]
 pub struct SqliteLibrary {
     cas: Arc<Cas>,
+    /// The directory of the signature files.
+    files: PathBuf,
 }
 
 impl SqliteLibrary {
-    pub(crate) fn new(cas: Arc<Cas>) -> Self {
-        Self { cas }
+    /// The library over the objects of `cas`, with its signature files in `files`.
+    pub(crate) fn new(cas: Arc<Cas>, files: PathBuf) -> Self {
+        Self { cas, files }
     }
+
+    /// The signature file of a tessera; `None` if it is not there or damaged.
+    pub(crate) fn signature_file(
+        &self,
+        hash: &TesseraHash,
+    ) -> Result<Option<SignatureFile>, StoreError> {
+        SignatureFile::read(&self.files, hash)
+    }
+
+    /// The tesserae that have a signature file, in order, listed or not.
+    pub(crate) fn signature_files(&self) -> Result<Vec<TesseraHash>, StoreError> {
+        signature_files::all(&self.files)
+    }
+
+    /// Whether a tessera has a signature file, sound or not.
+    pub(crate) fn has_signature_file(&self, hash: &TesseraHash) -> bool {
+        signature_files::path(&self.files, hash).exists()
+    }
+
+    /// Writes the signature files that are due: those of capsules that an earlier format listed,
+    /// and those that were found missing. May be interrupted at any point and goes on from there.
+    pub(crate) fn write_due_signature_files(&self) -> Result<(), StoreError> {
+        let database = self.cas.database();
+        let what = "writing signature files";
+        while database
+            .read(what, |c| c.prepare_cached("SELECT 1 FROM signature_files_due")?.exists([]))?
+        {
+            database.write_durably(what, |tx| {
+                let due: Vec<TesseraHash> = tx
+                    .prepare_cached("SELECT tessera FROM signature_files_due LIMIT ?1")?
+                    .query_map([to_integer(DUE_BATCH)], |row| tessera_hash(row, 0))?
+                    .collect::<Result<_, _>>()?;
+                for hash in &due {
+                    if let Some(record) = record_of(tx, hash)? {
+                        self.write_signature_file(&record)?;
+                    }
+                }
+                let disk = self.cas.disk();
+                disk.sync_directory(&self.files)
+                    .map_err(|e| io_error("syncing", &self.files, e))?;
+                let mut done =
+                    tx.prepare_cached("DELETE FROM signature_files_due WHERE tessera = ?1")?;
+                for hash in &due {
+                    done.execute([hash.as_bytes()])?;
+                }
+                Ok(())
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Notes which listed capsules have no signature file, so that they get one.
+    pub(crate) fn note_missing_signature_files(&self) -> Result<(), StoreError> {
+        let mut missing = Vec::new();
+        for record in self.list()? {
+            if self.signature_file(&record.hash)?.is_none() {
+                missing.push(record.hash);
+            }
+        }
+        if missing.is_empty() {
+            return Ok(());
+        }
+        self.cas.database().write_durably("noting missing signature files", |tx| {
+            for hash in &missing {
+                // It may have been dropped meanwhile.
+                if record_of(tx, hash)?.is_some() {
+                    note_due(tx, hash)?;
+                }
+            }
+            Ok(())
+        })
+    }
+
+    /// Lists a capsule whose MANIFEST, files (with their lengths) and signature file are all here.
+    /// [`StoreError::Missing`] if one of them is not.
+    pub(crate) fn relist(
+        &self,
+        record: &TesseraRecord,
+        content: &BTreeMap<ContentHash, u64>,
+    ) -> Result<(), StoreError> {
+        self.cas.adopt("listing a tessera again", Vec::new(), |tx, placing| {
+            if record_of(tx, &record.hash)?.is_some() {
+                return Ok(());
+            }
+            for (hash, bytes) in content {
+                placing.acquire_file(tx, hash, *bytes)?;
+            }
+            insert_record(tx, record, content.keys())?;
+            Ok(())
+        })
+    }
+
+    fn stage_signature_file(&self, record: &TesseraRecord) -> Result<StagedBlob, StoreError> {
+        let mut writer = self.cas.stage()?;
+        writer.write(SignatureFile::of(record).render().as_bytes())?;
+        writer.finish()
+    }
+
+    /// Writes a file whose name its caller makes durable.
+    fn write_signature_file(&self, record: &TesseraRecord) -> Result<(), StoreError> {
+        let staged = self.stage_signature_file(record)?;
+        let from = self.cas.staged_path(&staged).ok_or(StoreError::Missing(staged.hash))?;
+        let to = signature_files::path(&self.files, &record.hash);
+        let disk = self.cas.disk();
+        let written = disk.sync_file(&from).and_then(|()| disk.rename(&from, &to));
+        written.map_err(|e| {
+            self.cas.discard(staged);
+            io_error("writing", &to, e)
+        })
+    }
+
+    /// Removes the signature file of a tessera that is not listed. One that cannot be removed
+    /// stays: a file too many is waste, not loss.
+    fn remove_signature_file(&self, hash: &TesseraHash) {
+        let outcome = self.cas.database().alone("removing a signature file", |connection| {
+            if record_of(connection, hash)?.is_some() {
+                return Ok(());
+            }
+            let path = signature_files::path(&self.files, hash);
+            match self.cas.disk().remove(&path) {
+                Err(e) if e.kind() != io::ErrorKind::NotFound => {
+                    Err(io_error("removing", &path, e).into())
+                }
+                _ => Ok(()),
+            }
+        });
+        if let Err(error) = outcome {
+            tracing::warn!(%error, "a signature file that nothing needs is left on the disk");
+        }
+    }
+}
+
+fn note_due(tx: &Transaction<'_>, hash: &TesseraHash) -> rusqlite::Result<()> {
+    tx.prepare_cached("INSERT INTO signature_files_due VALUES (?1) ON CONFLICT DO NOTHING")?
+        .execute([hash.as_bytes()])?;
+    Ok(())
 }
 
 const CREATED: i64 = 0;
@@ -61,7 +213,12 @@ fn record_of(
         .optional()
 }
 
-fn insert_record(tx: &Transaction<'_>, record: &TesseraRecord) -> rusqlite::Result<()> {
+/// Lists a capsule and what it names. Each object has been acquired for it.
+fn insert_record<'a>(
+    tx: &Transaction<'_>,
+    record: &TesseraRecord,
+    content: impl Iterator<Item = &'a ContentHash>,
+) -> rusqlite::Result<()> {
     tx.prepare_cached(
         "INSERT INTO tesserae VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
     )?
@@ -81,16 +238,31 @@ fn insert_record(tx: &Transaction<'_>, record: &TesseraRecord) -> rusqlite::Resu
         },
         to_integer(record.added.0),
     ])?;
+    let mut name = tx.prepare_cached("INSERT INTO tessera_content VALUES (?1, ?2)")?;
+    for hash in content {
+        name.execute([&record.hash.as_bytes()[..], &hash.as_bytes()[..]])?;
+    }
     Ok(())
 }
 
 impl TesseraRepository for SqliteLibrary {
     fn add(&self, tessera: NewTessera) -> Result<bool, StoreError> {
-        let NewTessera { record, content, staged } = tessera;
+        let NewTessera { record, content, mut staged } = tessera;
         // A set, in order: equal files are named once, and the table is written front to back.
         let mut content: BTreeSet<ContentHash> = content.into_iter().collect();
         content.insert(record.hash.into());
-        self.cas.adopt("adding a tessera to the library", staged, |tx, placing| {
+        let file = match self.stage_signature_file(&record) {
+            Ok(file) => file,
+            Err(error) => {
+                staged.into_iter().for_each(|blob| self.cas.discard(blob));
+                return Err(error);
+            }
+        };
+        let signatures = file.hash;
+        staged.push(file);
+        let path = signature_files::path(&self.files, &record.hash);
+        let placed = Cell::new(false);
+        let outcome = self.cas.adopt("adding a tessera to the library", staged, |tx, placing| {
             if record_of(tx, &record.hash)?.is_some() {
                 for hash in &content {
                     placing.heal(tx, hash)?;
@@ -100,13 +272,18 @@ impl TesseraRepository for SqliteLibrary {
             for hash in &content {
                 placing.acquire(tx, hash)?;
             }
-            insert_record(tx, &record)?;
-            let mut name = tx.prepare_cached("INSERT INTO tessera_content VALUES (?1, ?2)")?;
-            for hash in &content {
-                name.execute([&record.hash.as_bytes()[..], &hash.as_bytes()[..]])?;
-            }
+            insert_record(tx, &record, content.iter())?;
+            // Noted first: if the rename fails half-way, somebody looks after what it left.
+            placed.set(true);
+            placing.put_beside(&signatures, &path)?;
             Ok(true)
-        })
+        });
+        // If the commit itself failed, its row might still come back in a crash; see
+        // [`Database::settle`](crate::database::Database::settle).
+        if outcome.is_err() && placed.get() && self.cas.database().settle().is_ok() {
+            self.remove_signature_file(&record.hash);
+        }
+        outcome
     }
 
     fn get(&self, hash: &TesseraHash) -> Result<Option<TesseraRecord>, StoreError> {
@@ -142,7 +319,7 @@ impl TesseraRepository for SqliteLibrary {
     }
 
     fn remove(&self, hash: &TesseraHash) -> Result<Option<TesseraRecord>, StoreError> {
-        self.cas.release("removing a tessera from the library", |tx, released| {
+        let removed = self.cas.release("removing a tessera from the library", |tx, released| {
             let Some(record) = record_of(tx, hash)? else { return Ok::<_, Fault>(None) };
             let content: Vec<ContentHash> = tx
                 .prepare_cached("SELECT object FROM tessera_content WHERE tessera = ?1")?
@@ -156,7 +333,11 @@ impl TesseraRepository for SqliteLibrary {
                 released.release(tx, object)?;
             }
             Ok(Some(record))
-        })
+        })?;
+        if removed.is_some() {
+            self.remove_signature_file(hash);
+        }
+        Ok(removed)
     }
 }
 

@@ -192,6 +192,25 @@ impl Drop for Staging {
     }
 }
 
+/// Whether any living process has a part of this `tmp/`, as each does that has a store open for
+/// writing.
+pub(crate) fn is_in_use(root: &Path) -> Result<bool, StoreError> {
+    let fail = |e| io_error("reading", root, e);
+    let entries = match std::fs::read_dir(root) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(false),
+        entries => entries.map_err(fail)?,
+    };
+    for entry in entries {
+        let entry = entry.map_err(fail)?;
+        let path = entry.path();
+        let a_process = entry.file_type().map_err(fail)?.is_dir() && entry.file_name() != TASKS;
+        if a_process && lock_directory(&path)?.is_none() && path.exists() {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
 /// Locks a directory of `tmp/`; `None` if a living process has it, or if it is gone.
 fn lock_directory(path: &Path) -> Result<Option<File>, StoreError> {
     let directory = match File::open(path) {

@@ -2,6 +2,9 @@
 //!
 //! `tes` and `tesd` may each have a [`Store`] on one directory at the same time; two `tesd` may
 //! not, which [`Store::lock_daemon`] sees to.
+//!
+//! A database that is missing while there are stored files is not replaced by an empty one: that
+//! would be a library lost without a word. [`Store::rebuild_library`] is asked for by a person.
 
 use std::fs::DirBuilder;
 use std::io;
@@ -24,7 +27,9 @@ use crate::ledger::SqliteLedger;
 use crate::library::SqliteLibrary;
 use crate::lock::DaemonLock;
 use crate::peers::SqlitePeers;
-use crate::staging::Swept;
+use crate::rebuild::{self, Rebuilt};
+use crate::signature_files;
+use crate::staging::{self, Swept};
 use crate::workbench::FsWorkbench;
 
 /// Everything that a data directory stores. Clones share one set of connections.
@@ -37,6 +42,7 @@ pub struct Store {
 
 impl Store {
     /// Opens a data directory, creating it (for its owner alone) or migrating it if need be.
+    /// [`StoreError::IndexMissing`] if there are stored files and no database.
     pub fn open(data_dir: &Path, config: &StorageConfig) -> Result<Self, StoreError> {
         Self::open_on_disk(data_dir, config, Arc::new(OsDisk))
     }
@@ -47,19 +53,87 @@ impl Store {
         config: &StorageConfig,
         disk: Arc<dyn Disk>,
     ) -> Result<Self, StoreError> {
+        let may_begin = || match has_stored_files(data_dir)? {
+            true => Err(StoreError::IndexMissing {
+                path: database_path(data_dir).display().to_string(),
+            }),
+            false => Ok(()),
+        };
+        Self::open_or_begin(data_dir, config, disk, &may_begin)
+    }
+
+    /// Opens a data directory for reading, and writes nothing to it. What its files hold is read
+    /// as it is: a database in an older format is brought forward in a temporary copy. Whatever
+    /// would be written is refused with [`StoreError::ReadOnly`].
+    pub fn open_read_only(data_dir: &Path, config: &StorageConfig) -> Result<Self, StoreError> {
+        let disk: Arc<dyn Disk> = Arc::new(OsDisk);
+        let path = database_path(data_dir);
+        let database = Arc::new(database::open_read_only(&path, config)?);
+        let ballast = Ballast::left_alone(data_dir.join("db/ballast"), Arc::clone(&disk));
+        let cas = Cas::open_read_only(data_dir.join("cas"), ballast, Arc::clone(&database), disk);
+        Ok(Self { data_dir: data_dir.to_owned(), database, cas: Arc::new(cas) })
+    }
+
+    /// Opens a data directory for commands that only read: as [`Store::open`] does where it can be
+    /// written, else as [`Store::open_read_only`].
+    pub fn open_to_read(data_dir: &Path, config: &StorageConfig) -> Result<Self, StoreError> {
+        if can_be_written(data_dir) {
+            Self::open(data_dir, config)
+        } else {
+            Self::open_read_only(data_dir, config)
+        }
+    }
+
+    /// Lists the capsules again that are stored here and that no database lists, with what lies
+    /// beside it. A database that is damaged gets another name, which ends with `label`, and a new
+    /// one takes its place; a sound one is kept, and only added to. [`StoreError::Busy`] while
+    /// another process has the directory open: it would go on writing to what was set aside.
+    pub fn rebuild_library(
+        data_dir: &Path,
+        config: &StorageConfig,
+        label: &str,
+    ) -> Result<Rebuilt, StoreError> {
+        let _no_daemon_begins = DaemonLock::acquire(data_dir)?;
+        if staging::is_in_use(&data_dir.join("tmp"))? {
+            let what = format!("the data directory {}", data_dir.display());
+            return Err(StoreError::Busy { what });
+        }
+        let disk: Arc<dyn Disk> = Arc::new(OsDisk);
+        create_directory(&data_dir.join("db"), false)?;
+        let path = database_path(data_dir);
+        let set_aside = database::set_aside_unless_sound(&path, config, &*disk, label)?;
+        let store = Self::open_or_begin(data_dir, config, disk, &|| Ok(()))?;
+        rebuild::rebuild(&store.cas, &store.library(), &*store.holdings(), set_aside)
+    }
+
+    fn open_or_begin(
+        data_dir: &Path,
+        config: &StorageConfig,
+        disk: Arc<dyn Disk>,
+        may_begin: &dyn Fn() -> Result<(), StoreError>,
+    ) -> Result<Self, StoreError> {
         let (db, cas, tmp) = (data_dir.join("db"), data_dir.join("cas"), data_dir.join("tmp"));
         create_directory(data_dir, true)?;
-        for directory in [&db, &cas, &tmp] {
+        for directory in [&db, &cas, &tmp, &data_dir.join(signature_files::DIRECTORY)] {
             create_directory(directory, false)?;
         }
         disk.sync_directory(data_dir).map_err(|e| io_error("syncing", data_dir, e))?;
         // A full disk must be opened, too: how else would anyone delete from it?
         let ballast = Ballast::new(db.join("ballast"), Arc::clone(&disk));
-        let path = db.join("tesseras.db");
-        let database = ballast.lighten(|| database::open_on(&path, config, Arc::clone(&disk)))?;
+        let path = database_path(data_dir);
+        let database =
+            ballast.lighten(|| database::open_on(&path, config, Arc::clone(&disk), may_begin))?;
         let database = Arc::new(database);
         let cas = Arc::new(Cas::open(cas, tmp, ballast, Arc::clone(&database), disk)?);
-        Ok(Self { data_dir: data_dir.to_owned(), database, cas })
+        let store = Self { data_dir: data_dir.to_owned(), database, cas };
+        match store.library().write_due_signature_files() {
+            // They stay due. Whoever wants to make room must be able to open the store.
+            Err(StoreError::Full { what }) => {
+                tracing::warn!(what, "no room for the signature files of the library");
+            }
+            outcome => outcome?,
+        }
+        Ok(store)
     }
 
     /// Content-addressed bytes.
@@ -69,7 +143,8 @@ impl Store {
 
     /// One's own capsules.
     pub fn library(&self) -> Arc<SqliteLibrary> {
-        Arc::new(SqliteLibrary::new(Arc::clone(&self.cas)))
+        let files = self.data_dir.join(signature_files::DIRECTORY);
+        Arc::new(SqliteLibrary::new(Arc::clone(&self.cas), files))
     }
 
     /// Pieces held for others, read from the disk every time.
@@ -117,8 +192,48 @@ impl Store {
     /// Reads every byte of every object and compares the index with what is there. Sees a store
     /// that others write to at various moments: certain only while nobody does.
     pub fn check(&self) -> Result<StoreCheck, StoreError> {
-        check::check(&self.cas)
+        check::check(&self.cas, &self.library())
     }
+}
+
+fn database_path(data_dir: &Path) -> PathBuf {
+    data_dir.join("db/tesseras.db")
+}
+
+/// Whether anything is stored that a database would name.
+fn has_stored_files(data_dir: &Path) -> Result<bool, StoreError> {
+    if !signature_files::all(&data_dir.join(signature_files::DIRECTORY))?.is_empty() {
+        return Ok(true);
+    }
+    let cas = data_dir.join("cas");
+    let entries = |path: &Path| match std::fs::read_dir(path) {
+        Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+            Ok(Vec::new())
+        }
+        entries => entries.and_then(Iterator::collect).map_err(|e| io_error("reading", path, e)),
+    };
+    for shard in entries(&cas)? {
+        let stored = |file: &std::fs::DirEntry| {
+            file.path().extension().is_some_and(|extension| extension == "blob")
+        };
+        if entries(&shard.path())?.iter().any(stored) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// Whether everything that opening writes to can be written, as far as it is there. A directory
+/// that is not there yet is made, or its error is shown.
+fn can_be_written(data_dir: &Path) -> bool {
+    let below = ["", "db", "db/tesseras.db", "cas", "tmp", signature_files::DIRECTORY];
+    below.iter().map(|name| data_dir.join(name)).all(|path| {
+        use rustix::fs::{Access, AtFlags, CWD, accessat};
+        match accessat(CWD, &path, Access::WRITE_OK, AtFlags::EACCESS) {
+            Ok(()) => true,
+            Err(errno) => errno == rustix::io::Errno::NOENT,
+        }
+    })
 }
 
 /// Makes sure that a directory exists. What exists keeps its mode: its owner chose it.

@@ -32,7 +32,7 @@ const SOFTWARE: &str =
 
 /// Runs the command.
 pub fn run(context: &Context, args: Args) -> Result<Exit, CommandError> {
-    let store = context.store()?;
+    let store = context.store_to_read()?;
     let hash = resolve(&store, &args.hash)?;
     let record = store.library().get(&hash)?.ok_or_else(|| not_in_library(&store, &hash))?;
     let peers = store.peers().known_peers(NODES)?;

@@ -8,7 +8,7 @@ use tesseras_core::ids::TesseraHash;
 use tesseras_core::ports::TesseraRepository as _;
 
 use crate::cli::Exit;
-use crate::command_error::CommandError;
+use crate::command_error::{CommandError, MEND};
 use crate::context::Context;
 use crate::hashes::{not_in_library, resolve};
 use crate::output::Report;
@@ -31,7 +31,7 @@ struct Exported {
 
 /// Runs the command.
 pub fn run(context: &Context, args: Args) -> Result<Exit, CommandError> {
-    let store = context.store()?;
+    let store = context.store_to_read()?;
     let hash = resolve(&store, &args.hash)?;
     let record = store.library().get(&hash)?.ok_or_else(|| not_in_library(&store, &hash))?;
     let blobs = store.blobs();
@@ -65,10 +65,7 @@ impl From<ExportError> for CommandError {
             ExportError::Exists { .. } => {
                 Self::new(message).with_hint("export to another place, or move that one away")
             }
-            ExportError::Damaged { .. } => Self::new(message).with_hint(
-                "`tes verify HASH` says what is damaged; if it was published, `tes drop HASH` and \
-                 `tes fetch HASH` bring it back",
-            ),
+            ExportError::Damaged { .. } => Self::new(message).with_hint(MEND),
             _ => Self::new(message),
         }
     }

@@ -37,7 +37,7 @@ struct Listed {
 
 /// Runs the command.
 pub fn run(context: &Context, Args {}: Args) -> Result<Exit, CommandError> {
-    let store = context.store()?;
+    let store = context.store_to_read()?;
     let holdings = store.holdings();
     let listed = |record: TesseraRecord| {
         let publication = holdings.publication(&record.hash)?;

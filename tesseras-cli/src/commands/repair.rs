@@ -1,9 +1,13 @@
-//! `tes repair`: one repair cycle of the node, now.
+//! `tes repair`: one repair cycle of the node, now; or the library, listed again from its files.
 
 use std::fmt::Write as _;
+use std::path::PathBuf;
 
 use serde::Serialize;
+use tesseras_core::ids::TesseraHash;
+use tesseras_core::ports::StoreError;
 use tesseras_rpc::messages::{Repaired, Request, Response};
+use tesseras_storage::{Rebuilt, StorageConfig, Store};
 
 use crate::ask::{ask, unexpected};
 use crate::cli::Exit;
@@ -18,6 +22,10 @@ use crate::output::Report;
 pub struct Args {
     /// Only this tessera; the first few hex digits are enough.
     hash: Option<String>,
+    /// List the tesserae of your library again from the stored files, after the database in db/ was
+    /// damaged or lost. Deletes nothing; tesd must not run meanwhile.
+    #[arg(long, conflicts_with = "hash")]
+    library: bool,
 }
 
 #[derive(Serialize)]
@@ -26,6 +34,9 @@ struct Shown(Repaired);
 
 /// Runs the command.
 pub fn run(context: &Context, args: Args) -> Result<Exit, CommandError> {
+    if args.library {
+        return rebuild(context);
+    }
     let hash = match &args.hash {
         None => None,
         Some(text) => Some(named(context, text)?),
@@ -35,6 +46,89 @@ pub fn run(context: &Context, args: Args) -> Result<Exit, CommandError> {
     };
     context.output.report(&Shown(repaired))?;
     Ok(Exit::Done)
+}
+
+#[derive(Serialize)]
+struct Library {
+    found: u64,
+    restored: Vec<TesseraHash>,
+    incomplete: Vec<Incomplete>,
+    set_aside: Option<PathBuf>,
+}
+
+#[derive(Serialize)]
+struct Incomplete {
+    hash: TesseraHash,
+    missing: Vec<String>,
+}
+
+/// Lists the library again.
+fn rebuild(context: &Context) -> Result<Exit, CommandError> {
+    let data_dir = &context.data_dir;
+    if !data_dir.is_dir() {
+        return Err(CommandError::new(format!("there is no directory {}", data_dir.display()))
+            .with_hint("say where your library is with --data-dir DIR"));
+    }
+    let now = i64::try_from(context.now().0).unwrap_or(i64::MAX);
+    let date = jiff::Timestamp::from_second(now).map(|now| now.strftime("%Y-%m-%d").to_string());
+    let date = date.unwrap_or_else(|_| now.to_string());
+    match Store::rebuild_library(data_dir, &StorageConfig::default(), &date) {
+        Ok(rebuilt) => {
+            context.output.report(&Library::from(rebuilt))?;
+            Ok(Exit::Done)
+        }
+        Err(error @ StoreError::Busy { .. }) => Err(CommandError::new(error.to_string())
+            .with_hint("stop tesd, and every other tes, then repeat the command")),
+        Err(other) => Err(other.into()),
+    }
+}
+
+impl From<Rebuilt> for Library {
+    fn from(rebuilt: Rebuilt) -> Self {
+        let incomplete =
+            |one: tesseras_storage::Incomplete| Incomplete { hash: one.hash, missing: one.missing };
+        Self {
+            found: rebuilt.found,
+            restored: rebuilt.restored,
+            incomplete: rebuilt.incomplete.into_iter().map(incomplete).collect(),
+            set_aside: rebuilt.set_aside,
+        }
+    }
+}
+
+/// How many missing files of one tessera people are shown.
+const SHOWN: usize = 5;
+
+impl Report for Library {
+    fn human(&self) -> String {
+        let mut out = String::new();
+        let mut line = |text: String| writeln!(out, "{text}").expect("a String takes all");
+        if let Some(path) = &self.set_aside {
+            line(format!("The damaged database was kept as {}", path.display()));
+        }
+        line(format!(
+            "Found {}; listed {} again.",
+            count(self.found, "tessera", "tesserae"),
+            self.restored.len()
+        ));
+        for hash in &self.restored {
+            line(format!("  {hash}"));
+        }
+        for Incomplete { hash, missing } in &self.incomplete {
+            line(format!("{hash} is not complete and was not listed. Missing or damaged:"));
+            missing.iter().take(SHOWN).for_each(|path| line(format!("  {path}")));
+            if missing.len() > SHOWN {
+                line(format!("  and {} more", missing.len() - SHOWN));
+            }
+            line("  If it was published, `tes fetch` with this hash brings it back.".to_owned());
+        }
+        if self.found > 0 {
+            line(
+                "Next: tes list, and tes verify for each: files were not read in full.".to_owned(),
+            );
+        }
+        out
+    }
 }
 
 impl Report for Shown {

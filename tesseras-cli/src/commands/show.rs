@@ -8,7 +8,7 @@ use tesseras_core::ids::{CreatorId, TesseraHash};
 use tesseras_core::ports::TesseraRepository as _;
 
 use crate::cli::Exit;
-use crate::command_error::CommandError;
+use crate::command_error::{CommandError, MEND};
 use crate::context::Context;
 use crate::hashes::{not_in_library, resolve};
 use crate::human::{count, size, table};
@@ -51,7 +51,7 @@ struct Memory {
 
 /// Runs the command.
 pub fn run(context: &Context, args: Args) -> Result<Exit, CommandError> {
-    let store = context.store()?;
+    let store = context.store_to_read()?;
     let hash = resolve(&store, &args.hash)?;
     let record = store.library().get(&hash)?.ok_or_else(|| not_in_library(&store, &hash))?;
     let capsule = StoredCapsule::of_record(&*store.blobs(), &record)?;
@@ -130,9 +130,7 @@ impl From<OpenError> for CommandError {
     fn from(error: OpenError) -> Self {
         match error {
             OpenError::Store(error) => error.into(),
-            OpenError::Damaged(hash) => Self::new(error.to_string()).with_hint(format!(
-                "if it was published: `tes drop {hash}`, then `tes fetch {hash}`"
-            )),
+            OpenError::Damaged(_) => Self::new(error.to_string()).with_hint(MEND),
             _ => Self::new(error.to_string()),
         }
     }

@@ -72,7 +72,7 @@ fn stored(context: &Context, what: &Path, bar: &mut FileBar) -> Result<Found, Co
     if what.exists() || what.components().count() > 1 {
         return Err(missing());
     }
-    let store = context.store()?;
+    let store = context.store_to_read()?;
     let hash = resolve(&store, what.to_str().ok_or_else(missing)?)?;
     if store.library().get(&hash)?.is_none() {
         return Err(not_in_library(&store, &hash));

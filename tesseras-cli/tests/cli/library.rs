@@ -186,7 +186,7 @@ fn what_is_dropped_is_gone_and_can_be_made_again() {
     let environment = Environment::with_creator();
     let hash = environment.tessera();
     let made = environment.ok(&["list"])["tesseras"][0]["bytes"].clone();
-    let dropped = environment.ok(&["drop", &hash[..6]]);
+    let dropped = environment.ok(&["drop", &hash[..6], "--yes"]);
     assert_eq!((&dropped["hash"], &dropped["bytes"]), (&hash.as_str().into(), &made));
     assert_eq!(environment.ok(&["list"])["tesseras"], serde_json::json!([]));
     assert!(tree(&environment.data_dir().join("cas")).is_empty());

@@ -5,4 +5,5 @@ mod identity;
 mod library;
 mod node;
 mod publish;
+mod survives;
 mod words;

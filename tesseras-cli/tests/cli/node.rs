@@ -122,7 +122,7 @@ fn only_its_creator_publishes_a_tessera_and_only_after_a_yes() {
     let hash = environment.tessera();
     let node = environment.fake_node(vec![done(Response::Peers { peers: Vec::new() })]);
     let asked = environment.human(&["publish", &hash]);
-    assert_eq!(asked.status.code(), Some(1));
+    assert_eq!(asked.status.code(), Some(2));
     let stderr = String::from_utf8_lossy(&asked.stderr);
     assert!(stderr.contains("for ever") && stderr.contains("--yes"), "{stderr}");
     std::fs::remove_dir_all(environment.data_dir().join("identity")).expect("removed");

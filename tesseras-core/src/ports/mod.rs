@@ -74,6 +74,27 @@ pub enum StoreError {
         /// What.
         what: String,
     },
+    /// The database is missing or empty, while there are stored files that it should name.
+    #[error("the index {path} is missing, but files that it should name are stored beside it")]
+    IndexMissing {
+        /// Where it should be.
+        path: String,
+    },
+    /// The database can no longer be read.
+    #[error("the index is damaged: {what}: {source}")]
+    IndexDamaged {
+        /// What was being done.
+        what: String,
+        /// What the database said.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The store is on a disk that cannot be written, or was opened for reading only.
+    #[error("{what}: this can only be read, not written")]
+    ReadOnly {
+        /// What was being done.
+        what: String,
+    },
     /// Disk or database failed.
     #[error("{what}: {source}")]
     Backend {

@@ -8,10 +8,12 @@
 
 mod cached;
 mod conformance;
+mod damage;
 mod disks;
 mod model;
 mod only_database;
 mod processes;
+mod read_only;
 mod scale;
 mod things;
 mod threads;

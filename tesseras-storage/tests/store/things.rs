@@ -1,18 +1,23 @@
 //! Things to put into a store.
 
-use std::path::Path;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 
 use tesseras_core::code::Piece;
 use tesseras_core::contact::Subnet;
 use tesseras_core::dossier::Dossier;
 use tesseras_core::ids::{ContentHash, CreatorId, NodeId, TesseraHash};
+use tesseras_core::manifest::{FileEntry, Manifest, listed};
+use tesseras_core::pack::PackLayout;
+use tesseras_core::path::CapsulePath;
 use tesseras_core::ports::{
     BlobReader, BlobStore as _, Charge, Fragment, FragmentStore as _, NewTessera, Origin,
     StagedBlob, StoreError, TesseraRecord, TesseraRepository as _,
 };
 use tesseras_core::signature::SignaturePair;
 use tesseras_core::time::Timestamp;
-use tesseras_crypto::hash::blake3;
+use tesseras_crypto::CreatorKeys;
+use tesseras_crypto::hash::{blake3, sha256};
 use tesseras_storage::{StorageConfig, Store};
 
 pub fn open(dir: &Path) -> Store {
@@ -74,6 +79,79 @@ pub fn record(manifest: &[u8]) -> TesseraRecord {
         origin: Origin::Created,
         added: Timestamp(1),
     }
+}
+
+/// A real capsule, small and signed.
+pub struct Capsule {
+    pub manifest: Vec<u8>,
+    pub files: Vec<Vec<u8>>,
+    pub record: TesseraRecord,
+}
+
+/// The capsule of this number, by the one creator of these tests.
+pub fn capsule(number: u64) -> Capsule {
+    let keys = CreatorKeys::from_seeds(&[1; 32], &[2; 32]);
+    let public = keys.public();
+    let files = [
+        (listed::ED25519_PEM, public.ed25519_pem().into_bytes()),
+        (listed::ML_DSA_65_PEM, public.ml_dsa_65_pem().into_bytes()),
+        (listed::README, b"how to read it\n".to_vec()),
+        ("memories/0001/media.txt", content(number, 5000)),
+    ];
+    let entry = |(path, bytes): &(&str, Vec<u8>)| FileEntry {
+        blake3: blake3(bytes),
+        sha256: sha256(bytes),
+        bytes: bytes.len() as u64,
+        mime: "text/plain".to_owned(),
+        path: CapsulePath::new(*path).unwrap(),
+    };
+    let headers =
+        [("title", format!("Summer {number}")), ("created", "2026-01-01T00:00:00Z".into())];
+    let headers = headers.map(|(key, value)| (key.to_owned(), value)).to_vec();
+    let manifest =
+        Manifest::new(public.id(), 1, headers, files.iter().map(entry).collect()).unwrap();
+    let text = manifest.render().into_bytes();
+    let hash = blake3(&text).into();
+    let layout = PackLayout::new(&hash, &manifest, text.len() as u64).unwrap();
+    let record = TesseraRecord {
+        hash,
+        title: format!("Summer {number}"),
+        created: "2026-01-01T00:00:00Z".to_owned(),
+        creator: public.id(),
+        memories: 1,
+        files: layout.entries().len() as u64,
+        bytes: layout.entries().iter().map(|entry| entry.bytes).sum(),
+        signatures: keys.sign(&text),
+        origin: if number.is_multiple_of(2) { Origin::Created } else { Origin::Fetched },
+        added: Timestamp(1_000_000 + number),
+    };
+    Capsule { manifest: text, files: files.map(|(_, bytes)| bytes).to_vec(), record }
+}
+
+/// Adds a real capsule.
+pub fn add_capsule(store: &Store, capsule: &Capsule) {
+    let all = std::iter::once(&capsule.manifest).chain(&capsule.files);
+    let staged: Vec<_> = all.map(|bytes| stage(store, bytes).unwrap()).collect();
+    let content = staged.iter().map(|s| s.hash).collect();
+    let record = capsule.record.clone();
+    assert!(store.library().add(NewTessera { record, content, staged }).unwrap());
+}
+
+/// Every file below a directory, with its bytes.
+pub fn tree(root: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    let mut found = BTreeMap::new();
+    let mut directories = vec![root.to_owned()];
+    while let Some(directory) = directories.pop() {
+        for entry in std::fs::read_dir(directory).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                directories.push(path);
+            } else {
+                found.insert(path.clone(), std::fs::read(&path).unwrap());
+            }
+        }
+    }
+    found
 }
 
 /// Adds a capsule, staging all of it.

@@ -1,0 +1,362 @@
+//! What is left of a library when its database or its disk is not what it was.
+
+use std::fs;
+use std::os::unix::process::CommandExt as _;
+use std::path::Path;
+use std::process::{Command, Output};
+
+use crate::environment::{Environment, text};
+
+/// Nobody's user id: without any right that others have not.
+const NOBODY: u32 = 65534;
+
+/// Calls that only read, of which each must work.
+fn reading<'a>(hash: &'a str, dest: &'a str) -> [Vec<&'a str>; 5] {
+    [
+        vec!["list"],
+        vec!["show", &hash[..8]],
+        vec!["verify", hash],
+        vec!["card", hash],
+        vec!["export", hash, dest],
+    ]
+}
+
+fn json(output: &Output) -> serde_json::Value {
+    serde_json::from_slice(&output.stdout).unwrap_or_default()
+}
+
+/// Names of everything below a directory.
+fn names(root: &Path) -> Vec<String> {
+    let mut found = Vec::new();
+    let mut directories = vec![root.to_owned()];
+    while let Some(directory) = directories.pop() {
+        for entry in fs::read_dir(directory).expect("listed") {
+            let path = entry.expect("an entry").path();
+            found.push(text(&path).to_owned());
+            if path.is_dir() {
+                directories.push(path);
+            }
+        }
+    }
+    found.sort_unstable();
+    found
+}
+
+/// Exit code of the shell where there are no such mounts.
+const NO_MOUNT: i32 = 99;
+
+/// `tes --json` on a data directory that is really mounted read-only, with a directory for temporary
+/// files of so many KiB; `None` if nothing can be mounted here.
+fn on_a_read_only_disk(data: &Path, temporary_kib: u32, args: &[&str]) -> Option<Output> {
+    let script = format!(
+        "mount --bind \"$0\" \"$0\" && mount -o remount,bind,ro \"$0\" || exit {NO_MOUNT}\n\
+         mount -t tmpfs -o size={temporary_kib}k tmpfs \"$1\" || exit {NO_MOUNT}\n\
+         touch \"$0/x\" 2>/dev/null && exit 98\n\
+         TMPDIR=\"$1\"; export TMPDIR; shift; exec \"$@\""
+    );
+    let temporary = data.with_file_name("temporary");
+    fs::create_dir_all(&temporary).expect("made");
+    let mut command = Command::new("unshare");
+    command.args(["-rm", "sh", "-c", &script]).arg(data).arg(temporary);
+    command.arg(assert_cmd::cargo::cargo_bin("tes"));
+    command.args(["--json", "--data-dir"]).arg(data).args(args);
+    let output = command.output().ok()?;
+    let refused = String::from_utf8_lossy(&output.stderr).starts_with("unshare:");
+    let mounted = output.status.code() != Some(NO_MOUNT) && !refused;
+    if !mounted {
+        eprintln!("skipped: nothing can be mounted read-only here");
+    }
+    mounted.then_some(output)
+}
+
+#[test]
+fn a_library_on_a_read_only_disk_is_read() {
+    let environment = Environment::with_creator();
+    let hash = environment.tessera();
+    let data = environment.data_dir();
+    let before = names(&data);
+    let dest = environment.path("out");
+    for args in reading(&hash, text(&dest)) {
+        let Some(output) = on_a_read_only_disk(&data, 4, &args) else { return };
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(0), "{args:?}: {stderr}");
+        match args[0] {
+            "list" => assert_eq!(json(&output)["tesseras"][0]["hash"], hash),
+            "verify" => assert_eq!(json(&output)["valid"], true),
+            _ => {}
+        }
+    }
+    assert_eq!(names(&data), before);
+    let Some(refused) = on_a_read_only_disk(&data, 4, &["drop", &hash, "--yes"]) else { return };
+    assert_eq!(refused.status.code(), Some(1));
+    let hint = json(&refused)["hint"].as_str().unwrap_or_default().to_owned();
+    assert!(hint.contains("writable"), "{hint}");
+}
+
+#[test]
+fn a_running_node_is_read_along_through_a_read_only_mount() {
+    use tesseras_core::ports::{PeerRepository as _, TesseraRepository as _};
+    let environment = Environment::with_creator();
+    let hash = environment.tessera();
+    let data = environment.data_dir();
+    let running = tesseras_storage::Store::open(&data, &Default::default()).expect("it opens");
+    let tessera = hash.parse().expect("hex");
+    // What follows is in the log alone.
+    running.library().remove(&tessera).expect("removed").expect("it was listed");
+    let album = environment.path("letters");
+    fs::create_dir(&album).expect("made");
+    fs::write(album.join("a.txt"), "a letter\n").expect("written");
+    let letter = environment.ok(&["create", text(&album)])["hash"].clone();
+    let before = names(&data);
+    let Some(output) = on_a_read_only_disk(&data, 4, &["list"]) else { return };
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+    let listed = json(&output)["tesseras"].as_array().expect("a list").clone();
+    assert_eq!(listed.iter().map(|one| one["hash"].clone()).collect::<Vec<_>>(), [letter]);
+    assert_eq!(names(&data), before);
+    assert_eq!(running.peers().known_peers(1).expect("read").len(), 0);
+    assert!(running.check().expect("read").is_sound());
+}
+
+#[test]
+fn a_log_without_its_shared_memory_is_copied_if_there_is_room() {
+    let environment = Environment::with_creator();
+    let running = tesseras_storage::Store::open(&environment.data_dir(), &Default::default())
+        .expect("it opens");
+    let hash = environment.tessera();
+    // As a power cut leaves it: what was acknowledged is in the log alone.
+    let data = environment.path("rescued");
+    let copied = Command::new("cp").arg("-r").arg(environment.data_dir()).arg(&data).status();
+    assert!(copied.expect("it runs").success());
+    drop(running);
+    fs::remove_file(data.join("db/tesseras.db-shm")).expect("removed");
+    assert!(fs::metadata(data.join("db/tesseras.db-wal")).expect("there").len() > 0);
+    let before = names(&data);
+    let Some(listed) = on_a_read_only_disk(&data, 16 * 1024, &["list"]) else { return };
+    assert_eq!(listed.status.code(), Some(0), "{}", String::from_utf8_lossy(&listed.stderr));
+    assert_eq!(json(&listed)["tesseras"][0]["hash"], hash);
+    let Some(full) = on_a_read_only_disk(&data, 64, &["list"]) else { return };
+    assert_eq!(full.status.code(), Some(1));
+    let error = json(&full)["error"].as_str().unwrap_or_default().to_owned();
+    assert!(error.contains("TMPDIR") && error.contains("bytes"), "{error}");
+    assert_eq!(names(&data), before);
+}
+
+#[test]
+fn a_library_whose_files_cannot_be_written_is_read() {
+    let environment = Environment::with_creator();
+    let hash = environment.tessera();
+    let data = environment.data_dir();
+    let run = |program: &Path, args: &[&str], as_nobody: bool| {
+        let mut command = Command::new(program);
+        if as_nobody {
+            command.uid(NOBODY).gid(NOBODY);
+        }
+        command.args(args).current_dir("/").output()
+    };
+    let change = |args: &[&str]| run(Path::new("/bin/chmod"), args, false).expect("it runs");
+    change(&["-R", "a-w", text(&data)]);
+    // A superuser may write everything; so the call is made by one who may not.
+    let superuser = fs::write(data.join("x"), "").is_ok();
+    if superuser {
+        fs::remove_file(data.join("x")).expect("removed");
+        let home = data.parent().expect("the home");
+        let owner = format!("{NOBODY}:{NOBODY}");
+        run(Path::new("/bin/chown"), &["-R", &owner, text(home)], false).expect("it runs");
+    }
+    let before = names(&data);
+    let tes = assert_cmd::cargo::cargo_bin("tes");
+    let dest = environment.path("out");
+    for args in reading(&hash, text(&dest)) {
+        let args = [&["--json", "--data-dir", text(&data)], &args[..]].concat();
+        match run(&tes, &args, superuser) {
+            Ok(output) => {
+                let stderr = String::from_utf8_lossy(&output.stderr);
+                assert_eq!(output.status.code(), Some(0), "{args:?}: {stderr}");
+            }
+            Err(error) => {
+                eprintln!("skipped: another user cannot run tes here: {error}");
+                break;
+            }
+        }
+    }
+    assert_eq!(names(&data), before);
+    change(&["-R", "u+w", text(&data)]);
+}
+
+#[test]
+fn a_lost_database_is_named_by_every_command_and_rebuilt_by_one() {
+    let environment = Environment::with_creator();
+    let hash = environment.tessera();
+    let listed = environment.ok(&["list"]);
+    let album = environment.album();
+    for damage in ["lost", "empty", "garbage"] {
+        let database = environment.data_dir().join("db/tesseras.db");
+        match damage {
+            "lost" => fs::remove_dir_all(environment.data_dir().join("db")).expect("removed"),
+            "empty" => fs::write(&database, "").expect("written"),
+            _ => fs::write(&database, [7; 20_000]).expect("written"),
+        }
+        for command in [
+            vec!["list"],
+            vec!["show", &hash],
+            vec!["verify", &hash],
+            vec!["card", &hash],
+            vec!["export", &hash, "out"],
+            vec!["drop", &hash, "--yes"],
+            vec!["create", text(&album)],
+            vec!["init"],
+        ] {
+            let answer = environment.json(&command);
+            assert_eq!(answer.code, Some(1), "{damage}: {command:?}");
+            let error = answer.json["error"].as_str().expect("a reason");
+            assert!(error.contains("the index"), "{damage}: {error}");
+            let hint = answer.json["hint"].as_str().expect("a hint");
+            assert!(hint.contains("tes repair --library"), "{damage}: {hint}");
+        }
+        let rebuilt = environment.ok(&["repair", "--library"]);
+        assert_eq!(rebuilt["found"], 1, "{damage}");
+        assert_eq!(rebuilt["restored"], serde_json::json!([hash]), "{damage}");
+        assert_eq!(rebuilt["incomplete"], serde_json::json!([]), "{damage}");
+        assert_eq!(rebuilt["set_aside"].is_null(), damage == "lost", "{rebuilt}");
+        assert_eq!(environment.ok(&["list"]), listed, "{damage}");
+        assert_eq!(environment.ok(&["verify", &hash])["valid"], true, "{damage}");
+    }
+    let again = environment.ok(&["repair", "--library"]);
+    let nothing = serde_json::json!({
+        "found": 1, "restored": [], "incomplete": [], "set_aside": null
+    });
+    assert_eq!(again, nothing);
+}
+
+#[test]
+fn what_is_incomplete_is_named_and_what_there_is_not_is_not_made() {
+    let environment = Environment::with_creator();
+    let hash = environment.tessera();
+    let photo = names(&environment.data_dir().join("cas"))
+        .into_iter()
+        .find(|path| fs::read(path).is_ok_and(|bytes| bytes == crate::environment::PNG))
+        .expect("the photo is stored");
+    fs::remove_file(photo).expect("removed");
+    fs::remove_dir_all(environment.data_dir().join("db")).expect("removed");
+    let rebuilt = environment.ok(&["repair", "--library"]);
+    assert_eq!(rebuilt["restored"], serde_json::json!([]));
+    assert_eq!(rebuilt["incomplete"][0]["hash"], hash);
+    let missing = rebuilt["incomplete"][0]["missing"].as_array().expect("a list");
+    assert!(missing.iter().any(|path| path.as_str().is_some_and(|p| p.ends_with("media.png"))));
+    let human = environment.human(&["repair", "--library"]);
+    assert!(String::from_utf8_lossy(&human.stdout).contains("not complete"));
+
+    let nowhere = Environment::new();
+    assert!(nowhere.fails(&["repair", "--library"]).contains("there is no directory"));
+    assert!(!nowhere.data_dir().exists());
+}
+
+#[test]
+fn a_library_is_not_rebuilt_beneath_a_running_node() {
+    let environment = Environment::with_creator();
+    let store = tesseras_storage::Store::open(&environment.data_dir(), &Default::default())
+        .expect("it opens");
+    let running = store.lock_daemon().expect("free");
+    let answer = environment.json(&["repair", "--library"]);
+    assert_eq!(answer.code, Some(1));
+    assert!(answer.json["hint"].as_str().expect("a hint").contains("stop tesd"));
+    drop(running);
+    drop(store);
+    environment.ok(&["repair", "--library"]);
+}
+
+#[test]
+fn the_only_copy_is_dropped_only_after_a_yes() {
+    let environment = Environment::with_creator();
+    let hash = environment.tessera();
+    for json in [false, true] {
+        let mut tes = environment.tes();
+        if json {
+            tes.arg("--json");
+        }
+        let refused = tes.args(["drop", &hash]).output().expect("it runs");
+        assert_eq!(refused.status.code(), Some(2));
+        let stderr = String::from_utf8_lossy(&refused.stderr);
+        assert!(stderr.contains("--yes") && stderr.contains("only copy"), "{stderr}");
+    }
+    assert_eq!(environment.ok(&["verify", &hash])["valid"], true);
+    let human = environment.human(&["drop", &hash, "--yes"]);
+    let stdout = String::from_utf8_lossy(&human.stdout);
+    assert!(stdout.contains("Only an export") && !stdout.contains("tes fetch"), "{stdout}");
+    assert_eq!(environment.ok(&["list"])["tesseras"], serde_json::json!([]));
+}
+
+#[test]
+fn on_a_terminal_the_only_copy_is_asked_about() {
+    use std::io::Write as _;
+    use std::process::Stdio;
+    let environment = Environment::with_creator();
+    let hash = environment.tessera();
+    let tes = assert_cmd::cargo::cargo_bin("tes");
+    let data = environment.data_dir();
+    let command = format!("{} --data-dir {} drop {hash}", text(&tes), text(&data));
+    // util-linux's `script` runs it on a terminal of its own.
+    let answered = |answer: &str| {
+        let mut child = Command::new("script")
+            .args(["-qec", &command, "/dev/null"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .ok()?;
+        let mut stdin = child.stdin.take().expect("piped");
+        stdin.write_all(answer.as_bytes()).expect("written");
+        let output = child.wait_with_output().expect("it runs");
+        Some((output.status.code(), String::from_utf8_lossy(&output.stdout).into_owned()))
+    };
+    let Some((code, said)) = answered("n\n") else {
+        eprintln!("skipped: there is no `script`");
+        return;
+    };
+    assert!(said.contains("only copy") && said.contains("nothing was removed"), "{said}");
+    assert_eq!(code, Some(1));
+    assert_eq!(environment.ok(&["verify", &hash])["valid"], true);
+    let (code, said) = answered("y\n").expect("it ran before");
+    assert!(code == Some(0) && said.contains("Removed the tessera"), "{said}");
+    assert_eq!(environment.ok(&["list"])["tesseras"], serde_json::json!([]));
+}
+
+#[test]
+fn what_others_hold_too_is_dropped_without_a_question() {
+    use tesseras_core::code::Piece;
+    use tesseras_core::ids::NodeId;
+    use tesseras_core::ports::{HoldingRepository as _, PlacedPiece};
+    use tesseras_core::time::Timestamp;
+    let environment = Environment::with_creator();
+    let hash = environment.tessera();
+    let store = tesseras_storage::Store::open(&environment.data_dir(), &Default::default())
+        .expect("it opens");
+    let placed = PlacedPiece { piece: Piece::Whole, holder: NodeId::new([7; 20]), bytes: 9 };
+    let tessera = hash.parse().expect("hex");
+    store.holdings().record_placement(&tessera, &placed, Timestamp(1)).expect("recorded");
+    drop(store);
+    let human = environment.human(&["drop", &hash]);
+    assert_eq!(human.status.code(), Some(0));
+    let stdout = String::from_utf8_lossy(&human.stdout);
+    assert!(stdout.contains("nobody can delete it from them"), "{stdout}");
+    assert!(stdout.contains("tes fetch"), "{stdout}");
+}
+
+#[test]
+fn no_hint_about_damage_says_to_delete() {
+    let environment = Environment::with_creator();
+    let hash = environment.tessera();
+    let manifest = environment.data_dir().join("cas").join(&hash[..2]).join(format!("{hash}.blob"));
+    let whole = fs::read(&manifest).expect("stored");
+    let mut flipped = whole.clone();
+    flipped[30] ^= 1;
+    for damaged in [&whole[..whole.len() / 2], &flipped] {
+        fs::remove_file(&manifest).expect("removed");
+        fs::write(&manifest, damaged).expect("written");
+        for command in [vec!["show", &hash], vec!["export", &hash, "out"]] {
+            let answer = environment.json(&command);
+            assert_eq!(answer.code, Some(1), "{command:?}");
+            let hint = answer.json["hint"].as_str().expect("a hint");
+            assert!(hint.contains("tes fetch") && !hint.contains("drop"), "{hint}");
+        }
+    }
+}

@@ -1,0 +1,78 @@
+//! Whether a database can be relied on, and what is done with one that cannot: it is kept under
+//! another name.
+
+use std::path::{Path, PathBuf};
+
+use rusqlite::config::DbConfig;
+use rusqlite::{Connection, OpenFlags};
+use tesseras_core::ports::StoreError;
+
+use super::{StorageConfig, beside, format_of, length};
+use crate::disk::Disk;
+use crate::error::{io_error, sql_error};
+use crate::lock::FileLock;
+
+/// The files of one database: itself, its log, its shared memory.
+const FILES: [&str; 3] = ["", "-wal", "-shm"];
+
+/// Gives a damaged database another name, which ends with `label`, and says which; `None` if it is
+/// sound, or if there is nothing of it. Every page is read. Must not run while a process has
+/// the database open.
+pub(crate) fn set_aside_unless_sound(
+    path: &Path,
+    config: &StorageConfig,
+    disk: &dyn Disk,
+    label: &str,
+) -> Result<Option<PathBuf>, StoreError> {
+    let what = format!("checking the database {}", path.display());
+    let _turn = FileLock::acquire(&beside(path, "-open"), &what, config.busy_timeout)?;
+    match is_sound(path, config, &what) {
+        Ok(true) => return Ok(None),
+        Ok(false) | Err(StoreError::IndexDamaged { .. }) => {}
+        Err(other) => return Err(other),
+    }
+    let exists = |suffix: &&str| beside(path, suffix).symlink_metadata().is_ok();
+    let Some(first) = FILES.iter().find(|suffix| exists(suffix)) else { return Ok(None) };
+    let aside = free_name(path, label);
+    for suffix in FILES.iter().filter(|suffix| exists(suffix)) {
+        let from = beside(path, suffix);
+        disk.rename(&from, &beside(&aside, suffix))
+            .map_err(|e| io_error("setting aside", &from, e))?;
+    }
+    let directory = path.parent().unwrap_or(Path::new("."));
+    disk.sync_directory(directory).map_err(|e| io_error("syncing", directory, e))?;
+    Ok(Some(beside(&aside, first)))
+}
+
+/// Whether there is a database, with all its pages as SQLite wrote them.
+fn is_sound(path: &Path, config: &StorageConfig, what: &str) -> Result<bool, StoreError> {
+    let bytes = length(path).map_err(|e| io_error("reading", path, e))?;
+    if bytes.is_none_or(|bytes| bytes == 0) {
+        return Ok(false);
+    }
+    let sql = |e| sql_error(what, e);
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(path, flags).map_err(sql)?;
+    connection.busy_timeout(config.busy_timeout).map_err(sql)?;
+    // A log must not be written into a file that is damaged.
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).map_err(sql)?;
+    if format_of(&connection)? == 0 {
+        return Ok(false);
+    }
+    let verdict: String =
+        connection.query_row("PRAGMA integrity_check(1)", [], |row| row.get(0)).map_err(sql)?;
+    Ok(verdict == "ok")
+}
+
+/// A name beside `path` that no file has.
+fn free_name(path: &Path, label: &str) -> PathBuf {
+    let taken =
+        |name: &Path| FILES.iter().any(|suffix| beside(name, suffix).symlink_metadata().is_ok());
+    let mut name = beside(path, &format!(".damaged-{label}"));
+    let mut number = 1;
+    while taken(&name) {
+        number += 1;
+        name = beside(path, &format!(".damaged-{label}-{number}"));
+    }
+    name
+}

@@ -1,0 +1,223 @@
+//! Lists the library again from what lies beside the database: signature files, MANIFESTs, files.
+//!
+//! Everything is checked but the bytes of the capsules' files, whose existence and length must do:
+//! reading them all is what a verification is for. Nothing is changed or removed.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+
+use tesseras_core::dossier::MAX_PEM_BYTES;
+use tesseras_core::ids::{ContentHash, TesseraHash};
+use tesseras_core::manifest::{FIRST_LINE, MAX_MANIFEST_BYTES, Manifest, listed, unlisted};
+use tesseras_core::pack::PackLayout;
+use tesseras_core::ports::{HoldingRepository, StoreError, TesseraRecord, TesseraRepository as _};
+use tesseras_crypto::CreatorPublic;
+use tesseras_crypto::hash::blake3;
+
+use crate::cas::Cas;
+use crate::error::io_error;
+use crate::library::SqliteLibrary;
+use crate::signature_files::SignatureFile;
+
+/// What was found, and what was done.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Rebuilt {
+    /// Capsules found, those that were listed all the time among them.
+    pub found: u64,
+    /// Those that are listed again.
+    pub restored: Vec<TesseraHash>,
+    /// Those that cannot be listed.
+    pub incomplete: Vec<Incomplete>,
+    /// Where the damaged database is now; `None` if it was sound, or not there.
+    pub set_aside: Option<PathBuf>,
+}
+
+/// A capsule of which something is gone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Incomplete {
+    /// Which.
+    pub hash: TesseraHash,
+    /// The paths in the capsule of what is missing or damaged.
+    pub missing: Vec<String>,
+}
+
+/// Does it all, over an index that others may read.
+pub(crate) fn rebuild(
+    cas: &Cas,
+    library: &SqliteLibrary,
+    holdings: &dyn HoldingRepository,
+    set_aside: Option<PathBuf>,
+) -> Result<Rebuilt, StoreError> {
+    // What an interrupted process moved into place counts from now on.
+    cas.sync_all_names()?;
+    library.note_missing_signature_files()?;
+    library.write_due_signature_files()?;
+    let mut rebuilt = Rebuilt { set_aside, ..Rebuilt::default() };
+    for hash in library.signature_files()? {
+        if library.get(&hash)?.is_some() {
+            rebuilt.found += 1;
+        } else if !holdings.is_blocked(&hash)? {
+            rebuilt.found += 1;
+            match complete(cas, library, &hash)? {
+                Ok((record, content)) => {
+                    library.relist(&record, &content)?;
+                    rebuilt.restored.push(hash);
+                }
+                Err(missing) => rebuilt.incomplete.push(Incomplete { hash, missing }),
+            }
+        }
+    }
+    for hash in without_signatures(cas, library, holdings)? {
+        rebuilt.found += 1;
+        let missing = [unlisted::ED25519_SIGNATURE, unlisted::ML_DSA_65_SIGNATURE];
+        let missing = missing.map(str::to_owned).to_vec();
+        rebuilt.incomplete.push(Incomplete { hash, missing });
+    }
+    Ok(rebuilt)
+}
+
+/// A capsule with the lengths of all its objects.
+type Complete = (TesseraRecord, BTreeMap<ContentHash, u64>);
+
+/// Puts a capsule together from its signature file; the paths of what is missing if it cannot be.
+fn complete(
+    cas: &Cas,
+    library: &SqliteLibrary,
+    hash: &TesseraHash,
+) -> Result<Result<Complete, Vec<String>>, StoreError> {
+    let gone = |paths: &[&str]| Ok(Err(paths.iter().map(|&path| path.to_owned()).collect()));
+    let signatures = [unlisted::ED25519_SIGNATURE, unlisted::ML_DSA_65_SIGNATURE];
+    let Some(kept) = library.signature_file(hash)? else { return gone(&signatures) };
+    let Some((bytes, manifest)) = manifest(cas, hash)? else {
+        return gone(&[unlisted::MANIFEST]);
+    };
+    let missing = missing_files(cas, &manifest)?;
+    if !missing.is_empty() {
+        return Ok(Err(missing));
+    }
+    let Some(creator) = creator(cas, &manifest)? else {
+        return gone(&[listed::ED25519_PEM, listed::ML_DSA_65_PEM]);
+    };
+    let check = creator.verify(&bytes, &kept.signatures);
+    if !check.both() {
+        let holds = [check.ed25519, check.ml_dsa_65];
+        let bad = signatures.iter().zip(holds).filter(|(_, holds)| !holds);
+        return Ok(Err(bad.map(|(path, _)| (*path).to_owned()).collect()));
+    }
+    let Some(record) = record(hash, &manifest, bytes.len() as u64, kept) else {
+        return gone(&[unlisted::MANIFEST]);
+    };
+    let mut content: BTreeMap<_, _> =
+        manifest.files().iter().map(|f| (f.blake3, f.bytes)).collect();
+    content.insert((*hash).into(), bytes.len() as u64);
+    Ok(Ok((record, content)))
+}
+
+/// What is listed of a capsule; `None` if its files are too long for any pack.
+fn record(
+    hash: &TesseraHash,
+    manifest: &Manifest,
+    manifest_bytes: u64,
+    kept: SignatureFile,
+) -> Option<TesseraRecord> {
+    let layout = PackLayout::new(hash, manifest, manifest_bytes)?;
+    let header = |key| manifest.header(key).unwrap_or_default().to_owned();
+    Some(TesseraRecord {
+        hash: *hash,
+        title: header("title"),
+        created: header("created"),
+        creator: manifest.creator(),
+        memories: manifest.memories(),
+        files: layout.entries().len() as u64,
+        bytes: layout.entries().iter().fold(0, |sum, entry| sum.saturating_add(entry.bytes)),
+        signatures: kept.signatures,
+        origin: kept.origin,
+        added: kept.added,
+    })
+}
+
+/// The MANIFEST of a tessera, if it is here and whole.
+fn manifest(cas: &Cas, hash: &TesseraHash) -> Result<Option<(Vec<u8>, Manifest)>, StoreError> {
+    let path = cas.path(&(*hash).into());
+    let Some(bytes) = read_at_most(&path, MAX_MANIFEST_BYTES)? else { return Ok(None) };
+    if TesseraHash::from(blake3(&bytes)) != *hash {
+        return Ok(None);
+    }
+    Ok(Manifest::parse(&bytes).ok().map(|manifest| (bytes, manifest)))
+}
+
+/// The paths of the files that are not here in their full length.
+fn missing_files(cas: &Cas, manifest: &Manifest) -> Result<Vec<String>, StoreError> {
+    let mut missing = Vec::new();
+    for file in manifest.files() {
+        if !cas.has_file(&file.blake3, file.bytes)? {
+            missing.push(file.path.to_string());
+        }
+    }
+    Ok(missing)
+}
+
+/// The keys that a MANIFEST lists, if they are those of the creator that it names.
+fn creator(cas: &Cas, manifest: &Manifest) -> Result<Option<CreatorPublic>, StoreError> {
+    let pem = |path| -> Result<Option<String>, StoreError> {
+        let Some(file) = manifest.file(path) else { return Ok(None) };
+        let bytes = read_at_most(&cas.path(&file.blake3), MAX_PEM_BYTES as u64)?;
+        let bytes = bytes.filter(|bytes| blake3(bytes) == file.blake3);
+        Ok(bytes.and_then(|bytes| String::from_utf8(bytes).ok()))
+    };
+    let pems = pem(listed::ED25519_PEM)?.zip(pem(listed::ML_DSA_65_PEM)?);
+    let public = pems.and_then(|(ed, ml)| CreatorPublic::from_pem(&ed, &ml).ok());
+    Ok(public.filter(|public| public.id() == manifest.creator()))
+}
+
+/// Capsules whose MANIFEST and files are all here, but no signatures: an earlier version of the
+/// software kept those in its database alone. A MANIFEST that is kept for others has none of its
+/// files here.
+fn without_signatures(
+    cas: &Cas,
+    library: &SqliteLibrary,
+    holdings: &dyn HoldingRepository,
+) -> Result<Vec<TesseraHash>, StoreError> {
+    let mut found = Vec::new();
+    cas.visit_files(|hash, path| {
+        let Some(hash) = hash.map(TesseraHash::from) else { return Ok(()) };
+        if !begins_as_manifest(&path)?
+            || library.has_signature_file(&hash)
+            || library.get(&hash)?.is_some()
+            || holdings.is_blocked(&hash)?
+        {
+            return Ok(());
+        }
+        if let Some((_, manifest)) = manifest(cas, &hash)?
+            && missing_files(cas, &manifest)?.is_empty()
+        {
+            found.push(hash);
+        }
+        Ok(())
+    })?;
+    found.sort_unstable();
+    Ok(found)
+}
+
+fn begins_as_manifest(path: &Path) -> Result<bool, StoreError> {
+    let start = read_start(path, FIRST_LINE.len() as u64 + 1)?;
+    Ok(start.is_some_and(|start| start.strip_suffix(b"\n") == Some(FIRST_LINE.as_bytes())))
+}
+
+/// A whole file; `None` if it is not there, or longer.
+fn read_at_most(path: &Path, limit: u64) -> Result<Option<Vec<u8>>, StoreError> {
+    let bytes = read_start(path, limit + 1)?;
+    Ok(bytes.filter(|bytes| bytes.len() as u64 <= limit))
+}
+
+/// The first bytes of a file; `None` if it is not there.
+fn read_start(path: &Path, limit: u64) -> Result<Option<Vec<u8>>, StoreError> {
+    let mut bytes = Vec::new();
+    match File::open(path).and_then(|file| file.take(limit).read_to_end(&mut bytes)) {
+        Ok(_) => Ok(Some(bytes)),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(e) => Err(io_error("reading", path, e)),
+    }
+}
