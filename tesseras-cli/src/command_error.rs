@@ -69,11 +69,6 @@ impl CommandError {
         &self.message
     }
 
-    /// Whether the command was called wrongly.
-    pub fn is_usage(&self) -> bool {
-        self.usage
-    }
-
     /// What the person can do next.
     pub fn hint(&self) -> Option<&str> {
         self.hint.as_deref()

@@ -2,7 +2,9 @@
 
 use serde::Serialize;
 use tesseras_core::ids::TesseraHash;
-use tesseras_core::ports::{FragmentStore as _, HoldingRepository as _, TesseraRepository as _};
+use tesseras_core::ports::{
+    FragmentStore as _, HoldingRepository as _, Origin, Publication, TesseraRepository as _,
+};
 use tesseras_storage::Store;
 
 use crate::cli::Exit;
@@ -73,7 +75,15 @@ pub fn run(context: &Context, args: Args) -> Result<Exit, CommandError> {
 
 /// Whether other nodes keep pieces of a tessera, as far as this one knows.
 fn is_published(store: &Store, hash: &TesseraHash) -> Result<bool, CommandError> {
-    Ok(!store.holdings().placements(hash)?.is_empty())
+    let holdings = store.holdings();
+    let Some(record) = store.library().get(hash)? else { return Ok(true) };
+    Ok(match (holdings.publication(hash)?, record.origin) {
+        // Whoever it was fetched from.
+        (_, Origin::Fetched) => !holdings.known_holders(hash)?.is_empty(),
+        (Publication::Published, Origin::Created) => !holdings.placements(hash)?.is_empty(),
+        // What a publication that was stopped has left elsewhere does not suffice.
+        (Publication::Draft | Publication::Publishing, Origin::Created) => false,
+    })
 }
 
 /// Asks before the only copy goes; an error if it is to stay.
