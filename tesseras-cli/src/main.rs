@@ -14,6 +14,7 @@ mod hashes;
 mod human;
 mod identity;
 mod output;
+mod problems;
 mod progress;
 
 use std::process::ExitCode;

@@ -8,6 +8,7 @@ use rand::RngExt as _;
 use tesseras_core::ids::DhtKey;
 use tesseras_core::ports::PeerRepository;
 use tesseras_net::BoxFuture;
+use tesseras_replication::repair::RepairError;
 use tesseras_replication::{Directory as _, Replication, progress};
 use tokio_util::sync::CancellationToken;
 
@@ -126,6 +127,11 @@ impl Job for Announce {
                 Ok(held) => held,
                 Err(error) => return format!("failed: {error}"),
             };
+            // Everybody would refuse the records.
+            if let Err(off) = self.replication.check_clock().await {
+                self.done.store(false, Ordering::Relaxed);
+                return format!("put off: {off}");
+            }
             if self.dht.peers().await.is_empty() {
                 self.done.store(false, Ordering::Relaxed);
                 return "no peer is known yet".to_owned();
@@ -157,6 +163,9 @@ impl Job for AnnounceNew {
 
     fn run(&self) -> BoxFuture<'_, String> {
         Box::pin(async move {
+            if let Err(off) = self.replication.check_clock().await {
+                return format!("put off: {off}");
+            }
             format!("announced {} tesserae", self.replication.announce_unannounced().await)
         })
     }
@@ -191,6 +200,7 @@ impl Job for Repair {
             for tessera in &tesserae {
                 match self.replication.repair(*tessera, &progress::silent()).await {
                     Ok(done) => restored += done.restored,
+                    Err(error @ RepairError::ClockOff(_)) => return format!("put off: {error}"),
                     Err(error) => {
                         tracing::warn!(%tessera, %error, "not repaired");
                         failed += 1;

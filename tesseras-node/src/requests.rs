@@ -1,11 +1,13 @@
 //! What this node does for `tes`.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use tesseras_core::ids::{NodeId, TesseraHash};
 use tesseras_core::placement::Placement;
 use tesseras_dht::Dht;
 use tesseras_replication::Replication;
+use tesseras_replication::collect::CollectError;
 use tesseras_replication::fetch::FetchError;
 use tesseras_replication::progress::{OnStep, Step};
 use tesseras_replication::publish::PublishError;
@@ -18,7 +20,10 @@ use tesseras_rpc::messages::{
 };
 use tesseras_rpc::{BoxFuture, Handler, ProgressSink};
 
+use crate::causes;
+use crate::config::BootstrapPeer;
 use crate::jobs::JobBoard;
+use crate::problems::{Space, problems};
 
 /// Answers `tes`.
 pub struct Requests {
@@ -36,6 +41,8 @@ pub struct Requests {
     pub storage_limit: u64,
     /// Bytes that stay free on the disk.
     pub min_free_space: u64,
+    /// How the bootstrap peers were written in the settings.
+    pub bootstrap_peers: Vec<BootstrapPeer>,
 }
 
 impl Handler for Requests {
@@ -80,14 +87,12 @@ impl Requests {
             ))
         });
         let ((fragments, bytes), free) = read.await.map_err(failed)?.map_err(failed)?;
-        let full = if free < self.min_free_space {
-            Some("the disk's reserve is reached".to_owned())
-        } else if bytes >= self.storage_limit {
-            Some("the space offered to others is used up".to_owned())
-        } else {
-            None
-        };
+        let (reserve, limit) = (self.min_free_space, self.storage_limit);
+        let space = Space { free, reserve, used: bytes, limit };
+        let clock_off = status.clock.filter(|offset| offset.is_off());
         Ok(NodeStatus {
+            clock_offset_seconds: clock_off.map(|offset| offset.seconds),
+            problems: problems(&status, &self.bootstrap_peers, space),
             node_id: self.id,
             listen: self.listen,
             reachable: status.reachable,
@@ -96,7 +101,6 @@ impl Requests {
             fragments,
             bytes,
             storage_limit: self.storage_limit,
-            full,
             jobs: self.board.lines(),
         })
     }
@@ -109,12 +113,15 @@ impl Requests {
     }
 
     async fn tessera_status(&self, hash: TesseraHash) -> Result<TesseraStatus, Failure> {
+        // With a wrong clock all holders would look dead.
+        let clock = self.replication.check_clock().await;
+        clock.map_err(|off| failed(off).because(Some(causes::of_clock(&off))))?;
         match self.replication.status(hash).await.map_err(failed)? {
             Some(health) => Ok(tessera_status(hash, &health)),
-            None => Err(Failure {
-                message: format!("no node is known to hold {hash}, and it is not stored here"),
-                hint: Some("check the hash, and that this node knows peers (tes peers)".to_owned()),
-            }),
+            None => Err(Failure::new(format!(
+                "no node is known to hold {hash}, and it is not stored here"
+            ))
+            .with_hint("check the hash, and that this node knows peers (tes peers)")),
         }
     }
 
@@ -141,12 +148,13 @@ impl Requests {
             None => self.replication.looked_after().await.map_err(failed)?,
         };
         let mut all = Repaired::default();
+        let mut unreachable = BTreeSet::new();
         for tessera in &tesserae {
             all.checked += 1;
             match self.replication.repair(*tessera, on_step).await {
                 Ok(done) => {
                     all.restored += done.restored as u64;
-                    all.unreachable += done.unreachable as u64;
+                    unreachable.extend(done.unreachable);
                     if done.missing > 0 {
                         let why = done.refusals.join("; ");
                         all.notes.push(format!(
@@ -156,14 +164,18 @@ impl Requests {
                     }
                 }
                 Err(error @ RepairError::NotHeld(_)) if hash.is_some() => {
-                    return Err(Failure {
-                        message: error.to_string(),
-                        hint: Some("a node repairs what it holds or has published".to_owned()),
-                    });
+                    return Err(
+                        failed(error).with_hint("a node repairs what it holds or has published")
+                    );
+                }
+                Err(error @ RepairError::ClockOff(_)) => {
+                    let cause = causes::of_repair(&error);
+                    return Err(failed(error).because(cause));
                 }
                 Err(error) => all.notes.push(format!("{tessera}: {error}")),
             }
         }
+        all.unreachable = unreachable.len() as u64;
         Ok(all)
     }
 }
@@ -236,11 +248,11 @@ fn published(hash: TesseraHash, done: tesseras_replication::publish::Published) 
 }
 
 fn failed(error: impl std::fmt::Display) -> Failure {
-    Failure { message: error.to_string(), hint: None }
+    Failure::new(error.to_string())
 }
 
 fn stopping() -> Failure {
-    Failure { message: "the node is stopping".to_owned(), hint: None }
+    Failure::new("the node is stopping")
 }
 
 fn publish_failure(error: PublishError) -> Failure {
@@ -252,7 +264,8 @@ fn publish_failure(error: PublishError) -> Failure {
         PublishError::NotInLibrary(_) => Some("`tes list` shows what is in the library"),
         _ => None,
     };
-    Failure { message: error.to_string(), hint: hint.map(str::to_owned) }
+    let hint = hint.map(str::to_owned);
+    Failure { message: error.to_string(), hint, cause: causes::of_publish(&error) }
 }
 
 fn fetch_failure(error: FetchError) -> Failure {
@@ -261,10 +274,11 @@ fn fetch_failure(error: FetchError) -> Failure {
             "check the hash, and that this node knows peers (tes peers); a new holder may need a \
              minute to be found",
         ),
-        FetchError::AllSilent { .. } | FetchError::Collect(_) => {
+        FetchError::Collect(CollectError::TooFew { .. }) => {
             Some("holders may be back later; fetching again goes on with the pieces that came")
         }
         _ => None,
     };
-    Failure { message: error.to_string(), hint: hint.map(str::to_owned) }
+    let hint = hint.map(str::to_owned);
+    Failure { message: error.to_string(), hint, cause: causes::of_fetch(&error) }
 }

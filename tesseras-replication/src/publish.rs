@@ -12,6 +12,7 @@ use tesseras_core::ports::{BlobReader, BlobStore, StoreError, TesseraRecord};
 use tesseras_core::signature::SignaturePair;
 use thiserror::Error;
 
+use crate::clock::ClockOff;
 use crate::collect::CollectError;
 use crate::context::{Replication, Stores, UnpackError, blocking};
 use crate::distribute::{Ask, Purpose};
@@ -45,6 +46,9 @@ pub struct Published {
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum PublishError {
+    /// This node's clock is wrong: no attestation would hold.
+    #[error(transparent)]
+    ClockOff(#[from] ClockOff),
     /// It is not in the library.
     #[error("{0} is not in the library of this node")]
     NotInLibrary(TesseraHash),
@@ -105,6 +109,7 @@ impl Replication {
         tessera: TesseraHash,
         on_step: &OnStep,
     ) -> Result<Vec<u8>, PublishError> {
+        self.check_clock().await?;
         if let Some(plan) = self.blocking(move |s| s.holdings.plan(&tessera)).await? {
             return Ok(plan);
         }
@@ -150,6 +155,7 @@ impl Replication {
         signatures: SignaturePair,
         on_step: &OnStep,
     ) -> Result<Published, PublishError> {
+        self.check_clock().await?;
         let _publishing =
             Publishing::start(self, tessera).ok_or(PublishError::InProgress(tessera))?;
         let _alone = self.work_on(tessera).await;

@@ -4,6 +4,7 @@
 
 mod accounts;
 mod addresses;
+mod clocks;
 mod gate;
 mod health;
 mod hostile;
@@ -12,6 +13,8 @@ mod lies;
 mod mending;
 mod network;
 mod plans;
+mod problems;
+mod reasons;
 mod resume;
 mod rot;
 mod serving;
