@@ -7,7 +7,6 @@ use tesseras_replication::collect::CollectError;
 use tesseras_replication::erasure::ErasureError;
 use tesseras_replication::fetch::FetchError;
 use tesseras_replication::publish::PublishError;
-use tesseras_replication::repair::RepairError;
 use tesseras_rpc::problem::Cause;
 
 /// Why a publication failed, if `tes` knows better words.
@@ -34,16 +33,6 @@ pub fn of_fetch(error: &FetchError) -> Option<Cause> {
         }
         FetchError::Collect(error) => of_collect(error),
         FetchError::Unpack(UnpackError::Store(error)) | FetchError::Store(error) => of_store(error),
-        _ => None,
-    }
-}
-
-/// Why a repair failed, if `tes` knows better words.
-pub fn of_repair(error: &RepairError) -> Option<Cause> {
-    match error {
-        RepairError::ClockOff(off) => Some(of_clock(off)),
-        RepairError::Collect(error) => of_collect(error),
-        RepairError::Store(error) => of_store(error),
         _ => None,
     }
 }

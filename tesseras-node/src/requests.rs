@@ -112,10 +112,14 @@ impl Requests {
             .collect()
     }
 
+    /// Fails with a wrong clock: all holders would look dead.
+    async fn check_clock(&self) -> Result<(), Failure> {
+        let checked = self.replication.check_clock().await;
+        checked.map_err(|off| failed(off).because(causes::of_clock(&off)))
+    }
+
     async fn tessera_status(&self, hash: TesseraHash) -> Result<TesseraStatus, Failure> {
-        // With a wrong clock all holders would look dead.
-        let clock = self.replication.check_clock().await;
-        clock.map_err(|off| failed(off).because(Some(causes::of_clock(&off))))?;
+        self.check_clock().await?;
         match self.replication.status(hash).await.map_err(failed)? {
             Some(health) => Ok(tessera_status(hash, &health)),
             None => Err(Failure::new(format!(
@@ -143,6 +147,7 @@ impl Requests {
         hash: Option<TesseraHash>,
         on_step: &OnStep,
     ) -> Result<Repaired, Failure> {
+        self.check_clock().await?;
         let tesserae = match hash {
             Some(hash) => vec![hash],
             None => self.replication.looked_after().await.map_err(failed)?,
@@ -167,10 +172,6 @@ impl Requests {
                     return Err(
                         failed(error).with_hint("a node repairs what it holds or has published")
                     );
-                }
-                Err(error @ RepairError::ClockOff(_)) => {
-                    let cause = causes::of_repair(&error);
-                    return Err(failed(error).because(cause));
                 }
                 Err(error) => all.notes.push(format!("{tessera}: {error}")),
             }

@@ -99,8 +99,8 @@ impl Failure {
 
     /// Adds the reason as data.
     #[must_use]
-    pub fn because(mut self, cause: Option<Cause>) -> Self {
-        self.cause = cause;
+    pub fn because(mut self, cause: Cause) -> Self {
+        self.cause = Some(cause);
         self
     }
 }

@@ -96,7 +96,7 @@ fn a_failure_is_told_in_human_units_and_without_false_hope() {
         ),
     ];
     let failed = |cause: &Cause| {
-        let failure = Failure::new("as the node said").because(Some(cause.clone()));
+        let failure = Failure::new("as the node said").because(cause.clone());
         encode(&Event::Failed(failure), MAX_EVENT_BYTES).expect("short")
     };
     let node = environment.fake_node(cases.iter().map(|(cause, ..)| failed(cause)).collect());

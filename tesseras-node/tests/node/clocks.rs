@@ -77,6 +77,7 @@ async fn a_wrong_clock_is_named_wherever_it_matters_until_it_is_set_right() {
         Request::Fetch { hash: unheard },
         Request::TesseraStatus { hash: published },
         Request::Repair { hash: Some(published) },
+        Request::Repair { hash: None },
     ] {
         assert_told(late, request).await;
     }
