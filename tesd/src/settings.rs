@@ -3,7 +3,7 @@
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::time::Duration;
 
-use tesseras_node::NodeConfig;
+use tesseras_node::{BootstrapPeer, NodeConfig};
 use tracing::warn;
 
 use crate::config::Config;
@@ -19,7 +19,8 @@ pub async fn resolve(config: Config) -> NodeConfig {
     let data_dir = std::path::absolute(&node.data_dir).unwrap_or(node.data_dir);
     let mut out = NodeConfig::new(data_dir, listen(node.listen));
     out.advertise = node.advertise;
-    out.bootstrap = look_up(&bootstrap.peers).await;
+    out.bootstrap_peers = look_up(&bootstrap.peers).await;
+    out.bootstrap = out.bootstrap_peers.iter().flat_map(|peer| &peer.addresses).copied().collect();
     out.work_bits = node.work_bits;
     out.limits.storage = node.storage_limit;
     out.limits.min_free_space = replication.min_free_space;
@@ -59,19 +60,21 @@ fn listen(wanted: SocketAddr) -> SocketAddr {
     SocketAddr::from((Ipv4Addr::UNSPECIFIED, default.port()))
 }
 
-/// The addresses of all peers whose names are known. One unknown name does not keep a node from
-/// starting.
-async fn look_up(peers: &[String]) -> Vec<SocketAddr> {
-    let mut found = Vec::new();
+/// All peers and their addresses; none of those whose names are not known, which does not keep a
+/// node from starting.
+async fn look_up(peers: &[String]) -> Vec<BootstrapPeer> {
+    let mut all = Vec::new();
     let deadline = tokio::time::Instant::now() + LOOKUP_DEADLINE;
     for peer in peers {
+        let mut addresses = Vec::new();
         match tokio::time::timeout_at(deadline, tokio::net::lookup_host(peer)).await {
-            Ok(Ok(addresses)) => found.extend(addresses),
+            Ok(Ok(found)) => addresses.extend(found),
             Ok(Err(error)) => warn!(peer, %error, "a bootstrap peer's name is not known"),
             Err(_) => warn!(peer, "a bootstrap peer's name was not looked up in time"),
         }
+        all.push(BootstrapPeer { name: peer.clone(), addresses });
     }
-    found
+    all
 }
 
 #[cfg(test)]
@@ -88,9 +91,11 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_unknown_name_is_left_out() {
+    async fn an_unknown_name_has_no_address() {
         let peers = ["127.0.0.1:7".to_owned(), "no-such-name.invalid:7".to_owned()];
-        assert_eq!(look_up(&peers).await, ["127.0.0.1:7".parse().expect("an address")]);
+        let [known, unknown] = &look_up(&peers).await[..] else { panic!("both are kept") };
+        assert_eq!(known.addresses, ["127.0.0.1:7".parse().expect("an address")]);
+        assert_eq!((&unknown.name, &unknown.addresses), (&peers[1], &vec![]));
     }
 
     #[test]

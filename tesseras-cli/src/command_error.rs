@@ -115,10 +115,7 @@ impl From<ClientError> for CommandError {
                 failed.with_hint("see what tesd last logged, start it again, repeat the command")
             }
             ClientError::Frame(_) => failed.with_hint("use the tes and the tesd of one version"),
-            ClientError::Failed(failure) => match failure.hint {
-                Some(hint) => failed.with_hint(hint),
-                None => failed,
-            },
+            ClientError::Failed(failure) => crate::problems::failure(failure),
             _ => failed,
         }
     }

@@ -16,6 +16,7 @@ mod human;
 mod identity;
 mod interrupt;
 mod output;
+mod problems;
 mod progress;
 
 use std::process::ExitCode;

@@ -1,5 +1,6 @@
 //! Points in time as values; the clock itself lives in the drivers.
 
+use std::fmt;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -28,5 +29,55 @@ impl Timestamp {
     /// Whether a peer's date may be meant as "now", given [`CLOCK_TOLERANCE`].
     pub fn is_about(self, other: Timestamp) -> bool {
         self.0.abs_diff(other.0) <= CLOCK_TOLERANCE.as_secs()
+    }
+}
+
+/// How far one node's clock is from those of its peers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ClockOffset {
+    /// How many seconds it is ahead; negative when behind.
+    pub seconds: i64,
+    /// How many peers, each of another neighbourhood, it was compared with.
+    pub witnesses: u64,
+}
+
+impl ClockOffset {
+    /// Whether it is more than [`CLOCK_TOLERANCE`], so that peers refuse what the node dates.
+    pub fn is_off(&self) -> bool {
+        self.seconds.unsigned_abs() > CLOCK_TOLERANCE.as_secs()
+    }
+}
+
+/// As the end of a sentence: `2 h 0 min ahead of its peers'`.
+impl fmt::Display for ClockOffset {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const HOURS_IN_DAYS: u64 = 48;
+        let minutes = self.seconds.unsigned_abs() / 60;
+        match minutes / 60 {
+            0 => write!(f, "{minutes} min")?,
+            hours @ 1..HOURS_IN_DAYS => write!(f, "{hours} h {} min", minutes % 60)?,
+            hours => write!(f, "{} days", hours / 24)?,
+        }
+        f.write_str(if self.seconds < 0 { " behind" } else { " ahead of" })?;
+        f.write_str(if self.witnesses == 1 { " its only peer's" } else { " its peers'" })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_offset_is_told_in_the_units_that_fit() {
+        for (seconds, witnesses, text) in [
+            (7200, 3, "2 h 0 min ahead of its peers'"),
+            (-901, 1, "15 min behind its only peer's"),
+            (48 * 3600 - 1, 2, "47 h 59 min ahead of its peers'"),
+            (-20_000 * 86_400, 3, "20000 days behind its peers'"),
+        ] {
+            assert_eq!(ClockOffset { seconds, witnesses }.to_string(), text);
+        }
+        let is_off = |seconds| ClockOffset { seconds, witnesses: 1 }.is_off();
+        assert!(!is_off(900) && !is_off(-900) && is_off(901) && is_off(i64::MIN));
     }
 }

@@ -23,6 +23,7 @@ use tesseras_core::time::Timestamp;
 use tesseras_net::codec::Refusal;
 
 use crate::address;
+use crate::clocks::Clocks;
 use crate::config::DhtConfig;
 use crate::messages::{Kind, Request, Response};
 use crate::reachability::Reachability;
@@ -82,6 +83,7 @@ pub struct Engine {
     table: RoutingTable,
     records: RecordStore,
     reach: Reachability,
+    clocks: Clocks,
     neighbours: Neighbours,
     searches: BTreeMap<u64, Search>,
     announcements: BTreeMap<OperationId, Announcement>,
@@ -106,6 +108,7 @@ impl Engine {
                 beginnings.wildcard_port,
                 config.hello_every,
             ),
+            clocks: Clocks::new(config.hello_every),
             neighbours: Neighbours::new(beginnings.bootstrap, beginnings.remembered, id),
             searches: BTreeMap::new(),
             announcements: BTreeMap::new(),
@@ -158,6 +161,9 @@ impl Engine {
             addresses: self.reach.addresses(now),
             peers: self.table.len(),
             records: self.records.len(),
+            clock: self.clocks.offset(now, self.table.len()),
+            silent_bootstrap: self.neighbours.silent_bootstrap(),
+            running_for: now,
         }
     }
 
@@ -177,6 +183,9 @@ impl Engine {
     /// Takes one event and returns what is to be done about it.
     pub fn handle(&mut self, moment: Moment, rng: &mut dyn Rng, event: Event) -> Vec<Effect> {
         let mut turn = Turn { now: moment.elapsed, wall: moment.wall, rng, effects: Vec::new() };
+        if self.clocks.look(turn.now, turn.wall) {
+            self.greet_some(turn.now);
+        }
         match event {
             Event::Tick => self.tick(&mut turn),
             Event::Replied { ticket, from, remote, answer } => {
@@ -228,6 +237,9 @@ impl Engine {
         answer: Result<Response, Refusal>,
     ) {
         let Some(sent) = self.sent.remove(&ticket) else { return };
+        if sent.id.is_none() {
+            self.neighbours.bootstrap_answered(&sent.addresses);
+        }
         if from == self.id || sent.id.is_some_and(|expected| expected != from) {
             return self.dispatch_failure(turn, sent, false);
         }
@@ -242,6 +254,13 @@ impl Engine {
                 _ => true,
             };
             self.met(turn, from, address, greet);
+        }
+        // Anyone can have itself dialled back; those are heard only while few others are.
+        let chosen = !matches!(sent.purpose, Purpose::DialBack { .. });
+        if let Some(date) = answer.as_ref().ok().and_then(Response::date)
+            && (chosen || self.clocks.wants_more(turn.now))
+        {
+            self.clocks.learn(from, remote.ip(), date, turn.now, turn.wall);
         }
         match (sent.purpose, answer) {
             (Purpose::Knock, Ok(Response::Greeted(greeted))) => {
@@ -289,6 +308,9 @@ impl Engine {
         match sent.purpose {
             Purpose::Knock => {
                 self.neighbours.knocks = self.neighbours.knocks.saturating_sub(1);
+                if blame && sent.id.is_none() {
+                    self.neighbours.bootstrap_failed(&sent.addresses);
+                }
             }
             Purpose::Greet(id) => self.neighbours.greeting_failed(id, turn.now),
             Purpose::DialBack { inbound, address } => {
@@ -317,6 +339,7 @@ impl Engine {
         if !address::is_dialable(address) {
             return;
         }
+        self.neighbours.bootstrap_answered(&[address]);
         match self.table.seen(id, address, turn.now) {
             Admission::New => {
                 self.begin_joining(turn.now);

@@ -5,9 +5,11 @@
 //! Follow one announcement: [`Dht::announce`] (`driver`) hands the keys to the [`engine`], which
 //! signs [`records`], looks up where they belong ([`lookup`], seeded from [`routing`]) and emits
 //! [`messages`] as effects; the driver sends them and hands the answers back. Who may enter the
-//! routing table is decided by dialling back ([`reachability`], [`address`]).
+//! routing table is decided by dialling back ([`reachability`], [`address`]). Whether this node's
+//! clock is right is told from the dates in answers ([`clocks`]).
 
 pub mod address;
+pub mod clocks;
 pub mod config;
 pub mod driver;
 pub mod engine;

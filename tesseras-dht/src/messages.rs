@@ -10,6 +10,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tesseras_core::contact::Contact;
 use tesseras_core::ids::DhtKey;
+use tesseras_core::time::Timestamp;
 use tesseras_net::codec::{self, Answer, CodecError, Refusal};
 
 use crate::records::HolderRecord;
@@ -49,7 +50,11 @@ pub enum Request {
 
 /// The answer to [`Request::Ping`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Pong {}
+pub struct Pong {
+    /// What the answerer's clock says; peers of version 0.1.0 do not say it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub date: Option<Timestamp>,
+}
 
 /// The answer to [`Request::FindNode`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -87,6 +92,9 @@ pub struct Greeted {
     pub reached: Vec<SocketAddr>,
     /// Where the answerer listens, as far as it knows.
     pub addresses: Vec<SocketAddr>,
+    /// As in [`Pong`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub date: Option<Timestamp>,
 }
 
 /// Any answer but a refusal.
@@ -133,6 +141,14 @@ impl Request {
 }
 
 impl Response {
+    /// What the answerer's clock says, if it says so.
+    pub fn date(&self) -> Option<Timestamp> {
+        match self {
+            Self::Pong(Pong { date }) | Self::Greeted(Greeted { date, .. }) => *date,
+            Self::Contacts(_) | Self::Holders(_) | Self::Announced(_) => None,
+        }
+    }
+
     /// The frame of this answer.
     pub fn encode(&self) -> Result<Vec<u8>, CodecError> {
         match self {
@@ -170,7 +186,6 @@ mod tests {
     use super::*;
     use crate::config::{CONTACT_WIRE_BYTES, MAX_CONTACTS, RECORD_WIRE_BYTES, RECORDS_PER_PAGE};
     use tesseras_core::ids::NodeId;
-    use tesseras_core::time::Timestamp;
 
     fn widest_address() -> SocketAddr {
         SocketAddr::new([0xffff_u16; 8].into(), u16::MAX)

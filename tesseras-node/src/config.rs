@@ -38,6 +38,15 @@ pub const DEFAULT_TRANSFER_DEADLINE: Duration = Duration::from_secs(30);
 /// Where a node listens, by default: every interface, IPv4 and IPv6.
 pub const DEFAULT_LISTEN: &str = "[::]:7310";
 
+/// A bootstrap peer as it was written in the settings.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BootstrapPeer {
+    /// `HOST:PORT`.
+    pub name: String,
+    /// What that means; none if the name was not known at the start.
+    pub addresses: Vec<SocketAddr>,
+}
+
 /// Every setting of a node.
 #[derive(Debug, Clone)]
 pub struct NodeConfig {
@@ -49,6 +58,9 @@ pub struct NodeConfig {
     pub advertise: Vec<SocketAddr>,
     /// Nodes to begin with.
     pub bootstrap: Vec<SocketAddr>,
+    /// How those were written, for telling which of them are dead. Those that are not named here
+    /// are told by address.
+    pub bootstrap_peers: Vec<BootstrapPeer>,
     /// Zero bits that NodeIds must end with; all nodes of a network agree on it.
     pub work_bits: u32,
     /// What is offered to others.
@@ -90,6 +102,7 @@ impl NodeConfig {
             listen,
             advertise: Vec::new(),
             bootstrap: Vec::new(),
+            bootstrap_peers: Vec::new(),
             work_bits: bind.work_bits,
             limits: Limits {
                 storage: DEFAULT_STORAGE_LIMIT,

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use tesseras_core::contact::Contact;
 use tesseras_core::ids::{DhtKey, NodeId};
+use tesseras_core::time::ClockOffset;
 use tesseras_dht::Dht;
 use tesseras_net::BoxFuture;
 use tesseras_replication::Directory;
@@ -95,5 +96,12 @@ impl Directory for DhtDirectory {
 
     fn own_addresses(&self) -> Vec<SocketAddr> {
         self.own_addresses.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn clock_offset(&self) -> BoxFuture<'_, Option<ClockOffset>> {
+        Box::pin(async move {
+            self.joined().await;
+            self.dht.status().await?.clock.filter(ClockOffset::is_off)
+        })
     }
 }

@@ -10,6 +10,7 @@ use tesseras_core::ids::{DhtKey, TesseraHash};
 use tesseras_core::ports::PeerRepository;
 use tesseras_net::BoxFuture;
 use tesseras_replication::publish::PublishError;
+use tesseras_replication::repair::RepairError;
 use tesseras_replication::{Directory as _, Replication, progress};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -134,6 +135,11 @@ impl Job for Announce {
                 Ok(held) => held,
                 Err(error) => return format!("failed: {error}"),
             };
+            // Everybody would refuse the records.
+            if let Err(off) = self.replication.check_clock().await {
+                self.done.store(false, Ordering::Relaxed);
+                return format!("put off: {off}");
+            }
             if self.dht.peers().await.is_empty() {
                 self.done.store(false, Ordering::Relaxed);
                 return "no peer is known yet".to_owned();
@@ -165,6 +171,9 @@ impl Job for AnnounceNew {
 
     fn run(&self) -> BoxFuture<'_, String> {
         Box::pin(async move {
+            if let Err(off) = self.replication.check_clock().await {
+                return format!("put off: {off}");
+            }
             format!("announced {} tesserae", self.replication.announce_unannounced().await)
         })
     }
@@ -199,6 +208,7 @@ impl Job for Repair {
             for tessera in &tesserae {
                 match self.replication.repair(*tessera, &progress::silent()).await {
                     Ok(done) => restored += done.restored,
+                    Err(error @ RepairError::ClockOff(_)) => return format!("put off: {error}"),
                     Err(error) => {
                         tracing::warn!(%tessera, %error, "not repaired");
                         failed += 1;

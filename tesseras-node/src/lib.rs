@@ -5,15 +5,18 @@
 //! it stops them all. Knows no command lines.
 
 pub mod capsules;
+pub mod causes;
 pub mod clock;
+pub mod clock_watch;
 pub mod config;
 pub mod directory;
 pub mod identity;
 pub mod jobs;
 pub mod node;
 pub mod observe;
+pub mod problems;
 pub mod requests;
 pub mod router;
 
-pub use config::NodeConfig;
+pub use config::{BootstrapPeer, NodeConfig};
 pub use node::{Node, StartError, socket_path};

@@ -10,6 +10,7 @@ use prometheus::Registry;
 use tesseras_core::contact::Contact;
 use tesseras_core::ids::NodeId;
 use tesseras_core::ports::{FragmentStore, PeerRepository as _, StoreError};
+use tesseras_core::time::Timestamp;
 use tesseras_dht::{Beginnings, Dht, DhtConfig};
 use tesseras_net::interfaces::announce_candidates;
 use tesseras_net::settings::BindConfig;
@@ -23,6 +24,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::capsules::StoredCapsules;
 use crate::clock;
+use crate::clock_watch::ClockWatch;
 use crate::config::NodeConfig;
 use crate::directory::DhtDirectory;
 use crate::identity::{self, IdentityError};
@@ -96,6 +98,16 @@ impl Node {
         config: NodeConfig,
         wrap: impl FnOnce(Router) -> Arc<dyn Service>,
     ) -> Result<Self, StartError> {
+        Self::start_at(config, clock::now, wrap).await
+    }
+
+    /// Starts a node as [`Node::start_with`] does, with a clock of its own for all that other nodes
+    /// see: to play a machine whose clock is wrong.
+    pub async fn start_at(
+        config: NodeConfig,
+        now: fn() -> Timestamp,
+        wrap: impl FnOnce(Router) -> Arc<dyn Service>,
+    ) -> Result<Self, StartError> {
         let opened = {
             let config = config.clone();
             off_thread(move || open(&config)).await?
@@ -131,7 +143,7 @@ impl Node {
             keys.clone(),
             transport.clone(),
             beginnings(&config, listen, remembered),
-            Arc::new(clock::now),
+            Arc::new(now),
             &tracker,
             token.child_token(),
         );
@@ -162,7 +174,7 @@ impl Node {
             stores,
             transport: transport.clone(),
             directory: directory.clone(),
-            now: clock::now,
+            now,
         });
 
         let router = Router { dht: dht.clone(), replication: replication.clone() };
@@ -178,6 +190,7 @@ impl Node {
             board: board.clone(),
             storage_limit: config.limits.storage,
             min_free_space: config.limits.min_free_space,
+            bootstrap_peers: config.bootstrap_peers.clone(),
         };
         tracker.spawn(rpc.run(Arc::new(requests), tracker.clone(), token.child_token()));
         if let Some(http) = http {
@@ -191,7 +204,7 @@ impl Node {
             tracker.spawn(observe::serve(http, observed, token.child_token()));
         }
         let peers = store.peers();
-        let jobs: [Arc<dyn Job>; 5] = [
+        let jobs: [Arc<dyn Job>; 6] = [
             Arc::new(Announce {
                 replication: replication.clone(),
                 directory: directory.clone(),
@@ -200,6 +213,7 @@ impl Node {
             }),
             Arc::new(AnnounceNew { replication: replication.clone() }),
             Arc::new(Publish { replication: replication.clone(), again: Mutex::default() }),
+            Arc::new(ClockWatch::new(dht.clone())),
             Arc::new(Repair {
                 replication: replication.clone(),
                 interval: config.repair_interval,

@@ -22,6 +22,7 @@ pub struct Gauges {
     peers: IntGauge,
     reachable: IntGauge,
     dht_records: IntGauge,
+    clock_offset: IntGauge,
 }
 
 impl Gauges {
@@ -39,6 +40,10 @@ impl Gauges {
             peers: gauge("tesseras_dht_peers", "Nodes in the routing table.")?,
             reachable: gauge("tesseras_reachable", "1 if another node has lately reached it.")?,
             dht_records: gauge("tesseras_dht_records", "Holder records kept for others.")?,
+            clock_offset: gauge(
+                "tesseras_clock_offset_seconds",
+                "How far the clock is ahead of its peers', where that is more than they tolerate.",
+            )?,
         })
     }
 }
@@ -89,6 +94,8 @@ impl Observed {
         set(&self.gauges.peers, status.peers as u64);
         set(&self.gauges.reachable, status.reachable.into());
         set(&self.gauges.dht_records, status.records as u64);
+        let clock_off = status.clock.filter(|offset| offset.is_off());
+        self.gauges.clock_offset.set(clock_off.map_or(0, |offset| offset.seconds));
         Ok(())
     }
 }

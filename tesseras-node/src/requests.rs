@@ -1,5 +1,6 @@
 //! What this node does for `tes`.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,6 +10,7 @@ use tesseras_core::placement::Placement;
 use tesseras_core::ports;
 use tesseras_dht::Dht;
 use tesseras_replication::Replication;
+use tesseras_replication::collect::CollectError;
 use tesseras_replication::fetch::FetchError;
 use tesseras_replication::overview::{Glance, Seen};
 use tesseras_replication::progress::{OnStep, Step};
@@ -23,7 +25,10 @@ use tesseras_rpc::messages::{
 };
 use tesseras_rpc::{BoxFuture, Handler, ProgressSink};
 
+use crate::causes;
+use crate::config::BootstrapPeer;
 use crate::jobs::JobBoard;
+use crate::problems::{Space, problems};
 
 /// How long an overview waits for holders; what was not checked then says so.
 const OVERVIEW_PATIENCE: Duration = Duration::from_secs(10);
@@ -44,6 +49,8 @@ pub struct Requests {
     pub storage_limit: u64,
     /// Bytes that stay free on the disk.
     pub min_free_space: u64,
+    /// How the bootstrap peers were written in the settings.
+    pub bootstrap_peers: Vec<BootstrapPeer>,
 }
 
 impl Handler for Requests {
@@ -103,14 +110,12 @@ impl Requests {
             ))
         });
         let ((fragments, bytes), free) = read.await.map_err(failed)?.map_err(failed)?;
-        let full = if free < self.min_free_space {
-            Some("the disk's reserve is reached".to_owned())
-        } else if bytes >= self.storage_limit {
-            Some("the space offered to others is used up".to_owned())
-        } else {
-            None
-        };
+        let (reserve, limit) = (self.min_free_space, self.storage_limit);
+        let space = Space { free, reserve, used: bytes, limit };
+        let clock_off = status.clock.filter(|offset| offset.is_off());
         Ok(NodeStatus {
+            clock_offset_seconds: clock_off.map(|offset| offset.seconds),
+            problems: problems(&status, &self.bootstrap_peers, space),
             node_id: self.id,
             listen: self.listen,
             reachable: status.reachable,
@@ -119,7 +124,6 @@ impl Requests {
             fragments,
             bytes,
             storage_limit: self.storage_limit,
-            full,
             jobs: self.board.lines(),
             tesserae: self.overview().await?,
         })
@@ -137,13 +141,20 @@ impl Requests {
             .collect()
     }
 
+    /// Fails with a wrong clock: all holders would look dead.
+    async fn check_clock(&self) -> Result<(), Failure> {
+        let checked = self.replication.check_clock().await;
+        checked.map_err(|off| failed(off).because(causes::of_clock(&off)))
+    }
+
     async fn tessera_status(&self, hash: TesseraHash) -> Result<TesseraStatus, Failure> {
+        self.check_clock().await?;
         match self.replication.status(hash).await.map_err(failed)? {
             Some(health) => Ok(tessera_status(hash, &health)),
-            None => Err(Failure {
-                message: format!("no node is known to hold {hash}, and it is not stored here"),
-                hint: Some("check the hash, and that this node knows peers (tes peers)".to_owned()),
-            }),
+            None => Err(Failure::new(format!(
+                "no node is known to hold {hash}, and it is not stored here"
+            ))
+            .with_hint("check the hash, and that this node knows peers (tes peers)")),
         }
     }
 
@@ -182,17 +193,19 @@ impl Requests {
         hash: Option<TesseraHash>,
         on_step: &OnStep,
     ) -> Result<Repaired, Failure> {
+        self.check_clock().await?;
         let tesserae = match hash {
             Some(hash) => vec![hash],
             None => self.replication.looked_after().await.map_err(failed)?,
         };
         let mut all = Repaired::default();
+        let mut unreachable = BTreeSet::new();
         for tessera in &tesserae {
             all.checked += 1;
             match self.replication.repair(*tessera, on_step).await {
                 Ok(done) => {
                     all.restored += done.restored as u64;
-                    all.unreachable += done.unreachable as u64;
+                    unreachable.extend(done.unreachable);
                     if done.missing > 0 {
                         let why = done.refusals.join("; ");
                         all.notes.push(format!(
@@ -204,14 +217,14 @@ impl Requests {
                 Err(error @ (RepairError::NotHeld(_) | RepairError::NotPublished(_)))
                     if hash.is_some() =>
                 {
-                    return Err(Failure {
-                        message: error.to_string(),
-                        hint: Some("a node repairs what it holds or has published".to_owned()),
-                    });
+                    return Err(
+                        failed(error).with_hint("a node repairs what it holds or has published")
+                    );
                 }
                 Err(error) => all.notes.push(format!("{tessera}: {error}")),
             }
         }
+        all.unreachable = unreachable.len() as u64;
         Ok(all)
     }
 }
@@ -306,11 +319,11 @@ fn published(hash: TesseraHash, done: tesseras_replication::publish::Published) 
 }
 
 fn failed(error: impl std::fmt::Display) -> Failure {
-    Failure { message: error.to_string(), hint: None }
+    Failure::new(error.to_string())
 }
 
 fn stopping() -> Failure {
-    Failure { message: "the node is stopping".to_owned(), hint: None }
+    Failure::new("the node is stopping")
 }
 
 fn publish_failure(error: PublishError) -> Failure {
@@ -327,7 +340,8 @@ fn publish_failure(error: PublishError) -> Failure {
         ),
         _ => None,
     };
-    Failure { message: error.to_string(), hint: hint.map(str::to_owned) }
+    let hint = hint.map(str::to_owned);
+    Failure { message: error.to_string(), hint, cause: causes::of_publish(&error) }
 }
 
 fn fetch_failure(error: FetchError) -> Failure {
@@ -336,10 +350,11 @@ fn fetch_failure(error: FetchError) -> Failure {
             "check the hash, and that this node knows peers (tes peers); a new holder may need a \
              minute to be found",
         ),
-        FetchError::AllSilent { .. } | FetchError::Collect(_) => {
+        FetchError::Collect(CollectError::TooFew { .. }) => {
             Some("holders may be back later; fetching again goes on with the pieces that came")
         }
         _ => None,
     };
-    Failure { message: error.to_string(), hint: hint.map(str::to_owned) }
+    let hint = hint.map(str::to_owned);
+    Failure { message: error.to_string(), hint, cause: causes::of_fetch(&error) }
 }

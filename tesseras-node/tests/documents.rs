@@ -69,7 +69,7 @@ fn the_example_frames_are_what_this_software_writes() {
         };
         assert_eq!(hex(&again.expect("fits")), hex(&frame), "{kind}");
     }
-    let pong = Answer::Ok(tesseras_dht::messages::Pong {});
+    let pong = Answer::Ok(tesseras_dht::messages::Pong { date: Some(Timestamp(1_800_000_000)) });
     let busy = Answer::<()>::Error(Refusal::new(Refusal::BUSY, "later"));
     for answer in [codec::encode(&pong), codec::encode(&busy)] {
         let answer = hex(&answer.expect("fits"));

@@ -114,6 +114,8 @@ impl Replication {
                     have.insert(piece);
                     holders.insert(holder);
                 }
+                // The own disk failed; no other holder makes up for that.
+                Err(AskError::Receive(ReceiveError::Store(error))) => return Err(error.into()),
                 Err(error) => {
                     tracing::info!(%piece, %holder, %error, "a piece could not be had");
                     hunt.failed(piece, holder);

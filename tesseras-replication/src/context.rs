@@ -12,7 +12,7 @@ use tesseras_core::ports::{
     BlobReader, BlobStore, Fragment, FragmentStore, HoldingRepository, ReciprocityLedger,
     StoreError, TesseraRecord, TesseraRepository, Workbench,
 };
-use tesseras_core::time::Timestamp;
+use tesseras_core::time::{ClockOffset, Timestamp};
 use tesseras_crypto::NodeKeys;
 use tesseras_net::{BoxFuture, Transport};
 use thiserror::Error;
@@ -106,6 +106,9 @@ pub trait Directory: Send + Sync + 'static {
 
     /// The addresses at which this node was reached by others.
     fn own_addresses(&self) -> Vec<std::net::SocketAddr>;
+
+    /// How far this node's clock is from its peers', if that is more than they tolerate.
+    fn clock_offset(&self) -> BoxFuture<'_, Option<ClockOffset>>;
 }
 
 /// The settings of replication.

@@ -7,6 +7,7 @@ use tesseras_core::ids::TesseraHash;
 use tesseras_core::ports::{StoreError, TesseraRecord};
 use thiserror::Error;
 
+use crate::clock::ClockOff;
 use crate::collect::CollectError;
 use crate::context::{Replication, UnpackError, blocking};
 use crate::dossier::VerifiedDossier;
@@ -30,6 +31,9 @@ pub struct Fetched {
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum FetchError {
+    /// This node's clock is wrong: no attestation would hold.
+    #[error(transparent)]
+    ClockOff(#[from] ClockOff),
     /// Nobody is known to hold it.
     #[error("no node is known to hold {0}")]
     NoHolders(TesseraHash),
@@ -39,6 +43,18 @@ pub enum FetchError {
         /// Which tessera.
         tessera: TesseraHash,
         /// How many.
+        silent: usize,
+    },
+    /// Nodes hold something under the same key, and none of them this.
+    #[error(
+        "nodes are known under the name of {tessera}, but none of the {answered} that answered has exactly this one: a digit may be wrong"
+    )]
+    OtherHash {
+        /// Which tessera.
+        tessera: TesseraHash,
+        /// How many answered that they hold nothing of it.
+        answered: usize,
+        /// How many did not answer.
         silent: usize,
     },
     /// No holder gave a dossier that holds.
@@ -79,6 +95,7 @@ impl Replication {
         if let Some(record) = self.sound_copy(tessera).await? {
             return Ok(Fetched { record, holders: 0 });
         }
+        self.check_clock().await?;
         self.blocking(move |stores| stores.holdings.unblock(&tessera)).await?;
         on_step(crate::progress::Step {
             stage: "finding holders",
@@ -108,9 +125,10 @@ impl Replication {
         on_step: &OnStep,
     ) -> Result<Fetched, FetchError> {
         if survey.live.is_empty() {
-            return Err(match survey.silent.len() {
-                0 => FetchError::NoHolders(tessera),
-                silent => FetchError::AllSilent { tessera, silent },
+            return Err(match (survey.of_another, survey.silent.len()) {
+                (0, 0) => FetchError::NoHolders(tessera),
+                (0, silent) => FetchError::AllSilent { tessera, silent },
+                (answered, silent) => FetchError::OtherHash { tessera, answered, silent },
             });
         }
         // Only the true pack holds the MANIFEST that hashes to the tessera: where holders keep

@@ -12,6 +12,7 @@ use tesseras_core::ports::{BlobReader, BlobStore, Publication, StoreError, Tesse
 use tesseras_core::signature::SignaturePair;
 use thiserror::Error;
 
+use crate::clock::ClockOff;
 use crate::collect::CollectError;
 use crate::context::{Replication, Stores, UnpackError, blocking};
 use crate::distribute::{Ask, Purpose};
@@ -46,6 +47,9 @@ pub struct Published {
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum PublishError {
+    /// This node's clock is wrong: no attestation would hold.
+    #[error(transparent)]
+    ClockOff(#[from] ClockOff),
     /// It is not in the library.
     #[error("{0} is not in the library of this node")]
     NotInLibrary(TesseraHash),
@@ -112,6 +116,7 @@ impl Replication {
         tessera: TesseraHash,
         on_step: &OnStep,
     ) -> Result<Vec<u8>, PublishError> {
+        self.check_clock().await?;
         if let Some(plan) = self.blocking(move |s| s.holdings.plan(&tessera)).await? {
             return Ok(plan);
         }
@@ -157,16 +162,8 @@ impl Replication {
         signatures: SignaturePair,
         on_step: &OnStep,
     ) -> Result<Published, PublishError> {
-        let under_way = UnderWay::start(self, tessera).ok_or(PublishError::InProgress(tessera))?;
-        let publishing = async {
-            let turn = Arc::new(self.work_on(tessera).await);
-            let dossier = self.put_own_dossier(tessera, plan, signatures).await?;
-            self.publish_dossier(&dossier, turn, on_step).await
-        };
-        tokio::select! {
-            published = publishing => published,
-            () = under_way.stopped() => Err(PublishError::Stopped(tessera)),
-        }
+        let dossier = self.put_own_dossier(tessera, plan, signatures);
+        self.publish_by(tessera, dossier, on_step).await
     }
 
     /// Places a capsule of the library on other nodes by the signed plan that is kept here, or
@@ -176,11 +173,21 @@ impl Replication {
         tessera: TesseraHash,
         on_step: &OnStep,
     ) -> Result<Published, PublishError> {
+        self.publish_by(tessera, self.find_dossier(tessera), on_step).await
+    }
+
+    /// Publishes in this node's turn, until it is done or stopped.
+    async fn publish_by(
+        &self,
+        tessera: TesseraHash,
+        dossier: impl Future<Output = Result<VerifiedDossier, PublishError>>,
+        on_step: &OnStep,
+    ) -> Result<Published, PublishError> {
         let under_way = UnderWay::start(self, tessera).ok_or(PublishError::InProgress(tessera))?;
         let publishing = async {
+            self.check_clock().await?;
             let turn = Arc::new(self.work_on(tessera).await);
-            let dossier = self.find_dossier(tessera).await?;
-            self.publish_dossier(&dossier, turn, on_step).await
+            self.publish_dossier(&dossier.await?, turn, on_step).await
         };
         tokio::select! {
             published = publishing => published,

@@ -1,12 +1,15 @@
 //! Repair: holders bring back what is missing, without the owner.
 
+use std::collections::BTreeSet;
+
 use tesseras_core::code::{CodedForm, Piece, WHOLE_COPIES};
 use tesseras_core::contact::Contact;
-use tesseras_core::ids::TesseraHash;
+use tesseras_core::ids::{NodeId, TesseraHash};
 use tesseras_core::placement::{self, Placement};
 use tesseras_core::ports::{Origin, Publication, StoreError};
 use thiserror::Error;
 
+use crate::clock::ClockOff;
 use crate::collect::{CollectError, Collected};
 use crate::context::{Replication, Stores};
 use crate::distribute::{Ask, Delivery, Eligible, Purpose};
@@ -20,8 +23,8 @@ use crate::survey::Survey;
 pub struct Repaired {
     /// How many pieces were rebuilt or copied and have a holder again.
     pub restored: usize,
-    /// How many known holders did not answer.
-    pub unreachable: usize,
+    /// Which known holders did not answer. Of several tesserae they may be the same nodes.
+    pub unreachable: BTreeSet<NodeId>,
     /// How many pieces are still missing.
     pub missing: usize,
     /// Why, for people.
@@ -32,6 +35,9 @@ pub struct Repaired {
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum RepairError {
+    /// This node's clock is wrong: all holders would look dead.
+    #[error(transparent)]
+    ClockOff(#[from] ClockOff),
     /// It is neither held nor published here.
     #[error("{0} is neither held nor published by this node")]
     NotHeld(TesseraHash),
@@ -108,6 +114,7 @@ impl Replication {
         tessera: TesseraHash,
         on_step: &OnStep,
     ) -> Result<Repaired, RepairError> {
+        self.check_clock().await?;
         let _alone = self.work_on(tessera).await;
         on_step(Step { stage: "asking holders", done: 0, total: 0, bytes: false });
         let stored = self.stored_dossier(tessera).await;
@@ -124,7 +131,10 @@ impl Replication {
         };
         let plan = dossier.plan();
         let placement = survey.placement(plan);
-        let mut done = Repaired { unreachable: survey.silent.len(), ..Repaired::default() };
+        let mut done = Repaired {
+            unreachable: survey.silent.iter().map(|contact| contact.id).collect(),
+            ..Repaired::default()
+        };
         let coded = plan.coded();
         if coded
             .is_some_and(|f| placement::distinct_fragments(&placement).len() == f.shape.n().into())
@@ -277,7 +287,6 @@ impl Replication {
 #[cfg(test)]
 mod tests {
     use tesseras_core::code::CODED_FROM_BYTES;
-    use tesseras_core::ids::NodeId;
 
     use super::*;
 

@@ -38,6 +38,10 @@ pub struct Survey {
     pub silent: Vec<Contact>,
     /// Whether anyone at all was known to hold it.
     pub known: bool,
+    /// How many nodes, perhaps this one too, announce something under the key and hold nothing of
+    /// exactly this tessera.
+    /// 0 where holders of this very tessera are known from before.
+    pub of_another: usize,
 }
 
 impl Survey {
@@ -89,6 +93,7 @@ impl Replication {
                 .or_insert(Contact { id: piece.holder, addresses: Vec::new() });
         }
         known.remove(&id);
+        let is_new = known.is_empty() && plan.is_none();
         let is_held = !held.is_empty();
         let mut survey = Survey { known: !known.is_empty() || is_held, ..Survey::default() };
         if is_held {
@@ -100,6 +105,7 @@ impl Replication {
         let find = self.parts.directory.find_holders(tessera.dht_key());
         let (mut answers, found) = tokio::join!(ask_known, find);
         survey.known |= !found.is_empty();
+        let announced_here = found.iter().any(|contact| contact.id == id);
         let mut fresh: BTreeMap<NodeId, Contact> =
             found.into_iter().map(|contact| (contact.id, contact)).collect();
         fresh.retain(|holder, _| *holder != id && !answers.contains_key(holder));
@@ -118,6 +124,12 @@ impl Replication {
                 .filter(|(holder, _)| !answers.contains_key(holder))
                 .map(|(_, contact)| contact),
         );
+        // A key is the beginning of a hash, so it may be that of another.
+        if is_new && !is_held {
+            let without = answers.values().filter(|h| h.pieces.is_empty()).count();
+            survey.of_another = without + usize::from(announced_here);
+            survey.known = without < answers.len() || !survey.silent.is_empty();
+        }
         // What a holder says itself that it has no more is no longer counted in the ledger.
         let lacks = |p: &PlacedPiece| {
             let holder = answers.get(&p.holder);

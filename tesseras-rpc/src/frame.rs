@@ -160,7 +160,7 @@ mod tests {
         runtime.expect("a runtime").block_on(async {
             let (near, mut far) = tokio::io::duplex(16);
             let mut to = FrameWriter::new(near);
-            let first = Event::Failed(Failure { message: "a".repeat(100), hint: None });
+            let first = Event::Failed(Failure::new("a".repeat(100)));
             let frame = |event: &Event| encode(event, MAX_EVENT_BYTES).expect("short");
             let patience = std::time::Duration::from_millis(5);
             let cut = tokio::time::timeout(patience, to.send(frame(&first))).await;

@@ -7,6 +7,7 @@
 pub mod client;
 pub mod frame;
 pub mod messages;
+pub mod problem;
 pub mod progress;
 pub mod server;
 

@@ -7,6 +7,8 @@ use tesseras_core::code::Piece;
 use tesseras_core::ids::{NodeId, TesseraHash};
 use tesseras_core::signature::SignaturePair;
 
+use crate::problem::{Cause, Problem};
+
 /// What `tes` asks.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -98,6 +100,30 @@ pub struct Failure {
     pub message: String,
     /// What the person can do next.
     pub hint: Option<String>,
+    /// The reason as data, where `tes` says it in its own words.
+    #[serde(default)]
+    pub cause: Option<Cause>,
+}
+
+impl Failure {
+    /// A failure without a hint.
+    pub fn new(message: impl Into<String>) -> Self {
+        Self { message: message.into(), hint: None, cause: None }
+    }
+
+    /// Adds what the person can do next.
+    #[must_use]
+    pub fn with_hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    /// Adds the reason as data.
+    #[must_use]
+    pub fn because(mut self, cause: Cause) -> Self {
+        self.cause = Some(cause);
+        self
+    }
 }
 
 /// What the node answers when it was done.
@@ -147,8 +173,11 @@ pub struct NodeStatus {
     pub bytes: u64,
     /// How much it offers to others, in bytes.
     pub storage_limit: u64,
-    /// Why it takes no more pieces now, if it does not.
-    pub full: Option<String>,
+    /// How many seconds its clock is ahead of its peers', negative when behind; `None` if it is
+    /// in order, or nobody could be asked.
+    pub clock_offset_seconds: Option<i64>,
+    /// What its operator should do something about, the worst first.
+    pub problems: Vec<Problem>,
     /// Its background jobs, a line each.
     pub jobs: Vec<String>,
     /// The capsules in its library, newest first.
@@ -304,7 +333,7 @@ pub struct Repaired {
     pub checked: u64,
     /// How many pieces were rebuilt or copied and placed.
     pub restored: u64,
-    /// How many known holders did not answer.
+    /// How many known holders did not answer, each counted once.
     pub unreachable: u64,
     /// What a person should know beyond that.
     pub notes: Vec<String>,

@@ -172,10 +172,9 @@ impl Server {
 
 /// Tells one client too many so. A fresh socket takes these few bytes without waiting.
 fn refuse(stream: &UnixStream) {
-    let busy = Event::Failed(Failure {
-        message: format!("tesd is already serving {MAX_CLIENTS} requests"),
-        hint: Some("try again when one of them is done".to_owned()),
-    });
+    let busy = Failure::new(format!("tesd is already serving {MAX_CLIENTS} requests"))
+        .with_hint("try again when one of them is done");
+    let busy = Event::Failed(busy);
     if let Ok(frame) = frame::encode(&busy, MAX_EVENT_BYTES) {
         let _ = stream.try_write(&frame);
     }
@@ -196,13 +195,12 @@ async fn serve(
         Ok(Ok(request)) => request,
         Ok(Err(FrameError::Closed)) => return Ok(()),
         Ok(Err(error)) => {
-            let hint = Some("use the tes and the tesd of the same version".to_owned());
-            let message = format!("tesd does not understand the request: {error}");
-            return send_result(&mut to, Err(Failure { message, hint }), RESULT_DEADLINE).await;
+            let failure = Failure::new(format!("tesd does not understand the request: {error}"))
+                .with_hint("use the tes and the tesd of the same version");
+            return send_result(&mut to, Err(failure), RESULT_DEADLINE).await;
         }
         Err(_) => {
-            let message = "no request arrived in time".to_owned();
-            let failure = Failure { message, hint: None };
+            let failure = Failure::new("no request arrived in time");
             return send_result(&mut to, Err(failure), RESULT_DEADLINE).await;
         }
     };
@@ -239,10 +237,8 @@ async fn left(from: &mut OwnedReadHalf) {
 }
 
 async fn say_goodbye(to: &mut FrameWriter<OwnedWriteHalf>) -> Result<(), FrameError> {
-    let failure = Failure {
-        message: "tesd is stopping".to_owned(),
-        hint: Some("start it again and repeat the command".to_owned()),
-    };
+    let failure =
+        Failure::new("tesd is stopping").with_hint("start it again and repeat the command");
     send_result(to, Err(failure), GOODBYE_DEADLINE).await
 }
 
@@ -256,8 +252,8 @@ async fn send_result(
         Err(failure) => Event::Failed(failure),
     };
     let frame = frame::encode(&event, MAX_EVENT_BYTES).or_else(|error| {
-        let message = format!("the answer cannot be sent: {error}");
-        frame::encode(&Event::Failed(Failure { message, hint: None }), MAX_EVENT_BYTES)
+        let failure = Failure::new(format!("the answer cannot be sent: {error}"));
+        frame::encode(&Event::Failed(failure), MAX_EVENT_BYTES)
     })?;
     match timeout(deadline, to.send(frame)).await {
         Ok(sent) => sent,

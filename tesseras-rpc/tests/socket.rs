@@ -58,7 +58,7 @@ impl Handler for Node {
                         progress.bytes("fetching", done, 1000);
                         tokio::time::sleep(Duration::from_millis(1)).await;
                     }
-                    Err(Failure { message: "nobody has it".into(), hint: Some("wait".into()) })
+                    Err(Failure::new("nobody has it").with_hint("wait"))
                 }
                 _ => Ok(Response::Repaired(Repaired { checked: 3, ..Repaired::default() })),
             }

@@ -17,6 +17,7 @@ use crate::context::Context;
 use crate::hashes::named;
 use crate::human::{count, short, size, table};
 use crate::output::Report;
+use crate::problems::problem;
 
 /// Show how your node is, or how a tessera is
 #[derive(Debug, clap::Args)]
@@ -63,15 +64,19 @@ impl Report for Node {
             &match (node.reachable, addresses.is_empty()) {
                 (true, true) => "yes".to_owned(),
                 (true, false) => format!("yes, at {}", addresses.join(", ")),
-                (false, _) => "not yet: no other node has reached it".to_owned(),
+                (false, _) => {
+                    "not as far as is known: no other node has reached it lately".to_owned()
+                }
             },
         );
         line("Knows", &count(node.peers, "other node", "other nodes"));
         let pieces = count(node.fragments, "piece", "pieces");
         let offered = size(node.storage_limit);
         line("Keeps", &format!("{pieces} for others, {} of {offered}", size(node.bytes)));
-        if let Some(full) = &node.full {
-            line("Full", full);
+        for found in &node.problems {
+            let (what, to_do) = problem(found, node.listen);
+            line("Problem", &what);
+            line("", &format!("→ {to_do}"));
         }
         for job in &node.jobs {
             line("Job", job);

@@ -4,6 +4,7 @@ mod environment;
 mod identity;
 mod library;
 mod node;
+mod problems;
 mod publish;
 mod survives;
 mod words;

@@ -57,7 +57,7 @@ fn what_the_node_says_is_shown() {
     let title = "Summer".to_owned();
     let got = Fetched { hash, title, memories: 3, files: 20, bytes: 9000, holders: 4 };
     fetched.extend(done(Response::Fetched(got)));
-    let failed = Failure { message: "nobody has it".into(), hint: None };
+    let failed = Failure::new("nobody has it");
     let tessera = TesseraStatus {
         hash,
         state: State::Healthy,

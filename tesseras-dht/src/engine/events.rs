@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tesseras_core::contact::Contact;
 use tesseras_core::ids::{DhtKey, NodeId};
-use tesseras_core::time::Timestamp;
+use tesseras_core::time::{ClockOffset, Timestamp};
 use tesseras_net::codec::Refusal;
 
 use crate::messages::{Request, Response};
@@ -173,4 +173,10 @@ pub struct Status {
     pub peers: usize,
     /// Holder records kept for others.
     pub records: usize,
+    /// How far this node's clock is from its peers'; `None` while that is not known.
+    pub clock: Option<ClockOffset>,
+    /// Bootstrap addresses that were tried and have not answered since the start.
+    pub silent_bootstrap: Vec<SocketAddr>,
+    /// How long this node has been running.
+    pub running_for: Duration,
 }

@@ -50,6 +50,9 @@ struct Due {
 #[derive(Debug)]
 pub(super) struct Neighbours {
     bootstrap: Vec<SocketAddr>,
+    /// Those of them that have answered since the start, and those that have failed.
+    answered: BTreeSet<SocketAddr>,
+    failed: BTreeSet<SocketAddr>,
     /// The latest last.
     remembered: VecDeque<Contact>,
     /// Knocks that are out.
@@ -76,6 +79,8 @@ impl Neighbours {
                 .filter(|address| address::is_dialable(*address))
                 .take(MAX_REMEMBERED)
                 .collect(),
+            answered: BTreeSet::new(),
+            failed: BTreeSet::new(),
             remembered: VecDeque::new(),
             knocks: 0,
             next_knock: Duration::ZERO,
@@ -92,6 +97,21 @@ impl Neighbours {
             kept.remember(contact);
         }
         kept
+    }
+
+    /// Somebody answered at these addresses.
+    pub(super) fn bootstrap_answered(&mut self, addresses: &[SocketAddr]) {
+        self.answered.extend(addresses.iter().filter(|a| self.bootstrap.contains(a)));
+    }
+
+    /// Nobody answered at these addresses.
+    pub(super) fn bootstrap_failed(&mut self, addresses: &[SocketAddr]) {
+        self.failed.extend(addresses.iter().filter(|a| self.bootstrap.contains(a)));
+    }
+
+    /// Bootstrap addresses that were tried and have not answered since the start.
+    pub(super) fn silent_bootstrap(&self) -> Vec<SocketAddr> {
+        self.failed.difference(&self.answered).copied().collect()
     }
 
     /// Keeps a peer for the time when the table is empty.
@@ -274,6 +294,19 @@ impl Engine {
             let one = turn.rng.random_range(0..self.neighbours.bootstrap.len());
             let address = self.neighbours.bootstrap[one];
             self.knock_at(turn, None, vec![address]);
+            // And one of those that never answered: it may have started after this node.
+            let silent = self.neighbours.silent_bootstrap();
+            if !silent.is_empty() {
+                let address = silent[turn.rng.random_range(0..silent.len())];
+                self.knock_at(turn, None, vec![address]);
+            }
+        }
+    }
+
+    /// Greets some peers soon, to hear their dates.
+    pub(super) fn greet_some(&mut self, now: Duration) {
+        for id in self.table.least_recently_seen(GREETINGS_AT_ONCE) {
+            self.neighbours.greet_at(id, now);
         }
     }
 

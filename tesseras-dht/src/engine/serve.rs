@@ -36,7 +36,7 @@ impl Engine {
         request: Request,
     ) {
         let answer = match request {
-            Request::Ping {} => Ok(Response::Pong(Pong {})),
+            Request::Ping {} => Ok(Response::Pong(Pong { date: Some(turn.wall) })),
             Request::FindNode { target } => {
                 Ok(Response::Contacts(Contacts { contacts: self.tell(&target, from, remote) }))
             }
@@ -149,6 +149,7 @@ impl Engine {
                 observed: pending.remote,
                 reached: pending.reached,
                 addresses: self.reach.to_try(turn.now, Some(pending.remote.ip())),
+                date: Some(turn.wall),
             };
             turn.effects.push(Effect::Answer { inbound, answer: Ok(Response::Greeted(greeted)) });
         }

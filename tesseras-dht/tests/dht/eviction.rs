@@ -36,7 +36,7 @@ impl Bench {
     }
 
     fn handle(&mut self, event: Event) -> Vec<Effect> {
-        let moment = Moment { elapsed: self.now, wall: Timestamp(1_700_000_000) };
+        let moment = Moment { elapsed: self.now, wall: Timestamp(1_700_000_000).plus(self.now) };
         self.engine.handle(moment, &mut self.rng, event)
     }
 
@@ -76,7 +76,7 @@ fn the_oldest_is_pinged_and_stays_if_it_lives() {
     assert_eq!(oldest, peer(&bench.engine, 1).0);
     assert_eq!(bench.meet(23), None, "one ping at a time");
     let (from, remote) = peer(&bench.engine, 1);
-    let answer = Ok(Response::Pong(Pong {}));
+    let answer = Ok(Response::Pong(Pong { date: None }));
     bench.handle(Event::Replied { ticket, from, remote, answer });
     assert!(bench.knows(1) && !bench.knows(22) && !bench.knows(23));
     let (_, next) = bench.meet(24).expect("a ping");

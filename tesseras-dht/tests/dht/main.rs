@@ -1,6 +1,7 @@
 //! The DHT as its users see it: the pure engine under virtual time, and the driver over a
 //! transport that carries frames in memory.
 
+mod clocks;
 mod eviction;
 mod forgeries;
 mod memory;

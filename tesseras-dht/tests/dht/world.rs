@@ -34,6 +34,8 @@ pub struct Node {
     pub alive: bool,
     /// Whether others can dial it.
     pub reachable: bool,
+    /// How many seconds its clock is ahead of the world's.
+    pub ahead: i64,
     /// Requests that it awaits answers to.
     waiting: BTreeSet<Ticket>,
     next_tick: Duration,
@@ -127,6 +129,7 @@ impl World {
             address,
             alive: true,
             reachable,
+            ahead: 0,
             waiting: BTreeSet::new(),
             next_tick: self.now,
         });
@@ -206,7 +209,8 @@ impl World {
             }
             Item::Event(event) => event,
         };
-        let moment = Moment { elapsed: at, wall: Timestamp(EPOCH).plus(at) };
+        let wall = Timestamp(EPOCH.saturating_add_signed(node.ahead)).plus(at);
+        let moment = Moment { elapsed: at, wall };
         let effects = node.engine.handle(moment, &mut self.rng, event);
         for effect in effects {
             self.carry_out(index, effect);

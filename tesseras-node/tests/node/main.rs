@@ -4,6 +4,7 @@
 
 mod accounts;
 mod addresses;
+mod clocks;
 mod consent;
 mod gate;
 mod health;
@@ -13,6 +14,8 @@ mod lies;
 mod mending;
 mod network;
 mod plans;
+mod problems;
+mod reasons;
 mod resume;
 mod rot;
 mod serving;

@@ -11,7 +11,7 @@ use tesseras_core::ports::{
     BlobReader, BlobStore as _, Charge, Fragment, FragmentStore, StagedBlob, StoreError,
     TesseraRecord,
 };
-use tesseras_core::time::Timestamp;
+use tesseras_core::time::{ClockOffset, Timestamp};
 use tesseras_crypto::{NodeKeys, blake3};
 use tesseras_net::codec::{self, Answer};
 use tesseras_net::{BoxFuture, Peer, Reply, RequestError, Target, Transport, empty_body};
@@ -80,6 +80,10 @@ impl Directory for Nobody {
 
     fn own_addresses(&self) -> Vec<SocketAddr> {
         unreachable!("nobody wants to know")
+    }
+
+    fn clock_offset(&self) -> BoxFuture<'_, Option<ClockOffset>> {
+        unreachable!("no clock is compared")
     }
 }
 

@@ -1,0 +1,113 @@
+//! What is wrong, and what to do about it, in words.
+
+use tesseras_core::ids::{NodeId, TesseraHash};
+use tesseras_rpc::frame::{Event, MAX_EVENT_BYTES, encode};
+use tesseras_rpc::messages::{Failure, NodeStatus, Response};
+use tesseras_rpc::problem::{Cause, Problem};
+
+use crate::environment::Environment;
+
+fn status(problems: Vec<Problem>) -> Vec<u8> {
+    let status = NodeStatus {
+        node_id: NodeId::new([7; 20]),
+        listen: "0.0.0.0:7310".parse().expect("an address"),
+        addresses: Vec::new(),
+        reachable: false,
+        peers: 3,
+        fragments: 1,
+        bytes: 1000,
+        storage_limit: 1 << 30,
+        clock_offset_seconds: Some(-7260),
+        problems,
+        jobs: Vec::new(),
+    };
+    encode(&Event::Done(Response::Status(status)), MAX_EVENT_BYTES).expect("short")
+}
+
+#[test]
+fn each_problem_of_a_node_is_named_with_what_to_do() {
+    let environment = Environment::new();
+    let addresses = vec!["[2001:db8::1]:7310".parse().expect("an address")];
+    let problems = vec![
+        Problem::ClockOff { seconds: -7260, witnesses: 1 },
+        Problem::DiskReserve { free: 1 << 20, reserve: 1 << 30 },
+        Problem::StorageLimit { used: 1 << 30, limit: 1 << 30 },
+        Problem::Unreachable,
+        Problem::BootstrapUnknown { peer: "nowhere.example:7310".to_owned() },
+        Problem::BootstrapSilent { peer: "gone.example:7310".to_owned(), addresses },
+    ];
+    let node = environment.fake_node(vec![status(problems.clone()), status(problems)]);
+    let json = environment.ok(&["status"]);
+    assert_eq!(json["clock_offset_seconds"], -7260);
+    let clock =
+        serde_json::json!({ "code": "clock_off", "data": { "seconds": -7260, "witnesses": 1 } });
+    assert_eq!(json["problems"][0], clock);
+    assert_eq!(json["problems"][3], serde_json::json!({ "code": "unreachable" }));
+    assert_eq!(json["problems"][5]["data"]["addresses"][0], "[2001:db8::1]:7310");
+    let human = String::from_utf8(environment.human(&["status"]).stdout).expect("UTF-8");
+    for words in [
+        "Problem     this computer's clock is 2 h 1 min behind its only peer's",
+        "set it right (NTP)",
+        "the disk has 1.0 MiB free, and 1.0 GiB are to stay free",
+        "min_free_space",
+        "used up: 1.0 GiB of 1.0 GiB",
+        "storage_limit",
+        "no other node can reach this one",
+        "--advertise ADDRESS:7310",
+        "nowhere.example:7310 is not known",
+        "gone.example:7310 ([2001:db8::1]:7310) has not answered",
+        "--bootstrap HOST:PORT",
+    ] {
+        assert!(human.contains(words), "{words}: {human}");
+    }
+    assert_eq!(node.join().expect("no panic").len(), 2);
+}
+
+#[test]
+fn a_failure_is_told_in_human_units_and_without_false_hope() {
+    let environment = Environment::new();
+    let hash = TesseraHash::new([0xab; 32]).to_string();
+    let cases = [
+        (
+            Cause::ClockOff { seconds: 7200, witnesses: 3 },
+            "this computer's clock is 2 h 0 min ahead of its peers'",
+            "set it right (NTP) and try again",
+        ),
+        (
+            Cause::NoSpace { needed: 12 << 20, free: 1536 },
+            "12.0 MiB are needed, 1.5 KiB are free beside the reserve",
+            "free some disk space",
+        ),
+        (Cause::DiskFull, "as the node said", "free some disk space"),
+        (
+            Cause::OtherHash { answered: 1, silent: 0 },
+            "1 node is known under this name, but none has exactly this one",
+            "a digit may be wrong; compare it with the card",
+        ),
+        (
+            Cause::OtherHash { answered: 3, silent: 2 },
+            "exactly this one (2 more did not answer)",
+            "a digit may be wrong; compare it with the card",
+        ),
+        (
+            Cause::HoldersSilent { silent: 4 },
+            "4 nodes are known to hold it, but none of them answers now",
+            "they may be back later",
+        ),
+    ];
+    let failed = |cause: &Cause| {
+        let failure = Failure::new("as the node said").because(cause.clone());
+        encode(&Event::Failed(failure), MAX_EVENT_BYTES).expect("short")
+    };
+    let node = environment.fake_node(cases.iter().map(|(cause, ..)| failed(cause)).collect());
+    for (cause, message, hint) in &cases {
+        let answer = environment.json(&["fetch", &hash]);
+        assert_eq!(answer.code, Some(1), "{cause:?}");
+        let said = |key: &str| answer.json[key].as_str().expect("words").to_owned();
+        assert!(said("error").contains(message), "{}", said("error"));
+        assert!(said("hint").contains(hint), "{}", said("hint"));
+        let hopeful = matches!(cause, Cause::HoldersSilent { .. });
+        assert_eq!(answer.stderr.contains("later"), hopeful, "{}", answer.stderr);
+    }
+    assert_eq!(node.join().expect("no panic").len(), cases.len());
+}

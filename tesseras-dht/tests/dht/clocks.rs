@@ -1,0 +1,84 @@
+//! Nodes compare their clocks with those of their peers.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use tesseras_dht::engine::Beginnings;
+
+use crate::world::{World, address_of, keys};
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+/// Adds a node whose clock is wrong.
+fn add_ahead(world: &mut World, address: SocketAddr, ahead: i64) -> usize {
+    let node = world.add(vec![address_of(0)], address, true);
+    world.nodes[node].ahead = ahead;
+    node
+}
+
+fn offset(world: &World, node: usize) -> Option<i64> {
+    world.nodes[node].engine.status(world.now).clock.map(|offset| offset.seconds)
+}
+
+#[test]
+fn a_node_knows_within_a_minute_that_its_clock_is_wrong_and_nobody_else_doubts() {
+    for ahead in [7200, -7200] {
+        let mut world = World::joined(3, 30);
+        let wrong = add_ahead(&mut world, address_of(30), ahead);
+        world.run_for(MINUTE);
+        assert!(offset(&world, wrong).is_some_and(|seconds| seconds.abs_diff(ahead) <= 3));
+        for _ in 0..6 {
+            for node in 0..30 {
+                assert!(offset(&world, node).is_some_and(|seconds| seconds.abs() <= 3), "{node}");
+            }
+            world.run_for(10 * MINUTE);
+            assert!(offset(&world, wrong).is_some_and(|seconds| seconds.abs_diff(ahead) <= 3));
+        }
+    }
+}
+
+#[test]
+fn a_clock_that_is_set_right_is_right_within_a_minute() {
+    let mut world = World::joined(5, 10);
+    let node = add_ahead(&mut world, address_of(10), 7200);
+    world.run_for(MINUTE);
+    assert!(offset(&world, node).is_some_and(|seconds| seconds > 7000));
+    world.nodes[node].ahead = 0;
+    world.run_for(MINUTE * 12);
+    assert!(offset(&world, node).is_some_and(|seconds| seconds.abs() <= 3));
+}
+
+#[test]
+fn strangers_of_many_names_in_one_neighbourhood_set_nobodys_clock() {
+    let mut world = World::joined(7, 5);
+    for n in 1..=20 {
+        add_ahead(&mut world, SocketAddr::from(([9, 9, 9, n], 4433)), 7200);
+    }
+    for _ in 0..6 {
+        world.run_for(10 * MINUTE);
+        for node in 0..5 {
+            assert!(offset(&world, node).is_some_and(|seconds| seconds.abs() <= 3), "{node}");
+        }
+    }
+}
+
+#[test]
+fn a_bootstrap_address_is_dead_until_something_answers_there() {
+    let mut world = World::joined(9, 3);
+    let late = address_of(40);
+    let key = keys(&mut world.rng);
+    let beginnings = Beginnings {
+        candidates: vec![address_of(3)],
+        bootstrap: vec![address_of(0), late],
+        ..Beginnings::default()
+    };
+    let node = world.add_with(key, beginnings, address_of(3), true);
+    let silent = |world: &World| world.nodes[node].engine.status(world.now).silent_bootstrap;
+    assert_eq!(silent(&world), [], "it was not tried yet");
+    world.run_for(MINUTE);
+    assert_eq!(silent(&world), [late]);
+    // A node that starts there knows nobody; it is knocked at again.
+    world.add(vec![], late, true);
+    world.run_for(20 * MINUTE);
+    assert_eq!(silent(&world), []);
+}
