@@ -13,6 +13,7 @@ pub mod jobs;
 pub mod node;
 pub mod observe;
 pub mod requests;
+mod room;
 pub mod router;
 
 pub use config::NodeConfig;

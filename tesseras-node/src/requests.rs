@@ -10,11 +10,11 @@ use tesseras_replication::fetch::FetchError;
 use tesseras_replication::progress::{OnStep, Step};
 use tesseras_replication::publish::PublishError;
 use tesseras_replication::repair::RepairError;
-use tesseras_replication::status::{State, TesseraHealth};
+use tesseras_replication::status::{Copies, State, TesseraHealth};
 use tesseras_rpc::messages;
 use tesseras_rpc::messages::{
-    Failure, Fetched, FragmentCount, NodeStatus, PeerInfo, PlacedPiece, Published, Repaired,
-    Request, Response, TesseraStatus,
+    CopyCount, Failure, Fetched, FragmentCount, NodeStatus, PeerInfo, PlacedPiece, Published,
+    Repaired, Request, Response, TesseraStatus,
 };
 use tesseras_rpc::{BoxFuture, Handler, ProgressSink};
 
@@ -197,11 +197,16 @@ fn tessera_status(hash: TesseraHash, health: &TesseraHealth) -> TesseraStatus {
             live: health.live as u64,
             needed: health.needed as u64,
         },
+        copies: copy_count(health.copies),
         holders: health.placement.len() as u64,
         survives: health.survives as u64,
         placement: pieces(&health.placement),
         notes,
     }
+}
+
+fn copy_count(copies: Copies) -> CopyCount {
+    CopyCount { total: copies.total as u64, live: copies.live as u64 }
 }
 
 fn pieces(placement: &Placement) -> Vec<PlacedPiece> {
@@ -220,8 +225,12 @@ fn published(hash: TesseraHash, done: tesseras_replication::publish::Published) 
     if done.placed < done.fragments {
         let missing = done.fragments - done.placed;
         notes.push(format!("{missing} pieces found no holder yet"));
-        notes.extend(done.refusals);
     }
+    if done.copies.live < done.copies.total {
+        let missing = done.copies.total - done.copies.live;
+        notes.push(format!("{missing} whole copies found no holder yet"));
+    }
+    notes.extend(done.refusals);
     if done.crowded {
         notes.push("more than two holders share a network (/24 or /48)".to_owned());
     }
@@ -229,6 +238,7 @@ fn published(hash: TesseraHash, done: tesseras_replication::publish::Published) 
         hash,
         fragments: done.fragments as u64,
         placed: done.placed as u64,
+        copies: copy_count(done.copies),
         holders: done.holders as u64,
         survives: done.survives as u64,
         notes,
@@ -244,15 +254,19 @@ fn stopping() -> Failure {
 }
 
 fn publish_failure(error: PublishError) -> Failure {
-    let hint = match &error {
-        PublishError::NobodyEligible { .. } | PublishError::TooFew { .. } => Some(
-            "look at `tes peers`; give tesd more nodes to begin with (--bootstrap), or try later; \
-             what was placed stays, and publishing again goes on from there",
-        ),
-        PublishError::NotInLibrary(_) => Some("`tes list` shows what is in the library"),
+    let message = error.to_string();
+    let hint = match error {
+        PublishError::NobodyEligible { causes, .. } | PublishError::NoRoom { causes, .. } => {
+            Some(crate::room::hint(&causes))
+        }
+        PublishError::TooFew { causes, .. } => Some(format!(
+            "{}; what was placed stays, and publishing again goes on from there",
+            crate::room::hint(&causes)
+        )),
+        PublishError::NotInLibrary(_) => Some("`tes list` shows what is in the library".to_owned()),
         _ => None,
     };
-    Failure { message: error.to_string(), hint: hint.map(str::to_owned) }
+    Failure { message, hint }
 }
 
 fn fetch_failure(error: FetchError) -> Failure {

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 
 use serde::Serialize;
 use tesseras_core::ids::NodeId;
-use tesseras_rpc::messages::{NodeStatus, Request, Response, State, TesseraStatus};
+use tesseras_rpc::messages::{CopyCount, NodeStatus, Request, Response, State, TesseraStatus};
 
 use super::publish::survives_text;
 use crate::ask::{ask, unexpected};
@@ -83,7 +83,8 @@ impl Report for Node {
 
 impl Report for Tessera {
     fn human(&self) -> String {
-        let TesseraStatus { hash, state, fragments, holders, survives, placement, notes } = &self.0;
+        let TesseraStatus { hash, state, fragments, copies, holders, survives, placement, notes } =
+            &self.0;
         let mut out = format!("Tessera {hash}\n");
         out += match state {
             State::Local => "It is only here; `tes publish` lets others keep it alive.\n",
@@ -105,6 +106,15 @@ impl Report for Tessera {
                 }
             )
             .expect("a String takes all");
+            if fragments.needed > 1 && copies.total > 0 {
+                let CopyCount { total, live } = copies;
+                writeln!(
+                    out,
+                    "Beside them: {live} of {}.",
+                    count(*total, "whole copy", "whole copies")
+                )
+                .expect("a String takes all");
+            }
             if *state != State::Unreachable {
                 out += &survives_text(*survives);
             }

@@ -5,6 +5,7 @@
 mod accounts;
 mod addresses;
 mod gate;
+mod growth;
 mod health;
 mod hostile;
 mod kill;
@@ -16,6 +17,7 @@ mod resume;
 mod rot;
 mod serving;
 mod shared;
+mod silence;
 mod stranger;
 mod walk;
 mod wishes;
