@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tesseras_dht::DhtConfig;
 use tesseras_net::settings::{BindConfig, InboundConfig, PoolConfig, RateLimit};
-use tesseras_replication::admission::Limits;
+use tesseras_replication::admission::{INDEBTED_SUBNET_SHARE, Limits};
 use tesseras_replication::context::DEFAULT_MAX_TRANSFERS;
 use tesseras_storage::StorageConfig;
 
@@ -19,8 +19,9 @@ pub const DEFAULT_STORAGE_LIMIT: u64 = 10 * GIB;
 pub const DEFAULT_MIN_FREE_SPACE: u64 = GIB;
 /// What one peer may store here at the most, by default.
 pub const DEFAULT_PER_PEER_LIMIT: u64 = GIB;
-/// How much more one peer may store here than it stores for this node, by default.
-pub const DEFAULT_DEFICIT_ALLOWANCE: u64 = 256 * MIB;
+/// How much more one peer may store here than it stores for this node, by default: as much as the
+/// newcomers of one neighbourhood may together.
+pub const DEFAULT_DEFICIT_ALLOWANCE: u64 = GIB;
 /// The part of the storage limit that repairs may use, by default: one in this many.
 pub const DEFAULT_REPAIR_SHARE: u64 = 2;
 /// How often held tesserae are looked after, by default.
@@ -125,5 +126,31 @@ impl NodeConfig {
             fragment_cache: DEFAULT_FRAGMENT_CACHE,
             metrics: None,
         }
+    }
+}
+
+// A lower allowance would not stop someone with many names, who is stopped by the neighbourhood's
+// share; a higher one could not be used.
+const _: () = assert!(
+    DEFAULT_DEFICIT_ALLOWANCE == DEFAULT_STORAGE_LIMIT / INDEBTED_SUBNET_SHARE
+        && DEFAULT_DEFICIT_ALLOWANCE <= DEFAULT_PER_PEER_LIMIT
+);
+
+#[cfg(test)]
+mod tests {
+    use tesseras_core::contact::Subnet;
+    use tesseras_core::ports::{Account, Usage};
+    use tesseras_replication::admission::{Claim, room};
+
+    use super::*;
+
+    #[test]
+    fn a_default_node_has_room_for_an_album_and_a_film_of_a_newcomer() {
+        let limits = NodeConfig::new("", "127.0.0.1:0".parse().expect("an address")).limits;
+        let subnet = Subnet::of("8.8.8.8".parse().expect("an address"));
+        let claim = Claim::Peer { account: Account::default(), subnet };
+        let usage = Usage::default();
+        // On few nodes each takes a whole copy: a film of 300 MiB, and two albums as large.
+        assert!(room(&claim, &usage, u64::MAX, &limits) >= 3 * 300 * MIB);
     }
 }

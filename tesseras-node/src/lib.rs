@@ -16,6 +16,7 @@ pub mod node;
 pub mod observe;
 pub mod problems;
 pub mod requests;
+mod room;
 pub mod router;
 
 pub use config::{BootstrapPeer, NodeConfig};

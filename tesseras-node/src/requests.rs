@@ -16,10 +16,10 @@ use tesseras_replication::overview::{Glance, Seen};
 use tesseras_replication::progress::{OnStep, Step};
 use tesseras_replication::publish::PublishError;
 use tesseras_replication::repair::RepairError;
-use tesseras_replication::status::{State, TesseraHealth};
+use tesseras_replication::status::{Copies, State, TesseraHealth};
 use tesseras_rpc::messages;
 use tesseras_rpc::messages::{
-    Failure, Fetched, FragmentCount, NodeStatus, PeerInfo, PlacedPiece, Publication,
+    CopyCount, Failure, Fetched, FragmentCount, NodeStatus, PeerInfo, PlacedPiece, Publication,
     PublicationState, Published, Repaired, Request, Response, SignedPlan, TesseraGlance,
     TesseraStatus,
 };
@@ -279,12 +279,17 @@ fn tessera_status(hash: TesseraHash, health: &TesseraHealth) -> TesseraStatus {
             live: health.live as u64,
             needed: health.needed as u64,
         },
+        copies: copy_count(health.copies),
         holders: health.placement.len() as u64,
         survives: health.survives as u64,
         placement: pieces(&health.placement),
         in_library: health.in_library,
         notes,
     }
+}
+
+fn copy_count(copies: Copies) -> CopyCount {
+    CopyCount { total: copies.total as u64, live: copies.live as u64 }
 }
 
 fn pieces(placement: &Placement) -> Vec<PlacedPiece> {
@@ -303,8 +308,12 @@ fn published(hash: TesseraHash, done: tesseras_replication::publish::Published) 
     if done.placed < done.fragments {
         let missing = done.fragments - done.placed;
         notes.push(format!("{missing} pieces found no holder yet"));
-        notes.extend(done.refusals);
     }
+    if done.copies.live < done.copies.total {
+        let missing = done.copies.total - done.copies.live;
+        notes.push(format!("{missing} whole copies found no holder yet"));
+    }
+    notes.extend(done.refusals);
     if done.crowded {
         notes.push("more than two holders share a network (/24 or /48)".to_owned());
     }
@@ -312,6 +321,7 @@ fn published(hash: TesseraHash, done: tesseras_replication::publish::Published) 
         hash,
         fragments: done.fragments as u64,
         placed: done.placed as u64,
+        copies: copy_count(done.copies),
         holders: done.holders as u64,
         survives: done.survives as u64,
         notes,
@@ -327,21 +337,26 @@ fn stopping() -> Failure {
 }
 
 fn publish_failure(error: PublishError) -> Failure {
-    let hint = match &error {
-        PublishError::NobodyEligible { .. } | PublishError::TooFew { .. } => Some(
-            "look at `tes peers`; give tesd more nodes to begin with (--bootstrap), or try later; \
-             it is not published, and nothing goes on by itself; publishing again begins with what \
-             was placed",
-        ),
-        PublishError::NotInLibrary(_) => Some("`tes list` shows what is in the library"),
+    let message = error.to_string();
+    let cause = causes::of_publish(&error);
+    let hint = match error {
+        PublishError::NobodyEligible { causes, .. } | PublishError::NoRoom { causes, .. } => {
+            Some(crate::room::hint(&causes))
+        }
+        PublishError::TooFew { causes, .. } => Some(format!(
+            "{}; it is not published, and nothing goes on by itself; publishing again begins with \
+             what was placed",
+            crate::room::hint(&causes)
+        )),
+        PublishError::NotInLibrary(_) => Some("`tes list` shows what is in the library".to_owned()),
         PublishError::NoSignedPlan(_) => Some(
             "only its creator can publish it first; once it is published, anyone who has fetched \
-             it can keep it alive",
+             it can keep it alive"
+                .to_owned(),
         ),
         _ => None,
     };
-    let hint = hint.map(str::to_owned);
-    Failure { message: error.to_string(), hint, cause: causes::of_publish(&error) }
+    Failure { message, hint, cause }
 }
 
 fn fetch_failure(error: FetchError) -> Failure {

@@ -2,6 +2,7 @@
 
 use tesseras_core::contact::Subnet;
 use tesseras_core::ports::{Account, Usage};
+use thiserror::Error;
 
 use crate::messages::refusal;
 
@@ -39,51 +40,114 @@ pub enum Claim {
     Repair,
 }
 
-/// Decides whether `bytes` more are accepted. An error carries the refusal's code and the reason.
+/// Which limit stands in the way. People on this node read it; a peer is told [`Limit::code`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum Limit {
+    /// [`Limits::min_free_space`].
+    #[error("the disk's reserve is reached")]
+    Reserve,
+    /// [`Limits::storage`].
+    #[error("the space offered to others is used up")]
+    Storage,
+    /// [`Limits::repair_share`].
+    #[error("the space offered for repairs is used up")]
+    Repairs,
+    /// [`Limits::per_peer`].
+    #[error("this peer's limit is reached")]
+    Peer,
+    /// [`Limits::deficit_allowance`].
+    #[error("this peer stores too little in return")]
+    Deficit,
+    /// [`INDEBTED_SHARE`].
+    #[error("the space for newcomers is used up")]
+    Newcomers,
+    /// [`INDEBTED_SUBNET_SHARE`].
+    #[error("the space for newcomers of this network is used up")]
+    Subnet,
+}
+
+impl Limit {
+    /// The code of the refusal. Only what is about the sender is told: that this node is full
+    /// sounds like every other reason of its own.
+    pub fn code(self) -> &'static str {
+        match self {
+            Self::Reserve | Self::Storage | Self::Repairs => refusal::DECLINED,
+            Self::Peer | Self::Deficit | Self::Newcomers | Self::Subnet => refusal::OVER_QUOTA,
+        }
+    }
+}
+
+/// Decides whether `bytes` more are accepted.
 pub fn decide(
     bytes: u64,
     claim: &Claim,
     usage: &Usage,
     free_bytes: u64,
     limits: &Limits,
-) -> Result<(), (&'static str, &'static str)> {
-    let fits = |used: u64, limit: u64| used.saturating_add(bytes) <= limit;
-    if free_bytes < limits.min_free_space.saturating_add(bytes) {
-        return Err((refusal::NO_SPACE, "the disk's reserve is reached"));
+) -> Result<(), Limit> {
+    let too_little = |(_, left): &(Limit, u64)| *left < bytes;
+    match left_under(claim, usage, free_bytes, limits).find(too_little) {
+        Some((limit, _)) => Err(limit),
+        None => Ok(()),
     }
-    if !fits(usage.total, limits.storage) {
-        return Err((refusal::NO_SPACE, "the space offered to others is used up"));
+}
+
+/// How many bytes would be accepted now, piece after piece.
+pub fn room(claim: &Claim, usage: &Usage, free_bytes: u64, limits: &Limits) -> u64 {
+    let mut room = u64::MAX;
+    for (_, left) in left_under(claim, usage, free_bytes, limits) {
+        room = room.min(left);
     }
+    let Claim::Peer { account, subnet } = claim else { return room };
+    if !account.is_positive() {
+        return room;
+    }
+    // Once its balance is used up it is a newcomer, with all that is stored for it by then.
+    let balance = account.stored_by - account.stored_for;
+    let stored_for = account.stored_for;
+    let as_newcomer = newcomers(subnet, usage, limits)
+        .map(|(_, left)| left.saturating_sub(stored_for))
+        .fold(u64::MAX, u64::min);
+    room.min(balance.max(as_newcomer))
+}
+
+/// What each limit leaves, in the order in which they are named.
+fn left_under(
+    claim: &Claim,
+    usage: &Usage,
+    free_bytes: u64,
+    limits: &Limits,
+) -> impl Iterator<Item = (Limit, u64)> + use<> {
+    let mut left = vec![
+        (Limit::Reserve, free_bytes.saturating_sub(limits.min_free_space)),
+        (Limit::Storage, limits.storage.saturating_sub(usage.total)),
+    ];
     match claim {
         Claim::Repair => {
-            if !fits(usage.repair, limits.repair_share) {
-                return Err((refusal::NO_SPACE, "the space offered for repairs is used up"));
-            }
+            left.push((Limit::Repairs, limits.repair_share.saturating_sub(usage.repair)));
         }
         Claim::Peer { account, subnet } => {
-            if !fits(account.stored_for, limits.per_peer) {
-                return Err((refusal::OVER_QUOTA, "this peer's limit is reached"));
-            }
             let allowed = account.stored_by.saturating_add(limits.deficit_allowance);
-            if !fits(account.stored_for, allowed) {
-                return Err((refusal::OVER_QUOTA, "this peer stores too little in return"));
-            }
+            left.push((Limit::Peer, limits.per_peer.saturating_sub(account.stored_for)));
+            left.push((Limit::Deficit, allowed.saturating_sub(account.stored_for)));
             if !account.is_positive() {
-                if !fits(usage.indebted, limits.storage / INDEBTED_SHARE) {
-                    return Err((refusal::OVER_QUOTA, "the space for newcomers is used up"));
-                }
-                if !subnet.is_local()
-                    && !fits(usage.indebted_in_subnet, limits.storage / INDEBTED_SUBNET_SHARE)
-                {
-                    return Err((
-                        refusal::OVER_QUOTA,
-                        "the space for newcomers of this network is used up",
-                    ));
-                }
+                left.extend(newcomers(subnet, usage, limits));
             }
         }
     }
-    Ok(())
+    left.into_iter()
+}
+
+/// What is left for those who store too little in return, together.
+fn newcomers(
+    subnet: &Subnet,
+    usage: &Usage,
+    limits: &Limits,
+) -> impl Iterator<Item = (Limit, u64)> + use<> {
+    let all = (limits.storage / INDEBTED_SHARE).saturating_sub(usage.indebted);
+    let near = (limits.storage / INDEBTED_SUBNET_SHARE).saturating_sub(usage.indebted_in_subnet);
+    let near = (!subnet.is_local()).then_some((Limit::Subnet, near));
+    [(Limit::Newcomers, all)].into_iter().chain(near)
 }
 
 #[cfg(test)]
@@ -107,16 +171,16 @@ mod tests {
     fn every_limit_is_enforced_to_the_byte() {
         let usage = Usage::default();
         let code = |bytes, claim, usage: Usage, free| {
-            decide(bytes, &claim, &usage, free, &LIMITS).err().map(|(code, _)| code)
+            decide(bytes, &claim, &usage, free, &LIMITS).err().map(Limit::code)
         };
         let stranger = peer(0, 0, "8.8.8.8");
         assert_eq!(code(50, stranger, usage, 150), None);
-        assert_eq!(code(50, stranger, usage, 149), Some(refusal::NO_SPACE));
+        assert_eq!(code(50, stranger, usage, 149), Some(refusal::DECLINED));
         assert_eq!(code(51, stranger, usage, 999), Some(refusal::OVER_QUOTA));
         assert_eq!(code(100, peer(200, 250, "8.8.8.8"), usage, 999), None);
         assert_eq!(code(101, peer(200, 250, "8.8.8.8"), usage, 999), Some(refusal::OVER_QUOTA));
         let full = Usage { total: 960, ..usage };
-        assert_eq!(code(41, peer(0, 500, "8.8.8.8"), full, 999), Some(refusal::NO_SPACE));
+        assert_eq!(code(41, peer(0, 500, "8.8.8.8"), full, 999), Some(refusal::DECLINED));
         assert_eq!(code(40, peer(0, 500, "8.8.8.8"), full, 999), None);
         let newcomers = Usage { indebted: 210, ..usage };
         assert_eq!(code(41, stranger, newcomers, 999), Some(refusal::OVER_QUOTA));
@@ -125,7 +189,45 @@ mod tests {
         assert_eq!(code(41, stranger, street, 999), Some(refusal::OVER_QUOTA));
         assert_eq!(code(41, peer(0, 0, "127.0.0.1"), street, 999), None);
         let repaired = Usage { repair: 460, ..usage };
-        assert_eq!(code(41, Claim::Repair, repaired, 999), Some(refusal::NO_SPACE));
+        assert_eq!(code(41, Claim::Repair, repaired, 999), Some(refusal::DECLINED));
         assert_eq!(code(40, Claim::Repair, repaired, 999), None);
+    }
+
+    #[test]
+    fn the_room_that_is_told_is_what_is_accepted_piece_after_piece() {
+        let amounts = [0, 30, 90, 240];
+        for (stored_for, stored_by) in amounts.iter().flat_map(|a| amounts.map(|b| (*a, b))) {
+            for (others, address) in
+                [(0, "8.8.8.8"), (60, "8.8.8.8"), (200, "8.8.8.8"), (200, "10.0.0.1")]
+            {
+                let account = |stored_for| Account { stored_for, stored_by };
+                let subnet = Subnet::of(address.parse().expect("an address"));
+                let claim = |stored| Claim::Peer { account: account(stored), subnet };
+                // The others' share and, while it has no balance, its own.
+                let usage = |stored| {
+                    let own = if account(stored).is_positive() { 0 } else { stored };
+                    Usage {
+                        total: others + stored,
+                        repair: 0,
+                        indebted: others + own,
+                        indebted_in_subnet: others / 2 + own,
+                    }
+                };
+                let told = room(&claim(stored_for), &usage(stored_for), 700, &LIMITS);
+                let accepts = |stored| {
+                    decide(1, &claim(stored), &usage(stored), 700 + stored_for - stored, &LIMITS)
+                };
+                let mut stored = stored_for;
+                while accepts(stored).is_ok() {
+                    stored += 1;
+                }
+                let case = format!("{stored_for} for {stored_by}, others {others} at {address}");
+                assert_eq!(told, stored - stored_for, "{case}");
+            }
+        }
+        let usage = Usage { total: 700, repair: 450, ..Usage::default() };
+        assert_eq!(room(&Claim::Repair, &usage, 1000, &LIMITS), 50);
+        assert_eq!(room(&Claim::Repair, &usage, 120, &LIMITS), 20);
+        assert_eq!(room(&Claim::Repair, &usage, 50, &LIMITS), 0);
     }
 }

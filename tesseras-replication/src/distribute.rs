@@ -5,19 +5,22 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use futures_util::stream::FuturesUnordered;
 use futures_util::{StreamExt as _, stream};
 use tesseras_core::buffer::PageBuffer;
-use tesseras_core::code::Piece;
+use tesseras_core::code::{Piece, WHOLE_COPIES};
 use tesseras_core::contact::{Contact, Subnet};
 use tesseras_core::ids::{NodeId, TesseraHash};
 use tesseras_core::placement::{Assignment, Candidate, Placement};
+use tesseras_core::plan::Plan;
 use tesseras_core::ports::{Charge, Fragment, PlacedPiece, Publication, StoreError};
+use tesseras_net::Peer;
 use tesseras_net::codec::Refusal;
 use tokio::time::{Duration, sleep};
 
 use crate::ask::{AskError, at_most};
 use crate::bulk;
+use crate::causes::Causes;
 use crate::context::Replication;
 use crate::dossier::VerifiedDossier;
-use crate::messages::{Announced, MAX_HOLDERS, MAX_WITNESSES, Request, Stored, refusal};
+use crate::messages::{Announced, MAX_HOLDERS, MAX_WITNESSES, Offered, Request, Stored, refusal};
 use crate::pieces::PieceSource;
 use crate::progress::ByteCount;
 
@@ -50,6 +53,17 @@ pub(crate) struct Eligible {
     pub(crate) count: usize,
     /// Why the others would not, for people.
     pub(crate) refusals: Vec<String>,
+    /// The same, counted.
+    pub(crate) causes: Causes,
+}
+
+/// What nodes answered to offers.
+#[derive(Default)]
+struct Offers {
+    candidates: Vec<Candidate>,
+    has_dossier: BTreeSet<NodeId>,
+    refusals: Vec<String>,
+    causes: Causes,
 }
 
 /// What distributing came to.
@@ -58,12 +72,11 @@ pub(crate) struct Delivery {
     pub(crate) placed: Vec<(Piece, NodeId)>,
     pub(crate) unplaced: Vec<Piece>,
     pub(crate) refusals: Vec<String>,
-    pub(crate) crowded: bool,
 }
 
 impl Replication {
     /// Asks nodes near the key, and this node itself if `include_self`, whether they would hold
-    /// about `bytes` of a tessera, until `wanted` would or no more are found.
+    /// pieces of a tessera and how many bytes, until `wanted` would or no more are found.
     pub(crate) async fn find_eligible(
         &self,
         dossier: &VerifiedDossier,
@@ -80,59 +93,45 @@ impl Replication {
             contacts.entry(contact.id).or_insert(contact);
         }
         contacts.remove(&me);
-        let offers = contacts.values().cloned().map(|contact| async move {
+        let asked = contacts.values().cloned().map(|contact| async move {
             let answer = self.offer(&contact, tessera, ask.bytes, ask.repair).await;
             (contact, answer)
         });
-        let answers = at_most(OFFERS_AT_ONCE, offers).await;
-        let mut candidates = Vec::new();
-        let mut has_dossier = BTreeSet::new();
-        let mut refusals = Vec::new();
+        let answers = at_most(OFFERS_AT_ONCE, asked).await;
+        // The dossier comes along with each of the first transfers to a node.
+        let beside = dossier.encoded_bytes().saturating_mul(self.parts.config.max_transfers as u64);
+        let mut offers = Offers::default();
         for (contact, answer) in answers {
             let pieces = placement.get(&contact.id).cloned().unwrap_or_default();
-            // Where it was reached counts; what else it lists is its own word.
-            let reached = match &answer {
-                Ok((peer, _)) => Some(peer.remote),
-                Err(_) => contact.addresses.first().copied(),
-            };
-            let Some(subnet) = reached.map(|address| Subnet::of(address.ip())) else { continue };
-            let open = match answer {
-                Ok((_, offered)) => {
-                    if offered.has_dossier {
-                        has_dossier.insert(contact.id);
-                    }
-                    if let Some(reason) = offered.reason {
-                        refusals.push(reason);
-                    }
-                    offered.accepts
-                }
-                Err(error) => {
-                    tracing::debug!(peer = %contact.id, %error, "no answer to an offer");
-                    false
-                }
-            };
-            if open || !pieces.is_empty() {
-                candidates.push(Candidate { id: contact.id, subnet, pieces, open });
-            }
+            offers.note(&contact, answer, pieces, beside);
         }
         if ask.include_self
             && let Some(address) = self.parts.directory.own_addresses().first()
         {
             let pieces = placement.get(&me).cloned().unwrap_or_default();
             let subnet = Subnet::of(address.ip());
-            let open = self.has_room(ask.bytes, subnet).await;
-            if open || !pieces.is_empty() {
-                candidates.push(Candidate { id: me, subnet, pieces, open });
+            let room = self.own_room(subnet).await;
+            if room >= ask.bytes || !pieces.is_empty() {
+                offers.candidates.push(Candidate { id: me, subnet, pieces, room });
             }
-            has_dossier.insert(me);
+            offers.has_dossier.insert(me);
         }
+        let Offers { candidates, has_dossier, refusals, mut causes } = offers;
         let count = candidates.len();
+        causes.willing = count;
+        causes.room = candidates.iter().fold(0, |all, c| c.room.saturating_add(all));
+        let pack_bytes = dossier.plan().pack_bytes();
+        match dossier.plan().coded() {
+            Some(form) => causes.need(form.shape.k.into(), form.fragment_bytes),
+            None => causes.need(1, pack_bytes),
+        }
         Eligible {
-            assignment: Assignment::new(key, candidates),
+            assignment: Assignment::new(key, pack_bytes, candidates),
             contacts,
             has_dossier,
             count,
             refusals,
+            causes,
         }
     }
 
@@ -191,7 +190,6 @@ impl Replication {
                 }
             }
         }
-        delivery.crowded = assignment.is_crowded();
         delivery
     }
 
@@ -334,13 +332,73 @@ impl Replication {
     }
 }
 
+impl Offers {
+    /// Notes one node's answer. Of the room that it has, `beside` bytes are left for the dossier,
+    /// unless it has that.
+    fn note(
+        &mut self,
+        contact: &Contact,
+        answer: Result<(Peer, Offered), AskError>,
+        pieces: BTreeSet<Piece>,
+        beside: u64,
+    ) {
+        // Where it was reached counts; what else it lists is its own word.
+        let reached = match &answer {
+            Ok((peer, _)) => Some(peer.remote),
+            Err(_) => contact.addresses.first().copied(),
+        };
+        let Some(subnet) = reached.map(|address| Subnet::of(address.ip())) else { return };
+        let room = match answer {
+            Ok((_, offered)) => {
+                if offered.has_dossier {
+                    self.has_dossier.insert(contact.id);
+                }
+                let told = offered.room.map(|room| match offered.has_dossier {
+                    true => room,
+                    false => room.saturating_sub(beside),
+                });
+                let is_over_quota = offered.code.as_deref() == Some(refusal::OVER_QUOTA);
+                if offered.accepts || is_over_quota {
+                    self.causes.note_short(contact, told.unwrap_or(u64::MAX));
+                }
+                if !offered.accepts {
+                    *self.causes.codes.entry(offered.code.unwrap_or_default()).or_default() += 1;
+                    self.refusals.extend(offered.reason);
+                }
+                if offered.accepts { told.unwrap_or(u64::MAX) } else { 0 }
+            }
+            Err(error) => {
+                tracing::debug!(peer = %contact.id, %error, "no answer to an offer");
+                self.causes.silent += 1;
+                0
+            }
+        };
+        if room > 0 || !pieces.is_empty() {
+            self.candidates.push(Candidate { id: contact.id, subnet, pieces, room });
+        }
+    }
+}
+
 /// What nodes are asked before they are given anything.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Ask {
-    pub(crate) wanted: usize,
-    pub(crate) bytes: u64,
-    pub(crate) repair: bool,
-    pub(crate) include_self: bool,
+    /// How many nodes are looked for.
+    wanted: usize,
+    /// The length of the smallest piece.
+    bytes: u64,
+    repair: bool,
+    include_self: bool,
+}
+
+impl Ask {
+    /// For the pieces of a plan: as many nodes as its full form needs.
+    pub(crate) fn of(plan: &Plan, repair: bool, include_self: bool) -> Self {
+        let (wanted, bytes) = match plan.coded() {
+            Some(form) => (form.shape.n().into(), form.fragment_bytes),
+            None => (WHOLE_COPIES, plan.pack_bytes()),
+        };
+        Self { wanted, bytes, repair, include_self }
+    }
 }
 
 /// Why a piece has not come to a node.

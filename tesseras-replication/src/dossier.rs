@@ -14,6 +14,9 @@ use thiserror::Error;
 pub const MAX_DOSSIER_BYTES: u64 =
     MAX_MANIFEST_BYTES + (MAX_PLAN_BYTES + 2 * MAX_PEM_BYTES + 16 * 1024) as u64;
 
+/// The most that field names and lengths add to an encoded dossier.
+const NAMES_ON_THE_WIRE: usize = 256;
+
 /// A dossier whose every part was checked against its tessera's hash.
 #[derive(Debug, Clone)]
 pub struct VerifiedDossier {
@@ -94,6 +97,15 @@ impl VerifiedDossier {
     pub fn encode(&self) -> Vec<u8> {
         rmp_serde::to_vec_named(&WireDossier::from(&self.dossier))
             .expect("byte strings always encode")
+    }
+
+    /// How many bytes [`VerifiedDossier::encode`] gives, and a few more.
+    pub fn encoded_bytes(&self) -> u64 {
+        let Dossier { manifest, manifest_signatures, plan, plan_signatures, .. } = &self.dossier;
+        let keys = self.dossier.ed25519_pem.len() + self.dossier.ml_dsa_65_pem.len();
+        let signatures = [manifest_signatures, plan_signatures];
+        let signed: usize = signatures.iter().map(|s| s.ed25519.len() + s.ml_dsa_65.len()).sum();
+        (manifest.len() + plan.len() + keys + signed + NAMES_ON_THE_WIRE) as u64
     }
 
     /// Its parts.

@@ -11,6 +11,7 @@ pub mod admission;
 mod ask;
 pub mod attestation;
 pub mod bulk;
+pub mod causes;
 pub mod clock;
 pub mod collect;
 pub mod context;

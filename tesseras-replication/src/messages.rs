@@ -78,7 +78,12 @@ pub struct Offered {
     pub accepts: bool,
     /// Why not, for people.
     pub reason: Option<String>,
-    /// Whether the dossier is here already.
+    /// Why not: the code with which a piece would be refused. Older nodes do not say.
+    pub code: Option<String>,
+    /// How many bytes in all would be accepted from the asker now; 0 if it is not accepted. Older
+    /// nodes do not say.
+    pub room: Option<u64>,
+    /// Whether the dossier need not be sent: it is kept here beside a piece.
     pub has_dossier: bool,
     /// Which pieces are here already.
     pub pieces: Vec<Piece>,
@@ -124,14 +129,11 @@ pub struct AttestedPiece {
 
 /// Codes with which a node refuses what it understood.
 pub mod refusal {
-    /// The disk's reserve or the offered space is used up.
-    pub const NO_SPACE: &str = "no_space";
+    /// This node does not take it. It made it, its owner dropped it, or it has no space: a stranger
+    /// is not told which.
+    pub const DECLINED: &str = "declined";
     /// The sender, or its neighbourhood, has used up its share here.
     pub const OVER_QUOTA: &str = "over_quota";
-    /// It was made here: a piece here would die with it.
-    pub const OWN_TESSERA: &str = "own_tessera";
-    /// The person of this node does not want it.
-    pub const BLOCKED: &str = "blocked";
     /// Send the dossier along.
     pub const NEED_DOSSIER: &str = "need_dossier";
     /// Another plan is kept here already.

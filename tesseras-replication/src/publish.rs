@@ -2,26 +2,27 @@
 
 use std::sync::Arc;
 
-use tesseras_core::code::{Piece, WHOLE_COPIES};
+use tesseras_core::code::Piece;
 use tesseras_core::dossier::Dossier;
 use tesseras_core::ids::{ContentHash, TesseraHash};
 use tesseras_core::manifest::{Manifest, listed};
-use tesseras_core::placement::{self, Placement};
+use tesseras_core::placement;
 use tesseras_core::plan::{Plan, PlanError};
 use tesseras_core::ports::{BlobReader, BlobStore, Publication, StoreError, TesseraRecord};
 use tesseras_core::signature::SignaturePair;
 use thiserror::Error;
 
+use crate::causes::Causes;
 use crate::clock::ClockOff;
 use crate::collect::CollectError;
 use crate::context::{Replication, Stores, UnpackError, blocking};
-use crate::distribute::{Ask, Purpose};
+use crate::distribute::{Ask, Eligible, Purpose};
 use crate::dossier::{DossierError, VerifiedDossier};
 use crate::erasure::{self, ErasureError};
 use crate::pieces::PieceSource;
 use crate::progress::{ByteCount, OnStep};
 use crate::publication::{Turn, UnderWay};
-use crate::status::{Form, coded_pieces, live_contacts};
+use crate::status::{Copies, Counts, live_contacts};
 
 /// How often pieces that lost their holder meanwhile are placed anew.
 const ROUNDS: u32 = 3;
@@ -29,10 +30,12 @@ const ROUNDS: u32 = 3;
 /// What publishing came to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Published {
-    /// The target number of pieces.
+    /// The target number of pieces: n fragments, or whole copies where there is no coded form.
     pub fragments: usize,
     /// How many of them have a holder now.
     pub placed: usize,
+    /// The whole copies, those beside a coded form too.
+    pub copies: Copies,
     /// On how many nodes.
     pub holders: usize,
     /// How many of those, the worst ones, may vanish.
@@ -70,6 +73,22 @@ pub enum PublishError {
     NobodyEligible {
         /// Why not, each reason once.
         refusals: Vec<String>,
+        /// The same, counted.
+        causes: Box<Causes>,
+    },
+    /// There is too little room to place it readable, so nothing was sent.
+    #[error(
+        "nothing was sent: the nodes that would keep pieces ({}) have too little room; each would \
+         have to take {} MiB{}",
+        causes.willing,
+        causes.bytes_per_node.div_ceil(1 << 20),
+        reason(refusals)
+    )]
+    NoRoom {
+        /// Why others refused, each reason once.
+        refusals: Vec<String>,
+        /// What there is room for.
+        causes: Box<Causes>,
     },
     /// What was placed does not suffice to read it back.
     #[error(
@@ -83,6 +102,8 @@ pub enum PublishError {
         needed: usize,
         /// Why others refused, each reason once.
         refusals: Vec<String>,
+        /// What they said when they were asked for room.
+        causes: Box<Causes>,
     },
     /// What is stored here, or the plan, does not hold.
     #[error(transparent)]
@@ -266,45 +287,45 @@ impl Replication {
     ) -> Result<Published, PublishError> {
         let (tessera, plan) = (dossier.tessera(), dossier.plan());
         let k = plan.coded().map(|coded| coded.shape.k);
-        let wanted = plan.coded().map_or(WHOLE_COPIES, |form| form.shape.n().into());
-        let bytes = plan.coded().map_or(plan.pack_bytes(), |form| form.fragment_bytes);
-        let ask = Ask { wanted, bytes, repair: false, include_self: false };
-        let (mut refusals, mut crowded, mut round) = (Vec::new(), false, 0);
+        let ask = Ask::of(plan, false, false);
+        let (mut refusals, mut round) = (Vec::new(), 0);
         loop {
             // Believe the holders, not our own memory: ask them all, before and after.
             let known = self.survey(tessera).await?;
             let live = live_contacts(&known);
             let placement = known.placement(plan);
             let eligible = self.find_eligible(dossier, &placement, &live, ask).await;
-            if eligible.count == 0 {
-                return Err(PublishError::NobodyEligible { refusals: unique(eligible.refusals) });
+            let lack = eligible.assignment.lack();
+            if round == 0 && !placement::is_readable(&lack.after, k) {
+                return Err(no_room(eligible));
             }
-            let form = Form::of(&placement, plan);
-            let as_code = plan.coded().is_some() && (eligible.count >= WHOLE_COPIES || form.coded);
-            let (target, missing) = targets(plan, as_code, eligible.count, &placement);
-            if missing.is_empty() || round == ROUNDS {
+            if lack.pieces.is_empty() || round == ROUNDS {
+                let counts = Counts::of(&lack.form, &placement, plan);
+                refusals.extend(eligible.refusals);
                 let refusals = unique(refusals);
                 if !placement::is_readable(&placement, k) {
-                    let needed = if as_code { k.unwrap_or(1).into() } else { 1 };
-                    return Err(PublishError::TooFew { placed: form.live, needed, refusals });
+                    let causes = Box::new(eligible.causes);
+                    let Counts { live: placed, needed, .. } = counts;
+                    return Err(PublishError::TooFew { placed, needed, refusals, causes });
                 }
                 let holders: Vec<_> = live.into_values().collect();
                 self.commit(dossier, &holders, turn).await?;
                 return Ok(Published {
-                    fragments: target,
-                    placed: target - missing.len(),
+                    fragments: counts.total,
+                    placed: counts.live,
+                    copies: counts.copies,
                     holders: placement.len(),
                     survives: placement::survives(&placement, k),
-                    crowded,
-                    refusals: if missing.is_empty() { Vec::new() } else { refusals },
+                    crowded: eligible.assignment.is_crowded(),
+                    refusals: if counts.are_complete() { Vec::new() } else { refusals },
                 });
             }
+            let missing = lack.pieces;
             self.prepare_parity(dossier, source, &missing, on_step).await?;
             let total = missing.iter().filter_map(|p| plan.piece_bytes(*p)).sum();
             let count = ByteCount::new("placing pieces", total, on_step);
             let delivery =
                 self.distribute(dossier, source, missing, eligible, &Purpose::Own, &count).await;
-            crowded = delivery.crowded;
             refusals.extend(delivery.refusals);
             // Where nothing could be placed, nothing more can be.
             round = if delivery.placed.is_empty() { ROUNDS } else { round + 1 };
@@ -406,22 +427,13 @@ fn read_all(blobs: &dyn BlobStore, hash: &ContentHash) -> Result<Vec<u8>, StoreE
     }
 }
 
-/// How many pieces there should be, and which of them nobody holds.
-fn targets(
-    plan: &Plan,
-    as_code: bool,
-    eligible: usize,
-    placement: &Placement,
-) -> (usize, Vec<Piece>) {
-    if as_code {
-        let live = placement::distinct_fragments(placement);
-        let is_missing = |p: &Piece| !matches!(p, Piece::Index(i) if live.contains(i));
-        let all: Vec<Piece> = coded_pieces(plan).collect();
-        (all.len(), all.into_iter().filter(is_missing).collect())
-    } else {
-        let target = eligible.min(WHOLE_COPIES);
-        let copies = placement::whole_copies(placement);
-        (target, vec![Piece::Whole; target.saturating_sub(copies)])
+/// Why nothing can be placed that could be read back.
+fn no_room(eligible: Eligible) -> PublishError {
+    let Eligible { count, refusals, causes, .. } = eligible;
+    let (refusals, causes) = (unique(refusals), Box::new(causes));
+    match count {
+        0 => PublishError::NobodyEligible { refusals, causes },
+        _ => PublishError::NoRoom { refusals, causes },
     }
 }
 

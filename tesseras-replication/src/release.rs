@@ -2,20 +2,21 @@
 
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
-use tesseras_core::code::{Piece, WHOLE_COPIES};
-use tesseras_core::placement;
+use tesseras_core::code::Piece;
+use tesseras_core::placement::{self, may_let_go};
 use tesseras_core::ports::{Fragment, StoreError};
 
 use crate::ask::{AskError, PieceOnItsWay};
 use crate::context::Replication;
 use crate::dossier::VerifiedDossier;
 use crate::pieces::hash_of;
+use crate::status::attested;
 use crate::survey::Survey;
 
 impl Replication {
-    /// Drops this node's whole copy if the coded form is complete on enough nodes, and every byte
-    /// of it has just been read: from the other nodes, and from this one's disk. Returns whether
-    /// it was dropped.
+    /// Drops this node's whole copy if those who attest keep the target form without it
+    /// ([`may_let_go`]), and every byte of the coded form has just been read: from the other nodes,
+    /// and from this one's disk. Returns whether it was dropped.
     pub(crate) async fn release_whole(
         &self,
         dossier: &VerifiedDossier,
@@ -26,16 +27,15 @@ impl Replication {
         let Some(whole) = held.iter().find(|f| f.piece == Piece::Whole).copied() else {
             return Ok(false);
         };
-        let Some(form) = dossier.plan().coded() else { return Ok(false) };
         let mut placement = survey.placement(dossier.plan());
+        let form = attested(dossier, survey).target();
+        if !may_let_go(&placement, &tessera.dht_key(), &me, &form) {
+            return Ok(false);
+        }
         for pieces in placement.values_mut() {
             pieces.remove(&Piece::Whole);
         }
         placement.retain(|_, pieces| !pieces.is_empty());
-        let live = placement::distinct_fragments(&placement).len();
-        if live < form.shape.n().into() || placement.len() < WHOLE_COPIES {
-            return Ok(false);
-        }
         let own = placement.remove(&me).unwrap_or_default();
         let own = held.into_iter().filter(|f| own.contains(&f.piece)).collect();
         if !self.are_sound(own).await? || !self.all_are_readable(dossier, survey, &placement).await

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use tesseras_core::code::{CodedForm, Piece, WHOLE_COPIES};
+use tesseras_core::code::Piece;
 use tesseras_core::contact::Contact;
 use tesseras_core::ids::{NodeId, TesseraHash};
-use tesseras_core::placement::{self, Placement};
+use tesseras_core::plan::Plan;
 use tesseras_core::ports::{Origin, Publication, StoreError};
 use thiserror::Error;
 
@@ -15,7 +15,7 @@ use crate::context::{Replication, Stores};
 use crate::distribute::{Ask, Delivery, Eligible, Purpose};
 use crate::dossier::VerifiedDossier;
 use crate::progress::{ByteCount, OnStep, Step};
-use crate::status::{coded_pieces, live_contacts};
+use crate::status::live_contacts;
 use crate::survey::Survey;
 
 /// What looking after one tessera came to.
@@ -53,25 +53,6 @@ pub enum RepairError {
     /// A store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
-}
-
-/// What a tessera lacks, by the plan and the nodes there are. Pure.
-pub(crate) fn missing_pieces(
-    coded: Option<CodedForm>,
-    placement: &Placement,
-    eligible: usize,
-) -> Vec<Piece> {
-    let distinct = placement::distinct_fragments(placement);
-    match coded {
-        // The coded form, where there are enough nodes for it, or where it is in use already.
-        Some(form) if eligible >= WHOLE_COPIES || distinct.len() >= form.shape.k.into() => {
-            (0..form.shape.n()).filter(|i| !distinct.contains(i)).map(Piece::Index).collect()
-        }
-        _ => {
-            let target = eligible.min(WHOLE_COPIES);
-            vec![Piece::Whole; target.saturating_sub(placement::whole_copies(placement))]
-        }
-    }
 }
 
 impl Replication {
@@ -135,30 +116,25 @@ impl Replication {
             unreachable: survey.silent.iter().map(|contact| contact.id).collect(),
             ..Repaired::default()
         };
-        let coded = plan.coded();
-        if coded
-            .is_some_and(|f| placement::distinct_fragments(&placement).len() == f.shape.n().into())
-        {
-            self.release_whole(&dossier, &survey).await?;
-            self.confirm_once(&dossier, &survey).await?;
-            return Ok(done);
-        }
-        let ask = Ask {
-            wanted: coded.map_or(WHOLE_COPIES, |form| form.shape.n().into()),
-            bytes: coded.map_or(plan.pack_bytes(), |form| form.fragment_bytes),
-            repair: !self.is_own(tessera).await?,
-            include_self: self.may_hold(tessera).await,
-        };
+        let ask = Ask::of(plan, !self.is_own(tessera).await?, self.may_hold(tessera).await);
         let eligible = self.find_eligible(&dossier, &placement, &live_contacts(&survey), ask).await;
-        let missing = missing_pieces(coded, &placement, eligible.count);
-        if missing.is_empty() {
+        let lack = eligible.assignment.lack();
+        done.missing = lack.without_room;
+        if lack.pieces.is_empty() {
             self.confirm_once(&dossier, &survey).await?;
+            if done.missing == 0 {
+                self.release_whole(&dossier, &survey).await?;
+            } else {
+                done.refusals = crate::publish::unique(eligible.refusals);
+                done.refusals.push("no other node has room".to_owned());
+            }
             return Ok(done);
         }
+        let missing = lack.pieces;
         let wanted = missing.len();
         let delivery = self.restore(&dossier, &survey, missing, eligible, on_step).await?;
         done.restored = delivery.placed.len();
-        done.missing = wanted - done.restored;
+        done.missing += wanted - done.restored;
         done.refusals = crate::publish::unique(delivery.refusals);
         tracing::info!(%tessera, restored = done.restored, missing = done.missing, "repaired");
         let after = self.survey(tessera).await?;
@@ -229,22 +205,7 @@ impl Replication {
         let source = self.blocking(move |stores| stores.pieces(own_plan, whole)).await?;
         let Collected { mut source, pieces: have, .. } =
             self.collect(dossier, source, survey, on_step).await?;
-        let indexes = |pieces: &[Piece]| -> Vec<u8> {
-            let index = |p: &Piece| match p {
-                Piece::Index(i) if !have.contains(p) => Some(*i),
-                _ => None,
-            };
-            pieces.iter().filter_map(index).collect()
-        };
-        let lost = if missing.contains(&Piece::Whole) && !have.contains(&Piece::Whole) {
-            // A whole copy is wanted and only fragments are here: all data is needed.
-            let k = plan.coded().map_or(0, |form| form.shape.k);
-            indexes(&coded_pieces(plan).take(k.into()).collect::<Vec<_>>())
-        } else {
-            let whole = have.contains(&Piece::Whole);
-            let k = plan.coded().map_or(0, |form| form.shape.k);
-            indexes(&missing).into_iter().filter(|i| !(whole && *i < k)).collect()
-        };
+        let lost = to_rebuild(plan, &missing, &have);
         self.rebuild(dossier, &mut source, &have, lost, on_step).await?;
         let source = if missing.contains(&Piece::Whole) {
             let plan = plan.clone();
@@ -284,39 +245,43 @@ impl Replication {
     }
 }
 
+/// The fragments to compute, so that all that is missing is at hand: the missing ones themselves,
+/// and for a whole copy all data.
+fn to_rebuild(plan: &Plan, missing: &[Piece], have: &BTreeSet<Piece>) -> Vec<u8> {
+    let Some(form) = plan.coded() else { return Vec::new() };
+    let whole_is_here = have.contains(&Piece::Whole);
+    let whole_is_missing = missing.contains(&Piece::Whole);
+    let is_wanted = |index: &u8| {
+        let is_data = *index < form.shape.k;
+        let is_here = have.contains(&Piece::Index(*index)) || (is_data && whole_is_here);
+        !is_here && (missing.contains(&Piece::Index(*index)) || (is_data && whole_is_missing))
+    };
+    (0..form.shape.n()).filter(is_wanted).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use tesseras_core::code::CODED_FROM_BYTES;
+    use tesseras_core::ids::ContentHash;
 
     use super::*;
 
-    fn placement(holders: &[&[Piece]]) -> Placement {
-        let ids = (1..).map(|n| NodeId::new([n; 20]));
-        ids.zip(holders.iter().map(|pieces| pieces.iter().copied().collect())).collect()
-    }
-
-    fn indexes(range: std::ops::Range<u8>) -> Vec<Piece> {
-        range.map(Piece::Index).collect()
-    }
-
     #[test]
-    fn what_is_missing_follows_from_the_plan_and_the_number_of_nodes() {
-        let coded = CodedForm::of_pack(CODED_FROM_BYTES);
-        let nothing = placement(&[]);
-        let copies = placement(&[&[Piece::Whole], &[Piece::Whole], &[Piece::Whole]]);
-        // A short pack is copied, seven times at the most.
-        assert_eq!(missing_pieces(None, &nothing, 3), [Piece::Whole; 3]);
-        assert_eq!(missing_pieces(None, &copies, 3), []);
-        assert_eq!(missing_pieces(None, &copies, 100), [Piece::Whole; 4]);
-        // A longer one, too, while there are few nodes; from seven on it is coded.
-        assert_eq!(missing_pieces(coded, &copies, 6), [Piece::Whole; 3]);
-        assert_eq!(missing_pieces(coded, &copies, 7), indexes(0..24));
-        assert_eq!(missing_pieces(coded, &nothing, 0), []);
-        // What is coded and readable stays so, however few nodes are left.
-        let readable = placement(&[&indexes(0..9), &indexes(8..16)]);
-        assert_eq!(missing_pieces(coded, &readable, 2), indexes(16..24));
-        let unreadable = placement(&[&indexes(0..9), &indexes(8..15)]);
-        assert_eq!(missing_pieces(coded, &unreadable, 2), [Piece::Whole; 2]);
-        assert_eq!(missing_pieces(coded, &unreadable, 7), indexes(15..24));
+    fn what_is_rebuilt_follows_from_what_is_missing_and_what_is_at_hand() {
+        let hash = ContentHash::new([1; 32]);
+        let tessera = TesseraHash::new([2; 32]);
+        let plan = Plan::new(tessera, CODED_FROM_BYTES, hash, vec![hash; 24]).expect("a plan");
+        let pieces = |range: std::ops::Range<u8>| range.map(Piece::Index);
+        let rebuilt = |missing: &[Piece], have: BTreeSet<Piece>| to_rebuild(&plan, missing, &have);
+        let lost = [Piece::Index(3), Piece::Index(20)];
+        assert_eq!(rebuilt(&lost, [Piece::Whole].into()), [20], "data are ranges of the whole");
+        assert_eq!(rebuilt(&lost, pieces(4..20).collect()), [3, 20]);
+        assert_eq!(rebuilt(&lost, pieces(3..21).collect()), [0u8; 0]);
+        // A whole copy and a fragment at once: all data, and the fragment.
+        let both = [Piece::Whole, Piece::Index(20)];
+        assert_eq!(rebuilt(&both, pieces(2..18).collect()), [0, 1, 20]);
+        assert_eq!(rebuilt(&both, [Piece::Whole].into()), [20]);
+        let short = Plan::new(tessera, 1000, hash, Vec::new()).expect("a plan");
+        assert!(to_rebuild(&short, &[Piece::Whole], &[Piece::Whole].into()).is_empty());
     }
 }

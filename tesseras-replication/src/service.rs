@@ -25,7 +25,7 @@ use crate::admission::{self, Claim};
 use crate::ask::at_most;
 use crate::attestation::{self, Question};
 use crate::bulk::{self, BodyReader, ReceiveError};
-use crate::context::{Replication, Tables};
+use crate::context::{Replication, Stores, Tables};
 use crate::dossier::{MAX_DOSSIER_BYTES, VerifiedDossier};
 use crate::messages::{
     Announced, Attestation, AttestedPiece, Bulk, KINDS, MAX_HOLDERS, MAX_WITNESSES, Offered,
@@ -38,6 +38,8 @@ const TURN: Duration = Duration::from_secs(10);
 const WITNESSES: Duration = Duration::from_secs(10);
 /// How long announcing may take before a roster is answered all the same.
 const ANNOUNCING: Duration = Duration::from_secs(15);
+/// All that a peer is told with [`refusal::DECLINED`].
+const DECLINED: &str = "this node does not take it";
 /// Dossiers longer than this wait for each other.
 const LARGE_DOSSIER: u64 = 1024 * 1024;
 
@@ -91,22 +93,23 @@ impl Replication {
         bytes: u64,
         repair: bool,
     ) -> Outcome<Offered> {
-        let (has_dossier, pieces) = self
-            .blocking(move |stores| {
-                let pieces = stores.fragments.list_fragments(&tessera)?;
-                Ok((stores.holdings.plan(&tessera)?.is_some(), pieces))
-            })
-            .await
-            .map_err(internal)?;
+        let pieces = self.blocking(move |s| s.fragments.list_fragments(&tessera)).await;
+        let pieces: Vec<Piece> = pieces.map_err(internal)?.iter().map(|f| f.piece).collect();
         let decision = match self.refuse_unwanted(tessera).await {
             Ok(()) => self.admit(peer, bytes, repair, 0).await,
-            refused => refused,
+            Err(refused) => Err(refused),
+        };
+        let (room, refused) = match decision {
+            Ok(room) => (room, None),
+            Err(refused) => (0, Some(refused)),
         };
         Ok(Offered {
-            accepts: decision.is_ok(),
-            reason: decision.err().map(|refusal| refusal.message),
-            has_dossier,
-            pieces: pieces.into_iter().map(|f| f.piece).collect(),
+            accepts: refused.is_none(),
+            reason: refused.as_ref().map(|refusal| refusal.message.clone()),
+            code: refused.map(|refusal| refusal.code),
+            room: Some(room),
+            has_dossier: !pieces.is_empty(),
+            pieces,
         })
     }
 
@@ -116,8 +119,11 @@ impl Replication {
         tessera: TesseraHash,
         nonce: [u8; 32],
     ) -> Outcome<Attestation> {
-        let plan = self.blocking(move |stores| stores.holdings.plan(&tessera)).await;
-        let plan = plan.map_err(internal)?.map(|bytes| blake3(&bytes));
+        let plan = self.blocking(move |stores| match is_holder(stores, tessera)? {
+            true => stores.holdings.plan(&tessera),
+            false => Ok(None),
+        });
+        let plan = plan.await.map_err(internal)?.map(|bytes| blake3(&bytes));
         let held = self.held_pieces(tessera).await.map_err(internal)?.into_iter();
         let pieces = held.map(|f| AttestedPiece { piece: f.piece, checksum: f.checksum }).collect();
         let question = Question { asker: peer.id, holder: self.id(), tessera, nonce };
@@ -125,6 +131,9 @@ impl Replication {
     }
 
     async fn answer_dossier(&self, tessera: TesseraHash) -> Outcome<(Bulk, Body)> {
+        if !self.blocking(move |stores| is_holder(stores, tessera)).await.map_err(internal)? {
+            return Err(not_held());
+        }
         let manifest = self.blocking(move |stores| stores.blobs.open(&tessera.into())).await;
         let is_large = manifest.is_ok_and(|manifest| manifest.bytes() > LARGE_DOSSIER);
         let turn = if is_large { Some(self.turn(&self.state.large_dossiers).await?) } else { None };
@@ -277,13 +286,17 @@ impl Replication {
 
     /// The dossier that comes with a piece, or the one that is here already.
     async fn dossier_for_put(&self, put: &Put, body: &mut BodyReader) -> Outcome<VerifiedDossier> {
-        let stored = match self.stored_dossier(put.tessera).await {
+        let tessera = put.tessera;
+        let stored = match self.stored_dossier(tessera).await {
             // The one that comes along mends it.
             Err(_) if put.dossier_bytes > 0 => None,
             stored => stored?,
         };
         if put.dossier_bytes == 0 {
-            return stored.ok_or_else(|| {
+            // One that is here for another reason is not to be known.
+            let is_holder = self.blocking(move |stores| is_holder(stores, tessera)).await;
+            let known = if is_holder.map_err(internal)? { stored } else { None };
+            return known.ok_or_else(|| {
                 Refusal::new(refusal::NEED_DOSSIER, "send the dossier with the piece")
             });
         }
@@ -324,39 +337,48 @@ impl Replication {
         }
     }
 
-    /// Refuses what this node's person made or does not want.
-    pub(crate) async fn refuse_unwanted(&self, tessera: TesseraHash) -> Outcome<()> {
+    /// Refuses what this node's owner made or does not want. The peer is not told why.
+    async fn refuse_unwanted(&self, tessera: TesseraHash) -> Outcome<()> {
+        match self.unwanted(tessera).await.map_err(internal)? {
+            None => Ok(()),
+            Some(why) => {
+                tracing::debug!(%tessera, why, "declined");
+                Err(Refusal::new(refusal::DECLINED, DECLINED))
+            }
+        }
+    }
+
+    /// Why this node may hold no piece of a tessera, if it may not.
+    pub(crate) async fn unwanted(
+        &self,
+        tessera: TesseraHash,
+    ) -> Result<Option<&'static str>, StoreError> {
         self.blocking(move |stores| {
-            if stores.holdings.is_blocked(&tessera).map_err(internal)? {
-                return Err(Refusal::new(refusal::BLOCKED, "it was dropped here"));
+            if stores.holdings.is_blocked(&tessera)? {
+                return Ok(Some("it was dropped here"));
             }
-            match stores.library.get(&tessera).map_err(internal)? {
-                Some(record) if record.origin == Origin::Created => Err(Refusal::new(
-                    refusal::OWN_TESSERA,
-                    "it was made here; a piece here would be lost with it",
-                )),
-                _ => Ok(()),
-            }
+            let record = stores.library.get(&tessera)?;
+            let is_own = record.is_some_and(|record| record.origin == Origin::Created);
+            Ok(is_own.then_some("it was made here; a piece here would be lost with it"))
         })
         .await
     }
 
-    /// Whether this node would take `bytes` of a repair itself.
-    pub(crate) async fn has_room(&self, bytes: u64, subnet: Subnet) -> bool {
+    /// How many bytes of repairs this node would take itself.
+    pub(crate) async fn own_room(&self, subnet: Subnet) -> u64 {
         let used = self
             .blocking(move |s| {
                 Ok::<_, StoreError>((s.ledger.usage(&subnet)?, s.blobs.free_bytes()?))
             })
             .await;
-        used.is_ok_and(|(usage, free)| {
-            admission::decide(bytes, &Claim::Repair, &usage, free, &self.parts.config.limits)
-                .is_ok()
+        used.map_or(0, |(usage, free)| {
+            admission::room(&Claim::Repair, &usage, free, &self.parts.config.limits)
         })
     }
 
-    /// Decides whether `bytes` are accepted from a peer. `reserved` of them are in flight already,
-    /// and count once.
-    async fn admit(&self, peer: &Peer, bytes: u64, repair: bool, reserved: u64) -> Outcome<()> {
+    /// Decides whether `bytes` are accepted from a peer, and says how many bytes would be. `reserved`
+    /// of them are in flight already, and count once.
+    async fn admit(&self, peer: &Peer, bytes: u64, repair: bool, reserved: u64) -> Outcome<u64> {
         let books = self.books(peer).await?;
         self.decide(&self.tables(), peer, &books, bytes, repair, reserved)
     }
@@ -390,7 +412,7 @@ impl Replication {
         bytes: u64,
         repair: bool,
         reserved: u64,
-    ) -> Outcome<()> {
+    ) -> Outcome<u64> {
         let Books { mut account, mut usage, free } = *books;
         let in_flight = tables.reserved.values().sum::<u64>().saturating_sub(reserved);
         let of_peer = tables.reserved.get(&peer.id).copied().unwrap_or(0);
@@ -406,8 +428,15 @@ impl Replication {
         let subnet = Subnet::of(peer.remote.ip());
         let claim = if repair { Claim::Repair } else { Claim::Peer { account, subnet } };
         let free = free.saturating_sub(in_flight);
-        admission::decide(bytes, &claim, &usage, free, &self.parts.config.limits)
-            .map_err(|(code, reason)| Refusal::new(code, reason))
+        let limits = &self.parts.config.limits;
+        match admission::decide(bytes, &claim, &usage, free, limits) {
+            Ok(()) => Ok(admission::room(&claim, &usage, free, limits)),
+            Err(limit) if limit.code() == refusal::DECLINED => {
+                tracing::debug!(from = %peer.id, bytes, why = %limit, "declined");
+                Err(Refusal::new(refusal::DECLINED, DECLINED))
+            }
+            Err(limit) => Err(Refusal::new(limit.code(), limit.to_string())),
+        }
     }
 
     /// The dossier kept here, checked again: a disk is not trusted either.
@@ -485,10 +514,15 @@ fn with_body(outcome: Outcome<(Bulk, Body)>) -> Response {
     }
 }
 
+/// Whether this node holds a piece: only then does it tell anything of a tessera.
+fn is_holder(stores: &Stores, tessera: TesseraHash) -> Result<bool, StoreError> {
+    Ok(!stores.fragments.list_fragments(&tessera)?.is_empty())
+}
+
 fn internal(error: StoreError) -> Refusal {
     tracing::error!(%error, "the store failed");
     match error {
-        StoreError::Full { .. } => Refusal::new(refusal::NO_SPACE, "the disk is full"),
+        StoreError::Full { .. } => Refusal::new(refusal::DECLINED, DECLINED),
         StoreError::Busy { .. } => Refusal::new(Refusal::BUSY, "the store is busy"),
         _ => Refusal::new(Refusal::INTERNAL, "the store failed"),
     }

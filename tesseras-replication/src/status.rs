@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use tesseras_core::code::{Piece, WHOLE_COPIES};
-use tesseras_core::contact::Contact;
+use tesseras_core::code::Shape;
+use tesseras_core::contact::{Contact, Subnet};
 use tesseras_core::ids::{ContentHash, NodeId, TesseraHash};
-use tesseras_core::placement::{self, Placement};
+use tesseras_core::placement::{self, Assignment, Candidate, Placement, TargetForm};
 use tesseras_core::plan::Plan;
 use tesseras_core::ports::{Origin, Publication, StoreError};
 
@@ -40,12 +40,14 @@ pub enum State {
 pub struct TesseraHealth {
     /// In one word.
     pub state: State,
-    /// n, or the target number of whole copies.
+    /// n for a coded form, or the target number of whole copies.
     pub total: usize,
     /// How many of them were attested.
     pub live: usize,
     /// How many are needed to read it.
     pub needed: usize,
+    /// The whole copies, those beside a coded form too.
+    pub copies: Copies,
     /// How many of the holders, the worst ones, may vanish.
     pub survives: usize,
     /// Who attested what.
@@ -57,24 +59,65 @@ pub struct TesseraHealth {
     pub in_library: bool,
 }
 
-/// Which form of a tessera counts, and how complete it is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Form {
-    pub(crate) coded: bool,
-    pub(crate) live: usize,
-    pub(crate) needed: usize,
+/// Whole copies of a tessera.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Copies {
+    /// How many there should be.
+    pub total: usize,
+    /// How many of these were attested.
+    pub live: usize,
 }
 
-impl Form {
-    /// The coded form, once it is readable or nothing else is; whole copies otherwise.
-    pub(crate) fn of(placement: &Placement, plan: &Plan) -> Self {
+/// What of a tessera counts, and how complete it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Counts {
+    pub(crate) total: usize,
+    pub(crate) live: usize,
+    pub(crate) needed: usize,
+    pub(crate) copies: Copies,
+}
+
+impl Counts {
+    /// Counts fragments, once the coded form is readable or nothing else is, and the copies beside
+    /// them; otherwise whole copies, as many as would do what the target form does.
+    pub(crate) fn of(form: &TargetForm, placement: &Placement, plan: &Plan) -> Self {
         let whole = placement::whole_copies(placement);
+        let copies = Copies { total: form.whole, live: whole.min(form.whole) };
         let distinct = placement::distinct_fragments(placement).len();
-        match plan.coded() {
-            Some(form) if distinct >= usize::from(form.shape.k) || (whole == 0 && distinct > 0) => {
-                Self { coded: true, live: distinct, needed: form.shape.k.into() }
+        let fragments_count = |shape: &Shape| match form.coded {
+            Some(_) => whole == 0 || distinct >= shape.k.into(),
+            None => whole == 0 && distinct > 0,
+        };
+        match plan.coded().map(|coded| coded.shape).filter(fragments_count) {
+            Some(shape) => {
+                Self { total: shape.n().into(), live: distinct, needed: shape.k.into(), copies }
             }
-            _ => Self { coded: false, live: whole, needed: 1 },
+            None => {
+                let total = form.coded.map_or(form.whole, |_| form.survives + 1);
+                Self { total, live: whole.min(total), needed: 1, copies }
+            }
+        }
+    }
+
+    /// Whether all that should be is there.
+    pub(crate) fn are_complete(&self) -> bool {
+        self.live == self.total && self.copies.live == self.copies.total
+    }
+}
+
+impl TesseraHealth {
+    /// Of which nobody could tell anything.
+    fn nothing(in_library: bool) -> Self {
+        Self {
+            state: State::Unreachable,
+            total: 0,
+            live: 0,
+            needed: 1,
+            copies: Copies::default(),
+            survives: 0,
+            placement: Placement::new(),
+            crowded: false,
+            in_library,
         }
     }
 }
@@ -91,26 +134,10 @@ impl Replication {
             true => self.any_dossier(tessera, &survey).await,
             false => None,
         };
-        let Some(dossier) = dossier else {
-            let state = unpublished.unwrap_or(State::Unreachable);
-            let placement = Placement::new();
-            let (total, live, needed, survives, crowded) = (0, 0, 1, 0, false);
-            let health = TesseraHealth {
-                state,
-                total,
-                live,
-                needed,
-                survives,
-                placement,
-                crowded,
-                in_library,
-            };
-            if in_library {
-                self.note_seen(tessera, &health);
-            }
-            return Ok(Some(health));
+        let mut health = match &dossier {
+            Some(dossier) => self.health(dossier, &survey, in_library).await,
+            None => TesseraHealth::nothing(in_library),
         };
-        let mut health = self.health(&dossier, &survey, in_library).await;
         health.state = unpublished.unwrap_or(health.state);
         if in_library {
             self.note_seen(tessera, &health);
@@ -147,57 +174,34 @@ impl Replication {
     ) -> TesseraHealth {
         let plan = dossier.plan();
         let placement = survey.placement(plan);
-        let form = Form::of(&placement, plan);
-        let total = match plan.coded() {
-            Some(coded) if form.coded => coded.shape.n().into(),
-            _ => self.wanted_copies(dossier, survey, &placement).await,
-        };
+        let ask = Ask::of(plan, true, self.may_hold(dossier.tessera()).await);
+        let eligible = self.find_eligible(dossier, &placement, &live_contacts(survey), ask).await;
+        let counts = Counts::of(&eligible.assignment.target(), &placement, plan);
         let k = plan.coded().map(|coded| coded.shape.k);
-        let live = form.live.min(total);
         let state = if !placement::is_readable(&placement, k) {
             State::Unreachable
-        } else if live == total {
+        } else if counts.are_complete() {
             State::Healthy
         } else {
             State::Degraded
         };
         TesseraHealth {
             state,
-            total,
-            live,
-            needed: form.needed,
+            total: counts.total,
+            live: counts.live,
+            needed: counts.needed,
+            copies: counts.copies,
             survives: placement::survives(&placement, k),
-            crowded: is_crowded(survey, &placement),
+            crowded: attested(dossier, survey).is_crowded(),
             placement,
             in_library,
         }
     }
 
-    /// How many whole copies there should be: seven, or as many as there are nodes for.
-    async fn wanted_copies(
-        &self,
-        dossier: &VerifiedDossier,
-        survey: &Survey,
-        placement: &Placement,
-    ) -> usize {
-        let copies = placement::whole_copies(placement);
-        if copies >= WHOLE_COPIES {
-            return WHOLE_COPIES;
-        }
-        let ask = Ask {
-            wanted: WHOLE_COPIES,
-            bytes: dossier.plan().pack_bytes(),
-            repair: true,
-            include_self: self.may_hold(dossier.tessera()).await,
-        };
-        let live = live_contacts(survey);
-        self.find_eligible(dossier, placement, &live, ask).await.count.min(WHOLE_COPIES)
-    }
-
-    /// Whether this node could be a holder at all: it did not make the tessera, and its person
-    /// did not drop it.
+    /// Whether this node could be a holder at all: it did not make the tessera, and its owner did
+    /// not drop it.
     pub(crate) async fn may_hold(&self, tessera: TesseraHash) -> bool {
-        self.refuse_unwanted(tessera).await.is_ok()
+        matches!(self.unwanted(tessera).await, Ok(None))
     }
 
     /// The dossier kept here, or that of any live holder; of several plans the one that most
@@ -252,18 +256,12 @@ pub(crate) fn live_contacts(survey: &Survey) -> BTreeMap<NodeId, Contact> {
     survey.live.iter().map(|(id, holder)| (*id, holder.contact.clone())).collect()
 }
 
-fn is_crowded(survey: &Survey, placement: &Placement) -> bool {
-    use tesseras_core::contact::Subnet;
-    use tesseras_core::placement::{Assignment, Candidate};
-    let candidates = placement.iter().filter_map(|(id, pieces): (_, &_)| {
-        let address = survey.live.get(id)?.contact.addresses.first()?;
-        let subnet = Subnet::of(address.ip());
-        Some(Candidate { id: *id, subnet, pieces: pieces.clone(), open: false })
+/// Those who attest pieces of a plan, without room for more.
+pub(crate) fn attested(dossier: &VerifiedDossier, survey: &Survey) -> Assignment {
+    let placement = survey.placement(dossier.plan());
+    let candidates = placement.into_iter().filter_map(|(id, pieces)| {
+        let address = survey.live.get(&id)?.contact.addresses.first()?;
+        Some(Candidate { id, subnet: Subnet::of(address.ip()), pieces, room: 0 })
     });
-    Assignment::new(tesseras_core::ids::DhtKey::new([0; 20]), candidates).is_crowded()
-}
-
-/// All pieces of a plan's coded form.
-pub(crate) fn coded_pieces(plan: &Plan) -> impl Iterator<Item = Piece> + use<> {
-    (0..plan.coded().map_or(0, |form| form.shape.n())).map(Piece::Index)
+    Assignment::new(dossier.tessera().dht_key(), dossier.plan().pack_bytes(), candidates)
 }

@@ -219,6 +219,8 @@ pub struct TesseraStatus {
     pub state: State,
     /// Its pieces.
     pub fragments: FragmentCount,
+    /// Its whole copies, those beside a coded form too.
+    pub copies: CopyCount,
     /// How many nodes attested to hold any of it.
     pub holders: u64,
     /// How many of them, the worst ones, may vanish at once.
@@ -252,12 +254,21 @@ pub enum State {
 /// The pieces of a tessera.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FragmentCount {
-    /// How many there should be: n, or the target number of whole copies.
+    /// How many there should be: n for a coded form, or the target number of whole copies.
     pub total: u64,
     /// How many distinct fragments (or copies) were attested just now.
     pub live: u64,
     /// How many are needed to read it.
     pub needed: u64,
+}
+
+/// The whole copies of a tessera.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CopyCount {
+    /// How many there should be on the nodes that there are.
+    pub total: u64,
+    /// How many of these were attested just now.
+    pub live: u64,
 }
 
 /// A piece and who attested it.
@@ -274,10 +285,12 @@ pub struct PlacedPiece {
 pub struct Published {
     /// Which.
     pub hash: TesseraHash,
-    /// The target number of pieces.
+    /// The target number of pieces: n for a coded form, or of whole copies.
     pub fragments: u64,
     /// How many were placed.
     pub placed: u64,
+    /// The whole copies, those beside a coded form too.
+    pub copies: CopyCount,
     /// On how many nodes.
     pub holders: u64,
     /// How many of them may vanish.

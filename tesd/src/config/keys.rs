@@ -144,7 +144,9 @@ pub const KEYS: &[Key] = &[
     Key {
         section: "replication",
         name: "deficit_allowance",
-        doc: "How much more a peer may have stored here than it stores for us: bytes, or a text.",
+        doc: "How much more a peer may have stored here than it stores for us: bytes, or a text. What\n\
+              a newcomer can publish before it stores anything in return; all newcomers together\n\
+              get a quarter of storage_limit, and a tenth from one network (/24 or /48).",
         show: |c| show_bytes(c.replication.deficit_allowance),
         read: |c, v| value::bytes(v).map(|bytes| c.replication.deficit_allowance = bytes),
     },

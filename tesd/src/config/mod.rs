@@ -156,7 +156,7 @@ impl Default for Config {
                 repair_interval: Duration::from_secs(86_400),
                 repair_jitter: Duration::from_secs(7200),
                 max_transfers: 4,
-                deficit_allowance: 256 * MIB,
+                deficit_allowance: GIB,
                 per_peer_limit: GIB,
                 min_free_space: GIB,
                 repair_share_percent: 50,

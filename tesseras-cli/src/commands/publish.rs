@@ -219,14 +219,20 @@ impl Report for State {
 
 impl Report for Shown {
     fn human(&self) -> String {
-        let Published { hash, fragments, placed, holders, survives, notes } = &self.0;
+        let Published { hash, fragments, placed, copies, holders, survives, notes } = &self.0;
+        // Where there is no coded form, the copies are the pieces.
+        let beside = if copies.total > 0 && copies.total != *fragments {
+            format!(" and {} of {}", copies.live, count(copies.total, "whole copy", "whole copies"))
+        } else {
+            String::new()
+        };
         let mut out = format!(
-            "Published: {placed} of {} on {}.\n",
+            "Published: {placed} of {}{beside} on {}.\n",
             count(*fragments, "piece", "pieces"),
             count(*holders, "node", "nodes")
         );
         out += &survives_text(*survives);
-        if placed < fragments {
+        if placed < fragments || copies.live < copies.total {
             out += "The rest found no place yet; your node goes on looking for one.\n";
         }
         for note in notes {

@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use serde::Serialize;
 use tesseras_core::ids::NodeId;
 use tesseras_rpc::messages::{
-    FragmentCount, NodeStatus, Request, Response, State, TesseraGlance, TesseraStatus,
+    CopyCount, FragmentCount, NodeStatus, Request, Response, State, TesseraGlance, TesseraStatus,
 };
 
 use super::publish::survives_text;
@@ -134,6 +134,7 @@ impl Report for Tessera {
             hash,
             state,
             fragments,
+            copies,
             holders,
             survives,
             placement,
@@ -174,6 +175,15 @@ impl Report for Tessera {
                 }
             )
             .expect("a String takes all");
+            if fragments.needed > 1 && copies.total > 0 {
+                let CopyCount { total, live } = copies;
+                writeln!(
+                    out,
+                    "Beside them: {live} of {}.",
+                    count(*total, "whole copy", "whole copies")
+                )
+                .expect("a String takes all");
+            }
             if *state != State::Unreachable {
                 out += &survives_text(*survives);
             }

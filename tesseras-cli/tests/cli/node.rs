@@ -5,8 +5,8 @@ use crate::environment::{Environment, text};
 use tesseras_core::ids::{NodeId, TesseraHash};
 use tesseras_rpc::frame::{Event, MAX_EVENT_BYTES, encode};
 use tesseras_rpc::messages::{
-    Failure, Fetched, FragmentCount, PeerInfo, PlacedPiece, Progress, Repaired, Response, State,
-    TesseraStatus, Unit,
+    CopyCount, Failure, Fetched, FragmentCount, PeerInfo, PlacedPiece, Progress, Repaired,
+    Response, State, TesseraStatus, Unit,
 };
 
 fn done(response: Response) -> Vec<u8> {
@@ -23,7 +23,7 @@ fn without_a_node_each_says_how_to_start_one() {
         &["peers"],
         &["repair"],
         &["fetch", &hash],
-        &["publish", &hash],
+        &["publish", &hash, "--yes"],
     ];
     for command in commands {
         let answer = environment.json(command);
@@ -62,12 +62,14 @@ fn what_the_node_says_is_shown() {
         hash,
         state: State::Healthy,
         fragments: FragmentCount { total: 24, live: 24, needed: 16 },
+        copies: CopyCount { total: 3, live: 3 },
         holders: 11,
         survives: 3,
         placement: vec![
             PlacedPiece { fragment: tesseras_core::code::Piece::Index(5), node_id },
             PlacedPiece { fragment: tesseras_core::code::Piece::Whole, node_id },
         ],
+        in_library: false,
         notes: Vec::new(),
     };
     let node = environment.fake_node(vec![
@@ -89,12 +91,14 @@ fn what_the_node_says_is_shown() {
     let status = environment.ok(&["status", &name]);
     assert_eq!(status["state"], "healthy");
     assert_eq!(status["fragments"], serde_json::json!({ "total": 24, "live": 24, "needed": 16 }));
+    assert_eq!(status["copies"], serde_json::json!({ "total": 3, "live": 3 }));
     let placement = serde_json::json!([
         { "fragment": 5, "node_id": id }, { "fragment": "whole", "node_id": id }
     ]);
     assert_eq!(status["placement"], placement);
     let human = String::from_utf8(environment.human(&["status", &name]).stdout).expect("UTF-8");
     assert!(human.contains("survives the loss of any 3") && human.contains("5 whole"), "{human}");
+    assert!(human.contains("Beside them: 3 of 3 whole copies."), "{human}");
     assert_eq!(environment.ok(&["repair"])["checked"], 2);
     assert!(environment.fails(&["status"]).contains("something else"));
     assert_eq!(node.join().expect("no panic").len(), 7);

@@ -20,6 +20,7 @@ fn status(problems: Vec<Problem>) -> Vec<u8> {
         clock_offset_seconds: Some(-7260),
         problems,
         jobs: Vec::new(),
+        tesserae: Vec::new(),
     };
     encode(&Event::Done(Response::Status(status)), MAX_EVENT_BYTES).expect("short")
 }

@@ -3,13 +3,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
-use tesseras_core::code::Piece;
+use tesseras_core::code::{CODED_FROM_BYTES, CodedForm, Piece, WIDE_FROM_BYTES};
 use tesseras_core::contact::Subnet;
 use tesseras_core::ids::{DhtKey, NodeId};
 use tesseras_core::placement::{
-    Assignment, Candidate, HOLDERS_PER_SUBNET, Placement, distinct_fragments, is_readable,
-    survives, whole_copies,
+    Assignment, Candidate, HOLDERS_PER_SUBNET, Placement, TargetForm, distinct_fragments,
+    is_readable, may_let_go, survives, whole_copies,
 };
+
+const KEY: DhtKey = DhtKey::new([9; 20]);
 
 fn node(number: u8) -> NodeId {
     let mut id = [number; 20];
@@ -18,7 +20,7 @@ fn node(number: u8) -> NodeId {
 }
 
 fn candidate(number: u8, subnet: Subnet) -> Candidate {
-    Candidate { id: node(number), subnet, pieces: BTreeSet::new(), open: true }
+    Candidate { id: node(number), subnet, pieces: BTreeSet::new(), room: u64::MAX }
 }
 
 fn public(net: u8) -> Subnet {
@@ -29,7 +31,7 @@ fn assignment(nets: &[u8]) -> (Assignment, BTreeMap<NodeId, Subnet>) {
     let candidates: Vec<Candidate> =
         nets.iter().zip(0..).map(|(net, i)| candidate(i, public(*net))).collect();
     let subnets = candidates.iter().map(|c| (c.id, c.subnet)).collect();
-    (Assignment::new(DhtKey::new([9; 20]), candidates), subnets)
+    (Assignment::new(KEY, WIDE_FROM_BYTES, candidates), subnets)
 }
 
 fn per_subnet(given: &Placement, subnets: &BTreeMap<NodeId, Subnet>) -> BTreeMap<Subnet, usize> {
@@ -119,7 +121,7 @@ proptest! {
 #[test]
 fn one_neighbourhood_of_ones_own_machines_takes_all() {
     let home = Subnet::V4([127, 0, 0]);
-    let mut all = Assignment::new(DhtKey::new([0; 20]), (0..7).map(|i| candidate(i, home)));
+    let mut all = Assignment::new(KEY, 1000, (0..7).map(|i| candidate(i, home)));
     let given: BTreeSet<NodeId> = (0..7).filter_map(|_| all.give(Piece::Whole)).collect();
     assert_eq!(given.len(), 7);
     assert!(!all.is_crowded());
@@ -131,7 +133,7 @@ fn what_candidates_already_hold_counts() {
     let mut old = candidate(1, public(1));
     old.pieces = (0..5).map(Piece::Index).collect();
     let new = candidate(2, public(2));
-    let mut all = Assignment::new(DhtKey::new([0; 20]), [old.clone(), new.clone()]);
+    let mut all = Assignment::new(KEY, CODED_FROM_BYTES, [old.clone(), new.clone()]);
     for index in 5..10 {
         assert_eq!(all.give(Piece::Index(index)), Some(new.id), "the emptier one first");
     }
@@ -234,4 +236,230 @@ fn the_formula_of_copies_and_fragments() {
     placement.retain(|_, pieces| !pieces.contains(&Piece::Whole));
     assert_eq!(survives(&placement, Some(16)), 0);
     assert_eq!(survives(&Placement::new(), None), 0);
+}
+
+/// Nodes, each on a network of its own.
+fn nodes(count: u8) -> impl Iterator<Item = Candidate> {
+    (0..count).map(|i| candidate(i, public(i)))
+}
+
+/// The pack lengths of each kind: copied only, 16 + 8, 48 + 24.
+const PACKS: [u64; 3] = [1000, CODED_FROM_BYTES, WIDE_FROM_BYTES];
+
+fn k_of(pack: u64) -> Option<u8> {
+    CodedForm::of_pack(pack).map(|form| form.shape.k)
+}
+
+/// Gives all that is lacking, piece by piece.
+fn give_all(assignment: &mut Assignment) -> usize {
+    let lack = assignment.lack();
+    for piece in &lack.pieces {
+        assert!(assignment.give(*piece).is_some(), "{piece} has no taker");
+    }
+    assert_eq!(assignment.placement(), lack.after, "it comes as it was planned");
+    assert_eq!(lack.without_room, 0);
+    lack.pieces.len()
+}
+
+#[test]
+fn a_larger_network_never_makes_it_less_safe() {
+    for pack in PACKS {
+        let mut last = 0;
+        for holders in 1..=200_u8 {
+            let mut assignment = Assignment::new(KEY, pack, nodes(holders));
+            let form = assignment.target();
+            assert_eq!(form, TargetForm::of(pack, holders.into()));
+            give_all(&mut assignment);
+            let placement = assignment.placement();
+            let counted = survives(&placement, k_of(pack));
+            assert_eq!(counted, form.survives, "{pack} on {holders}: {form:?}");
+            assert!(counted >= last, "{pack} on {holders}: {counted} after {last}");
+            assert!(counted >= usize::from(holders - 1).min(5), "{pack} on {holders}: {counted}");
+            assert_eq!(whole_copies(&placement), form.whole);
+            assert!(placement.values().all(|p| p.len() == 1 || !p.contains(&Piece::Whole)));
+            let loads =
+                placement.values().filter(|p| !p.contains(&Piece::Whole)).map(BTreeSet::len);
+            let (least, most) = (loads.clone().min().unwrap_or(0), loads.max().unwrap_or(0));
+            assert!(most - least <= 1, "{pack} on {holders}: {least} to {most}");
+            assert!(assignment.lack().pieces.is_empty(), "nothing is lacking then");
+            last = counted;
+        }
+        let full = CodedForm::of_pack(pack).map_or(6, |form| form.shape.m.into());
+        assert_eq!(last, full, "the full form's figure in the end");
+    }
+}
+
+#[test]
+fn the_upload_is_the_copies_and_the_fragments() {
+    let upload =
+        |pack, holders| TargetForm::of(pack, holders).upload_bytes(pack) as f64 / pack as f64;
+    assert_eq!(upload(1000, 100), 7.0);
+    for pack in [CODED_FROM_BYTES, WIDE_FROM_BYTES] {
+        let of: Vec<f64> = (1..=200).map(|holders| upload(pack, holders)).collect();
+        assert_eq!(of[..6], [1.0, 2.0, 3.0, 4.0, 5.0, 6.0]);
+        assert!(of.iter().all(|packs| *packs <= 6.0), "{of:?}");
+        assert!(of[6..].windows(2).all(|pair| pair[1] <= pair[0]), "{of:?}");
+        assert!((of[199] - 1.5).abs() < 0.01, "{of:?}");
+    }
+    assert_eq!(TargetForm::of(u64::MAX, 7).upload_bytes(u64::MAX), u64::MAX, "no overflow");
+}
+
+/// Every whole holder that may lets its copy go, all by one survey.
+fn let_go(assignment: &mut Assignment, pack: u64) -> usize {
+    let placement = assignment.placement();
+    let attested = placement.iter().map(|(id, pieces)| Candidate {
+        pieces: pieces.clone(),
+        room: 0,
+        ..candidate_of(*id)
+    });
+    let form = Assignment::new(KEY, pack, attested).target();
+    let gone: Vec<NodeId> =
+        placement.keys().filter(|id| may_let_go(&placement, &KEY, id, &form)).copied().collect();
+    let after = placement.into_iter().map(|(id, mut pieces)| {
+        if gone.contains(&id) {
+            pieces.remove(&Piece::Whole);
+        }
+        Candidate { pieces, ..candidate_of(id) }
+    });
+    *assignment = Assignment::new(KEY, pack, after);
+    gone.len()
+}
+
+fn candidate_of(id: NodeId) -> Candidate {
+    let number = id.as_bytes()[1];
+    candidate(number, public(number))
+}
+
+/// Adds nodes to an assignment that hold nothing yet.
+fn grown(assignment: &Assignment, pack: u64, to: u8) -> Assignment {
+    let held = assignment.placement();
+    Assignment::new(
+        KEY,
+        pack,
+        nodes(to).map(|c| Candidate { pieces: held.get(&c.id).cloned().unwrap_or_default(), ..c }),
+    )
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 24, failure_persistence: None, ..Default::default() })]
+
+    #[test]
+    fn a_network_that_grows_under_a_tessera_keeps_it_as_safe_as_a_new_one(
+        steps in prop::collection::vec(1..9u8, 1..25),
+        pack in prop::sample::select(&PACKS[..]),
+    ) {
+        let mut holders = 0;
+        let mut assignment = Assignment::new(KEY, pack, nodes(0));
+        for step in steps {
+            holders += step;
+            assignment = grown(&assignment, pack, holders);
+            give_all(&mut assignment);
+            // Repairs go on until nothing changes, and always come to an end.
+            for round in 0.. {
+                prop_assert!(round < 100, "no end with {} holders", holders);
+                let promised = TargetForm::of(pack, holders.into()).survives;
+                let counted = survives(&assignment.placement(), k_of(pack));
+                prop_assert!(counted >= promised, "{} on {}: {} < {}", pack, holders, counted, promised);
+                let gone = let_go(&mut assignment, pack);
+                assignment = grown(&assignment, pack, holders);
+                if gone + give_all(&mut assignment) == 0 {
+                    break;
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn what_the_dead_held_is_lacking_until_it_is_as_safe_as_the_rest_allows(
+        before in 7..40u8,
+        dead in prop::collection::btree_set(0..40u8, 0..12),
+        pack in prop::sample::select(&PACKS[..]),
+    ) {
+        let mut assignment = Assignment::new(KEY, pack, nodes(before));
+        give_all(&mut assignment);
+        let held = assignment.placement();
+        let left = nodes(before).zip(0..).filter(|(_, number)| !dead.contains(number));
+        let left: Vec<Candidate> = left
+            .map(|(c, _)| Candidate { pieces: held.get(&c.id).cloned().unwrap_or_default(), ..c })
+            .collect();
+        prop_assume!(!left.is_empty());
+        let count = left.len();
+        let mut assignment = Assignment::new(KEY, pack, left);
+        give_all(&mut assignment);
+        let counted = survives(&assignment.placement(), k_of(pack));
+        prop_assert!(counted >= TargetForm::of(pack, count).survives, "{} of {}", counted, count);
+    }
+
+    #[test]
+    fn nobody_is_given_more_than_it_has_room_for(
+        rooms in prop::collection::vec(0..3 * CODED_FROM_BYTES, 1..30),
+        pack in prop::sample::select(&[1_000_000, CODED_FROM_BYTES][..]),
+    ) {
+        let at = |number: u8| rooms[usize::from(number)];
+        let candidates = nodes(rooms.len() as u8).map(|c| Candidate { room: at(c.id.as_bytes()[1]), ..c });
+        let assignment = Assignment::new(KEY, pack, candidates);
+        let lack = assignment.lack();
+        let fragment = CodedForm::of_pack(pack).map_or(0, |form| form.fragment_bytes);
+        for (id, pieces) in &lack.after {
+            let bytes: u64 = pieces.iter().map(|p| match p {
+                Piece::Whole => pack,
+                Piece::Index(_) => fragment,
+            }).sum();
+            prop_assert!(bytes <= at(id.as_bytes()[1]), "{bytes} in {rooms:?}");
+        }
+        // One whole copy, or the fragments that there is room for, can always be placed.
+        let k = k_of(pack);
+        let fragments: u64 = rooms.iter().map(|room| room.checked_div(fragment).unwrap_or(0)).sum();
+        let possible = rooms.iter().any(|room| *room >= pack)
+            || k.is_some_and(|k| fragments >= u64::from(k));
+        prop_assert_eq!(is_readable(&lack.after, k), possible, "{:?} {:?}", rooms, lack);
+    }
+}
+
+#[test]
+fn holders_of_one_neighbourhood_count_twice_at_the_most_where_there_are_others() {
+    let crowd = |nets: &[u8], pack| {
+        let candidates = nets.iter().zip(0..).map(|(net, i)| candidate(i, public(*net)));
+        Assignment::new(KEY, pack, candidates.collect::<Vec<_>>())
+    };
+    assert_eq!(crowd(&[1; 30], CODED_FROM_BYTES).holders(), 6, "as many as whole copies need");
+    assert_eq!(crowd(&[1; 30], 1000).holders(), 7);
+    assert_eq!(crowd(&[1; 3], 1000).holders(), 3);
+    assert_eq!(crowd(&[1, 1, 1, 1, 2, 3, 4, 5, 6, 7], CODED_FROM_BYTES).holders(), 8);
+    let mut six = crowd(&[1; 30], CODED_FROM_BYTES);
+    give_all(&mut six);
+    assert_eq!((six.placement().len(), six.is_crowded()), (6, true));
+}
+
+#[test]
+fn a_whole_copy_goes_only_from_afar_and_only_while_as_many_may_vanish() {
+    let nearest = |ids: &Placement| {
+        let mut all: Vec<NodeId> =
+            ids.iter().filter(|(_, p)| p.contains(&Piece::Whole)).map(|(id, _)| *id).collect();
+        all.sort_by_key(|id| id.distance(&KEY));
+        all
+    };
+    let mut placement: Placement =
+        (0..13).map(|i| (node(i), [Piece::Index(i), Piece::Index(i + 13)].into())).collect();
+    placement.get_mut(&node(11)).unwrap().remove(&Piece::Index(24));
+    placement.get_mut(&node(12)).unwrap().remove(&Piece::Index(25));
+    for i in 13..18 {
+        placement.insert(node(i), [Piece::Whole].into());
+    }
+    let form = TargetForm::of(CODED_FROM_BYTES, placement.len());
+    assert_eq!((form.whole, form.survives), (1, 5));
+    let whole = nearest(&placement);
+    let goes = |p: &Placement, id: &NodeId| may_let_go(p, &KEY, id, &form);
+    let going: Vec<bool> = whole.iter().map(|id| goes(&placement, id)).collect();
+    assert_eq!(going, [false, false, true, true, true], "one more than wanted stays");
+    assert!(!goes(&placement, &node(3)), "it has none");
+    let mut incomplete = placement.clone();
+    incomplete.get_mut(&node(0)).unwrap().remove(&Piece::Index(0));
+    assert!(whole.iter().all(|id| !goes(&incomplete, id)), "a fragment is missing");
+    // The same fragments on three holders, of which only one may vanish: four copies must stay.
+    let mut heavy: Placement =
+        (0..3).map(|i| (node(i), (0..8).map(|j| Piece::Index(8 * i + j)).collect())).collect();
+    heavy.extend(whole.iter().map(|id| (*id, [Piece::Whole].into())));
+    let going: Vec<bool> = whole.iter().map(|id| goes(&heavy, id)).collect();
+    assert_eq!(going, [false, false, false, false, true]);
 }

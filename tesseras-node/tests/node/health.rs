@@ -7,7 +7,7 @@ use tesseras_core::code::Piece;
 use tesseras_core::ids::TesseraHash;
 use tesseras_core::ports::FragmentStore as _;
 use tesseras_node::socket_path;
-use tesseras_replication::status::State;
+use tesseras_replication::status::{Copies, State};
 use tesseras_rpc::client::Client;
 use tesseras_rpc::messages::{self, Request, Response, TesseraStatus};
 
@@ -44,26 +44,35 @@ async fn a_coded_capsule_is_counted_from_local_to_lost() {
     owner.publish(hash, &keys).await.unwrap();
     for member in [owner, other] {
         let health = member.health(hash).await;
-        assert_eq!((health.state, health.survives), (State::Healthy, 2));
+        assert_eq!((health.state, health.survives), (State::Healthy, 5));
         assert_eq!((health.total, health.live, health.needed), (24, 24, 16));
+        assert_eq!(health.copies, Copies { total: 4, live: 4 });
         let pieces: BTreeSet<Piece> = health.placement.values().flatten().copied().collect();
-        assert_eq!(pieces, (0..24).map(Piece::Index).collect());
+        let all = (0..24).map(Piece::Index).chain([Piece::Whole]);
+        assert_eq!(pieces, all.collect());
         assert!(!health.crowded);
     }
-    lose(&net, hash, |piece| piece <= Piece::Index(7));
+    lose(&net, hash, |piece| matches!(piece, Piece::Index(0..=7)));
     let health = other.health(hash).await;
-    assert_eq!((health.state, health.survives), (State::Degraded, 0));
+    assert_eq!((health.state, health.survives), (State::Degraded, 4));
     assert_eq!((health.total, health.live, health.needed), (24, 16, 16));
     lose(&net, hash, |piece| piece == Piece::Index(8));
+    // Now the copies are what makes it readable.
+    let health = other.health(hash).await;
+    assert_eq!((health.state, health.survives), (State::Degraded, 3));
+    assert_eq!((health.total, health.live, health.needed), (6, 4, 1));
+    lose(&net, hash, |piece| piece == Piece::Whole);
     let health = owner.health(hash).await;
     assert_eq!((health.state, health.survives), (State::Unreachable, 0));
     assert_eq!((health.total, health.live, health.needed), (24, 15, 16));
     let status = told(other, hash).await;
     assert_eq!((status.fragments.live, status.placement.len()), (15, 15));
+    assert_eq!((status.copies.total, status.copies.live), (4, 0));
     assert_eq!(status.notes, Vec::<String>::new(), "loopback is never crowded");
     // It was published from here, so the owner brings it back.
     owner.publish(hash, &keys).await.unwrap();
-    assert_eq!(other.health(hash).await.live, 24);
+    let health = other.health(hash).await;
+    assert_eq!((health.state, health.live, health.copies.live), (State::Healthy, 24, 4));
 }
 
 #[tokio::test(flavor = "multi_thread")]

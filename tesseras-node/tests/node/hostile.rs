@@ -100,7 +100,7 @@ async fn a_piece_that_is_not_what_it_claims_to_be_is_refused_and_leaves_nothing(
             good.clone().said_to_be(bytes, MAX_DOSSIER_BYTES + 1),
             Refusal::MALFORMED,
         ),
-        ("a length beyond all", good.clone().said_to_be(u64::MAX, dossier), refusal::NO_SPACE),
+        ("a length beyond all", good.clone().said_to_be(u64::MAX, dossier), refusal::DECLINED),
         (
             "a fragment of what has none",
             other.parcel(Piece::Whole).called(Piece::Index(0)),
@@ -135,8 +135,8 @@ async fn every_limit_refuses_with_its_word() {
 
     type Change = fn(&mut NodeConfig, u64);
     let cases: [(&str, Change, &str); 5] = [
-        ("the storage limit", |c, bytes| c.limits.storage = bytes - 1, refusal::NO_SPACE),
-        ("the disk's reserve", |c, _| c.limits.min_free_space = 1 << 60, refusal::NO_SPACE),
+        ("the storage limit", |c, bytes| c.limits.storage = bytes - 1, refusal::DECLINED),
+        ("the disk's reserve", |c, _| c.limits.min_free_space = 1 << 60, refusal::DECLINED),
         ("one peer's limit", |c, bytes| c.limits.per_peer = bytes - 1, refusal::OVER_QUOTA),
         (
             "the deficit allowance",

@@ -64,7 +64,7 @@ async fn fetches(member: &Member, hash: TesseraHash, want: &[(String, Vec<u8>)],
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_few_liars_among_the_holders_of_a_coded_capsule_do_no_harm_and_many_are_noticed() {
-    let mut net = Net::of(8).await;
+    let mut net = Net::tight(8).await;
     let owner = &net.nodes[0];
     let (hash, keys) = owner.create(&net.path("album"), 4 * MIB, 5);
     let published = owner.publish(hash, &keys).await.unwrap();

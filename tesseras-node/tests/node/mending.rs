@@ -27,7 +27,7 @@ fn lose(members: &[Member], hash: TesseraHash, lost: &[u8]) -> usize {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn data_and_parity_are_rebuilt_by_two_at_once_and_despite_damage() {
-    let mut net = Net::of(8).await;
+    let mut net = Net::tight(8).await;
     let owner = &net.nodes[0];
     let (hash, keys) = owner.create(&net.path("album"), 4 * MIB, 5);
     let want = owner.export(hash, &net.path("want"));
@@ -37,7 +37,9 @@ async fn data_and_parity_are_rebuilt_by_two_at_once_and_despite_damage() {
     let (one, two) = tokio::join!(net.nodes[1].repair(hash), net.nodes[2].repair(hash));
     assert!((4..=8).contains(&(one.restored + two.restored)), "{one:?} {two:?}");
     let health = net.nodes[3].health(hash).await;
-    assert_eq!((health.state, health.live), (State::Healthy, 24), "{health:?}");
+    assert_eq!((health.live, health.survives), (24, 2), "{health:?}");
+    // Only the whole copies are lacking, for which nobody has room.
+    assert_eq!((health.state, health.copies.live), (State::Degraded, 0), "{health:?}");
     for member in &net.nodes[1..] {
         assert_eq!(member.store.workbench().pinned(&hash).unwrap(), []);
         assert_tidy(&member.store, &member.dir);
@@ -93,7 +95,7 @@ async fn whole_copies_become_the_coded_form_when_the_network_has_grown() {
     let want = net.nodes[0].export(hash, &net.path("want"));
     let published = net.nodes[0].publish(hash, &keys).await.unwrap();
     assert_eq!((published.fragments, published.placed), (3, 3));
-    for _ in 0..5 {
+    for _ in 0..11 {
         net.join().await;
     }
     // One that offers nothing only reads.
@@ -103,27 +105,38 @@ async fn whole_copies_become_the_coded_form_when_the_network_has_grown() {
     net.settle().await;
     let reader = &net.nodes[reader];
     let wholes = || {
-        let of = |m: &Member| m.held(hash).iter().any(|f| f.piece == Piece::Whole);
-        net.nodes.iter().filter(|member| of(member)).count()
+        let of = |m: &&Member| m.held(hash).iter().any(|f| f.piece == Piece::Whole);
+        net.nodes.iter().filter(of).collect::<Vec<_>>()
     };
 
+    // Until then the copies are all there is, and too few for so many nodes.
+    let health = reader.health(hash).await;
+    assert_eq!((health.state, health.live, health.total), (State::Degraded, 3, 6));
     assert_eq!(net.nodes[1].repair(hash).await.restored, 24);
-    assert_eq!(wholes(), 3, "nothing is let go in the same breath");
+    assert_eq!(wholes().len(), 3, "nothing is let go in the same breath");
     let health = reader.health(hash).await;
     assert_eq!((health.state, health.live, health.total), (State::Healthy, 24, 24));
-    for (round, left) in [(1, 2), (2, 1), (3, 0)] {
-        net.nodes[round].repair(hash).await;
-        assert_eq!(wholes(), left, "after node {round} looked after it");
+    assert_eq!((health.survives, health.copies.total), (6, 1));
+
+    // One copy is wanted and one more stays: the farthest from the key goes, whoever is asked.
+    let mut holders = wholes();
+    holders.sort_by_key(|member| member.node.id().distance(&hash.dht_key()));
+    for (at, left) in [(0, 3), (1, 3), (2, 2)] {
+        holders[at].repair(hash).await;
+        assert_eq!(wholes().len(), left, "after number {at} from the key looked after it");
         reader.fetch(hash).await.unwrap();
         let to = tempfile::tempdir().unwrap();
         assert!(reader.export(hash, to.path()) == want);
         reader.forget(hash);
     }
-    let pieces: BTreeSet<Piece> =
-        net.nodes.iter().flat_map(|m| m.held(hash)).map(|f| f.piece).collect();
-    assert_eq!(pieces, (0..24).map(Piece::Index).collect());
+    assert_eq!(reader.health(hash).await.survives, 5);
+    // It has room again: the fragments are spread over it, too, and more may vanish.
+    net.nodes[1].repair(hash).await;
+    let health = reader.health(hash).await;
+    assert_eq!((health.state, health.survives), (State::Healthy, 6));
+    let pieces: BTreeSet<Piece> = health.placement.values().flatten().copied().collect();
+    assert_eq!(pieces, (0..24).map(Piece::Index).chain([Piece::Whole]).collect());
     for member in &net.nodes[1..] {
         assert_tidy(&member.store, &member.dir);
     }
-    assert_eq!(reader.health(hash).await.survives, 2);
 }

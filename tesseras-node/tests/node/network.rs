@@ -58,6 +58,25 @@ impl Net {
         net
     }
 
+    /// One owner, and nodes with room for a few fragments of a capsule of 4 MiB, but for no whole
+    /// copy of it.
+    pub async fn tight(count: usize) -> Self {
+        let mut net = Self::new();
+        for _ in 0..count {
+            let config = net.tight_config();
+            net.join_with(config).await;
+        }
+        net.settle().await;
+        net
+    }
+
+    pub fn tight_config(&mut self) -> NodeConfig {
+        let mut config = self.config();
+        config.limits.deficit_allowance = 3_000_000;
+        config.limits.repair_share = 3_000_000;
+        config
+    }
+
     pub fn path(&self, name: &str) -> PathBuf {
         self.root.path().join(name)
     }

@@ -16,7 +16,7 @@ use crate::stranger::draft;
 async fn patient(count: usize) -> Net {
     let mut net = Net::new();
     for _ in 0..count {
-        let mut config = net.config();
+        let mut config = net.tight_config();
         config.transfer_deadline = std::time::Duration::from_secs(60);
         net.join_with(config).await;
     }

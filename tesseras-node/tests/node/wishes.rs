@@ -23,7 +23,7 @@ async fn own_capsules_and_dropped_ones_are_refused_until_they_are_fetched() {
     let parcel = parcel.of(hash);
 
     let given = stranger.put(&owner.contact(), parcel.clone()).await;
-    assert_eq!(given.unwrap_err(), refusal::OWN_TESSERA);
+    assert_eq!(given.unwrap_err(), refusal::DECLINED);
     let ask = Request::Offer { tessera: hash, bytes: 1, repair: true };
     let offered: Offered = stranger.ask(&owner.contact(), &ask, None).await.unwrap();
     assert!(!offered.accepts);
@@ -35,7 +35,7 @@ async fn own_capsules_and_dropped_ones_are_refused_until_they_are_fetched() {
     }
     holder.store.holdings().block(&hash, clock::now()).unwrap();
     let given = stranger.put(&holder.contact(), parcel.clone()).await;
-    assert_eq!(given.unwrap_err(), refusal::BLOCKED);
+    assert_eq!(given.unwrap_err(), refusal::DECLINED);
     other.repair(hash).await;
     assert_eq!(holder.held(hash), []);
 

@@ -75,8 +75,17 @@ fn attestation() -> impl Strategy<Value = Attestation> {
 
 fn offered() -> impl Strategy<Value = Offered> {
     let pieces = proptest::collection::vec(piece(), 0..80);
-    (any::<bool>(), proptest::option::of(".{0,40}"), any::<bool>(), pieces).prop_map(
-        |(accepts, reason, has_dossier, pieces)| Offered { accepts, reason, has_dossier, pieces },
+    let text = || proptest::option::of(".{0,40}");
+    let room = proptest::option::of(any::<u64>());
+    (any::<bool>(), text(), text(), room, any::<bool>(), pieces).prop_map(
+        |(accepts, reason, code, room, has_dossier, pieces)| Offered {
+            accepts,
+            reason,
+            code,
+            room,
+            has_dossier,
+            pieces,
+        },
     )
 }
 
@@ -156,4 +165,18 @@ fn an_attestation_of_everything_fits_a_frame() {
         pieces: (0..=u8::MAX).map(piece).collect(),
         signature: vec![0xff; 64],
     }));
+}
+
+#[test]
+fn an_offer_of_an_older_node_is_read_without_what_it_does_not_say() {
+    #[derive(Serialize)]
+    struct Older {
+        accepts: bool,
+        reason: Option<String>,
+        has_dossier: bool,
+        pieces: Vec<Piece>,
+    }
+    let older = Older { accepts: true, reason: None, has_dossier: true, pieces: vec![] };
+    let read: Offered = codec::decode(&codec::encode(&older).unwrap()).unwrap();
+    assert!(read.accepts && read.room.is_none() && read.code.is_none());
 }

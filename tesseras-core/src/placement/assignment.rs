@@ -1,0 +1,295 @@
+//! Who is given which piece: evenly, within what each node has room for, in as many neighbourhoods
+//! as there are.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::target::{SURVIVES_AT_LEAST, TargetForm, tolerates};
+use super::{Placement, answering, distinct_fragments, is_readable, survives, whole_copies};
+use crate::code::{CodedForm, Piece, WHOLE_COPIES};
+use crate::contact::Subnet;
+use crate::ids::{DhtKey, NodeId};
+
+/// The most holders of one tessera that share a /24 or /48, where there are enough others.
+pub const HOLDERS_PER_SUBNET: usize = 2;
+/// The fewest holders of fragments of which one may vanish. With fewer free ones a tessera that is
+/// safe in whole copies stays in them.
+const WORTH_CODING: usize = 3;
+
+/// A node that may be given pieces, and what it already has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Candidate {
+    /// Who.
+    pub id: NodeId,
+    /// Its neighbourhood.
+    pub subnet: Subnet,
+    /// The pieces it holds, or was just given.
+    pub pieces: BTreeSet<Piece>,
+    /// How many bytes more it takes; 0 if none, [`u64::MAX`] if it did not say.
+    pub room: u64,
+}
+
+/// All candidates for the pieces of one tessera. Loads are kept within one of each other, and
+/// neighbourhoods within [`HOLDERS_PER_SUBNET`], as far as the candidates allow.
+#[derive(Debug, Clone)]
+pub struct Assignment {
+    key: DhtKey,
+    pack_bytes: u64,
+    coded: Option<CodedForm>,
+    candidates: BTreeMap<NodeId, Candidate>,
+}
+
+/// What a tessera lacks of its target form.
+#[derive(Debug, Clone)]
+pub struct Lack {
+    /// What it should be.
+    pub form: TargetForm,
+    /// The pieces to be given, in this order, for which somebody has room.
+    pub pieces: Vec<Piece>,
+    /// How many more there should be, for which nobody has room.
+    pub without_room: usize,
+    /// Who will hold what once they are given.
+    pub after: Placement,
+}
+
+impl Assignment {
+    /// Starts from who there is, for a pack of `pack_bytes` bytes. Of several candidates of one id
+    /// the last counts.
+    pub fn new(
+        key: DhtKey,
+        pack_bytes: u64,
+        candidates: impl IntoIterator<Item = Candidate>,
+    ) -> Self {
+        let candidates = candidates.into_iter().map(|c| (c.id, c)).collect();
+        Self { key, pack_bytes, coded: CodedForm::of_pack(pack_bytes), candidates }
+    }
+
+    /// Chooses who gets a piece, and notes it as given. `None` when nobody may have it.
+    ///
+    /// Among those with room that do not have the piece: whole copies go to holders without
+    /// fragments and fragments to holders without a whole copy, if there are any; then a
+    /// neighbourhood with room before a full one; then the smallest load; then the nearest to the
+    /// key.
+    pub fn give(&mut self, piece: Piece) -> Option<NodeId> {
+        let per_subnet = self.holders_per_subnet();
+        let bytes = self.bytes(piece);
+        let crowded = |c: &Candidate| {
+            c.pieces.is_empty()
+                && !c.subnet.is_local()
+                && per_subnet.get(&c.subnet).is_some_and(|n| *n >= HOLDERS_PER_SUBNET)
+        };
+        let holds_other = |c: &Candidate| match piece {
+            Piece::Whole => !c.pieces.is_empty(),
+            Piece::Index(_) => c.pieces.contains(&Piece::Whole),
+        };
+        let key = self.key;
+        let id = self
+            .candidates
+            .values()
+            .filter(|c| c.room > 0 && c.room >= bytes && !c.pieces.contains(&piece))
+            .min_by_key(|c| (holds_other(c), crowded(c), c.pieces.len(), c.id.distance(&key)))?
+            .id;
+        let candidate = self.candidates.get_mut(&id)?;
+        candidate.pieces.insert(piece);
+        candidate.room -= bytes;
+        Some(id)
+    }
+
+    /// Takes a piece back from a candidate that did not accept it, and gives it no more.
+    pub fn refused(&mut self, id: NodeId, piece: Piece) {
+        if let Some(candidate) = self.candidates.get_mut(&id) {
+            candidate.pieces.remove(&piece);
+            candidate.room = 0;
+        }
+    }
+
+    /// Whether more than [`HOLDERS_PER_SUBNET`] holders share a neighbourhood that is not local.
+    pub fn is_crowded(&self) -> bool {
+        let per_subnet = self.holders_per_subnet();
+        per_subnet.iter().any(|(subnet, n)| !subnet.is_local() && *n > HOLDERS_PER_SUBNET)
+    }
+
+    /// Who holds what, what was just given among it.
+    pub fn placement(&self) -> Placement {
+        let holding = self.candidates.values().filter(|c| !c.pieces.is_empty());
+        holding.map(|c| (c.id, c.pieces.clone())).collect()
+    }
+
+    /// How many holders count: those who hold something or have room for a piece, two of a
+    /// neighbourhood, and more only while there are too few others.
+    pub fn holders(&self) -> usize {
+        let least = self.coded.map_or(self.pack_bytes, |form| form.fragment_bytes);
+        let mut per_subnet: BTreeMap<Subnet, usize> = BTreeMap::new();
+        for c in self.candidates.values() {
+            if !c.pieces.is_empty() || (c.room > 0 && c.room >= least) {
+                *per_subnet.entry(c.subnet).or_default() += 1;
+            }
+        }
+        let all: usize = per_subnet.values().sum();
+        let independent = |(subnet, n): (&Subnet, &usize)| match subnet.is_local() {
+            true => *n,
+            false => (*n).min(HOLDERS_PER_SUBNET),
+        };
+        let few = if self.coded.is_some() { SURVIVES_AT_LEAST + 1 } else { WHOLE_COPIES };
+        per_subnet.iter().map(independent).sum::<usize>().max(all.min(few))
+    }
+
+    /// The target form for these candidates: [`TargetForm::of`] their number; where too few of them
+    /// have room for a whole copy, the coded form beside as many copies as there can be.
+    pub fn target(&self) -> TargetForm {
+        let form = TargetForm::of(self.pack_bytes, self.holders());
+        let takes_whole =
+            |c: &&Candidate| c.pieces.contains(&Piece::Whole) || c.room >= self.pack_bytes;
+        let possible = self.candidates.values().filter(takes_whole).count();
+        match form.coded {
+            None if possible < form.whole && self.coded.is_some() => {
+                TargetForm { whole: possible, coded: self.coded, ..form }
+            }
+            _ => form,
+        }
+    }
+
+    /// What is lacking of the target form, and where it would go.
+    ///
+    /// Whole copies that are too few. Of the coded form: fragments that nobody holds, or only
+    /// holders of a whole copy, which may let it go or vanish with it; and, where the fragments are
+    /// on fewer holders than there are, copies of some on the others, as long as each makes it
+    /// survive more. The coded form is begun only where it helps.
+    pub fn lack(&self) -> Lack {
+        let form = self.target();
+        let mut trial = Trial { all: self.clone(), pieces: Vec::new(), without_room: 0 };
+        for _ in whole_copies(&self.placement())..form.whole {
+            trial.want(Piece::Whole);
+        }
+        if let Some(coded) = form.coded {
+            let mut with_code = trial.clone();
+            with_code.complete(coded);
+            with_code.spread(coded);
+            let is_begun = !distinct_fragments(&self.placement()).is_empty();
+            let needed =
+                trial.survives() < form.survives || trial.free_for_fragments() >= WORTH_CODING;
+            if is_begun || (needed && with_code.worth() > trial.worth()) {
+                trial = with_code;
+            }
+        }
+        let Trial { all, pieces, without_room } = trial;
+        Lack { form, pieces, without_room, after: all.placement() }
+    }
+
+    fn bytes(&self, piece: Piece) -> u64 {
+        match piece {
+            Piece::Whole => self.pack_bytes,
+            Piece::Index(_) => self.coded.map_or(0, |form| form.fragment_bytes),
+        }
+    }
+
+    fn holders_per_subnet(&self) -> BTreeMap<Subnet, usize> {
+        let mut holders: BTreeMap<Subnet, usize> = BTreeMap::new();
+        for candidate in self.candidates.values().filter(|c| !c.pieces.is_empty()) {
+            *holders.entry(candidate.subnet).or_default() += 1;
+        }
+        holders
+    }
+}
+
+/// What would be if pieces were given.
+#[derive(Clone)]
+struct Trial {
+    all: Assignment,
+    pieces: Vec<Piece>,
+    without_room: usize,
+}
+
+impl Trial {
+    fn want(&mut self, piece: Piece) {
+        match self.all.give(piece) {
+            Some(_) => self.pieces.push(piece),
+            None => self.without_room += 1,
+        }
+    }
+
+    fn survives(&self) -> usize {
+        survives(&self.all.placement(), self.all.coded.map(|form| form.shape.k))
+    }
+
+    /// Whether it can be read at all, and how many holders may vanish.
+    fn worth(&self) -> (bool, usize) {
+        let k = self.all.coded.map(|form| form.shape.k);
+        (is_readable(&self.all.placement(), k), self.survives())
+    }
+
+    /// How many hold no whole copy, and hold fragments or have room for one.
+    fn free_for_fragments(&self) -> usize {
+        let bytes = self.all.bytes(Piece::Index(0));
+        let is_free = |c: &&Candidate| {
+            !c.pieces.contains(&Piece::Whole) && (!c.pieces.is_empty() || c.room >= bytes)
+        };
+        self.all.candidates.values().filter(is_free).count()
+    }
+
+    /// Gives the fragments that nobody holds, then those that only whole holders have.
+    fn complete(&mut self, form: CodedForm) {
+        let held = distinct_fragments(&self.all.placement());
+        for index in (0..form.shape.n()).filter(|index| !held.contains(index)) {
+            self.want(Piece::Index(index));
+        }
+        let mut elsewhere = self.all.placement();
+        elsewhere.retain(|_, pieces| !pieces.contains(&Piece::Whole));
+        let elsewhere = distinct_fragments(&elsewhere);
+        for index in (0..form.shape.n()).filter(|index| !elsewhere.contains(index)) {
+            if !self.give_beside_whole(Piece::Index(index)) {
+                break;
+            }
+        }
+    }
+
+    /// Gives copies of fragments from the fullest holders to others, until as many holders may
+    /// vanish as if the fragments were spread evenly over all that have no whole copy. Only what
+    /// makes a difference stays.
+    fn spread(&mut self, form: CodedForm) {
+        let copies = whole_copies(&self.all.placement());
+        let others = self.all.holders().saturating_sub(copies);
+        let Some(goal) = tolerates(form.shape, others).map(|f| copies + f) else { return };
+        let mut more = self.clone();
+        let mut best = self.survives();
+        for _ in 0..form.shape.n() {
+            if best >= goal || !more.relieve_the_fullest() {
+                break;
+            }
+            let now = more.survives();
+            if now > best {
+                best = now;
+                *self = more.clone();
+            }
+        }
+    }
+
+    /// Gives one fragment of the holder that answers for most to one that answers for at least two
+    /// fewer.
+    fn relieve_the_fullest(&mut self) -> bool {
+        let loads = answering(&self.all.placement());
+        let Some(fullest) = loads.values().max_by_key(|pieces| pieces.len()) else { return false };
+        for index in fullest {
+            let mut all = self.all.clone();
+            let Some(to) = all.give(Piece::Index(*index)) else { continue };
+            let load = loads.get(&to).map_or(0, BTreeSet::len);
+            if !all.candidates[&to].pieces.contains(&Piece::Whole) && load + 2 <= fullest.len() {
+                self.all = all;
+                self.pieces.push(Piece::Index(*index));
+                return true;
+            }
+        }
+        false
+    }
+
+    /// Gives a fragment to a holder without a whole copy; false if none has room.
+    fn give_beside_whole(&mut self, piece: Piece) -> bool {
+        let mut all = self.all.clone();
+        let Some(to) = all.give(piece) else { return false };
+        if all.candidates[&to].pieces.contains(&Piece::Whole) {
+            return false;
+        }
+        self.all = all;
+        self.pieces.push(piece);
+        true
+    }
+}

@@ -1,0 +1,100 @@
+//! The target form: how many whole copies should stand beside which coded form, for a pack of a
+//! given length on a given number of holders. Publish, repair, status and release all ask it.
+
+use super::{Placement, distinct_fragments, survives};
+use crate::code::{CodedForm, Piece, Shape, WHOLE_COPIES};
+use crate::ids::{DhtKey, NodeId};
+
+/// So many holders, the worst ones, may vanish wherever there are more holders than that. Below the
+/// full coded form it is reached with whole copies.
+pub const SURVIVES_AT_LEAST: usize = 5;
+
+/// How a pack should be kept by the holders that there are.
+///
+/// As the number of holders grows, [`TargetForm::survives`] never falls, and it is at least
+/// min(holders − 1, [`SURVIVES_AT_LEAST`]).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TargetForm {
+    /// Whole copies, each on a holder without fragments.
+    pub whole: usize,
+    /// The coded form beside them, its fragments spread evenly over all other holders.
+    pub coded: Option<CodedForm>,
+    /// How many holders, the worst ones, may vanish when it is placed so.
+    pub survives: usize,
+}
+
+impl TargetForm {
+    /// The target form of a pack of `pack_bytes` bytes on `holders` independent holders.
+    ///
+    /// Whole copies alone below [`crate::code::CODED_FROM_BYTES`] (at most [`WHOLE_COPIES`]) and on
+    /// few holders (one each). Otherwise the coded form, beside the smallest number of whole copies
+    /// with which [`SURVIVES_AT_LEAST`] holders may vanish.
+    pub fn of(pack_bytes: u64, holders: usize) -> Self {
+        let copies = |whole: usize| Self { whole, coded: None, survives: whole.saturating_sub(1) };
+        let Some(coded) = CodedForm::of_pack(pack_bytes) else {
+            return copies(holders.min(WHOLE_COPIES));
+        };
+        if holders <= SURVIVES_AT_LEAST + 1 {
+            return copies(holders);
+        }
+        let beside = |whole: usize| {
+            let survives = whole + tolerates(coded.shape, holders - whole)?;
+            let enough = survives >= SURVIVES_AT_LEAST;
+            enough.then_some(Self { whole, coded: Some(coded), survives })
+        };
+        (0..=SURVIVES_AT_LEAST).find_map(beside).unwrap_or_else(|| copies(holders))
+    }
+
+    /// How many bytes an owner sends to place all of it, dossiers aside.
+    pub fn upload_bytes(&self, pack_bytes: u64) -> u64 {
+        let whole = pack_bytes.saturating_mul(self.whole as u64);
+        let fragments =
+            self.coded.map_or(0, |form| form.fragment_bytes.saturating_mul(form.shape.n().into()));
+        whole.saturating_add(fragments)
+    }
+}
+
+/// How many of `holders` holders, the fullest ones, may vanish and k fragments be left, when all n
+/// are spread over them as evenly as possible. `None` without any holder.
+pub(super) fn tolerates(shape: Shape, holders: usize) -> Option<usize> {
+    let (k, n) = (usize::from(shape.k), usize::from(shape.n()));
+    let each = n.checked_div(holders)?;
+    let mut left = n;
+    for gone in 0..holders {
+        left -= each + usize::from(gone < n % holders);
+        if left < k {
+            return Some(gone);
+        }
+    }
+    // Without any holder nothing is left, and k is at least one.
+    Some(holders)
+}
+
+/// Whether `me` may let its whole copy go, by what is attested; `form` is the target form for those
+/// who attest. Says nothing about whether the fragments can be read.
+///
+/// Every fragment must be held, there must be more whole copies than wanted, and the W + 1 nearest
+/// to the key keep theirs. All holders may decide at once, so each takes it that its copy and those
+/// of all whole holders farther from the key go together: still as many holders may vanish as the
+/// target form promises.
+pub fn may_let_go(placement: &Placement, key: &DhtKey, me: &NodeId, form: &TargetForm) -> bool {
+    let Some(coded) = form.coded else { return false };
+    if distinct_fragments(placement).len() < usize::from(coded.shape.n()) {
+        return false;
+    }
+    let has_whole = |id: &&NodeId| placement[*id].contains(&Piece::Whole);
+    let mut whole: Vec<&NodeId> = placement.keys().filter(has_whole).collect();
+    whole.sort_by_key(|id| id.distance(key));
+    let Some(rank) = whole.iter().position(|id| *id == me) else { return false };
+    if rank <= form.whole {
+        return false;
+    }
+    let mut left = placement.clone();
+    for id in &whole[rank..] {
+        if let Some(pieces) = left.get_mut(*id) {
+            pieces.remove(&Piece::Whole);
+        }
+    }
+    left.retain(|_, pieces| !pieces.is_empty());
+    survives(&left, Some(coded.shape.k)) >= form.survives
+}
