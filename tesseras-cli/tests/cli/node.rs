@@ -115,9 +115,10 @@ fn a_plan_of_another_tessera_is_not_signed() {
         Vec::new(),
     );
     let plan = plan.expect("a plan").render().into_bytes();
-    let node = environment.fake_node(vec![done(Response::DraftPlan { plan })]);
-    assert!(environment.fails(&["publish", &hash]).contains("cannot be signed"));
-    assert_eq!(node.join().expect("no panic").len(), 1);
+    let peers = done(Response::Peers { peers: Vec::new() });
+    let node = environment.fake_node(vec![peers, done(Response::DraftPlan { plan })]);
+    assert!(environment.fails(&["publish", &hash, "--yes"]).contains("cannot be signed"));
+    assert_eq!(node.join().expect("no panic").len(), 2);
 }
 
 #[test]
