@@ -66,7 +66,7 @@ pub const KEYS: &[Key] = &[
     Key {
         section: "node",
         name: "storage_limit",
-        doc: "How much disk is offered to others: bytes, or a text as \"10 GiB\", up to 1 EiB; 0\n\
+        doc: "How much disk is offered to others: bytes, or a string such as \"10 GiB\", up to 1 EiB; 0\n\
               offers none. One's own library does not count. Lowered later, nothing is deleted.",
         show: |c| show_bytes(c.node.storage_limit),
         read: |c, v| value::bytes(v).map(|bytes| c.node.storage_limit = bytes),
@@ -144,21 +144,21 @@ pub const KEYS: &[Key] = &[
     Key {
         section: "replication",
         name: "deficit_allowance",
-        doc: "How much more a peer may have stored here than it stores for us: bytes, or a text.",
+        doc: "How much more a peer may have stored here than it stores for us: bytes, or a string.",
         show: |c| show_bytes(c.replication.deficit_allowance),
         read: |c, v| value::bytes(v).map(|bytes| c.replication.deficit_allowance = bytes),
     },
     Key {
         section: "replication",
         name: "per_peer_limit",
-        doc: "The most that one peer may have stored here: bytes, or a text.",
+        doc: "The most that one peer may have stored here: bytes, or a string.",
         show: |c| show_bytes(c.replication.per_peer_limit),
         read: |c, v| value::bytes(v).map(|bytes| c.replication.per_peer_limit = bytes),
     },
     Key {
         section: "replication",
         name: "min_free_space",
-        doc: "With less free disk than this, nothing more is accepted from others: bytes, or a text.",
+        doc: "With less free disk than this, nothing more is accepted from others: bytes, or a string.",
         show: |c| show_bytes(c.replication.min_free_space),
         read: |c, v| value::bytes(v).map(|bytes| c.replication.min_free_space = bytes),
     },
@@ -272,9 +272,8 @@ pub const KEYS: &[Key] = &[
         show: |c| format!("\"{}\"", c.observability.log_format.name()),
         read: |c, v| {
             let text = value::text(v)?;
-            let format = [LogFormat::Text, LogFormat::Json].into_iter().find(|f| f.name() == text);
-            c.observability.log_format =
-                format.ok_or_else(|| format!("expected \"text\" or \"json\", found {text:?}"))?;
+            c.observability.log_format = LogFormat::named(text)
+                .ok_or_else(|| format!("expected \"text\" or \"json\", found {text:?}"))?;
             Ok(())
         },
     },
