@@ -1,21 +1,31 @@
 //! The one place where errors of the lower floors become a message, a hint and an exit code.
 
 use std::io;
+use std::process::ExitCode;
 
 use tesseras_core::ports::StoreError;
 use tesseras_rpc::ClientError;
 
-/// Why a command failed, in words for its person.
+/// Exit code of a command that was not asked as it must be.
+const USAGE: u8 = 2;
+
+/// Why a command failed, in words for people.
 #[derive(Debug)]
 pub struct CommandError {
     message: String,
     hint: Option<String>,
+    usage: bool,
 }
 
 impl CommandError {
     /// An error without a hint.
     pub fn new(message: impl Into<String>) -> Self {
-        Self { message: message.into(), hint: None }
+        Self { message: message.into(), hint: None, usage: false }
+    }
+
+    /// The command line asks for something that cannot be done as it is written: exit code 2.
+    pub fn usage(message: impl Into<String>) -> Self {
+        Self { usage: true, ..Self::new(message) }
     }
 
     /// Adds what the person can do next.
@@ -40,6 +50,11 @@ impl CommandError {
     /// One sentence.
     pub fn message(&self) -> &str {
         &self.message
+    }
+
+    /// 2 for wrong usage, 1 for everything else.
+    pub fn exit_code(&self) -> ExitCode {
+        if self.usage { ExitCode::from(USAGE) } else { ExitCode::FAILURE }
     }
 
     /// What the person can do next.
