@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use tesseras_core::ids::{NodeId, TesseraHash};
 use tesseras_core::placement::Placement;
+use tesseras_core::words::count;
 use tesseras_dht::Dht;
 use tesseras_replication::Replication;
 use tesseras_replication::fetch::FetchError;
@@ -149,10 +150,8 @@ impl Requests {
                     all.unreachable += done.unreachable as u64;
                     if done.missing > 0 {
                         let why = done.refusals.join("; ");
-                        all.notes.push(format!(
-                            "{tessera}: {} pieces are still missing ({why})",
-                            done.missing
-                        ));
+                        let missing = count(done.missing as u64, "piece is", "pieces are");
+                        all.notes.push(format!("{tessera}: {missing} still missing ({why})"));
                     }
                 }
                 Err(error @ RepairError::NotHeld(_)) if hash.is_some() => {
@@ -218,8 +217,8 @@ fn pieces(placement: &Placement) -> Vec<PlacedPiece> {
 fn published(hash: TesseraHash, done: tesseras_replication::publish::Published) -> Published {
     let mut notes = Vec::new();
     if done.placed < done.fragments {
-        let missing = done.fragments - done.placed;
-        notes.push(format!("{missing} pieces found no holder yet"));
+        let unplaced = (done.fragments - done.placed) as u64;
+        notes.push(format!("{} without a holder yet", count(unplaced, "piece is", "pieces are")));
         notes.extend(done.refusals);
     }
     if done.crowded {

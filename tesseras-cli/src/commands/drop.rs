@@ -69,9 +69,12 @@ impl Report for Dropped {
             (false, 0) => "nothing, as nothing of it was here".to_owned(),
             (false, n) => format!("{} held for others", count(n, "piece", "pieces")),
         };
+        let bytes = match self.bytes {
+            0 => String::new(),
+            bytes => format!(": {}", size(bytes)),
+        };
         format!(
-            "Removed {what}: {}.\n{} is kept out from now on; `tes fetch` lets it in again.\n",
-            size(self.bytes),
+            "Removed {what}{bytes}.\n{} is kept out from now on; `tes fetch` lets it in again.\n",
             self.hash
         )
     }
