@@ -7,6 +7,7 @@ use std::process::ExitCode;
 
 use tesseras_core::ports::StoreError;
 use tesseras_node::StartError;
+use tesseras_node::identity::IdentityError;
 use tesseras_rpc::ServerError;
 use tracing::error;
 
@@ -118,6 +119,15 @@ fn start_hint(error: &StartError) -> Option<&'static str> {
         StartError::Store(StoreError::NewerFormat { .. }) => {
             Some("install the version of tesd that last used this data directory, or a newer one")
         }
+        StartError::Rpc(ServerError::InTheWay { .. }) => Some("move it away, or remove it"),
+        StartError::Identity(IdentityError::Malformed { .. }) => Some(
+            "put the key back from a backup, or move it away: the node then makes a new one, under \
+             a new name",
+        ),
+        StartError::Identity(IdentityError::TooLittleWork { .. }) => Some(
+            "if work_bits is right, move the key away: the node then makes a new one, under a new \
+             name",
+        ),
         StartError::Store(_) | StartError::Identity(_) | StartError::Rpc(_) => {
             match system_kind(error)? {
                 io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {

@@ -206,7 +206,12 @@ fn why_it_does_not_start_is_told_in_the_format_of_the_logs() {
     std::fs::write(home.path().join("plain"), "a file").expect("written");
     let no_directory = ["--listen", "127.0.0.1:0", "--data-dir", "plain"];
     let mistyped = "[observability]\nlog_format = \"json\"\n[node]\nlisten_ = 1\n";
-    let cases: [(&str, &[&str], i32, &str, &str); 6] = [
+    let identity = home.path().join("spoilt/identity");
+    std::fs::create_dir_all(&identity).expect("made");
+    std::fs::write(identity.join("node.key"), "?").expect("written");
+    let no_key = ["--listen", "127.0.0.1:0", "--data-dir", "spoilt"];
+    let cases: [(&str, &[&str], i32, &str, &str); 7] = [
+        (json, &no_key, 1, "is not a node key", "backup"),
         (json, &taken, 1, "cannot listen on", "--listen"),
         (json, &metrics_taken, 1, "cannot serve metrics", "--metrics"),
         (json, &in_use, 1, "data directory", "--data-dir"),

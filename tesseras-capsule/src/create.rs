@@ -103,7 +103,7 @@ pub enum CreateError {
          a MANIFEST of about {} (at most {}); make several \
          tesserae of its parts",
         size(*manifest_bytes),
-        size(MAX_MANIFEST_BYTES as u64)
+        size(MAX_MANIFEST_BYTES)
     )]
     TooMuch {
         /// How many memories there would be.

@@ -103,8 +103,10 @@ fn asks_for_json(arguments: &[OsString]) -> bool {
 
 /// What clap says in several paragraphs, as one sentence and a hint.
 fn usage(error: &clap::Error) -> CommandError {
-    if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
-        return CommandError::usage("there is no command").with_hint("`tes --help` names them all");
+    use ErrorKind::{DisplayHelpOnMissingArgumentOrSubcommand, MissingSubcommand};
+    if matches!(error.kind(), DisplayHelpOnMissingArgumentOrSubcommand | MissingSubcommand) {
+        return CommandError::usage("a command is missing")
+            .with_hint("`tes --help` names them all");
     }
     let text = error.render().to_string();
     let mut paragraphs = text.split("\n\n").map(|paragraph| {
@@ -112,8 +114,9 @@ fn usage(error: &clap::Error) -> CommandError {
         words.join(" ")
     });
     let what = paragraphs.next().unwrap_or_default();
-    let hint = paragraphs.find_map(|next| {
-        ["tip: ", "Usage: "].iter().find_map(|p| next.strip_prefix(p).map(str::to_owned))
+    let hint = paragraphs.find_map(|next| match next.strip_prefix("tip: ") {
+        Some(tip) => Some(tip.to_owned()),
+        None => next.strip_prefix("Usage: ").map(|usage| format!("usage: {usage}")),
     });
     let what = CommandError::usage(what.strip_prefix("error: ").unwrap_or(&what));
     what.with_hint(hint.unwrap_or_else(|| "`tes --help` tells more".to_owned()))

@@ -38,7 +38,10 @@ fn wrong_usage_is_code_two_and_one_json_object_for_scripts() {
         "{}",
         typo.json
     );
+    let nothing = environment.json(&[]).json;
+    assert_eq!(nothing["error"], "a command is missing", "{nothing}");
     let missing = environment.json(&["export", "abcd"]).json;
+    assert!(missing["hint"].as_str().is_some_and(|hint| hint.starts_with("usage: tes export")));
     assert!(missing["error"].as_str().is_some_and(|error| error.contains("<DEST>")), "{missing}");
     // What follows `--` is no flag.
     let output =
