@@ -2,6 +2,7 @@
 //! where it goes to a file or to another program.
 
 use std::io::{self, IsTerminal as _};
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use console::{Term, measure_text_width};
@@ -16,12 +17,8 @@ use crate::output;
 const DRAW_EVERY: Duration = Duration::from_millis(100);
 /// The shortest time between two lines, and before the first: what ends sooner says nothing.
 const LINE_EVERY: Duration = Duration::from_secs(5);
-/// A bar with fewer columns tells nothing.
-const MIN_BAR_COLUMNS: usize = 8;
-
-const WITH_BAR: &str = "{prefix} [{wide_bar}]{msg}";
-/// Cut off at the terminal's edge by indicatif.
-const TEXT_ALONE: &str = "{wide_msg}";
+/// A bar with fewer columns tells nothing, and one with more tells nothing more.
+const BAR_COLUMNS: RangeInclusive<usize> = 8..=30;
 
 /// Shows one stage after the other. A bar is gone from the terminal when dropped.
 #[derive(Debug)]
@@ -39,7 +36,7 @@ impl Bar {
         let now = Instant::now();
         Self(if io::stderr().is_terminal() {
             let target = ProgressDrawTarget::term(Term::stderr(), 20);
-            let bar = ProgressBar::with_draw_target(None, target);
+            let bar = bar_on(target);
             Shown::OnTerminal { bar, stage: String::new(), next: now }
         } else {
             Shown::AsLines(Lines::new(now))
@@ -127,28 +124,36 @@ fn pace(bar: &ProgressBar, progress: &Progress) -> String {
     format!(" {}/s, {left:#} left", size(rate as u64))
 }
 
-/// Draws on a terminal of so many columns; never over its edge.
+/// A bar that is one message, so that it changes all at once, cut off at the terminal's edge.
+fn bar_on(target: ProgressDrawTarget) -> ProgressBar {
+    let style = ProgressStyle::with_template("{wide_msg}");
+    let style = style.unwrap_or_else(|_| ProgressStyle::default_bar());
+    ProgressBar::with_draw_target(None, target).with_style(style)
+}
+
+/// Draws on a terminal of so many columns.
 fn draw(bar: &ProgressBar, progress: &Progress, columns: usize) {
     bar.set_length(progress.total);
     bar.set_position(progress.done);
-    let text = text(progress);
-    let room = columns.saturating_sub(measure_text_width(&text) + " []".len() + MIN_BAR_COLUMNS);
-    if progress.total == 0 || room == 0 {
-        bar.set_style(style(TEXT_ALONE));
-        bar.set_message(text);
-    } else {
-        let pace = pace(bar, progress);
-        let fits = measure_text_width(&pace) <= room;
-        bar.set_style(style(WITH_BAR));
-        bar.set_prefix(text);
-        bar.set_message(if fits { pace } else { String::new() });
-    }
+    bar.set_message(picture(progress, &pace(bar, progress), columns));
 }
 
-fn style(template: &str) -> ProgressStyle {
-    ProgressStyle::with_template(template)
-        .unwrap_or_else(|_| ProgressStyle::default_bar())
-        .progress_chars("=> ")
+/// The words, and beside them as much of a bar and of the pace as has room in so many columns.
+fn picture(progress: &Progress, pace: &str, columns: usize) -> String {
+    let text = text(progress);
+    let room = columns.saturating_sub(measure_text_width(&text) + " []".len());
+    if progress.total == 0 || room < *BAR_COLUMNS.start() {
+        return text;
+    }
+    let beside = room.saturating_sub(measure_text_width(pace));
+    let (room, pace) = if beside < *BAR_COLUMNS.start() { (room, "") } else { (beside, pace) };
+    let width = room.min(*BAR_COLUMNS.end());
+    let filled = width as u128 * u128::from(progress.done) / u128::from(progress.total);
+    let mut bar = "=".repeat(usize::try_from(filled).map_or(width, |filled| filled.min(width)));
+    if bar.len() < width {
+        bar.push('>');
+    }
+    format!("{text} [{bar:width$}]{pace}")
 }
 
 /// A bar over the bytes of files on this disk.
@@ -194,7 +199,7 @@ mod tests {
         Progress { stage: stage.to_owned(), done, total, unit: Unit::Bytes }
     }
 
-    /// A terminal that remembers what stands on it.
+    /// A terminal that remembers every line that ever stood on it.
     #[derive(Debug, Clone)]
     struct Screen {
         columns: u16,
@@ -226,40 +231,51 @@ mod tests {
             Ok(())
         }
         fn clear_line(&self) -> io::Result<()> {
-            self.text.lock().expect("no panic").clear();
-            Ok(())
+            self.write_str("\n")
         }
         fn flush(&self) -> io::Result<()> {
             Ok(())
         }
     }
 
-    /// What a terminal of so many columns shows.
-    fn drawn(progress: &Progress, columns: u16) -> String {
+    /// All lines that a terminal of so many columns shows, one after the other.
+    fn drawn(stages: &[Progress], columns: u16) -> Vec<String> {
         let screen = Screen { columns, text: Arc::default() };
-        let target = ProgressDrawTarget::term_like(Box::new(screen.clone()));
-        let bar = ProgressBar::with_draw_target(None, target);
-        draw(&bar, progress, columns.into());
-        bar.force_draw();
+        let bar = bar_on(ProgressDrawTarget::term_like(Box::new(screen.clone())));
+        for progress in stages {
+            bar.reset();
+            draw(&bar, progress, columns.into());
+            bar.force_draw();
+        }
         let text = screen.text.lock().expect("no panic");
-        text.lines().last().unwrap_or_default().to_owned()
+        text.lines().map(|line| line.trim_end().to_owned()).filter(|l| !l.is_empty()).collect()
     }
 
     #[test]
     fn no_line_is_wider_than_its_terminal() {
         let items = Progress { unit: Unit::Items, ..bytes("asking holders", 999_999, 1_000_000) };
-        for progress in [
+        let stages = [
+            bytes("finding holders", 0, 0),
             bytes("placing pieces", 120 * MIB, 300 * MIB),
             bytes("computing redundancy", 1023 * MIB, 1023 * 1024 * MIB),
-            bytes(&"a long stage ".repeat(20), 1, 2),
-            bytes("finding holders", 0, 0),
             items,
-        ] {
-            for columns in [20, 40, 80, 200] {
-                let line = drawn(&progress, columns);
-                assert!(!line.trim().is_empty());
+            bytes(&"a long stage ".repeat(20), 1, 2),
+            bytes("more than there was to be", 3, 2),
+        ];
+        for columns in [20, 40, 80, 200] {
+            let lines = drawn(&stages, columns);
+            assert!(lines.len() >= stages.len());
+            for line in lines {
                 let width = measure_text_width(&line);
                 assert!(width <= columns.into(), "{width} of {columns}: {line:?}");
+                assert!(line.is_ascii(), "{line:?}");
+            }
+        }
+        for progress in &stages {
+            for columns in 60..140 {
+                let wide = picture(progress, " 1023.9 MiB/s, 59m left", columns);
+                let text = measure_text_width(&text(progress));
+                assert!(measure_text_width(&wide) <= columns.max(text), "{wide:?}");
             }
         }
     }
@@ -267,16 +283,18 @@ mod tests {
     #[test]
     fn what_matters_is_there_in_forty_columns_and_a_bar_in_eighty() {
         let progress = bytes("placing pieces", 120 * MIB, 300 * MIB);
-        let narrow = drawn(&progress, 40);
-        assert!(narrow.contains("placing pieces: 120.0 MiB of 300.0 MiB"), "{narrow:?}");
-        let wide = drawn(&progress, 80);
-        assert!(wide.contains("placing pieces: 120.0 MiB of 300.0 MiB [==="), "{wide:?}");
+        let text = "placing pieces: 120.0 MiB of 300.0 MiB";
+        assert_eq!(drawn(std::slice::from_ref(&progress), 40).last().expect("a line"), text);
+        let pace = " 12.0 MiB/s, 15s left";
+        assert_eq!(picture(&progress, pace, 80), format!("{text} [=======>          ]{pace}"));
+        let bar = format!("{text} [=====>       ]");
+        assert_eq!(picture(&progress, pace, 54), bar);
     }
 
     #[test]
     fn a_stage_with_nothing_to_count_is_only_named() {
         assert_eq!(text(&bytes("finding holders", 0, 0)), "finding holders");
-        assert_eq!(drawn(&bytes("finding holders", 0, 0), 80).trim(), "finding holders");
+        assert_eq!(picture(&bytes("finding holders", 0, 0), "", 80), "finding holders");
     }
 
     #[test]

@@ -66,8 +66,8 @@ pub const KEYS: &[Key] = &[
     Key {
         section: "node",
         name: "storage_limit",
-        doc: "How much disk is offered to others: bytes, or a string such as \"10 GiB\", up to 1 EiB; 0\n\
-              offers none. One's own library does not count. Lowered later, nothing is deleted.",
+        doc: "How much disk is offered to others: bytes, or a string such as \"10 GiB\", up to 1 EiB;\n\
+              0 offers none. One's own library does not count. Lowered later, nothing is deleted.",
         show: |c| show_bytes(c.node.storage_limit),
         read: |c, v| value::bytes(v).map(|bytes| c.node.storage_limit = bytes),
     },
@@ -158,7 +158,8 @@ pub const KEYS: &[Key] = &[
     Key {
         section: "replication",
         name: "min_free_space",
-        doc: "With less free disk than this, nothing more is accepted from others: bytes, or a string.",
+        doc: "With less free disk than this, nothing more is accepted from others: bytes, or a\n\
+              string.",
         show: |c| show_bytes(c.replication.min_free_space),
         read: |c, v| value::bytes(v).map(|bytes| c.replication.min_free_space = bytes),
     },
