@@ -6,7 +6,10 @@ use std::path::PathBuf;
 use clap::Parser;
 use clap_complete::Shell;
 
-use crate::config::{Config, ConfigError, parse_address, parse_peer};
+use crate::config::{Config, Refused, parse_address, parse_peer};
+
+/// Names the data directory where no flag does. Empty is as good as missing.
+const DATA_DIR_VARIABLE: &str = "TESSERAS_DATA_DIR";
 
 /// A node of the Tesseras network: keeps other people's memories, and lets others keep yours.
 ///
@@ -16,11 +19,12 @@ use crate::config::{Config, ConfigError, parse_address, parse_peer};
 #[derive(Debug, Parser)]
 #[command(name = "tesd", version)]
 pub struct Args {
-    /// The configuration, a TOML file; `--print-config` shows all that can stand in it.
+    /// The configuration, a TOML file; `--print-config` shows everything that it may hold.
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// Where keys, database and stored bytes live [default: the platform's data directory].
-    #[arg(long, value_name = "DIR", env = "TESSERAS_DATA_DIR", hide_env_values = true)]
+    /// Where keys, database and stored bytes live [default: $TESSERAS_DATA_DIR, or else the
+    /// configuration's, or else the platform's data directory].
+    #[arg(long, value_name = "DIR")]
     data_dir: Option<PathBuf>,
     /// The UDP address for QUIC; port 0 lets the system choose one.
     #[arg(long, value_name = "ADDR", value_parser = parse_address)]
@@ -46,13 +50,15 @@ pub struct Args {
 }
 
 impl Args {
-    /// The configuration that file and flags give together.
-    pub fn config(self) -> Result<Config, ConfigError> {
+    /// The configuration that file, environment and flags give together; each wins over those
+    /// before it.
+    pub fn config(self) -> Result<Config, Refused> {
         let mut config = match &self.config {
             Some(path) => Config::load(path)?,
             None => Config::default(),
         };
-        if let Some(data_dir) = self.data_dir.filter(|dir| !dir.as_os_str().is_empty()) {
+        let set = || std::env::var_os(DATA_DIR_VARIABLE).filter(|set| !set.is_empty());
+        if let Some(data_dir) = self.data_dir.or_else(|| set().map(PathBuf::from)) {
             config.node.data_dir = data_dir;
         }
         if let Some(listen) = self.listen {
@@ -67,8 +73,10 @@ impl Args {
         if let Some(metrics) = self.metrics {
             config.observability.metrics_addr = Some(metrics);
         }
-        config.check()?;
-        Ok(config)
+        match config.check() {
+            Ok(()) => Ok(config),
+            Err(error) => Err(Refused { error, log_format: config.observability.log_format }),
+        }
     }
 }
 

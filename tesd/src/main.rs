@@ -2,10 +2,10 @@
 
 mod args;
 mod config;
+mod fatal;
 mod logging;
 mod settings;
 
-use std::error::Error;
 use std::io::{self, Write as _};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -17,6 +17,7 @@ use tracing::{info, warn};
 
 use args::Args;
 use config::Config;
+use fatal::Fatal;
 
 /// What a stop may take, all in all.
 const STOP_DEADLINE: Duration = Duration::from_secs(5);
@@ -24,8 +25,6 @@ const STOP_DEADLINE: Duration = Duration::from_secs(5);
 const DISK_DEADLINE: Duration = Duration::from_millis(250);
 /// Exit code when a second signal cuts a stop short.
 const CUT_SHORT: i32 = 130;
-/// Exit code for a configuration that is refused.
-const BAD_CONFIG: u8 = 2;
 
 fn main() -> ExitCode {
     let args = Args::parse();
@@ -34,30 +33,23 @@ fn main() -> ExitCode {
         let _ = io::stdout().lock().write_all(&text);
         return ExitCode::SUCCESS;
     }
-    let config = match args.config() {
-        Ok(config) => config,
-        Err(error) => {
-            complain(&error);
-            return ExitCode::from(BAD_CONFIG);
-        }
+    let (format, outcome) = match args.config() {
+        Ok(config) => (config.observability.log_format, start(config)),
+        Err(refused) => (refused.log_format, Err(Fatal::Config(refused.error))),
     };
-    logging::start(config.observability.log_format);
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
-        Ok(runtime) => runtime,
-        Err(error) => {
-            complain(&error);
-            return ExitCode::FAILURE;
-        }
-    };
-    let outcome = runtime.block_on(run(config));
-    runtime.shutdown_timeout(DISK_DEADLINE);
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            complain(&*error);
-            ExitCode::FAILURE
-        }
+        Err(fatal) => fatal.complain(format),
     }
+}
+
+/// Logs, and runs a node on threads of its own.
+fn start(config: Config) -> Result<(), Fatal> {
+    logging::start(config.observability.log_format);
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let outcome = runtime.block_on(run(config));
+    runtime.shutdown_timeout(DISK_DEADLINE);
+    outcome
 }
 
 /// What is asked for instead of a node.
@@ -75,13 +67,8 @@ fn to_print(args: &Args) -> Option<Vec<u8>> {
     Some(text)
 }
 
-fn complain(error: &dyn Error) {
-    // Nobody can be told that stderr is gone.
-    let _ = writeln!(io::stderr().lock(), "tesd: {error}");
-}
-
 /// Runs a node until a signal comes.
-async fn run(config: Config) -> Result<(), Box<dyn Error>> {
+async fn run(config: Config) -> Result<(), Fatal> {
     let mut signals = Signals::new()?;
     let starting = async { Node::start(settings::resolve(config).await).await };
     let node = tokio::select! {

@@ -97,6 +97,7 @@ fn two_on_one_directory_are_one_too_many() {
     assert_eq!(second.wait().0, Some(1));
     let stderr = second.stderr();
     assert!(stderr.contains("tesd: ") && !stderr.contains("panicked"), "{stderr}");
+    assert!(stderr.contains("\nhint: ") && stderr.contains("--data-dir"), "{stderr}");
     assert!(home.path().join("data/daemon.sock").exists());
 }
 
@@ -143,9 +144,95 @@ fn what_it_prints_is_a_configuration_that_it_accepts() {
     std::fs::write(&config, &printed.stdout).expect("written");
     let again = tesd(home.path()).arg("--config").arg(&config).arg("--print-config").output();
     assert_eq!(again.expect("it runs").stdout, printed.stdout);
-    for flags in [vec!["--completions", "bash"], vec!["--man"]] {
-        assert!(tesd(home.path()).args(flags).output().expect("it runs").stdout.len() > 500);
+    for flags in [vec!["--completions", "bash"], vec!["--man"], vec!["--print-config"]] {
+        for data_dir in [None, Some("elsewhere"), Some("")] {
+            let mut command = tesd(home.path());
+            command.args(&flags).envs(data_dir.map(|dir| ("TESSERAS_DATA_DIR", dir)));
+            let output = command.output().expect("it runs");
+            let stderr = String::from_utf8_lossy(&output.stderr);
+            assert!(output.stdout.len() > 500, "{flags:?} {data_dir:?}: {stderr}");
+        }
     }
+}
+
+#[test]
+fn the_data_directory_may_come_from_the_environment() {
+    let home = tempfile::tempdir().expect("a directory");
+    let config = home.path().join("node.toml");
+    std::fs::write(&config, "[node]\nwork_bits = 0\ndata_dir = \"file\"\n").expect("written");
+    let mut child = tesd(home.path())
+        .args(["--listen", "127.0.0.1:0", "--config"])
+        .arg(&config)
+        .env("TESSERAS_DATA_DIR", "environment")
+        .spawn()
+        .expect("it runs");
+    let mut ready = String::new();
+    BufReader::new(child.stdout.as_mut().expect("piped")).read_line(&mut ready).expect("UTF-8");
+    let running = Running { child, ready };
+    assert!(running.ready.starts_with("ready "));
+    assert!(home.path().join("environment/daemon.sock").exists());
+    assert!(!home.path().join("file").exists());
+}
+
+/// What a `tesd` that cannot start says on stderr, and its exit code.
+fn refused(home: &TempDir, config: &str, extra: &[&str]) -> (Option<i32>, String) {
+    let path = home.path().join("refused.toml");
+    std::fs::write(&path, config).expect("written");
+    let output = tesd(home.path())
+        .arg("--config")
+        .arg(&path)
+        .args(extra)
+        .envs([("RUST_LOG", "off"), ("TESSERAS_DATA_DIR", "refused")])
+        .output()
+        .expect("it runs");
+    assert!(output.stdout.is_empty());
+    (output.status.code(), String::from_utf8(output.stderr).expect("UTF-8"))
+}
+
+#[test]
+fn why_it_does_not_start_is_told_in_the_format_of_the_logs() {
+    let home = tempfile::tempdir().expect("a directory");
+    let running = start(&home, &["--metrics", "127.0.0.1:0"]);
+    let field = |name: &str| {
+        let fields = running.ready.trim_end().split(' ');
+        fields.filter_map(|f| f.strip_prefix(name)).next().expect("told").to_owned()
+    };
+    let (listen, metrics) = (field("listen="), field("metrics="));
+    let json = "[node]\nwork_bits = 0\n[observability]\nlog_format = \"json\"\n";
+    let text = "[node]\nwork_bits = 0\n";
+    let taken = ["--listen", &listen];
+    let metrics_taken = ["--listen", "127.0.0.1:0", "--metrics", &metrics];
+    let in_use = ["--listen", "127.0.0.1:0", "--data-dir", "data"];
+    std::fs::write(home.path().join("plain"), "a file").expect("written");
+    let no_directory = ["--listen", "127.0.0.1:0", "--data-dir", "plain"];
+    let mistyped = "[observability]\nlog_format = \"json\"\n[node]\nlisten_ = 1\n";
+    let identity = home.path().join("spoilt/identity");
+    std::fs::create_dir_all(&identity).expect("made");
+    std::fs::write(identity.join("node.key"), "?").expect("written");
+    let no_key = ["--listen", "127.0.0.1:0", "--data-dir", "spoilt"];
+    let cases: [(&str, &[&str], i32, &str, &str); 7] = [
+        (json, &no_key, 1, "is not a node key", "backup"),
+        (json, &taken, 1, "cannot listen on", "--listen"),
+        (json, &metrics_taken, 1, "cannot serve metrics", "--metrics"),
+        (json, &in_use, 1, "data directory", "--data-dir"),
+        (json, &no_directory, 1, "plain", "--data-dir"),
+        (mistyped, &[], 2, "did you mean \\\"listen\\\"", "--print-config"),
+        (json, &["--advertise", "0.0.0.0:1"], 2, "node.advertise", "--print-config"),
+    ];
+    for (config, extra, code, message, hint) in cases {
+        let (exit, stderr) = refused(&home, config, extra);
+        assert_eq!(exit, Some(code), "{extra:?}: {stderr}");
+        assert_eq!(stderr.lines().count(), 1, "{stderr}");
+        let value: serde_json::Value = serde_json::from_str(&stderr).expect(&stderr);
+        assert_eq!(value["level"], "ERROR");
+        assert!(value["timestamp"].is_string());
+        assert!(value["fields"]["message"].to_string().contains(message), "{stderr}");
+        assert!(value["fields"]["hint"].to_string().contains(hint), "{stderr}");
+    }
+    let (exit, stderr) = refused(&home, text, &taken);
+    assert_eq!(exit, Some(1));
+    assert!(stderr.starts_with("tesd: cannot listen on 127.0.0.1:"), "{stderr}");
+    assert!(stderr.contains("\nhint: ") && stderr.contains("--listen"), "{stderr}");
 }
 
 #[test]

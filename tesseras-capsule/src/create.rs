@@ -10,6 +10,7 @@ use tesseras_core::ports::{
     BlobStore, NewTessera, Origin, StoreError, TesseraRecord, TesseraRepository,
 };
 use tesseras_core::time::Timestamp;
+use tesseras_core::words::{count, size};
 use tesseras_crypto::{CreatorKeys, CreatorPublic};
 use thiserror::Error;
 use unicode_normalization::UnicodeNormalization as _;
@@ -88,7 +89,10 @@ pub enum CreateError {
     #[error(transparent)]
     Walk(#[from] WalkError),
     /// Nothing in the folder is kept.
-    #[error("there is nothing to keep: {} entries, none of them of a known kind", skipped.len())]
+    #[error(
+        "there is nothing to keep: {}, none of a known kind",
+        count(skipped.len() as u64, "entry", "entries")
+    )]
     Nothing {
         /// All of it, and why.
         skipped: Vec<Skipped>,
@@ -96,8 +100,10 @@ pub enum CreateError {
     /// More than one tessera holds.
     #[error(
         "{memories} memories are too many for one tessera: {files} files (at most {MAX_FILES}) and \
-         a MANIFEST of about {manifest_bytes} bytes (at most {MAX_MANIFEST_BYTES}); make several \
-         tesserae of its parts"
+         a MANIFEST of about {} (at most {}); make several \
+         tesserae of its parts",
+        size(*manifest_bytes),
+        size(MAX_MANIFEST_BYTES)
     )]
     TooMuch {
         /// How many memories there would be.
@@ -108,7 +114,7 @@ pub enum CreateError {
         manifest_bytes: u64,
     },
     /// The disk has not enough room.
-    #[error("{needed} bytes are needed, and only {free} are free on the disk")]
+    #[error("{} are needed, and only {} are free on the disk", size(*needed), size(*free))]
     NoSpace {
         /// How many.
         needed: u64,

@@ -13,6 +13,7 @@ use tesseras_core::ports::{
 use tesseras_core::signature::SignaturePair;
 use tesseras_core::sums::{self, UnlistedDigests};
 use tesseras_core::time::Timestamp;
+use tesseras_core::words::size;
 use tesseras_crypto::{CreatorPublic, blake3, sha256};
 use thiserror::Error;
 
@@ -89,7 +90,7 @@ pub enum UnpackError {
     #[error("the creator's {0} signature over the MANIFEST does not hold")]
     Signature(&'static str),
     /// The disk has not enough room.
-    #[error("{needed} bytes are needed, and only {free} are free on the disk")]
+    #[error("{} are needed, and only {} are free on the disk", size(*needed), size(*free))]
     NoSpace {
         /// How many.
         needed: u64,
@@ -106,7 +107,7 @@ pub enum UnpackError {
 #[non_exhaustive]
 pub enum CreatorError {
     /// They are no keys.
-    #[error("the files in identity/ are no public keys")]
+    #[error("the files in identity/ are not public keys")]
     NoKeys,
     /// They are somebody else's.
     #[error("the keys in identity/ are not those of the creator that the MANIFEST names")]

@@ -1,4 +1,4 @@
-//! Asking the running `tesd`, with a progress bar for whatever takes longer.
+//! Asking the running `tesd`, and showing progress meanwhile.
 
 use tesseras_rpc::messages::{Request, Response};
 use tesseras_rpc::{Client, socket_path};

@@ -1,8 +1,10 @@
 //! The command line: what can be asked for, and who does it.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use clap::error::ErrorKind;
 use clap::{Parser, Subcommand};
 
 use crate::command_error::CommandError;
@@ -33,14 +35,9 @@ pub struct Cli {
 
 #[derive(Debug, clap::Args)]
 struct Global {
-    /// Where keys, library and node live [default: the platform's data directory].
-    #[arg(
-        long,
-        global = true,
-        value_name = "DIR",
-        env = "TESSERAS_DATA_DIR",
-        hide_env_values = true
-    )]
+    /// Where keys, library and node live [default: $TESSERAS_DATA_DIR, or else the platform's
+    /// data directory].
+    #[arg(long, global = true, value_name = "DIR")]
     data_dir: Option<PathBuf>,
     /// Print exactly one JSON object on stdout, and ask no questions.
     #[arg(long, global = true)]
@@ -78,12 +75,16 @@ pub enum Exit {
 
 /// Reads the command line, does what it says, and tells how it went.
 pub fn run() -> ExitCode {
-    let cli = match Cli::try_parse() {
+    let arguments: Vec<OsString> = std::env::args_os().collect();
+    let cli = match Cli::try_parse_from(&arguments) {
         Ok(cli) => cli,
         Err(error) => {
             // Help and version count as errors here, too; if nobody reads them, so be it.
             let _ = error.print();
-            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
+            if !error.use_stderr() {
+                return ExitCode::SUCCESS;
+            }
+            return Output::new(asks_for_json(&arguments)).fail_json(&usage(&error));
         }
     };
     let output = Output::new(cli.global.json);
@@ -93,6 +94,32 @@ pub fn run() -> ExitCode {
         Ok(Exit::NotValid) => ExitCode::FAILURE,
         Err(error) => output.fail(&error),
     }
+}
+
+/// Whether a command line that could not be read asks for JSON.
+fn asks_for_json(arguments: &[OsString]) -> bool {
+    arguments.iter().skip(1).take_while(|argument| *argument != "--").any(|a| a == "--json")
+}
+
+/// What clap says in several paragraphs, as one sentence and a hint.
+fn usage(error: &clap::Error) -> CommandError {
+    use ErrorKind::{DisplayHelpOnMissingArgumentOrSubcommand, MissingSubcommand};
+    if matches!(error.kind(), DisplayHelpOnMissingArgumentOrSubcommand | MissingSubcommand) {
+        return CommandError::usage("a command is missing")
+            .with_hint("`tes --help` names them all");
+    }
+    let text = error.render().to_string();
+    let mut paragraphs = text.split("\n\n").map(|paragraph| {
+        let words: Vec<&str> = paragraph.split_whitespace().collect();
+        words.join(" ")
+    });
+    let what = paragraphs.next().unwrap_or_default();
+    let hint = paragraphs.find_map(|next| match next.strip_prefix("tip: ") {
+        Some(tip) => Some(tip.to_owned()),
+        None => next.strip_prefix("Usage: ").map(|usage| format!("usage: {usage}")),
+    });
+    let what = CommandError::usage(what.strip_prefix("error: ").unwrap_or(&what));
+    what.with_hint(hint.unwrap_or_else(|| "`tes --help` tells more".to_owned()))
 }
 
 impl Command {

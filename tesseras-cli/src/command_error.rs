@@ -1,6 +1,7 @@
 //! The one place where errors of the lower floors become a message, a hint and an exit code.
 
 use std::io;
+use std::process::ExitCode;
 
 use tesseras_core::ports::StoreError;
 use tesseras_rpc::ClientError;
@@ -9,7 +10,7 @@ use tesseras_rpc::ClientError;
 pub const MEND: &str = "`tes verify HASH` says what is damaged; if it was published, `tes fetch \
                         HASH` mends it and keeps what is intact";
 
-/// Why a command failed, in words for its person.
+/// Why a command failed, in words for people.
 #[derive(Debug)]
 pub struct CommandError {
     message: String,
@@ -32,17 +33,9 @@ impl CommandError {
         Self { message: message.into(), hint: None, kind: Kind::Failed }
     }
 
-    /// The command was used wrongly.
+    /// The command line asks for something that cannot be done as it is written: exit code 2.
     pub fn usage(message: impl Into<String>) -> Self {
         Self { kind: Kind::Usage, ..Self::new(message) }
-    }
-
-    /// The exit code: 1 for a failure, 2 for wrong usage.
-    pub fn exit_code(&self) -> u8 {
-        match self.kind {
-            Kind::Failed => 1,
-            Kind::Usage => 2,
-        }
     }
 
     /// Adds what the person can do next.
@@ -67,6 +60,14 @@ impl CommandError {
     /// One sentence.
     pub fn message(&self) -> &str {
         &self.message
+    }
+
+    /// 2 for wrong usage, 1 for everything else.
+    pub fn exit_code(&self) -> ExitCode {
+        match self.kind {
+            Kind::Failed => ExitCode::FAILURE,
+            Kind::Usage => ExitCode::from(2),
+        }
     }
 
     /// What the person can do next.

@@ -11,6 +11,9 @@ use tesseras_storage::{StorageConfig, Store};
 use crate::command_error::CommandError;
 use crate::output::Output;
 
+/// Names the data directory where no flag does. Empty is as good as missing.
+const DATA_DIR_VARIABLE: &str = "TESSERAS_DATA_DIR";
+
 /// The surroundings of one command.
 #[derive(Debug)]
 pub struct Context {
@@ -21,9 +24,11 @@ pub struct Context {
 }
 
 impl Context {
-    /// The surroundings that the global flags describe. Touches no disk.
+    /// The surroundings that the global flags and the environment describe. Touches no disk.
     pub fn new(data_dir: Option<PathBuf>, output: Output) -> Result<Self, CommandError> {
-        let data_dir = match data_dir.filter(|given| !given.as_os_str().is_empty()) {
+        let set = || std::env::var_os(DATA_DIR_VARIABLE).map(PathBuf::from);
+        let set = || set().filter(|set| !set.as_os_str().is_empty());
+        let data_dir = match data_dir.or_else(set) {
             Some(given) => given,
             None => directories::ProjectDirs::from("", "", "tesseras")
                 .map(|dirs| dirs.data_dir().to_owned())

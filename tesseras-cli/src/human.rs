@@ -2,26 +2,7 @@
 
 use std::fmt::Write as _;
 
-/// A length in the unit that fits: `17 bytes`, `1.4 MiB`.
-pub fn size(bytes: u64) -> String {
-    const UNITS: [&str; 6] = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
-    if bytes < 1024 {
-        return count(bytes, "byte", "bytes");
-    }
-    let mut value = bytes as f64 / 1024.0;
-    let mut unit = 0;
-    // What would be shown as 1024.0 is shown as 1.0 of the next unit.
-    while value >= 1023.95 && unit + 1 < UNITS.len() {
-        value /= 1024.0;
-        unit += 1;
-    }
-    format!("{value:.1} {}", UNITS[unit])
-}
-
-/// A number and its word: `1 memory`, `2 memories`.
-pub fn count(number: u64, one: &str, many: &str) -> String {
-    format!("{number} {}", if number == 1 { one } else { many })
-}
+pub use tesseras_core::words::{count, size};
 
 /// The start of a hash, long enough for people to tell tesserae apart and for commands to take.
 pub fn short(hash: &impl ToString) -> String {
@@ -49,7 +30,7 @@ pub fn table<const N: usize>(header: [&str; N], rows: &[[String; N]]) -> String 
     out
 }
 
-/// How many columns a text takes, near enough: its characters.
+/// How many columns a string takes, near enough: its characters.
 fn width(text: &str) -> usize {
     text.chars().count()
 }
@@ -57,21 +38,6 @@ fn width(text: &str) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn sizes_are_short_and_never_1024_of_anything() {
-        for (bytes, text) in [
-            (0, "0 bytes"),
-            (1, "1 byte"),
-            (1023, "1023 bytes"),
-            (1024, "1.0 KiB"),
-            (1024 * 1024 - 1, "1.0 MiB"),
-            (1_500_000, "1.4 MiB"),
-            (u64::MAX, "16.0 EiB"),
-        ] {
-            assert_eq!(size(bytes), text);
-        }
-    }
 
     #[test]
     fn columns_are_aligned_by_characters() {

@@ -1,7 +1,7 @@
 //! The `tes` command.
 //!
 //! Follow one call: [`cli`] reads the command line and picks a file of [`commands`]; it works on
-//! the [`context`]'s store or asks a running `tesd` ([`ask`]); what comes of it is shown by
+//! the [`context`]'s store or asks a running `tesd` ([`ask`]); its result is shown by
 //! [`output`], and an error by [`command_error`], each in one place.
 
 mod ask;

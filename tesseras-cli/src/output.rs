@@ -7,9 +7,9 @@ use serde::Serialize;
 
 use crate::command_error::CommandError;
 
-/// What came of a command: one JSON object for scripts, a text for people.
+/// Result of a command: one JSON object for scripts, sentences for people.
 pub trait Report: Serialize {
-    /// The text for people, with a line feed at the end of each line.
+    /// What people read, with a line feed at the end of each line.
     fn human(&self) -> String;
 }
 
@@ -30,7 +30,7 @@ impl Output {
         self.json
     }
 
-    /// Shows what came of a command, on stdout.
+    /// Shows the result of a command, on stdout.
     pub fn report(self, report: &impl Report) -> Result<(), CommandError> {
         let text = if self.json {
             let mut text = serde_json::to_string(report)
@@ -57,8 +57,7 @@ impl Output {
 
     /// Says something on the side, on stderr.
     pub fn note(self, text: &str) {
-        // Nobody can be told that stderr is gone.
-        let _ = writeln!(io::stderr().lock(), "{}", printable(text));
+        note(text);
     }
 
     /// Shows an error, and gives its exit code.
@@ -67,11 +66,16 @@ impl Output {
         if let Some(hint) = error.hint() {
             self.note(&format!("hint: {hint}"));
         }
+        self.fail_json(error)
+    }
+
+    /// [`Output::fail`] for an error that people have been shown already.
+    pub fn fail_json(self, error: &CommandError) -> ExitCode {
         if self.json {
             let value = serde_json::json!({ "error": error.message(), "hint": error.hint() });
             let _ = self.raw(format!("{value}\n").as_bytes());
         }
-        ExitCode::from(error.exit_code())
+        error.exit_code()
     }
 
     /// Asks a person to confirm; with nobody there to ask, a usage error that names the flag.
@@ -91,8 +95,14 @@ impl Output {
     }
 }
 
-/// A text that does no more to a terminal than to stand there: titles and paths were chosen by
-/// whoever made a tessera.
+/// Says something on the side, on stderr.
+pub fn note(text: &str) {
+    // Nobody can be told that stderr is gone.
+    let _ = writeln!(io::stderr().lock(), "{}", printable(text));
+}
+
+/// A string that a terminal only prints: titles and paths were chosen by the creator of a tessera,
+/// and may hold control sequences.
 fn printable(text: &str) -> String {
     let harmful = |c: char| {
         (c.is_control() && c != '\n' && c != '\t')

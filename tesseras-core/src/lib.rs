@@ -19,3 +19,4 @@ pub mod ports;
 pub mod signature;
 pub mod sums;
 pub mod time;
+pub mod words;

@@ -36,7 +36,7 @@ pub enum PlanError {
     #[error("the plan is malformed at line {0}")]
     Malformed(usize),
     /// For a pack longer than [`MAX_PACK_BYTES`].
-    #[error("there is no pack of {0} bytes")]
+    #[error("no pack can have a length of {0} bytes")]
     PackTooLong(u64),
     /// The number of checksums is not that of the pack's coded form.
     #[error("a pack of {pack_bytes} bytes has {expected} fragments, not {found}")]

@@ -41,7 +41,7 @@ const PKCS8_HEADER: [u8; 16] =
 enum PeerRefused {
     #[error(transparent)]
     Certificate(#[from] CertificateError),
-    #[error("the node shows {found} bits of work, not {needed}")]
+    #[error("the node shows work of {found} bits, not of {needed}")]
     Work { found: u32, needed: u32 },
     #[error("this is node {found}, not {expected}")]
     WrongNode { expected: NodeId, found: NodeId },

@@ -28,7 +28,7 @@ pub enum IdentityError {
         source: io::Error,
     },
     /// The file is not a node key.
-    #[error("{} is no node key: it has {bytes} bytes instead of {FILE_BYTES}", path.display())]
+    #[error("{} is not a node key: its length is {bytes} instead of {FILE_BYTES} bytes", path.display())]
     Malformed {
         /// Which file.
         path: PathBuf,
@@ -36,7 +36,7 @@ pub enum IdentityError {
         bytes: usize,
     },
     /// The key shows less work than this network asks for.
-    #[error("the key in {} shows {found} bits of work; this network asks for {needed}", path.display())]
+    #[error("the key in {} shows work of {found} bits; this network asks for {needed}", path.display())]
     TooLittleWork {
         /// Which file.
         path: PathBuf,

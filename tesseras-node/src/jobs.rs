@@ -8,6 +8,7 @@ use std::time::Duration;
 use rand::RngExt as _;
 use tesseras_core::ids::{DhtKey, TesseraHash};
 use tesseras_core::ports::PeerRepository;
+use tesseras_core::words::count;
 use tesseras_net::BoxFuture;
 use tesseras_replication::publish::PublishError;
 use tesseras_replication::repair::RepairError;
@@ -149,12 +150,12 @@ impl Job for Announce {
             for batch in keys.chunks(ANNOUNCE_BATCH) {
                 self.directory.announce(batch.to_vec()).await;
             }
-            format!("announced {} tesserae", keys.len())
+            format!("announced {}", count(keys.len() as u64, "tessera", "tesserae"))
         })
     }
 }
 
-/// Announces what came lately and was not announced since: whoever placed it may have died.
+/// Announces what came lately and was not announced since: the node that placed it may have died.
 pub struct AnnounceNew {
     /// What came.
     pub replication: Replication,
@@ -174,7 +175,8 @@ impl Job for AnnounceNew {
             if let Err(off) = self.replication.check_clock().await {
                 return format!("put off: {off}");
             }
-            format!("announced {} tesserae", self.replication.announce_unannounced().await)
+            let announced = self.replication.announce_unannounced().await as u64;
+            format!("announced {}", count(announced, "tessera", "tesserae"))
         })
     }
 }
@@ -216,8 +218,9 @@ impl Job for Repair {
                 }
             }
             format!(
-                "checked {} tesserae, restored {restored} pieces, {failed} failed",
-                tesserae.len()
+                "checked {}, restored {}, {failed} failed",
+                count(tesserae.len() as u64, "tessera", "tesserae"),
+                count(restored as u64, "piece", "pieces")
             )
         })
     }
@@ -309,7 +312,7 @@ impl Job for Remember {
         Box::pin(async move {
             self.directory.refresh_own_addresses().await;
             let peers = self.dht.peers().await;
-            let count = peers.len();
+            let known = peers.len() as u64;
             let (store, workbench) =
                 (self.peers.clone(), self.replication.stores().workbench.clone());
             let done = tokio::task::spawn_blocking(move || {
@@ -319,7 +322,7 @@ impl Job for Remember {
                 workbench.unpin_before(tesseras_core::time::Timestamp(stale))
             });
             match done.await {
-                Ok(Ok(())) => format!("{count} peers remembered"),
+                Ok(Ok(())) => format!("{} remembered", count(known, "peer", "peers")),
                 Ok(Err(error)) => format!("failed: {error}"),
                 Err(error) => format!("failed: {error}"),
             }

@@ -8,6 +8,7 @@ use tesseras_capsule::rfc_3339;
 use tesseras_core::ids::{NodeId, TesseraHash};
 use tesseras_core::placement::Placement;
 use tesseras_core::ports;
+use tesseras_core::words::count;
 use tesseras_dht::Dht;
 use tesseras_replication::Replication;
 use tesseras_replication::collect::CollectError;
@@ -208,10 +209,8 @@ impl Requests {
                     unreachable.extend(done.unreachable);
                     if done.missing > 0 {
                         let why = done.refusals.join("; ");
-                        all.notes.push(format!(
-                            "{tessera}: {} pieces are still missing ({why})",
-                            done.missing
-                        ));
+                        let missing = count(done.missing as u64, "piece is", "pieces are");
+                        all.notes.push(format!("{tessera}: {missing} still missing ({why})"));
                     }
                 }
                 Err(error @ (RepairError::NotHeld(_) | RepairError::NotPublished(_)))
@@ -306,12 +305,13 @@ fn pieces(placement: &Placement) -> Vec<PlacedPiece> {
 fn published(hash: TesseraHash, done: tesseras_replication::publish::Published) -> Published {
     let mut notes = Vec::new();
     if done.placed < done.fragments {
-        let missing = done.fragments - done.placed;
-        notes.push(format!("{missing} pieces found no holder yet"));
+        let unplaced = (done.fragments - done.placed) as u64;
+        notes.push(format!("{} without a holder yet", count(unplaced, "piece is", "pieces are")));
     }
     if done.copies.live < done.copies.total {
-        let missing = done.copies.total - done.copies.live;
-        notes.push(format!("{missing} whole copies found no holder yet"));
+        let unplaced = (done.copies.total - done.copies.live) as u64;
+        let copies = count(unplaced, "whole copy is", "whole copies are");
+        notes.push(format!("{copies} without a holder yet"));
     }
     notes.extend(done.refusals);
     if done.crowded {

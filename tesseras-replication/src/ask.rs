@@ -50,7 +50,7 @@ pub enum AskError {
     #[error("the attestation does not hold")]
     BadAttestation,
     /// The answer names a length that cannot be.
-    #[error("{0} bytes were announced")]
+    #[error("a length of {0} bytes was announced, which cannot be")]
     BadLength(u64),
 }
 

@@ -35,7 +35,7 @@ pub enum ReceiveError {
     #[error("the transfer broke: {0}")]
     Broken(#[from] io::Error),
     /// The body ended early, or went on for too long.
-    #[error("got {found} bytes instead of {expected}")]
+    #[error("the length is {found} instead of {expected} bytes")]
     Length {
         /// How many were announced.
         expected: u64,

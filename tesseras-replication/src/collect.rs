@@ -9,6 +9,7 @@ use tesseras_core::contact::Contact;
 use tesseras_core::ids::NodeId;
 use tesseras_core::placement::Placement;
 use tesseras_core::ports::StoreError;
+use tesseras_core::words::size;
 use thiserror::Error;
 
 use crate::ask::{AskError, PieceOnItsWay};
@@ -27,8 +28,8 @@ const MAX_FAILURES: u32 = 2;
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum CollectError {
-    /// Fewer than k different pieces could be had.
-    #[error("only {found} of the {needed} pieces that are needed could be had{}", last.as_ref().map(|e| format!("; the last failure: {e}")).unwrap_or_default())]
+    /// Fewer than k different pieces could be obtained.
+    #[error("{}", too_few(*found, *needed, last.as_deref()))]
     TooFew {
         /// How many came.
         found: usize,
@@ -38,7 +39,11 @@ pub enum CollectError {
         last: Option<String>,
     },
     /// The disk would fall below its reserve.
-    #[error("{needed} bytes of free disk are needed beside the reserve, {free} are there")]
+    #[error(
+        "{} of free disk space are needed beside the reserve, and there is {}",
+        size(*needed),
+        size(*free)
+    )]
     NoSpace {
         /// For this task.
         needed: u64,
@@ -54,6 +59,14 @@ pub enum CollectError {
     /// A rebuilt piece is not what the plan says: the plan is false, or the code is wrong.
     #[error("piece {0} as rebuilt is not what the plan says")]
     FalsePlan(Piece),
+}
+
+fn too_few(found: usize, needed: usize, last: Option<&str>) -> String {
+    let last = last.map(|error| format!("; the last failure: {error}")).unwrap_or_default();
+    match needed {
+        1 => format!("no whole copy could be obtained{last}"),
+        _ => format!("only {found} of the {needed} pieces that are needed could be obtained{last}"),
+    }
 }
 
 /// What was gathered.

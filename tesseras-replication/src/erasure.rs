@@ -27,7 +27,7 @@ pub enum ErasureError {
     #[error(transparent)]
     Store(#[from] StoreError),
     /// Fewer than k different pieces were given.
-    #[error("{found} different pieces are not enough: {needed} are needed")]
+    #[error("only {found} of the {needed} different pieces that are needed are there")]
     TooFew {
         /// How many were given.
         found: usize,

@@ -38,7 +38,7 @@ pub enum FetchError {
     #[error("no node is known to hold {0}")]
     NoHolders(TesseraHash),
     /// Holders are known, but none answered.
-    #[error("{silent} nodes are known to hold {tessera}, but none of them answers now")]
+    #[error("{}", all_silent(tessera, *silent))]
     AllSilent {
         /// Which tessera.
         tessera: TesseraHash,
@@ -69,6 +69,13 @@ pub enum FetchError {
     /// A store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
+}
+
+fn all_silent(tessera: &TesseraHash, silent: usize) -> String {
+    match silent {
+        1 => format!("1 node is known to hold {tessera}, but it does not answer now"),
+        _ => format!("{silent} nodes are known to hold {tessera}, but none of them answers now"),
+    }
 }
 
 impl FetchError {

@@ -91,10 +91,7 @@ pub enum PublishError {
         causes: Box<Causes>,
     },
     /// What was placed does not suffice to read it back.
-    #[error(
-        "it cannot be read back: only {placed} of the {needed} pieces that are needed have a holder{}",
-        reason(refusals)
-    )]
+    #[error("it cannot be read back: {}{}", too_few(*placed, *needed), reason(refusals))]
     TooFew {
         /// How many have a holder.
         placed: usize,
@@ -123,6 +120,13 @@ pub enum PublishError {
     /// A store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
+}
+
+fn too_few(placed: usize, needed: usize) -> String {
+    match needed {
+        1 => "no node holds a whole copy".to_owned(),
+        _ => format!("holders were found for only {placed} of the {needed} pieces that are needed"),
+    }
 }
 
 fn reason(refusals: &[String]) -> String {

@@ -83,7 +83,7 @@ pub enum ServerError {
         bytes: usize,
     },
     /// Something else stands where the socket belongs.
-    #[error("{} is in the way: it is no socket", path.display())]
+    #[error("{} is in the way: it is not a socket", path.display())]
     InTheWay {
         /// What.
         path: PathBuf,

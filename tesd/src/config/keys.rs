@@ -66,8 +66,8 @@ pub const KEYS: &[Key] = &[
     Key {
         section: "node",
         name: "storage_limit",
-        doc: "How much disk is offered to others: bytes, or a text as \"10 GiB\", up to 1 EiB; 0\n\
-              offers none. One's own library does not count. Lowered later, nothing is deleted.",
+        doc: "How much disk is offered to others: bytes, or a string such as \"10 GiB\", up to 1 EiB;\n\
+              0 offers none. One's own library does not count. Lowered later, nothing is deleted.",
         show: |c| show_bytes(c.node.storage_limit),
         read: |c, v| value::bytes(v).map(|bytes| c.node.storage_limit = bytes),
     },
@@ -144,7 +144,7 @@ pub const KEYS: &[Key] = &[
     Key {
         section: "replication",
         name: "deficit_allowance",
-        doc: "How much more a peer may have stored here than it stores for us: bytes, or a text. What\n\
+        doc: "How much more a peer may have stored here than it stores for us: bytes, or a string. What\n\
               a newcomer can publish before it stores anything in return; all newcomers together\n\
               get a quarter of storage_limit, and a tenth from one network (/24 or /48).",
         show: |c| show_bytes(c.replication.deficit_allowance),
@@ -153,14 +153,15 @@ pub const KEYS: &[Key] = &[
     Key {
         section: "replication",
         name: "per_peer_limit",
-        doc: "The most that one peer may have stored here: bytes, or a text.",
+        doc: "The most that one peer may have stored here: bytes, or a string.",
         show: |c| show_bytes(c.replication.per_peer_limit),
         read: |c, v| value::bytes(v).map(|bytes| c.replication.per_peer_limit = bytes),
     },
     Key {
         section: "replication",
         name: "min_free_space",
-        doc: "With less free disk than this, nothing more is accepted from others: bytes, or a text.",
+        doc: "With less free disk than this, nothing more is accepted from others: bytes, or a\n\
+              string.",
         show: |c| show_bytes(c.replication.min_free_space),
         read: |c, v| value::bytes(v).map(|bytes| c.replication.min_free_space = bytes),
     },
@@ -274,9 +275,8 @@ pub const KEYS: &[Key] = &[
         show: |c| format!("\"{}\"", c.observability.log_format.name()),
         read: |c, v| {
             let text = value::text(v)?;
-            let format = [LogFormat::Text, LogFormat::Json].into_iter().find(|f| f.name() == text);
-            c.observability.log_format =
-                format.ok_or_else(|| format!("expected \"text\" or \"json\", found {text:?}"))?;
+            c.observability.log_format = LogFormat::named(text)
+                .ok_or_else(|| format!("expected \"text\" or \"json\", found {text:?}"))?;
             Ok(())
         },
     },

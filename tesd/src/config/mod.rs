@@ -22,6 +22,8 @@ const MIB: u64 = 1024 * 1024;
 const GIB: u64 = 1024 * MIB;
 /// The longest configuration file that is read.
 const MAX_FILE_BYTES: u64 = MIB;
+/// How much like a known name a mistyped one must be to be taken for it; 1 is the same.
+const MIN_LIKENESS: f64 = 0.6;
 
 /// Every setting of a node, with typed values.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -138,6 +140,19 @@ impl LogFormat {
             Self::Json => "json",
         }
     }
+
+    fn named(name: &str) -> Option<Self> {
+        [Self::Text, Self::Json].into_iter().find(|format| format.name() == name)
+    }
+
+    /// What a file says that is refused for something else; text, if that cannot be read.
+    fn written_in(text: &str) -> Self {
+        let (root, _) = DeTable::parse_recoverable(text);
+        let table = root.get_ref().get("observability").map(|table| table.get_ref());
+        let written = table.and_then(|table| table.get("log_format"));
+        let written = written.and_then(|value| value.get_ref().as_str());
+        written.and_then(Self::named).unwrap_or(Self::Text)
+    }
 }
 
 impl Default for Config {
@@ -224,27 +239,42 @@ impl std::error::Error for ConfigError {
     }
 }
 
+/// A configuration that is refused, and how logs should look all the same.
+#[derive(Debug)]
+pub struct Refused {
+    /// Why.
+    pub error: ConfigError,
+    /// As the file says, where that can still be read.
+    pub log_format: LogFormat,
+}
+
 impl Config {
     /// The defaults, changed by what a file says.
-    pub fn load(path: &Path) -> Result<Self, ConfigError> {
+    pub fn load(path: &Path) -> Result<Self, Refused> {
+        let unread = |error| Refused { error, log_format: LogFormat::Text };
+        let text = Self::read(path).map_err(unread)?;
+        Self::parse(&text, path)
+            .map_err(|error| Refused { error, log_format: LogFormat::written_in(&text) })
+    }
+
+    fn read(path: &Path) -> Result<String, ConfigError> {
         let read = |source| ConfigError::Read { path: path.to_owned(), source };
         let mut bytes = Vec::new();
         // Counted as it comes: of a pipe or a device nobody knows the length before.
         let file = File::open(path).map_err(read)?;
         file.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes).map_err(read)?;
         if bytes.len() as u64 > MAX_FILE_BYTES {
-            let reason = format!("more than {MAX_FILE_BYTES} bytes are no configuration");
+            let reason = format!("a configuration has at most {MAX_FILE_BYTES} bytes");
             return Err(read(io::Error::other(reason)));
         }
-        let text = str::from_utf8(&bytes).map_err(|error| ConfigError::Line {
+        String::from_utf8(bytes).map_err(|error| ConfigError::Line {
             path: path.to_owned(),
-            line: line_at(&bytes, error.valid_up_to()),
+            line: line_at(error.as_bytes(), error.utf8_error().valid_up_to()),
             reason: "this is not UTF-8".to_owned(),
-        })?;
-        Self::parse(text, path)
+        })
     }
 
-    /// The defaults, changed by a text; `path` is what errors call it.
+    /// The defaults, changed by TOML; `path` is what errors call it.
     pub fn parse(text: &str, path: &Path) -> Result<Self, ConfigError> {
         let refuse = |span: Range<usize>, reason: String| ConfigError::Line {
             path: path.to_owned(),
@@ -264,7 +294,7 @@ impl Config {
         for (section, table) in root.get_ref() {
             let section_name: &str = section.get_ref();
             if !KEYS.iter().any(|key| key.section == section_name) {
-                return Err(refuse(section.span(), unknown("table", section_name, sections())));
+                return Err(refuse(section.span(), unknown_table(section_name)));
             }
             let DeValue::Table(entries) = table.get_ref() else {
                 let reason = format!("{section_name:?} is a table: write [{section_name}]");
@@ -273,10 +303,8 @@ impl Config {
             for (name, value) in entries {
                 let name_text: &str = name.get_ref();
                 let mut known = KEYS.iter().filter(|key| key.section == section_name);
-                let Some(key) = known.clone().find(|key| key.name == name_text) else {
-                    let what = format!("key of [{section_name}]");
-                    let known = known.by_ref().map(|key| key.name);
-                    return Err(refuse(name.span(), unknown(&what, name_text, known)));
+                let Some(key) = known.find(|key| key.name == name_text) else {
+                    return Err(refuse(name.span(), unknown_key(section_name, name_text)));
                 };
                 (key.read)(&mut config, value.get_ref()).map_err(|reason| {
                     refuse(value.span(), format!("{section_name}.{name_text}: {reason}"))
@@ -300,7 +328,7 @@ impl Config {
         let undialable = |a: &&SocketAddr| a.ip().is_unspecified() || a.port() == 0;
         if let Some(address) = self.node.advertise.iter().find(undialable) {
             return Err(ConfigError::Conflict(format!(
-                "node.advertise ({address}) is no address that another node could dial"
+                "node.advertise ({address}) is not an address that another node could dial"
             )));
         }
         Ok(())
@@ -339,9 +367,28 @@ fn sections() -> impl Iterator<Item = &'static str> {
     })
 }
 
-fn unknown<'a>(what: &str, name: &str, known: impl Iterator<Item = &'a str>) -> String {
-    let known: Vec<&str> = known.collect();
-    format!("unknown {what}: {name:?}; there are {}", known.join(", "))
+fn unknown_table(name: &str) -> String {
+    format!("unknown table: {name:?}; {}", advice("", name, sections().collect()))
+}
+
+fn unknown_key(section: &str, name: &str) -> String {
+    let known = KEYS.iter().filter(|key| key.section == section).map(|key| key.name);
+    format!("unknown key of [{section}]: {name:?}; {}", advice(section, name, known.collect()))
+}
+
+/// What an unknown name was probably meant to be: a key of another table, or a known name that is
+/// spelled nearly so; else what there is.
+fn advice(section: &str, name: &str, known: Vec<&str>) -> String {
+    if let Some(key) = KEYS.iter().find(|key| key.name == name && key.section != section) {
+        return format!("it belongs below [{}]", key.section);
+    }
+    let name = name.to_lowercase();
+    let likeness = |known: &str| strsim::normalized_damerau_levenshtein(&name, known);
+    let nearest = known.iter().max_by(|a, b| likeness(a).total_cmp(&likeness(b)));
+    match nearest.filter(|nearest| likeness(nearest) >= MIN_LIKENESS) {
+        Some(nearest) => format!("did you mean {nearest:?}?"),
+        None => format!("there are {}", known.join(", ")),
+    }
 }
 
 #[cfg(test)]

@@ -86,8 +86,8 @@ fn a_wrong_value_is_refused_by_name_and_line() {
         ("[dht]\nk = 0", "node.toml:2: dht.k: expected a whole number from 1 to 20, found 0"),
         ("[dht]\nk = -1", "node.toml:2: dht.k: expected a whole number from 1 to 20, found -1"),
         ("[replication]\nmax_transfers = 5", "expected a whole number from 1 to 4, found 5"),
-        ("[node]\nstorage_limit = -5", "expected bytes or a text as \"10 GiB\", found -5"),
-        ("[node]\nstorage_limit = \"ten\"", "expected a length as \"10 GiB\""),
+        ("[node]\nstorage_limit = -5", "expected bytes or a string such as \"10 GiB\", found -5"),
+        ("[node]\nstorage_limit = \"ten\"", "expected a length such as \"10 GiB\""),
         ("[node]\nlisten = \"localhost\"", "node.toml:2: node.listen: expected an address"),
         ("[bootstrap]\npeers = [\n  \"good:1\",\n  \"bad\",\n]", "node.toml:2: bootstrap.peers: "),
         ("[observability]\nlog_format = \"xml\"", "expected \"text\" or \"json\", found \"xml\""),
@@ -124,9 +124,9 @@ fn every_number_states_its_range_and_is_held_to_it() {
 #[test]
 fn what_is_not_known_is_refused_by_name_and_line() {
     for (text, expected) in [
-        ("[nodes]\n", "node.toml:1: unknown table: \"nodes\"; there are node, bootstrap, dht"),
-        ("\n[dht]\nK = 3", "node.toml:3: unknown key of [dht]: \"K\"; there are k, alpha"),
-        ("listen = 1", "node.toml:1: unknown table: \"listen\""),
+        ("[nodes]\n", "node.toml:1: unknown table: \"nodes\"; did you mean \"node\"?"),
+        ("\n[dht]\nK = 3", "node.toml:3: unknown key of [dht]: \"K\"; did you mean \"k\"?"),
+        ("listen = 1", "node.toml:1: unknown table: \"listen\"; it belongs below [node]"),
         ("node = 1", "node.toml:1: \"node\" is a table: write [node]"),
         ("\n[dht]\nk = 3\nk = 4", "node.toml:4: duplicate key: \"k\""),
         ("[dht]\r\nk = 3\r\n[dht]\r\n", "node.toml:3: duplicate key: \"dht\""),
@@ -138,11 +138,41 @@ fn what_is_not_known_is_refused_by_name_and_line() {
 }
 
 #[test]
-fn a_file_that_is_no_text_is_refused_by_line_and_read_no_further_than_its_bound() {
+fn a_mistyped_name_is_told_what_it_was_probably_meant_to_be() {
+    for (text, expected) in [
+        ("[node]\nstorage_limt = 1", Some("did you mean \"storage_limit\"?")),
+        ("[node]\nstorage-limit = 1", Some("did you mean \"storage_limit\"?")),
+        ("[observability]\nmetrics_address = \"\"", Some("did you mean \"metrics_addr\"?")),
+        ("[replication]\nstorage_limit = 1", Some("it belongs below [node]")),
+        ("[node]\ncolour = 1", None),
+        ("[performence]\n", Some("did you mean \"performance\"?")),
+    ] {
+        let message = refusal(text);
+        assert!(message.ends_with(expected.unwrap_or("storage_limit, work_bits")), "{message}");
+    }
+}
+
+#[test]
+fn the_format_of_logs_is_read_even_of_a_file_that_is_refused() {
+    for (text, format) in [
+        ("[observability]\nlog_format = \"json\"\ncolour = 1\n", LogFormat::Json),
+        ("[nod]\n[observability]\nlog_format = \"json\"\n", LogFormat::Json),
+        ("[observability]\nlog_format = \"json\"\n[node\n", LogFormat::Json),
+        ("[observability]\nlog_format = \"xml\"\n", LogFormat::Text),
+        ("observability = 3\n", LogFormat::Text),
+        ("[node\n", LogFormat::Text),
+    ] {
+        parse(text).expect_err(text);
+        assert_eq!(LogFormat::written_in(text), format, "{text}");
+    }
+}
+
+#[test]
+fn a_file_that_is_not_utf8_is_refused_by_line_and_read_no_further_than_its_bound() {
     let dir = tempfile::tempdir().expect("a directory");
     let path = dir.path().join("node.toml");
     std::fs::write(&path, b"[node]\n# caf\xe9\n").expect("written");
-    let message = Config::load(&path).expect_err("Latin-1").to_string();
+    let message = Config::load(&path).expect_err("Latin-1").error.to_string();
     assert!(message.ends_with("node.toml:2: this is not UTF-8"), "{message}");
     let largest = [&b"[dht]\nk = 3\n#"[..], &vec![b'-'; MAX_FILE_BYTES as usize - 13]].concat();
     std::fs::write(&path, &largest).expect("written");
@@ -150,8 +180,8 @@ fn a_file_that_is_no_text_is_refused_by_line_and_read_no_further_than_its_bound(
     std::fs::write(&path, [&largest[..], b"-"].concat()).expect("written");
     let endless = Path::new("/dev/zero");
     for path in [&path, endless] {
-        let message = Config::load(path).expect_err("too large").to_string();
-        assert!(message.contains("more than 1048576 bytes"), "{message}");
+        let message = Config::load(path).expect_err("too large").error.to_string();
+        assert!(message.contains("at most 1048576 bytes"), "{message}");
     }
 }
 

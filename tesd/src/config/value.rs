@@ -40,18 +40,19 @@ pub fn seconds(value: &DeValue<'_>, range: &RangeInclusive<u64>) -> Result<Durat
     integer(value, range).map(Duration::from_secs)
 }
 
-/// A length: a whole number of bytes, or a text such as "10 GiB".
+/// A length: a whole number of bytes, or a string such as "10 GiB".
 pub fn bytes(value: &DeValue<'_>) -> Result<u64, String> {
     match value.as_str() {
         Some(text) => parse_bytes(text),
-        None => integer(value, &(0..=MAX_BYTES))
-            .map_err(|_| format!("expected bytes or a text as \"10 GiB\", found {}", shown(value))),
+        None => integer(value, &(0..=MAX_BYTES)).map_err(|_| {
+            format!("expected bytes or a string such as \"10 GiB\", found {}", shown(value))
+        }),
     }
 }
 
-/// Reads a text such as "10 GiB".
+/// Reads a string such as "10 GiB".
 pub fn parse_bytes(text: &str) -> Result<u64, String> {
-    let refuse = || format!("expected a length as \"10 GiB\", at most 1 EiB, found {text:?}");
+    let refuse = || format!("expected a length such as \"10 GiB\", at most 1 EiB, found {text:?}");
     let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     let (number, unit) = text.split_at(digits);
     let unit = unit.trim_start();
@@ -63,7 +64,7 @@ pub fn parse_bytes(text: &str) -> Result<u64, String> {
     number.checked_mul(factor).filter(|bytes| *bytes <= MAX_BYTES).ok_or_else(refuse)
 }
 
-/// A length as the text that [`parse_bytes`] reads.
+/// A length as the string that [`parse_bytes`] reads.
 pub fn show_bytes(bytes: u64) -> String {
     let fits = |unit: &&(&str, u64)| bytes >= unit.1 && bytes.is_multiple_of(unit.1);
     match UNITS.iter().filter(fits).min_by_key(|unit| bytes / unit.1) {
@@ -77,9 +78,9 @@ pub fn boolean(value: &DeValue<'_>) -> Result<bool, String> {
     value.as_bool().ok_or_else(|| format!("expected true or false, found {}", shown(value)))
 }
 
-/// A text.
+/// A string.
 pub fn text<'a>(value: &'a DeValue<'_>) -> Result<&'a str, String> {
-    value.as_str().ok_or_else(|| format!("expected a text, found {}", shown(value)))
+    value.as_str().ok_or_else(|| format!("expected a string, found {}", shown(value)))
 }
 
 /// A path; `~` at its beginning is the home directory.
@@ -94,7 +95,7 @@ pub fn home() -> Option<PathBuf> {
 
 fn expand(text: &str, home: Option<&Path>) -> Result<PathBuf, String> {
     if text.is_empty() {
-        return Err("expected a path, found an empty text".to_owned());
+        return Err("expected a path, found an empty string".to_owned());
     }
     let rest = match text.strip_prefix('~') {
         Some("") => "",
@@ -124,11 +125,11 @@ pub fn address(value: &DeValue<'_>) -> Result<SocketAddr, String> {
 /// Reads an IP address and a port.
 pub fn parse_address(text: &str) -> Result<SocketAddr, String> {
     text.parse().map_err(|_| {
-        format!("expected an address as \"192.0.2.1:7310\" or \"[::]:7310\", found {text:?}")
+        format!("expected an address such as \"192.0.2.1:7310\" or \"[::]:7310\", found {text:?}")
     })
 }
 
-/// [`address`]; an empty text is none.
+/// [`address`]; an empty string is none.
 pub fn optional_address(value: &DeValue<'_>) -> Result<Option<SocketAddr>, String> {
     if text(value)?.is_empty() { Ok(None) } else { address(value).map(Some) }
 }
@@ -162,7 +163,7 @@ pub fn peers(value: &DeValue<'_>) -> Result<Vec<String>, String> {
 
 /// Checks one `host:port`; the name is looked up later.
 pub fn parse_peer(text: &str) -> Result<String, String> {
-    let refuse = || format!("expected a peer as \"host:port\", found {text:?}");
+    let refuse = || format!("expected a peer such as \"host:port\", found {text:?}");
     if text.parse::<SocketAddr>().is_ok_and(|address| address.port() != 0) {
         return Ok(text.to_owned());
     }
@@ -181,7 +182,7 @@ pub fn parse_peer(text: &str) -> Result<String, String> {
 fn shown(value: &DeValue<'_>) -> String {
     match value {
         DeValue::String(text) => {
-            format!("the text {:?}", text.chars().take(60).collect::<String>())
+            format!("the string {:?}", text.chars().take(60).collect::<String>())
         }
         DeValue::Integer(number) => number.as_str().to_owned(),
         DeValue::Boolean(value) => value.to_string(),

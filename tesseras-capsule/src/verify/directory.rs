@@ -364,7 +364,7 @@ impl Look<'_> {
         if let Some(bytes) = wanted.bytes
             && bytes != found
         {
-            return Ok(Some(format!("it has {found} bytes instead of {bytes}")));
+            return Ok(Some(format!("its length is {found} instead of {bytes} bytes")));
         }
         let mut file = file.take(found.saturating_add(1));
         let mut digest = Blake3::default();

@@ -30,7 +30,7 @@ pub struct Args {
     keep: Option<PathBuf>,
 }
 
-/// What the walk came to. Every number is a node's own answer.
+/// Result of the walk. Every number is a node's own answer.
 #[derive(Debug, Serialize)]
 pub struct Walked {
     /// The tessera.
@@ -106,13 +106,16 @@ impl Report for Walked {
                 "Nothing stays behind. To keep what came back: tes demo --keep FOLDER\n".to_owned()
             }
         };
+        let others = match self.killed - 1 {
+            0 => String::new(),
+            n => format!(" and {}", count(n, "other node", "other nodes")),
+        };
         format!(
             "\n{truth}\n\
-             {} ({}) outlived the owner and {}, in {}.\n{place}\
+             {} ({}) outlived the owner{others}, in {}.\n{place}\
              Your own: tes demo FOLDER, or tes init to begin for real.\n",
             count(self.memories, "memory", "memories"),
             size(self.bytes),
-            count(self.killed - 1, "other node", "other nodes"),
             count(self.seconds, "second", "seconds"),
         )
     }

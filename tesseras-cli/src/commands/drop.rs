@@ -124,10 +124,10 @@ impl Report for Dropped {
             (false, true) => "Only an export or the folder it was made from can bring it back.",
             (false, false) => "`tes fetch` lets it in again.",
         };
-        format!(
-            "Removed {what}: {}.\n{} is kept out from now on.\n{after}\n",
-            size(self.bytes),
-            self.hash
-        )
+        let bytes = match self.bytes {
+            0 => String::new(),
+            bytes => format!(": {}", size(bytes)),
+        };
+        format!("Removed {what}{bytes}.\n{} is kept out from now on.\n{after}\n", self.hash)
     }
 }

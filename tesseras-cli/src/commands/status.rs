@@ -71,8 +71,14 @@ impl Report for Node {
         );
         line("Knows", &count(node.peers, "other node", "other nodes"));
         let pieces = count(node.fragments, "piece", "pieces");
-        let offered = size(node.storage_limit);
-        line("Keeps", &format!("{pieces} for others, {} of {offered}", size(node.bytes)));
+        let kept = match (node.bytes, node.storage_limit) {
+            (0, 0) => "nothing for others; it offers them no space".to_owned(),
+            (kept, 0) => format!("{pieces} for others, {}; it offers no more", size(kept)),
+            (kept, offered) => {
+                format!("{pieces} for others, {} of {}", size(kept), size(offered))
+            }
+        };
+        line("Keeps", &kept);
         for found in &node.problems {
             let (what, to_do) = problem(found, node.listen);
             line("Problem", &what);

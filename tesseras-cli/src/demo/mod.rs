@@ -2,12 +2,14 @@
 
 mod network;
 mod pictures;
+mod words;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use tesseras_capsule::{CreateOptions, Silent, StoredCapsule, create, export, verify_directory};
+use tesseras_core::code::Piece;
 use tesseras_core::ids::{NodeId, TesseraHash};
 use tesseras_core::placement::Placement;
 use tesseras_core::ports::TesseraRepository as _;
@@ -82,35 +84,24 @@ pub async fn walk(plot: Plot, scene: PathBuf, output: Output) -> Result<Walked, 
     let plan = replication.draft_plan(hash, &silent()).await.map_err(failed)?;
     let signatures = keys.sign(&plan);
     let published = replication.publish(hash, plan, signatures, &silent()).await.map_err(failed)?;
-    let (pieces, holders) = (published.fragments as u64, published.holders as u64);
-    let health = replication.status(hash).await.map_err(failed)?;
-    let health = health.ok_or_else(|| CommandError::new("nobody knows the tessera"))?;
-    tell(if health.needed > 1 {
-        format!(
-            "3. She publishes it: {pieces} pieces on {holders} nodes; any {} of them are enough.\n   \
-             The nodes say: any {} of them may die at once, and nothing is lost.",
-            health.needed, health.survives
-        )
-    } else {
-        format!(
-            "3. She publishes it: {} on as many nodes.\n   \
-             The nodes say: any {} of them may die at once, and nothing is lost.",
-            count(holders, "whole copy", "whole copies"),
-            health.survives
-        )
-    });
+    let health = replication.status(hash).await.map_err(failed)?.ok_or_else(unknown)?;
+    tell(format!(
+        "3. She publishes it: {}.\n   The nodes say: {}",
+        words::held(&health),
+        words::may_die(health.survives)
+    ));
+    let survives = health.survives as u64;
 
     let mut doomed = fullest(&health.placement, health.survives);
     let others = doomed.len() as u64;
+    // Any node repairs what it holds, and only that.
+    let left = health.placement.keys().find(|id| !doomed.contains(id));
+    let keeper = *left.ok_or_else(|| CommandError::new("no holder would be left"))?;
     doomed.push(owner.node.id());
     let killed = doomed.len() as u64;
     network.destroy(&doomed).await;
-    tell(format!(
-        "4. Ana's computer dies, and with it {}, those that held most. Their disks are erased.",
-        count(others, "more node", "more nodes")
-    ));
+    tell(format!("4. {}", words::dies(others)));
 
-    let survivor = network.any();
     network.join().await?;
     let fresh = network.newest();
     let fetching = Instant::now();
@@ -123,20 +114,20 @@ pub async fn walk(plot: Plot, scene: PathBuf, output: Output) -> Result<Walked, 
         fetching.elapsed().as_secs_f64()
     ));
 
-    let keeper = network.by_id(survivor);
+    let keeper = network.by_id(keeper);
     let repaired = keeper.node.replication().repair(hash, &silent()).await.map_err(failed)?;
     let health = keeper.node.replication().status(hash).await.map_err(failed)?;
-    let health = health.ok_or_else(|| CommandError::new("nobody knows the tessera"))?;
+    let health = health.ok_or_else(unknown)?;
     tell(format!(
         "6. A node that is left notices what is missing and brings back {}.\n   \
-         {} of {} live on {}; {} may die again.{}",
+         Held now: {}.\n   The nodes say: {}",
         count(repaired.restored as u64, "piece", "pieces"),
-        health.live,
-        health.total,
-        count(health.placement.len() as u64, "node", "nodes"),
-        health.survives,
-        if health.state == State::Healthy { "" } else { " (Not all could be brought back yet.)" }
+        words::held(&health),
+        words::may_die(health.survives)
     ));
+    if health.state != State::Healthy {
+        tell(format!("   Not all is back yet: {} of {} live.", health.live, health.total));
+    }
 
     let fresh = network.newest();
     let to = plot.keep.clone().unwrap_or_else(|| scene.join("after"));
@@ -150,9 +141,9 @@ pub async fn walk(plot: Plot, scene: PathBuf, output: Output) -> Result<Walked, 
         hash,
         memories: made.memories,
         bytes: made.bytes,
-        fragments: pieces,
-        holders,
-        survives: published.survives as u64,
+        fragments: published.fragments as u64,
+        holders: published.holders as u64,
+        survives,
         killed,
         identical: before.digests == after.digests,
         restored: repaired.restored as u64,
@@ -225,11 +216,16 @@ fn digest_all(
     Ok(())
 }
 
-/// The holders that hold most.
+/// The holders that hold most: a whole copy is more than any number of pieces.
 fn fullest(placement: &Placement, count: usize) -> Vec<NodeId> {
     let mut holders: Vec<_> = placement.iter().collect();
-    holders.sort_by_key(|(_, pieces)| std::cmp::Reverse(pieces.len()));
+    let held = |pieces: &BTreeSet<Piece>| (pieces.contains(&Piece::Whole), pieces.len());
+    holders.sort_by_key(|(_, pieces)| std::cmp::Reverse(held(pieces)));
     holders.into_iter().take(count).map(|(id, _)| *id).collect()
+}
+
+fn unknown() -> CommandError {
+    CommandError::new("none of the nodes knows the tessera")
 }
 
 fn failed(error: impl std::fmt::Display) -> CommandError {

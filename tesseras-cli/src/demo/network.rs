@@ -98,11 +98,6 @@ impl Network {
         self.members.last().expect("the network has nodes")
     }
 
-    /// Some node that lives.
-    pub fn any(&self) -> NodeId {
-        self.members[0].node.id()
-    }
-
     /// A node that lives.
     pub fn by_id(&self, id: NodeId) -> &Member {
         self.members.iter().find(|m| m.node.id() == id).expect("it lives")

@@ -65,7 +65,7 @@ pub fn draw(folder: &Path) -> io::Result<()> {
         "Meus queridos, o mar estava calmo hoje. Guardem estas fotografias. — Avó\n",
     )?;
     fs::write(
-        folder.join("letters").join("to whoever reads this.txt"),
+        folder.join("letters").join("to everyone who reads this.txt"),
         "We were here, and we were happy.\n",
     )
 }

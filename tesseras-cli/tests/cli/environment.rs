@@ -19,7 +19,7 @@ pub struct Environment {
     root: TempDir,
 }
 
-/// What a call of `tes --json` came to.
+/// Result of a call of `tes --json`.
 pub struct Answer {
     pub code: Option<i32>,
     pub json: Value,

@@ -1,5 +1,6 @@
 //! The built `tes`, driven as a script would: one binary, a hermetic environment for each test.
 
+mod demo;
 mod environment;
 mod identity;
 mod library;

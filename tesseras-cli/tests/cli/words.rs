@@ -6,9 +6,11 @@ use std::process::Stdio;
 use crate::environment::{Environment, text};
 
 #[test]
-fn wrong_usage_is_code_two_and_keeps_stdout_clean() {
+fn wrong_usage_is_code_two_and_one_json_object_for_scripts() {
     let environment = Environment::new();
-    let wrong: [&[&str]; 6] = [
+    let wrong: [&[&str]; 8] = [
+        &[],
+        &["demo", "--nodes", "many"],
         &["nonsense"],
         &["show"],
         &["create"],
@@ -19,8 +21,32 @@ fn wrong_usage_is_code_two_and_keeps_stdout_clean() {
     for args in wrong {
         let answer = environment.json(args);
         assert_eq!(answer.code, Some(2), "{args:?}");
-        assert!(answer.json.is_null() && !answer.stderr.is_empty());
+        let error = answer.json["error"].as_str().expect("a reason");
+        assert!(
+            !error.is_empty() && !error.contains('\n') && !error.starts_with("error"),
+            "{error}"
+        );
+        assert!(answer.json["hint"].as_str().is_some_and(|hint| !hint.is_empty()));
+        assert!(answer.stderr.contains("--help"), "{}", answer.stderr);
+        let human = environment.human(args);
+        assert_eq!((human.status.code(), human.stdout.len()), (Some(2), 0), "{args:?}");
     }
+    let typo = environment.json(&["lst"]);
+    assert_eq!(typo.json["error"], "unrecognized subcommand 'lst'");
+    assert!(
+        typo.json["hint"].as_str().is_some_and(|hint| hint.contains("'list'")),
+        "{}",
+        typo.json
+    );
+    let nothing = environment.json(&[]).json;
+    assert_eq!(nothing["error"], "a command is missing", "{nothing}");
+    let missing = environment.json(&["export", "abcd"]).json;
+    assert!(missing["hint"].as_str().is_some_and(|hint| hint.starts_with("usage: tes export")));
+    assert!(missing["error"].as_str().is_some_and(|error| error.contains("<DEST>")), "{missing}");
+    // What follows `--` is no flag.
+    let output =
+        environment.tes().args(["show", "--", "--json", "more"]).output().expect("it runs");
+    assert_eq!((output.status.code(), output.stdout.len()), (Some(2), 0));
     assert!(!environment.data_dir().exists());
 }
 
@@ -50,7 +76,11 @@ fn help_names_every_command_and_each_has_its_own() {
         assert!(help.contains(&format!("\n  {command} ")), "{command}: {help}");
         assert!(environment.human(&[command, "--help"]).status.success());
     }
-    assert!(environment.human(&["--version"]).status.success());
+    for flag in ["--version", "--help"] {
+        let (human, json) = (environment.human(&[flag]), environment.human(&["--json", flag]));
+        assert!(human.status.success() && json.status.success());
+        assert_eq!(human.stdout, json.stdout);
+    }
 }
 
 #[test]
@@ -97,4 +127,28 @@ fn for_people_results_go_to_stdout_and_errors_to_stderr() {
     assert!(failed.stdout.is_empty());
     let stderr = String::from_utf8_lossy(&failed.stderr);
     assert!(stderr.starts_with("tes: ") && stderr.contains("\nhint: "), "{stderr}");
+}
+
+#[test]
+fn a_data_directory_in_the_environment_breaks_no_flag() {
+    let environment = Environment::new();
+    let man = environment.path("man");
+    for value in [text(&environment.path("elsewhere")), ""] {
+        let commands: [&[&str]; 6] = [
+            &["--help"],
+            &["--version"],
+            &["list", "--help"],
+            &["completions", "bash"],
+            &["man", text(&man)],
+            &["list"],
+        ];
+        for args in commands {
+            let mut command = assert_cmd::Command::cargo_bin("tes").expect("it is built");
+            command.env_clear().env("HOME", environment.path("home"));
+            let output = command.env("TESSERAS_DATA_DIR", value).args(args).output();
+            let output = output.expect("it runs");
+            let stderr = String::from_utf8_lossy(&output.stderr);
+            assert!(output.status.success(), "{value:?} {args:?}: {stderr}");
+        }
+    }
 }

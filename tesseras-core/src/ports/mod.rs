@@ -43,7 +43,7 @@ pub enum StoreError {
     #[error("stored object {0} is damaged: its bytes no longer match its hash")]
     Corrupt(ContentHash),
     /// A range that does not lie in the object.
-    #[error("bytes {offset} to {end} do not lie in an object of {bytes} bytes")]
+    #[error("bytes {offset} to {end} do not lie in an object whose length is {bytes} bytes")]
     OutOfRange {
         /// First byte asked for.
         offset: u64,

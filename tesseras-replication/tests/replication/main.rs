@@ -5,3 +5,4 @@
 mod attestation;
 mod erasure;
 mod messages;
+mod words;
