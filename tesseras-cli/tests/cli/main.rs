@@ -1,6 +1,7 @@
 //! The built `tes`, driven as a script would: one binary, a hermetic environment for each test.
 
 mod environment;
+mod folder;
 mod identity;
 mod library;
 mod node;
