@@ -247,7 +247,8 @@ fn headers(folder: &Path, options: &CreateOptions) -> Result<Vec<(String, String
         Some(title) => add("title", "title", title)?,
         None => add("title", "title", &folder_title(folder))?,
     }
-    let created = i64::try_from(options.created.0).ok().and_then(|at| rfc_3339(at, 0)).unwrap_or_default();
+    let created =
+        i64::try_from(options.created.0).ok().and_then(|at| rfc_3339(at, 0)).unwrap_or_default();
     add("date of creation", "created", &created)?;
     let optional = [
         ("creator's name", "creator-name", &options.creator_name),

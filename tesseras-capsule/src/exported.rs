@@ -78,8 +78,8 @@ impl ExportedCapsule {
             ed25519: optional(unlisted::ED25519_SIGNATURE, ED25519_SIGNATURE_BYTES),
             ml_dsa_65: optional(unlisted::ML_DSA_65_SIGNATURE, ML_DSA_65_SIGNATURE_BYTES),
         };
-        let pems = [listed::ED25519_PEM, listed::ML_DSA_65_PEM]
-            .map(|name| optional(name, MAX_PEM_BYTES));
+        let pems =
+            [listed::ED25519_PEM, listed::ML_DSA_65_PEM].map(|name| optional(name, MAX_PEM_BYTES));
         let hash = TesseraHash::from(blake3(&manifest));
         let capsule = Arc::new(StoredCapsule::new(hash, manifest, signatures)?);
         let check = creator_of(capsule.manifest(), &pems[0], &pems[1])
@@ -221,10 +221,9 @@ impl BlobReader for FileInDirectory {
         self.file.read_exact_at(buffer, offset).map_err(|e| match e.kind() {
             // It was longer when it was opened.
             io::ErrorKind::UnexpectedEof => StoreError::Corrupt(self.hash),
-            _ => StoreError::Backend {
-                what: format!("reading {}", self.path),
-                source: Box::new(e),
-            },
+            _ => {
+                StoreError::Backend { what: format!("reading {}", self.path), source: Box::new(e) }
+            }
         })
     }
 }

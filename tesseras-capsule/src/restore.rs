@@ -315,16 +315,15 @@ impl Restoring<'_> {
         };
         let spare = original.and_then(|text| text.rsplit('/').next()).unwrap_or(spare);
         let Placed { file: mut target, path, reason } =
-            self.places.make(wanted, spare).map_err(|e| match e {
-                (path, source) => RestoreError::Write { path: self.root.join(path), source },
+            self.places.make(wanted, spare).map_err(|(path, source)| {
+                let path = self.root.join(path);
+                RestoreError::Write { path, source }
             })?;
         match self.write(file, &mut target, &path) {
             Ok(()) => {}
             Err(Stop::Fail(error)) => return Err(error),
             Err(Stop::Damaged(reason)) => {
-                self.folder
-                    .remove_file(path.as_bytes())
-                    .map_err(failed(&self.root.join(&path)))?;
+                self.folder.remove_file(path.as_bytes()).map_err(failed(&self.root.join(&path)))?;
                 self.out.damaged.push(Damaged {
                     path: file.path.as_str().to_owned(),
                     original: original.map(|text| printable(text.as_bytes())),
@@ -340,10 +339,8 @@ impl Restoring<'_> {
         self.out.files += 1;
         self.out.bytes += file.bytes;
         if let Some(reason) = reason {
-            let before = original.map_or_else(
-                || file.path.as_str().to_owned(),
-                |text| printable(text.as_bytes()),
-            );
+            let before = original
+                .map_or_else(|| file.path.as_str().to_owned(), |text| printable(text.as_bytes()));
             self.out.renamed.push(Renamed { path: before, now: path.clone(), reason });
         }
         if !dated {

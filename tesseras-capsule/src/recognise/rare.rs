@@ -57,10 +57,8 @@ fn compound(extension: &str) -> Format {
     }
 }
 
-const DOCX: Format = undescribed(
-    "application/vnd.openxmlformats-officedocument.wordprocessingml.document",
-    "docx",
-);
+const DOCX: Format =
+    undescribed("application/vnd.openxmlformats-officedocument.wordprocessingml.document", "docx");
 const XLSX: Format =
     undescribed("application/vnd.openxmlformats-officedocument.spreadsheetml.sheet", "xlsx");
 const PPTX: Format = undescribed(
@@ -84,9 +82,9 @@ fn zip(extension: &str, head: &[u8]) -> Format {
     if head.get(30..38) == Some(b"mimetype") {
         let said = head.get(38..).unwrap_or_default();
         let said = &said[..said.len().min(128)];
-        let found = SELF_NAMED.iter().find(|(mime, _)| {
-            said.windows(mime.len()).any(|window| window == mime.as_bytes())
-        });
+        let found = SELF_NAMED
+            .iter()
+            .find(|(mime, _)| said.windows(mime.len()).any(|window| window == mime.as_bytes()));
         if let Some((mime, extension)) = found {
             return undescribed(mime, extension);
         }

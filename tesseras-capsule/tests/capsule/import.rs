@@ -9,11 +9,7 @@ use tesseras_core::ports::{Origin, TesseraRepository as _};
 
 use crate::samples::{NOW, World, tree};
 
-fn attempt(
-    from: &World,
-    into: &World,
-    own: Option<CreatorId>,
-) -> Result<Imported, ImportError> {
+fn attempt(from: &World, into: &World, own: Option<CreatorId>) -> Result<Imported, ImportError> {
     let path = from.dir.path().join("exports");
     let path = fs::read_dir(&path).unwrap().next().unwrap().unwrap().path();
     let library = &*into.library;

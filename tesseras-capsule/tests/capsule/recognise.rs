@@ -3,8 +3,8 @@
 use std::io::Cursor;
 
 use proptest::prelude::*;
-use tesseras_capsule::exif;
 use tesseras_capsule::SkipReason;
+use tesseras_capsule::exif;
 use tesseras_capsule::recognise::{Recognised, TextCheck, recognise};
 
 use crate::samples::{jpeg, jpeg_with_exif, tiff_with_exif, wav};

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tesseras_capsule::{ExportedCapsule, RestoreError, Restored, Silent, StoredCapsule, restore};
-use tesseras_core::ids::{ContentHash, TesseraHash};
+use tesseras_core::ids::TesseraHash;
 use tesseras_core::manifest::{FileEntry, Manifest, listed};
 use tesseras_core::path::CapsulePath;
 use tesseras_core::ports::BlobStore as _;
@@ -183,7 +183,6 @@ fn asking(world: &World, originals: &[&str], context: Option<&str>) -> StoredCap
     let manifest = Manifest::new(creator, originals.len() as u64, Vec::new(), files).unwrap();
     let bytes = manifest.render().into_bytes();
     let hash = TesseraHash::from(tesseras_crypto::blake3(&bytes));
-    let _: ContentHash = hash.into();
     let signatures = SignaturePair { ed25519: Vec::new(), ml_dsa_65: Vec::new() };
     StoredCapsule::new(hash, bytes, signatures).unwrap()
 }
@@ -199,8 +198,7 @@ fn clashes_and_refused_names_are_kept_under_safe_names() {
     let dest = world.dir.path().join("back");
     let back = restore(&capsule, &*world.library, &dest, &mut Silent).unwrap();
     assert_eq!(back.files, originals.len() as u64);
-    let renamed: Vec<_> =
-        back.renamed.iter().map(|r| (r.path.as_str(), r.now.as_str())).collect();
+    let renamed: Vec<_> = back.renamed.iter().map(|r| (r.path.as_str(), r.now.as_str())).collect();
     assert_eq!(
         renamed,
         [
@@ -214,7 +212,8 @@ fn clashes_and_refused_names_are_kept_under_safe_names() {
     assert!(back.renamed.iter().all(|r| !r.reason.is_empty()));
     for (n, original) in originals.iter().enumerate() {
         let now = renamed.iter().find(|(path, now)| {
-            path == original && fs::read(dest.join(now)).unwrap() == format!("medium {n}").as_bytes()
+            path == original
+                && fs::read(dest.join(now)).unwrap() == format!("medium {n}").as_bytes()
         });
         let path = now.map_or(*original, |(_, now)| now);
         assert_eq!(fs::read_to_string(dest.join(path)).unwrap(), format!("medium {n}"), "{path}");

@@ -1,8 +1,11 @@
 //! A folder goes in, comes back, and goes from one library to another.
 
 use std::fs::{self, File};
-use std::os::unix::fs::PermissionsExt as _;
+use std::io::ErrorKind;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown};
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::{Duration, UNIX_EPOCH};
 
 use serde_json::Value;
@@ -165,20 +168,46 @@ fn the_same_folder_is_here_already() {
     assert_eq!(titled["already"], false);
 }
 
+/// `tes` as a user who may not read everything: root gives all of its home to another one.
+fn bound_by_permissions(environment: &Environment) -> Command {
+    const NOBODY: u32 = 65534;
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tes"));
+    command.env_clear().arg("--data-dir").arg(environment.data_dir()).arg("--json");
+    let home = environment.path("");
+    if fs::metadata(&home).expect("there").uid() == 0 {
+        let mut waiting = vec![home];
+        while let Some(path) = waiting.pop() {
+            chown(&path, Some(NOBODY), Some(NOBODY)).expect("given away");
+            if path.is_dir() {
+                let entries = fs::read_dir(path).expect("listed");
+                waiting.extend(entries.map(|entry| entry.expect("an entry").path()));
+            }
+        }
+        command.uid(NOBODY).gid(NOBODY);
+    }
+    command
+}
+
 #[test]
 fn what_cannot_be_read_is_named_and_the_rest_is_kept() {
     let environment = Environment::with_creator();
     let folder = folder(&environment);
     let locked = folder.join("copy.png");
     fs::set_permissions(&locked, fs::Permissions::from_mode(0o000)).expect("locked");
-    if File::open(&locked).is_ok() {
-        eprintln!("skipped: this user may read everything");
-        return;
-    }
-    let made = environment.json(&["create", text(&folder)]);
-    assert_eq!((made.code, &made.json["memories"]), (Some(1), &3.into()));
-    assert_eq!(made.json["skipped"][0]["path"], "copy.png");
-    let hash = made.json["hash"].as_str().expect("a hash");
+    let mut tes = bound_by_permissions(&environment);
+    let output = match tes.arg("create").arg(&folder).current_dir("/").output() {
+        Err(error) if error.kind() == ErrorKind::PermissionDenied => {
+            eprintln!("skipped: another user may not run what was built here");
+            return;
+        }
+        other => other.expect("it runs"),
+    };
+    let made: Value = serde_json::from_slice(&output.stdout).expect("a result all the same");
+    assert_eq!((output.status.code(), &made["memories"]), (Some(1), &3.into()), "{made}");
+    let skipped = made["skipped"].as_array().expect("a list");
+    assert_eq!((skipped.len(), &skipped[0]["path"]), (1, &"copy.png".into()));
+    assert!(skipped[0]["reason"].as_str().is_some_and(|why| why.contains("cannot be read")));
+    let hash = made["hash"].as_str().expect("a hash");
     assert_eq!(environment.ok(&["verify", hash])["valid"], true);
 }
 
@@ -200,9 +229,8 @@ fn a_damaged_library_is_reported_whatever_is_damaged() {
     let good = environment.ok(&["verify", &hash]);
     let files = good["files"].as_array().expect("a list").len();
     let manifest = |name: &Path, _: &[u8]| text(name).contains(&hash);
-    let key = |_: &Path, bytes: &[u8]| {
-        bytes.starts_with(b"-----BEGIN PUBLIC KEY") && bytes.len() < 200
-    };
+    let key =
+        |_: &Path, bytes: &[u8]| bytes.starts_with(b"-----BEGIN PUBLIC KEY") && bytes.len() < 200;
     type Wanted<'a> = &'a dyn Fn(&Path, &[u8]) -> bool;
     let cases: [(&str, Wanted); 3] = [
         ("MANIFEST", &manifest),
@@ -229,9 +257,9 @@ fn a_damaged_library_is_reported_whatever_is_damaged() {
             let answer = environment.json(&["verify", &hash]);
             assert_eq!((answer.code, &answer.json["valid"]), (Some(1), &false.into()), "{name}");
             let reported = answer.json["files"].as_array().expect("a report");
-            let found = reported.iter().find(|file| {
-                file["path"].as_str().is_some_and(|path| path.ends_with(name))
-            });
+            let found = reported
+                .iter()
+                .find(|file| file["path"].as_str().is_some_and(|path| path.ends_with(name)));
             assert_eq!(found.expect(name)["status"], status, "{name}");
             if name == "MANIFEST" {
                 let signatures = reported.iter().filter(|f| f["status"] == "ok").count();

@@ -62,15 +62,7 @@ pub fn run(context: &Context, args: Args) -> Result<Exit, CommandError> {
     store.holdings().unblock(&done.hash)?;
     let Done { hash, memories, files, bytes, before, ignored } = done;
     let (already, mended) = (before != Before::Absent, before == Before::Damaged);
-    context.output.report(&Imported {
-        hash,
-        memories,
-        files,
-        bytes,
-        already,
-        mended,
-        ignored,
-    })?;
+    context.output.report(&Imported { hash, memories, files, bytes, already, mended, ignored })?;
     Ok(Exit::Done)
 }
 
