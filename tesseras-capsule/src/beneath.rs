@@ -2,15 +2,17 @@
 //! relative to the handle of the one before it, and symbolic links are never followed.
 //!
 //! So neither a link in a hostile capsule nor one that appears during the work leads outside.
+//! What is made beneath a directory is made the same way, and only where nothing is yet.
 
-use std::cell::RefCell;
 use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::Path;
-use std::rc::Rc;
+use std::sync::{Arc, Mutex, PoisonError};
 
-use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, RawMode, fstat, openat, statat};
+use rustix::fs::{
+    AtFlags, CWD, Dir, FileType, Mode, OFlags, RawMode, fstat, mkdirat, openat, statat, unlinkat,
+};
 
 /// What a directory entry is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,16 +38,17 @@ pub(crate) struct FileState {
     pub bytes: u64,
     /// Seconds since 1970.
     pub modified: i64,
-    nanoseconds: i64,
+    /// And the nanoseconds after that, 0 to 999,999,999.
+    pub nanoseconds: i64,
     inode: u64,
 }
 
 /// A directory and all beneath it. Paths are relative bytes with `/` between components; an empty
 /// path is the directory itself.
 pub(crate) struct Folder {
-    root: Rc<OwnedFd>,
+    root: Arc<OwnedFd>,
     /// The directory that was opened last: neighbours are mostly asked for one after another.
-    last: RefCell<Option<(Vec<u8>, Rc<OwnedFd>)>>,
+    last: Mutex<Option<(Vec<u8>, Arc<OwnedFd>)>>,
 }
 
 const DIRECTORY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
@@ -53,25 +56,26 @@ const DIRECTORY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::
 impl Folder {
     /// Opens a directory that a person named. The name itself may be a symbolic link.
     pub fn open(path: &Path) -> io::Result<Self> {
-        let root = Rc::new(openat(CWD, path, DIRECTORY, Mode::empty())?);
-        Ok(Self { root, last: RefCell::new(None) })
+        let root = Arc::new(openat(CWD, path, DIRECTORY, Mode::empty())?);
+        Ok(Self { root, last: Mutex::new(None) })
     }
 
-    fn directory(&self, path: &[u8]) -> io::Result<Rc<OwnedFd>> {
+    fn directory(&self, path: &[u8]) -> io::Result<Arc<OwnedFd>> {
         if path.is_empty() {
-            return Ok(Rc::clone(&self.root));
+            return Ok(Arc::clone(&self.root));
         }
-        if let Some((known, handle)) = &*self.last.borrow()
+        if let Some((known, handle)) = &*self.last.lock().unwrap_or_else(PoisonError::into_inner)
             && known == path
         {
-            return Ok(Rc::clone(handle));
+            return Ok(Arc::clone(handle));
         }
-        let mut handle = Rc::clone(&self.root);
+        let mut handle = Arc::clone(&self.root);
         for name in path.split(|b| *b == b'/') {
             let flags = DIRECTORY | OFlags::NOFOLLOW;
-            handle = Rc::new(openat(&*handle, name, flags, Mode::empty())?);
+            handle = Arc::new(openat(&*handle, name, flags, Mode::empty())?);
         }
-        *self.last.borrow_mut() = Some((path.to_vec(), Rc::clone(&handle)));
+        *self.last.lock().unwrap_or_else(PoisonError::into_inner) =
+            Some((path.to_vec(), Arc::clone(&handle)));
         Ok(handle)
     }
 
@@ -114,10 +118,7 @@ impl Folder {
     /// Opens a regular file for reading. A link, pipe or device is refused without waiting for
     /// anybody at its other end.
     pub fn file(&self, path: &[u8]) -> io::Result<File> {
-        let (parent, name) = match path.iter().rposition(|b| *b == b'/') {
-            Some(at) => (&path[..at], &path[at + 1..]),
-            None => (&path[..0], path),
-        };
+        let (parent, name) = parent_and_name(path);
         let flags =
             OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
         let file = File::from(openat(&*self.directory(parent)?, name, flags, Mode::empty())?);
@@ -125,6 +126,34 @@ impl Folder {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no regular file"));
         }
         Ok(file)
+    }
+
+    /// Makes a directory; its parent is there, and nothing stands in its place.
+    pub fn make_directory(&self, path: &[u8]) -> io::Result<()> {
+        let (parent, name) = parent_and_name(path);
+        Ok(mkdirat(&*self.directory(parent)?, name, Mode::RWXU | Mode::RWXG | Mode::RWXO)?)
+    }
+
+    /// Makes a file and opens it for writing; its parent is there, and nothing stands in its place.
+    pub fn make_file(&self, path: &[u8]) -> io::Result<File> {
+        let (parent, name) = parent_and_name(path);
+        let flags =
+            OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let mode = Mode::from_raw_mode(0o666);
+        Ok(File::from(openat(&*self.directory(parent)?, name, flags, mode)?))
+    }
+
+    /// Removes a file.
+    pub fn remove_file(&self, path: &[u8]) -> io::Result<()> {
+        let (parent, name) = parent_and_name(path);
+        Ok(unlinkat(&*self.directory(parent)?, name, AtFlags::empty())?)
+    }
+}
+
+fn parent_and_name(path: &[u8]) -> (&[u8], &[u8]) {
+    match path.iter().rposition(|b| *b == b'/') {
+        Some(at) => (&path[..at], &path[at + 1..]),
+        None => (&path[..0], path),
     }
 }
 

@@ -1,10 +1,11 @@
 //! Makes a capsule of a folder: every file is read once, staged and hashed on the way; then the
-//! MANIFEST is signed, and the repository takes all of it or nothing.
+//! MANIFEST is signed, and the repository takes all of it or nothing. What is in the library already
+//! is not made a second time.
 
 use std::path::Path;
 
-use tesseras_core::ids::TesseraHash;
-use tesseras_core::manifest::{MAX_FILES, MAX_MANIFEST_BYTES, ManifestError};
+use tesseras_core::ids::{ContentHash, TesseraHash};
+use tesseras_core::manifest::{MAX_FILES, MAX_MANIFEST_BYTES, Manifest, ManifestError};
 use tesseras_core::path::{TextError, check_line};
 use tesseras_core::ports::{
     BlobStore, NewTessera, Origin, StoreError, TesseraRecord, TesseraRepository,
@@ -18,6 +19,7 @@ use unicode_normalization::UnicodeNormalization as _;
 use crate::gather::gather;
 use crate::meta::rfc_3339;
 use crate::nowhere::Nowhere;
+use crate::open::StoredCapsule;
 use crate::progress::Progress;
 use crate::walk::{Skipped, WalkError};
 
@@ -26,8 +28,7 @@ use crate::walk::{Skipped, WalkError};
 pub struct CreateOptions {
     /// Its title; `None` takes the folder's name.
     pub title: Option<String>,
-    /// When it is made. Also stands in the MANIFEST, so the same folder at another time is another
-    /// tessera.
+    /// When it is made. Also stands in the MANIFEST.
     pub created: Timestamp,
     /// The creator's name.
     pub creator_name: Option<String>,
@@ -37,6 +38,9 @@ pub struct CreateOptions {
     pub location: Option<String>,
     /// Words to find it by. None of them holds a comma.
     pub tags: Vec<String>,
+    /// Makes a new tessera also where one with the same content and headers, all but the date, is
+    /// in the library already.
+    pub again: bool,
 }
 
 /// A capsule as a dry run finds it: all but its signatures.
@@ -52,6 +56,11 @@ pub struct Draft {
     pub skipped: Vec<Skipped>,
     /// How many memories say where they were taken.
     pub places: u64,
+    /// Which they are: their paths in the folder.
+    pub gps_files: Vec<String>,
+    /// Which files are kept though no text of `decode/` describes their kind: their paths in the
+    /// folder.
+    pub undescribed: Vec<String>,
 }
 
 /// A capsule that was made.
@@ -69,7 +78,13 @@ pub struct Created {
     pub skipped: Vec<Skipped>,
     /// How many memories say where they were taken.
     pub places: u64,
-    /// Whether it is new: `false` if the very same capsule was in the library already.
+    /// Which they are: their paths in the folder.
+    pub gps_files: Vec<String>,
+    /// Which files are kept though no text of `decode/` describes their kind: their paths in the
+    /// folder.
+    pub undescribed: Vec<String>,
+    /// Whether it is new: `false` if this capsule, or one that differs in its date alone, was in
+    /// the library already. Nothing is made then, and damaged files of that one are mended.
     pub new: bool,
 }
 
@@ -90,7 +105,7 @@ pub enum CreateError {
     Walk(#[from] WalkError),
     /// Nothing in the folder is kept.
     #[error(
-        "there is nothing to keep: {}, none of a known kind",
+        "there is nothing to keep: {}, all left out",
         count(skipped.len() as u64, "entry", "entries")
     )]
     Nothing {
@@ -156,25 +171,58 @@ pub fn create(
 ) -> Result<Created, CreateError> {
     let public = keys.public();
     let mut made = gather(folder, headers(folder, options)?, &public, blobs, progress)?;
-    let text = made.manifest.render();
-    let signatures = keys.sign(text.as_bytes());
-    let hash = TesseraHash::from(made.staging.bytes(text.as_bytes())?.blake3);
-    let (content, staged) = made.staging.take();
-    let Draft { memories, files, bytes, skipped, places } = made.draft;
-    let record = TesseraRecord {
-        hash,
-        title: made.manifest.header("title").unwrap_or_default().to_owned(),
-        created: made.manifest.header("created").unwrap_or_default().to_owned(),
-        creator: public.id(),
-        memories,
-        files,
-        bytes,
-        signatures,
-        origin: Origin::Created,
-        added: options.created,
+    let known = if options.again { None } else { twin(&made.manifest, blobs, repository)? };
+    let record = match known {
+        Some(record) => record,
+        None => {
+            let text = made.manifest.render();
+            let header = |key| made.manifest.header(key).unwrap_or_default().to_owned();
+            TesseraRecord {
+                hash: TesseraHash::from(made.staging.bytes(text.as_bytes())?.blake3),
+                title: header("title"),
+                created: header("created"),
+                creator: public.id(),
+                memories: made.draft.memories,
+                files: made.draft.files,
+                bytes: made.draft.bytes,
+                signatures: keys.sign(text.as_bytes()),
+                origin: Origin::Created,
+                added: options.created,
+            }
+        }
     };
+    let (mut content, staged) = made.staging.take();
+    let manifest = ContentHash::from(record.hash);
+    if let Err(at) = content.binary_search(&manifest) {
+        content.insert(at, manifest);
+    }
+    let TesseraRecord { hash, memories, files, bytes, .. } = record;
     let new = repository.add(NewTessera { record, content, staged })?;
-    Ok(Created { hash, memories, files, bytes, skipped, places, new })
+    let Draft { skipped, places, gps_files, undescribed, .. } = made.draft;
+    Ok(Created { hash, memories, files, bytes, skipped, places, gps_files, undescribed, new })
+}
+
+/// A capsule of the library by the same creator that names the same files and says the same of
+/// them, but for its date.
+fn twin(
+    manifest: &Manifest,
+    blobs: &dyn BlobStore,
+    repository: &dyn TesseraRepository,
+) -> Result<Option<TesseraRecord>, CreateError> {
+    let undated = |manifest: &Manifest| -> Vec<(String, String)> {
+        manifest.headers().iter().filter(|(key, _)| key != "created").cloned().collect()
+    };
+    for record in repository.list()? {
+        if record.creator != manifest.creator() || record.memories != manifest.memories() {
+            continue;
+        }
+        // One that cannot be read now is no reason not to make this one.
+        let Ok(other) = StoredCapsule::of_record(blobs, &record) else { continue };
+        if other.files() == manifest.files() && undated(other.manifest()) == undated(manifest) {
+            return Ok(Some(record));
+        }
+    }
+    Ok(None)
 }
 
 /// Does all that [`create`] does, reading every byte, but stores and signs nothing.
@@ -205,7 +253,8 @@ fn headers(folder: &Path, options: &CreateOptions) -> Result<Vec<(String, String
         Some(title) => add("title", "title", title)?,
         None => add("title", "title", &folder_title(folder))?,
     }
-    let created = i64::try_from(options.created.0).ok().and_then(rfc_3339).unwrap_or_default();
+    let created =
+        i64::try_from(options.created.0).ok().and_then(|at| rfc_3339(at, 0)).unwrap_or_default();
     add("date of creation", "created", &created)?;
     let optional = [
         ("creator's name", "creator-name", &options.creator_name),

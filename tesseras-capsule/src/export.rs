@@ -7,7 +7,6 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{CWD, RenameFlags, renameat_with};
 use tesseras_core::pack::{PackEntry, PackSource, directory_name};
 use tesseras_core::ports::{BlobStore, StoreError};
 use tesseras_crypto::Blake3;
@@ -15,6 +14,7 @@ use thiserror::Error;
 
 use crate::open::StoredCapsule;
 use crate::pack_reader::Sequential;
+use crate::partial::{Partial, sync_all, sync_file};
 use crate::progress::Progress;
 use crate::pump::Pump;
 
@@ -63,14 +63,15 @@ pub fn export(
         return Err(ExportError::Exists { path });
     }
     fs::create_dir_all(dest).map_err(failed(dest))?;
-    let partial = Partial::make(dest, &name)?;
+    let partial =
+        Partial::make(dest, &name).map_err(|(path, source)| ExportError::Write { path, source })?;
     let layout = capsule.layout();
     progress.begin(layout.bytes(), layout.entries().len());
     let mut pump = Pump::new();
     for entry in layout.entries() {
         let relative = &entry.path[name.len() + 1..];
         progress.file(relative);
-        let target = partial.path.join(relative);
+        let target = partial.path().join(relative);
         if let Some(parent) = target.parent() {
             fs::create_dir_all(parent).map_err(failed(parent))?;
         }
@@ -82,8 +83,11 @@ pub fn export(
         write(capsule, blobs, entry, relative, &mut pump, &mut out, &target, progress)?;
         sync_file(&out).map_err(failed(&target))?;
     }
-    sync_all(&partial.path).map_err(failed(&partial.path))?;
-    partial.rename(&path)?;
+    sync_all(partial.path()).map_err(failed(partial.path()))?;
+    partial.rename(&path).map_err(|e| match e.kind() {
+        io::ErrorKind::AlreadyExists => ExportError::Exists { path: path.clone() },
+        _ => failed(&path)(e),
+    })?;
     File::open(dest).and_then(|dir| dir.sync_all()).map_err(failed(dest))?;
     Ok(path)
 }
@@ -143,79 +147,4 @@ fn write(
     }
     progress.advance(entry.bytes);
     out.write_all(part).map_err(failed(target))
-}
-
-/// One system call flushes all files of the export at its end, where there is such a call.
-#[cfg(any(target_os = "linux", target_os = "android"))]
-fn sync_all(directory: &Path) -> io::Result<()> {
-    Ok(rustix::fs::syncfs(File::open(directory)?)?)
-}
-
-#[cfg(any(target_os = "linux", target_os = "android"))]
-fn sync_file(_file: &File) -> io::Result<()> {
-    Ok(())
-}
-
-#[cfg(not(any(target_os = "linux", target_os = "android")))]
-fn sync_all(directory: &Path) -> io::Result<()> {
-    File::open(directory)?.sync_all()
-}
-
-#[cfg(not(any(target_os = "linux", target_os = "android")))]
-fn sync_file(file: &File) -> io::Result<()> {
-    file.sync_all()
-}
-
-/// A directory that goes away again unless it is renamed.
-struct Partial {
-    path: PathBuf,
-    renamed: bool,
-}
-
-impl Partial {
-    /// Makes a directory that no other export uses. One left by a killed process is left alone.
-    fn make(dest: &Path, name: &str) -> Result<Self, ExportError> {
-        let process = std::process::id();
-        let mut attempt = 0;
-        loop {
-            let path = dest.join(match attempt {
-                0 => format!(".{name}.partial-{process}"),
-                n => format!(".{name}.partial-{process}-{n}"),
-            });
-            match fs::create_dir(&path) {
-                Ok(()) => return Ok(Self { path, renamed: false }),
-                Err(e) if e.kind() == io::ErrorKind::AlreadyExists && attempt < 100 => attempt += 1,
-                Err(e) => return Err(failed(&path)(e)),
-            }
-        }
-    }
-
-    fn rename(mut self, to: &Path) -> Result<(), ExportError> {
-        let outcome = match renameat_with(CWD, &self.path, CWD, to, RenameFlags::NOREPLACE) {
-            // A file system without that flag: the check before it must do.
-            Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS) if !to.exists() => {
-                fs::rename(&self.path, to)
-            }
-            other => other.map_err(io::Error::from),
-        };
-        match outcome {
-            Ok(()) => {
-                self.renamed = true;
-                Ok(())
-            }
-            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {
-                Err(ExportError::Exists { path: to.to_owned() })
-            }
-            Err(e) => Err(failed(to)(e)),
-        }
-    }
-}
-
-impl Drop for Partial {
-    fn drop(&mut self) {
-        if !self.renamed {
-            // Best effort: the error that led here is the one to report.
-            let _ = fs::remove_dir_all(&self.path);
-        }
-    }
 }

@@ -18,7 +18,7 @@ use crate::meta::{META_VERSION, MemoryType, Meta, rfc_3339};
 use crate::plan::{Plan, Source};
 use crate::progress::Progress;
 use crate::pump::Pump;
-use crate::recognise::TextCheck;
+use crate::recognise::{Format, OTHER_TEXT, TextCheck};
 use crate::staging::{Staging, Stored};
 use crate::texts::{ALWAYS, Description, README};
 use crate::walk::{SkipReason, Skipped, walk, why};
@@ -64,7 +64,8 @@ pub(crate) fn gather<'a>(
         skipped: plan.skipped,
         descriptions: ALWAYS.to_vec(),
         memories: 0,
-        places: 0,
+        gps_files: Vec::new(),
+        undescribed: Vec::new(),
         progress,
     };
     let mut used = vec![false; plan.sources.len()];
@@ -96,15 +97,18 @@ struct Gathering<'a, 'w> {
     skipped: Vec<Skipped>,
     descriptions: Vec<Description>,
     memories: u64,
-    places: u64,
+    gps_files: Vec<String>,
+    undescribed: Vec<String>,
     progress: &'w mut dyn Progress,
 }
 
 /// A file's content that was staged, and what the file says of itself.
 struct Read {
+    /// What it turned out to be, read to its end.
+    format: Format,
     stored: Stored,
     blob: StagedBlob,
-    modified: i64,
+    modified: Option<String>,
     shot: Shot,
 }
 
@@ -135,25 +139,33 @@ impl<'a> Gathering<'a, '_> {
         let digest = read.stored.blake3.to_string();
         let directory =
             format!("memories/{:0width$}-{}", self.memories, &digest[..8], width = self.digits);
-        let format = main.format;
-        self.describe(format.described_by);
+        let format = read.format;
+        self.descriptions.extend(format.described_by);
+        let original = main.found.path.as_str();
         let meta = Meta {
             version: META_VERSION,
             memory_type: if format.is_text() { MemoryType::Reflection } else { MemoryType::Moment },
-            original: main.found.path.as_str().to_owned(),
+            original: original.to_owned(),
             context: context.as_ref().map(|(text, _)| text.found.path.as_str().to_owned()),
             mime: format.mime.to_owned(),
             bytes: read.stored.bytes,
             taken: read.shot.taken,
             place: read.shot.place,
-            modified: rfc_3339(read.modified),
+            modified: read.modified,
+            context_modified: context.as_ref().and_then(|(_, read)| read.modified.clone()),
+            described: format.is_described(),
         };
-        self.places += u64::from(meta.place.is_some());
+        if meta.place.is_some() {
+            self.gps_files.push(original.to_owned());
+        }
+        if !meta.described {
+            self.undescribed.push(original.to_owned());
+        }
         self.staging.keep(read.blob);
         self.entry(read.stored, format.mime, format!("{directory}/media.{}", format.extension));
-        if let Some((text, read)) = context {
+        if let Some((_, read)) = context {
             self.staging.keep(read.blob);
-            self.entry(read.stored, text.format.mime, format!("{directory}/context.txt"));
+            self.entry(read.stored, read.format.mime, format!("{directory}/context.txt"));
         }
         self.text(&meta.render(), "application/json", format!("{directory}/meta.json"))?;
         Ok(true)
@@ -185,16 +197,14 @@ impl<'a> Gathering<'a, '_> {
             Shot::default()
         };
         let mut text = source.format.is_text().then(TextCheck::default);
-        let not_text = |what: String| {
-            Stop::Skip(SkipReason::UnknownType(format!("it begins as a text, but {what}")))
-        };
+        let mut is_text = true;
         let progress = &mut *self.progress;
         let (stored, blob) = self.staging.stream::<Stop>(
             &mut self.pump,
             |buffer| {
                 let n = read_some(&mut file, buffer).map_err(unreadable)?;
-                if let Some(check) = &mut text {
-                    check.feed(&buffer[..n]).map_err(not_text)?;
+                if let Some(check) = text.as_mut().filter(|_| is_text) {
+                    is_text = check.feed(&buffer[..n]).is_ok();
                 }
                 Ok(n)
             },
@@ -205,20 +215,18 @@ impl<'a> Gathering<'a, '_> {
             Ok(after) if after != before || stored.bytes != before.bytes => {
                 Err(Stop::Skip(SkipReason::Changed))
             }
-            Ok(_) => text.map_or(Ok(()), |check| check.finish().map_err(not_text)),
+            Ok(_) => Ok(()),
         };
+        // What only begins as a text is kept all the same.
+        is_text &= text.is_none_or(|check| check.finish().is_ok());
+        let format = if is_text { source.format } else { OTHER_TEXT };
+        let modified = rfc_3339(before.modified, before.nanoseconds);
         match outcome {
-            Ok(()) => Ok(Read { stored, blob, modified: before.modified, shot }),
+            Ok(()) => Ok(Read { format, stored, blob, modified, shot }),
             Err(stop) => {
                 self.staging.discard(blob);
                 Err(stop)
             }
-        }
-    }
-
-    fn describe(&mut self, description: Description) {
-        if !self.descriptions.contains(&description) {
-            self.descriptions.push(description);
         }
     }
 
@@ -255,6 +263,8 @@ impl<'a> Gathering<'a, '_> {
             self.text(&pem, "application/x-pem-file", path.to_owned())?;
         }
         self.text(README, "text/plain", listed::README.to_owned())?;
+        self.descriptions.sort_unstable();
+        self.descriptions.dedup();
         for description in std::mem::take(&mut self.descriptions) {
             self.text(description.text(), "text/plain", description.path().to_owned())?;
         }
@@ -267,7 +277,9 @@ impl<'a> Gathering<'a, '_> {
             files: (manifest.files().len() + unlisted::ALL.len()) as u64,
             bytes: manifest.bytes().saturating_add(unlisted_bytes),
             skipped,
-            places: self.places,
+            places: self.gps_files.len() as u64,
+            gps_files: self.gps_files,
+            undescribed: self.undescribed,
         };
         Ok(Gathered { manifest, staging: self.staging, draft })
     }

@@ -4,23 +4,28 @@
 //! Follow one memory: [`walk`] finds its file; [`recognise`] says by its content what it is;
 //! [`mod@create`] stages it, describes it ([`meta`]) and signs the MANIFEST; [`open`] reads it back;
 //! [`mod@export`] writes the directory that a person keeps; [`pack_reader`] shows that directory as one
-//! tar without ever holding it; [`mod@unpack`] turns such a tar into a stored capsule again; [`verify`]
-//! says whether all of it is still what its creator signed.
+//! tar without ever holding it; [`mod@unpack`] turns such a tar into a stored capsule again, [`import`]
+//! such a directory; [`verify`] says whether all of it is still what its creator signed; [`restore`]
+//! gives the folder back.
 
 mod beneath;
 pub mod card;
 pub mod create;
 pub mod exif;
 pub mod export;
+pub mod exported;
 mod gather;
+pub mod import;
 pub mod meta;
 mod nowhere;
 pub mod open;
 pub mod pack_reader;
+mod partial;
 mod plan;
 pub mod progress;
 mod pump;
 pub mod recognise;
+pub mod restore;
 mod staging;
 mod texts;
 pub mod unpack;
@@ -30,10 +35,13 @@ pub mod walk;
 pub use card::{CardFacts, recovery_card};
 pub use create::{CreateError, CreateOptions, Created, Draft, create, dry_run};
 pub use export::{ExportError, export};
+pub use exported::{ExportedCapsule, ExportedError};
+pub use import::{ImportError, Imported, import};
 pub use meta::{MemoryType, Place, rfc_3339};
 pub use open::{MemorySummary, OpenError, StoredCapsule};
 pub use pack_reader::PackReader;
 pub use progress::{Progress, Silent};
+pub use restore::{RestoreError, Restored, restore};
 pub use unpack::{UnpackError, Unpacked, unpack};
 pub use verify::{
     FileStatus, Report, SignatureStatus, VerifyError, verify_directory, verify_stored,

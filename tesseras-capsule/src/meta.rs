@@ -1,5 +1,7 @@
 //! `meta.json`: what is known of one memory, as text that any reader of JSON understands.
 
+use std::time::SystemTime;
+
 use serde::{Deserialize, Serialize};
 
 /// The version that `meta.json` begins with.
@@ -55,9 +57,25 @@ pub struct Meta {
     /// Where it was taken.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub place: Option<Place>,
-    /// When the file was last changed on its owner's disk: RFC 3339 in UTC.
+    /// When the file was last changed on its owner's disk: RFC 3339 in UTC, with a fraction of the
+    /// second where the disk knew one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub modified: Option<String>,
+    /// The same of the text beside it. Capsules from before version 0.2.0 do not know it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub context_modified: Option<String>,
+    /// Whether a text of `decode/` tells how such a file is built. Until version 0.2.0 no other
+    /// file was kept.
+    #[serde(default = "yes", skip_serializing_if = "is_true")]
+    pub described: bool,
+}
+
+fn yes() -> bool {
+    true
+}
+
+fn is_true(flag: &bool) -> bool {
+    *flag
 }
 
 impl Meta {
@@ -70,11 +88,19 @@ impl Meta {
     }
 }
 
-/// Seconds since 1970 as RFC 3339 in UTC; `None` beyond the years that it can write.
-pub fn rfc_3339(seconds: i64) -> Option<String> {
-    let at = jiff::Timestamp::from_second(seconds).ok()?;
-    let text = at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
-    (text.len() == "2000-01-01T00:00:00Z".len()).then_some(text)
+/// Seconds since 1970 and nanoseconds after them as RFC 3339 in UTC, the fraction as short as it
+/// can be; `None` beyond the years that it can write.
+pub fn rfc_3339(seconds: i64, nanoseconds: i64) -> Option<String> {
+    let nanoseconds = i32::try_from(nanoseconds).ok()?;
+    let text = jiff::Timestamp::new(seconds, nanoseconds).ok()?.to_string();
+    // A year of more than four digits begins with a sign.
+    text.starts_with(|c: char| c.is_ascii_digit()).then_some(text)
+}
+
+/// What [`rfc_3339`] wrote, as a point in time. Anybody may have written it: `None` if it is no
+/// such text.
+pub(crate) fn point_in_time(text: &str) -> Option<SystemTime> {
+    Some(text.parse::<jiff::Timestamp>().ok()?.into())
 }
 
 #[cfg(test)]
@@ -92,7 +118,9 @@ mod tests {
             bytes: 9,
             taken: None,
             place: Some(Place { latitude: -22.9, longitude: -43.2 }),
-            modified: rfc_3339(0),
+            modified: rfc_3339(0, 0),
+            context_modified: None,
+            described: true,
         };
         let text = "{\n  \"version\": 1,\n  \"type\": \"moment\",\n  \
                     \"original\": \"beach \\\"1\\\".jpg\",\n  \"mime\": \"image/jpeg\",\n  \
@@ -100,6 +128,35 @@ mod tests {
                     \"longitude\": -43.2\n  },\n  \"modified\": \"1970-01-01T00:00:00Z\"\n}\n";
         assert_eq!(meta.render(), text);
         assert_eq!(serde_json::from_str::<Meta>(text).expect("own JSON"), meta);
-        assert_eq!(rfc_3339(i64::MAX), None);
+        let other = Meta {
+            context: Some("beach.txt".to_owned()),
+            context_modified: rfc_3339(-1, 500_000_000),
+            described: false,
+            ..meta
+        };
+        let text = other.render();
+        assert!(
+            text.ends_with(
+                "\"context_modified\": \"1969-12-31T23:59:59.5Z\",\n  \"described\": false\n}\n"
+            ),
+            "{text}"
+        );
+        assert_eq!(serde_json::from_str::<Meta>(&text).expect("own JSON"), other);
+    }
+
+    #[test]
+    fn dates_come_back_to_the_nanosecond() {
+        for (seconds, nanoseconds) in [(0, 0), (267_000_000, 1), (-86_401, 999_999_999)] {
+            let text = rfc_3339(seconds, nanoseconds).expect("it can be written");
+            let back: jiff::Timestamp =
+                point_in_time(&text).expect("it can be read").try_into().expect("in range");
+            let same = jiff::Timestamp::new(seconds, nanoseconds as i32).expect("in range");
+            assert_eq!(back, same, "{text}");
+        }
+        assert_eq!(rfc_3339(i64::MAX, 0), None);
+        assert_eq!(rfc_3339(-70_000_000_000, 0), None);
+        for bad in ["", "yesterday", "2016-02-30T00:00:00Z"] {
+            assert_eq!(point_in_time(bad), None);
+        }
     }
 }

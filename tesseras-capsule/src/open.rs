@@ -80,6 +80,8 @@ pub struct MemorySummary {
     pub place: Option<Place>,
     /// Whether a text lies beside it.
     pub has_context: bool,
+    /// Whether a text of `decode/` tells how the file is built.
+    pub described: bool,
 }
 
 impl StoredCapsule {
@@ -176,11 +178,7 @@ impl StoredCapsule {
             if !directory.starts_with("memories/") {
                 continue;
             }
-            let text = self.small_file(blobs, path, MAX_META_BYTES)?;
-            let meta: Meta = serde_json::from_slice(&text).map_err(|e| OpenError::Meta {
-                path: path.to_owned(),
-                reason: format!("it is no description of a memory: {e}"),
-            })?;
+            let meta = self.meta(blobs, path)?;
             memories.push(MemorySummary {
                 path: directory.to_owned(),
                 memory_type: meta.memory_type,
@@ -190,9 +188,26 @@ impl StoredCapsule {
                 taken: meta.taken,
                 place: meta.place,
                 has_context: self.manifest.file(&format!("{directory}/context.txt")).is_some(),
+                described: meta.described,
             });
         }
         Ok(memories)
+    }
+
+    /// Where the memories that say where they were taken lay in their owner's folder: what
+    /// becomes public with them.
+    pub fn gps_files(&self, blobs: &dyn BlobStore) -> Result<Vec<String>, OpenError> {
+        let memories = self.memories(blobs)?.into_iter();
+        Ok(memories.filter(|m| m.place.is_some()).map(|m| m.original).collect())
+    }
+
+    /// Reads the `meta.json` at a path, and checks it.
+    pub(crate) fn meta(&self, blobs: &dyn BlobStore, path: &str) -> Result<Meta, OpenError> {
+        let text = self.small_file(blobs, path, MAX_META_BYTES)?;
+        serde_json::from_slice(&text).map_err(|e| OpenError::Meta {
+            path: path.to_owned(),
+            reason: format!("it does not describe a memory: {e}"),
+        })
     }
 
     /// Reads a short file of the capsule, and checks it.

@@ -97,7 +97,7 @@ fn look_at(folder: &Folder, found: &Found) -> Result<Format, SkipReason> {
     let (_, name) = split(found.path.as_str());
     match recognise(name, &head) {
         Recognised::As(format) => Ok(format),
-        Recognised::Not(what) => Err(SkipReason::UnknownType(what)),
+        Recognised::Not(reason) => Err(reason),
     }
 }
 

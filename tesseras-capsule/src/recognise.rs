@@ -1,6 +1,11 @@
 //! Says by its content, not only by its name, what a file is, and whether it is kept.
 
+mod programs;
+mod rare;
+mod side_files;
+
 use crate::texts::Description;
+use crate::walk::SkipReason;
 
 /// As many of a file's first bytes are looked at.
 pub const HEAD_BYTES: usize = 4096;
@@ -12,24 +17,36 @@ pub struct Format {
     pub mime: &'static str,
     /// What stands after the dot in `media.<extension>`.
     pub extension: &'static str,
-    /// Which text of the capsule's `decode/` describes it.
-    pub(crate) described_by: Description,
+    /// Which text of the capsule's `decode/` describes it; of the rarer kinds, none does.
+    pub(crate) described_by: Option<Description>,
 }
 
 impl Format {
-    /// Whether it is plain text.
+    /// Whether it is plain UTF-8 text.
     pub fn is_text(&self) -> bool {
         *self == TEXT
     }
 
+    /// Whether a text of `decode/` tells how such a file is built.
+    pub fn is_described(&self) -> bool {
+        self.described_by.is_some()
+    }
+
     /// Whether it may carry EXIF that is understood here.
     pub fn may_have_exif(&self) -> bool {
-        self.mime.starts_with("image/") && !matches!(self.extension, "gif" | "bmp")
+        self.is_described()
+            && self.mime.starts_with("image/")
+            && !matches!(self.extension, "gif" | "bmp")
     }
 }
 
 const fn format(mime: &'static str, extension: &'static str, described_by: Description) -> Format {
-    Format { mime, extension, described_by }
+    Format { mime, extension, described_by: Some(described_by) }
+}
+
+/// A kind of file that no text of `decode/` describes.
+const fn undescribed(mime: &'static str, extension: &'static str) -> Format {
+    Format { mime, extension, described_by: None }
 }
 
 /// Plain UTF-8 text.
@@ -70,44 +87,54 @@ const FLAC: Format = format("audio/flac", "flac", Description::Flac);
 const AMR: Format = format("audio/amr", "amr", Description::Amr);
 const AMR_WB: Format = format("audio/amr-wb", "awb", Description::Amr);
 const PDF: Format = format("application/pdf", "pdf", Description::Pdf);
+const RTF: Format = undescribed("application/rtf", "rtf");
+/// Words in another encoding than UTF-8, of which only people can say which.
+pub(crate) const OTHER_TEXT: Format = undescribed("application/octet-stream", "txt");
+/// Nobody here knows what it is. Its owner may.
+const UNKNOWN: Format = undescribed("application/octet-stream", "bin");
 
 /// What the first bytes of a file say.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Recognised {
     /// It is kept. A text still has to be one to its end: see [`TextCheck`].
     As(Format),
-    /// It is not kept; what it seems to be.
-    Not(String),
+    /// It is not kept, and why.
+    Not(SkipReason),
 }
 
 /// Recognises a file by its name and its first [`HEAD_BYTES`] bytes (all of them, if it is
 /// shorter).
+///
+/// No file is refused for its kind: people cannot replace what we happen not to know. Left out are
+/// only programs, hidden files that are no media, and what other programs left for their own use.
 pub fn recognise(name: &str, head: &[u8]) -> Recognised {
-    let extension = name.rsplit_once('.').map_or("", |(_, e)| e).to_ascii_lowercase();
-    if let Some(format) = by_magic(&extension, head) {
+    if let Some(format) = by_magic(&extension(name), head) {
         return Recognised::As(format);
     }
-    let hidden = name.starts_with('.');
-    if hidden || is_litter(name) {
-        return Recognised::Not("a hidden file or one of the system's own".to_owned());
+    if side_files::is_side_file(name, head) {
+        return Recognised::Not(SkipReason::SideFile);
     }
-    let mut check = TextCheck::default();
+    if name.starts_with('.') {
+        return Recognised::Not(SkipReason::Hidden);
+    }
     // A character that the end of the head cuts in two is no fault.
-    match check.feed(head) {
-        Ok(()) => Recognised::As(TEXT),
-        Err(why) => Recognised::Not(match infer::get(head) {
-            Some(kind) => format!("{} is not among the formats that are kept", kind.mime_type()),
-            None if head.starts_with(&[0xff, 0xfe]) || head.starts_with(&[0xfe, 0xff]) => {
-                "it may be UTF-16 text; save it as UTF-8 to keep it".to_owned()
-            }
-            None => format!("no known format of media, and no text: {why}"),
-        }),
+    if TextCheck::default().feed(head).is_ok() {
+        return Recognised::As(TEXT);
     }
+    if programs::is_program(head) {
+        return Recognised::Not(SkipReason::Program);
+    }
+    Recognised::As(rare::recognise(&extension(name), head).unwrap_or_else(|| {
+        let other_text = head.starts_with(b"\xff\xfe")
+            || head.starts_with(b"\xfe\xff")
+            || !head.iter().any(is_control);
+        if other_text { OTHER_TEXT } else { UNKNOWN }
+    }))
 }
 
-/// Files that systems leave in folders on their own account.
-fn is_litter(name: &str) -> bool {
-    ["thumbs.db", "ehthumbs.db", "desktop.ini"].iter().any(|known| name.eq_ignore_ascii_case(known))
+/// What stands after the last dot of a name, in lower case.
+fn extension(name: &str) -> String {
+    name.rsplit_once('.').map_or("", |(_, e)| e).to_ascii_lowercase()
 }
 
 fn by_magic(extension: &str, head: &[u8]) -> Option<Format> {
@@ -137,6 +164,7 @@ fn by_magic(extension: &str, head: &[u8]) -> Option<Format> {
         _ if at(0, b"#!AMR\n") => AMR,
         _ if at(0, b"#!AMR-WB\n") => AMR_WB,
         _ if at(0, b"%PDF-") => PDF,
+        _ if at(0, b"{\\rtf") => RTF,
         _ if at(0, b"BM") && is_bmp(head) => BMP,
         _ if at(4, b"ftyp") => iso_media(head)?,
         _ if head.get(4..8).is_some_and(|kind| is_old_quicktime(kind, head)) => MOV,
@@ -234,6 +262,11 @@ fn iso_media(head: &[u8]) -> Option<Format> {
     }
 }
 
+/// Whether a byte has no place in a text. As `file` has it: BEL to CR, and ESC, do stand in texts.
+fn is_control(byte: &u8) -> bool {
+    *byte < 0x20 && !(7..=13).contains(byte) && *byte != 0x1b
+}
+
 /// Checks that bytes which arrive piece by piece are UTF-8 text to their end, without zero bytes
 /// or other control characters than those of plain text.
 #[derive(Debug, Clone, Default)]
@@ -265,9 +298,7 @@ impl TextCheck {
             Err(e) if e.error_len().is_none() => e.valid_up_to(),
             Err(e) => return Err(self.fault(e.valid_up_to())),
         };
-        // As `file` has it: BEL to CR, and ESC, stand in texts.
-        let control = |b: &u8| *b < 0x20 && !(7..=13).contains(b) && *b != 0x1b;
-        if let Some(found) = bytes[..valid].iter().position(control) {
+        if let Some(found) = bytes[..valid].iter().position(is_control) {
             let byte = bytes[found];
             return Err(format!(
                 "byte {} is the control character {byte}",

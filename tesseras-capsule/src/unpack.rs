@@ -139,6 +139,18 @@ pub fn unpack(
     added: Timestamp,
     progress: &mut dyn Progress,
 ) -> Result<Unpacked, UnpackError> {
+    unpack_as(pack, expected, blobs, repository, (Origin::Fetched, added), progress)
+}
+
+/// [`unpack`], for whatever brought the pack here, and when.
+pub(crate) fn unpack_as(
+    pack: &mut dyn Read,
+    expected: &TesseraHash,
+    blobs: &dyn BlobStore,
+    repository: &dyn TesseraRepository,
+    (origin, added): (Origin, Timestamp),
+    progress: &mut dyn Progress,
+) -> Result<Unpacked, UnpackError> {
     let mut pack = Pack { inner: pack, offset: 0 };
     let manifest_bytes = pack.manifest(expected)?;
     let found = TesseraHash::from(blake3(&manifest_bytes));
@@ -203,7 +215,7 @@ pub fn unpack(
         files,
         bytes,
         signatures: parts.signatures,
-        origin: Origin::Fetched,
+        origin,
         added,
     };
     let (content, staged) = parts.staging.take();

@@ -37,12 +37,23 @@ pub enum SkipReason {
     Unreadable(String),
     /// Its name cannot be stored.
     Name(String),
-    /// Its content is of no kind that is kept.
-    UnknownType(String),
+    /// Another program left it beside the memories for its own use; it is none of them.
+    SideFile,
+    /// It is a program, and no memory.
+    Program,
+    /// It is a hidden file, and no picture, sound or film.
+    Hidden,
     /// It is a hidden directory.
     HiddenDirectory,
     /// It changed while it was read.
     Changed,
+}
+
+impl SkipReason {
+    /// Whether it was to be kept and could not be: trying again may help.
+    pub fn is_failure(&self) -> bool {
+        matches!(self, Self::Unreadable(_) | Self::Changed)
+    }
 }
 
 impl fmt::Display for SkipReason {
@@ -53,7 +64,9 @@ impl fmt::Display for SkipReason {
             Self::Empty => f.write_str("it is empty"),
             Self::Unreadable(why) => write!(f, "it cannot be read: {why}"),
             Self::Name(why) => write!(f, "its name cannot be stored: {why}"),
-            Self::UnknownType(what) => write!(f, "unknown type: {what}"),
+            Self::SideFile => f.write_str("it is a side file of another program"),
+            Self::Program => f.write_str("it is a program"),
+            Self::Hidden => f.write_str("it is a hidden file"),
             Self::HiddenDirectory => f.write_str("it is a hidden directory"),
             Self::Changed => f.write_str("it changed while it was read; run create again"),
         }

@@ -9,8 +9,8 @@ use clap::{Parser, Subcommand};
 
 use crate::command_error::CommandError;
 use crate::commands::{
-    card, completions, create, demo, drop, export, fetch, init, list, man, peers, publish, repair,
-    show, status, verify,
+    card, completions, create, demo, drop, export, fetch, import, init, list, man, peers, publish,
+    repair, restore, show, status, verify,
 };
 use crate::context::Context;
 use crate::output::Output;
@@ -52,6 +52,8 @@ enum Command {
     Show(show::Args),
     Verify(verify::Args),
     Export(export::Args),
+    Restore(restore::Args),
+    Import(import::Args),
     Card(card::Args),
     Publish(publish::Args),
     Fetch(fetch::Args),
@@ -71,6 +73,8 @@ pub enum Exit {
     Done,
     /// What was verified is not valid.
     NotValid,
+    /// The rest is done, but something that was to be kept or given back is not.
+    Incomplete,
 }
 
 /// Reads the command line, does what it says, and tells how it went.
@@ -91,7 +95,7 @@ pub fn run() -> ExitCode {
     let context = Context::new(cli.global.data_dir, output);
     match context.and_then(|context| cli.command.run(&context)) {
         Ok(Exit::Done) => ExitCode::SUCCESS,
-        Ok(Exit::NotValid) => ExitCode::FAILURE,
+        Ok(Exit::NotValid | Exit::Incomplete) => ExitCode::FAILURE,
         Err(error) => output.fail(&error),
     }
 }
@@ -131,6 +135,8 @@ impl Command {
             Self::Show(args) => show::run(context, args),
             Self::Verify(args) => verify::run(context, args),
             Self::Export(args) => export::run(context, args),
+            Self::Restore(args) => restore::run(context, args),
+            Self::Import(args) => import::run(context, args),
             Self::Card(args) => card::run(context, args),
             Self::Publish(args) => publish::run(context, args),
             Self::Fetch(args) => fetch::run(context, args),

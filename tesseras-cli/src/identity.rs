@@ -74,7 +74,8 @@ pub fn init(data_dir: &Path, name: Option<&str>) -> Result<(Identity, bool), Com
     Ok((load(data_dir)?, true))
 }
 
-fn find(data_dir: &Path) -> Result<Option<Identity>, CommandError> {
+/// Reads the identity of a data directory, if there is one.
+pub fn find(data_dir: &Path) -> Result<Option<Identity>, CommandError> {
     let directory = data_dir.join(DIRECTORY);
     let complete = directory.join(COMPLETE);
     let Some(text) = read(&complete)? else { return Ok(None) };

@@ -251,7 +251,7 @@ fn glance(glance: Glance) -> TesseraGlance {
             needed: figure(|seen| seen.needed),
         },
         survives: figure(|seen| seen.survives),
-        checked: seen.and_then(|seen| rfc_3339(i64::try_from(seen.checked.0).ok()?)),
+        checked: seen.and_then(|seen| rfc_3339(i64::try_from(seen.checked.0).ok()?, 0)),
     }
 }
 

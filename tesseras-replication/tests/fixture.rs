@@ -95,6 +95,7 @@ fn options(which: &str) -> CreateOptions {
         language: some("pt-BR"),
         location: some("Rio de Janeiro"),
         tags: ["família", "mar"].map(str::to_owned).to_vec(),
+        again: false,
     }
 }
 

@@ -10,7 +10,9 @@ use std::path::Path;
 
 use tesseras_core::dossier::MAX_PEM_BYTES;
 use tesseras_core::ids::{Sha256Digest, TesseraHash};
-use tesseras_core::manifest::{MAX_FILES, MAX_MANIFEST_BYTES, Manifest, listed, unlisted};
+use tesseras_core::manifest::{
+    FIRST_LINE, MAX_FILES, MAX_MANIFEST_BYTES, Manifest, listed, unlisted,
+};
 use tesseras_core::signature::{ED25519_SIGNATURE_BYTES, ML_DSA_65_SIGNATURE_BYTES, SignaturePair};
 use tesseras_core::sums::{self, UnlistedDigests};
 use tesseras_crypto::{Blake3, CreatorPublic, blake3, sha256};
@@ -38,6 +40,9 @@ pub fn verify_directory(
     let failed = |source| VerifyError::Directory { path: path.display().to_string(), source };
     let folder = Folder::open(path).map_err(failed)?;
     let head = Head::read(&folder, expected);
+    if head.is_of_no_capsule() {
+        return Err(VerifyError::NoCapsule { path: path.display().to_string() });
+    }
     let mut look = Look { folder: &folder, pump: Pump::new(), reports: BTreeMap::new(), progress };
 
     let wanted = head.wanted();
@@ -153,6 +158,15 @@ impl Head {
         ];
         head.judge(&pems, expected);
         head
+    }
+
+    /// Whether nothing here is as in any capsule, damaged or not.
+    fn is_of_no_capsule(&self) -> bool {
+        let absent = |small: &Small| matches!(small, Small::Missing);
+        let first_line = FIRST_LINE.as_bytes();
+        let no_manifest = absent(&self.manifest_file)
+            || self.manifest_file.bytes().is_some_and(|bytes| !bytes.starts_with(first_line));
+        no_manifest && absent(&self.ed25519) && absent(&self.ml_dsa_65) && absent(&self.sums)
     }
 
     fn judge(&mut self, pems: &[Small; 2], expected: Option<&TesseraHash>) {

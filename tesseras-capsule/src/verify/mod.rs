@@ -98,6 +98,12 @@ pub enum VerifyError {
         /// What the system said.
         source: std::io::Error,
     },
+    /// The directory is none that was exported: it has neither MANIFEST nor anything about one.
+    #[error("{path} is not a capsule: it holds no MANIFEST")]
+    NoCapsule {
+        /// Which.
+        path: String,
+    },
     /// It is not in the library.
     #[error("tessera {0} is not stored here")]
     NotStored(TesseraHash),

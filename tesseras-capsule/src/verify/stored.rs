@@ -6,6 +6,7 @@ use tesseras_core::dossier::MAX_PEM_BYTES;
 use tesseras_core::ids::{ContentHash, Sha256Digest, TesseraHash};
 use tesseras_core::manifest::{FileEntry, MAX_MANIFEST_BYTES, Manifest, listed, unlisted};
 use tesseras_core::ports::{BlobStore, StoreError, TesseraRepository};
+use tesseras_core::signature::SignaturePair;
 use tesseras_crypto::{Blake3, blake3};
 
 use super::{FileReport, FileStatus, Report, SignatureStatus, VerifyError, signature};
@@ -27,8 +28,7 @@ pub fn verify_stored(
     let manifest = match manifest(blobs, hash)? {
         Ok(manifest) => manifest,
         Err((found, fault)) => {
-            let bad = (SignatureStatus::Invalid, SignatureStatus::Invalid);
-            return Ok(Report::close(found, Some(hash), bad, vec![fault]));
+            return Ok(without_manifest(found, hash, &record.signatures, fault));
         }
     };
     let (manifest_bytes, manifest) = manifest;
@@ -92,6 +92,32 @@ pub fn verify_stored(
     Ok(Report::close(*hash, Some(hash), statuses, reports))
 }
 
+/// What can be said of a capsule whose MANIFEST is lost: no more than whether it has signatures.
+/// The other files are known from the MANIFEST alone.
+fn without_manifest(
+    found: TesseraHash,
+    hash: &TesseraHash,
+    signatures: &SignaturePair,
+    fault: FileReport,
+) -> Report {
+    let statuses =
+        [&signatures.ed25519, &signatures.ml_dsa_65].map(|bytes| match bytes.is_empty() {
+            true => SignatureStatus::Missing,
+            false => SignatureStatus::Invalid,
+        });
+    let mut reports = vec![fault];
+    for (path, status) in
+        [unlisted::ED25519_SIGNATURE, unlisted::ML_DSA_65_SIGNATURE].into_iter().zip(statuses)
+    {
+        reports.push(match status {
+            SignatureStatus::Missing => FileReport::missing(path),
+            // Nothing speaks against the signature itself.
+            _ => FileReport::ok(path),
+        });
+    }
+    Report::close(found, Some(hash), (statuses[0], statuses[1]), reports)
+}
+
 type Fault = (FileStatus, &'static str);
 
 fn fault(file: &FileEntry, status: FileStatus, reason: &str) -> FileReport {
@@ -108,15 +134,18 @@ fn manifest(
     let corrupt = |found, reason: String| {
         Ok(Err((found, FileReport::fault(unlisted::MANIFEST, FileStatus::Corrupt, reason))))
     };
-    let reader = match blobs.open(&ContentHash::from(*hash)) {
-        Ok(reader) => reader,
-        Err(StoreError::Missing(_)) => {
-            return Ok(Err((none, FileReport::missing(unlisted::MANIFEST))));
-        }
-        Err(e) => return Err(e.into()),
-    };
-    let Some(bytes) = read_small(&*reader, MAX_MANIFEST_BYTES)? else {
-        return corrupt(none, "it is longer than any MANIFEST".to_owned());
+    let bytes = match blobs
+        .open(&ContentHash::from(*hash))
+        .and_then(|reader| read_small(&*reader, MAX_MANIFEST_BYTES))
+    {
+        Ok(Some(bytes)) => bytes,
+        Ok(None) => return corrupt(none, "it is longer than any MANIFEST".to_owned()),
+        Err(error) => match unreadable(error)? {
+            (FileStatus::Missing, _) => {
+                return Ok(Err((none, FileReport::missing(unlisted::MANIFEST))));
+            }
+            (_, reason) => return corrupt(none, reason.to_owned()),
+        },
     };
     let found = TesseraHash::from(blake3(&bytes));
     if found != *hash {
@@ -153,14 +182,17 @@ fn digest(
     });
     match outcome {
         Ok(sha256) => Ok(Ok(sha256)),
-        Err(StoreError::Missing(_)) => Ok(Err((FileStatus::Missing, "its object is not stored"))),
-        Err(StoreError::Corrupt(_)) => Ok(Err((FileStatus::Corrupt, "its object is damaged"))),
-        Err(StoreError::OutOfRange { .. }) => {
-            Ok(Err((FileStatus::Corrupt, "its object is too short")))
-        }
-        Err(StoreError::Backend { .. }) => {
-            Ok(Err((FileStatus::Corrupt, "its object cannot be read")))
-        }
-        Err(e) => Err(e.into()),
+        Err(error) => Ok(Err(unreadable(error)?)),
+    }
+}
+
+/// What an object's failure says of its file; an error if it says something of the whole store.
+fn unreadable(error: StoreError) -> Result<Fault, StoreError> {
+    match error {
+        StoreError::Missing(_) => Ok((FileStatus::Missing, "its object is not stored")),
+        StoreError::Corrupt(_) => Ok((FileStatus::Corrupt, "its object is damaged")),
+        StoreError::OutOfRange { .. } => Ok((FileStatus::Corrupt, "its object is too short")),
+        StoreError::Backend { .. } => Ok((FileStatus::Corrupt, "its object cannot be read")),
+        other => Err(other),
     }
 }

@@ -10,6 +10,7 @@ use tesseras_capsule::{
     dry_run,
 };
 use tesseras_core::ports::TesseraRepository as _;
+use tesseras_core::time::Timestamp;
 
 use crate::samples::{NOW, World, jpeg, jpeg_with_exif, options, wav};
 
@@ -63,8 +64,9 @@ fn meta_says_when_where_and_under_which_name() {
     world.put("rio.jpg", &jpeg_with_exif());
     world.put("rio.TXT", b"Copacabana");
     let created = world.create().unwrap();
-    assert_eq!(created.places, 1);
+    assert_eq!((created.places, created.gps_files), (1, vec!["rio.jpg".to_owned()]));
     let capsule = world.capsule();
+    assert_eq!(capsule.gps_files(&*world.library).unwrap(), ["rio.jpg"]);
     let memory = &capsule.memories(&*world.library).unwrap()[0];
     assert_eq!(memory.taken.as_deref(), Some("2019-12-31T23:59:58-03:00"));
     let place = memory.place.unwrap();
@@ -73,6 +75,7 @@ fn meta_says_when_where_and_under_which_name() {
     let text = fs::read_to_string(world.library.object(&entry.blake3)).unwrap();
     assert!(text.starts_with("{\n  \"version\": 1,\n  \"type\": \"moment\",\n"), "{text}");
     assert!(text.contains("\"context\": \"rio.TXT\"") && text.contains("\"modified\": \"20"));
+    assert!(text.contains("\"context_modified\": \"20"), "{text}");
 }
 
 #[test]
@@ -104,10 +107,8 @@ fn what_is_left_out_is_reported_with_its_reason() {
     world.put("empty.jpg", b"");
     world.put(".DS_Store", b"\0\0\0\x01Bud1");
     world.put("Thumbs.db", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1");
-    world.put("archive.zip", b"PK\x03\x04 and so on");
-    world.put("latin1.txt", b"caf\xe9 com leite");
-    world.put("late.txt", &[&b"x".repeat(600_000)[..], b"\0"].concat());
-    world.put("wide.txt", b"\xff\xfeh\0i\0");
+    world.put("game.exe", &program());
+    world.put(".profile", b"a hidden text");
     world.put(".hidden/inside.jpg", &jpeg(b"x"));
     world.put("line\nbreak.jpg", &jpeg(b"x"));
     fs::write(world.folder.join(std::ffi::OsStr::from_bytes(b"bad\xff.jpg")), jpeg(b"x")).unwrap();
@@ -132,16 +133,87 @@ fn what_is_left_out_is_reported_with_its_reason() {
     assert_eq!(find("linked"), SkipReason::Symlink);
     assert_eq!(find("pipe.jpg"), SkipReason::Special);
     assert_eq!(find(".hidden"), SkipReason::HiddenDirectory);
-    for path in [".DS_Store", "Thumbs.db", "archive.zip", "latin1.txt", "late.txt", "wide.txt"] {
-        assert!(matches!(find(path), SkipReason::UnknownType(_)), "{path}");
-    }
-    assert!(find("archive.zip").to_string().contains("application/zip"));
-    assert!(find("wide.txt").to_string().contains("UTF-8"));
-    assert!(find("late.txt").to_string().contains("600000"), "{}", find("late.txt"));
+    assert_eq!(find(".DS_Store"), SkipReason::SideFile);
+    assert_eq!(find("Thumbs.db"), SkipReason::SideFile);
+    assert!(find("Thumbs.db").to_string().contains("side file of another program"));
+    assert_eq!(find("game.exe"), SkipReason::Program);
+    assert_eq!(find(".profile"), SkipReason::Hidden);
     assert!(matches!(find("line\\nbreak.jpg"), SkipReason::Name(_)));
     assert!(matches!(find("bad\u{fffd}.jpg"), SkipReason::Name(_)));
-    assert_eq!(reasons.len(), 13);
+    assert_eq!(reasons.len(), 11);
     assert_eq!(world.library.staged(), 0);
+}
+
+/// A program of Windows, as far as its headers.
+fn program() -> Vec<u8> {
+    let mut out = vec![0; 0x80];
+    out[..2].copy_from_slice(b"MZ");
+    out[0x3c] = 0x40;
+    out[0x40..0x44].copy_from_slice(b"PE\0\0");
+    out
+}
+
+#[test]
+fn what_nobody_describes_is_kept_as_it_is_and_marked() {
+    let world = World::small();
+    let late = [&b"x".repeat(600_000)[..], b"\0"].concat();
+    let files: [(&str, &[u8], &str, &str); 5] = [
+        ("archive.zip", b"PK\x03\x04 and so on", "application/zip", "media.zip"),
+        ("latin1.txt", b"caf\xe9 com leite", "application/octet-stream", "media.txt"),
+        ("late.txt", &late, "application/octet-stream", "media.txt"),
+        ("unknown", b"\x01\x02\x03", "application/octet-stream", "media.bin"),
+        ("wide.txt", b"\xff\xfeh\0i\0", "application/octet-stream", "media.txt"),
+    ];
+    for (path, bytes, _, _) in files {
+        world.put(path, bytes);
+    }
+    world.put("beach.txt", b"praia em Latin-1: ver\xe3o");
+    let created = world.create().unwrap();
+    assert_eq!(created.skipped, []);
+    let marked = ["archive.zip", "beach.txt", "late.txt", "latin1.txt", "unknown", "wide.txt"];
+    let mut undescribed = created.undescribed;
+    undescribed.sort();
+    assert_eq!(undescribed, marked);
+
+    let capsule = world.capsule();
+    let memories = capsule.memories(&*world.library).unwrap();
+    for (path, bytes, mime, name) in files {
+        let memory = memories.iter().find(|m| m.original == path).expect(path);
+        assert_eq!((memory.mime.as_str(), memory.described), (mime, false), "{path}");
+        let entry = capsule.manifest().file(&format!("{}/{name}", memory.path)).expect(path);
+        assert_eq!(fs::read(world.library.object(&entry.blake3)).unwrap(), bytes, "{path}");
+    }
+    let described = memories.iter().filter(|m| m.described).count();
+    assert_eq!(described, memories.len() - marked.len());
+}
+
+#[test]
+fn the_same_content_is_made_once_whatever_the_date_and_mended_on_the_way() {
+    let world = World::small();
+    let first = world.create().unwrap();
+    let library = &*world.library;
+    let later = CreateOptions { created: Timestamp(NOW.0 + 86_400), ..options() };
+    let attempt = |options: &CreateOptions| {
+        create(&world.folder, options, &world.keys, library, library, &mut Silent).unwrap()
+    };
+    let capsule = world.capsule();
+    let photo = capsule.files().iter().find(|f| f.mime == "image/jpeg").unwrap();
+    fs::write(library.object(&photo.blake3), b"rot").unwrap();
+    let objects = library.objects();
+    let same = attempt(&later);
+    assert_eq!((same.hash, same.new), (first.hash, false));
+    assert_eq!((library.objects(), library.staged()), (objects, 0));
+    assert_eq!(fs::read(library.object(&photo.blake3)).unwrap(), jpeg(b"sea"));
+
+    let titled = CreateOptions { title: Some("Outra".to_owned()), ..later.clone() };
+    assert!(attempt(&titled).new, "another title is another tessera");
+    let again = attempt(&CreateOptions { again: true, ..later.clone() });
+    assert!(again.new && again.hash != first.hash);
+    let other = tesseras_crypto::CreatorKeys::from_seeds(&[8; 32], &[9; 32]);
+    let by_other = create(&world.folder, &later, &other, library, library, &mut Silent).unwrap();
+    assert!(by_other.new, "another creator's tessera is another");
+    world.put("new.txt", b"one more");
+    assert!(attempt(&later).new);
 }
 
 #[test]
@@ -239,7 +311,7 @@ fn a_dry_run_says_what_create_will_do_and_stores_nothing() {
 fn nothing_is_stored_when_it_cannot_be_done() {
     let world = World::new();
     assert!(matches!(world.create(), Err(CreateError::Nothing { .. })));
-    world.put("unknown.bin", b"\0\x01\x02");
+    world.put("game.exe", &program());
     match world.create() {
         Err(CreateError::Nothing { skipped }) => assert_eq!(skipped.len(), 1),
         other => panic!("{other:?}"),
@@ -277,6 +349,7 @@ fn headers_come_from_the_person_and_the_folder() {
         language: Some("pt-BR".to_owned()),
         location: Some("Rio de Janeiro".to_owned()),
         tags: vec![" mar ".to_owned(), "sol".to_owned(), String::new()],
+        again: false,
     };
     let created = create(&world.folder, &full, &world.keys, library, library, &mut Silent).unwrap();
     let capsule = StoredCapsule::open(library, library, &created.hash).unwrap();

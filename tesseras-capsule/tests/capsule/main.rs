@@ -5,8 +5,10 @@
 mod create;
 mod export;
 mod hostile;
+mod import;
 mod pack;
 mod recognise;
+mod restore;
 mod samples;
 mod store;
 mod tools;

@@ -3,6 +3,7 @@
 use std::io::Cursor;
 
 use proptest::prelude::*;
+use tesseras_capsule::SkipReason;
 use tesseras_capsule::exif;
 use tesseras_capsule::recognise::{Recognised, TextCheck, recognise};
 
@@ -71,6 +72,100 @@ fn common_files_are_known_by_their_content_whatever_their_name() {
         Recognised::As(format) => assert_eq!(format.extension, "dng"),
         other => panic!("{other:?}"),
     }
+}
+
+/// A ZIP archive whose first member is stored.
+fn zip(name: &str, content: &[u8]) -> Vec<u8> {
+    let mut out = b"PK\x03\x04\x14\0\0\0\0\0".to_vec();
+    out.extend([0; 8]);
+    out.extend((content.len() as u32).to_le_bytes());
+    out.extend((content.len() as u32).to_le_bytes());
+    out.extend((name.len() as u16).to_le_bytes());
+    out.extend([0; 2]);
+    out.extend(name.as_bytes());
+    out.extend(content);
+    out
+}
+
+fn transport_stream(packet: usize, offset: usize) -> Vec<u8> {
+    let mut out = vec![0; packet * 6];
+    (0..6).for_each(|n| out[n * packet + offset] = 0x47);
+    out
+}
+
+#[test]
+fn letters_and_films_of_other_programs_are_kept_with_their_types() {
+    let office = |part: &str| [zip("[Content_Types].xml", b"<x/>"), zip(part, b"<x/>")].concat();
+    let ole = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1\0\0".to_vec();
+    let asf = b"\x30\x26\xb2\x75\x8e\x66\xcf\x11\xa6\xd9".to_vec();
+    let word = "application/vnd.openxmlformats-officedocument.wordprocessingml.document";
+    let odt = "application/vnd.oasis.opendocument.text";
+    let unknown = "application/octet-stream";
+    let cases: Vec<(&str, Vec<u8>, &str, &str)> = vec![
+        ("a", office("word/document.xml"), word, "docx"),
+        ("a.docx", office("docProps/app.xml"), word, "docx"),
+        ("a", zip("mimetype", odt.as_bytes()), odt, "odt"),
+        ("a", zip("mimetype", b"application/epub+zip"), "application/epub+zip", "epub"),
+        ("a.zip", zip("photo.jpg", b"x\0"), "application/zip", "zip"),
+        ("carta.doc", ole, "application/msword", "doc"),
+        ("a.rtf", b"{\\rtf1\\ansi Dear grandma}".to_vec(), "application/rtf", "rtf"),
+        ("a", b"\xff\x0a\xfa\x1f".to_vec(), "image/jxl", "jxl"),
+        ("a", b"\0\0\0\x0cJXL \r\n\x87\n\0".to_vec(), "image/jxl", "jxl"),
+        ("a", b"8BPS\0\x01\0\0".to_vec(), "image/vnd.adobe.photoshop", "psd"),
+        ("a", b"\0\0\x01\xba\x44\0".to_vec(), "video/mpeg", "mpg"),
+        ("a", transport_stream(188, 0), "video/mp2t", "ts"),
+        ("a", transport_stream(192, 4), "video/mp2t", "mts"),
+        ("a.wma", asf.clone(), "audio/x-ms-wma", "wma"),
+        ("a.wmv", asf, "video/x-ms-wmv", "wmv"),
+        ("a", b"FORM\0\0\0\x40AIFFCOMM".to_vec(), "audio/aiff", "aiff"),
+        ("a", b"MThd\0\0\0\x06\0\x01".to_vec(), "audio/midi", "mid"),
+        ("a.txt", b"caf\xe9 com leite".to_vec(), unknown, "txt"),
+        ("a", b"MZ, but no program\0".to_vec(), unknown, "bin"),
+        ("a", b"\x64\x86\0\0 two bytes of chance".to_vec(), unknown, "bin"),
+    ];
+    for (name, head, mime, extension) in cases {
+        match recognise(name, &head) {
+            Recognised::As(format) => {
+                assert_eq!((format.mime, format.extension), (mime, extension), "{name}: {head:?}");
+                assert!(!format.is_described() && !format.is_text(), "{mime}");
+            }
+            Recognised::Not(why) => panic!("{mime}: {why}"),
+        }
+    }
+}
+
+#[test]
+fn side_files_are_told_from_what_people_write() {
+    let takeout = br#"{ "title": "IMG_1.jpg", "photoTakenTime": { "timestamp": "1" } }"#;
+    let apple = b"\0\x05\x16\x07\0\x02\0\0";
+    let side: [(&str, &[u8]); 10] = [
+        ("IMG_1.jpg.json", br#"{ "title": "IMG_1.jpg", "description": "" }"#),
+        ("IMG_1.jpg.supplemental-metadata.json", takeout),
+        ("IMG_1.MP4.supplemental-me.json", takeout),
+        ("IMG_1(1).json", takeout),
+        ("IMG_1.AAE", b"<?xml version=\"1.0\"?>\n<plist version=\"1.0\">"),
+        ("IMG_1.xmp", b"<x:xmpmeta xmlns:x=\"adobe:ns:meta/\">"),
+        ("Thumbs.db", b"\xd0\xcf\x11\xe0"),
+        ("desktop.ini", b"[.ShellClassInfo]"),
+        (".picasa.ini", b"[Picasa]"),
+        ("._IMG_1.jpg", apple),
+    ];
+    for (name, head) in side {
+        assert_eq!(recognise(name, head), Recognised::Not(SkipReason::SideFile), "{name}");
+    }
+    let own: [(&str, &[u8]); 6] = [
+        ("diary.json", br#"{ "title": "My diary", "day": 1 }"#),
+        ("photo.jpg.json", b"[1, 2, 3]"),
+        ("metadata.json", br#"{ "title": "Summer", "description": "We were happy" }"#),
+        ("letter.xmp", b"Dear grandma"),
+        ("notes.aae", b"Dear grandma"),
+        ("picasa.txt", b"Dear grandma"),
+    ];
+    for (name, head) in own {
+        assert!(matches!(recognise(name, head), Recognised::As(f) if f.is_text()), "{name}");
+    }
+    let hidden = recognise("._note", b"written by a person");
+    assert_eq!(hidden, Recognised::Not(SkipReason::Hidden));
 }
 
 #[test]

@@ -102,6 +102,22 @@ fn a_missing_file_is_named() {
 }
 
 #[test]
+fn a_folder_that_is_no_capsule_is_not_judged_file_by_file() {
+    let world = World::small();
+    let attempt = || verify_directory(&world.folder, None, &mut Silent);
+    assert!(matches!(attempt(), Err(VerifyError::NoCapsule { .. })));
+    world.put("MANIFEST", b"Manifest-Version: 1.0\n");
+    let error = attempt().unwrap_err().to_string();
+    assert!(error.contains("is not a capsule") && error.lines().count() == 1, "{error}");
+    // Whatever else is left of a capsule, its owner is told what is lost.
+    let path = world.exported();
+    fs::remove_file(path.join("MANIFEST")).unwrap();
+    fs::remove_file(path.join("MANIFEST.ed25519.sig")).unwrap();
+    fs::remove_file(path.join("SHA256SUMS")).unwrap();
+    assert!(!verify(&path).valid);
+}
+
+#[test]
 fn what_does_not_belong_is_named_and_links_are_not_followed() {
     let world = World::small();
     let path = world.exported();

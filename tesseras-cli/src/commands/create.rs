@@ -19,8 +19,12 @@ use crate::progress::FileBar;
 
 /// Make a tessera of a folder
 ///
-/// Photos, recordings, videos and texts are kept as they are; a .txt beside a media file of the
-/// same name becomes its context. Everything that is left out is named.
+/// Photos, recordings, films, texts and documents are kept as they are, whatever their kind; a .txt
+/// beside a media file of the same name becomes its context. Left out are links, empty and hidden
+/// files, programs, and side files of other programs; all of them are named.
+///
+/// Exit code 1 with a result means that the tessera was made but a file could not be read; it is
+/// named among those left out. A folder that is in the library already is not kept twice.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// The folder.
@@ -38,6 +42,9 @@ pub struct Args {
     /// The language of its texts, such as pt-BR.
     #[arg(long, value_name = "LANGUAGE")]
     language: Option<String>,
+    /// Make a new tessera even if the library holds one of the same content.
+    #[arg(long)]
+    again: bool,
     /// Read everything and say what would be kept, but store nothing.
     #[arg(long)]
     dry_run: bool,
@@ -50,7 +57,14 @@ struct Made {
     files: u64,
     bytes: u64,
     skipped: Vec<Left>,
+    /// How many memories say where they were taken.
     places: u64,
+    /// Which.
+    gps_files: Vec<String>,
+    /// Files of kinds that `decode/` does not describe.
+    undescribed: Vec<String>,
+    /// Whether the library held it already, and nothing was made.
+    already: bool,
     dry_run: bool,
 }
 
@@ -69,8 +83,11 @@ pub fn run(context: &Context, args: Args) -> Result<Exit, CommandError> {
         language: args.language,
         location: args.location,
         tags: args.tags,
+        again: args.again,
     };
     let mut bar = FileBar::new("Reading");
+    let failed = |skipped: &[Skipped]| skipped.iter().any(|left| left.reason.is_failure());
+    let incomplete;
     let made = if args.dry_run {
         // Without keys of one's own, any will do: nothing is signed.
         let keys = identity::load(&context.data_dir).map(|identity| identity.keys);
@@ -78,9 +95,19 @@ pub fn run(context: &Context, args: Args) -> Result<Exit, CommandError> {
             CommandError::new(format!("keys for a dry run cannot be made: {error}"))
         })?;
         let draft = tesseras_capsule::dry_run(&args.folder, &options, &keys.public(), &mut bar)?;
-        let (memories, files, bytes) = (draft.memories, draft.files, draft.bytes);
-        let (skipped, places) = (left(draft.skipped), draft.places);
-        Made { hash: None, memories, files, bytes, skipped, places, dry_run: true }
+        incomplete = failed(&draft.skipped);
+        Made {
+            hash: None,
+            memories: draft.memories,
+            files: draft.files,
+            bytes: draft.bytes,
+            skipped: left(&draft.skipped),
+            places: draft.places,
+            gps_files: draft.gps_files,
+            undescribed: draft.undescribed,
+            already: false,
+            dry_run: true,
+        }
     } else {
         let identity = identity::load(&context.data_dir)?;
         let store = context.store()?;
@@ -95,19 +122,28 @@ pub fn run(context: &Context, args: Args) -> Result<Exit, CommandError> {
             &mut bar,
         )?;
         store.holdings().unblock(&created.hash)?;
-        let (memories, files, bytes) = (created.memories, created.files, created.bytes);
-        let (skipped, places) = (left(created.skipped), created.places);
-        let hash = Some(created.hash);
-        Made { hash, memories, files, bytes, skipped, places, dry_run: false }
+        incomplete = failed(&created.skipped);
+        Made {
+            hash: Some(created.hash),
+            memories: created.memories,
+            files: created.files,
+            bytes: created.bytes,
+            skipped: left(&created.skipped),
+            places: created.places,
+            gps_files: created.gps_files,
+            undescribed: created.undescribed,
+            already: !created.new,
+            dry_run: false,
+        }
     };
     drop(bar);
     context.output.report(&made)?;
-    Ok(Exit::Done)
+    Ok(if incomplete { Exit::Incomplete } else { Exit::Done })
 }
 
-fn left(skipped: Vec<Skipped>) -> Vec<Left> {
-    let left = |s: Skipped| Left { path: s.path, reason: s.reason.to_string() };
-    skipped.into_iter().map(left).collect()
+fn left(skipped: &[Skipped]) -> Vec<Left> {
+    let left = |s: &Skipped| Left { path: s.path.clone(), reason: s.reason.to_string() };
+    skipped.iter().map(left).collect()
 }
 
 impl Report for Made {
@@ -119,21 +155,46 @@ impl Report for Made {
             size(self.bytes)
         );
         let mut out = match &self.hash {
+            Some(hash) if self.already => format!(
+                "It is here already, as tessera {hash}\nIt keeps {kept}. Nothing was made; --again \
+                 makes a new one all the same.\n"
+            ),
             Some(hash) => format!("Made tessera {hash}\nIt keeps {kept}.\n"),
             None => format!("It would keep {kept}. Nothing was stored.\n"),
         };
+        out.push_str(&named(
+            "Says where it was taken (GPS), and publishing would show it",
+            &self.gps_files,
+        ));
+        out.push_str(&named(
+            "Kept as it is, though decode/ does not describe its kind",
+            &self.undescribed,
+        ));
         out.push_str(&skipped_text(&self.skipped));
         if let Some(hash) = &self.hash {
             let short = short(hash);
             write!(
                 out,
-                "Next: tes publish {short}    to let others keep it alive\n      \
-                 tes card {short}       for a recovery card to print and keep with your papers\n"
+                "It exists only here until it is published.\n\
+                 Next: tes publish {short}    to let others keep it alive\n      \
+                 tes card {short}       for a recovery card, of use once it is published\n"
             )
             .expect("a String takes all");
         }
         out
     }
+}
+
+/// A list of files under a heading with their number, or nothing.
+fn named(heading: &str, files: &[String]) -> String {
+    if files.is_empty() {
+        return String::new();
+    }
+    let mut out = format!("{heading}: {}\n", count(files.len() as u64, "file", "files"));
+    for file in files {
+        writeln!(out, "  {file}").expect("a String takes all");
+    }
+    out
 }
 
 fn skipped_text(skipped: &[Left]) -> String {
@@ -153,9 +214,9 @@ impl From<CreateError> for CommandError {
         match error {
             CreateError::Store(error) => error.into(),
             CreateError::Nothing { skipped } => {
-                let list = skipped_text(&left(skipped));
+                let list = skipped_text(&left(&skipped));
                 Self::new(format!("{message}\n{list}").trim_end())
-                    .with_hint("photos, recordings, videos and texts are kept")
+                    .with_hint("give a folder with photos, recordings, films, texts or documents")
             }
             CreateError::Folder { .. } => {
                 Self::new(message).with_hint("give the path of a folder that you may read")

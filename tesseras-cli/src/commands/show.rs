@@ -47,6 +47,7 @@ struct Memory {
     taken: Option<String>,
     place: Option<Place>,
     context: bool,
+    described: bool,
 }
 
 /// Runs the command.
@@ -85,6 +86,7 @@ impl From<MemorySummary> for Memory {
             taken: memory.taken,
             place: memory.place,
             context: memory.has_context,
+            described: memory.described,
         }
     }
 }
@@ -116,11 +118,17 @@ impl Report for Shown {
             [
                 memory.taken.as_deref().unwrap_or("-").chars().take(10).collect(),
                 size(memory.bytes),
-                memory.mime.clone(),
+                format!("{}{}", memory.mime, if memory.described { "" } else { " *" }),
                 if memory.context { "yes" } else { "" }.to_owned(),
                 memory.original.clone(),
             ]
         };
+        let undescribed = self.memories.iter().filter(|memory| !memory.described).count() as u64;
+        if undescribed > 0 {
+            let files = count(undescribed, "file", "files");
+            writeln!(out, "Of a kind that its decode/ does not describe (*): {files}\n")
+                .expect("a String takes all");
+        }
         let rows: Vec<_> = self.memories.iter().map(row).collect();
         out + &table(["TAKEN", "SIZE", "KIND", "CONTEXT", "FILE"], &rows)
     }

@@ -126,6 +126,8 @@ impl From<VerifyError> for CommandError {
     fn from(error: VerifyError) -> Self {
         match error {
             VerifyError::Store(error) => error.into(),
+            VerifyError::NoCapsule { .. } => Self::new(error.to_string())
+                .with_hint("give the directory tessera-… that `tes export` wrote"),
             _ => Self::new(error.to_string()),
         }
     }

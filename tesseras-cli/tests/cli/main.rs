@@ -2,6 +2,7 @@
 
 mod demo;
 mod environment;
+mod folder;
 mod identity;
 mod library;
 mod node;

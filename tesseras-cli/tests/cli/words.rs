@@ -63,6 +63,8 @@ fn help_names_every_command_and_each_has_its_own() {
         "show",
         "verify",
         "export",
+        "restore",
+        "import",
         "card",
         "publish",
         "fetch",

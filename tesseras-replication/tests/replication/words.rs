@@ -7,7 +7,12 @@ use tesseras_replication::publish::PublishError;
 
 #[test]
 fn errors_are_right_for_one_and_for_many() {
-    let unplaced = |placed, needed| PublishError::TooFew { placed, needed, refusals: Vec::new() };
+    let unplaced = |placed, needed| PublishError::TooFew {
+        placed,
+        needed,
+        refusals: Vec::new(),
+        causes: Box::default(),
+    };
     let unobtained = |found, needed| CollectError::TooFew { found, needed, last: None };
     let no_space = |needed, free| CollectError::NoSpace { needed, free };
     let tessera = TesseraHash::new([7; 32]);
@@ -42,7 +47,12 @@ fn errors_are_right_for_one_and_for_many() {
     ] {
         assert_eq!(error, said);
     }
-    let busy = PublishError::TooFew { placed: 0, needed: 1, refusals: vec!["busy".to_owned()] };
+    let busy = PublishError::TooFew {
+        placed: 0,
+        needed: 1,
+        refusals: vec!["busy".to_owned()],
+        causes: Box::default(),
+    };
     assert!(busy.to_string().ends_with("whole copy (busy)"));
     let broken = CollectError::TooFew { found: 0, needed: 1, last: Some("it broke".to_owned()) };
     assert!(broken.to_string().ends_with("obtained; the last failure: it broke"));

@@ -1,0 +1,229 @@
+//! An exported directory, read as the capsule that it is, wherever it lies. Nothing in it is
+//! believed: what is read of it must be hashed, and its signatures say who vouches for it.
+
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::os::unix::fs::FileExt as _;
+use std::path::Path;
+use std::sync::Arc;
+
+use tesseras_core::dossier::MAX_PEM_BYTES;
+use tesseras_core::ids::{ContentHash, TesseraHash};
+use tesseras_core::manifest::{MAX_MANIFEST_BYTES, listed, unlisted};
+use tesseras_core::ports::{BlobReader, BlobStore, BlobWriter, StagedBlob, StoreError};
+use tesseras_core::signature::{ED25519_SIGNATURE_BYTES, ML_DSA_65_SIGNATURE_BYTES, SignaturePair};
+use tesseras_crypto::{Blake3, SignatureCheck, blake3};
+use thiserror::Error;
+
+use crate::beneath::Folder;
+use crate::open::{OpenError, StoredCapsule};
+use crate::unpack::creator_of;
+
+/// Why a directory cannot be read as a capsule.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum ExportedError {
+    /// The directory or its MANIFEST cannot be read.
+    #[error("{path} cannot be read: {source}")]
+    Read {
+        /// Which.
+        path: String,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// There is no MANIFEST.
+    #[error("{path} is not a capsule: it holds no MANIFEST")]
+    NoCapsule {
+        /// Where it should be.
+        path: String,
+    },
+    /// The MANIFEST is damaged.
+    #[error(transparent)]
+    Manifest(#[from] OpenError),
+    /// No signature of its creator vouches for the MANIFEST.
+    #[error("nothing vouches for the MANIFEST in {path}: neither of its signatures is valid")]
+    Unsigned {
+        /// Where it lies.
+        path: String,
+    },
+}
+
+/// A capsule in an exported directory.
+pub struct ExportedCapsule {
+    capsule: Arc<StoredCapsule>,
+    blobs: Arc<dyn BlobStore>,
+    check: SignatureCheck,
+}
+
+impl ExportedCapsule {
+    /// Reads the MANIFEST of an exported directory. At least one of its two signatures must be
+    /// valid: a lost one is no reason to lose the memories, too. Its files are not checked.
+    pub fn open(path: &Path) -> Result<Self, ExportedError> {
+        let shown = || path.display().to_string();
+        let failed = |source| ExportedError::Read { path: shown(), source };
+        let folder = Folder::open(path).map_err(failed)?;
+        let manifest = match small(&folder, unlisted::MANIFEST, MAX_MANIFEST_BYTES) {
+            Ok(manifest) => manifest,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {
+                return Err(ExportedError::NoCapsule { path: shown() });
+            }
+            Err(source) => {
+                let path = path.join(unlisted::MANIFEST).display().to_string();
+                return Err(ExportedError::Read { path, source });
+            }
+        };
+        // What cannot be read proves nothing, like what is not there.
+        let optional = |name, limit: usize| small(&folder, name, limit as u64).unwrap_or_default();
+        let signatures = SignaturePair {
+            ed25519: optional(unlisted::ED25519_SIGNATURE, ED25519_SIGNATURE_BYTES),
+            ml_dsa_65: optional(unlisted::ML_DSA_65_SIGNATURE, ML_DSA_65_SIGNATURE_BYTES),
+        };
+        let pems =
+            [listed::ED25519_PEM, listed::ML_DSA_65_PEM].map(|name| optional(name, MAX_PEM_BYTES));
+        let hash = TesseraHash::from(blake3(&manifest));
+        let capsule = Arc::new(StoredCapsule::new(hash, manifest, signatures)?);
+        let check = creator_of(capsule.manifest(), &pems[0], &pems[1])
+            .map(|keys| keys.verify(capsule.manifest_bytes(), capsule.signatures()))
+            .ok()
+            .filter(|check| check.ed25519 || check.ml_dsa_65)
+            .ok_or_else(|| ExportedError::Unsigned { path: shown() })?;
+        let blobs = Arc::new(DirectoryBlobs::new(folder, Arc::clone(&capsule)));
+        Ok(Self { capsule, blobs, check })
+    }
+
+    /// What its MANIFEST says.
+    pub fn capsule(&self) -> &Arc<StoredCapsule> {
+        &self.capsule
+    }
+
+    /// Its files, by their content. Nothing can be stored there.
+    pub fn blobs(&self) -> &Arc<dyn BlobStore> {
+        &self.blobs
+    }
+
+    /// Which of its signatures are valid: at least one.
+    pub fn signatures(&self) -> SignatureCheck {
+        self.check
+    }
+}
+
+/// Reads a short file; an error if it is longer than `limit`.
+fn small(folder: &Folder, path: &str, limit: u64) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    folder.file(path.as_bytes())?.take(limit + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > limit {
+        let why = format!("it is longer than {limit} bytes");
+        return Err(io::Error::new(io::ErrorKind::InvalidData, why));
+    }
+    Ok(bytes)
+}
+
+/// The files of an exported directory, by the hash that its MANIFEST gives them.
+struct DirectoryBlobs {
+    folder: Folder,
+    capsule: Arc<StoredCapsule>,
+    /// The places of files in the MANIFEST, sorted by their hashes.
+    by_hash: Vec<(ContentHash, u32)>,
+}
+
+impl DirectoryBlobs {
+    fn new(folder: Folder, capsule: Arc<StoredCapsule>) -> Self {
+        let mut by_hash: Vec<_> = capsule.files().iter().map(|f| f.blake3).zip(0..).collect();
+        by_hash.sort_unstable();
+        Self { folder, capsule, by_hash }
+    }
+
+    /// The paths of all files that have this content.
+    fn paths(&self, hash: &ContentHash) -> Vec<&str> {
+        let first = self.by_hash.partition_point(|(known, _)| known < hash);
+        let same = self.by_hash[first..].iter().take_while(|(known, _)| known == hash);
+        same.map(|(_, index)| self.capsule.files()[*index as usize].path.as_str()).collect()
+    }
+
+    fn open_path(&self, hash: &ContentHash, path: &str) -> Result<FileInDirectory, StoreError> {
+        let failed = |e: io::Error| match e.kind() {
+            io::ErrorKind::NotFound => StoreError::Missing(*hash),
+            _ => StoreError::Backend { what: format!("reading {path}"), source: Box::new(e) },
+        };
+        let file = self.folder.file(path.as_bytes()).map_err(failed)?;
+        let bytes = file.metadata().map_err(failed)?.len();
+        Ok(FileInDirectory { hash: *hash, path: path.to_owned(), file, bytes })
+    }
+}
+
+impl BlobStore for DirectoryBlobs {
+    fn stage(&self) -> Result<Box<dyn BlobWriter>, StoreError> {
+        Err(StoreError::Backend {
+            what: "writing to an exported capsule".to_owned(),
+            source: Box::new(io::Error::from(io::ErrorKind::Unsupported)),
+        })
+    }
+
+    fn discard(&self, _staged: StagedBlob) {}
+
+    fn open(&self, hash: &ContentHash) -> Result<Box<dyn BlobReader>, StoreError> {
+        let paths = self.paths(hash);
+        let mut outcome = Err(StoreError::Missing(*hash));
+        for path in &paths {
+            outcome = self.open_path(hash, path);
+            // Where several files have the same content, one that is intact speaks for all.
+            if outcome.as_ref().is_ok_and(|file| paths.len() == 1 || file.is_intact()) {
+                break;
+            }
+        }
+        Ok(Box::new(outcome?))
+    }
+
+    fn contains(&self, hash: &ContentHash) -> Result<bool, StoreError> {
+        Ok(self.paths(hash).iter().any(|path| self.open_path(hash, path).is_ok()))
+    }
+
+    fn free_bytes(&self) -> Result<u64, StoreError> {
+        Ok(0)
+    }
+}
+
+/// One file of the directory.
+struct FileInDirectory {
+    hash: ContentHash,
+    path: String,
+    file: File,
+    bytes: u64,
+}
+
+impl FileInDirectory {
+    fn is_intact(&self) -> bool {
+        let mut hasher = Blake3::default();
+        let mut offset = 0;
+        while offset < self.bytes {
+            match self.read_chunk(offset, 64 * 1024) {
+                Ok(chunk) if !chunk.is_empty() => {
+                    hasher.update(&chunk);
+                    offset += chunk.len() as u64;
+                }
+                _ => return false,
+            }
+        }
+        hasher.finish() == self.hash
+    }
+}
+
+impl BlobReader for FileInDirectory {
+    fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Result<(), StoreError> {
+        let end = offset.saturating_add(buffer.len() as u64);
+        if end > self.bytes {
+            return Err(StoreError::OutOfRange { offset, end, bytes: self.bytes });
+        }
+        self.file.read_exact_at(buffer, offset).map_err(|e| match e.kind() {
+            // It was longer when it was opened.
+            io::ErrorKind::UnexpectedEof => StoreError::Corrupt(self.hash),
+            _ => {
+                StoreError::Backend { what: format!("reading {}", self.path), source: Box::new(e) }
+            }
+        })
+    }
+}

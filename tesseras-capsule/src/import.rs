@@ -1,0 +1,164 @@
+//! Takes an exported directory into the library as the tessera that it is.
+//!
+//! The directory is verified as a whole, then read as a pack and unpacked like one that came over
+//! the network: what is stored is what was hashed on that very way.
+
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+use tesseras_core::ids::{CreatorId, TesseraHash};
+use tesseras_core::ports::{BlobReader as _, BlobStore, Origin, StoreError, TesseraRepository};
+use tesseras_core::time::Timestamp;
+use thiserror::Error;
+
+use crate::exported::{ExportedCapsule, ExportedError};
+use crate::pack_reader::PackReader;
+use crate::progress::{Progress, Silent};
+use crate::unpack::{UnpackError, unpack_as};
+use crate::verify::{
+    FileReport, FileStatus, Report, SignatureStatus, VerifyError, verify_directory, verify_stored,
+};
+
+/// How many faults of a damaged capsule an error names.
+const SHOWN_FAULTS: usize = 5;
+
+/// A capsule that was imported.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Imported {
+    /// Its name.
+    pub hash: TesseraHash,
+    /// How many memories.
+    pub memories: u64,
+    /// How many files in its exported directory.
+    pub files: u64,
+    /// Their length together.
+    pub bytes: u64,
+    /// How it was here before.
+    pub before: Before,
+    /// What lies in the directory and does not belong to the capsule; it was left there.
+    pub ignored: Vec<String>,
+}
+
+/// How a capsule was in the library before it was imported.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Before {
+    /// It was not.
+    Absent,
+    /// It was there and whole.
+    Whole,
+    /// It was there, and damaged files of it were mended.
+    Damaged,
+}
+
+/// Why a capsule was not imported. Nothing of it is stored then.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum ImportError {
+    /// The directory cannot be looked at, or holds no capsule.
+    #[error(transparent)]
+    Verify(#[from] VerifyError),
+    /// It is not as its creator signed it.
+    #[error("the capsule is damaged and was not imported: {}", faults.join("; "))]
+    Damaged {
+        /// Its first faults, and how many more there are.
+        faults: Vec<String>,
+    },
+    /// It changed after it was verified.
+    #[error("the capsule changed while it was read: {0}")]
+    Changed(#[source] ExportedError),
+    /// It could not be unpacked.
+    #[error(transparent)]
+    Unpack(#[from] UnpackError),
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Imports the capsule in a directory. `own` is the identity of this data directory, if it has one.
+///
+/// What lies in the directory without belonging to the capsule (a system's side files, mostly) does
+/// no harm and is named; all that belongs to it must be as it was. If the capsule is in the library
+/// already, its damaged files are mended.
+pub fn import(
+    directory: &Path,
+    own: Option<CreatorId>,
+    blobs: &dyn BlobStore,
+    repository: &dyn TesseraRepository,
+    added: Timestamp,
+    progress: &mut dyn Progress,
+) -> Result<Imported, ImportError> {
+    let report = verify_directory(directory, None, progress)?;
+    let ignored = check(&report)?;
+    let exported = ExportedCapsule::open(directory).map_err(ImportError::Changed)?;
+    let capsule = exported.capsule();
+    let hash = capsule.hash();
+    let known = repository.get(&hash)?.is_some();
+    if known && verify_stored(blobs, repository, &hash, &mut Silent)?.valid {
+        let layout = capsule.layout();
+        let bytes = layout.entries().iter().fold(0_u64, |sum, e| sum.saturating_add(e.bytes));
+        return Ok(Imported {
+            hash,
+            memories: capsule.manifest().memories(),
+            files: layout.entries().len() as u64,
+            bytes,
+            before: Before::Whole,
+            ignored,
+        });
+    }
+    // Its creator's own node holds no pieces of it and attests none, so that the loss of one
+    // machine counts once. That must be so again when the creator takes it back from a stick.
+    let own = own == Some(capsule.manifest().creator());
+    let origin = if own { Origin::Created } else { Origin::Fetched };
+    let reader = PackReader::new(Arc::clone(capsule), Arc::clone(exported.blobs()));
+    let mut pack = Pack { reader, offset: 0 };
+    let done = unpack_as(&mut pack, &hash, blobs, repository, (origin, added), progress)?;
+    Ok(Imported {
+        hash,
+        memories: done.memories,
+        files: done.files,
+        bytes: done.bytes,
+        before: if known { Before::Damaged } else { Before::Absent },
+        ignored,
+    })
+}
+
+/// What lies in the directory without belonging there; an error if anything else is wrong with it.
+fn check(report: &Report) -> Result<Vec<String>, ImportError> {
+    let (unexpected, bad): (Vec<&FileReport>, Vec<&FileReport>) =
+        report.faults().partition(|fault| fault.status == FileStatus::Unexpected);
+    let signatures = [("Ed25519", report.ed25519), ("ML-DSA-65", report.ml_dsa_65)];
+    let mut faults: Vec<String> = signatures
+        .iter()
+        .filter(|(_, status)| *status != SignatureStatus::Valid)
+        .map(|(name, status)| format!("its {name} signature is {}", status.as_str()))
+        .collect();
+    let named = bad.iter().take(SHOWN_FAULTS).map(|fault| match &fault.reason {
+        Some(reason) => format!("{} is {} ({reason})", fault.path, fault.status.as_str()),
+        None => format!("{} is {}", fault.path, fault.status.as_str()),
+    });
+    faults.extend(named);
+    if bad.len() > SHOWN_FAULTS {
+        faults.push(format!("and {} more", bad.len() - SHOWN_FAULTS));
+    }
+    if !faults.is_empty() {
+        return Err(ImportError::Damaged { faults });
+    }
+    Ok(unexpected.into_iter().map(|fault| fault.path.clone()).collect())
+}
+
+/// A pack read from its beginning to its end.
+struct Pack {
+    reader: PackReader,
+    offset: u64,
+}
+
+impl io::Read for Pack {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let left = self.reader.bytes() - self.offset;
+        let length = buffer.len().min(usize::try_from(left).unwrap_or(usize::MAX));
+        self.reader.read_at(self.offset, &mut buffer[..length]).map_err(io::Error::other)?;
+        self.offset += length as u64;
+        Ok(length)
+    }
+}

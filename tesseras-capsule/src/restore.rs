@@ -1,0 +1,372 @@
+//! Gives a folder back: the files of a capsule's memories under their names and with their dates,
+//! and nothing else.
+//!
+//! Every byte is checked against the MANIFEST while it is written. What is damaged is named and
+//! left out, so that one bad file does not cost the others. The folder gets its name when it is
+//! complete and on the disk.
+
+mod places;
+
+use std::collections::HashSet;
+use std::fs::{self, File};
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+
+use tesseras_core::ids::ContentHash;
+use tesseras_core::manifest::FileEntry;
+use tesseras_core::pack::directory_name;
+use tesseras_core::path::CapsulePath;
+use tesseras_core::ports::{BlobStore, StoreError};
+use tesseras_crypto::{Blake3, blake3};
+use thiserror::Error;
+
+use crate::beneath::Folder;
+use crate::meta::{Meta, point_in_time};
+use crate::open::{OpenError, StoredCapsule};
+use crate::pack_reader::Sequential;
+use crate::partial::{Partial, sync_all, sync_file};
+use crate::progress::Progress;
+use crate::pump::Pump;
+use crate::walk::printable;
+use places::{Placed, Places};
+
+/// A folder that was given back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Restored {
+    /// The directory whose tree is that of the original folder.
+    pub path: PathBuf,
+    /// How many files are in it.
+    pub files: u64,
+    /// Their length together.
+    pub bytes: u64,
+    /// Files that have another name than they had.
+    pub renamed: Vec<Renamed>,
+    /// Files of the capsule that are lost or damaged. Memories among them are not in the folder.
+    pub damaged: Vec<Damaged>,
+    /// Files whose date is not known, or cannot be set here: their paths in the folder.
+    pub undated: Vec<String>,
+}
+
+/// A file that could not be given back under its own name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Renamed {
+    /// What it was called, fit to be printed; its path in the capsule, if that is not known.
+    pub path: String,
+    /// What it is called now.
+    pub now: String,
+    /// Why.
+    pub reason: String,
+}
+
+/// A file of a capsule that is not as its MANIFEST says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Damaged {
+    /// Its path in the capsule.
+    pub path: String,
+    /// What it was called in its owner's folder, if that is known.
+    pub original: Option<String>,
+    /// What is wrong with it.
+    pub reason: String,
+}
+
+/// Why a folder was not given back. Nothing of it is left at the destination then.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum RestoreError {
+    /// Something is at the destination already.
+    #[error("{} is not an empty directory; it is left as it is", path.display())]
+    Exists {
+        /// What.
+        path: PathBuf,
+    },
+    /// A file or directory cannot be written.
+    #[error("{} cannot be written: {source}", path.display())]
+    Write {
+        /// Which.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// Not one memory is intact.
+    #[error("none of the memories can be restored: {} files are damaged", damaged.len())]
+    Nothing {
+        /// What is wrong with each.
+        damaged: Vec<Damaged>,
+    },
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Writes the folder of which a capsule was made to `dest`, which must not exist or be an empty
+/// directory.
+///
+/// What a file system refuses, and what a capsule may not ask for, gets a safe name and stands in
+/// [`Restored::renamed`]. Memory: the MANIFEST, a few buffers, and what is reported.
+pub fn restore(
+    capsule: &StoredCapsule,
+    blobs: &dyn BlobStore,
+    dest: &Path,
+    progress: &mut dyn Progress,
+) -> Result<Restored, RestoreError> {
+    let into_existing = is_empty_directory(dest)?;
+    let partial = begin(capsule, dest, into_existing)?;
+    let folder = Folder::open(partial.path()).map_err(failed(partial.path()))?;
+    let memories: Vec<&FileEntry> = capsule.files().iter().filter(|f| is_memory(f)).collect();
+    let bytes = memories.iter().fold(0_u64, |sum, f| sum.saturating_add(f.bytes));
+    progress.begin(bytes, memories.len());
+
+    let mut restoring = Restoring {
+        capsule,
+        blobs,
+        root: partial.path(),
+        folder: &folder,
+        places: Places::new(&folder),
+        contexts: HashSet::new(),
+        pump: Pump::new(),
+        progress,
+        out: Restored {
+            path: dest.to_owned(),
+            files: 0,
+            bytes: 0,
+            renamed: Vec::new(),
+            damaged: Vec::new(),
+            undated: Vec::new(),
+        },
+    };
+    for memory in memories.chunk_by(|a, b| directory_of(a) == directory_of(b)) {
+        restoring.memory(memory)?;
+    }
+    let out = restoring.out;
+    if out.files == 0 {
+        return Err(RestoreError::Nothing { damaged: out.damaged });
+    }
+    sync_all(partial.path()).map_err(failed(partial.path()))?;
+    finish(partial, dest, into_existing)?;
+    Ok(out)
+}
+
+fn failed(path: &Path) -> impl FnOnce(io::Error) -> RestoreError {
+    let path = path.to_owned();
+    move |source| RestoreError::Write { path, source }
+}
+
+/// Whether a destination is there, and empty. An error if it is there and anything else.
+fn is_empty_directory(dest: &Path) -> Result<bool, RestoreError> {
+    let exists = || RestoreError::Exists { path: dest.to_owned() };
+    match fs::read_dir(dest) {
+        Ok(mut entries) => match entries.next() {
+            None => Ok(true),
+            Some(_) => Err(exists()),
+        },
+        Err(_) if dest.symlink_metadata().is_ok_and(|found| !found.is_dir()) => Err(exists()),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(e) => Err(failed(dest)(e)),
+    }
+}
+
+/// An existing directory may be the root of a disk, which cannot be renamed over: then the partial
+/// one is made in it, and else beside it.
+fn begin(
+    capsule: &StoredCapsule,
+    dest: &Path,
+    into_existing: bool,
+) -> Result<Partial, RestoreError> {
+    let parent = if into_existing { dest } else { parent_of(dest) };
+    fs::create_dir_all(parent).map_err(failed(parent))?;
+    Partial::make(parent, &directory_name(&capsule.hash()))
+        .map_err(|(path, source)| RestoreError::Write { path, source })
+}
+
+fn finish(partial: Partial, dest: &Path, into_existing: bool) -> Result<(), RestoreError> {
+    let outcome = if into_existing { partial.empty_into(dest) } else { partial.rename(dest) };
+    outcome.map_err(|e| match e.kind() {
+        io::ErrorKind::AlreadyExists => RestoreError::Exists { path: dest.to_owned() },
+        _ => failed(dest)(e),
+    })?;
+    let changed = if into_existing { dest } else { parent_of(dest) };
+    File::open(changed).and_then(|dir| dir.sync_all()).map_err(failed(changed))
+}
+
+fn parent_of(path: &Path) -> &Path {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    }
+}
+
+const MEMORIES: &str = "memories/";
+
+/// Whether a file is a memory's medium or context.
+fn is_memory(file: &FileEntry) -> bool {
+    let inner = file.path.as_str().strip_prefix(MEMORIES).and_then(|path| path.split_once('/'));
+    inner.is_some_and(|(_, name)| !name.contains('/') && (is_medium(name) || is_context(name)))
+}
+
+fn is_medium(name: &str) -> bool {
+    name.starts_with("media.")
+}
+
+fn is_context(name: &str) -> bool {
+    name == "context.txt"
+}
+
+fn directory_of(file: &FileEntry) -> &str {
+    file.path.as_str().rsplit_once('/').map_or("", |(directory, _)| directory)
+}
+
+/// A folder on its way back.
+struct Restoring<'a> {
+    capsule: &'a StoredCapsule,
+    blobs: &'a dyn BlobStore,
+    root: &'a Path,
+    folder: &'a Folder,
+    places: Places<'a>,
+    /// Contexts that were seen, by the digests of their path and content: one text may be that of
+    /// several memories.
+    contexts: HashSet<(ContentHash, ContentHash)>,
+    pump: Pump,
+    progress: &'a mut dyn Progress,
+    out: Restored,
+}
+
+/// Why a file's content is not written.
+enum Stop {
+    Damaged(&'static str),
+    Fail(RestoreError),
+}
+
+impl From<StoreError> for Stop {
+    fn from(error: StoreError) -> Self {
+        match fault_of(&error) {
+            Some(fault) => Self::Damaged(fault),
+            None => Self::Fail(error.into()),
+        }
+    }
+}
+
+/// What an error says of one object; `None` if it is about the whole store.
+fn fault_of(error: &StoreError) -> Option<&'static str> {
+    match error {
+        StoreError::Missing(_) => Some("it is missing"),
+        StoreError::Corrupt(_) => Some("it is damaged"),
+        StoreError::OutOfRange { .. } => Some("it is too short"),
+        StoreError::Backend { .. } => Some("it cannot be read"),
+        _ => None,
+    }
+}
+
+impl Restoring<'_> {
+    /// Writes what belongs to one memory.
+    fn memory(&mut self, files: &[&FileEntry]) -> Result<(), RestoreError> {
+        let Some(first) = files.first() else { return Ok(()) };
+        let directory = directory_of(first);
+        let meta = self.meta(&format!("{directory}/meta.json"))?;
+        for file in files {
+            let name = &file.path.as_str()[directory.len() + 1..];
+            // Without a name of its own, a file is named after its memory.
+            let extension = name.rsplit_once('.').map_or("bin", |(_, extension)| extension);
+            let spare = format!("{}.{extension}", &directory[MEMORIES.len()..]);
+            let (original, modified) = match &meta {
+                None => (None, None),
+                Some(meta) if is_medium(name) => (Some(&meta.original), meta.modified.as_deref()),
+                Some(meta) => (meta.context.as_ref(), meta.context_modified.as_deref()),
+            };
+            if is_context(name) {
+                let path = original.map_or(file.path.as_str(), String::as_str);
+                if !self.contexts.insert((blake3(path.as_bytes()), file.blake3)) {
+                    self.progress.advance(file.bytes);
+                    continue;
+                }
+            }
+            self.file(file, original.map(String::as_str), modified, &spare)?;
+        }
+        Ok(())
+    }
+
+    /// What is known of a memory; `None`, and reported, if that is damaged.
+    fn meta(&mut self, path: &str) -> Result<Option<Meta>, RestoreError> {
+        let reason = match self.capsule.meta(self.blobs, path) {
+            Ok(meta) => return Ok(Some(meta)),
+            Err(OpenError::Store(error)) => match fault_of(&error) {
+                Some(fault) => fault.to_owned(),
+                None => return Err(error.into()),
+            },
+            Err(OpenError::Meta { reason, .. }) => reason,
+            Err(other) => other.to_string(),
+        };
+        self.out.damaged.push(Damaged { path: path.to_owned(), original: None, reason });
+        Ok(None)
+    }
+
+    /// Writes one file under its name or a safe one, unless it is damaged.
+    fn file(
+        &mut self,
+        file: &FileEntry,
+        original: Option<&str>,
+        modified: Option<&str>,
+        spare: &str,
+    ) -> Result<(), RestoreError> {
+        self.progress.file(original.unwrap_or(spare));
+        let wanted = match original {
+            None => Err("its name is not known".to_owned()),
+            Some(text) => CapsulePath::new(text)
+                .map_err(|e| format!("its name is not allowed in a capsule: {e}")),
+        };
+        let spare = original.and_then(|text| text.rsplit('/').next()).unwrap_or(spare);
+        let Placed { file: mut target, path, reason } =
+            self.places.make(wanted, spare).map_err(|(path, source)| {
+                let path = self.root.join(path);
+                RestoreError::Write { path, source }
+            })?;
+        match self.write(file, &mut target, &path) {
+            Ok(()) => {}
+            Err(Stop::Fail(error)) => return Err(error),
+            Err(Stop::Damaged(reason)) => {
+                self.folder.remove_file(path.as_bytes()).map_err(failed(&self.root.join(&path)))?;
+                self.out.damaged.push(Damaged {
+                    path: file.path.as_str().to_owned(),
+                    original: original.map(|text| printable(text.as_bytes())),
+                    reason: reason.to_owned(),
+                });
+                return Ok(());
+            }
+        }
+        // A date that this file system cannot keep is no reason to lose the file.
+        let dated =
+            modified.and_then(point_in_time).is_some_and(|at| target.set_modified(at).is_ok());
+        sync_file(&target).map_err(failed(&self.root.join(&path)))?;
+        self.out.files += 1;
+        self.out.bytes += file.bytes;
+        if let Some(reason) = reason {
+            let before = original
+                .map_or_else(|| file.path.as_str().to_owned(), |text| printable(text.as_bytes()));
+            self.out.renamed.push(Renamed { path: before, now: path.clone(), reason });
+        }
+        if !dated {
+            self.out.undated.push(path);
+        }
+        Ok(())
+    }
+
+    /// Copies a file's content, and checks it on the way.
+    fn write(&mut self, file: &FileEntry, target: &mut File, path: &str) -> Result<(), Stop> {
+        let mut reader = Sequential::open(self.blobs, file)?;
+        let mut blake3 = Blake3::default();
+        let progress = &mut *self.progress;
+        let full = self.root.join(path);
+        let (_, sha256) = self.pump.run::<Stop>(
+            |buffer| Ok(reader.read(buffer)?),
+            |bytes| {
+                blake3.update(bytes);
+                progress.advance(bytes.len() as u64);
+                target.write_all(bytes).map_err(|e| Stop::Fail(failed(&full)(e)))
+            },
+        )?;
+        if blake3.finish() == file.blake3 && sha256 == file.sha256 {
+            Ok(())
+        } else {
+            Err(Stop::Damaged("it is damaged"))
+        }
+    }
+}

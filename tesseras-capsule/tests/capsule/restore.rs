@@ -1,0 +1,285 @@
+//! The folder comes back as it was: names, times, bytes; and nothing beside or over it.
+
+use std::fs::{self, File};
+use std::os::unix::fs::symlink;
+use std::path::Path;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use tesseras_capsule::{ExportedCapsule, RestoreError, Restored, Silent, StoredCapsule, restore};
+use tesseras_core::ids::TesseraHash;
+use tesseras_core::manifest::{FileEntry, Manifest, listed};
+use tesseras_core::path::CapsulePath;
+use tesseras_core::ports::BlobStore as _;
+use tesseras_core::signature::SignaturePair;
+
+use crate::samples::{World, jpeg, tree};
+
+fn date(folder: &Path, path: &str, at: SystemTime) {
+    File::options().write(true).open(folder.join(path)).unwrap().set_modified(at).unwrap();
+}
+
+/// The files of a folder with their dates.
+fn dates(folder: &Path) -> Vec<(String, SystemTime)> {
+    let files = tree(folder).into_iter().filter(|(path, _)| !path.ends_with('/'));
+    let date = |path: &str| fs::metadata(folder.join(path)).unwrap().modified().unwrap();
+    files.map(|(path, _)| (path.clone(), date(&path))).collect()
+}
+
+/// A folder with contexts, equal files, deep and unusual names, and a date for each.
+fn full() -> World {
+    let world = World::small();
+    world.put("beach.mov", b"\0\0\0\x14ftypqt  \0\0\0\0qt  ");
+    world.put("1978/Praia ção/日本/IMG 0001 🚀.JPG", &jpeg(b"deep"));
+    world.put("1978/copy.jpg", &jpeg(b"sea"));
+    world.put("letters/latin1.txt", b"ver\xe3o");
+    world.put("letters/carta.docx", b"PK\x03\x04word/document.xml");
+    world.put("a:b?.txt", b"a name of Unix");
+    for (n, (path, _)) in (0_u32..).zip(dates(&world.folder)) {
+        let nanoseconds = if n % 2 == 0 { 0 } else { 123_456_789 + n };
+        let at = UNIX_EPOCH + Duration::new(267_000_000 + u64::from(n), nanoseconds);
+        date(&world.folder, &path, at);
+    }
+    world
+}
+
+fn restored(world: &World, dest: &Path) -> Restored {
+    restore(&world.capsule(), &*world.library, dest, &mut Silent).unwrap()
+}
+
+#[test]
+fn a_folder_comes_back_bit_for_bit_with_names_and_dates() {
+    let world = full();
+    let dest = world.dir.path().join("new/back");
+    let back = restored(&world, &dest);
+    assert_eq!(tree(&dest), tree(&world.folder));
+    assert_eq!(dates(&dest), dates(&world.folder));
+    assert_eq!((back.path.as_path(), back.files), (&*dest, 10));
+    assert!(back.renamed.is_empty() && back.damaged.is_empty() && back.undated.is_empty());
+    assert_eq!(fs::read_dir(dest.parent().unwrap()).unwrap().count(), 1, "nothing beside it");
+
+    // From an exported directory, into a directory that is there and empty.
+    let exported = ExportedCapsule::open(&world.exported()).unwrap();
+    let empty = world.dir.path().join("empty");
+    fs::create_dir(&empty).unwrap();
+    let blobs = &**exported.blobs();
+    restore(exported.capsule(), blobs, &empty, &mut Silent).unwrap();
+    assert_eq!(tree(&empty), tree(&world.folder));
+    assert_eq!(dates(&empty), dates(&world.folder));
+}
+
+#[test]
+fn nothing_is_written_over() {
+    let world = full();
+    let capsule = world.capsule();
+    let attempt = |dest: &Path| restore(&capsule, &*world.library, dest, &mut Silent);
+    let file = world.dir.path().join("file");
+    fs::write(&file, "mine").unwrap();
+    let used = world.dir.path().join("used");
+    fs::create_dir(&used).unwrap();
+    fs::write(used.join("mine"), "mine").unwrap();
+    let dangling = world.dir.path().join("dangling");
+    symlink("nowhere", &dangling).unwrap();
+    let before = fs::read_dir(world.dir.path()).unwrap().count();
+    for dest in [&file, &used, &dangling] {
+        let error = attempt(dest).unwrap_err();
+        assert!(matches!(error, RestoreError::Exists { .. }), "{error}");
+    }
+    assert_eq!(tree(&used), [("mine".to_owned(), b"mine".to_vec())]);
+    assert_eq!(fs::read_dir(world.dir.path()).unwrap().count(), before, "nothing is left beside");
+}
+
+#[test]
+fn damaged_files_are_named_and_the_others_come_back() {
+    let world = full();
+    let capsule = world.capsule();
+    let library = &*world.library;
+    let memories = capsule.memories(library).unwrap();
+    let memory = |original: &str| memories.iter().find(|m| m.original == original).unwrap();
+    let entry = |path: String| capsule.manifest().file(&path).unwrap();
+    let voice = entry(format!("{}/media.wav", memory("voices/um dó.wav").path));
+    fs::write(library.object(&voice.blake3), vec![0; voice.bytes as usize]).unwrap();
+    let deep = memory("1978/Praia ção/日本/IMG 0001 🚀.JPG");
+    let meta = entry(format!("{}/meta.json", deep.path));
+    fs::remove_file(library.object(&meta.blake3)).unwrap();
+
+    let dest = world.dir.path().join("back");
+    let back = restore(&capsule, library, &dest, &mut Silent).unwrap();
+    let damaged: Vec<_> =
+        back.damaged.iter().map(|d| (d.path.as_str(), d.original.as_deref())).collect();
+    let voice = (voice.path.as_str(), Some("voices/um dó.wav"));
+    assert_eq!(damaged.len(), 2);
+    assert!(damaged.contains(&voice) && damaged.contains(&(meta.path.as_str(), None)));
+    // A photo whose name is lost is still a photo.
+    let name = format!("{}.jpg", deep.path.strip_prefix("memories/").unwrap());
+    assert_eq!(fs::read(dest.join(&name)).unwrap(), jpeg(b"deep"));
+    assert_eq!(back.renamed.iter().map(|r| r.now.as_str()).collect::<Vec<_>>(), [name.as_str()]);
+    assert_eq!(back.undated, [name]);
+    assert_eq!(fs::read(dest.join("beach.jpg")).unwrap(), jpeg(b"sea"));
+    assert!(!dest.join("voices/um dó.wav").exists());
+
+    for file in capsule.files() {
+        let _ = fs::remove_file(library.object(&file.blake3));
+    }
+    let nothing = restore(&capsule, library, &world.dir.path().join("none"), &mut Silent);
+    assert!(matches!(nothing, Err(RestoreError::Nothing { .. })), "{nothing:?}");
+    assert!(!world.dir.path().join("none").exists());
+}
+
+#[test]
+fn an_intact_copy_in_an_export_speaks_for_a_damaged_one() {
+    let world = full();
+    let path = world.exported();
+    let capsule = world.capsule();
+    let sea = tesseras_crypto::blake3(&jpeg(b"sea"));
+    let same: Vec<&FileEntry> = capsule.files().iter().filter(|f| f.blake3 == sea).collect();
+    assert_eq!(same.len(), 2);
+    for damaged in same {
+        let damaged = path.join(damaged.path.as_str());
+        let good = fs::read(&damaged).unwrap();
+        fs::write(&damaged, vec![0; good.len()]).unwrap();
+        let exported = ExportedCapsule::open(&path).unwrap();
+        let dest = world.dir.path().join("back");
+        let back = restore(exported.capsule(), &**exported.blobs(), &dest, &mut Silent).unwrap();
+        assert_eq!(back.damaged, []);
+        assert_eq!(tree(&dest), tree(&world.folder));
+        fs::remove_dir_all(&dest).unwrap();
+        fs::write(&damaged, good).unwrap();
+    }
+}
+
+/// A capsule that asks for files under these paths, as a hostile creator could make it. Media and
+/// contexts hold their own number.
+fn asking(world: &World, originals: &[&str], context: Option<&str>) -> StoredCapsule {
+    let mut files = Vec::new();
+    let mut put = |path: String, bytes: &[u8]| {
+        let mut writer = world.library.stage().unwrap();
+        writer.write(bytes).unwrap();
+        let staged = writer.finish().unwrap();
+        fs::rename(staged.name, world.library.object(&staged.hash)).unwrap();
+        files.push(FileEntry {
+            blake3: staged.hash,
+            sha256: tesseras_crypto::sha256(bytes),
+            bytes: bytes.len() as u64,
+            mime: "text/plain".to_owned(),
+            path: CapsulePath::new(path).unwrap(),
+        });
+    };
+    for path in [listed::ED25519_PEM, listed::ML_DSA_65_PEM, listed::README] {
+        put(path.to_owned(), b"not looked at");
+    }
+    for (n, original) in originals.iter().enumerate() {
+        let directory = format!("memories/{:04}-00000000", n + 1);
+        let mut meta = serde_json::json!({
+            "version": 1, "type": "moment", "original": original, "mime": "text/plain", "bytes": 1,
+        });
+        if let Some(context) = context {
+            meta["context"] = context.into();
+            put(format!("{directory}/context.txt"), format!("context {n}").as_bytes());
+        }
+        put(format!("{directory}/media.txt"), format!("medium {n}").as_bytes());
+        put(format!("{directory}/meta.json"), meta.to_string().as_bytes());
+    }
+    let creator = world.keys.public().id();
+    let manifest = Manifest::new(creator, originals.len() as u64, Vec::new(), files).unwrap();
+    let bytes = manifest.render().into_bytes();
+    let hash = TesseraHash::from(tesseras_crypto::blake3(&bytes));
+    let signatures = SignaturePair { ed25519: Vec::new(), ml_dsa_65: Vec::new() };
+    StoredCapsule::new(hash, bytes, signatures).unwrap()
+}
+
+#[test]
+fn clashes_and_refused_names_are_kept_under_safe_names() {
+    let world = World::new();
+    let long = "x".repeat(255) + "/" + &"y".repeat(255);
+    let deep = "d/".repeat(70) + "deep.txt";
+    let originals =
+        ["a.txt", "a.txt", "a.txt/inside.txt", "d", "d/file.txt", &long, &deep, "a (2).txt"];
+    let capsule = asking(&world, &originals, None);
+    let dest = world.dir.path().join("back");
+    let back = restore(&capsule, &*world.library, &dest, &mut Silent).unwrap();
+    assert_eq!(back.files, originals.len() as u64);
+    let renamed: Vec<_> = back.renamed.iter().map(|r| (r.path.as_str(), r.now.as_str())).collect();
+    assert_eq!(
+        renamed,
+        [
+            ("a.txt", "a (2).txt"),
+            ("a.txt/inside.txt", "a (3).txt/inside.txt"),
+            ("d/file.txt", "d (2)/file.txt"),
+            (deep.as_str(), "deep.txt"),
+            ("a (2).txt", "a (2) (2).txt"),
+        ]
+    );
+    assert!(back.renamed.iter().all(|r| !r.reason.is_empty()));
+    for (n, original) in originals.iter().enumerate() {
+        let now = renamed.iter().find(|(path, now)| {
+            path == original
+                && fs::read(dest.join(now)).unwrap() == format!("medium {n}").as_bytes()
+        });
+        let path = now.map_or(*original, |(_, now)| now);
+        assert_eq!(fs::read_to_string(dest.join(path)).unwrap(), format!("medium {n}"), "{path}");
+    }
+    // None of the memories says when it was changed.
+    assert_eq!(back.undated.len(), originals.len());
+}
+
+#[test]
+fn hostile_paths_stay_in_the_folder() {
+    let world = World::new();
+    let outside = world.dir.path().join("outside");
+    fs::create_dir(&outside).unwrap();
+    let absolute = outside.join("absolute.txt");
+    let originals = [
+        "../outside/up.txt",
+        "a/../../outside/up.txt",
+        absolute.to_str().unwrap(),
+        "..",
+        "",
+        "line\nbreak.txt",
+        "/",
+        "cafe\u{301}.txt",
+    ];
+    let capsule = asking(&world, &originals, Some("../../outside/context.txt"));
+    let dest = world.dir.path().join("back");
+    let back = restore(&capsule, &*world.library, &dest, &mut Silent).unwrap();
+    assert_eq!(back.files, 2 * originals.len() as u64);
+    assert_eq!(back.renamed.len(), 2 * originals.len());
+    assert!(tree(&outside).is_empty());
+    assert_eq!(fs::read_dir(&dest).unwrap().count(), 2 * originals.len(), "all lie at its top");
+    assert!(back.renamed.iter().all(|r| !r.path.contains('\n') && !r.now.contains('\n')));
+    let mut beside: Vec<_> =
+        fs::read_dir(world.dir.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
+    beside.sort();
+    assert_eq!(beside, ["back", "folder", "library", "outside"]);
+}
+
+#[test]
+fn links_in_an_export_are_not_followed() {
+    let world = full();
+    let path = world.exported();
+    let secret = world.dir.path().join("secret");
+    fs::write(&secret, jpeg(b"deep")).unwrap();
+    let capsule = world.capsule();
+    let deep = tesseras_crypto::blake3(&jpeg(b"deep"));
+    let photo = capsule.files().iter().find(|f| f.blake3 == deep).unwrap();
+    fs::remove_file(path.join(photo.path.as_str())).unwrap();
+    symlink(&secret, path.join(photo.path.as_str())).unwrap();
+    let exported = ExportedCapsule::open(&path).unwrap();
+    let dest = world.dir.path().join("back");
+    let back = restore(exported.capsule(), &**exported.blobs(), &dest, &mut Silent).unwrap();
+    assert_eq!(back.damaged.iter().map(|d| &*d.path).collect::<Vec<_>>(), [photo.path.as_str()]);
+}
+
+#[test]
+fn an_export_that_nobody_vouches_for_is_refused_and_one_lost_signature_is_not_enough() {
+    let world = World::small();
+    let path = world.exported();
+    fs::remove_file(path.join("MANIFEST.ed25519.sig")).unwrap();
+    let exported = ExportedCapsule::open(&path).unwrap();
+    assert_eq!((exported.signatures().ed25519, exported.signatures().ml_dsa_65), (false, true));
+    let manifest = fs::read_to_string(path.join("MANIFEST")).unwrap();
+    fs::write(path.join("MANIFEST"), manifest.replace("title: F", "title: G")).unwrap();
+    let error = ExportedCapsule::open(&path).err().unwrap().to_string();
+    assert!(error.contains("nothing vouches"), "{error}");
+    let error = ExportedCapsule::open(&world.folder).err().unwrap().to_string();
+    assert!(error.contains("is not a capsule"), "{error}");
+}

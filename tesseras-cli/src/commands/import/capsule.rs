@@ -1,0 +1,106 @@
+//! `tes import capsule`: takes an exported tessera into the library.
+
+use std::fmt::Write as _;
+use std::path::PathBuf;
+
+use serde::Serialize;
+use tesseras_capsule::ImportError;
+use tesseras_capsule::import::{Before, Imported as Done};
+use tesseras_core::ids::TesseraHash;
+use tesseras_core::ports::HoldingRepository as _;
+
+use crate::cli::Exit;
+use crate::command_error::CommandError;
+use crate::context::Context;
+use crate::human::{count, short, size};
+use crate::identity;
+use crate::output::Report;
+use crate::progress::FileBar;
+
+/// Take an exported tessera, from a memory stick or an archive, into your library
+///
+/// It keeps its hash. All of it is verified first; a damaged one is refused, and what is wrong with
+/// it is named. If it is here already, damaged files of it are mended.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The directory tessera-… that `tes export` wrote.
+    #[arg(value_name = "DIR")]
+    directory: PathBuf,
+}
+
+#[derive(Serialize)]
+struct Imported {
+    hash: TesseraHash,
+    memories: u64,
+    files: u64,
+    bytes: u64,
+    /// Whether the library held it already.
+    already: bool,
+    /// Whether it held it with damaged files, which are whole now.
+    mended: bool,
+    /// What lies in the directory and does not belong to the tessera.
+    ignored: Vec<String>,
+}
+
+/// Runs the command.
+pub fn run(context: &Context, args: Args) -> Result<Exit, CommandError> {
+    let own = identity::find(&context.data_dir)?.map(|identity| identity.keys.public().id());
+    let store = context.store()?;
+    // What an interrupted import left. If it cannot be removed now, it will be later.
+    let _ = store.sweep_tmp();
+    let mut bar = FileBar::new("Importing");
+    let done = tesseras_capsule::import(
+        &args.directory,
+        own,
+        &*store.blobs(),
+        &*store.library(),
+        context.now(),
+        &mut bar,
+    )?;
+    drop(bar);
+    // It may have been dropped, and kept out since.
+    store.holdings().unblock(&done.hash)?;
+    let Done { hash, memories, files, bytes, before, ignored } = done;
+    let (already, mended) = (before != Before::Absent, before == Before::Damaged);
+    context.output.report(&Imported { hash, memories, files, bytes, already, mended, ignored })?;
+    Ok(Exit::Done)
+}
+
+impl Report for Imported {
+    fn human(&self) -> String {
+        let what = match (self.already, self.mended) {
+            (true, false) => "It was here already",
+            (true, true) => "It was here already, and its damaged files are mended",
+            (false, _) => "Imported; every hash and both signatures are valid",
+        };
+        let memories = count(self.memories, "memory", "memories");
+        let files = count(self.files, "file", "files");
+        let (hash, short) = (self.hash, short(&self.hash));
+        let mut out = format!(
+            "{what}: tessera {hash}\nIt keeps {memories} in {files}, {}.\n",
+            size(self.bytes)
+        );
+        for path in &self.ignored {
+            writeln!(out, "Left there, as it is no part of the tessera: {path}")
+                .expect("a String takes all");
+        }
+        write!(out, "Next: tes show {short}\n      tes restore {short} FOLDER\n")
+            .expect("a String takes all");
+        out
+    }
+}
+
+impl From<ImportError> for CommandError {
+    fn from(error: ImportError) -> Self {
+        let message = error.to_string();
+        match error {
+            ImportError::Verify(error) => error.into(),
+            ImportError::Store(error) => error.into(),
+            ImportError::Damaged { .. } => Self::new(message).with_hint(
+                "`tes verify DIR` names all that is damaged; `tes restore DIR FOLDER` gives back \
+                 what is intact",
+            ),
+            _ => Self::new(message),
+        }
+    }
+}

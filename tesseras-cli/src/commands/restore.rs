@@ -1,0 +1,186 @@
+//! `tes restore`: gives back the folder of which a tessera was made.
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+use tesseras_capsule::restore::Restored as Done;
+use tesseras_capsule::{ExportedCapsule, ExportedError, RestoreError, StoredCapsule};
+use tesseras_core::ids::TesseraHash;
+use tesseras_core::ports::TesseraRepository as _;
+
+use crate::cli::Exit;
+use crate::command_error::CommandError;
+use crate::context::Context;
+use crate::hashes::{not_in_library, resolve};
+use crate::human::{count, size};
+use crate::output::Report;
+use crate::progress::FileBar;
+
+/// Give back the folder of which a tessera was made
+///
+/// Every file comes back with its name, its place in the folder and the date of its last change,
+/// checked on the way; nothing else is written. Empty directories, and files that were left out
+/// when the tessera was made, cannot come back. Names that this file system refuses or takes for
+/// the same are replaced by safe ones and named.
+///
+/// Damaged files are named and left out; the others come back, and the exit code is 1.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// A tessera of your library, the first few hex digits are enough; or the directory of an
+    /// exported one, which needs no library.
+    #[arg(value_name = "HASH|DIR")]
+    what: PathBuf,
+    /// The folder to make; if it exists, it must be empty.
+    dest: PathBuf,
+}
+
+#[derive(Serialize)]
+struct Restored {
+    hash: TesseraHash,
+    path: PathBuf,
+    files: u64,
+    bytes: u64,
+    renamed: Vec<Renamed>,
+    damaged: Vec<Damaged>,
+    undated: Vec<String>,
+    /// Signatures of an exported directory that are lost or not valid.
+    unsigned: Vec<&'static str>,
+}
+
+#[derive(Serialize)]
+struct Renamed {
+    path: String,
+    #[serde(rename = "as")]
+    now: String,
+    reason: String,
+}
+
+#[derive(Serialize)]
+struct Damaged {
+    path: String,
+    original: Option<String>,
+    reason: String,
+}
+
+/// Runs the command.
+pub fn run(context: &Context, args: Args) -> Result<Exit, CommandError> {
+    let dest = std::path::absolute(&args.dest)
+        .map_err(|error| CommandError::io("find", &args.dest, &error))?;
+    let mut bar = FileBar::new("Writing");
+    let (hash, done, unsigned) = if args.what.is_dir() {
+        let exported = ExportedCapsule::open(&args.what)?;
+        let check = exported.signatures();
+        let signatures = [("ed25519", check.ed25519), ("ml-dsa-65", check.ml_dsa_65)];
+        let unsigned = signatures.into_iter().filter(|(_, valid)| !valid).map(|(name, _)| name);
+        let capsule = exported.capsule();
+        let done = tesseras_capsule::restore(capsule, &**exported.blobs(), &dest, &mut bar)?;
+        (capsule.hash(), done, unsigned.collect())
+    } else {
+        let (hash, done) = stored(context, &args.what, &dest, &mut bar)?;
+        (hash, done, Vec::new())
+    };
+    drop(bar);
+    let restored = Restored::new(hash, done, unsigned);
+    let whole = restored.damaged.is_empty() && restored.unsigned.is_empty();
+    context.output.report(&restored)?;
+    Ok(if whole { Exit::Done } else { Exit::Incomplete })
+}
+
+fn stored(
+    context: &Context,
+    what: &Path,
+    dest: &Path,
+    bar: &mut FileBar,
+) -> Result<(TesseraHash, Done), CommandError> {
+    let missing = || {
+        CommandError::new(format!("there is no directory {}", what.display()))
+            .with_hint("give the directory of an exported tessera, or a tessera's hash")
+    };
+    if what.exists() || what.components().count() > 1 {
+        return Err(missing());
+    }
+    let store = context.store_to_read()?;
+    let hash = resolve(&store, what.to_str().ok_or_else(missing)?)?;
+    let record = store.library().get(&hash)?.ok_or_else(|| not_in_library(&store, &hash))?;
+    let capsule = StoredCapsule::of_record(&*store.blobs(), &record)?;
+    Ok((hash, tesseras_capsule::restore(&capsule, &*store.blobs(), dest, bar)?))
+}
+
+impl Restored {
+    fn new(hash: TesseraHash, done: Done, unsigned: Vec<&'static str>) -> Self {
+        let renamed = done.renamed.into_iter();
+        let damaged = done.damaged.into_iter();
+        Self {
+            hash,
+            path: done.path,
+            files: done.files,
+            bytes: done.bytes,
+            renamed: renamed
+                .map(|r| Renamed { path: r.path, now: r.now, reason: r.reason })
+                .collect(),
+            damaged: damaged
+                .map(|d| Damaged { path: d.path, original: d.original, reason: d.reason })
+                .collect(),
+            undated: done.undated,
+            unsigned,
+        }
+    }
+}
+
+impl Report for Restored {
+    fn human(&self) -> String {
+        let files = count(self.files, "file", "files");
+        let mut out = format!("Wrote {files}, {}, to {}\n", size(self.bytes), self.path.display());
+        if !self.renamed.is_empty() {
+            out += "These have another name than they had:\n";
+        }
+        for Renamed { path, now, reason } in &self.renamed {
+            writeln!(out, "  {now}: was {path} ({reason})").expect("a String takes all");
+        }
+        if !self.undated.is_empty() {
+            let files = count(self.undated.len() as u64, "file", "files");
+            writeln!(out, "When {files} last changed is not known, or cannot be set here.")
+                .expect("a String takes all");
+        }
+        for name in &self.unsigned {
+            writeln!(out, "The creator's {name} signature is missing or not valid.")
+                .expect("a String takes all");
+        }
+        if !self.damaged.is_empty() {
+            out += "Damaged:\n";
+        }
+        for Damaged { path, original, reason } in &self.damaged {
+            let was = original.as_deref().map(|name| format!(", {name}")).unwrap_or_default();
+            writeln!(out, "  {path}{was}: {reason}").expect("a String takes all");
+        }
+        out
+    }
+}
+
+impl From<RestoreError> for CommandError {
+    fn from(error: RestoreError) -> Self {
+        let message = error.to_string();
+        match error {
+            RestoreError::Store(error) => error.into(),
+            RestoreError::Write { path, source } => Self::io("write", &path, &source),
+            RestoreError::Exists { .. } => {
+                Self::new(message).with_hint("name a folder that does not exist yet")
+            }
+            _ => Self::new(message).with_hint("`tes verify` names what is damaged"),
+        }
+    }
+}
+
+impl From<ExportedError> for CommandError {
+    fn from(error: ExportedError) -> Self {
+        let hint = match &error {
+            ExportedError::NoCapsule { .. } => {
+                "give the directory tessera-… that `tes export` wrote"
+            }
+            ExportedError::Read { .. } => "check that you may read it",
+            _ => "`tes verify DIR` names what is damaged; each file lies readable in memories/",
+        };
+        Self::new(error.to_string()).with_hint(hint)
+    }
+}
