@@ -9,8 +9,6 @@ pub(crate) fn hint(causes: &Causes) -> String {
             .to_owned();
     };
     let needed = causes.bytes_per_node;
-    let lacking = causes.short.iter().map(|short| needed.saturating_sub(short.room));
-    let offer = lacking.fold(0, u64::saturating_add);
     let address = best.contact.addresses.first();
     let at = address.map(|address| format!(" at {address}")).unwrap_or_default();
     format!(
@@ -18,7 +16,7 @@ pub(crate) fn hint(causes: &Causes) -> String {
          since a node takes more from one that keeps something for it; or ask the owner of node \
          {}{at}, which has room for {} of the {} that it would have to take, to raise \
          deficit_allowance, per_peer_limit or storage_limit",
-        mebibytes(offer),
+        mebibytes(causes.lacking),
         best.contact.id,
         mebibytes_down(best.room),
         mebibytes(needed),
@@ -49,8 +47,12 @@ mod tests {
             Short { contact, room: mib << 20 }
         };
         let bytes_per_node = 300 << 20;
-        let causes =
-            Causes { bytes_per_node, short: vec![short(1, 40), short(2, 0)], ..Causes::default() };
+        let causes = Causes {
+            bytes_per_node,
+            lacking: 560 << 20,
+            short: vec![short(1, 40), short(2, 0)],
+            ..Causes::default()
+        };
         let hint = hint(&causes);
         assert!(hint.contains("at least 560 MiB"), "{hint}");
         let asked =

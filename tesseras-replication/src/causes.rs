@@ -20,6 +20,9 @@ pub struct Causes {
     pub room: u64,
     /// How many bytes each of these would have to take at least, so that it can be read back.
     pub bytes_per_node: u64,
+    /// How many bytes are lacking for that on nodes whose limits for this node are in the way, all
+    /// together.
+    pub lacking: u64,
     /// Nodes whose limits for this node are in the way, those with most room first: at most four.
     pub short: Vec<Short>,
 }
@@ -46,6 +49,8 @@ impl Causes {
         self.bytes_per_node = pieces.div_ceil(nodes).saturating_mul(piece_bytes);
         let needed = self.bytes_per_node;
         self.short.retain(|short| short.room < needed);
+        let lacking = self.short.iter().map(|short| needed - short.room);
+        self.lacking = lacking.fold(0, u64::saturating_add);
         self.short.sort_by_key(|short| std::cmp::Reverse(short.room));
         self.short.truncate(NAMED);
     }

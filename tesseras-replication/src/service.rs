@@ -119,12 +119,15 @@ impl Replication {
         tessera: TesseraHash,
         nonce: [u8; 32],
     ) -> Outcome<Attestation> {
-        let plan = self.blocking(move |stores| match is_holder(stores, tessera)? {
-            true => stores.holdings.plan(&tessera),
-            false => Ok(None),
-        });
-        let plan = plan.await.map_err(internal)?.map(|bytes| blake3(&bytes));
-        let held = self.held_pieces(tessera).await.map_err(internal)?.into_iter();
+        let held = self.held_pieces(tessera).await.map_err(internal)?;
+        let plan = match held.is_empty() {
+            true => None,
+            false => {
+                let plan = self.blocking(move |stores| stores.holdings.plan(&tessera)).await;
+                plan.map_err(internal)?.map(|bytes| blake3(&bytes))
+            }
+        };
+        let held = held.into_iter();
         let pieces = held.map(|f| AttestedPiece { piece: f.piece, checksum: f.checksum }).collect();
         let question = Question { asker: peer.id, holder: self.id(), tessera, nonce };
         Ok(attestation::attest(&self.parts.keys, &question, self.now(), plan, pieces))

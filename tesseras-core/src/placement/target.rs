@@ -66,7 +66,7 @@ pub(super) fn tolerates(shape: Shape, holders: usize) -> Option<usize> {
             return Some(gone);
         }
     }
-    // Without any holder nothing is left, and k is at least one.
+    // Not reached: with all of them gone none is left, and that is fewer than any k.
     Some(holders)
 }
 

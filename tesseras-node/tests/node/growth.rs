@@ -42,6 +42,7 @@ async fn what_cannot_be_placed_readable_is_refused_before_a_piece_is_sent() {
     let PublishError::NoRoom { causes, .. } = error else { panic!("{error}") };
     assert_eq!((causes.willing, causes.short.len()), (7, 4), "{causes:?}");
     assert!(causes.short.iter().all(|short| short.room < causes.bytes_per_node), "{causes:?}");
+    assert!(causes.lacking > 7 * 1024 && causes.lacking < 7 * causes.bytes_per_node, "{causes:?}");
     for member in &net.nodes[1..] {
         assert_eq!(member.held(hash), [], "nothing was sent");
     }
