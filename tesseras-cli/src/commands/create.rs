@@ -46,6 +46,7 @@ pub struct Args {
 #[derive(Serialize)]
 struct Made {
     hash: Option<TesseraHash>,
+    code: Option<String>,
     memories: u64,
     files: u64,
     bytes: u64,
@@ -80,7 +81,7 @@ pub fn run(context: &Context, args: Args) -> Result<Exit, CommandError> {
         let draft = tesseras_capsule::dry_run(&args.folder, &options, &keys.public(), &mut bar)?;
         let (memories, files, bytes) = (draft.memories, draft.files, draft.bytes);
         let (skipped, places) = (left(draft.skipped), draft.places);
-        Made { hash: None, memories, files, bytes, skipped, places, dry_run: true }
+        Made { hash: None, code: None, memories, files, bytes, skipped, places, dry_run: true }
     } else {
         let identity = identity::load(&context.data_dir)?;
         let store = context.store()?;
@@ -97,8 +98,8 @@ pub fn run(context: &Context, args: Args) -> Result<Exit, CommandError> {
         store.holdings().unblock(&created.hash)?;
         let (memories, files, bytes) = (created.memories, created.files, created.bytes);
         let (skipped, places) = (left(created.skipped), created.places);
-        let hash = Some(created.hash);
-        Made { hash, memories, files, bytes, skipped, places, dry_run: false }
+        let (hash, code) = (Some(created.hash), Some(created.hash.to_code()));
+        Made { hash, code, memories, files, bytes, skipped, places, dry_run: false }
     };
     drop(bar);
     context.output.report(&made)?;
@@ -118,8 +119,8 @@ impl Report for Made {
             count(self.files, "file", "files"),
             size(self.bytes)
         );
-        let mut out = match &self.hash {
-            Some(hash) => format!("Made tessera {hash}\nIt keeps {kept}.\n"),
+        let mut out = match &self.code {
+            Some(code) => format!("Made tessera {code}\nIt keeps {kept}.\n"),
             None => format!("It would keep {kept}. Nothing was stored.\n"),
         };
         out.push_str(&skipped_text(&self.skipped));
@@ -127,8 +128,9 @@ impl Report for Made {
             let short = short(hash);
             write!(
                 out,
-                "Next: tes publish {short}    to let others keep it alive\n      \
-                 tes card {short}       for a recovery card to print and keep with your papers\n"
+                "Until it is published, it exists only here, on this computer.\n\
+                 Next: tes publish {short}    to let others keep it alive\n      \
+                 tes card {short}       then, for a recovery card to print and keep with your papers\n"
             )
             .expect("a String takes all");
         }

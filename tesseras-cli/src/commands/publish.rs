@@ -29,8 +29,11 @@ pub struct Args {
 }
 
 #[derive(Serialize)]
-#[serde(transparent)]
-struct Shown(Published);
+struct Shown {
+    #[serde(flatten)]
+    published: Published,
+    code: String,
+}
 
 /// Runs the command.
 pub fn run(context: &Context, args: Args) -> Result<Exit, CommandError> {
@@ -57,7 +60,7 @@ pub fn run(context: &Context, args: Args) -> Result<Exit, CommandError> {
     else {
         return Err(unexpected());
     };
-    context.output.report(&Shown(published))?;
+    context.output.report(&Shown { code: hash.to_code(), published })?;
     Ok(Exit::Done)
 }
 
@@ -113,7 +116,7 @@ fn check_plan(bytes: &[u8], capsule: &StoredCapsule) -> Result<(), CommandError>
 
 impl Report for Shown {
     fn human(&self) -> String {
-        let Published { hash, fragments, placed, holders, survives, notes } = &self.0;
+        let Published { hash, fragments, placed, holders, survives, notes } = &self.published;
         let mut out = format!(
             "Published: {placed} of {} on {}.\n",
             count(*fragments, "piece", "pieces"),
