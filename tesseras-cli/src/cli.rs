@@ -7,8 +7,8 @@ use clap::{Parser, Subcommand};
 
 use crate::command_error::CommandError;
 use crate::commands::{
-    card, completions, create, demo, drop, export, fetch, init, list, man, peers, publish, repair,
-    show, status, verify,
+    card, completions, create, demo, drop, export, fetch, identity, init, list, man, peers,
+    publish, repair, show, status, verify,
 };
 use crate::context::Context;
 use crate::output::Output;
@@ -50,6 +50,7 @@ struct Global {
 #[derive(Debug, Subcommand)]
 enum Command {
     Init(init::Args),
+    Identity(identity::Args),
     Create(create::Args),
     List(list::Args),
     Show(show::Args),
@@ -99,6 +100,7 @@ impl Command {
     fn run(self, context: &Context) -> Result<Exit, CommandError> {
         match self {
             Self::Init(args) => init::run(context, args),
+            Self::Identity(args) => identity::run(context, args),
             Self::Create(args) => create::run(context, args),
             Self::List(args) => list::run(context, args),
             Self::Show(args) => show::run(context, args),

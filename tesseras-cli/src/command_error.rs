@@ -1,6 +1,7 @@
 //! The one place where errors of the lower floors become a message, a hint and an exit code.
 
 use std::io;
+use std::process::ExitCode;
 
 use tesseras_core::ports::StoreError;
 use tesseras_rpc::ClientError;
@@ -10,12 +11,18 @@ use tesseras_rpc::ClientError;
 pub struct CommandError {
     message: String,
     hint: Option<String>,
+    usage: bool,
 }
 
 impl CommandError {
     /// An error without a hint.
     pub fn new(message: impl Into<String>) -> Self {
-        Self { message: message.into(), hint: None }
+        Self { message: message.into(), hint: None, usage: false }
+    }
+
+    /// A command line that lacks something, or says something that cannot be; exit code 2.
+    pub fn usage(message: impl Into<String>) -> Self {
+        Self { usage: true, ..Self::new(message) }
     }
 
     /// Adds what the person can do next.
@@ -40,6 +47,11 @@ impl CommandError {
     /// One sentence.
     pub fn message(&self) -> &str {
         &self.message
+    }
+
+    /// 2 for wrong usage, 1 for all else that failed.
+    pub fn exit_code(&self) -> ExitCode {
+        if self.usage { ExitCode::from(2) } else { ExitCode::FAILURE }
     }
 
     /// What the person can do next.

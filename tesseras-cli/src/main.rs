@@ -14,6 +14,7 @@ mod hashes;
 mod human;
 mod identity;
 mod output;
+mod passphrase;
 mod progress;
 
 use std::process::ExitCode;

@@ -71,7 +71,24 @@ impl Output {
             let value = serde_json::json!({ "error": error.message(), "hint": error.hint() });
             let _ = self.raw(format!("{value}\n").as_bytes());
         }
-        ExitCode::FAILURE
+        error.exit_code()
+    }
+
+    /// Whether there is a person to ask.
+    pub fn can_ask(self) -> bool {
+        !self.json && io::stdin().is_terminal()
+    }
+
+    /// Asks a person for one line; `None` if the input ends instead.
+    pub fn ask(self, question: &str) -> Result<Option<String>, CommandError> {
+        let mut stderr = io::stderr().lock();
+        let _ = write!(stderr, "{question}").and_then(|()| stderr.flush());
+        let mut answer = String::new();
+        let read = io::stdin()
+            .lock()
+            .read_line(&mut answer)
+            .map_err(|error| CommandError::new(format!("cannot read the answer: {error}")))?;
+        Ok((read > 0).then(|| answer.trim().to_owned()))
     }
 
     /// Asks a person to confirm; with nobody there to ask, an error that names the flag.

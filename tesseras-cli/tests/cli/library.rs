@@ -153,7 +153,7 @@ fn what_cannot_be_created_is_refused_and_leaves_nothing() {
     let environment = Environment::new();
     let album = environment.album();
     assert!(environment.fails(&["create", text(&album)]).contains("no creator"));
-    environment.ok(&["init"]);
+    environment.ok(&["init", "--name", "Ana"]);
     assert!(environment.fails(&["create", "/nonexistent"]).contains("cannot be opened"));
     let empty = environment.path("empty");
     fs::create_dir(&empty).expect("made");

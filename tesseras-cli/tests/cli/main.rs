@@ -4,4 +4,5 @@ mod environment;
 mod identity;
 mod library;
 mod node;
+mod terminal;
 mod words;

@@ -129,7 +129,7 @@ fn only_its_creator_publishes_a_tessera_and_only_after_a_yes() {
     let stderr = String::from_utf8_lossy(&asked.stderr);
     assert!(stderr.contains("for ever") && stderr.contains("--yes"), "{stderr}");
     std::fs::remove_dir_all(environment.data_dir().join("identity")).expect("removed");
-    environment.ok(&["init"]);
+    environment.ok(&["init", "--name", "Rui"]);
     assert!(environment.fails(&["publish", &hash]).contains("only its creator"));
     environment.ok(&["peers"]);
     assert_eq!(node.join().expect("no panic").len(), 1);
