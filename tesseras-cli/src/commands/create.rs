@@ -130,7 +130,7 @@ impl Report for Made {
                 out,
                 "Until it is published, it exists only here, on this computer.\n\
                  Next: tes publish {short}    to let others keep it alive\n      \
-                 tes card {short}       then, for a recovery card to print and keep with your papers\n"
+                 tes card {short}       then, for a recovery card to print\n"
             )
             .expect("a String takes all");
         }

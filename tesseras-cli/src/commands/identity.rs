@@ -53,7 +53,7 @@ enum Action {
     },
 }
 
-/// The largest file that is taken for a backup, in bytes; one has about a thousand.
+/// The largest file that is taken for a backup, in bytes; one has two or three thousand.
 const MAX_BACKUP_BYTES: u64 = 1024 * 1024;
 
 #[derive(Serialize)]
