@@ -1,4 +1,4 @@
-//! The recovery card: what somebody needs to know, on paper, to get a tessera back.
+//! The recovery card: what anyone needs to know, on paper, to get a tessera back.
 
 use std::fmt::Write as _;
 
@@ -28,8 +28,11 @@ pub struct CardFacts<'a> {
     pub memories: u64,
     /// Addresses (`host:port`) of nodes to begin with.
     pub addresses: &'a [String],
-    /// Where the software can be had.
+    /// Where the software can be obtained.
     pub software: &'a str,
+    /// Whether nodes of other people keep it. A card must not promise that of a capsule that
+    /// exists on one computer only.
+    pub published: bool,
 }
 
 impl<'a> CardFacts<'a> {
@@ -39,6 +42,7 @@ impl<'a> CardFacts<'a> {
         manifest: &'a Manifest,
         addresses: &'a [String],
         software: &'a str,
+        published: bool,
     ) -> Self {
         Self {
             hash: record.hash,
@@ -49,6 +53,7 @@ impl<'a> CardFacts<'a> {
             memories: record.memories,
             addresses,
             software,
+            published,
         }
     }
 }
@@ -56,15 +61,20 @@ impl<'a> CardFacts<'a> {
 /// The words of a card in one language.
 struct Words {
     heading: &'static str,
-    intro: &'static str,
+    /// What the card is for, of a published capsule.
+    published: &'static str,
+    /// The same of one that is not.
+    unpublished: &'static str,
     title: &'static str,
     made: &'static str,
     by: &'static str,
     key: &'static str,
     memories: &'static str,
+    code: &'static str,
     hash: &'static str,
-    groups: &'static str,
+    typing: &'static str,
     fetch: &'static str,
+    fetch_later: &'static str,
     addresses: &'static str,
     no_addresses: &'static str,
     software: &'static str,
@@ -73,41 +83,57 @@ struct Words {
 
 const ENGLISH: Words = Words {
     heading: "TESSERAS RECOVERY CARD",
-    intro: "This card leads back to a capsule of memories that the computers of volunteers keep. \
-            Put it where you keep important papers, and give copies to people you trust. It holds \
-            no secret: the capsule is public.",
+    published: "This card leads back to a capsule of memories that the computers of volunteers \
+                keep. Put it where you keep important papers, and give copies to people you trust. \
+                It holds no secret: the capsule is public.",
+    unpublished: "NOT PUBLISHED. When this card was written, the capsule existed only here, on the \
+                  computer that printed it; no other computer had a copy. If that computer is \
+                  lost, this card brings nothing back. Publish the capsule, then print the card \
+                  again.",
     title: "Title",
     made: "Made",
     by: "By",
     key: "Creator",
     memories: "Memories",
-    hash: "The name of the capsule (64 digits, from 0 to 9 and a to f):",
-    groups: "The spaces are for the eye only: leave them out when you type. A mistyped digit finds \
-             nothing and breaks nothing; try again.",
+    code: "The code of the capsule (62 characters). If a character is mistyped, the program \
+           notices it:",
+    hash: "The same as its hash (64 digits, from 0 to 9 and a to f), without that protection:",
+    typing: "One of the two is enough. Spaces may be typed or left out, and upper and lower case \
+             are the same.",
     fetch: "To get it back, start a node and ask for it (one line each):",
-    addresses: "Nodes that knew it when this card was written. One that answers is enough:",
-    no_addresses: "No address of a node was known when this card was written. Ask anybody who \
-                   runs a Tesseras node for its address.",
+    fetch_later: "Once it is published, this brings it back (one line each):",
+    addresses: "Nodes of the network that were known when this card was written. One that answers \
+                is enough:",
+    no_addresses: "No address of a node was known when this card was written. Ask anyone who runs \
+                   a Tesseras node for its address.",
     software: "The software:",
-    without: "If there is no such software any more: whoever has the capsule as a directory or \
-              tar file can read it without any. The file README.decode in it explains how.",
+    without: "If this software no longer exists: anyone who has the capsule as a directory or tar \
+              file can read it without the software. The file README.decode in it explains how.",
 };
 
 const PORTUGUESE: Words = Words {
     heading: "CARTÃO DE RECUPERAÇÃO TESSERAS",
-    intro: "Este cartão leva de volta a uma cápsula de memórias guardada pelos computadores de \
-            voluntários. Guarde-o junto dos papéis importantes e dê cópias a pessoas de confiança. \
-            Ele não contém segredo algum: a cápsula é pública.",
+    published: "Este cartão leva de volta a uma cápsula de memórias guardada pelos computadores de \
+                voluntários. Guarde-o junto dos papéis importantes e dê cópias a pessoas de \
+                confiança. Ele não contém segredo algum: a cápsula é pública.",
+    unpublished: "NÃO PUBLICADA. Quando este cartão foi escrito, a cápsula existia somente aqui, no \
+                  computador que o imprimiu; nenhum outro tinha uma cópia. Se esse computador se \
+                  perder, este cartão não recupera nada. Publique a cápsula e imprima o cartão de \
+                  novo.",
     title: "Título",
     made: "Criada",
     by: "Por",
     key: "Criador",
     memories: "Memórias",
-    hash: "O nome da cápsula (64 dígitos, de 0 a 9 e de a a f):",
-    groups: "Os espaços servem só aos olhos: não os digite. Um dígito errado não encontra nada e \
-             não estraga nada; tente de novo.",
+    code: "O código da cápsula (62 caracteres). Se um caractere for digitado errado, o programa \
+           percebe:",
+    hash: "O mesmo como hash (64 dígitos, de 0 a 9 e de a a f), sem essa proteção:",
+    typing: "Basta um dos dois. Os espaços podem ser digitados ou não, e tanto faz usar maiúsculas \
+             ou minúsculas.",
     fetch: "Para recuperá-la, inicie um nó e peça-a (uma linha de cada vez):",
-    addresses: "Nós que a conheciam quando este cartão foi escrito. Basta um que responda:",
+    fetch_later: "Depois de publicada, recupera-se assim (uma linha de cada vez):",
+    addresses: "Nós da rede que eram conhecidos quando este cartão foi escrito. Basta um que \
+                responda:",
     no_addresses: "Nenhum endereço de nó era conhecido quando este cartão foi escrito. Peça o \
                    endereço a quem mantenha um nó Tesseras.",
     software: "O programa:",
@@ -115,8 +141,7 @@ const PORTUGUESE: Words = Words {
               pode lê-la sem programa algum. O arquivo README.decode dentro dela explica como.",
 };
 
-/// The card as plain text of at most [`CARD_COLUMNS`] columns, in English and Portuguese. Only
-/// the command with the hash is two columns longer, for it cannot be broken.
+/// The card as plain text of at most [`CARD_COLUMNS`] columns, in English and Portuguese.
 pub fn recovery_card(facts: &CardFacts<'_>) -> String {
     let rule = "=".repeat(CARD_COLUMNS);
     let mut out = format!("{rule}\n");
@@ -132,11 +157,11 @@ pub fn recovery_card(facts: &CardFacts<'_>) -> String {
 }
 
 fn part(out: &mut String, facts: &CardFacts<'_>, words: &Words) {
-    let hash = facts.hash.to_string();
+    let code = facts.hash.to_code();
     let creator = facts.creator.to_string();
     wrap(out, "", "", words.heading);
     out.push('\n');
-    wrap(out, "", "", words.intro);
+    wrap(out, "", "", if facts.published { words.published } else { words.unpublished });
     out.push('\n');
     let date = facts.created.get(..10).unwrap_or(facts.created);
     let memories = facts.memories.to_string();
@@ -149,19 +174,18 @@ fn part(out: &mut String, facts: &CardFacts<'_>, words: &Words) {
         wrap(out, &format!("  {:<10}", format!("{label}:")), &" ".repeat(12), value);
     }
     out.push('\n');
-    wrap(out, "", "", words.hash);
-    out.push('\n');
-    for line in 0..4 {
-        let groups: Vec<&str> = (0..4).map(|g| &hash[16 * line + 4 * g..][..4]).collect();
-        writeln!(out, "      {}", groups.join(" ")).expect("a String takes all");
+    for (label, characters) in [(words.code, &code), (words.hash, &facts.hash.to_string())] {
+        wrap(out, "", "", label);
+        out.push('\n');
+        grouped(out, characters);
+        out.push('\n');
     }
+    wrap(out, "", "", words.typing);
     out.push('\n');
-    wrap(out, "", "", words.groups);
-    out.push('\n');
-    wrap(out, "", "", words.fetch);
+    wrap(out, "", "", if facts.published { words.fetch } else { words.fetch_later });
     out.push('\n');
     let first = facts.addresses.first().map_or("HOST:PORT", String::as_str);
-    writeln!(out, "tesd --bootstrap {first} &\ntes fetch {hash}").expect("a String takes all");
+    writeln!(out, "tesd --bootstrap {first} &\ntes fetch {code}").expect("a String takes all");
     out.push('\n');
     if facts.addresses.is_empty() {
         wrap(out, "", "", words.no_addresses);
@@ -174,6 +198,15 @@ fn part(out: &mut String, facts: &CardFacts<'_>, words: &Words) {
     out.push('\n');
     wrap(out, &format!("{} ", words.software), "  ", facts.software);
     wrap(out, "", "", words.without);
+}
+
+/// Appends lines of eight groups of four characters, as an eye and a finger can follow them.
+fn grouped(out: &mut String, characters: &str) {
+    let characters: Vec<char> = characters.chars().collect();
+    for line in characters.chunks(32) {
+        let groups: Vec<String> = line.chunks(4).map(String::from_iter).collect();
+        writeln!(out, "      {}", groups.join(" ")).expect("a String takes all");
+    }
 }
 
 /// Appends a text in lines of at most [`CARD_COLUMNS`] characters. A word that is longer than a
@@ -219,30 +252,65 @@ fn wrap(out: &mut String, first: &str, indent: &str, text: &str) {
 mod tests {
     use super::*;
 
+    fn facts<'a>(title: &'a str, addresses: &'a [String], published: bool) -> CardFacts<'a> {
+        CardFacts {
+            hash: TesseraHash::new([0xab; 32]),
+            title,
+            created: "2026-01-02T03:04:05Z",
+            creator_name: Some("Ana"),
+            creator: CreatorId::new([7; 32]),
+            memories: 12,
+            addresses,
+            software: "https://tesseras.net",
+            published,
+        }
+    }
+
     #[test]
     fn a_card_fits_a_page_and_can_be_typed() {
         let long = "uma história muito longa ".repeat(9) + &"x".repeat(200);
         for (title, addresses) in [("Férias", vec!["192.0.2.7:4433".to_owned()]), (&long, vec![])]
         {
-            let facts = CardFacts {
-                hash: TesseraHash::new([0xab; 32]),
-                title,
-                created: "2026-01-02T03:04:05Z",
-                creator_name: Some("Ana"),
-                creator: CreatorId::new([7; 32]),
-                memories: 12,
-                addresses: &addresses,
-                software: "https://tesseras.net",
-            };
-            let card = recovery_card(&facts);
-            for line in card.lines() {
-                let fits = line.chars().count() <= CARD_COLUMNS;
-                assert!(fits || line.starts_with("tes fetch "), "{line}");
+            for published in [true, false] {
+                let card = recovery_card(&facts(title, &addresses, published));
+                for line in card.lines() {
+                    assert!(line.chars().count() <= CARD_COLUMNS, "{line}");
+                }
+                assert!(card.contains("abab abab abab abab") && card.contains("2026-01-02"));
+                assert!(card.contains("tes1 4w46 h2at"), "{card}");
+                assert!(card.contains("CARTÃO DE RECUPERAÇÃO"));
+                assert_eq!(card.contains("--bootstrap 192.0.2.7:4433"), !addresses.is_empty());
             }
-            assert!(card.contains(&"ab".repeat(32)), "{card}");
-            assert!(card.contains("abab abab abab abab") && card.contains("2026-01-02"));
-            assert!(card.contains("tes fetch") && card.contains("CARTÃO DE RECUPERAÇÃO"));
-            assert_eq!(card.contains("--bootstrap 192.0.2.7:4433"), !addresses.is_empty());
         }
+    }
+
+    #[test]
+    fn what_stands_on_a_card_leads_to_the_hash() {
+        let facts = facts("Férias", &[], true);
+        let card = recovery_card(&facts);
+        let command = card.lines().find_map(|line| line.strip_prefix("tes fetch "));
+        let code = command.expect("the command to type");
+        assert_eq!(TesseraHash::from_code(code), Ok(facts.hash));
+        let typed: String = card.chars().filter(|c| !c.is_whitespace()).collect();
+        // In groups, once for each language, and in the commands.
+        assert_eq!(typed.matches(code).count(), 4, "{card}");
+        assert_eq!(typed.matches(&facts.hash.to_string()).count(), 2, "{card}");
+        let words = card.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(words.contains("upper and lower case are the same"), "{card}");
+        assert!(words.contains("If a character is mistyped, the program notices"), "{card}");
+    }
+
+    #[test]
+    fn a_card_promises_holders_only_of_what_is_published() {
+        let unpublished = recovery_card(&facts("Férias", &[], false));
+        for claim in ["volunteers", "voluntários", "public:", "pública"] {
+            assert!(!unpublished.contains(claim), "{claim}: {unpublished}");
+        }
+        let words = unpublished.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(words.contains("existed only here, on the computer"), "{unpublished}");
+        assert!(words.contains("existia somente aqui, no computador"), "{unpublished}");
+        let published = recovery_card(&facts("Férias", &[], true));
+        assert!(published.contains("volunteers") && published.contains("voluntários"));
+        assert!(!published.contains("only here") && !published.contains("somente aqui"));
     }
 }

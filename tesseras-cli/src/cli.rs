@@ -9,8 +9,8 @@ use clap::{Parser, Subcommand};
 
 use crate::command_error::CommandError;
 use crate::commands::{
-    card, completions, create, demo, drop, export, fetch, import, init, list, man, peers, publish,
-    repair, restore, show, status, verify,
+    card, completions, create, demo, drop, export, fetch, identity, import, init, list, man, peers,
+    publish, repair, restore, show, status, verify,
 };
 use crate::context::Context;
 use crate::output::Output;
@@ -47,6 +47,7 @@ struct Global {
 #[derive(Debug, Subcommand)]
 enum Command {
     Init(init::Args),
+    Identity(identity::Args),
     Create(create::Args),
     List(list::Args),
     Show(show::Args),
@@ -130,6 +131,7 @@ impl Command {
     fn run(self, context: &Context) -> Result<Exit, CommandError> {
         match self {
             Self::Init(args) => init::run(context, args),
+            Self::Identity(args) => identity::run(context, args),
             Self::Create(args) => create::run(context, args),
             Self::List(args) => list::run(context, args),
             Self::Show(args) => show::run(context, args),

@@ -14,12 +14,7 @@ const NAMED: usize = 8;
 
 /// What publishing means for this capsule, with `peers` other nodes known.
 pub fn warning(store: &Store, capsule: &StoredCapsule, peers: u64) -> Result<String, CommandError> {
-    let memories = capsule.memories(&*store.blobs())?;
-    let placed: Vec<&str> = memories
-        .iter()
-        .filter(|memory| memory.place.is_some())
-        .map(|memory| memory.original.as_str())
-        .collect();
+    let placed = capsule.gps_files(&*store.blobs())?;
     let title = capsule.manifest().header("title").unwrap_or("This tessera");
     let mut text = format!(
         "\"{title}\" becomes public, and for ever: anyone who knows its hash can read it, and so\n\
@@ -48,7 +43,7 @@ fn upload(pack_bytes: u64, peers: u64) -> String {
     )
 }
 
-fn places(placed: &[&str]) -> String {
+fn places(placed: &[String]) -> String {
     if placed.is_empty() {
         return "No photo in it says where it was taken (GPS).\n".to_owned();
     }
@@ -74,10 +69,9 @@ mod tests {
     #[test]
     fn photos_with_a_place_are_counted_and_named() {
         assert!(places(&[]).contains("No photo"));
-        assert!(
-            places(&["a.jpg"]).contains("1 photo says") && places(&["a.jpg"]).contains("a.jpg")
-        );
-        let many = places(&["x.jpg"; 20]);
+        let one = places(&["a.jpg".to_owned()]);
+        assert!(one.contains("1 photo says") && one.contains("a.jpg"), "{one}");
+        let many = places(&vec!["x.jpg".to_owned(); 20]);
         assert!(many.contains("20 photos say") && many.contains("and 12 more"), "{many}");
     }
 

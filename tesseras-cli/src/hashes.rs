@@ -1,5 +1,9 @@
-//! From what a person types to a tessera: all 64 hex digits, or the first few of one stored here.
+//! From what a person types to a tessera: its code, all 64 hex digits of its hash, or the first few
+//! of one stored here. Spaces, line breaks, dashes and case do not matter.
 
+use thiserror::Error;
+
+use tesseras_core::hash_code::{CODE_CHARACTERS, HashCodeError};
 use tesseras_core::ids::TesseraHash;
 use tesseras_core::ports::{FragmentStore as _, TesseraRepository as _};
 use tesseras_storage::Store;
@@ -13,28 +17,80 @@ const MIN_DIGITS: usize = 4;
 const ALL_DIGITS: usize = 2 * TesseraHash::LEN;
 /// How many candidates an error names.
 const SHOWN: usize = 5;
+/// How much of what was typed an error repeats, in characters; longer than any card's spelling.
+const REPEATED: usize = 100;
+
+/// Why a string does not name a tessera.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum HashTextError {
+    /// It is neither a code nor hex.
+    #[error("{0:?} is not a tessera's hash")]
+    Neither(String),
+    /// Too few or too many hex digits.
+    #[error(
+        "{text:?} has {}; a hash has {MIN_DIGITS} to {ALL_DIGITS}",
+        count(*.found as u64, "digit", "digits")
+    )]
+    Digits {
+        /// What was typed.
+        text: String,
+        /// How many digits that is.
+        found: usize,
+    },
+    /// It begins like a code and is not one.
+    #[error("{text:?}: {why}")]
+    Code {
+        /// What was typed.
+        text: String,
+        /// What is wrong with it.
+        #[source]
+        why: HashCodeError,
+    },
+    /// The first digits only, where nothing says how it goes on.
+    #[error("{0:?} is not the whole hash")]
+    NotWhole(String),
+}
+
+/// What a string can mean.
+#[derive(Debug, PartialEq, Eq)]
+enum Typed {
+    /// One tessera, stored here or not.
+    Whole(TesseraHash),
+    /// The first lower-case hex digits of one stored here.
+    Prefix(String),
+}
 
 /// [`resolve`], without opening the store where that is not needed.
 pub fn named(context: &Context, text: &str) -> Result<TesseraHash, CommandError> {
-    match digits(text)?.parse() {
-        Ok(hash) => Ok(hash),
-        Err(_) => resolve(&context.store()?, text),
+    match typed(text)? {
+        Typed::Whole(hash) => Ok(hash),
+        Typed::Prefix(_) => resolve(&context.store()?, text),
+    }
+}
+
+/// The tessera of a whole hash; for clap, where there is no store to complete the first digits.
+pub fn whole(text: &str) -> Result<TesseraHash, HashTextError> {
+    match typed(text)? {
+        Typed::Whole(hash) => Ok(hash),
+        Typed::Prefix(_) => Err(HashTextError::NotWhole(repeated(text))),
     }
 }
 
 /// The tessera that a text means, whether it is stored here or not.
 pub fn resolve(store: &Store, text: &str) -> Result<TesseraHash, CommandError> {
-    let prefix = digits(text)?;
-    if let Ok(hash) = prefix.parse() {
-        return Ok(hash);
-    }
+    let prefix = match typed(text)? {
+        Typed::Whole(hash) => return Ok(hash),
+        Typed::Prefix(prefix) => prefix,
+    };
     let mut found = store.library().find(&prefix, SHOWN + 1)?;
     found.extend(held(store, &prefix)?);
     found.sort_unstable();
     found.dedup();
     match found[..] {
         [] => Err(CommandError::new(format!("no tessera stored here begins with {prefix}"))
-            .with_hint("`tes list` shows those that are; of any other give all 64 digits")),
+            .with_hint(
+                "`tes list` shows those that are; of any other give the code or all 64 digits",
+            )),
         [hash] => Ok(hash),
         _ => {
             let shown: Vec<_> = found.iter().take(SHOWN).map(ToString::to_string).collect();
@@ -57,20 +113,43 @@ pub fn not_in_library(store: &Store, hash: &TesseraHash) -> CommandError {
         .with_hint(format!("bring all of it here with `tes fetch {hash}`"))
 }
 
-/// Checks that a text is hex, and lowers it.
-fn digits(text: &str) -> Result<String, CommandError> {
-    let prefix = text.to_ascii_lowercase();
-    if !prefix.bytes().all(|b| b.is_ascii_hexdigit()) || prefix.is_empty() {
-        return Err(CommandError::new(format!("{text:?} is no tessera's hash"))
-            .with_hint("a hash has 64 hex digits; the first few are enough for one stored here"));
+/// What a string means, once everything is out of the way that cards, screens and keyboards add.
+fn typed(text: &str) -> Result<Typed, HashTextError> {
+    let plain: String = text.chars().filter(|c| !is_between(*c)).collect();
+    let plain = plain.to_ascii_lowercase();
+    let is_hex = !plain.is_empty() && plain.bytes().all(|b| b.is_ascii_hexdigit());
+    if !is_hex {
+        // What is as long as a code was meant as one, even where its prefix is mistyped.
+        return if plain.starts_with("tes") || plain.chars().count() == CODE_CHARACTERS {
+            TesseraHash::from_code(&plain)
+                .map(Typed::Whole)
+                .map_err(|why| HashTextError::Code { text: repeated(text), why })
+        } else {
+            Err(HashTextError::Neither(repeated(text)))
+        };
     }
-    if !(MIN_DIGITS..=ALL_DIGITS).contains(&prefix.len()) {
-        return Err(CommandError::new(format!(
-            "{text:?} has {}; a hash has {MIN_DIGITS} to {ALL_DIGITS}",
-            count(prefix.len() as u64, "digit", "digits")
-        )));
+    if let Ok(hash) = plain.parse() {
+        return Ok(Typed::Whole(hash));
     }
-    Ok(prefix)
+    if !(MIN_DIGITS..=ALL_DIGITS).contains(&plain.len()) {
+        return Err(HashTextError::Digits { text: repeated(text), found: plain.len() });
+    }
+    Ok(Typed::Prefix(plain))
+}
+
+/// Whether a character only stands between those of a hash: spaces, line breaks, dashes, and the
+/// invisible marks that come along when text is copied from a page.
+fn is_between(c: char) -> bool {
+    c.is_whitespace()
+        || matches!(
+            c,
+            '-' | '\u{ad}' | '\u{200b}' | '\u{2010}'..='\u{2015}' | '\u{2212}' | '\u{feff}'
+        )
+}
+
+/// What was typed, for an error.
+fn repeated(text: &str) -> String {
+    text.chars().take(REPEATED).collect()
 }
 
 /// Tesserae of which pieces are held here for others and that begin with `prefix`.
@@ -95,16 +174,63 @@ fn before(prefix: &str) -> Option<TesseraHash> {
     None
 }
 
+impl From<HashTextError> for CommandError {
+    fn from(error: HashTextError) -> Self {
+        let failed = Self::new(error.to_string());
+        match error {
+            HashTextError::Neither(_) => failed.with_hint(
+                "give the code that begins with tes1, or the 64 hex digits; the first few digits \
+                 are enough for a tessera stored here",
+            ),
+            HashTextError::NotWhole(_) => failed.with_hint("give the code or all 64 digits"),
+            HashTextError::Code { .. } | HashTextError::Digits { .. } => failed,
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn only_enough_hex_digits_are_taken() {
-        for bad in ["", "abc", "xyz1", "ab cd", "../..", "ação", &"a".repeat(65)] {
-            assert!(digits(bad).is_err(), "{bad}");
+        for bad in ["", " - ", "abc", "a b c", "xyz1", "../..", "ação", &"a".repeat(65)] {
+            assert!(typed(bad).is_err(), "{bad}");
         }
-        assert_eq!(digits("ABCD").expect("hex"), "abcd");
+        assert_eq!(typed("ABCD"), Ok(Typed::Prefix("abcd".to_owned())));
+    }
+
+    #[test]
+    fn a_hash_may_be_spelled_as_cards_and_phones_spell_it() {
+        let hash = TesseraHash::new([0x9c; 32]);
+        for plain in [hash.to_string(), hash.to_code()] {
+            let groups = |between: &str| {
+                let groups: Vec<_> = plain.as_bytes().chunks(4).collect();
+                String::from_utf8(groups.join(between.as_bytes())).expect("ASCII")
+            };
+            let first = plain[..1].to_uppercase() + &plain[1..];
+            for text in
+                [&first, &plain.to_uppercase(), &groups(" "), &groups("\r\n  "), &groups("-")]
+            {
+                assert_eq!(whole(text), Ok(hash), "{text}");
+            }
+        }
+        assert_eq!(typed("9C9c 9c-9c"), Ok(Typed::Prefix("9c9c9c9c".to_owned())));
+        assert!(matches!(whole("9c9c 9c9c"), Err(HashTextError::NotWhole(_))));
+    }
+
+    #[test]
+    fn a_mistyped_code_is_told_from_what_was_never_one() {
+        let code = TesseraHash::new([0x9c; 32]).to_code();
+        let swapped = format!("{}{}{}", &code[..30], &code[31..32], &code[30..31]) + &code[32..];
+        for wrong in [code.replacen("tes1", "tas1", 1), code.replacen("s1", "s7", 1), swapped] {
+            let error = typed(&wrong).expect_err("wrong").to_string();
+            assert!(error.contains("a character is wrong; compare with the card"), "{error}");
+        }
+        let error = typed(&code[..61]).expect_err("short").to_string();
+        assert!(error.contains("62 characters, and this one has 61"), "{error}");
+        let error = typed(&"?".repeat(5000)).expect_err("neither").to_string();
+        assert!(error.len() < 200 && error.contains("is not a tessera's hash"), "{error}");
     }
 
     #[test]

@@ -1,8 +1,11 @@
 //! The creator's secret keys: `identity/` in the data directory, 0700, its files 0600.
 //!
 //! Two PKCS#8 files and, written last, `creator.txt` with the name: only when it is there is the
-//! identity complete, and from then on nothing here changes it. A crash before that leaves at most
-//! one key that never signed anything; the next `init` goes on from it.
+//! identity complete, and from then on nothing here changes the keys. A crash before that leaves at
+//! most one key that never signed anything; the next `init` goes on from it. The name may be
+//! changed, for what is made from then on.
+
+pub mod backup;
 
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, Write as _};
@@ -11,23 +14,28 @@ use std::path::{Path, PathBuf};
 
 use tesseras_core::path::check_line;
 use tesseras_crypto::{CreatorKeys, KeyError};
+use zeroize::Zeroizing;
 
 use crate::command_error::CommandError;
 use crate::context::make_private;
 
-const DIRECTORY: &str = "identity";
+/// The folder of the data directory.
+pub const DIRECTORY: &str = "identity";
 const ED25519: &str = "creator.ed25519.pem";
 const ML_DSA_65: &str = "creator.ml-dsa-65.pem";
 const COMPLETE: &str = "creator.txt";
 const LOCK: &str = "creator.lock";
 const NAME_FIELD: &str = "name: ";
+const RESTORE: &str =
+    "bring the keys back with `tes identity restore FILE`; nothing else can replace them";
 
 /// A person's keys and name.
 #[derive(Debug)]
 pub struct Identity {
     /// The secret keys.
     pub keys: CreatorKeys,
-    /// What the person is called in new tesserae; may be empty.
+    /// What the person is called in new tesserae. Empty only where it was made by a version that
+    /// asked for none.
     pub name: String,
 }
 
@@ -45,36 +53,100 @@ pub fn name(data_dir: &Path) -> Result<Option<String>, CommandError> {
     Ok(identity.map(|identity| identity.name).filter(|name| !name.is_empty()))
 }
 
-/// Makes an identity unless there is one; `true` if it was made now.
-pub fn init(data_dir: &Path, name: Option<&str>) -> Result<(Identity, bool), CommandError> {
-    if let Some(name) = name.filter(|name| !name.is_empty()) {
-        check_line(name)
-            .map_err(|why| CommandError::new(format!("{name:?} cannot be a name: {why}")))?;
+/// Makes an identity unless there is one; `true` if it was made now. Of an identity that is here
+/// already, the name is not looked at.
+pub fn init(data_dir: &Path, name: &str) -> Result<(Identity, bool), CommandError> {
+    if let Some(identity) = find(data_dir)? {
+        return Ok((identity, false));
     }
+    check_name(name)?;
+    let (directory, held) = locked(data_dir)?;
+    if let Some(identity) = find(data_dir)? {
+        return Ok((identity, false));
+    }
+    let keys = CreatorKeys::generate().map_err(|error| unusable(&directory, &error))?;
+    complete(data_dir, &directory, &Identity { keys, name: name.to_owned() })?;
+    drop(held);
+    Ok((load(data_dir)?, true))
+}
+
+/// Changes what the creator is called in tesserae that are made from now on.
+pub fn rename(data_dir: &Path, name: &str) -> Result<Identity, CommandError> {
+    check_name(name)?;
+    load(data_dir)?;
+    let (directory, held) = locked(data_dir)?;
+    replace(&directory, COMPLETE, name_line(name).as_bytes())?;
+    drop(held);
+    load(data_dir)
+}
+
+/// Puts the identity of a backup in place; `false` if it is here already, whose name then stays.
+/// Missing keys of the same identity are put back. Nothing that is here is written over: it is an
+/// error if another identity is.
+pub fn restore(data_dir: &Path, backup: &Identity) -> Result<bool, CommandError> {
+    let (directory, held) = locked(data_dir)?;
+    let another = || {
+        CommandError::new(format!("there is another identity in {}", directory.display()))
+            .with_hint(
+                "nothing was changed; move its files creator.* away, or restore to another place \
+                 with --data-dir",
+            )
+    };
+    // Keys that are gone or damaged are no reason to refuse: a backup is for that.
+    if let Ok(Some(here)) = find(data_dir) {
+        let same = here.keys.public().id() == backup.keys.public().id();
+        return if same { Ok(false) } else { Err(another()) };
+    }
+    for (file, pem) in
+        [(ED25519, backup.keys.ed25519_pem()), (ML_DSA_65, backup.keys.ml_dsa_65_pem())]
+    {
+        let here = read(&directory.join(file))?;
+        if here.is_some_and(|here| here.trim() != pem.trim()) {
+            return Err(another());
+        }
+    }
+    complete(data_dir, &directory, backup)?;
+    drop(held);
+    load(data_dir)?;
+    Ok(true)
+}
+
+/// Refuses what cannot be a creator's name.
+pub fn check_name(name: &str) -> Result<(), CommandError> {
+    if name.is_empty() {
+        return Err(CommandError::usage("a name cannot be empty"));
+    }
+    check_line(name).map_err(|why| CommandError::new(format!("{name:?} cannot be a name: {why}")))
+}
+
+/// Makes the directory of the identity if it is not there. The lock is held until the file is
+/// dropped, so that of two at once one makes the keys and the other finds them.
+fn locked(data_dir: &Path) -> Result<(PathBuf, File), CommandError> {
     make_private(data_dir)?;
     let directory = data_dir.join(DIRECTORY);
     make_private(&directory)?;
     fs::set_permissions(&directory, Permissions::from_mode(0o700))
         .map_err(|error| CommandError::io("protect", &directory, &error))?;
-    // Held until the end, so that of two at once one makes the keys and the other finds them.
     let lock = directory.join(LOCK);
     let held = private(&lock, OpenOptions::new().create(true))
         .and_then(|file| file.lock().map(|()| file))
         .map_err(|error| CommandError::io("lock", &lock, &error))?;
-    if let Some(identity) = find(data_dir)? {
-        return Ok((identity, false));
-    }
-    let fresh = CreatorKeys::generate().map_err(|error| unusable(&directory, &error))?;
-    keep(&directory, ED25519, fresh.ed25519_pem().as_bytes())?;
-    keep(&directory, ML_DSA_65, fresh.ml_dsa_65_pem().as_bytes())?;
-    let name = name.unwrap_or_default();
-    keep(&directory, COMPLETE, format!("{NAME_FIELD}{name}\n").as_bytes())?;
-    sync_directory(data_dir)?;
-    drop(held);
-    Ok((load(data_dir)?, true))
+    Ok((directory, held))
 }
 
-/// Reads the identity of a data directory, if there is one.
+/// Writes what is missing of an identity, the name last.
+fn complete(data_dir: &Path, directory: &Path, identity: &Identity) -> Result<(), CommandError> {
+    keep(directory, ED25519, identity.keys.ed25519_pem().as_bytes())?;
+    keep(directory, ML_DSA_65, identity.keys.ml_dsa_65_pem().as_bytes())?;
+    keep(directory, COMPLETE, name_line(&identity.name).as_bytes())?;
+    sync_directory(data_dir)
+}
+
+fn name_line(name: &str) -> String {
+    format!("{NAME_FIELD}{name}\n")
+}
+
+/// The identity of a data directory, if there is one.
 pub fn find(data_dir: &Path) -> Result<Option<Identity>, CommandError> {
     let directory = data_dir.join(DIRECTORY);
     let complete = directory.join(COMPLETE);
@@ -85,7 +157,7 @@ pub fn find(data_dir: &Path) -> Result<Option<Identity>, CommandError> {
         let path = directory.join(file);
         read(&path)?.ok_or_else(|| {
             CommandError::new(format!("the creator's key {} is gone", path.display()))
-                .with_hint("restore it from a backup; nothing else can replace it")
+                .with_hint(RESTORE)
         })
     };
     let keys = CreatorKeys::from_pem(&key(ED25519)?, &key(ML_DSA_65)?)
@@ -95,24 +167,25 @@ pub fn find(data_dir: &Path) -> Result<Option<Identity>, CommandError> {
 
 fn unusable(directory: &Path, error: &KeyError) -> CommandError {
     CommandError::new(format!("the creator's keys in {}: {error}", directory.display()))
-        .with_hint("restore them from a backup; nothing else can replace them")
+        .with_hint(RESTORE)
 }
 
-fn read(path: &Path) -> Result<Option<String>, CommandError> {
+fn read(path: &Path) -> Result<Option<Zeroizing<String>>, CommandError> {
     match fs::read_to_string(path) {
-        Ok(text) => Ok(Some(text)),
+        Ok(text) => Ok(Some(Zeroizing::new(text))),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(CommandError::io("read", path, &error)),
     }
 }
 
-/// Writes a file that is complete or not there at all, and never one that is there already. The
-/// caller holds the lock.
+/// Writes a file unless there is one. The caller holds the lock.
 fn keep(directory: &Path, name: &str, bytes: &[u8]) -> Result<(), CommandError> {
+    if directory.join(name).exists() { Ok(()) } else { replace(directory, name, bytes) }
+}
+
+/// Writes a file that is complete or as it was before. The caller holds the lock.
+fn replace(directory: &Path, name: &str, bytes: &[u8]) -> Result<(), CommandError> {
     let path = directory.join(name);
-    if path.exists() {
-        return Ok(());
-    }
     let new = directory.join(format!("{name}.new"));
     let written = private(&new, OpenOptions::new().create(true).truncate(true))
         .and_then(|mut file| file.write_all(bytes).and_then(|()| file.sync_all()))
@@ -142,9 +215,8 @@ mod tests {
     fn keys_are_made_once_by_however_many() {
         let dir = tempfile::tempdir().expect("a directory");
         let made: Vec<_> = std::thread::scope(|scope| {
-            let threads: Vec<_> = (0..4)
-                .map(|_| scope.spawn(|| init(dir.path(), Some("Ana")).expect("made")))
-                .collect();
+            let threads: Vec<_> =
+                (0..4).map(|_| scope.spawn(|| init(dir.path(), "Ana").expect("made"))).collect();
             threads.into_iter().map(|thread| thread.join().expect("no panic")).collect()
         });
         assert_eq!(made.iter().filter(|(_, new)| *new).count(), 1);
@@ -161,22 +233,68 @@ mod tests {
     #[test]
     fn an_init_that_was_cut_off_is_completed_and_a_lost_key_is_not_replaced() {
         let dir = tempfile::tempdir().expect("a directory");
-        init(dir.path(), None).expect("made");
+        init(dir.path(), "Ana").expect("made");
         let identity = dir.path().join(DIRECTORY);
         let first = fs::read(identity.join(ED25519)).expect("kept");
         fs::remove_file(identity.join(ML_DSA_65)).expect("removed");
-        let error = init(dir.path(), None).expect_err("a key is gone");
+        let error = init(dir.path(), "Ana").expect_err("a key is gone");
         assert!(error.message().contains("is gone"), "{}", error.message());
         fs::remove_file(identity.join(COMPLETE)).expect("removed");
-        let (_, made) = init(dir.path(), None).expect("completed");
+        let (_, made) = init(dir.path(), "Ana").expect("completed");
         assert!(made);
         assert_eq!(fs::read(identity.join(ED25519)).expect("kept"), first);
     }
 
     #[test]
-    fn a_name_is_one_line() {
+    fn a_name_is_one_line_and_not_empty() {
         let dir = tempfile::tempdir().expect("a directory");
-        assert!(init(dir.path(), Some("Ana\nname: Rui")).is_err());
-        assert!(!dir.path().join(DIRECTORY).exists());
+        for bad in ["", "Ana\nname: Rui"] {
+            assert!(init(dir.path(), bad).is_err(), "{bad:?}");
+            assert!(!dir.path().join(DIRECTORY).exists());
+        }
+        init(dir.path(), "Ana").expect("made");
+        for bad in ["", "Ana\nname: Rui"] {
+            assert!(rename(dir.path(), bad).is_err(), "{bad:?}");
+            assert!(!init(dir.path(), bad).expect("there is one").1);
+        }
+        assert_eq!(load(dir.path()).expect("kept").name, "Ana");
+    }
+
+    #[test]
+    fn a_backup_puts_back_whatever_is_missing_and_writes_over_nothing() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let (mine, _) = init(dir.path(), "Ana").expect("made");
+        let id = mine.keys.public().id();
+        let identity = dir.path().join(DIRECTORY);
+        for missing in [&[ED25519][..], &[ML_DSA_65], &[COMPLETE], &[ED25519, ML_DSA_65, COMPLETE]]
+        {
+            for file in missing {
+                fs::remove_file(identity.join(file)).expect("removed");
+            }
+            assert!(restore(dir.path(), &mine).expect("restored"), "{missing:?}");
+            let here = load(dir.path()).expect("whole again");
+            assert_eq!((here.keys.public().id(), here.name.as_str()), (id, "Ana"));
+        }
+        rename(dir.path(), "Rosa").expect("renamed");
+        assert!(!restore(dir.path(), &mine).expect("it is here"));
+        assert_eq!(load(dir.path()).expect("kept").name, "Rosa");
+
+        let keys = CreatorKeys::generate().expect("randomness");
+        let other = Identity { keys, name: "Rui".to_owned() };
+        let files =
+            || [ED25519, ML_DSA_65, COMPLETE].map(|file| fs::read(identity.join(file)).ok());
+        // Whole, without its last file, with one key only, and with a key that cannot be read.
+        for damage in 0..4 {
+            match damage {
+                1 => fs::remove_file(identity.join(COMPLETE)).expect("removed"),
+                2 => fs::remove_file(identity.join(ML_DSA_65)).expect("removed"),
+                3 => fs::write(identity.join(ED25519), "").expect("written"),
+                _ => {}
+            }
+            let before = files();
+            let error = restore(dir.path(), &other).expect_err("another one is here");
+            assert!(error.message().contains("another identity"), "{}", error.message());
+            assert_eq!(files(), before);
+        }
     }
 }

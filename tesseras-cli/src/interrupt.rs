@@ -34,8 +34,7 @@ pub fn ask_until_ended(
     let runtime = runtime()?;
     let done = runtime.block_on(async {
         let socket = socket_path(&context.data_dir);
-        let asks = io::stdin().is_terminal() && io::stderr().is_terminal();
-        let asks = asks && !context.output.is_json();
+        let asks = context.output.can_ask() && io::stderr().is_terminal();
         let mut signals = Signals::new()?;
         let bar = RefCell::new(Some(Bar::new()));
         let client = Client::connect(&socket).await?;

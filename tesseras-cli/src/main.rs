@@ -16,6 +16,7 @@ mod human;
 mod identity;
 mod interrupt;
 mod output;
+mod passphrase;
 mod problems;
 mod progress;
 

@@ -78,20 +78,31 @@ impl Output {
         error.exit_code()
     }
 
-    /// Asks a person to confirm; with nobody there to ask, a usage error that names the flag.
-    pub fn confirm(self, question: &str) -> Result<bool, CommandError> {
-        if self.json || !io::stdin().is_terminal() {
-            return Err(CommandError::usage("there is nobody to ask")
-                .with_hint("repeat the command with --yes if you are sure"));
-        }
+    /// Whether there is a person to ask.
+    pub fn can_ask(self) -> bool {
+        !self.json && io::stdin().is_terminal()
+    }
+
+    /// Asks a person for one line; `None` if the input ends instead.
+    pub fn ask(self, question: &str) -> Result<Option<String>, CommandError> {
         let mut stderr = io::stderr().lock();
-        let _ = write!(stderr, "{question} [y/N] ").and_then(|()| stderr.flush());
+        let _ = write!(stderr, "{question}").and_then(|()| stderr.flush());
         let mut answer = String::new();
-        io::stdin()
+        let read = io::stdin()
             .lock()
             .read_line(&mut answer)
             .map_err(|error| CommandError::new(format!("cannot read the answer: {error}")))?;
-        Ok(matches!(answer.trim().to_lowercase().as_str(), "y" | "yes"))
+        Ok((read > 0).then(|| answer.trim().to_owned()))
+    }
+
+    /// Asks a person to confirm; with nobody there to ask, a usage error that names the flag.
+    pub fn confirm(self, question: &str) -> Result<bool, CommandError> {
+        if !self.can_ask() {
+            return Err(CommandError::usage("there is nobody to ask")
+                .with_hint("repeat the command with --yes if you are sure"));
+        }
+        let answer = self.ask(&format!("{question} [y/N] "))?.unwrap_or_default();
+        Ok(matches!(answer.to_lowercase().as_str(), "y" | "yes"))
     }
 }
 

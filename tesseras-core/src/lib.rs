@@ -9,6 +9,7 @@ pub mod buffer;
 pub mod code;
 pub mod contact;
 pub mod dossier;
+pub mod hash_code;
 pub mod ids;
 pub mod manifest;
 pub mod pack;

@@ -1,11 +1,14 @@
-//! Hashing, signatures and identities, behind small types. Knows neither disk nor network.
+//! Hashing, signatures, identities and passphrases, behind small types. Knows neither disk nor
+//! network.
 //!
 //! Follow one value: bytes are hashed ([`hash`]), a MANIFEST or plan is signed twice by its
-//! [`creator`], and what a machine says is signed once by its [`node`].
+//! [`creator`], and what a machine says is signed once by its [`node`]. A secret that must lie
+//! elsewhere is sealed with a [`passphrase`].
 
 pub mod creator;
 pub mod hash;
 pub mod node;
+pub mod passphrase;
 
 pub use creator::{CreatorKeys, CreatorPublic, SignatureCheck, SignaturePair};
 pub use hash::{Blake3, Sha256, blake3, sha256};

@@ -3,7 +3,11 @@
 use serde::Serialize;
 use tesseras_capsule::{CardFacts, StoredCapsule, recovery_card};
 use tesseras_core::ids::TesseraHash;
-use tesseras_core::ports::{PeerRepository as _, TesseraRepository as _};
+use tesseras_core::ports::{
+    HoldingRepository as _, Origin, PeerRepository as _, Publication, TesseraRecord,
+    TesseraRepository as _,
+};
+use tesseras_storage::Store;
 
 use crate::cli::Exit;
 use crate::command_error::CommandError;
@@ -15,12 +19,14 @@ use crate::output::Report;
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Which; the first few hex digits are enough.
-    hash: String,
+    #[arg(required = true, num_args = 1.., value_name = "HASH")]
+    hash: Vec<String>,
 }
 
 #[derive(Serialize)]
 struct Card {
     hash: TesseraHash,
+    code: String,
     text: String,
 }
 
@@ -33,15 +39,24 @@ const SOFTWARE: &str =
 /// Runs the command.
 pub fn run(context: &Context, args: Args) -> Result<Exit, CommandError> {
     let store = context.store_to_read()?;
-    let hash = resolve(&store, &args.hash)?;
+    let hash = resolve(&store, &args.hash.join(" "))?;
     let record = store.library().get(&hash)?.ok_or_else(|| not_in_library(&store, &hash))?;
     let peers = store.peers().known_peers(NODES)?;
     let addresses = peers.iter().filter_map(|peer| peer.addresses.first());
     let addresses: Vec<String> = addresses.map(ToString::to_string).collect();
     let capsule = StoredCapsule::of_record(&*store.blobs(), &record)?;
-    let facts = CardFacts::new(&record, capsule.manifest(), &addresses, SOFTWARE);
-    context.output.report(&Card { hash, text: recovery_card(&facts) })?;
+    let published = is_published(&store, &record)?;
+    let facts = CardFacts::new(&record, capsule.manifest(), &addresses, SOFTWARE, published);
+    let (code, text) = (hash.to_code(), recovery_card(&facts));
+    context.output.report(&Card { hash, code, text })?;
     Ok(Exit::Done)
+}
+
+/// Whether other nodes keep a capsule, as far as this one knows: it was published from here, or it
+/// came from them.
+fn is_published(store: &Store, record: &TesseraRecord) -> Result<bool, CommandError> {
+    Ok(record.origin == Origin::Fetched
+        || store.holdings().publication(&record.hash)? == Publication::Published)
 }
 
 impl Report for Card {

@@ -53,6 +53,7 @@ pub struct Args {
 #[derive(Serialize)]
 struct Made {
     hash: Option<TesseraHash>,
+    code: Option<String>,
     memories: u64,
     files: u64,
     bytes: u64,
@@ -98,6 +99,7 @@ pub fn run(context: &Context, args: Args) -> Result<Exit, CommandError> {
         incomplete = failed(&draft.skipped);
         Made {
             hash: None,
+            code: None,
             memories: draft.memories,
             files: draft.files,
             bytes: draft.bytes,
@@ -125,6 +127,7 @@ pub fn run(context: &Context, args: Args) -> Result<Exit, CommandError> {
         incomplete = failed(&created.skipped);
         Made {
             hash: Some(created.hash),
+            code: Some(created.hash.to_code()),
             memories: created.memories,
             files: created.files,
             bytes: created.bytes,
@@ -154,12 +157,12 @@ impl Report for Made {
             count(self.files, "file", "files"),
             size(self.bytes)
         );
-        let mut out = match &self.hash {
-            Some(hash) if self.already => format!(
-                "It is here already, as tessera {hash}\nIt keeps {kept}. Nothing was made; --again \
+        let mut out = match &self.code {
+            Some(code) if self.already => format!(
+                "It is here already, as tessera {code}\nIt keeps {kept}. Nothing was made; --again \
                  makes a new one all the same.\n"
             ),
-            Some(hash) => format!("Made tessera {hash}\nIt keeps {kept}.\n"),
+            Some(code) => format!("Made tessera {code}\nIt keeps {kept}.\n"),
             None => format!("It would keep {kept}. Nothing was stored.\n"),
         };
         out.push_str(&named(
@@ -175,9 +178,9 @@ impl Report for Made {
             let short = short(hash);
             write!(
                 out,
-                "It exists only here until it is published.\n\
+                "Until it is published, it exists only here, on this computer.\n\
                  Next: tes publish {short}    to let others keep it alive\n      \
-                 tes card {short}       for a recovery card, of use once it is published\n"
+                 tes card {short}       then, for a recovery card to print\n"
             )
             .expect("a String takes all");
         }

@@ -14,27 +14,31 @@ use crate::output::Report;
 /// Bring a tessera from other nodes into your library
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Which: all 64 hex digits, as a recovery card has them.
-    hash: String,
+    /// Which: the code or all 64 hex digits, as a recovery card has them, with or without spaces.
+    #[arg(required = true, num_args = 1.., value_name = "HASH")]
+    hash: Vec<String>,
 }
 
 #[derive(Serialize)]
-#[serde(transparent)]
-struct Shown(Fetched);
+struct Shown {
+    #[serde(flatten)]
+    fetched: Fetched,
+    code: String,
+}
 
 /// Runs the command.
 pub fn run(context: &Context, args: Args) -> Result<Exit, CommandError> {
-    let hash = named(context, &args.hash)?;
+    let hash = named(context, &args.hash.join(" "))?;
     let Response::Fetched(fetched) = ask(context, &Request::Fetch { hash })? else {
         return Err(unexpected());
     };
-    context.output.report(&Shown(fetched))?;
+    context.output.report(&Shown { code: hash.to_code(), fetched })?;
     Ok(Exit::Done)
 }
 
 impl Report for Shown {
     fn human(&self) -> String {
-        let Fetched { hash, title, memories, files, bytes, holders } = &self.0;
+        let Fetched { hash, title, memories, files, bytes, holders } = &self.fetched;
         let (from, checked) = match holders {
             0 => ("It was here already".to_owned(), ""),
             n => (

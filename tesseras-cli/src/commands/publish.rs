@@ -1,7 +1,6 @@
 //! `tes publish`: signs the plan of a tessera and lets the node place it on others.
 
 use std::fmt::Write as _;
-use std::io::IsTerminal as _;
 
 use serde::Serialize;
 use tesseras_capsule::StoredCapsule;
@@ -47,8 +46,11 @@ pub struct Args {
 }
 
 #[derive(Serialize)]
-#[serde(transparent)]
-struct Shown(Published);
+struct Shown {
+    #[serde(flatten)]
+    published: Published,
+    code: String,
+}
 
 #[derive(Serialize)]
 #[serde(transparent)]
@@ -64,7 +66,7 @@ pub fn run(context: &Context, args: Args) -> Result<Exit, CommandError> {
     }
     let capsule = StoredCapsule::of_record(&*store.blobs(), &record)?;
     let signer = signer(context, &store, &capsule)?;
-    if !args.yes && (context.output.is_json() || !std::io::stdin().is_terminal()) {
+    if !args.yes && !context.output.can_ask() {
         return Err(CommandError::usage("publishing is for ever, and there is nobody to ask")
             .with_hint("repeat the command with --yes if you are sure"));
     }
@@ -98,7 +100,7 @@ fn publish(
     })?;
     match (ended, wished) {
         (Ended::Answered(Response::Published(published)), _) => {
-            context.output.report(&Shown(published))?;
+            context.output.report(&Shown { code: hash.to_code(), published })?;
             Ok(Exit::Done)
         }
         (Ended::Background, Some(begun)) => report_state(context, begun),
@@ -219,7 +221,8 @@ impl Report for State {
 
 impl Report for Shown {
     fn human(&self) -> String {
-        let Published { hash, fragments, placed, copies, holders, survives, notes } = &self.0;
+        let Published { hash, fragments, placed, copies, holders, survives, notes } =
+            &self.published;
         // Where there is no coded form, the copies are the pieces.
         let beside = if copies.total > 0 && copies.total != *fragments {
             format!(" and {} of {}", copies.live, count(copies.total, "whole copy", "whole copies"))

@@ -18,12 +18,14 @@ use crate::output::Report;
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Which; the first few hex digits are enough.
-    hash: String,
+    #[arg(required = true, num_args = 1.., value_name = "HASH")]
+    hash: Vec<String>,
 }
 
 #[derive(Serialize)]
 struct Shown {
     hash: TesseraHash,
+    code: String,
     title: String,
     creator: CreatorId,
     creator_name: Option<String>,
@@ -53,7 +55,7 @@ struct Memory {
 /// Runs the command.
 pub fn run(context: &Context, args: Args) -> Result<Exit, CommandError> {
     let store = context.store_to_read()?;
-    let hash = resolve(&store, &args.hash)?;
+    let hash = resolve(&store, &args.hash.join(" "))?;
     let record = store.library().get(&hash)?.ok_or_else(|| not_in_library(&store, &hash))?;
     let capsule = StoredCapsule::of_record(&*store.blobs(), &record)?;
     let header = |key: &str| capsule.manifest().header(key).map(str::to_owned);
@@ -61,6 +63,7 @@ pub fn run(context: &Context, args: Args) -> Result<Exit, CommandError> {
     let tags = tags.split(',').map(|tag| tag.trim().to_owned()).filter(|tag| !tag.is_empty());
     context.output.report(&Shown {
         hash,
+        code: hash.to_code(),
         title: record.title,
         creator: record.creator,
         creator_name: header("creator-name"),
@@ -104,6 +107,7 @@ impl Report for Shown {
             None => self.creator.to_string(),
         };
         line("Title", &self.title);
+        line("Code", &self.code);
         line("Hash", &self.hash.to_string());
         line("Creator", &creator);
         line("Created", &self.created);

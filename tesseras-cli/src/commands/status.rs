@@ -24,7 +24,8 @@ use crate::problems::problem;
 pub struct Args {
     /// A tessera: its holders are asked now. The first few hex digits are enough for one stored
     /// here.
-    hash: Option<String>,
+    #[arg(num_args = 1.., value_name = "HASH")]
+    hash: Option<Vec<String>>,
 }
 
 #[derive(Serialize)]
@@ -39,7 +40,7 @@ struct Tessera(TesseraStatus);
 pub fn run(context: &Context, args: Args) -> Result<Exit, CommandError> {
     let request = match &args.hash {
         None => Request::Status,
-        Some(text) => Request::TesseraStatus { hash: named(context, text)? },
+        Some(text) => Request::TesseraStatus { hash: named(context, &text.join(" "))? },
     };
     match (ask(context, &request)?, args.hash) {
         (Response::Status(status), None) => context.output.report(&Node(status))?,

@@ -1,6 +1,7 @@
 //! `tes verify`: whether a tessera is still what its creator signed.
 
 use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
@@ -13,7 +14,7 @@ use tesseras_core::ports::TesseraRepository as _;
 use crate::cli::Exit;
 use crate::command_error::CommandError;
 use crate::context::Context;
-use crate::hashes::{not_in_library, resolve};
+use crate::hashes::{not_in_library, resolve, whole};
 use crate::human::count;
 use crate::output::Report;
 use crate::progress::FileBar;
@@ -23,10 +24,11 @@ use crate::progress::FileBar;
 pub struct Args {
     /// A tessera of your library, the first few hex digits are enough; or the directory of an
     /// exported one, which needs no library.
-    #[arg(value_name = "HASH|DIR")]
-    what: PathBuf,
-    /// All 64 hex digits of the tessera that the directory must be, as a recovery card has them.
-    #[arg(long, value_name = "HASH")]
+    #[arg(required = true, num_args = 1.., value_name = "HASH|DIR")]
+    what: Vec<OsString>,
+    /// The tessera that the directory must be: its code or all 64 hex digits, as a recovery card
+    /// has them.
+    #[arg(long, value_name = "HASH", value_parser = whole)]
     expect: Option<TesseraHash>,
 }
 
@@ -49,10 +51,12 @@ struct File {
 /// Runs the command.
 pub fn run(context: &Context, args: Args) -> Result<Exit, CommandError> {
     let mut bar = FileBar::new("Verifying");
-    let found = if args.what.is_dir() {
-        verify_directory(&args.what, args.expect.as_ref(), &mut bar)?
+    // Several arguments are the groups of one code or hash.
+    let what = PathBuf::from(args.what.join(OsStr::new(" ")));
+    let found = if what.is_dir() {
+        verify_directory(&what, args.expect.as_ref(), &mut bar)?
     } else {
-        stored(context, &args.what, &mut bar)?
+        stored(context, &what, &mut bar)?
     };
     drop(bar);
     let expected = args.expect.is_none_or(|expected| expected == found.hash);

@@ -153,7 +153,7 @@ fn what_cannot_be_created_is_refused_and_leaves_nothing() {
     let environment = Environment::new();
     let album = environment.album();
     assert!(environment.fails(&["create", text(&album)]).contains("no creator"));
-    environment.ok(&["init"]);
+    environment.ok(&["init", "--name", "Ana"]);
     assert!(environment.fails(&["create", "/nonexistent"]).contains("cannot be opened"));
     let empty = environment.path("empty");
     fs::create_dir(&empty).expect("made");
@@ -170,15 +170,92 @@ fn what_cannot_be_created_is_refused_and_leaves_nothing() {
 fn a_card_holds_what_is_needed_to_fetch() {
     let environment = Environment::with_creator();
     let hash = environment.tessera();
-    let card = environment.ok(&["card", &hash[..8]]);
-    assert_eq!(card["hash"], hash);
-    let card = card["text"].as_str().expect("a text").to_owned();
-    // The hash may be broken into groups and lines.
-    let digits: String = card.chars().filter(|c| !c.is_whitespace()).collect();
-    assert!(digits.contains(&hash), "{card}");
-    assert!(card.contains("Summer") && card.contains("tes fetch"), "{card}");
+    let shown = environment.ok(&["card", &hash[..8]]);
+    assert_eq!(shown["hash"], hash);
+    let code = shown["code"].as_str().expect("a code").to_owned();
+    let card = shown["text"].as_str().expect("a text").to_owned();
+    // Both are broken into groups and lines.
+    let typed: String = card.chars().filter(|c| !c.is_whitespace()).collect();
+    assert!(typed.contains(&hash) && typed.contains(&code), "{card}");
+    assert!(card.contains("Summer") && card.contains(&format!("tes fetch {code}")), "{card}");
     let human = environment.human(&["card", &hash]);
     assert_eq!(String::from_utf8(human.stdout).expect("UTF-8"), card);
+}
+
+#[test]
+fn a_card_speaks_of_volunteers_only_once_others_hold_the_tessera() {
+    use tesseras_core::ids::{NodeId, TesseraHash};
+    use tesseras_core::ports::{HoldingRepository as _, PlacedPiece};
+    let environment = Environment::with_creator();
+    let hash = environment.tessera();
+    let card = || environment.ok(&["card", &hash])["text"].as_str().expect("a text").to_owned();
+    let before = card();
+    assert!(!before.contains("volunteers") && !before.contains("voluntários"), "{before}");
+    assert!(before.contains("NOT PUBLISHED") && before.contains("NÃO PUBLICADA"), "{before}");
+    let store = tesseras_storage::Store::open(&environment.data_dir(), &Default::default())
+        .expect("it opens");
+    let tessera: TesseraHash = hash.parse().expect("a hash");
+    let (piece, holder) = (tesseras_core::code::Piece::Whole, NodeId::new([7; 20]));
+    let now = tesseras_core::time::Timestamp(1_700_000_000);
+    let placed = PlacedPiece { piece, holder, bytes: 9 };
+    store.holdings().record_placement(&tessera, &placed, now).expect("recorded");
+    drop(store);
+    let after = card();
+    assert!(after.contains("volunteers") && !after.contains("NOT PUBLISHED"), "{after}");
+}
+
+#[test]
+fn a_hash_is_taken_as_a_card_spells_it() {
+    let environment = Environment::with_creator();
+    let album = environment.album();
+    let made = environment.ok(&["create", text(&album)]);
+    let (hash, code) = (made["hash"].as_str(), made["code"].as_str());
+    let (hash, code) = (hash.expect("a hash"), code.expect("a code"));
+    let human = environment.human(&["show", hash]);
+    assert!(String::from_utf8_lossy(&human.stdout).contains(code));
+    let groups = |plain: &str| -> Vec<String> {
+        let groups = plain.as_bytes().chunks(4);
+        groups.map(|group| String::from_utf8(group.to_vec()).expect("ASCII")).collect()
+    };
+    for plain in [hash, code] {
+        let spaced = groups(plain).join(" ");
+        for spelled in [plain, &plain.to_uppercase(), &spaced, &groups(plain).join("-\n")] {
+            for command in ["show", "card", "verify"] {
+                let answer = environment.ok(&[command, spelled]);
+                assert_eq!(answer["hash"], hash, "{command} {spelled}");
+            }
+        }
+        // Unquoted, the shell makes an argument of each group.
+        for command in ["show", "card", "verify"] {
+            let mut args = vec![command.to_owned()];
+            args.extend(groups(plain));
+            let args: Vec<&str> = args.iter().map(String::as_str).collect();
+            assert_eq!(environment.ok(&args)["hash"], hash, "{args:?}");
+        }
+        let dest = environment.path(&format!("exported {}", plain.len()));
+        let exported = environment.ok(&["export", &spaced, text(&dest)]);
+        let path = exported["path"].as_str().expect("a path");
+        assert_eq!(environment.ok(&["verify", path, "--expect", &spaced])["valid"], true);
+    }
+}
+
+#[test]
+fn a_code_with_a_wrong_character_is_refused_everywhere() {
+    let environment = Environment::with_creator();
+    let album = environment.album();
+    let made = environment.ok(&["create", text(&album)]);
+    let code = made["code"].as_str().expect("a code");
+    let last = if code.ends_with('q') { "p" } else { "q" };
+    let wrong = format!("{}{last}", &code[..61]);
+    for command in ["show", "card", "verify", "publish", "drop", "fetch", "status", "repair"] {
+        let error = environment.fails(&[command, &wrong]);
+        assert!(error.contains("a character is wrong; compare with the card"), "{error}");
+    }
+    let dest = environment.path("exported");
+    let exported = environment.ok(&["export", code, text(&dest)]);
+    let path = exported["path"].as_str().expect("a path");
+    assert_eq!(environment.json(&["verify", path, "--expect", &wrong]).code, Some(2));
+    assert_eq!(environment.json(&["verify", path, "--expect", &code[..8]]).code, Some(2));
 }
 
 #[test]
@@ -206,10 +283,10 @@ fn prefixes_are_taken_if_they_are_long_enough_and_mean_one() {
     }
     for (bad, why) in [
         (&hash[..3], "3 digits"),
-        ("", "no tessera's hash"),
-        ("zzzz", "no tessera's hash"),
-        ("../../etc/passwd", "no tessera's hash"),
-        ("café", "no tessera's hash"),
+        ("", "not a tessera's hash"),
+        ("zzzz", "not a tessera's hash"),
+        ("../../etc/passwd", "not a tessera's hash"),
+        ("café", "not a tessera's hash"),
         (&format!("{hash}0"), "65 digits"),
         (&"0".repeat(64), "not stored here"),
     ] {

@@ -9,4 +9,5 @@ mod node;
 mod problems;
 mod publish;
 mod survives;
+mod terminal;
 mod words;

@@ -85,8 +85,11 @@ fn what_the_node_says_is_shown() {
     let id = "07".repeat(20);
     assert_eq!(peers["peers"], serde_json::json!([{ "node_id": id, "address": "127.0.1.1:7310" }]));
     let name = hash.to_string();
-    let fetched = environment.ok(&["fetch", &name]);
+    // As a card spells it; unquoted, so that the shell makes an argument of each group.
+    let code = hash.to_code();
+    let fetched = environment.ok(&["fetch", &code[..4], &code[4..40], &code[40..]]);
     assert_eq!((&fetched["hash"], &fetched["holders"]), (&name.as_str().into(), &4.into()));
+    assert_eq!(fetched["code"], code);
     assert_eq!(environment.fails(&["fetch", &name]), "nobody has it");
     let status = environment.ok(&["status", &name]);
     assert_eq!(status["state"], "healthy");
@@ -131,7 +134,7 @@ fn only_its_creator_publishes_a_tessera_and_only_after_a_yes() {
     let stderr = String::from_utf8_lossy(&asked.stderr);
     assert!(stderr.contains("for ever") && stderr.contains("--yes"), "{stderr}");
     std::fs::remove_dir_all(environment.data_dir().join("identity")).expect("removed");
-    environment.ok(&["init"]);
+    environment.ok(&["init", "--name", "Rui"]);
     assert!(environment.fails(&["publish", &hash]).contains("only its creator"));
     environment.ok(&["peers"]);
     assert_eq!(node.join().expect("no panic").len(), 1);

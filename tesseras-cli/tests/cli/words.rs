@@ -58,6 +58,7 @@ fn help_names_every_command_and_each_has_its_own() {
     let help = String::from_utf8(help.stdout).expect("UTF-8");
     for command in [
         "init",
+        "identity",
         "create",
         "list",
         "show",

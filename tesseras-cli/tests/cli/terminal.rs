@@ -1,0 +1,69 @@
+//! A person at a terminal: what is asked is answered, and all that the screen shows is read.
+
+use std::io::Write as _;
+use std::process::{Command, Stdio};
+
+use serde_json::{Value, json};
+
+use crate::environment::{Environment, text};
+
+/// Runs a program on a terminal of its own. Waits for each prompt in turn and types its answer;
+/// whoever waits for a minute is stopped.
+const TALK: &str = r#"
+import json, os, pty, select, signal, sys
+task = json.load(sys.stdin)
+pid, screen = pty.fork()
+if pid == 0:
+    os.execve(task["argv"][0], task["argv"], task["env"])
+shown, looked_at = b"", 0
+dialogue = [(prompt.encode(), answer.encode()) for prompt, answer in task["dialogue"]]
+while True:
+    if not select.select([screen], [], [], 60)[0]:
+        os.kill(pid, signal.SIGKILL)
+        break
+    try:
+        more = os.read(screen, 4096)
+    except OSError:
+        break
+    if not more:
+        break
+    shown += more
+    while dialogue and dialogue[0][0] in shown[looked_at:]:
+        prompt, answer = dialogue.pop(0)
+        looked_at = shown.index(prompt, looked_at) + len(prompt)
+        os.write(screen, answer + b"\n")
+code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+print(json.dumps({"code": code, "shown": shown.decode(), "left": len(dialogue)}))
+"#;
+
+/// What came of a dialogue.
+pub struct Talked {
+    pub code: i64,
+    pub shown: String,
+}
+
+/// Runs `tes` on a terminal, with these prompts and answers. `None` where there is no Python.
+pub fn talk(environment: &Environment, args: &[&str], dialogue: &[(&str, &str)]) -> Option<Talked> {
+    let data_dir = environment.data_dir();
+    let mut argv = vec![env!("CARGO_BIN_EXE_tes"), "--data-dir", text(&data_dir)];
+    argv.extend(args);
+    let home = environment.path("home");
+    let task = json!({ "argv": argv, "env": { "HOME": text(&home) }, "dialogue": dialogue });
+    let python = Command::new("python3")
+        .args(["-c", TALK])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn();
+    let Ok(mut python) = python else {
+        eprintln!("skipped: there is no python3");
+        return None;
+    };
+    let mut stdin = python.stdin.take().expect("piped");
+    stdin.write_all(task.to_string().as_bytes()).expect("it reads");
+    drop(stdin);
+    let output = python.wait_with_output().expect("it ends");
+    let talked: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    let shown = talked["shown"].as_str().expect("a text").to_owned();
+    assert_eq!(talked["left"], 0, "not everything was asked: {shown}");
+    Some(Talked { code: talked["code"].as_i64().expect("a code"), shown })
+}
