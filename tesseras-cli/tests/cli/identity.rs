@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 
 use crate::environment::{Environment, PNG, text};
-use crate::terminal::talk;
+use crate::terminal::{talk, whisper};
 
 #[test]
 fn keys_are_made_once_and_for_their_owner_alone() {
@@ -267,7 +267,8 @@ fn on_a_terminal_a_passphrase_is_typed_twice_and_never_shown() {
         ("Passphrase: ", PASSPHRASE),
         ("The same again: ", PASSPHRASE),
     ];
-    let Some(talked) = talk(&environment, &["identity", "backup", text(&file)], &dialogue) else {
+    let Some(talked) = whisper(&environment, &["identity", "backup", text(&file)], &dialogue)
+    else {
         return;
     };
     assert_eq!(talked.code, 0, "{}", talked.shown);
@@ -275,7 +276,7 @@ fn on_a_terminal_a_passphrase_is_typed_twice_and_never_shown() {
     assert!(!talked.shown.contains("four words"), "{}", talked.shown);
     let elsewhere = Environment::new();
     let args = ["identity", "restore", text(&file)];
-    let talked = talk(&elsewhere, &args, &[("Passphrase: ", PASSPHRASE)]).expect("as before");
+    let talked = whisper(&elsewhere, &args, &[("Passphrase: ", PASSPHRASE)]).expect("as before");
     assert_eq!(talked.code, 0, "{}", talked.shown);
     assert_eq!(elsewhere.ok(&["identity"])["creator"], environment.ok(&["identity"])["creator"]);
 }

@@ -7,16 +7,21 @@ use serde_json::{Value, json};
 
 use crate::environment::{Environment, text};
 
-/// Runs a program on a terminal of its own. Waits for each prompt in turn and types its answer;
-/// whoever waits for a minute is stopped.
+/// Runs a program on a terminal of its own. Waits for each prompt in turn and types its answer,
+/// for a passphrase once the terminal shows no more what is typed. A program that asks nothing for
+/// a minute is stopped.
 const TALK: &str = r#"
-import json, os, pty, select, signal, sys
+import json, os, pty, select, signal, sys, termios, time
 task = json.load(sys.stdin)
 pid, screen = pty.fork()
 if pid == 0:
     os.execve(task["argv"][0], task["argv"], task["env"])
 shown, looked_at = b"", 0
 dialogue = [(prompt.encode(), answer.encode()) for prompt, answer in task["dialogue"]]
+def wait_until_hidden():
+    deadline = time.monotonic() + 60
+    while termios.tcgetattr(screen)[3] & termios.ECHO and time.monotonic() < deadline:
+        os.sched_yield()
 while True:
     if not select.select([screen], [], [], 60)[0]:
         os.kill(pid, signal.SIGKILL)
@@ -31,6 +36,8 @@ while True:
     while dialogue and dialogue[0][0] in shown[looked_at:]:
         prompt, answer = dialogue.pop(0)
         looked_at = shown.index(prompt, looked_at) + len(prompt)
+        if task["hidden"]:
+            wait_until_hidden()
         os.write(screen, answer + b"\n")
 code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 print(json.dumps({"code": code, "shown": shown.decode(), "left": len(dialogue)}))
@@ -44,11 +51,30 @@ pub struct Talked {
 
 /// Runs `tes` on a terminal, with these prompts and answers. `None` where there is no Python.
 pub fn talk(environment: &Environment, args: &[&str], dialogue: &[(&str, &str)]) -> Option<Talked> {
+    run(environment, args, dialogue, false)
+}
+
+/// [`talk`], where the answers are passphrases.
+pub fn whisper(
+    environment: &Environment,
+    args: &[&str],
+    dialogue: &[(&str, &str)],
+) -> Option<Talked> {
+    run(environment, args, dialogue, true)
+}
+
+fn run(
+    environment: &Environment,
+    args: &[&str],
+    dialogue: &[(&str, &str)],
+    hidden: bool,
+) -> Option<Talked> {
     let data_dir = environment.data_dir();
     let mut argv = vec![env!("CARGO_BIN_EXE_tes"), "--data-dir", text(&data_dir)];
     argv.extend(args);
     let home = environment.path("home");
-    let task = json!({ "argv": argv, "env": { "HOME": text(&home) }, "dialogue": dialogue });
+    let env = json!({ "HOME": text(&home) });
+    let task = json!({ "argv": argv, "env": env, "dialogue": dialogue, "hidden": hidden });
     let python = Command::new("python3")
         .args(["-c", TALK])
         .stdin(Stdio::piped())
