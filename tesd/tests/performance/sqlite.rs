@@ -30,14 +30,19 @@ async fn a_small_page_cache_reads_the_disk_again_and_again() {
     let small = Running::start("sqlite_cache_size_kb = 64");
     let large = Running::start("sqlite_cache_size_kb = 64000");
     let owner = Owner::knowing(&[&small, &large]).await;
-    let hash = owner.capsule(10);
-    assert_eq!(owner.publish(hash).await, Ok(2));
+    // More dossiers than the small cache has room for.
+    let mut hashes = Vec::new();
+    for bytes in 10..18 {
+        let hash = owner.capsule(bytes);
+        assert_eq!(owner.publish(hash).await, Ok(2));
+        hashes.push(hash);
+    }
     let asker = Asker::new();
     let mut read = Vec::new();
     for node in [&small, &large] {
         let before = node.bytes_read();
-        for _ in 0..TIMES {
-            asker.get(&node.contact, &Request::GetDossier { tessera: hash }).await;
+        for tessera in hashes.iter().cycle().take(TIMES as usize) {
+            asker.get(&node.contact, &Request::GetDossier { tessera: *tessera }).await;
         }
         read.push((node.bytes_read() - before) / TIMES);
     }

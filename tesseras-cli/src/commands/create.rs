@@ -176,6 +176,10 @@ impl Report for Made {
         out.push_str(&skipped_text(&self.skipped));
         if let Some(hash) = &self.hash {
             let short = short(hash);
+            if self.already {
+                writeln!(out, "Next: tes show {short}").expect("a String takes all");
+                return out;
+            }
             write!(
                 out,
                 "Until it is published, it exists only here, on this computer.\n\

@@ -9,6 +9,15 @@ use std::thread::JoinHandle;
 use assert_cmd::Command;
 use serde_json::Value;
 use tempfile::TempDir;
+use tesseras_core::code::Piece;
+use tesseras_core::dossier::Dossier;
+use tesseras_core::ids::{NodeId, TesseraHash};
+use tesseras_core::ports::{
+    BlobReader as _, BlobStore as _, HoldingRepository as _, PlacedPiece, Publication,
+};
+use tesseras_core::signature::SignaturePair;
+use tesseras_core::time::Timestamp;
+use tesseras_storage::{StorageConfig, Store};
 
 /// A 1×1 PNG.
 pub const PNG: &[u8] = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\0\x01\0\0\0\x01\x08\x02\0\0\0\x90wS\xde\
@@ -110,6 +119,29 @@ impl Environment {
         let album = self.album();
         let made = self.ok(&["create", text(&album), "--title", "Summer", "--tags", "family,sun"]);
         made["hash"].as_str().expect("a hash").to_owned()
+    }
+
+    /// As if this node had published a tessera, and another one had acknowledged a copy.
+    pub fn publish_in_store(&self, hash: &str) {
+        let tessera: TesseraHash = hash.parse().expect("a hash");
+        let store = Store::open(&self.data_dir(), &StorageConfig::default()).expect("opened");
+        let manifest = store.blobs().open(&tessera.into()).expect("stored");
+        let mut bytes = vec![0; usize::try_from(manifest.bytes()).expect("short")];
+        manifest.read_at(0, &mut bytes).expect("read");
+        let nothing = || SignaturePair { ed25519: Vec::new(), ml_dsa_65: Vec::new() };
+        let dossier = Dossier {
+            manifest: bytes,
+            manifest_signatures: nothing(),
+            ed25519_pem: Vec::new(),
+            ml_dsa_65_pem: Vec::new(),
+            plan: Vec::new(),
+            plan_signatures: nothing(),
+        };
+        let holdings = store.holdings();
+        let placed = PlacedPiece { piece: Piece::Whole, holder: NodeId::new([7; 20]), bytes: 9 };
+        holdings.put_dossier(&tessera, &dossier).expect("kept");
+        holdings.record_placement(&tessera, &placed, Timestamp(1)).expect("recorded");
+        holdings.set_publication(&tessera, Publication::Published).expect("noted");
     }
 
     /// Takes the place of a `tesd` and gives each client one answer, as bytes of frames.

@@ -163,7 +163,7 @@ fn the_same_folder_is_here_already() {
     assert_eq!((&here["already"], count()), (&true.into(), Some(2)));
     let human = environment.human(&["create", text(&folder)]);
     let human = String::from_utf8(human.stdout).expect("UTF-8");
-    assert!(human.contains("here already") && human.contains("only here until"), "{human}");
+    assert!(human.contains("here already") && !human.contains("Next: tes publish"), "{human}");
     let titled = environment.ok(&["create", text(&folder), "--title", "Other"]);
     assert_eq!(titled["already"], false);
 }

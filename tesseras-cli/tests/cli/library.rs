@@ -184,22 +184,13 @@ fn a_card_holds_what_is_needed_to_fetch() {
 
 #[test]
 fn a_card_speaks_of_volunteers_only_once_others_hold_the_tessera() {
-    use tesseras_core::ids::{NodeId, TesseraHash};
-    use tesseras_core::ports::{HoldingRepository as _, PlacedPiece};
     let environment = Environment::with_creator();
     let hash = environment.tessera();
     let card = || environment.ok(&["card", &hash])["text"].as_str().expect("a text").to_owned();
     let before = card();
     assert!(!before.contains("volunteers") && !before.contains("voluntários"), "{before}");
     assert!(before.contains("NOT PUBLISHED") && before.contains("NÃO PUBLICADA"), "{before}");
-    let store = tesseras_storage::Store::open(&environment.data_dir(), &Default::default())
-        .expect("it opens");
-    let tessera: TesseraHash = hash.parse().expect("a hash");
-    let (piece, holder) = (tesseras_core::code::Piece::Whole, NodeId::new([7; 20]));
-    let now = tesseras_core::time::Timestamp(1_700_000_000);
-    let placed = PlacedPiece { piece, holder, bytes: 9 };
-    store.holdings().record_placement(&tessera, &placed, now).expect("recorded");
-    drop(store);
+    environment.publish_in_store(&hash);
     let after = card();
     assert!(after.contains("volunteers") && !after.contains("NOT PUBLISHED"), "{after}");
 }

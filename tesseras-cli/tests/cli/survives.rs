@@ -322,18 +322,9 @@ fn on_a_terminal_the_only_copy_is_asked_about() {
 
 #[test]
 fn what_others_hold_too_is_dropped_without_a_question() {
-    use tesseras_core::code::Piece;
-    use tesseras_core::ids::NodeId;
-    use tesseras_core::ports::{HoldingRepository as _, PlacedPiece};
-    use tesseras_core::time::Timestamp;
     let environment = Environment::with_creator();
     let hash = environment.tessera();
-    let store = tesseras_storage::Store::open(&environment.data_dir(), &Default::default())
-        .expect("it opens");
-    let placed = PlacedPiece { piece: Piece::Whole, holder: NodeId::new([7; 20]), bytes: 9 };
-    let tessera = hash.parse().expect("hex");
-    store.holdings().record_placement(&tessera, &placed, Timestamp(1)).expect("recorded");
-    drop(store);
+    environment.publish_in_store(&hash);
     let human = environment.human(&["drop", &hash]);
     assert_eq!(human.status.code(), Some(0));
     let stdout = String::from_utf8_lossy(&human.stdout);

@@ -44,8 +44,7 @@ fn wrong_usage_is_code_two_and_one_json_object_for_scripts() {
     assert!(missing["hint"].as_str().is_some_and(|hint| hint.starts_with("usage: tes export")));
     assert!(missing["error"].as_str().is_some_and(|error| error.contains("<DEST>")), "{missing}");
     // What follows `--` is no flag.
-    let output =
-        environment.tes().args(["show", "--", "--json", "more"]).output().expect("it runs");
+    let output = environment.tes().args(["list", "--", "--json"]).output().expect("it runs");
     assert_eq!((output.status.code(), output.stdout.len()), (Some(2), 0));
     assert!(!environment.data_dir().exists());
 }
