@@ -12,9 +12,7 @@ use tempfile::TempDir;
 use tesseras_core::code::Piece;
 use tesseras_core::dossier::Dossier;
 use tesseras_core::ids::{NodeId, TesseraHash};
-use tesseras_core::ports::{
-    BlobReader as _, BlobStore as _, HoldingRepository as _, PlacedPiece, Publication,
-};
+use tesseras_core::ports::{BlobStore as _, HoldingRepository as _, PlacedPiece, Publication};
 use tesseras_core::signature::SignaturePair;
 use tesseras_core::time::Timestamp;
 use tesseras_storage::{StorageConfig, Store};

@@ -11,10 +11,11 @@ use tesseras_core::ids::{ContentHash, TesseraHash};
 use tesseras_core::plan::Plan;
 use tesseras_core::ports::TesseraRepository as _;
 use tesseras_rpc::frame::{Event, MAX_EVENT_BYTES, encode};
-use tesseras_rpc::messages::{Publication, PublicationState, Request, Response};
+use tesseras_rpc::messages::{Progress, Publication, PublicationState, Request, Response, Unit};
 use tesseras_storage::{StorageConfig, Store};
 
 use crate::environment::Environment;
+use crate::terminal::talk;
 
 /// A node that makes a plan, publishes for ever, and does as it is told after that.
 struct PatientNode {
@@ -49,6 +50,9 @@ fn patient_node(environment: &Environment, hash: TesseraHash) -> PatientNode {
                     continue;
                 }
                 Request::Publish { .. } => {
+                    let stage = "placing pieces".to_owned();
+                    let progress = Progress { stage, done: 1, total: 9, unit: Unit::Items };
+                    send(&mut stream, &Event::Progress(progress));
                     kept.push(stream);
                     say.send(()).expect("somebody waits");
                     continue;
@@ -73,8 +77,12 @@ fn read(stream: &mut UnixStream) -> Request {
 }
 
 fn answer(stream: &mut UnixStream, response: Response) {
-    let frame = encode(&Event::Done(response), MAX_EVENT_BYTES).expect("short");
-    stream.write_all(&frame).expect("answered");
+    send(stream, &Event::Done(response));
+}
+
+fn send(stream: &mut UnixStream, event: &Event) {
+    let frame = encode(event, MAX_EVENT_BYTES).expect("short");
+    stream.write_all(&frame).expect("sent");
 }
 
 #[test]
@@ -110,6 +118,34 @@ fn a_publication_that_is_interrupted_where_nobody_can_be_asked_is_stopped() {
         let hash = hash.parse().expect("a hash");
         let stop = Request::StopPublication { hash, unpublish: false };
         assert_eq!(node.told.join().expect("no panic"), stop);
+    }
+}
+
+#[test]
+fn a_person_at_a_terminal_is_asked_what_ctrl_c_means() {
+    let environment = Environment::with_creator();
+    let hash = environment.tessera();
+    let stage = ("placing pieces", "\u{3}");
+    let question = "continue here";
+    let dialogues: [(&[(&str, &str)], bool); 3] = [
+        (&[stage, (question, "b")], true),
+        (&[stage, (question, "s")], false),
+        (&[stage, (question, "\u{3}")], false),
+    ];
+    for (dialogue, goes_on) in dialogues {
+        let node = patient_node(&environment, hash.parse().expect("a hash"));
+        let Some(talked) = talk(&environment, &["publish", &hash, "--yes"], dialogue) else {
+            return;
+        };
+        assert_eq!(talked.code, i64::from(!goes_on), "{}", talked.shown);
+        let told = node.told.join().expect("no panic");
+        if goes_on {
+            assert!(matches!(told, Request::PublishInBackground { .. }), "{told:?}");
+            assert!(talked.shown.contains("in the background, also after"), "{}", talked.shown);
+        } else {
+            assert!(matches!(told, Request::StopPublication { unpublish: false, .. }), "{told:?}");
+            assert!(talked.shown.contains("stopped: it is not published"), "{}", talked.shown);
+        }
     }
 }
 

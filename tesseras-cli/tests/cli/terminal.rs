@@ -8,14 +8,15 @@ use serde_json::{Value, json};
 use crate::environment::{Environment, text};
 
 /// Runs a program on a terminal of its own. Waits for each prompt in turn and types its answer,
-/// for a passphrase once the terminal shows no more what is typed. A program that asks nothing for
+/// for a passphrase once the terminal shows no more what is typed. Ctrl-C is an answer, too. A program that asks nothing for
 /// a minute is stopped.
 const TALK: &str = r#"
-import json, os, pty, select, signal, sys, termios, time
+import fcntl, json, os, pty, select, signal, struct, sys, termios, time
 task = json.load(sys.stdin)
 pid, screen = pty.fork()
 if pid == 0:
     os.execve(task["argv"][0], task["argv"], task["env"])
+fcntl.ioctl(screen, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
 shown, looked_at = b"", 0
 dialogue = [(prompt.encode(), answer.encode()) for prompt, answer in task["dialogue"]]
 def wait_until_hidden():
@@ -38,7 +39,7 @@ while True:
         looked_at = shown.index(prompt, looked_at) + len(prompt)
         if task["hidden"]:
             wait_until_hidden()
-        os.write(screen, answer + b"\n")
+        os.write(screen, answer if answer == b"\x03" else answer + b"\n")
 code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 print(json.dumps({"code": code, "shown": shown.decode(), "left": len(dialogue)}))
 "#;
@@ -73,7 +74,7 @@ fn run(
     let mut argv = vec![env!("CARGO_BIN_EXE_tes"), "--data-dir", text(&data_dir)];
     argv.extend(args);
     let home = environment.path("home");
-    let env = json!({ "HOME": text(&home) });
+    let env = json!({ "HOME": text(&home), "TERM": "xterm" });
     let task = json!({ "argv": argv, "env": env, "dialogue": dialogue, "hidden": hidden });
     let python = Command::new("python3")
         .args(["-c", TALK])
