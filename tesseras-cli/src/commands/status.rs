@@ -123,14 +123,15 @@ fn overview(tesserae: &[TesseraGlance]) -> String {
     format!("\n{}", table(["HASH", "STATE", "LIVE", "MAY VANISH", "CHECKED", "TITLE"], &rows))
 }
 
-/// A state as a word for people.
+/// The state of a capsule of the library as a word for people.
 fn word(state: State) -> &'static str {
     match state {
         State::Local => "local",
         State::Publishing => "publishing",
         State::Healthy => "healthy",
         State::Degraded => "degraded",
-        State::Unreachable => "unreachable",
+        // What its holders can no longer give is still in the library.
+        State::Unreachable => "only here",
         State::Unchecked => "not checked",
     }
 }
