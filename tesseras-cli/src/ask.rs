@@ -1,7 +1,7 @@
 //! Asking the running `tesd`, and showing progress meanwhile.
 
 use tesseras_rpc::messages::{Request, Response};
-use tesseras_rpc::{Client, socket_path};
+use tesseras_rpc::{Client, ClientError, socket_path};
 
 use crate::command_error::CommandError;
 use crate::context::Context;
@@ -33,11 +33,14 @@ pub fn peers_known(context: &Context) -> Result<u64, CommandError> {
     }
 }
 
-/// Fails, with a hint, if no node runs.
-pub fn check_running(context: &Context) -> Result<(), CommandError> {
+/// Whether a node runs; an error if that cannot be told.
+pub fn is_running(context: &Context) -> Result<bool, CommandError> {
     let runtime = runtime()?;
-    runtime.block_on(Client::connect(&socket_path(&context.data_dir)))?;
-    Ok(())
+    match runtime.block_on(Client::connect(&socket_path(&context.data_dir))) {
+        Ok(_) => Ok(true),
+        Err(ClientError::NotRunning { .. }) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// What runs one request.

@@ -3,7 +3,7 @@
 //!
 //! Follow one memory: a [`manifest`] names its files; [`pack`] lays them out as one tar;
 //! [`code`] says into which pieces the tar is cut; the [`plan`] says what each piece must be;
-//! [`placement`] says who holds which; [`ports`] are what disks must offer for that.
+//! [`placement`] says who holds which; [`publication`] says when it counts; [`ports`] are what disks must offer for that.
 
 pub mod buffer;
 pub mod code;
@@ -17,6 +17,7 @@ pub mod path;
 pub mod placement;
 pub mod plan;
 pub mod ports;
+pub mod publication;
 pub mod signature;
 pub mod sums;
 pub mod time;

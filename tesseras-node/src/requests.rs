@@ -7,7 +7,6 @@ use std::time::Duration;
 use tesseras_capsule::rfc_3339;
 use tesseras_core::ids::{NodeId, TesseraHash};
 use tesseras_core::placement::Placement;
-use tesseras_core::ports;
 use tesseras_core::words::count;
 use tesseras_dht::Dht;
 use tesseras_replication::Replication;
@@ -15,14 +14,14 @@ use tesseras_replication::collect::CollectError;
 use tesseras_replication::fetch::FetchError;
 use tesseras_replication::overview::{Glance, Seen};
 use tesseras_replication::progress::{OnStep, Step};
+use tesseras_replication::publication::PublicationReport;
 use tesseras_replication::publish::PublishError;
 use tesseras_replication::repair::RepairError;
 use tesseras_replication::status::{Copies, State, TesseraHealth};
 use tesseras_rpc::messages;
 use tesseras_rpc::messages::{
-    CopyCount, Failure, Fetched, FragmentCount, NodeStatus, PeerInfo, PlacedPiece, Publication,
-    PublicationState, Published, Repaired, Request, Response, SignedPlan, TesseraGlance,
-    TesseraStatus,
+    CopyCount, Failure, Fetched, FragmentCount, NodeStatus, PeerInfo, PlacedPiece, Published,
+    Repaired, Request, Response, SignedPlan, TesseraGlance, TesseraStatus,
 };
 use tesseras_rpc::{BoxFuture, Handler, ProgressSink};
 
@@ -84,12 +83,13 @@ impl Handler for Requests {
                 Request::PublishInBackground { hash, signed } => {
                     let signed = signed.map(|signed| (signed.plan, signed.signatures));
                     let begun = self.replication.publish_later(hash, signed).await;
-                    begun.map_err(publish_failure)?;
-                    let state = PublicationState::Publishing;
-                    Ok(Response::Publication(Publication { hash, state, placed: 0 }))
+                    let report = begun.map_err(publish_failure)?;
+                    Ok(Response::Publication(publication(hash, report)))
                 }
                 Request::StopPublication { hash, unpublish } => {
-                    self.stop_publication(hash, unpublish).await.map(Response::Publication)
+                    let stopped = self.replication.stop_publication(hash, unpublish).await;
+                    let report = stopped.map_err(failed)?;
+                    Ok(Response::Publication(publication(hash, report)))
                 }
                 Request::Fetch { hash } => self.fetch(hash, &on_step).await.map(Response::Fetched),
                 Request::Repair { hash } => {
@@ -159,23 +159,6 @@ impl Requests {
         }
     }
 
-    async fn stop_publication(
-        &self,
-        hash: TesseraHash,
-        unpublish: bool,
-    ) -> Result<Publication, Failure> {
-        let stopped = self.replication.stop_publication(hash, unpublish).await.map_err(failed)?;
-        Ok(Publication {
-            hash,
-            state: match stopped.publication {
-                ports::Publication::Draft => PublicationState::Local,
-                ports::Publication::Publishing => PublicationState::Publishing,
-                ports::Publication::Published => PublicationState::Published,
-            },
-            placed: stopped.placed as u64,
-        })
-    }
-
     async fn fetch(&self, hash: TesseraHash, on_step: &OnStep) -> Result<Fetched, Failure> {
         let fetched = self.replication.fetch(hash, on_step).await.map_err(fetch_failure)?;
         let record = fetched.record;
@@ -236,6 +219,11 @@ fn on_step(progress: ProgressSink) -> OnStep {
             progress.items(stage, done, total);
         }
     })
+}
+
+fn publication(hash: TesseraHash, report: PublicationReport) -> messages::PublicationReport {
+    let PublicationReport { state, placed } = report;
+    messages::PublicationReport { hash, state, placed: placed as u64 }
 }
 
 fn glance(glance: Glance) -> TesseraGlance {

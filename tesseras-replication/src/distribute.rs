@@ -10,7 +10,8 @@ use tesseras_core::contact::{Contact, Subnet};
 use tesseras_core::ids::{NodeId, TesseraHash};
 use tesseras_core::placement::{Assignment, Candidate, Placement};
 use tesseras_core::plan::Plan;
-use tesseras_core::ports::{Charge, Fragment, PlacedPiece, Publication, StoreError};
+use tesseras_core::ports::{Charge, Fragment, PlacedPiece, StoreError};
+use tesseras_core::publication::PublicationEvent;
 use tesseras_net::Peer;
 use tesseras_net::codec::Refusal;
 use tokio::time::{Duration, sleep};
@@ -298,7 +299,7 @@ impl Replication {
         let me = self.id();
         let roster: Vec<Contact> = holders.iter().take(MAX_HOLDERS).cloned().collect();
         if holders.iter().any(|h| h.id == me) {
-            self.look_after(tessera).await;
+            self.mark_confirmed(tessera).await;
         }
         let deadline = self.parts.config.transfer_deadline;
         let telling = holders.iter().filter(|h| h.id != me).cloned().map(|holder| {
@@ -317,12 +318,11 @@ impl Replication {
         at_most(OFFERS_AT_ONCE, telling).await.into_iter().filter(|told| *told).count()
     }
 
-    /// Looks after a tessera of which this node holds a piece as one that is published: announces
-    /// it, if that was not done yet.
-    async fn look_after(&self, tessera: TesseraHash) {
+    /// Notes that a tessera of which this node holds a piece is published, and announces it.
+    async fn mark_confirmed(&self, tessera: TesseraHash) {
         let noted = self
             .blocking(move |stores| {
-                stores.holdings.set_publication(&tessera, Publication::Published)
+                stores.holdings.note_publication(&tessera, PublicationEvent::Confirmed)
             })
             .await;
         if let Err(error) = noted {

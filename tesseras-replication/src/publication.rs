@@ -1,8 +1,9 @@
 //! Publication as a state that an owner begins and ends.
 //!
-//! Until a publication is complete enough to be read back, its pieces are drafts, here and with
-//! those who took them: nobody announces, repairs or completes them. [`Replication::commit`] ends
-//! that: the publisher notes that the tessera is published, and tells its holders so (the roster).
+//! Until a publication is complete enough to be read back, its pieces are drafts with those who
+//! took them: nobody announces, repairs or completes them. [`Replication::commit`] ends that: the
+//! publisher notes that the tessera is published, and tells its holders so (the roster), who note
+//! it in turn. What each fact means is in [`tesseras_core::publication`].
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -10,7 +11,8 @@ use std::time::Duration;
 
 use tesseras_core::contact::Contact;
 use tesseras_core::ids::TesseraHash;
-use tesseras_core::ports::{Publication, StoreError};
+use tesseras_core::ports::StoreError;
+use tesseras_core::publication::{Publication, PublicationEvent, PublicationState};
 use tokio::sync::{Notify, OwnedMutexGuard};
 use tokio::time::timeout;
 
@@ -18,7 +20,7 @@ use crate::context::Replication;
 use crate::dossier::VerifiedDossier;
 
 /// How long a cancellation waits for what is being written at that moment.
-const PATIENCE: Duration = Duration::from_secs(30);
+const CANCEL_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// This node's turn to work on a tessera. Work on disk threads keeps it until it has ended.
 pub(crate) type Turn = Arc<OwnedMutexGuard<()>>;
@@ -55,58 +57,50 @@ impl Drop for UnderWay {
     }
 }
 
-/// What is left of a publication that was stopped.
+/// How far a tessera is published, and what that has left elsewhere.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Stopped {
+pub struct PublicationReport {
     /// How far it is published now.
-    pub publication: Publication,
+    pub state: PublicationState,
     /// How many pieces other nodes have acknowledged. Nobody can call them back.
     pub placed: usize,
 }
 
 impl Replication {
-    /// How far a tessera was published, as far as this node knows.
-    pub async fn publication(&self, tessera: TesseraHash) -> Result<Publication, StoreError> {
-        self.blocking(move |stores| stores.holdings.publication(&tessera)).await
-    }
-
     /// The tesserae that this node goes on publishing in the background.
     pub async fn publishing(&self) -> Result<Vec<TesseraHash>, StoreError> {
-        self.blocking(|stores| stores.holdings.list_publications(Publication::Publishing)).await
+        let known = self.blocking(|stores| stores.holdings.list_publications()).await?;
+        Ok(known.into_iter().filter(|(_, known)| known.wanted).map(|(hash, _)| hash).collect())
+    }
+
+    /// How far a tessera is published, as far as this node knows.
+    pub async fn publication(&self, tessera: TesseraHash) -> Result<PublicationReport, StoreError> {
+        self.blocking(move |stores| {
+            let state = stores.holdings.publication(&tessera)?.state();
+            Ok(PublicationReport { state, placed: stores.holdings.placements(&tessera)?.len() })
+        })
+        .await
     }
 
     /// Stops a publication: one under way ends, and none in the background goes on. With
-    /// `unpublish`, a finished one ends as well: this node looks after the tessera no more.
-    /// Returns once nothing more is sent.
+    /// `unpublish`, a finished one ends as well: this node looks after the tessera no more, but
+    /// for a piece that it may hold. Returns once nothing more is sent.
     pub async fn stop_publication(
         &self,
         tessera: TesseraHash,
         unpublish: bool,
-    ) -> Result<Stopped, StoreError> {
-        let write = || {
-            self.blocking(move |stores| {
-                let before = stores.holdings.publication(&tessera)?;
-                if before == Publication::Publishing || (unpublish && before != Publication::Draft)
-                {
-                    stores.holdings.set_publication(&tessera, Publication::Draft)?;
-                }
-                Ok::<_, StoreError>(())
-            })
-        };
+    ) -> Result<PublicationReport, StoreError> {
+        let event = if unpublish { PublicationEvent::Cancelled } else { PublicationEvent::Stopped };
+        let note = || self.blocking(move |s| s.holdings.note_publication(&tessera, event));
         // At once, so that nothing begins anew; and again, after what was being written.
-        write().await?;
+        note().await?;
         if let Some(stop) = self.tables().publishing.get(&tessera) {
             stop.notify_one();
         }
-        let alone = timeout(PATIENCE, self.work_on(tessera)).await;
-        write().await?;
+        let alone = timeout(CANCEL_TIMEOUT, self.work_on(tessera)).await;
+        note().await?;
         drop(alone);
-        self.blocking(move |stores| {
-            let publication = stores.holdings.publication(&tessera)?;
-            let placed = stores.holdings.placements(&tessera)?.len();
-            Ok(Stopped { publication, placed })
-        })
-        .await
+        self.publication(tessera).await
     }
 
     /// Ends a publication well: it is noted here, and its holders are told. `turn` is kept until
@@ -120,7 +114,7 @@ impl Replication {
         let tessera = dossier.tessera();
         let noted = self.blocking(move |stores| {
             let _turn = turn;
-            stores.holdings.set_publication(&tessera, Publication::Published)
+            stores.holdings.note_publication(&tessera, PublicationEvent::Published)
         });
         noted.await?;
         self.confirm(dossier, holders).await;
@@ -145,24 +139,27 @@ impl Replication {
     /// The tesserae of which this node holds a piece and that are published.
     pub async fn published_holdings(&self) -> Result<Vec<TesseraHash>, StoreError> {
         let mut held = self.held().await?;
-        let published = self.published().await?;
-        held.retain(|tessera| published.contains(tessera));
+        let confirmed = self.known_as(|known| known.confirmed).await?;
+        held.retain(|tessera| confirmed.contains(tessera));
         Ok(held)
     }
 
-    /// The tesserae that this node looks after: of those that are published, the ones of which it
-    /// holds a piece, and the ones in its library.
+    /// The tesserae that this node looks after: those that are published and of which it holds a
+    /// piece, and those that were published from its library.
     pub async fn looked_after(&self) -> Result<Vec<TesseraHash>, StoreError> {
-        let mut all: BTreeSet<TesseraHash> = self.held().await?.into_iter().collect();
+        let mut all: BTreeSet<TesseraHash> = self.published_holdings().await?.into_iter().collect();
+        let published = self.known_as(|known| known.published).await?;
         let library = self.blocking(|stores| stores.library.list()).await?;
-        all.extend(library.into_iter().map(|record| record.hash));
-        let published = self.published().await?;
-        Ok(all.intersection(&published).copied().collect())
+        let library = library.into_iter().map(|record| record.hash);
+        all.extend(library.filter(|hash| published.contains(hash)));
+        Ok(all.into_iter().collect())
     }
 
-    async fn published(&self) -> Result<BTreeSet<TesseraHash>, StoreError> {
-        let listed =
-            self.blocking(|stores| stores.holdings.list_publications(Publication::Published));
-        Ok(listed.await?.into_iter().collect())
+    async fn known_as(
+        &self,
+        is: fn(Publication) -> bool,
+    ) -> Result<BTreeSet<TesseraHash>, StoreError> {
+        let known = self.blocking(|stores| stores.holdings.list_publications()).await?;
+        Ok(known.into_iter().filter(|(_, known)| is(*known)).map(|(hash, _)| hash).collect())
     }
 }

@@ -8,7 +8,8 @@ use tesseras_core::ids::{ContentHash, TesseraHash};
 use tesseras_core::manifest::{Manifest, listed};
 use tesseras_core::placement;
 use tesseras_core::plan::{Plan, PlanError};
-use tesseras_core::ports::{BlobReader, BlobStore, Publication, StoreError, TesseraRecord};
+use tesseras_core::ports::{BlobReader, BlobStore, StoreError, TesseraRecord};
+use tesseras_core::publication::PublicationEvent;
 use tesseras_core::signature::SignaturePair;
 use thiserror::Error;
 
@@ -21,7 +22,7 @@ use crate::dossier::{DossierError, VerifiedDossier};
 use crate::erasure::{self, ErasureError};
 use crate::pieces::PieceSource;
 use crate::progress::{ByteCount, OnStep};
-use crate::publication::{Turn, UnderWay};
+use crate::publication::{PublicationReport, Turn, UnderWay};
 use crate::status::{Copies, Counts, live_contacts};
 
 /// How often pieces that lost their holder meanwhile are placed anew.
@@ -226,16 +227,16 @@ impl Replication {
         &self,
         tessera: TesseraHash,
         signed: Option<(Vec<u8>, SignaturePair)>,
-    ) -> Result<(), PublishError> {
+    ) -> Result<PublicationReport, PublishError> {
+        // Not in this node's turn: that may belong to the publication that is left to the
+        // background, and a dossier that is there already is only looked at.
         match signed {
             Some((plan, signatures)) => self.put_own_dossier(tessera, plan, signatures).await?,
             None => self.find_dossier(tessera).await?,
         };
-        self.blocking(move |stores| {
-            stores.holdings.set_publication(&tessera, Publication::Publishing)
-        })
-        .await?;
-        Ok(())
+        let wanted = PublicationEvent::Wanted;
+        self.blocking(move |stores| stores.holdings.note_publication(&tessera, wanted)).await?;
+        Ok(self.publication(tessera).await?)
     }
 
     /// Keeps the dossier of a capsule in the library under a plan that was signed just now.

@@ -6,7 +6,7 @@ use tesseras_core::code::Piece;
 use tesseras_core::contact::Contact;
 use tesseras_core::ids::{NodeId, TesseraHash};
 use tesseras_core::plan::Plan;
-use tesseras_core::ports::{Origin, Publication, StoreError};
+use tesseras_core::ports::{Origin, StoreError};
 use thiserror::Error;
 
 use crate::clock::ClockOff;
@@ -157,7 +157,7 @@ impl Replication {
         let from_here = self.blocking(move |stores| {
             Ok::<_, StoreError>(
                 stores.library.get(&tessera)?.is_some()
-                    && stores.holdings.publication(&tessera)? == Publication::Published,
+                    && stores.holdings.publication(&tessera)?.published,
             )
         });
         if from_here.await? {
@@ -171,8 +171,9 @@ impl Replication {
     async fn may_repair(&self, tessera: TesseraHash) -> Result<bool, StoreError> {
         self.blocking(move |stores| {
             let record = stores.library.get(&tessera)?;
-            Ok(record.is_some_and(|record| record.origin == Origin::Fetched)
-                || stores.holdings.publication(&tessera)? == Publication::Published)
+            let known = stores.holdings.publication(&tessera)?;
+            let is_fetched = record.is_some_and(|record| record.origin == Origin::Fetched);
+            Ok(is_fetched || known.confirmed || known.published)
         })
         .await
     }

@@ -11,9 +11,8 @@ use tesseras_core::code::Piece;
 use tesseras_core::contact::{Contact, Subnet};
 use tesseras_core::ids::{NodeId, TesseraHash};
 use tesseras_core::plan::Plan;
-use tesseras_core::ports::{
-    Account, BlobReader, Charge, Fragment, Origin, Publication, StoreError, Usage,
-};
+use tesseras_core::ports::{Account, BlobReader, Charge, Fragment, Origin, StoreError, Usage};
+use tesseras_core::publication::PublicationEvent;
 use tesseras_crypto::blake3;
 use tesseras_net::body::body_from_bytes;
 use tesseras_net::codec::{self, Answer, Refusal};
@@ -197,8 +196,8 @@ impl Replication {
                     return Ok(None);
                 }
                 let was = stores.holdings.publication(&tessera)?;
-                if was != Publication::Published {
-                    stores.holdings.set_publication(&tessera, Publication::Published)?;
+                if !was.confirmed {
+                    stores.holdings.note_publication(&tessera, PublicationEvent::Confirmed)?;
                 }
                 // Hearsay: it adds to what this node has seen itself, and replaces none of it.
                 let known = stores.holdings.known_holders(&tessera)?;
@@ -210,7 +209,7 @@ impl Replication {
             })
             .await
             .map_err(internal)?;
-        let is_new = was.ok_or_else(not_held)? != Publication::Published;
+        let is_new = !was.ok_or_else(not_held)?.confirmed;
         if is_new || self.tables().unannounced.contains(&tessera) {
             let announced = self.announce_new(vec![tessera]);
             if timeout(ANNOUNCING, announced).await.is_err() {
@@ -270,9 +269,9 @@ impl Replication {
                 stores.fragments.store_fragment(&fragment, staged, &charge)?;
                 let mut publication = stores.holdings.publication(&tessera)?;
                 // What others attest is published; of the rest, whoever places it will tell.
-                if charge == Charge::Repair && publication != Publication::Published {
-                    publication = Publication::Published;
-                    stores.holdings.set_publication(&tessera, publication)?;
+                if charge == Charge::Repair && !publication.confirmed {
+                    let event = PublicationEvent::Confirmed;
+                    publication = stores.holdings.note_publication(&tessera, event)?;
                 }
                 Ok(Some(publication))
             })
@@ -280,7 +279,7 @@ impl Replication {
             .map_err(internal)?;
         let publication = kept.ok_or_else(plan_conflict)?;
         self.stored_anew(tessera, piece);
-        if publication == Publication::Published {
+        if publication.confirmed {
             self.tables().unannounced.insert(tessera);
         }
         tracing::info!(%tessera, %piece, bytes, from = %peer.id, "stored a piece");

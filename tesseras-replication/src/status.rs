@@ -7,7 +7,8 @@ use tesseras_core::contact::{Contact, Subnet};
 use tesseras_core::ids::{ContentHash, NodeId, TesseraHash};
 use tesseras_core::placement::{self, Assignment, Candidate, Placement, TargetForm};
 use tesseras_core::plan::Plan;
-use tesseras_core::ports::{Origin, Publication, StoreError};
+use tesseras_core::ports::{Origin, StoreError};
+use tesseras_core::publication::PublicationState;
 
 use crate::context::Replication;
 use crate::distribute::Ask;
@@ -154,11 +155,11 @@ impl Replication {
         let under_way = self.tables().publishing.contains_key(&tessera);
         self.blocking(move |stores| {
             let Some(record) = stores.library.get(&tessera)? else { return Ok((false, None)) };
-            let state = match stores.holdings.publication(&tessera)? {
+            let state = match stores.holdings.publication(&tessera)?.state() {
                 _ if under_way => Some(State::Publishing),
-                Publication::Publishing => Some(State::Publishing),
-                Publication::Draft if record.origin == Origin::Created => Some(State::Local),
-                Publication::Draft | Publication::Published => None,
+                PublicationState::Publishing => Some(State::Publishing),
+                PublicationState::Local if record.origin == Origin::Created => Some(State::Local),
+                PublicationState::Local | PublicationState::Published => None,
             };
             Ok((true, state))
         })

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use serde::{Deserialize, Serialize};
 use tesseras_core::code::Piece;
 use tesseras_core::ids::{NodeId, TesseraHash};
+use tesseras_core::publication::PublicationState;
 use tesseras_core::signature::SignaturePair;
 
 use crate::problem::{Cause, Problem};
@@ -147,7 +148,7 @@ pub enum Response {
     /// To [`Request::Publish`].
     Published(Published),
     /// To [`Request::PublishInBackground`] and [`Request::StopPublication`].
-    Publication(Publication),
+    Publication(PublicationReport),
     /// To [`Request::Fetch`].
     Fetched(Fetched),
     /// To [`Request::Repair`].
@@ -301,25 +302,13 @@ pub struct Published {
 
 /// How far a tessera is published.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Publication {
+pub struct PublicationReport {
     /// Which.
     pub hash: TesseraHash,
     /// How far.
     pub state: PublicationState,
     /// How many pieces other nodes have acknowledged. Nobody can call them back.
     pub placed: u64,
-}
-
-/// How far a tessera is published, in one word.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum PublicationState {
-    /// It is not.
-    Local,
-    /// The node goes on with it in the background.
-    Publishing,
-    /// The node looks after it.
-    Published,
 }
 
 /// Result of fetching.

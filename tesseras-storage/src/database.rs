@@ -593,30 +593,28 @@ mod tests {
     }
 
     #[test]
-    fn what_format_2_had_placed_or_held_is_published_and_the_rest_a_draft() {
+    fn what_format_2_held_is_confirmed_and_what_it_had_placed_is_published() {
         let mut connection = Connection::open_in_memory().unwrap();
         Migrations::from_slice(STEPS).to_version(&mut connection, 2).unwrap();
         connection
             .execute_batch(
                 "WITH RECURSIVE numbers (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers LIMIT 3)
                  INSERT INTO objects SELECT unhex(printf('%064d', n)), 7, 2 FROM numbers;
-                 INSERT INTO dossiers
-                     SELECT hash, x'', x'', x'', x'', x'', x'', x'' FROM objects;
                  INSERT INTO fragments
-                     SELECT hash, -1, hash, 7, NULL, NULL FROM objects LIMIT 1;
+                     SELECT hash, -1, hash, 7, NULL, NULL FROM objects LIMIT 2;
                  INSERT INTO placements
-                     SELECT hash, 0, zeroblob(20), 7, 1 FROM objects LIMIT 1 OFFSET 1;",
+                     SELECT hash, 0, zeroblob(20), 7, 1 FROM objects LIMIT 2 OFFSET 1;",
             )
             .unwrap();
         Migrations::from_slice(STEPS).to_version(&mut connection, 3).unwrap();
         let states: Vec<i64> = connection
-            .prepare("SELECT publication FROM dossiers ORDER BY tessera")
+            .prepare("SELECT state FROM publications ORDER BY tessera")
             .unwrap()
             .query_map([], |row| row.get(0))
             .unwrap()
             .collect::<Result<_, _>>()
             .unwrap();
-        assert_eq!(states, [2, 2, 0]);
+        assert_eq!(states, [1, 3, 2]);
     }
 
     #[test]

@@ -9,7 +9,8 @@ use tesseras_core::contact::Contact;
 use tesseras_core::dossier::Dossier;
 use tesseras_core::ids::{ContentHash, TesseraHash};
 use tesseras_core::ports::{BlobReader as _, BlobStore as _};
-use tesseras_core::ports::{HoldingRepository, PlacedPiece, Publication, StoreError};
+use tesseras_core::ports::{HoldingRepository, PlacedPiece, StoreError};
+use tesseras_core::publication::{Publication, PublicationEvent};
 use tesseras_core::signature::SignaturePair;
 use tesseras_core::time::Timestamp;
 
@@ -44,21 +45,21 @@ fn plan_of(
         .optional()
 }
 
-fn from_publication(publication: Publication) -> i64 {
-    match publication {
-        Publication::Draft => 0,
-        Publication::Publishing => 1,
-        Publication::Published => 2,
-    }
+fn publication(row: &rusqlite::Row<'_>, column: usize) -> rusqlite::Result<Publication> {
+    let bits: u8 = row.get(column)?;
+    Publication::from_bits(bits)
+        .ok_or(rusqlite::Error::IntegralValueOutOfRange(column, bits.into()))
 }
 
-fn publication(row: &rusqlite::Row<'_>) -> rusqlite::Result<Publication> {
-    match row.get(0)? {
-        0 => Ok(Publication::Draft),
-        1 => Ok(Publication::Publishing),
-        2 => Ok(Publication::Published),
-        other => Err(rusqlite::Error::IntegralValueOutOfRange(0, other)),
-    }
+fn publication_of(
+    connection: &rusqlite::Connection,
+    tessera: &TesseraHash,
+) -> rusqlite::Result<Publication> {
+    let found = connection
+        .prepare_cached("SELECT state FROM publications WHERE tessera = ?1")?
+        .query_row([tessera.as_bytes()], |row| publication(row, 0))
+        .optional()?;
+    Ok(found.unwrap_or_default())
 }
 
 fn insert_dossier(
@@ -76,7 +77,6 @@ fn insert_dossier(
             dossier.plan,
             dossier.plan_signatures.ed25519,
             dossier.plan_signatures.ml_dsa_65,
-            from_publication(Publication::Draft),
         ])?;
     Ok(())
 }
@@ -162,35 +162,30 @@ impl HoldingRepository for SqliteHoldings {
     }
 
     fn publication(&self, tessera: &TesseraHash) -> Result<Publication, StoreError> {
-        let found = self.cas.database().read("looking up a publication", |connection| {
-            connection
-                .prepare_cached("SELECT publication FROM dossiers WHERE tessera = ?1")?
-                .query_row([tessera.as_bytes()], publication)
-                .optional()
-        })?;
-        Ok(found.unwrap_or(Publication::Draft))
+        self.cas.database().read("looking up a publication", |c| publication_of(c, tessera))
     }
 
-    fn set_publication(
+    fn note_publication(
         &self,
         tessera: &TesseraHash,
-        publication: Publication,
-    ) -> Result<bool, StoreError> {
+        event: PublicationEvent,
+    ) -> Result<Publication, StoreError> {
         self.cas.database().write_durably("noting a publication", |tx| {
-            let changed = tx
-                .prepare_cached("UPDATE dossiers SET publication = ?2 WHERE tessera = ?1")?
-                .execute(params![tessera.as_bytes(), from_publication(publication)])?;
-            Ok(changed > 0)
+            let after = publication_of(tx, tessera)?.after(event);
+            tx.prepare_cached(
+                "INSERT INTO publications VALUES (?1, ?2)
+                 ON CONFLICT (tessera) DO UPDATE SET state = excluded.state",
+            )?
+            .execute(params![tessera.as_bytes(), after.to_bits()])?;
+            Ok(after)
         })
     }
 
-    fn list_publications(&self, publication: Publication) -> Result<Vec<TesseraHash>, StoreError> {
+    fn list_publications(&self) -> Result<Vec<(TesseraHash, Publication)>, StoreError> {
         self.cas.database().read("listing publications", |connection| {
             connection
-                .prepare_cached(
-                    "SELECT tessera FROM dossiers WHERE publication = ?1 ORDER BY tessera",
-                )?
-                .query_map([from_publication(publication)], |row| tessera_hash(row, 0))?
+                .prepare_cached("SELECT tessera, state FROM publications ORDER BY tessera")?
+                .query_map([], |row| Ok((tessera_hash(row, 0)?, publication(row, 1)?)))?
                 .collect()
         })
     }
@@ -305,6 +300,7 @@ impl HoldingRepository for SqliteHoldings {
             for forget in [
                 "DELETE FROM holders WHERE tessera = ?1",
                 "DELETE FROM placements WHERE tessera = ?1",
+                "DELETE FROM publications WHERE tessera = ?1",
             ] {
                 tx.prepare_cached(forget)?.execute([tessera.as_bytes()])?;
             }

@@ -4,8 +4,7 @@ use serde::Serialize;
 use tesseras_capsule::{CardFacts, StoredCapsule, recovery_card};
 use tesseras_core::ids::TesseraHash;
 use tesseras_core::ports::{
-    HoldingRepository as _, Origin, PeerRepository as _, Publication, TesseraRecord,
-    TesseraRepository as _,
+    HoldingRepository as _, Origin, PeerRepository as _, TesseraRecord, TesseraRepository as _,
 };
 use tesseras_storage::Store;
 
@@ -55,8 +54,7 @@ pub fn run(context: &Context, args: Args) -> Result<Exit, CommandError> {
 /// Whether other nodes keep a capsule, as far as this one knows: it was published from here, or it
 /// came from them.
 fn is_published(store: &Store, record: &TesseraRecord) -> Result<bool, CommandError> {
-    Ok(record.origin == Origin::Fetched
-        || store.holdings().publication(&record.hash)? == Publication::Published)
+    Ok(record.origin == Origin::Fetched || store.holdings().publication(&record.hash)?.published)
 }
 
 impl Report for Card {

@@ -3,7 +3,7 @@
 use serde::Serialize;
 use tesseras_core::ids::TesseraHash;
 use tesseras_core::ports::{
-    FragmentStore as _, HoldingRepository as _, Origin, Publication, TesseraRepository as _,
+    FragmentStore as _, HoldingRepository as _, Origin, TesseraRepository as _,
 };
 use tesseras_storage::Store;
 
@@ -77,12 +77,12 @@ pub fn run(context: &Context, args: Args) -> Result<Exit, CommandError> {
 fn is_published(store: &Store, hash: &TesseraHash) -> Result<bool, CommandError> {
     let holdings = store.holdings();
     let Some(record) = store.library().get(hash)? else { return Ok(true) };
-    Ok(match (holdings.publication(hash)?, record.origin) {
-        // Whoever it was fetched from.
-        (_, Origin::Fetched) => !holdings.known_holders(hash)?.is_empty(),
-        (Publication::Published, Origin::Created) => !holdings.placements(hash)?.is_empty(),
+    Ok(match record.origin {
+        Origin::Fetched => !holdings.known_holders(hash)?.is_empty(),
         // What a publication that was stopped has left elsewhere does not suffice.
-        (Publication::Draft | Publication::Publishing, Origin::Created) => false,
+        Origin::Created => {
+            holdings.publication(hash)?.published && !holdings.placements(hash)?.is_empty()
+        }
     })
 }
 

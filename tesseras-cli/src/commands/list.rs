@@ -3,8 +3,10 @@
 use serde::Serialize;
 use tesseras_core::ids::{CreatorId, TesseraHash};
 use tesseras_core::ports::{
-    HoldingRepository as _, Origin, Publication, StoreError, TesseraRecord, TesseraRepository as _,
+    HoldingRepository as _, Origin, StoreError, TesseraRecord, TesseraRepository as _,
 };
+
+use tesseras_core::publication::PublicationState;
 
 use crate::cli::Exit;
 use crate::command_error::CommandError;
@@ -40,8 +42,8 @@ pub fn run(context: &Context, Args {}: Args) -> Result<Exit, CommandError> {
     let store = context.store_to_read()?;
     let holdings = store.holdings();
     let listed = |record: TesseraRecord| {
-        let publication = holdings.publication(&record.hash)?;
-        Ok::<_, StoreError>(Listed::new(record, publication))
+        let state = holdings.publication(&record.hash)?.state();
+        Ok::<_, StoreError>(Listed::new(record, state))
     };
     let tesseras = store.library().list()?.into_iter().map(listed).collect::<Result<_, _>>()?;
     context.output.report(&Library { tesseras })?;
@@ -49,12 +51,12 @@ pub fn run(context: &Context, Args {}: Args) -> Result<Exit, CommandError> {
 }
 
 impl Listed {
-    fn new(record: TesseraRecord, publication: Publication) -> Self {
-        let state = match (publication, record.origin) {
-            (Publication::Publishing, _) => "publishing",
-            (Publication::Published, _) => "published",
-            (Publication::Draft, Origin::Created) => "local",
-            (Publication::Draft, Origin::Fetched) => "fetched",
+    fn new(record: TesseraRecord, state: PublicationState) -> Self {
+        let state = match (state, record.origin) {
+            (PublicationState::Publishing, _) => "publishing",
+            (PublicationState::Published, _) => "published",
+            (PublicationState::Local, Origin::Created) => "local",
+            (PublicationState::Local, Origin::Fetched) => "fetched",
         };
         Self {
             hash: record.hash,

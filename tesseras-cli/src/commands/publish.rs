@@ -6,14 +6,12 @@ use serde::Serialize;
 use tesseras_capsule::StoredCapsule;
 use tesseras_core::ids::TesseraHash;
 use tesseras_core::plan::Plan;
-use tesseras_core::ports;
 use tesseras_core::ports::{HoldingRepository as _, TesseraRepository as _};
-use tesseras_rpc::messages::{
-    Publication, PublicationState, Published, Request, Response, SignedPlan,
-};
+use tesseras_core::publication::{PublicationEvent, PublicationState};
+use tesseras_rpc::messages::{PublicationReport, Published, Request, Response, SignedPlan};
 use tesseras_storage::Store;
 
-use crate::ask::{ask, check_running, peers_known, unexpected};
+use crate::ask::{ask, is_running, peers_known, unexpected};
 use crate::cli::Exit;
 use crate::command_error::CommandError;
 use crate::consent::warning;
@@ -54,7 +52,7 @@ struct Shown {
 
 #[derive(Serialize)]
 #[serde(transparent)]
-struct State(Publication);
+struct State(PublicationReport);
 
 /// Runs the command.
 pub fn run(context: &Context, args: Args) -> Result<Exit, CommandError> {
@@ -109,7 +107,7 @@ fn publish(
     }
 }
 
-fn stopped(left: &Publication) -> CommandError {
+fn stopped(left: &PublicationReport) -> CommandError {
     let pieces = match left.placed {
         0 => "No other node holds a piece of it".to_owned(),
         1 => "1 piece is with another node, and stays there".to_owned(),
@@ -125,15 +123,14 @@ fn stopped(left: &Publication) -> CommandError {
 
 /// Ends a publication, through the node if one runs.
 fn cancel(context: &Context, store: &Store, hash: TesseraHash) -> Result<Exit, CommandError> {
-    if check_running(context).is_ok() {
+    if is_running(context)? {
         let left = ask(context, &Request::StopPublication { hash, unpublish: true })?;
         return report_state(context, left);
     }
     let holdings = store.holdings();
-    holdings.set_publication(&hash, ports::Publication::Draft)?;
+    let state = holdings.note_publication(&hash, PublicationEvent::Cancelled)?.state();
     let placed = holdings.placements(&hash)?.len() as u64;
-    let left = Publication { hash, state: PublicationState::Local, placed };
-    report_state(context, Response::Publication(left))
+    report_state(context, Response::Publication(PublicationReport { hash, state, placed }))
 }
 
 fn report_state(context: &Context, answer: Response) -> Result<Exit, CommandError> {
@@ -198,7 +195,7 @@ fn check_plan(bytes: &[u8], capsule: &StoredCapsule) -> Result<(), CommandError>
 
 impl Report for State {
     fn human(&self) -> String {
-        let Publication { hash, state, placed } = &self.0;
+        let PublicationReport { hash, state, placed } = &self.0;
         let short = short(hash);
         let pieces = count(*placed, "piece", "pieces");
         match state {

@@ -12,7 +12,8 @@ use tempfile::TempDir;
 use tesseras_core::code::Piece;
 use tesseras_core::dossier::Dossier;
 use tesseras_core::ids::{NodeId, TesseraHash};
-use tesseras_core::ports::{BlobStore as _, HoldingRepository as _, PlacedPiece, Publication};
+use tesseras_core::ports::{BlobStore as _, HoldingRepository as _, PlacedPiece};
+use tesseras_core::publication::PublicationEvent;
 use tesseras_core::signature::SignaturePair;
 use tesseras_core::time::Timestamp;
 use tesseras_storage::{StorageConfig, Store};
@@ -139,7 +140,7 @@ impl Environment {
         let placed = PlacedPiece { piece: Piece::Whole, holder: NodeId::new([7; 20]), bytes: 9 };
         holdings.put_dossier(&tessera, &dossier).expect("kept");
         holdings.record_placement(&tessera, &placed, Timestamp(1)).expect("recorded");
-        holdings.set_publication(&tessera, Publication::Published).expect("noted");
+        holdings.note_publication(&tessera, PublicationEvent::Published).expect("noted");
     }
 
     /// Takes the place of a `tesd` and gives each client one answer, as bytes of frames.

@@ -10,8 +10,10 @@ use serde_json::json;
 use tesseras_core::ids::{ContentHash, TesseraHash};
 use tesseras_core::plan::Plan;
 use tesseras_core::ports::TesseraRepository as _;
+use tesseras_core::publication::PublicationState;
+use tesseras_core::publication::PublicationState;
 use tesseras_rpc::frame::{Event, MAX_EVENT_BYTES, encode};
-use tesseras_rpc::messages::{Progress, Publication, PublicationState, Request, Response, Unit};
+use tesseras_rpc::messages::{Progress, PublicationReport, Request, Response, Unit};
 use tesseras_storage::{StorageConfig, Store};
 
 use crate::environment::Environment;
@@ -60,7 +62,10 @@ fn patient_node(environment: &Environment, hash: TesseraHash) -> PatientNode {
                 Request::StopPublication { .. } => PublicationState::Local,
                 _ => PublicationState::Publishing,
             };
-            answer(&mut stream, Response::Publication(Publication { hash, state, placed: 3 }));
+            answer(
+                &mut stream,
+                Response::Publication(PublicationReport { hash, state, placed: 3 }),
+            );
             std::fs::remove_file(socket).expect("removed");
             return request;
         }

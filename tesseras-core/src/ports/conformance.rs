@@ -3,13 +3,14 @@
 
 use super::{
     Account, BlobReader, BlobStore, Charge, Fragment, FragmentStore, HoldingRepository, NewTessera,
-    Origin, PeerRepository, PlacedPiece, Publication, ReciprocityLedger, StagedBlob, StoreError,
-    TesseraRecord, TesseraRepository, Usage, Workbench,
+    Origin, PeerRepository, PlacedPiece, ReciprocityLedger, StagedBlob, StoreError, TesseraRecord,
+    TesseraRepository, Usage, Workbench,
 };
 use crate::code::Piece;
 use crate::contact::{Contact, Subnet};
 use crate::dossier::Dossier;
 use crate::ids::{ContentHash, CreatorId, NodeId, TesseraHash};
+use crate::publication::{Publication, PublicationEvent};
 use crate::signature::SignaturePair;
 use crate::time::Timestamp;
 
@@ -307,7 +308,7 @@ pub fn holding_repository(holdings: &dyn HoldingRepository, blobs: &dyn BlobStor
     let wrong = holdings.put_dossier(&tessera(1), &dossier);
     assert!(matches!(wrong, Err(StoreError::Mismatch { .. })), "{wrong:?}");
 
-    publications(holdings, &name, &dossier);
+    publications(holdings, &name);
     holders(holdings, &name);
     placements(holdings, &name);
 
@@ -316,7 +317,8 @@ pub fn holding_repository(holdings: &dyn HoldingRepository, blobs: &dyn BlobStor
     holdings.block(&name, Timestamp(6)).expect("it is kept out already");
     assert!(holdings.is_blocked(&name).expect("asked"));
     assert_eq!(holdings.dossier(&name).expect("asked"), None);
-    assert_eq!(holdings.publication(&name).expect("asked"), Publication::Draft);
+    assert_eq!(holdings.publication(&name).expect("asked"), Publication::default());
+    assert_eq!(holdings.list_publications().expect("asked"), []);
     assert_eq!(holdings.known_holders(&name).expect("asked"), []);
     assert_eq!(holdings.placements(&name).expect("asked"), []);
     assert!(!blobs.contains(&name.into()).expect("asked"), "nothing names the MANIFEST now");
@@ -325,21 +327,24 @@ pub fn holding_repository(holdings: &dyn HoldingRepository, blobs: &dyn BlobStor
     assert!(!holdings.is_blocked(&name).expect("asked"));
 }
 
-fn publications(holdings: &dyn HoldingRepository, name: &TesseraHash, dossier: &Dossier) {
-    let state = || holdings.publication(name).expect("asked");
-    let list = |publication| holdings.list_publications(publication).expect("asked");
-    assert_eq!(state(), Publication::Draft, "a dossier alone publishes nothing");
-    for publication in [Publication::Published, Publication::Publishing, Publication::Published] {
-        assert!(holdings.set_publication(name, publication).expect("it is noted"));
-        assert_eq!(state(), publication);
-        assert_eq!(list(publication), [*name]);
-        assert_eq!(list(Publication::Draft), []);
+fn publications(holdings: &dyn HoldingRepository, name: &TesseraHash) {
+    let known = || holdings.publication(name).expect("asked");
+    let list = || holdings.list_publications().expect("asked");
+    assert_eq!(known(), Publication::default(), "a dossier alone publishes nothing");
+    assert_eq!(list(), []);
+    let mut expected = Publication::default();
+    for event in [
+        PublicationEvent::Confirmed,
+        PublicationEvent::Wanted,
+        PublicationEvent::Published,
+        PublicationEvent::Wanted,
+        PublicationEvent::Stopped,
+    ] {
+        expected = expected.after(event);
+        assert_eq!(holdings.note_publication(name, event).expect("it is noted"), expected);
+        assert_eq!(known(), expected);
+        assert_eq!(list(), [(*name, expected)]);
     }
-    assert!(holdings.put_dossier(name, dossier).expect("it is kept already"));
-    assert_eq!(state(), Publication::Published, "a dossier that comes again changes nothing");
-    let nothing = holdings.set_publication(&tessera(1), Publication::Published);
-    assert!(!nothing.expect("asked"), "without a dossier there is nothing to publish");
-    assert_eq!(holdings.publication(&tessera(1)).expect("asked"), Publication::Draft);
 }
 
 fn contact(number: u16) -> Contact {

@@ -5,6 +5,7 @@ use crate::code::Piece;
 use crate::contact::Contact;
 use crate::dossier::Dossier;
 use crate::ids::{NodeId, TesseraHash};
+use crate::publication::{Publication, PublicationEvent};
 use crate::time::Timestamp;
 
 /// A piece that another node acknowledged to this one.
@@ -16,19 +17,6 @@ pub struct PlacedPiece {
     pub holder: NodeId,
     /// Its length.
     pub bytes: u64,
-}
-
-/// How far a tessera was published, as far as this node knows. It belongs to the dossier kept
-/// here, whether this node publishes the tessera or holds a piece of it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Publication {
-    /// Not published: nobody began to, or who began has not finished, or has cancelled. A node
-    /// neither announces, repairs nor completes it.
-    Draft,
-    /// Its owner wants it published, and this node goes on with it in the background.
-    Publishing,
-    /// Published: this node looks after it.
-    Published,
 }
 
 /// Dossiers, known holders, own placements, and what was dropped for good.
@@ -43,19 +31,18 @@ pub trait HoldingRepository: Send + Sync {
     /// The plan's bytes alone.
     fn plan(&self, tessera: &TesseraHash) -> Result<Option<Vec<u8>>, StoreError>;
 
-    /// How far a tessera was published; [`Publication::Draft`] if no dossier is kept.
+    /// How far a tessera is published; nothing is known of one that was never heard of.
     fn publication(&self, tessera: &TesseraHash) -> Result<Publication, StoreError>;
 
-    /// Notes how far a tessera was published. `false` if no dossier is kept, and nothing changes.
-    /// A dossier that is put begins as [`Publication::Draft`].
-    fn set_publication(
+    /// Notes what happened to a publication, and returns what is known then.
+    fn note_publication(
         &self,
         tessera: &TesseraHash,
-        publication: Publication,
-    ) -> Result<bool, StoreError>;
+        event: PublicationEvent,
+    ) -> Result<Publication, StoreError>;
 
-    /// All tesserae that were published this far, in order.
-    fn list_publications(&self, publication: Publication) -> Result<Vec<TesseraHash>, StoreError>;
+    /// All tesserae of which anything is known, in order.
+    fn list_publications(&self) -> Result<Vec<(TesseraHash, Publication)>, StoreError>;
 
     /// Remembers where holders of a tessera were last seen; at most 256 a tessera, the oldest go.
     /// Hints: not synced before the call returns.

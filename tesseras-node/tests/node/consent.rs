@@ -4,14 +4,15 @@
 use std::time::Duration;
 
 use tesseras_core::ids::TesseraHash;
-use tesseras_core::ports::{FragmentStore as _, HoldingRepository as _, Publication};
+use tesseras_core::ports::{FragmentStore as _, HoldingRepository as _};
+use tesseras_core::publication::PublicationState;
 use tesseras_node::socket_path;
 use tesseras_replication::progress::silent;
 use tesseras_replication::publish::PublishError;
 use tesseras_replication::repair::RepairError;
 use tesseras_replication::status::State;
 use tesseras_rpc::client::Client;
-use tesseras_rpc::messages::{PublicationState, Request, Response, SignedPlan};
+use tesseras_rpc::messages::{Request, Response, SignedPlan};
 
 use crate::gate::Lie;
 use crate::network::{MIB, Member, Net, until};
@@ -58,7 +59,7 @@ async fn a_publication_that_was_stopped_is_completed_by_nobody() {
     };
     let (published, stopped) = tokio::join!(owner.publish(hash, &keys), stop);
     assert!(matches!(published, Err(PublishError::Stopped(_))), "{published:?}");
-    assert_eq!(stopped.publication, Publication::Draft);
+    assert_eq!(stopped.state, PublicationState::Local);
     assert_eq!(stopped.placed, placed());
     net.nodes[1].gate.be_honest();
 

@@ -1,6 +1,12 @@
--- Format 3. How far a tessera was published: 0 a draft, 1 being published in the background,
--- 2 published. Until now everything of which a plan was kept counted as published.
-ALTER TABLE dossiers ADD COLUMN
-    publication INTEGER NOT NULL DEFAULT 0 CHECK (publication IN (0, 1, 2));
-UPDATE dossiers SET publication = 2
-    WHERE tessera IN (SELECT tessera FROM fragments) OR tessera IN (SELECT tessera FROM placements);
+-- Format 3. How far tesserae are published: 1 confirmed to this node as a holder, 2 published from
+-- here, 4 wanted in the background, summed up. Until now everything of which a plan was kept
+-- counted as published.
+CREATE TABLE publications (
+    tessera BLOB NOT NULL PRIMARY KEY CHECK (length(tessera) = 32),
+    state   INTEGER NOT NULL CHECK (state BETWEEN 0 AND 7)
+) STRICT, WITHOUT ROWID;
+INSERT INTO publications
+    SELECT tessera, MAX(held) + 2 * MAX(placed) FROM (
+        SELECT tessera, 1 AS held, 0 AS placed FROM fragments
+        UNION ALL SELECT tessera, 0, 1 FROM placements)
+    GROUP BY tessera;

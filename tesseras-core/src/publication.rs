@@ -1,0 +1,126 @@
+//! How far a tessera is published, as far as one node knows: three facts, and what changes them.
+
+use serde::{Deserialize, Serialize};
+
+/// What one node knows of the publication of a tessera. A node may publish a tessera and hold a
+/// piece of it for others: neither fact changes the other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub struct Publication {
+    /// This node was told as a holder that the tessera is published. Of a piece of which this is
+    /// not known, nothing is announced, repaired or completed.
+    pub confirmed: bool,
+    /// It was published from the library of this node, which looks after it.
+    pub published: bool,
+    /// Its owner left it to this node to publish it in the background.
+    pub wanted: bool,
+}
+
+/// What changes a [`Publication`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum PublicationEvent {
+    /// A publisher or a repairer told this node, as a holder, that the tessera is published.
+    Confirmed,
+    /// The owner leaves the publication to the background.
+    Wanted,
+    /// Enough pieces were attested to read the tessera back.
+    Published,
+    /// The owner stopped what was under way or in the background.
+    Stopped,
+    /// The owner wants this node to look after it no more.
+    Cancelled,
+}
+
+/// How far a capsule is published from the library that it is in, in one word.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PublicationState {
+    /// It is not.
+    Local,
+    /// Its node goes on with it in the background.
+    Publishing,
+    /// It is, and its node looks after it.
+    Published,
+}
+
+impl Publication {
+    /// What is known after an event.
+    #[must_use]
+    pub fn after(self, event: PublicationEvent) -> Self {
+        match event {
+            PublicationEvent::Confirmed => Self { confirmed: true, ..self },
+            PublicationEvent::Wanted => Self { wanted: true, ..self },
+            PublicationEvent::Published => Self { published: true, wanted: false, ..self },
+            PublicationEvent::Stopped => Self { wanted: false, ..self },
+            PublicationEvent::Cancelled => Self { published: false, wanted: false, ..self },
+        }
+    }
+
+    /// How far a capsule is published from the library here. Publishing again what is published
+    /// makes it no less so.
+    pub fn state(self) -> PublicationState {
+        match (self.published, self.wanted) {
+            (true, _) => PublicationState::Published,
+            (false, true) => PublicationState::Publishing,
+            (false, false) => PublicationState::Local,
+        }
+    }
+
+    /// As a number, for storage: 1 confirmed, 2 published, 4 wanted, summed up.
+    pub fn to_bits(self) -> u8 {
+        u8::from(self.confirmed) | u8::from(self.published) << 1 | u8::from(self.wanted) << 2
+    }
+
+    /// The inverse of [`Publication::to_bits`]; `None` for a number above 7.
+    pub fn from_bits(bits: u8) -> Option<Self> {
+        (bits < 8).then_some(Self {
+            confirmed: bits & 1 != 0,
+            published: bits & 2 != 0,
+            wanted: bits & 4 != 0,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::PublicationEvent::{Cancelled, Confirmed, Published, Stopped, Wanted};
+    use super::*;
+
+    fn after(events: &[PublicationEvent]) -> Publication {
+        events.iter().fold(Publication::default(), |known, event| known.after(*event))
+    }
+
+    #[test]
+    fn a_wish_publishes_nothing_and_a_finished_publication_ends_the_wish() {
+        let wanted = after(&[Wanted]);
+        assert_eq!(wanted.state(), PublicationState::Publishing);
+        assert_eq!(after(&[Wanted, Stopped]), Publication::default());
+        let published = after(&[Wanted, Published]);
+        assert_eq!((published.published, published.wanted), (true, false));
+    }
+
+    #[test]
+    fn publishing_again_never_makes_it_less_published() {
+        for again in [&[Wanted][..], &[Wanted, Stopped], &[Stopped]] {
+            let known = after(&[&[Published], again].concat());
+            assert_eq!(known.state(), PublicationState::Published, "{again:?}");
+        }
+        assert_eq!(after(&[Published, Wanted, Cancelled]), Publication::default());
+    }
+
+    #[test]
+    fn what_an_owner_ends_does_not_end_what_is_held_for_others() {
+        let known = after(&[Confirmed, Published, Cancelled]);
+        assert!(known.confirmed && !known.published);
+        assert_eq!(known.state(), PublicationState::Local);
+        let told_again = after(&[Published, Cancelled, Confirmed]);
+        assert!(!told_again.published, "a holder that is told publishes nothing from its library");
+    }
+
+    #[test]
+    fn all_that_can_be_known_survives_its_number() {
+        for bits in 0..8 {
+            assert_eq!(Publication::from_bits(bits).map(Publication::to_bits), Some(bits));
+        }
+        assert_eq!(Publication::from_bits(8), None);
+    }
+}
