@@ -12,11 +12,12 @@ use tesseras_dht::Dht;
 use tesseras_replication::Replication;
 use tesseras_replication::collect::CollectError;
 use tesseras_replication::fetch::FetchError;
-use tesseras_replication::overview::{Glance, Seen};
+use tesseras_replication::overview::Glance;
 use tesseras_replication::progress::{OnStep, Step};
 use tesseras_replication::publication::PublicationReport;
 use tesseras_replication::publish::PublishError;
 use tesseras_replication::repair::RepairError;
+use tesseras_replication::seen::Seen;
 use tesseras_replication::status::{Copies, State, TesseraHealth};
 use tesseras_rpc::messages;
 use tesseras_rpc::messages::{
@@ -31,7 +32,7 @@ use crate::jobs::JobBoard;
 use crate::problems::{Space, problems};
 
 /// How long an overview waits for holders; what was not checked then says so.
-const OVERVIEW_PATIENCE: Duration = Duration::from_secs(10);
+const OVERVIEW_PATIENCE: Duration = Duration::from_secs(15);
 
 /// Answers `tes`.
 pub struct Requests {

@@ -17,11 +17,13 @@ use tesseras_crypto::NodeKeys;
 use tesseras_net::{BoxFuture, Transport};
 use thiserror::Error;
 use tokio::sync::{Notify, OwnedMutexGuard, OwnedSemaphorePermit, Semaphore};
+use tokio::time::Instant;
 
 use crate::admission::Limits;
 use crate::bulk::{CHUNK, CHUNKS_IN_FLIGHT};
-use crate::overview::Seen;
+use crate::in_flight::InFlight;
 use crate::pieces::PieceSource;
+use crate::seen::Seen;
 
 /// Transfers in each direction at once, by default.
 pub const DEFAULT_MAX_TRANSFERS: usize = 4;
@@ -162,8 +164,8 @@ pub(crate) struct State {
 
 #[derive(Default)]
 pub(crate) struct Tables {
-    /// Bytes that are being received, by sender.
-    pub(crate) reserved: HashMap<NodeId, u64>,
+    /// Bytes that are being received.
+    pub(crate) in_flight: InFlight,
     /// Tesserae that are worked on, one task at a time each.
     working: HashMap<TesseraHash, Arc<tokio::sync::Mutex<()>>>,
     /// Tesserae of which pieces came, and that were not announced since.
@@ -175,6 +177,8 @@ pub(crate) struct Tables {
     pub(crate) publishing: HashMap<TesseraHash, Arc<Notify>>,
     /// What was last seen of the capsules in the library.
     pub(crate) seen: HashMap<TesseraHash, Seen>,
+    /// When the holders of those were last asked for an overview, whether they answered or not.
+    pub(crate) asked: HashMap<TesseraHash, Instant>,
     /// Published tesserae whose holders were all told so since this node started.
     pub(crate) confirmed: HashSet<TesseraHash>,
 }

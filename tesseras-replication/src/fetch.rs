@@ -86,6 +86,7 @@ impl FetchError {
             Self::NoHolders(_)
                 | Self::AllSilent { .. }
                 | Self::NoDossier(_)
+                | Self::OtherHash { .. }
                 | Self::Collect(CollectError::TooFew { .. })
         )
     }
@@ -134,8 +135,11 @@ impl Replication {
         if survey.live.is_empty() {
             return Err(match (survey.of_another, survey.silent.len()) {
                 (0, 0) => FetchError::NoHolders(tessera),
-                (0, silent) => FetchError::AllSilent { tessera, silent },
-                (answered, silent) => FetchError::OtherHash { tessera, answered, silent },
+                (answered, silent) if answered > silent => {
+                    FetchError::OtherHash { tessera, answered, silent }
+                }
+                // Most of those who may hold it have not answered.
+                (_, silent) => FetchError::AllSilent { tessera, silent },
             });
         }
         // Only the true pack holds the MANIFEST that hashes to the tessera: where holders keep

@@ -6,14 +6,14 @@ use futures_util::StreamExt as _;
 use futures_util::stream;
 use tesseras_core::ids::TesseraHash;
 use tesseras_core::ports::StoreError;
-use tesseras_core::time::Timestamp;
 use tokio::time::{Instant, timeout_at};
 
 use crate::context::Replication;
+use crate::seen::Seen;
 use crate::status::{State, TesseraHealth};
 
 /// How many tesserae are asked about at once.
-const AT_ONCE: usize = 8;
+const AT_ONCE: usize = 16;
 
 /// A capsule of the library, and how it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,28 +28,14 @@ pub struct Glance {
     pub seen: Option<Seen>,
 }
 
-/// The figures of a [`TesseraHealth`], and when they were true.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Seen {
-    /// When.
-    pub checked: Timestamp,
-    /// As in [`TesseraHealth`].
-    pub total: usize,
-    /// As in [`TesseraHealth`].
-    pub live: usize,
-    /// As in [`TesseraHealth`].
-    pub needed: usize,
-    /// As in [`TesseraHealth`].
-    pub survives: usize,
-}
-
 impl Replication {
     /// Every capsule of the library, newest first. The holders of those that are not local are
-    /// asked now, the ones that were not asked for longest first, for as long as `patience`.
+    /// asked now, for as long as `patience`, the ones that were not asked for longest first: so
+    /// one whose holders never answer in time keeps no other out.
     pub async fn overview(&self, patience: Duration) -> Result<Vec<Glance>, StoreError> {
         let deadline = Instant::now() + patience;
         let records = self.blocking(|stores| stores.library.list()).await?;
-        self.forget_seen_but(&records.iter().map(|record| record.hash).collect::<Vec<_>>());
+        self.retain_seen(&records.iter().map(|record| record.hash).collect::<Vec<_>>());
         let mut glances = Vec::with_capacity(records.len());
         for record in records {
             let (hash, title) = (record.hash, record.title);
@@ -62,11 +48,14 @@ impl Replication {
         }
         let mut asked: Vec<_> = (0..glances.len())
             .filter(|at| glances[*at].state != Some(State::Local))
-            .map(|at| (glances[at].seen.map(|seen| seen.checked), at, glances[at].hash))
+            .map(|at| (self.last_asked(glances[at].hash), at, glances[at].hash))
             .collect();
         asked.sort_unstable();
         let mut answers = stream::iter(asked)
-            .map(|(_, at, hash)| async move { (at, self.status(hash).await) })
+            .map(|(_, at, hash)| async move {
+                self.note_asked(hash);
+                (at, self.status(hash).await)
+            })
             .buffer_unordered(AT_ONCE);
         while let Ok(Some((at, health))) = timeout_at(deadline, answers.next()).await {
             if let Some(health) = health? {
@@ -88,8 +77,18 @@ impl Replication {
         self.tables().seen.get(&tessera).copied()
     }
 
-    fn forget_seen_but(&self, library: &[TesseraHash]) {
+    fn last_asked(&self, tessera: TesseraHash) -> Option<Instant> {
+        self.tables().asked.get(&tessera).copied()
+    }
+
+    fn note_asked(&self, tessera: TesseraHash) {
+        self.tables().asked.insert(tessera, Instant::now());
+    }
+
+    fn retain_seen(&self, library: &[TesseraHash]) {
         let known: std::collections::HashSet<_> = library.iter().collect();
-        self.tables().seen.retain(|tessera, _| known.contains(tessera));
+        let mut tables = self.tables();
+        tables.seen.retain(|tessera, _| known.contains(tessera));
+        tables.asked.retain(|tessera, _| known.contains(tessera));
     }
 }

@@ -103,22 +103,31 @@ impl Replication {
         self.publication(tessera).await
     }
 
-    /// Ends a publication well: it is noted here, and its holders are told. `turn` is kept until
-    /// the note is on the disk.
+    /// Ends a publication well: it is noted here, and its holders are told. `false` if the tessera
+    /// was dropped meanwhile: then it is not published. `turn` is kept until the note is on the
+    /// disk.
     pub(crate) async fn commit(
         &self,
         dossier: &VerifiedDossier,
         holders: &[Contact],
         turn: Turn,
-    ) -> Result<(), StoreError> {
+    ) -> Result<bool, StoreError> {
         let tessera = dossier.tessera();
         let noted = self.blocking(move |stores| {
             let _turn = turn;
-            stores.holdings.note_publication(&tessera, PublicationEvent::Published)
+            // It may have been dropped meanwhile, by another process too.
+            let is_there = stores.library.get(&tessera)?.is_some();
+            if !is_there || stores.holdings.is_blocked(&tessera)? {
+                return Ok(false);
+            }
+            stores.holdings.note_publication(&tessera, PublicationEvent::Published)?;
+            Ok::<_, StoreError>(true)
         });
-        noted.await?;
-        self.confirm(dossier, holders).await;
-        Ok(())
+        if noted.await? {
+            self.confirm(dossier, holders).await;
+            return Ok(true);
+        }
+        Ok(false)
     }
 
     /// Tells all holders that the tessera is published; those who could not be told are told by

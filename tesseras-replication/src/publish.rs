@@ -314,7 +314,9 @@ impl Replication {
                     return Err(PublishError::TooFew { placed, needed, refusals, causes });
                 }
                 let holders: Vec<_> = live.into_values().collect();
-                self.commit(dossier, &holders, turn).await?;
+                if !self.commit(dossier, &holders, turn).await? {
+                    return Err(PublishError::Stopped(tessera));
+                }
                 return Ok(Published {
                     fragments: counts.total,
                     placed: counts.live,

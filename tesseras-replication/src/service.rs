@@ -26,6 +26,7 @@ use crate::attestation::{self, Question};
 use crate::bulk::{self, BodyReader, ReceiveError};
 use crate::context::{Replication, Stores, Tables};
 use crate::dossier::{MAX_DOSSIER_BYTES, VerifiedDossier};
+use crate::in_flight::Incoming;
 use crate::messages::{
     Announced, Attestation, AttestedPiece, Bulk, KINDS, MAX_HOLDERS, MAX_WITNESSES, Offered,
     Request, Stored, refusal,
@@ -80,7 +81,7 @@ impl Replication {
                 with_body(self.answer_piece(tessera, piece, offset).await)
             }
             Request::Roster { tessera, holders } => {
-                plain(self.answer_roster(tessera, holders).await)
+                plain(self.answer_roster(&peer, tessera, holders).await)
             }
         })
     }
@@ -95,7 +96,7 @@ impl Replication {
         let pieces = self.blocking(move |s| s.fragments.list_fragments(&tessera)).await;
         let pieces: Vec<Piece> = pieces.map_err(internal)?.iter().map(|f| f.piece).collect();
         let decision = match self.refuse_unwanted(tessera).await {
-            Ok(()) => self.admit(peer, bytes, repair, 0).await,
+            Ok(()) => self.admit(peer, bytes, repair).await,
             Err(refused) => Err(refused),
         };
         let (room, refused) = match decision {
@@ -185,31 +186,35 @@ impl Replication {
 
     async fn answer_roster(
         &self,
+        peer: &Peer,
         tessera: TesseraHash,
         mut holders: Vec<Contact>,
     ) -> Outcome<Announced> {
         holders.truncate(MAX_HOLDERS);
-        let (id, now) = (self.id(), self.now());
-        let was = self
+        let (id, sender, now) = (self.id(), peer.id, self.now());
+        let is_new = self
             .blocking(move |stores| {
                 if stores.fragments.list_fragments(&tessera)?.is_empty() {
                     return Ok(None);
                 }
                 let was = stores.holdings.publication(&tessera)?;
-                if !was.confirmed {
+                // Who placed a piece here decides whether it is published: a stranger could
+                // otherwise complete what its owner has cancelled.
+                let is_new = !was.confirmed && stores.ledger.has_placed(&sender, &tessera)?;
+                if is_new {
                     stores.holdings.note_publication(&tessera, PublicationEvent::Confirmed)?;
                 }
                 // Hearsay: it adds to what this node has seen itself, and replaces none of it.
                 let known = stores.holdings.known_holders(&tessera)?;
-                let is_new = |c: &Contact| c.id != id && known.iter().all(|k| k.id != c.id);
-                holders.retain(is_new);
+                let is_unknown = |c: &Contact| c.id != id && known.iter().all(|k| k.id != c.id);
+                holders.retain(is_unknown);
                 holders.truncate(MAX_HOLDERS.saturating_sub(known.len()));
                 stores.holdings.remember_holders(&tessera, &holders, now)?;
-                Ok(Some(was))
+                Ok(Some(is_new))
             })
             .await
             .map_err(internal)?;
-        let is_new = !was.ok_or_else(not_held)?.confirmed;
+        let is_new = is_new.ok_or_else(not_held)?;
         if is_new || self.tables().unannounced.contains(&tessera) {
             let announced = self.announce_new(vec![tessera]);
             if timeout(ANNOUNCING, announced).await.is_err() {
@@ -230,10 +235,10 @@ impl Replication {
             return Err(Refusal::new(Refusal::MALFORMED, "the dossier is too long"));
         }
         let _permit = self.turn(&self.state.transfers_in).await?;
-        let wanted = bytes.saturating_add(dossier_bytes);
         let repair = !witnesses.is_empty();
-        let _reserved = self.reserve(peer, wanted, repair).await?;
-
+        // What it claims is refused early, and counts for nobody until it is known to be true.
+        self.admit(peer, bytes.saturating_add(dossier_bytes), repair).await?;
+        let _dossier_reserved = self.reserve(peer, dossier_bytes, repair).await?;
         let dossier = self.dossier_for_put(&put, &mut body).await?;
         let plan = dossier.plan();
         let (Some(checksum), Some(expected)) = (plan.checksum(piece), plan.piece_bytes(piece))
@@ -244,14 +249,12 @@ impl Replication {
             let why = format!("the plan says {expected} bytes, not {bytes}");
             return Err(Refusal::new(refusal::INVALID, why));
         }
-        let charge = if repair && self.is_witnessed(peer.id, &dossier, witnesses).await {
-            Charge::Repair
-        } else {
-            if repair {
-                // Nobody vouches for it: it is the sender's own, and counts as such.
-                self.admit(peer, wanted, false, wanted).await?;
-            }
-            Charge::Peer { id: peer.id, subnet: Subnet::of(peer.remote.ip()) }
+        // Without a true witness it is the sender's own, and counts as such.
+        let repair = repair && self.is_witnessed(peer.id, &dossier, witnesses).await;
+        let _reserved = self.reserve(peer, bytes, repair).await?;
+        let charge = match repair {
+            true => Charge::Repair,
+            false => Charge::Peer { id: peer.id, subnet: Subnet::of(peer.remote.ip()) },
         };
         let blobs = &self.parts.stores.blobs;
         let staged = body.stage(blobs, bytes, checksum, |_| {}).await.map_err(refuse_receive)?;
@@ -378,20 +381,20 @@ impl Replication {
         })
     }
 
-    /// Decides whether `bytes` are accepted from a peer, and says how many bytes would be. `reserved`
-    /// of them are in flight already, and count once.
-    async fn admit(&self, peer: &Peer, bytes: u64, repair: bool, reserved: u64) -> Outcome<u64> {
+    /// Decides whether `bytes` are accepted from a peer, and says how many bytes would be.
+    async fn admit(&self, peer: &Peer, bytes: u64, repair: bool) -> Outcome<u64> {
         let books = self.books(peer).await?;
-        self.decide(&self.tables(), peer, &books, bytes, repair, reserved)
+        self.decide(&self.tables(), peer, &books, bytes, repair)
     }
 
     /// [`Self::admit`]; the bytes count as used until what is returned is dropped.
     async fn reserve(&self, peer: &Peer, bytes: u64, repair: bool) -> Outcome<Reservation> {
         let books = self.books(peer).await?;
         let mut tables = self.tables();
-        self.decide(&tables, peer, &books, bytes, repair, 0)?;
-        *tables.reserved.entry(peer.id).or_default() += bytes;
-        Ok(Reservation { replication: self.clone(), peer: peer.id, bytes })
+        self.decide(&tables, peer, &books, bytes, repair)?;
+        let subnet = Subnet::of(peer.remote.ip());
+        let number = tables.in_flight.add(Incoming { peer: peer.id, subnet, repair, bytes });
+        Ok(Reservation { replication: self.clone(), number })
     }
 
     async fn books(&self, peer: &Peer) -> Outcome<Books> {
@@ -413,23 +416,12 @@ impl Replication {
         books: &Books,
         bytes: u64,
         repair: bool,
-        reserved: u64,
     ) -> Outcome<u64> {
-        let Books { mut account, mut usage, free } = *books;
-        let in_flight = tables.reserved.values().sum::<u64>().saturating_sub(reserved);
-        let of_peer = tables.reserved.get(&peer.id).copied().unwrap_or(0);
-        for used in [
-            &mut usage.total,
-            &mut usage.repair,
-            &mut usage.indebted,
-            &mut usage.indebted_in_subnet,
-        ] {
-            *used += in_flight;
-        }
-        account.stored_for += of_peer.saturating_sub(reserved);
+        let Books { account, usage, free } = *books;
         let subnet = Subnet::of(peer.remote.ip());
+        let (account, usage) = tables.in_flight.beside((account, usage), peer.id, subnet);
         let claim = if repair { Claim::Repair } else { Claim::Peer { account, subnet } };
-        let free = free.saturating_sub(in_flight);
+        let free = free.saturating_sub(tables.in_flight.bytes());
         let limits = &self.parts.config.limits;
         match admission::decide(bytes, &claim, &usage, free, limits) {
             Ok(()) => Ok(admission::room(&claim, &usage, free, limits)),
@@ -483,19 +475,12 @@ struct Books {
 /// Bytes that are being received, and count as used until this is dropped.
 struct Reservation {
     replication: Replication,
-    peer: NodeId,
-    bytes: u64,
+    number: u64,
 }
 
 impl Drop for Reservation {
     fn drop(&mut self) {
-        let mut tables = self.replication.tables();
-        if let Some(reserved) = tables.reserved.get_mut(&self.peer) {
-            *reserved = reserved.saturating_sub(self.bytes);
-            if *reserved == 0 {
-                tables.reserved.remove(&self.peer);
-            }
-        }
+        self.replication.tables().in_flight.remove(self.number);
     }
 }
 

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use tesseras_core::contact::Subnet;
-use tesseras_core::ids::NodeId;
+use tesseras_core::ids::{NodeId, TesseraHash};
 use tesseras_core::ports::{Account, ReciprocityLedger, StoreError, Usage};
 
 use crate::columns::count;
@@ -62,6 +62,14 @@ impl ReciprocityLedger for SqliteLedger {
                         indebted_in_subnet: count(row, 3)?,
                     })
                 })
+        })
+    }
+
+    fn has_placed(&self, peer: &NodeId, tessera: &TesseraHash) -> Result<bool, StoreError> {
+        self.database.read("looking up who placed a piece", |connection| {
+            connection
+                .prepare_cached("SELECT 1 FROM fragments WHERE tessera = ?1 AND charge_peer = ?2")?
+                .exists([&tessera.as_bytes()[..], &peer.as_bytes()[..]])
         })
     }
 }

@@ -2,11 +2,11 @@
 
 use serde::Serialize;
 use tesseras_core::ids::TesseraHash;
-use tesseras_core::ports::{
-    FragmentStore as _, HoldingRepository as _, Origin, TesseraRepository as _,
-};
+use tesseras_core::ports::{FragmentStore as _, HoldingRepository as _, TesseraRepository as _};
+use tesseras_rpc::messages::{Request, Response};
 use tesseras_storage::Store;
 
+use crate::ask::{ask, is_running};
 use crate::cli::Exit;
 use crate::command_error::CommandError;
 use crate::context::Context;
@@ -16,8 +16,9 @@ use crate::output::Report;
 
 /// Remove a tessera from this machine, and keep it out
 ///
-/// Copies on other nodes stay: nobody can delete from others. `tes fetch` lets it in again. Of a
-/// tessera that no other node is known to keep, this asks first.
+/// Copies on other nodes stay: nobody can delete from others. `tes fetch` lets it in again. A
+/// publication under way is cancelled. It asks first, unless a running node hears just now from so
+/// many holders that any of them may vanish.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Which; the first few hex digits are enough.
@@ -36,8 +37,8 @@ struct Dropped {
     bytes: u64,
     library: bool,
     pieces: u64,
-    /// Whether other nodes keep pieces of it, as far as this one knows.
-    published: bool,
+    /// How many other nodes attested pieces of it just now; absent if too few did.
+    attested: Option<u64>,
 }
 
 /// Runs the command.
@@ -49,9 +50,14 @@ pub fn run(context: &Context, args: Args) -> Result<Exit, CommandError> {
     if !listed && pieces.is_empty() && !args.block {
         return Err(not_in_library(&store, &hash).with_hint("--block keeps it out all the same"));
     }
-    let published = is_published(&store, &hash)?;
-    if listed && !published && !args.yes {
+    let running = is_running(context)?;
+    let attested = if listed && running { attested_elsewhere(context, hash) } else { None };
+    if listed && attested.is_none() && !args.yes {
         confirm_only_copy(context, &store, &hash)?;
+    }
+    if running {
+        // What is under way would publish it after all.
+        ask(context, &Request::StopPublication { hash, unpublish: true })?;
     }
     // Kept out first: a node that runs meanwhile accepts nothing of it while it goes.
     store.holdings().block(&hash, context.now())?;
@@ -61,7 +67,7 @@ pub fn run(context: &Context, args: Args) -> Result<Exit, CommandError> {
         bytes: removed.as_ref().map_or(0, |record| record.bytes),
         library: removed.is_some(),
         pieces: 0,
-        published,
+        attested,
     };
     for piece in store.fragments().list_fragments(&hash)? {
         if store.fragments().delete_fragment(&piece)? {
@@ -73,17 +79,13 @@ pub fn run(context: &Context, args: Args) -> Result<Exit, CommandError> {
     Ok(Exit::Done)
 }
 
-/// Whether other nodes keep pieces of a tessera, as far as this one knows.
-fn is_published(store: &Store, hash: &TesseraHash) -> Result<bool, CommandError> {
-    let holdings = store.holdings();
-    let Some(record) = store.library().get(hash)? else { return Ok(true) };
-    Ok(match record.origin {
-        Origin::Fetched => !holdings.known_holders(hash)?.is_empty(),
-        // What a publication that was stopped has left elsewhere does not suffice.
-        Origin::Created => {
-            holdings.publication(hash)?.published && !holdings.placements(hash)?.is_empty()
-        }
-    })
+/// How many other nodes attested pieces of a tessera just now, if it survives the loss of any of
+/// them. What was placed long ago, and what a single node says, is no reason not to ask.
+fn attested_elsewhere(context: &Context, hash: TesseraHash) -> Option<u64> {
+    match ask(context, &Request::TesseraStatus { hash }) {
+        Ok(Response::TesseraStatus(status)) if status.survives > 0 => Some(status.holders),
+        _ => None,
+    }
 }
 
 /// Asks before the only copy goes; an error if it is to stay.
@@ -94,8 +96,8 @@ fn confirm_only_copy(
 ) -> Result<(), CommandError> {
     let title = store.library().get(hash)?.map(|record| record.title).unwrap_or_default();
     context.output.note(&format!(
-        "{title} ({hash})\nis not published as far as this node knows: this may be the only \
-         copy. {ONLY_COPY}"
+        "{title} ({hash})\nThis may be the only copy: no other nodes that hold enough of it have \
+         answered just now. {ONLY_COPY}"
     ));
     match context.output.confirm("Delete it?")? {
         true => Ok(()),
@@ -116,13 +118,18 @@ impl Report for Dropped {
             (false, 0) => "nothing, as nothing of it was here".to_owned(),
             (false, n) => format!("{} held for others", count(n, "piece", "pieces")),
         };
-        let after = match (self.published, self.library) {
-            (true, _) => {
-                "Other nodes keep their pieces, and nobody can delete it from them. While enough \
-                 of them live, `tes fetch` brings it back."
+        let after = match (self.attested, self.library) {
+            (Some(nodes), _) => format!(
+                "{} attested pieces of it just now, and nobody can delete it from them. While \
+                 enough of them live, `tes fetch` brings it back.",
+                count(nodes, "other node", "other nodes")
+            ),
+            (None, true) => {
+                "Unless other nodes hold it, only an export or the folder it was made from can \
+                 bring it back."
+                    .to_owned()
             }
-            (false, true) => "Only an export or the folder it was made from can bring it back.",
-            (false, false) => "`tes fetch` lets it in again.",
+            (None, false) => "`tes fetch` lets it in again.".to_owned(),
         };
         let bytes = match self.bytes {
             0 => String::new(),

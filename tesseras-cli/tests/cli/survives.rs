@@ -321,15 +321,37 @@ fn on_a_terminal_the_only_copy_is_asked_about() {
 }
 
 #[test]
-fn what_others_hold_too_is_dropped_without_a_question() {
+fn only_what_others_attest_now_is_dropped_without_a_question() {
     let environment = Environment::with_creator();
     let hash = environment.tessera();
+    // What was placed once, and what one node says, is not enough.
     environment.publish_in_store(&hash);
+    assert_eq!(environment.json(&["drop", &hash]).code, Some(2));
+    let tessera: TesseraHash = hash.parse().expect("a hash");
+    let status = |holders, survives| {
+        let status = TesseraStatus {
+            hash: tessera,
+            state: State::Degraded,
+            fragments: FragmentCount { total: 7, live: holders, needed: 1 },
+            copies: CopyCount { total: 7, live: holders },
+            holders,
+            survives,
+            placement: Vec::new(),
+            in_library: true,
+            notes: Vec::new(),
+        };
+        encode(&Event::Done(Response::TesseraStatus(status)), MAX_EVENT_BYTES).expect("short")
+    };
+    let report = PublicationReport { hash: tessera, state: PublicationState::Local, placed: 7 };
+    let stopped =
+        encode(&Event::Done(Response::Publication(report)), MAX_EVENT_BYTES).expect("short");
+    let node = environment.fake_node(vec![status(1, 0), status(2, 1), stopped]);
+    assert_eq!(environment.json(&["drop", &hash]).code, Some(2));
     let human = environment.human(&["drop", &hash]);
     assert_eq!(human.status.code(), Some(0));
     let stdout = String::from_utf8_lossy(&human.stdout);
-    assert!(stdout.contains("nobody can delete it from them"), "{stdout}");
-    assert!(stdout.contains("tes fetch"), "{stdout}");
+    assert!(stdout.contains("2 other nodes attested") && stdout.contains("tes fetch"), "{stdout}");
+    assert_eq!(node.join().expect("no panic").len(), 3);
 }
 
 #[test]

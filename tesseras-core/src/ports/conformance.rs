@@ -420,6 +420,9 @@ pub fn reciprocity_ledger(
     store(1, 50, peer(1, 2));
     store(2, 30, peer(2, 1));
     store(3, 1000, Charge::Repair);
+    let has_placed = |peer, of| ledger.has_placed(&node(peer), &tessera(of)).expect("asked");
+    assert!(has_placed(1, 1) && has_placed(2, 1));
+    assert!(!has_placed(3, 1) && !has_placed(1, 2));
     let indebted = |indebted, indebted_in_subnet| Usage {
         total: 1180,
         repair: 1000,

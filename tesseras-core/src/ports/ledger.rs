@@ -2,7 +2,7 @@
 
 use super::StoreError;
 use crate::contact::Subnet;
-use crate::ids::NodeId;
+use crate::ids::{NodeId, TesseraHash};
 
 /// Against whom a held piece counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,4 +54,7 @@ pub trait ReciprocityLedger: Send + Sync {
 
     /// What is stored for others, with the part of one neighbourhood.
     fn usage(&self, subnet: &Subnet) -> Result<Usage, StoreError>;
+
+    /// Whether a peer placed a piece of a tessera here that is still charged to it.
+    fn has_placed(&self, peer: &NodeId, tessera: &TesseraHash) -> Result<bool, StoreError>;
 }

@@ -4,9 +4,9 @@
 use std::time::Duration;
 
 use tesseras_core::ids::TesseraHash;
-use tesseras_core::ports::{FragmentStore as _, HoldingRepository as _};
+use tesseras_core::ports::{FragmentStore as _, HoldingRepository as _, TesseraRepository as _};
 use tesseras_core::publication::PublicationState;
-use tesseras_node::socket_path;
+use tesseras_node::{clock, socket_path};
 use tesseras_replication::progress::silent;
 use tesseras_replication::publish::PublishError;
 use tesseras_replication::repair::RepairError;
@@ -16,6 +16,7 @@ use tesseras_rpc::messages::{Request, Response, SignedPlan};
 
 use crate::gate::Lie;
 use crate::network::{MIB, Member, Net, until};
+use crate::stranger::Stranger;
 
 /// A node's repair cycle, as its job runs it.
 async fn looks_after_everything(member: &Member) -> usize {
@@ -217,4 +218,49 @@ async fn a_capsule_that_nobody_signed_a_plan_of_is_published_by_its_creator_alon
     let (hash, _) = net.nodes[0].create(&net.path("album"), 1000, 5);
     let refused = net.nodes[0].node.replication().publish_signed(hash, &silent()).await;
     assert!(matches!(refused, Err(PublishError::NoSignedPlan(_))), "{refused:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stranger_cannot_complete_what_was_cancelled() {
+    let net = Net::of(8).await;
+    let owner = &net.nodes[0];
+    let (hash, keys) = owner.create(&net.path("album"), 4 * MIB, 5);
+    net.nodes[1].gate.lie(Lie::SilentOnPuts);
+    let placed = || owner.store.holdings().placements(&hash).unwrap().len();
+    let stop = async {
+        until("enough is placed to rebuild the rest", async || placed() >= 17).await;
+        owner.node.replication().stop_publication(hash, true).await.unwrap()
+    };
+    let (published, _) = tokio::join!(owner.publish(hash, &keys), stop);
+    assert!(matches!(published, Err(PublishError::Stopped(_))), "{published:?}");
+    net.nodes[1].gate.be_honest();
+    // It was asked for room, or saw the hash somewhere; nobody gave it a piece to place.
+    let stranger = Stranger::at("127.0.77.1");
+    for member in net.nodes.iter().filter(|member| !member.held(hash).is_empty()) {
+        stranger.tell_to_announce(&member.contact(), hash).await;
+        assert_eq!(looks_after_everything(member).await, 0);
+    }
+    assert_eq!(net.nodes[2].node.dht().find_holders(hash.dht_key()).await, []);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_dropped_while_it_is_published_is_not_published() {
+    let net = Net::of(5).await;
+    let owner = &net.nodes[0];
+    let (hash, keys) = owner.create(&net.path("album"), 1000, 5);
+    net.nodes[1].gate.lie(Lie::SilentOnPuts);
+    let drop_it = async {
+        let placed = || owner.store.holdings().placements(&hash).unwrap();
+        until("one copy is placed", async || !placed().is_empty()).await;
+        // As `tes drop` does in another process, without a word to the node.
+        owner.store.holdings().block(&hash, clock::now()).unwrap();
+        owner.store.library().remove(&hash).unwrap().expect("in the library");
+        net.nodes[1].gate.be_honest();
+    };
+    let (published, ()) = tokio::join!(owner.publish(hash, &keys), drop_it);
+    assert!(published.is_err(), "{published:?}");
+    for member in &net.nodes {
+        assert_eq!(looks_after_everything(member).await, 0);
+    }
+    assert_eq!(net.nodes[2].node.dht().find_holders(hash.dht_key()).await, []);
 }

@@ -232,3 +232,35 @@ async fn what_one_peer_sends_at_once_counts_together() {
     assert_eq!(holder.store.fragments().totals().unwrap().0, taken as u64);
     assert_tidy(&holder.store, &holder.dir);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_sender_only_claims_takes_nobodys_room() {
+    let mut net = Net::new();
+    let victim = alone(&mut net, |_| {}).await;
+    let goods = Goods::make(1000, 30);
+    let mut claim = goods.parcel(Piece::Whole).request;
+    if let Request::PutPiece { bytes, dossier_bytes, witnesses, .. } = &mut claim {
+        *bytes = 4 << 30;
+        *dossier_bytes = 10 << 20;
+        witnesses.push(victim.contact());
+    }
+    let liar = Stranger::at("127.0.80.1");
+    let body: Body = Box::pin(stream::pending());
+    let claiming = liar.ask::<Stored>(&victim.contact(), &claim, Some(body));
+    let honest = Stranger::at("127.0.66.1");
+    let asking = async {
+        for repair in [false, true] {
+            let request = Request::Offer { tessera: goods.tessera(), bytes: 300 << 20, repair };
+            let said: Offered = honest.ask(&victim.contact(), &request, None).await.unwrap();
+            assert!(said.accepts, "{said:?}");
+        }
+    };
+    tokio::select! {
+        said = claiming => panic!("{:?}", said.map(|_| ())),
+        () = async {
+            let asked = || victim.gate.take_asked();
+            until("the claim is heard", async || !asked().is_empty()).await;
+            asking.await;
+        } => {}
+    }
+}
