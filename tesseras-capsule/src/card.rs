@@ -11,6 +11,20 @@ pub const CARD_COLUMNS: usize = 72;
 /// As many addresses stand on a card; the first ones.
 pub const CARD_ADDRESSES: usize = 12;
 
+/// Who keeps a capsule when its card is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kept {
+    /// Others: it is published.
+    ByOthers,
+    /// Its owner alone.
+    OnlyHere,
+    /// Others hold something of it, from a publication that was stopped or cancelled.
+    LeftBehind,
+}
+
+/// As many of them stand in the command that starts a node, so that the line is not broken.
+const BOOTSTRAP_ADDRESSES: usize = 2;
+
 /// What stands on a card.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CardFacts<'a> {
@@ -30,9 +44,8 @@ pub struct CardFacts<'a> {
     pub addresses: &'a [String],
     /// Where the software can be obtained.
     pub software: &'a str,
-    /// Whether nodes of other people keep it. A card must not promise that of a capsule that
-    /// exists on one computer only.
-    pub published: bool,
+    /// Who keeps it. A card must not promise holders to a capsule that exists on one computer only.
+    pub kept: Kept,
 }
 
 impl<'a> CardFacts<'a> {
@@ -42,7 +55,7 @@ impl<'a> CardFacts<'a> {
         manifest: &'a Manifest,
         addresses: &'a [String],
         software: &'a str,
-        published: bool,
+        kept: Kept,
     ) -> Self {
         Self {
             hash: record.hash,
@@ -53,7 +66,7 @@ impl<'a> CardFacts<'a> {
             memories: record.memories,
             addresses,
             software,
-            published,
+            kept,
         }
     }
 }
@@ -65,6 +78,8 @@ struct Words {
     published: &'static str,
     /// The same of one that is not.
     unpublished: &'static str,
+    /// The same of one of which others hold something all the same.
+    left_behind: &'static str,
     title: &'static str,
     made: &'static str,
     by: &'static str,
@@ -90,6 +105,10 @@ const ENGLISH: Words = Words {
                   computer that printed it; no other computer had a copy. If that computer is \
                   lost, this card brings nothing back. Publish the capsule, then print the card \
                   again.",
+    left_behind: "NOT LOOKED AFTER. A publication of this capsule was stopped or cancelled. Other \
+                  computers hold some of it, perhaps all; its owner's node does not look after \
+                  it. This card may bring it back, and may not. To be sure, publish the capsule, \
+                  then print the card again.",
     title: "Title",
     made: "Made",
     by: "By",
@@ -120,6 +139,10 @@ const PORTUGUESE: Words = Words {
                   computador que o imprimiu; nenhum outro tinha uma cópia. Se esse computador se \
                   perder, este cartão não recupera nada. Publique a cápsula e imprima o cartão de \
                   novo.",
+    left_behind: "SEM CUIDADO. Uma publicação desta cápsula foi interrompida ou cancelada. Outros \
+                  computadores têm uma parte dela, talvez toda; o nó do dono não cuida dela. Este \
+                  cartão pode recuperá-la ou não. Para ter certeza, publique a cápsula e imprima o \
+                  cartão de novo.",
     title: "Título",
     made: "Criada",
     by: "Por",
@@ -161,7 +184,12 @@ fn part(out: &mut String, facts: &CardFacts<'_>, words: &Words) {
     let creator = facts.creator.to_string();
     wrap(out, "", "", words.heading);
     out.push('\n');
-    wrap(out, "", "", if facts.published { words.published } else { words.unpublished });
+    let state = match facts.kept {
+        Kept::ByOthers => words.published,
+        Kept::OnlyHere => words.unpublished,
+        Kept::LeftBehind => words.left_behind,
+    };
+    wrap(out, "", "", state);
     out.push('\n');
     let date = facts.created.get(..10).unwrap_or(facts.created);
     let memories = facts.memories.to_string();
@@ -182,9 +210,14 @@ fn part(out: &mut String, facts: &CardFacts<'_>, words: &Words) {
     }
     wrap(out, "", "", words.typing);
     out.push('\n');
-    wrap(out, "", "", if facts.published { words.fetch } else { words.fetch_later });
+    wrap(out, "", "", if facts.kept == Kept::OnlyHere { words.fetch_later } else { words.fetch });
     out.push('\n');
-    let first = facts.addresses.first().map_or("HOST:PORT", String::as_str);
+    // Any of them may be gone when the card is used.
+    let first = match facts.addresses.iter().take(BOOTSTRAP_ADDRESSES).cloned().collect::<Vec<_>>()
+    {
+        none if none.is_empty() => "HOST:PORT".to_owned(),
+        some => some.join(","),
+    };
     writeln!(out, "tesd --bootstrap {first} &\ntes fetch {code}").expect("a String takes all");
     out.push('\n');
     if facts.addresses.is_empty() {
@@ -252,7 +285,7 @@ fn wrap(out: &mut String, first: &str, indent: &str, text: &str) {
 mod tests {
     use super::*;
 
-    fn facts<'a>(title: &'a str, addresses: &'a [String], published: bool) -> CardFacts<'a> {
+    fn facts<'a>(title: &'a str, addresses: &'a [String], kept: Kept) -> CardFacts<'a> {
         CardFacts {
             hash: TesseraHash::new([0xab; 32]),
             title,
@@ -262,7 +295,7 @@ mod tests {
             memories: 12,
             addresses,
             software: "https://tesseras.net",
-            published,
+            kept,
         }
     }
 
@@ -271,8 +304,8 @@ mod tests {
         let long = "uma história muito longa ".repeat(9) + &"x".repeat(200);
         for (title, addresses) in [("Férias", vec!["192.0.2.7:4433".to_owned()]), (&long, vec![])]
         {
-            for published in [true, false] {
-                let card = recovery_card(&facts(title, &addresses, published));
+            for kept in [Kept::ByOthers, Kept::OnlyHere, Kept::LeftBehind] {
+                let card = recovery_card(&facts(title, &addresses, kept));
                 for line in card.lines() {
                     assert!(line.chars().count() <= CARD_COLUMNS, "{line}");
                 }
@@ -286,7 +319,7 @@ mod tests {
 
     #[test]
     fn what_stands_on_a_card_leads_to_the_hash() {
-        let facts = facts("Férias", &[], true);
+        let facts = facts("Férias", &[], Kept::ByOthers);
         let card = recovery_card(&facts);
         let command = card.lines().find_map(|line| line.strip_prefix("tes fetch "));
         let code = command.expect("the command to type");
@@ -302,15 +335,18 @@ mod tests {
 
     #[test]
     fn a_card_promises_holders_only_of_what_is_published() {
-        let unpublished = recovery_card(&facts("Férias", &[], false));
+        let unpublished = recovery_card(&facts("Férias", &[], Kept::OnlyHere));
         for claim in ["volunteers", "voluntários", "public:", "pública"] {
             assert!(!unpublished.contains(claim), "{claim}: {unpublished}");
         }
         let words = unpublished.split_whitespace().collect::<Vec<_>>().join(" ");
         assert!(words.contains("existed only here, on the computer"), "{unpublished}");
         assert!(words.contains("existia somente aqui, no computador"), "{unpublished}");
-        let published = recovery_card(&facts("Férias", &[], true));
+        let published = recovery_card(&facts("Férias", &[], Kept::ByOthers));
         assert!(published.contains("volunteers") && published.contains("voluntários"));
         assert!(!published.contains("only here") && !published.contains("somente aqui"));
+        let left = recovery_card(&facts("Férias", &[], Kept::LeftBehind));
+        assert!(left.contains("NOT LOOKED AFTER") && left.contains("SEM CUIDADO"), "{left}");
+        assert!(!left.contains("only here") && !left.contains("volunteers"), "{left}");
     }
 }

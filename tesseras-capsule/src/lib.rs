@@ -32,7 +32,7 @@ pub mod unpack;
 pub mod verify;
 pub mod walk;
 
-pub use card::{CardFacts, recovery_card};
+pub use card::{CardFacts, Kept, recovery_card};
 pub use create::{CreateError, CreateOptions, Created, Draft, create, dry_run};
 pub use export::{ExportError, export};
 pub use exported::{ExportedCapsule, ExportedError};

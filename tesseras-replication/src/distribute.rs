@@ -211,6 +211,11 @@ impl Replication {
                 witnesses.iter().filter(|w| w.id != to.id).take(MAX_WITNESSES).cloned().collect()
             }
         };
+        // Before it is sent: if this is stopped now, the piece may arrive all the same, and only
+        // who is remembered is asked later.
+        let (holder, now) = (to.clone(), self.now());
+        self.blocking(move |stores| stores.holdings.remember_holders(&tessera, &[holder], now))
+            .await?;
         let mut tries = 0;
         loop {
             let source = source.clone();
@@ -243,15 +248,11 @@ impl Replication {
         }
         let bytes = source.plan().piece_bytes(piece).unwrap_or(0);
         let placed = PlacedPiece { piece, holder: to.id, bytes };
-        let (own, holder, now) = (matches!(purpose, Purpose::Own), to.clone(), self.now());
-        self.blocking(move |stores| {
-            if own {
-                stores.holdings.record_placement(&tessera, &placed, now)?;
-            }
-            // It has announced nothing yet: who else would find it?
-            stores.holdings.remember_holders(&tessera, &[holder], now)
-        })
-        .await?;
+        if matches!(purpose, Purpose::Own) {
+            let now = self.now();
+            self.blocking(move |stores| stores.holdings.record_placement(&tessera, &placed, now))
+                .await?;
+        }
         Ok(())
     }
 

@@ -14,13 +14,16 @@ use tesseras_core::ids::TesseraHash;
 use tesseras_core::ports::StoreError;
 use tesseras_core::publication::{Publication, PublicationEvent, PublicationState};
 use tokio::sync::{Notify, OwnedMutexGuard};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use crate::context::Replication;
 use crate::dossier::VerifiedDossier;
 
 /// How long a cancellation waits for what is being written at that moment.
 const CANCEL_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How long pieces that were on their way when a publication was stopped may take to be stored.
+const ARRIVING: Duration = Duration::from_millis(500);
 
 /// This node's turn to work on a tessera. Work on disk threads keeps it until it has ended.
 pub(crate) type Turn = Arc<OwnedMutexGuard<()>>;
@@ -99,8 +102,24 @@ impl Replication {
         }
         let alone = timeout(CANCEL_TIMEOUT, self.work_on(tessera)).await;
         note().await?;
+        if unpublish {
+            // Nobody goes on from there soon; publishing anew computes it again.
+            self.blocking(move |stores| stores.workbench.unpin(&tessera)).await?;
+        }
         drop(alone);
-        self.publication(tessera).await
+        // A piece that was on its way may have arrived although nobody waited for its receipt.
+        let mut report = self.publication(tessera).await?;
+        if report.placed > 0 || event == PublicationEvent::Stopped {
+            sleep(ARRIVING).await;
+            let survey = timeout(CANCEL_TIMEOUT, self.survey(tessera)).await;
+            let me = self.id();
+            let attested = survey.ok().transpose()?.map_or(0, |survey| {
+                let others = survey.live.iter().filter(|(id, _)| **id != me);
+                others.map(|(_, holder)| holder.pieces.len()).sum()
+            });
+            report.placed = report.placed.max(attested);
+        }
+        Ok(report)
     }
 
     /// Ends a publication well: it is noted here, and its holders are told. `false` if the tessera

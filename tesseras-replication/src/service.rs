@@ -363,8 +363,10 @@ impl Replication {
                 return Ok(Some("it was dropped here"));
             }
             let record = stores.library.get(&tessera)?;
+            // A whole copy is here already, and would be lost with the piece.
             let is_own = record.is_some_and(|record| record.origin == Origin::Created);
-            Ok(is_own.then_some("it was made here; a piece here would be lost with it"))
+            let is_kept = is_own || stores.holdings.publication(&tessera)?.published;
+            Ok(is_kept.then_some("it was made or published here"))
         })
         .await
     }

@@ -177,11 +177,21 @@ impl Replication {
         let placement = survey.placement(plan);
         let ask = Ask::of(plan, true, self.may_hold(dossier.tessera()).await);
         let eligible = self.find_eligible(dossier, &placement, &live_contacts(survey), ask).await;
-        let counts = Counts::of(&eligible.assignment.target(), &placement, plan);
+        let mut counts = Counts::of(&eligible.assignment.target(), &placement, plan);
         let k = plan.coded().map(|coded| coded.shape.k);
+        let survives = placement::survives(&placement, k);
+        // Those who were seen lately and are silent still count in what there should be: a loss is
+        // no smaller target.
+        let known = eligible.count + survey.silent.len();
+        let expected = TargetForm::of(plan.pack_bytes(), known);
+        if counts.needed == 1 && expected.coded.is_none() {
+            counts.total = counts.total.max(expected.whole);
+        }
         let state = if !placement::is_readable(&placement, k) {
             State::Unreachable
-        } else if counts.are_complete() {
+        } else if counts.are_complete()
+            && (survey.silent.is_empty() || survives >= expected.survives)
+        {
             State::Healthy
         } else {
             State::Degraded
@@ -192,7 +202,7 @@ impl Replication {
             live: counts.live,
             needed: counts.needed,
             copies: counts.copies,
-            survives: placement::survives(&placement, k),
+            survives,
             crowded: attested(dossier, survey).is_crowded(),
             placement,
             in_library,

@@ -121,7 +121,10 @@ impl Replication {
             known
                 .into_iter()
                 .chain(fresh)
-                .filter(|(holder, _)| !answers.contains_key(holder))
+                // One without an address was not seen for so long that it is expected no more.
+                .filter(|(holder, contact)| {
+                    !answers.contains_key(holder) && !contact.addresses.is_empty()
+                })
                 .map(|(_, contact)| contact),
         );
         // A key is the beginning of a hash, so it may be that of another.

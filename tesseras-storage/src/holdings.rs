@@ -3,6 +3,7 @@
 //! the small parts lie in its row.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use rusqlite::{OptionalExtension as _, Transaction, params};
 use tesseras_core::contact::Contact;
@@ -22,6 +23,9 @@ use crate::error::Fault;
 
 /// How many holders of one tessera are remembered.
 const MAX_HOLDERS: u64 = 256;
+
+/// A holder that was not seen for this long is expected no more.
+const HOLDER_LIFETIME: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
 /// Holdings in SQLite, MANIFESTs among the content-addressed files.
 #[derive(Debug, Clone)]
@@ -67,8 +71,8 @@ fn insert_dossier(
     tessera: &TesseraHash,
     dossier: &Dossier,
 ) -> rusqlite::Result<()> {
-    tx.prepare_cached("INSERT INTO dossiers VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)")?
-        .execute(params![
+    tx.prepare_cached("INSERT INTO dossiers VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)")?.execute(
+        params![
             tessera.as_bytes(),
             dossier.manifest_signatures.ed25519,
             dossier.manifest_signatures.ml_dsa_65,
@@ -77,7 +81,8 @@ fn insert_dossier(
             dossier.plan,
             dossier.plan_signatures.ed25519,
             dossier.plan_signatures.ml_dsa_65,
-        ])?;
+        ],
+    )?;
     Ok(())
 }
 
@@ -211,6 +216,12 @@ impl HoldingRepository for SqliteHoldings {
                     to_integer(now.0),
                 ])?;
             }
+            tx.prepare_cached("DELETE FROM holders WHERE tessera = ?1 AND seen < ?2")?.execute(
+                params![
+                    tessera.as_bytes(),
+                    to_integer(now.0.saturating_sub(HOLDER_LIFETIME.as_secs()))
+                ],
+            )?;
             tx.prepare_cached(
                 "DELETE FROM holders WHERE tessera = ?1 AND node IN (
                      SELECT node FROM holders WHERE tessera = ?1

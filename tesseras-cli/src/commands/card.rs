@@ -1,7 +1,7 @@
 //! `tes card`: a recovery card, to be printed.
 
 use serde::Serialize;
-use tesseras_capsule::{CardFacts, StoredCapsule, recovery_card};
+use tesseras_capsule::{CardFacts, Kept, StoredCapsule, recovery_card};
 use tesseras_core::ids::TesseraHash;
 use tesseras_core::ports::{
     HoldingRepository as _, Origin, PeerRepository as _, TesseraRecord, TesseraRepository as _,
@@ -44,17 +44,24 @@ pub fn run(context: &Context, args: Args) -> Result<Exit, CommandError> {
     let addresses = peers.iter().filter_map(|peer| peer.addresses.first());
     let addresses: Vec<String> = addresses.map(ToString::to_string).collect();
     let capsule = StoredCapsule::of_record(&*store.blobs(), &record)?;
-    let published = is_published(&store, &record)?;
-    let facts = CardFacts::new(&record, capsule.manifest(), &addresses, SOFTWARE, published);
+    let kept = kept(&store, &record)?;
+    let facts = CardFacts::new(&record, capsule.manifest(), &addresses, SOFTWARE, kept);
     let (code, text) = (hash.to_code(), recovery_card(&facts));
     context.output.report(&Card { hash, code, text })?;
     Ok(Exit::Done)
 }
 
-/// Whether other nodes keep a capsule, as far as this one knows: it was published from here, or it
-/// came from them.
-fn is_published(store: &Store, record: &TesseraRecord) -> Result<bool, CommandError> {
-    Ok(record.origin == Origin::Fetched || store.holdings().publication(&record.hash)?.published)
+/// Who keeps a capsule, as far as this node knows.
+fn kept(store: &Store, record: &TesseraRecord) -> Result<Kept, CommandError> {
+    let holdings = store.holdings();
+    if record.origin == Origin::Fetched || holdings.publication(&record.hash)?.published {
+        return Ok(Kept::ByOthers);
+    }
+    // Those who were sent a piece are remembered, whether they acknowledged it or not.
+    match holdings.known_holders(&record.hash)?.is_empty() {
+        true => Ok(Kept::OnlyHere),
+        false => Ok(Kept::LeftBehind),
+    }
 }
 
 impl Report for Card {

@@ -2,7 +2,9 @@
 
 use serde::Serialize;
 use tesseras_core::ids::TesseraHash;
-use tesseras_core::ports::{FragmentStore as _, HoldingRepository as _, TesseraRepository as _};
+use tesseras_core::ports::{
+    FragmentStore as _, HoldingRepository as _, TesseraRepository as _, Workbench as _,
+};
 use tesseras_rpc::messages::{Request, Response};
 use tesseras_storage::Store;
 
@@ -62,6 +64,7 @@ pub fn run(context: &Context, args: Args) -> Result<Exit, CommandError> {
     // Kept out first: a node that runs meanwhile accepts nothing of it while it goes.
     store.holdings().block(&hash, context.now())?;
     let removed = store.library().remove(&hash)?;
+    store.workbench().unpin(&hash)?;
     let mut dropped = Dropped {
         hash,
         bytes: removed.as_ref().map_or(0, |record| record.bytes),

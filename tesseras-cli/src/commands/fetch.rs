@@ -40,7 +40,7 @@ impl Report for Shown {
     fn human(&self) -> String {
         let Fetched { hash, title, memories, files, bytes, holders } = &self.fetched;
         let (from, checked) = match holders {
-            0 => ("It was here already".to_owned(), ""),
+            0 => ("All of it was here already".to_owned(), ""),
             n => (
                 format!("Fetched from {}", count(*n, "node", "nodes")),
                 "Every hash and both signatures are valid.\n",
@@ -49,7 +49,8 @@ impl Report for Shown {
         let short = short(hash);
         format!(
             "{from}: {title}, {} in {}, {}.\n\
-             {checked}Next: tes show {short}\n      tes export {short} FOLDER\n",
+             {checked}Next: tes restore {short} FOLDER   for the folder as it was\n      \
+             tes publish {short}          to help keep it alive\n",
             count(*memories, "memory", "memories"),
             count(*files, "file", "files"),
             size(*bytes)

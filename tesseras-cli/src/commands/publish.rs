@@ -19,14 +19,14 @@ use crate::context::Context;
 use crate::hashes::{not_in_library, resolve};
 use crate::human::{count, short};
 use crate::identity::{self, Identity};
-use crate::interrupt::{Ended, ask_until_ended};
+use crate::interrupt::{Ended, ask_unless_interrupted};
 use crate::output::Report;
 
 /// Let other nodes keep a tessera alive; public and for ever
 ///
 /// It says first what becomes public, how much is uploaded, and which photos carry GPS places.
-/// Stopped (Ctrl-C), it asks on a terminal whether to go on in the background; elsewhere it stops.
-/// What was not published, your node neither completes nor announces later. Of a tessera that you
+/// Ctrl-C stops it at once; on a terminal you are asked then whether it shall go on after all, here
+/// or in the background. What was not published, your node neither completes nor announces later. Of a tessera that you
 /// have fetched, the plan that its creator signed is used, so that you can keep it alive.
 #[derive(Debug, clap::Args)]
 pub struct Args {
@@ -38,8 +38,9 @@ pub struct Args {
     /// Let the node publish it in the background; it goes on until it is done or cancelled.
     #[arg(long)]
     background: bool,
-    /// Stop publishing it, and look after it no more. What other nodes hold stays with them.
-    #[arg(long, conflicts_with_all = ["yes", "background"])]
+    /// Stop publishing it, and look after it no more. What other nodes hold stays with them; if it
+    /// was published, it stays readable, and this asks first.
+    #[arg(long, conflicts_with = "background")]
     cancel: bool,
 }
 
@@ -54,13 +55,30 @@ struct Shown {
 #[serde(transparent)]
 struct State(PublicationReport);
 
+/// What cancelling does not undo.
+const GIVEN_UP: &str = "It is published, and stays readable for anyone who knows its hash: nobody \
+                        can call it back.\nIts holders go on repairing it; your node would no \
+                        longer help them.";
+
 /// Runs the command.
 pub fn run(context: &Context, args: Args) -> Result<Exit, CommandError> {
     let store = context.store()?;
     let hash = resolve(&store, &args.hash)?;
     let record = store.library().get(&hash)?.ok_or_else(|| not_in_library(&store, &hash))?;
+    let state = store.holdings().publication(&hash)?.state();
     if args.cancel {
+        if state == PublicationState::Published && !args.yes {
+            context.output.note(GIVEN_UP);
+            if !context.output.confirm("Let your node look after it no more?")? {
+                return Err(CommandError::new("nothing was changed"));
+            }
+        }
         return cancel(context, &store, hash);
+    }
+    if state == PublicationState::Publishing {
+        let placed = store.holdings().placements(&hash)?.len() as u64;
+        let report = PublicationReport { hash, state, placed };
+        return report_state(context, Response::Publication(report));
     }
     let capsule = StoredCapsule::of_record(&*store.blobs(), &record)?;
     let signer = signer(context, &store, &capsule)?;
@@ -84,41 +102,56 @@ pub fn run(context: &Context, args: Args) -> Result<Exit, CommandError> {
     publish(context, hash, signed)
 }
 
-/// Publishes, unless the person ends it.
+/// Publishes. Ctrl-C stops it at once; then a person is asked whether it shall go on after all.
 fn publish(
     context: &Context,
     hash: TesseraHash,
     signed: Option<SignedPlan>,
 ) -> Result<Exit, CommandError> {
     let request = Request::Publish { hash, signed: signed.clone() };
-    let (ended, wished) = ask_until_ended(context, &request, |ended| match ended {
-        Ended::Answered(_) => None,
-        Ended::Stop => Some(Request::StopPublication { hash, unpublish: false }),
-        Ended::Background => Some(Request::PublishInBackground { hash, signed }),
-    })?;
-    match (ended, wished) {
-        (Ended::Answered(Response::Published(published)), _) => {
-            context.output.report(&Shown { code: hash.to_code(), published })?;
-            Ok(Exit::Done)
+    let stop = Request::StopPublication { hash, unpublish: false };
+    loop {
+        let (ended, left) = match ask_unless_interrupted(context, &request, &stop)? {
+            (Ended::Answered(Response::Published(published)), _) => {
+                context.output.report(&Shown { code: hash.to_code(), published })?;
+                return Ok(Exit::Done);
+            }
+            (ended, Some(Response::Publication(left))) => (ended, left),
+            _ => return Err(unexpected()),
+        };
+        if !matches!(ended, Ended::Interrupted) || !context.output.can_ask() {
+            return Err(stopped(&left));
         }
-        (Ended::Background, Some(begun)) => report_state(context, begun),
-        (Ended::Stop, Some(Response::Publication(left))) => Err(stopped(&left)),
-        _ => Err(unexpected()),
+        context.output.note(&format!("\n{}.", stopped_text(&left)));
+        let question = "c  continue here\nb  go on in the background\n\
+                        anything else: leave it stopped\n> ";
+        match context.output.ask(question)?.as_deref() {
+            Some("c") => {}
+            Some("b") => {
+                let begun = ask(context, &Request::PublishInBackground { hash, signed })?;
+                return report_state(context, begun);
+            }
+            _ => return Err(stopped(&left)),
+        }
     }
 }
 
 fn stopped(left: &PublicationReport) -> CommandError {
+    CommandError::new(stopped_text(left))
+        .with_hint(format!("`tes publish {}` begins again with what was placed", short(&left.hash)))
+}
+
+fn stopped_text(left: &PublicationReport) -> String {
     let pieces = match left.placed {
-        0 => "No other node holds a piece of it".to_owned(),
-        1 => "1 piece is with another node, and stays there".to_owned(),
-        n => format!("{n} pieces are with other nodes, and stay there"),
+        0 => "No other node is known to hold a piece of it".to_owned(),
+        1 => "At least 1 piece is with another node, and stays there".to_owned(),
+        n => format!("At least {n} pieces are with other nodes, and stay there"),
     };
     let state = match left.state {
         PublicationState::Published => "it was published before, and stays so",
         _ => "it is not published",
     };
-    CommandError::new(format!("stopped: {state}. {pieces}"))
-        .with_hint(format!("`tes publish {}` goes on from there", short(&left.hash)))
+    format!("stopped: {state}. {pieces}")
 }
 
 /// Ends a publication, through the node if one runs.

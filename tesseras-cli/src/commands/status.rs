@@ -85,7 +85,7 @@ impl Report for Node {
             line("Problem", &what);
             line("", &format!("→ {to_do}"));
         }
-        for job in &node.jobs {
+        for job in node.jobs.iter().filter(|job| job.contains("fail") || job.contains("put off")) {
             line("Job", job);
         }
         out += &overview(&node.tesserae);
@@ -165,10 +165,14 @@ impl Report for Tessera {
             State::Unchecked => "Its holders were not asked in time.\n",
         };
         if *state == State::Local && !placement.is_empty() {
-            let pieces = count(placement.len() as u64, "piece", "pieces");
-            let nodes = count(*holders, "node", "nodes");
-            writeln!(out, "{pieces} of it are with {nodes}, from a publication that was stopped.")
-                .expect("a String takes all");
+            let pieces = count(placement.len() as u64, "piece of it is", "pieces of it are");
+            let nodes = count(*holders, "other node", "other nodes");
+            writeln!(
+                out,
+                "{pieces} with {nodes} all the same, from a publication that was stopped or \
+                 cancelled.\nNobody can call them back, and your node does not look after them."
+            )
+            .expect("a String takes all");
         }
         if *state != State::Local {
             writeln!(

@@ -22,11 +22,12 @@ use crate::terminal::talk;
 struct PatientNode {
     /// Gets one message when it is asked to publish.
     publishing: Receiver<()>,
-    /// Ends with the last request, which is the one that tells it what to do.
+    /// Ends with the last request, which is the one that tells it what to do. Where it `goes_on`,
+    /// that is the one after the stop.
     told: JoinHandle<Request>,
 }
 
-fn patient_node(environment: &Environment, hash: TesseraHash) -> PatientNode {
+fn patient_node(environment: &Environment, hash: TesseraHash, goes_on: bool) -> PatientNode {
     let store = Store::open(&environment.data_dir(), &StorageConfig::default()).expect("opened");
     let record = store.library().get(&hash).expect("asked").expect("in the library");
     let capsule = tesseras_capsule::StoredCapsule::of_record(&*store.blobs(), &record);
@@ -56,6 +57,12 @@ fn patient_node(environment: &Environment, hash: TesseraHash) -> PatientNode {
                     send(&mut stream, &Event::Progress(progress));
                     kept.push(stream);
                     say.send(()).expect("somebody waits");
+                    continue;
+                }
+                Request::StopPublication { .. } if goes_on => {
+                    let report =
+                        PublicationReport { hash, state: PublicationState::Local, placed: 3 };
+                    answer(&mut stream, Response::Publication(report));
                     continue;
                 }
                 Request::StopPublication { .. } => PublicationState::Local,
@@ -106,7 +113,7 @@ fn a_publication_that_is_interrupted_where_nobody_can_be_asked_is_stopped() {
     let environment = Environment::with_creator();
     let hash = environment.tessera();
     for signal in ["-INT", "-TERM", "-HUP"] {
-        let node = patient_node(&environment, hash.parse().expect("a hash"));
+        let node = patient_node(&environment, hash.parse().expect("a hash"), false);
         let mut tes = Command::new(assert_cmd::cargo::cargo_bin("tes"));
         tes.args(["--json", "publish", &hash, "--yes", "--data-dir"]).arg(environment.data_dir());
         tes.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
@@ -130,34 +137,41 @@ fn a_person_at_a_terminal_is_asked_what_ctrl_c_means() {
     let environment = Environment::with_creator();
     let hash = environment.tessera();
     let stage = ("placing pieces", "\u{3}");
-    let question = "continue here";
-    let dialogues: [(&[(&str, &str)], bool); 3] = [
-        (&[stage, (question, "b")], true),
-        (&[stage, (question, "s")], false),
-        (&[stage, (question, "\u{3}")], false),
-    ];
-    for (dialogue, goes_on) in dialogues {
-        let node = patient_node(&environment, hash.parse().expect("a hash"));
-        let Some(talked) = talk(&environment, &["publish", &hash, "--yes"], dialogue) else {
+    // It is stopped before anything is asked.
+    for (answer, goes_on) in [("b", true), ("s", false), ("", false)] {
+        let node = patient_node(&environment, hash.parse().expect("a hash"), goes_on);
+        let dialogue = [stage, ("leave it stopped", answer)];
+        let Some(talked) = talk(&environment, &["publish", &hash, "--yes"], &dialogue) else {
             return;
         };
         assert_eq!(talked.code, i64::from(!goes_on), "{}", talked.shown);
+        assert!(talked.shown.contains("stopped: it is not published"), "{}", talked.shown);
         let told = node.told.join().expect("no panic");
         if goes_on {
             assert!(matches!(told, Request::PublishInBackground { .. }), "{told:?}");
             assert!(talked.shown.contains("in the background, also after"), "{}", talked.shown);
         } else {
             assert!(matches!(told, Request::StopPublication { unpublish: false, .. }), "{told:?}");
-            assert!(talked.shown.contains("stopped: it is not published"), "{}", talked.shown);
         }
     }
+}
+
+#[test]
+fn giving_up_what_is_published_is_asked_first() {
+    let environment = Environment::with_creator();
+    let hash = environment.tessera();
+    environment.publish_in_store(&hash);
+    assert_eq!(environment.json(&["publish", "--cancel", &hash]).code, Some(2));
+    assert_eq!(environment.ok(&["list"])["tesseras"][0]["state"], "published");
+    let cancelled = environment.ok(&["publish", "--cancel", "--yes", &hash]);
+    assert_eq!(cancelled, json!({ "hash": hash, "state": "local", "placed": 1 }));
 }
 
 #[test]
 fn a_publication_goes_on_in_the_background_until_it_is_cancelled() {
     let environment = Environment::with_creator();
     let hash = environment.tessera();
-    let node = patient_node(&environment, hash.parse().expect("a hash"));
+    let node = patient_node(&environment, hash.parse().expect("a hash"), false);
     let begun = environment.ok(&["publish", &hash, "--yes", "--background"]);
     assert_eq!(begun, json!({ "hash": hash, "state": "publishing", "placed": 3 }));
     let told = node.told.join().expect("no panic");

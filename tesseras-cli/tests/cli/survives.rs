@@ -5,6 +5,13 @@ use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Command, Output};
 
+use tesseras_core::ids::TesseraHash;
+use tesseras_core::publication::PublicationState;
+use tesseras_rpc::frame::{Event, MAX_EVENT_BYTES, encode};
+use tesseras_rpc::messages::{
+    CopyCount, FragmentCount, PublicationReport, Response, State, TesseraStatus,
+};
+
 use crate::environment::{Environment, text};
 
 /// Nobody's user id: without any right that others have not.

@@ -44,7 +44,8 @@ pub trait HoldingRepository: Send + Sync {
     /// All tesserae of which anything is known, in order.
     fn list_publications(&self) -> Result<Vec<(TesseraHash, Publication)>, StoreError>;
 
-    /// Remembers where holders of a tessera were last seen; at most 256 a tessera, the oldest go.
+    /// Remembers where holders of a tessera were last seen; at most 256 a tessera, the oldest go,
+    /// and those not seen for 30 days.
     /// Hints: not synced before the call returns.
     fn remember_holders(
         &self,

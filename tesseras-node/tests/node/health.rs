@@ -144,3 +144,17 @@ async fn every_capsule_here_is_in_one_overview_that_never_passes_an_old_picture_
     let status = told(&net.nodes[0], first).await;
     assert!(status.in_library, "it is only here, and not lost");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_loss_makes_no_smaller_target() {
+    let mut net = Net::of(5).await;
+    let (hash, keys) = net.nodes[0].create(&net.path("album"), 1000, 5);
+    net.nodes[0].publish(hash, &keys).await.unwrap();
+    assert_eq!(net.nodes[0].health(hash).await.state, State::Healthy);
+    for _ in 0..3 {
+        let id = net.nodes[1].node.id();
+        net.destroy(id).await;
+    }
+    let health = net.nodes[0].health(hash).await;
+    assert_eq!((health.state, health.live, health.total), (State::Degraded, 1, 4));
+}

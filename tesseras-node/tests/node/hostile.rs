@@ -1,13 +1,15 @@
 //! Peers that bring what they should not: refused with the right word, and nothing is left.
 
+use futures_util::stream;
 use tesseras_core::code::Piece;
 use tesseras_core::contact::{Contact, Subnet};
 use tesseras_core::ids::NodeId;
 use tesseras_core::ports::{FragmentStore as _, HoldingRepository as _, ReciprocityLedger as _};
+use tesseras_net::Body;
 use tesseras_net::codec::Refusal;
 use tesseras_node::NodeConfig;
 use tesseras_replication::dossier::MAX_DOSSIER_BYTES;
-use tesseras_replication::messages::refusal;
+use tesseras_replication::messages::{Offered, Request, Stored, refusal};
 
 use crate::gate::Lie;
 use crate::network::{MIB, Member, Net, assert_tidy, is_tidy, noise, until};
@@ -246,11 +248,12 @@ async fn what_a_sender_only_claims_takes_nobodys_room() {
     }
     let liar = Stranger::at("127.0.80.1");
     let body: Body = Box::pin(stream::pending());
-    let claiming = liar.ask::<Stored>(&victim.contact(), &claim, Some(body));
+    let contact = victim.contact();
+    let claiming = liar.ask::<Stored>(&contact, &claim, Some(body));
     let honest = Stranger::at("127.0.66.1");
     let asking = async {
         for repair in [false, true] {
-            let request = Request::Offer { tessera: goods.tessera(), bytes: 300 << 20, repair };
+            let request = Request::Offer { tessera: goods.tessera, bytes: 300 << 20, repair };
             let said: Offered = honest.ask(&victim.contact(), &request, None).await.unwrap();
             assert!(said.accepts, "{said:?}");
         }
