@@ -289,7 +289,7 @@ fn the_only_copy_is_dropped_only_after_a_yes() {
     assert_eq!(environment.ok(&["verify", &hash])["valid"], true);
     let human = environment.human(&["drop", &hash, "--yes"]);
     let stdout = String::from_utf8_lossy(&human.stdout);
-    assert!(stdout.contains("Only an export") && !stdout.contains("tes fetch"), "{stdout}");
+    assert!(stdout.contains("only an export") && !stdout.contains("tes fetch"), "{stdout}");
     assert_eq!(environment.ok(&["list"])["tesseras"], serde_json::json!([]));
 }
 

@@ -61,7 +61,7 @@ async fn a_publication_that_was_stopped_is_completed_by_nobody() {
     let (published, stopped) = tokio::join!(owner.publish(hash, &keys), stop);
     assert!(matches!(published, Err(PublishError::Stopped(_))), "{published:?}");
     assert_eq!(stopped.state, PublicationState::Local);
-    assert_eq!(stopped.placed, placed());
+    assert!(stopped.placed >= placed(), "what arrived without a receipt is counted, too");
     net.nodes[1].gate.be_honest();
 
     // What was on its way when it was stopped has arrived, or never will.
