@@ -67,7 +67,7 @@ fn insert_dossier(
     tessera: &TesseraHash,
     dossier: &Dossier,
 ) -> rusqlite::Result<()> {
-    tx.prepare_cached("INSERT INTO dossiers VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)")?
+    tx.prepare_cached("INSERT INTO dossiers VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)")?
         .execute(params![
             tessera.as_bytes(),
             dossier.manifest_signatures.ed25519,
