@@ -11,7 +11,6 @@ use tesseras_core::ids::{ContentHash, TesseraHash};
 use tesseras_core::plan::Plan;
 use tesseras_core::ports::TesseraRepository as _;
 use tesseras_core::publication::PublicationState;
-use tesseras_core::publication::PublicationState;
 use tesseras_rpc::frame::{Event, MAX_EVENT_BYTES, encode};
 use tesseras_rpc::messages::{Progress, PublicationReport, Request, Response, Unit};
 use tesseras_storage::{StorageConfig, Store};
