@@ -8,6 +8,7 @@ use tesseras_core::pack::PackLayout;
 use tesseras_core::ports::{BlobReader, BlobStore, StoreError, TesseraRecord, TesseraRepository};
 use tesseras_core::signature::SignaturePair;
 use tesseras_core::sums::{self, UnlistedDigests};
+use tesseras_core::words::{one_line, printable};
 use tesseras_crypto::{blake3, sha256};
 use thiserror::Error;
 
@@ -61,7 +62,8 @@ pub struct StoredCapsule {
     layout: PackLayout,
 }
 
-/// One memory, as `tes show` lists it.
+/// One memory, as `tes show` lists it. Its strings are fit to be shown: one line each, whatever the
+/// capsule says.
 #[derive(Debug, Clone, PartialEq)]
 pub struct MemorySummary {
     /// Its directory in the capsule.
@@ -182,10 +184,10 @@ impl StoredCapsule {
             memories.push(MemorySummary {
                 path: directory.to_owned(),
                 memory_type: meta.memory_type,
-                original: meta.original,
-                mime: meta.mime,
+                original: printable(&meta.original),
+                mime: one_line(&meta.mime),
                 bytes: meta.bytes,
-                taken: meta.taken,
+                taken: meta.taken.as_deref().map(one_line),
                 place: meta.place,
                 has_context: self.manifest.file(&format!("{directory}/context.txt")).is_some(),
                 described: meta.described,
@@ -206,7 +208,7 @@ impl StoredCapsule {
         let text = self.small_file(blobs, path, MAX_META_BYTES)?;
         serde_json::from_slice(&text).map_err(|e| OpenError::Meta {
             path: path.to_owned(),
-            reason: format!("it does not describe a memory: {e}"),
+            reason: one_line(&format!("it does not describe a memory: {e}")),
         })
     }
 

@@ -307,7 +307,7 @@ impl Restoring<'_> {
         modified: Option<&str>,
         spare: &str,
     ) -> Result<(), RestoreError> {
-        self.progress.file(original.unwrap_or(spare));
+        self.progress.file(&printable(original.unwrap_or(spare).as_bytes()));
         let wanted = match original {
             None => Err("its name is not known".to_owned()),
             Some(text) => CapsulePath::new(text)

@@ -5,6 +5,7 @@ use std::fmt;
 use std::io;
 
 use tesseras_core::path::{CapsulePath, MAX_PATH_BYTES, TextError};
+use tesseras_core::words;
 use thiserror::Error;
 use unicode_normalization::UnicodeNormalization as _;
 
@@ -163,15 +164,7 @@ fn stored_name(raw: &[u8]) -> Result<CapsulePath, SkipReason> {
 
 /// A path as text that any terminal and any JSON reader can take.
 pub(crate) fn printable(raw: &[u8]) -> String {
-    let mut out = String::with_capacity(raw.len());
-    for c in String::from_utf8_lossy(raw).nfc() {
-        if c.is_control() || matches!(c, '\u{2028}' | '\u{2029}') {
-            out.extend(c.escape_default());
-        } else {
-            out.push(c);
-        }
-    }
-    out
+    words::printable(&String::from_utf8_lossy(raw).nfc().collect::<String>())
 }
 
 /// What the system said, without Rust's "(os error n)".

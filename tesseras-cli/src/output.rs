@@ -4,6 +4,7 @@ use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
 use std::process::ExitCode;
 
 use serde::Serialize;
+use tesseras_core::words::is_plain;
 
 use crate::command_error::CommandError;
 
@@ -115,16 +116,12 @@ pub fn note(text: &str) {
 /// A string that a terminal only prints: titles and paths were chosen by the creator of a tessera,
 /// and may hold control sequences.
 fn printable(text: &str) -> String {
-    let harmful = |c: char| {
-        (c.is_control() && c != '\n' && c != '\t')
-            || matches!(c, '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-    };
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
-        if harmful(c) {
-            out.extend(c.escape_unicode());
-        } else {
+        if is_plain(c) || matches!(c, '\n' | '\t') {
             out.push(c);
+        } else {
+            out.extend(c.escape_default());
         }
     }
     out

@@ -1,4 +1,10 @@
-//! Counts and lengths as people read them, so that every crate spells them alike.
+//! Counts, lengths and the words of others as people read them, so that every crate spells them
+//! alike.
+
+/// The longest line that is shown of what another node says, in characters.
+pub const MAX_LINE_CHARS: usize = 120;
+/// The longest code of a refusal that is read, in characters; all known ones are shorter.
+pub const MAX_CODE_CHARS: usize = 32;
 
 /// A number and its word: `1 piece`, `2 pieces`.
 pub fn count(number: u64, one: &str, many: &str) -> String {
@@ -19,6 +25,49 @@ pub fn size(bytes: u64) -> String {
         unit += 1;
     }
     format!("{value:.1} {}", UNITS[unit])
+}
+
+/// Whether a terminal shows a character as it is: not one that ends a line, moves the cursor, begins
+/// a command to the terminal, or changes the direction of writing.
+pub fn is_plain(c: char) -> bool {
+    let is_mark = matches!(
+        c,
+        '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}'
+    );
+    !c.is_control() && !is_mark
+}
+
+/// A string that somebody else chose as one line, whatever it holds: what is not plain is escaped,
+/// a line feed as `\n`.
+pub fn printable(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        if is_plain(c) {
+            out.push(c);
+        } else {
+            out.extend(c.escape_default());
+        }
+    }
+    out
+}
+
+/// What another node says, as a [`printable`] line of at most [`MAX_LINE_CHARS`] characters.
+pub fn one_line(text: &str) -> String {
+    // None is shown as less than one character.
+    let end = text.char_indices().nth(MAX_LINE_CHARS + 1).map_or(text.len(), |(at, _)| at);
+    let line = printable(&text[..end]);
+    if line.chars().count() <= MAX_LINE_CHARS {
+        return line;
+    }
+    let mut cut: String = line.chars().take(MAX_LINE_CHARS - 1).collect();
+    cut.push('…');
+    cut
+}
+
+/// What another node gives as the code of a refusal, as it may stand in a message: its characters
+/// from `a` to `z` and `_`, at most [`MAX_CODE_CHARS`] of them.
+pub fn code_word(code: &str) -> String {
+    code.chars().filter(|c| matches!(c, 'a'..='z' | '_')).take(MAX_CODE_CHARS).collect()
 }
 
 #[cfg(test)]
@@ -44,5 +93,32 @@ mod tests {
         ] {
             assert_eq!(size(bytes), text);
         }
+    }
+
+    #[test]
+    fn what_others_say_is_one_short_line() {
+        for (said, shown) in [
+            ("", ""),
+            ("avó 🌞", "avó 🌞"),
+            ("a\r\nb\tc\u{85}", "a\\r\\nb\\tc\\u{85}"),
+            ("\u{1b}[2J\u{202e}\u{2028}", "\\u{1b}[2J\\u{202e}\\u{2028}"),
+        ] {
+            assert_eq!(printable(said), shown);
+            assert_eq!(one_line(said), shown);
+        }
+        let whole = "é".repeat(MAX_LINE_CHARS);
+        assert_eq!(one_line(&whole), whole);
+        for long in [whole + "é", "\n".repeat(MAX_LINE_CHARS), "日".repeat(100_000)] {
+            let line = one_line(&long);
+            assert_eq!(line.chars().count(), MAX_LINE_CHARS);
+            assert!(line.ends_with('…'), "{line}");
+        }
+    }
+
+    #[test]
+    fn a_code_is_one_short_word() {
+        assert_eq!(code_word("over_quota"), "over_quota");
+        assert_eq!(code_word("no\nPublished: 24"), "noublished");
+        assert_eq!(code_word(&"x".repeat(1000)).len(), MAX_CODE_CHARS);
     }
 }

@@ -11,6 +11,7 @@ use std::fmt;
 
 use serde::de::{DeserializeOwned, IgnoredAny, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
+use tesseras_core::words::{code_word, one_line};
 use thiserror::Error;
 
 use crate::transport::MAX_FRAME_BYTES;
@@ -23,7 +24,8 @@ pub enum CodecError {
     #[error("a message of {0} bytes does not fit a frame of {MAX_FRAME_BYTES}")]
     TooLong(usize),
     /// The bytes are not the MessagePack that was expected.
-    #[error("malformed message: {0}")]
+    // Its words may quote the message.
+    #[error("malformed message: {}", one_line(&.0.to_string()))]
     Malformed(#[from] rmp_serde::decode::Error),
     /// The bytes are not one whole MessagePack value, or one that is nested too deeply.
     #[error("malformed message: {0}")]
@@ -33,13 +35,16 @@ pub enum CodecError {
     Encode(#[from] rmp_serde::encode::Error),
 }
 
-/// Why a peer did not do what it was asked.
+/// Why a peer did not do what it was asked. One that is read is fit to be shown: its code is a
+/// [`code_word`], its message [`one_line`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Error)]
 #[error("{code}: {message}")]
 pub struct Refusal {
     /// One word that programs act on; see the constants of [`Refusal`] and of each protocol.
+    #[serde(deserialize_with = "code_of_a_peer")]
     pub code: String,
-    /// A sentence for people's logs.
+    /// A sentence for people.
+    #[serde(deserialize_with = "line_of_a_peer")]
     pub message: String,
 }
 
@@ -57,6 +62,14 @@ impl Refusal {
     pub fn new(code: &str, message: impl Into<String>) -> Self {
         Self { code: code.to_owned(), message: message.into() }
     }
+}
+
+fn code_of_a_peer<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    Ok(code_word(&String::deserialize(deserializer)?))
+}
+
+fn line_of_a_peer<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    Ok(one_line(&String::deserialize(deserializer)?))
 }
 
 /// The answer to any request.

@@ -8,6 +8,7 @@ use serde::de::DeserializeOwned;
 use tesseras_core::code::Piece;
 use tesseras_core::contact::Contact;
 use tesseras_core::ids::{ContentHash, TesseraHash};
+use tesseras_core::words::{code_word, one_line};
 use tesseras_net::codec::{self, Answer, CodecError, Refusal};
 use tesseras_net::{Body, Peer, RequestError, Target};
 use thiserror::Error;
@@ -166,7 +167,12 @@ impl Replication {
         bytes: u64,
         repair: bool,
     ) -> Result<(Peer, Offered), AskError> {
-        self.ask_briefly(to, &Request::Offer { tessera, bytes, repair }).await
+        let request = Request::Offer { tessera, bytes, repair };
+        let (peer, mut offered): (Peer, Offered) = self.ask_briefly(to, &request).await?;
+        // People read it.
+        offered.reason = offered.reason.as_deref().map(one_line);
+        offered.code = offered.code.as_deref().map(code_word);
+        Ok((peer, offered))
     }
 
     /// Asks a node what it holds, and checks its signature. Also says where it was reached.

@@ -31,6 +31,7 @@ use crate::columns::{count, to_integer};
 use crate::database::Database;
 use crate::disk::Disk;
 use crate::error::{Fault, io_error};
+use crate::regular;
 use crate::side_by_side::side_by_side;
 use crate::staging::{Staging, Swept};
 
@@ -264,8 +265,8 @@ impl Cas {
     /// Whether an object's file is there, in its full length.
     pub(crate) fn has_file(&self, hash: &ContentHash, bytes: u64) -> Result<bool, StoreError> {
         let path = self.path(hash);
-        match std::fs::metadata(&path) {
-            Ok(metadata) => Ok(metadata.len() == bytes),
+        match std::fs::symlink_metadata(&path) {
+            Ok(metadata) => Ok(metadata.is_file() && metadata.len() == bytes),
             Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(false),
             Err(e) => Err(io_error("reading", &path, e)),
         }
@@ -484,10 +485,12 @@ pub(crate) struct FileReader {
 }
 
 impl FileReader {
-    /// Opens a file; [`StoreError::Missing`] if it is not there.
+    /// Opens a file; [`StoreError::Missing`] if it is not there, [`StoreError::Corrupt`] if
+    /// something else than a regular file is in its place.
     pub(crate) fn open(hash: &ContentHash, path: PathBuf) -> Result<Self, StoreError> {
-        let file = match File::open(&path) {
-            Ok(file) => file,
+        let file = match regular::open(&path) {
+            Ok(Some(file)) => file,
+            Ok(None) => return Err(StoreError::Corrupt(*hash)),
             Err(e) if e.kind() == io::ErrorKind::NotFound => {
                 return Err(StoreError::Missing(*hash));
             }

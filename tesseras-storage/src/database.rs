@@ -236,6 +236,7 @@ fn length(path: &Path) -> io::Result<Option<u64>> {
 fn configure(connection: &Connection, config: &StorageConfig, kb: u32) -> rusqlite::Result<()> {
     connection.busy_timeout(config.busy_timeout)?;
     connection.pragma_update(None, "foreign_keys", true)?;
+    distrust_schema(connection)?;
     let synchronous = if config.synchronous_full { "FULL" } else { "NORMAL" };
     connection.pragma_update(None, "synchronous", synchronous)?;
     // Negative: KiB, not pages. Zero would be SQLite's default, not nothing.
@@ -248,6 +249,11 @@ fn configure(connection: &Connection, config: &StorageConfig, kb: u32) -> rusqli
     connection.pragma_update(None, "wal_autocheckpoint", config.wal_autocheckpoint_pages)?;
     connection.set_prepared_statement_cache_capacity(STATEMENTS);
     Ok(())
+}
+
+/// What a foreign or damaged file has in its schema may run none but harmless functions.
+fn distrust_schema(connection: &Connection) -> rusqlite::Result<()> {
+    connection.pragma_update(None, "trusted_schema", false)
 }
 
 /// The format that a database has; 0 if nothing was ever written to it. A newer one than is known
@@ -525,6 +531,17 @@ mod tests {
             Ok(())
         });
         assert!(orphan.is_err_and(|e| e.rolled_back));
+    }
+
+    #[test]
+    fn no_schema_is_trusted() {
+        let (dir, database) = on_disk(&StorageConfig::default());
+        assert_eq!(values::<i64>(&database, "trusted_schema"), [0, 0, 0]);
+        drop(database);
+        let path = dir.path().join("t.db");
+        let read_only = open_read_only(&path, &StorageConfig::default());
+        let read_only = read_only.unwrap_or_else(|error| panic!("{error}"));
+        assert_eq!(values::<i64>(&read_only, "trusted_schema"), [0]);
     }
 
     #[test]

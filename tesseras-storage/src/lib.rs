@@ -26,6 +26,7 @@ mod library;
 mod lock;
 mod peers;
 mod rebuild;
+mod regular;
 mod side_by_side;
 mod signature_files;
 mod staging;

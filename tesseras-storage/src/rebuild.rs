@@ -4,8 +4,7 @@
 //! reading them all is what a verification is for. Nothing is changed or removed.
 
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::Read as _;
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
 use tesseras_core::dossier::MAX_PEM_BYTES;
@@ -19,6 +18,7 @@ use tesseras_crypto::hash::blake3;
 use crate::cas::Cas;
 use crate::error::io_error;
 use crate::library::SqliteLibrary;
+use crate::regular;
 use crate::signature_files::SignatureFile;
 
 /// What was found, and what was done.
@@ -206,18 +206,21 @@ fn begins_as_manifest(path: &Path) -> Result<bool, StoreError> {
     Ok(start.is_some_and(|start| start.strip_suffix(b"\n") == Some(FIRST_LINE.as_bytes())))
 }
 
-/// A whole file; `None` if it is not there, or longer.
+/// A whole file; `None` if it is not there, longer, or not a regular file.
 fn read_at_most(path: &Path, limit: u64) -> Result<Option<Vec<u8>>, StoreError> {
     let bytes = read_start(path, limit + 1)?;
     Ok(bytes.filter(|bytes| bytes.len() as u64 <= limit))
 }
 
-/// The first bytes of a file; `None` if it is not there.
+/// The first bytes of a file; `None` if it is not there, or not a regular file.
 fn read_start(path: &Path, limit: u64) -> Result<Option<Vec<u8>>, StoreError> {
+    let file = match regular::open(path) {
+        Ok(Some(file)) => file,
+        Ok(None) => return Ok(None),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(e) => return Err(io_error("opening", path, e)),
+    };
     let mut bytes = Vec::new();
-    match File::open(path).and_then(|file| file.take(limit).read_to_end(&mut bytes)) {
-        Ok(_) => Ok(Some(bytes)),
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
-        Err(e) => Err(io_error("reading", path, e)),
-    }
+    file.take(limit).read_to_end(&mut bytes).map_err(|e| io_error("reading", path, e))?;
+    Ok(Some(bytes))
 }

@@ -5,7 +5,6 @@
 //! part of the library.
 
 use std::fmt::Write as _;
-use std::fs::File;
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
@@ -15,6 +14,7 @@ use tesseras_core::signature::SignaturePair;
 use tesseras_core::time::Timestamp;
 
 use crate::error::io_error;
+use crate::regular;
 
 /// The directory below the data directory.
 pub(crate) const DIRECTORY: &str = "library";
@@ -94,9 +94,11 @@ impl SignatureFile {
     /// Reads the file of a tessera; `None` if it is not there or not as it was written.
     pub(crate) fn read(root: &Path, tessera: &TesseraHash) -> Result<Option<Self>, StoreError> {
         let path = path(root, tessera);
-        let file = match File::open(&path) {
+        let file = match regular::open(&path) {
+            Ok(Some(file)) => file,
+            Ok(None) => return Ok(None),
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
-            file => file.map_err(|e| io_error("opening", &path, e))?,
+            Err(e) => return Err(io_error("opening", &path, e)),
         };
         let mut text = String::new();
         match file.take(MAX_BYTES + 1).read_to_string(&mut text) {

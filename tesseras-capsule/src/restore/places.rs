@@ -11,6 +11,7 @@ use std::io;
 use rustix::io::Errno;
 use tesseras_core::ids::ContentHash;
 use tesseras_core::path::CapsulePath;
+use tesseras_core::words::is_plain;
 use tesseras_crypto::blake3;
 
 use crate::beneath::Folder;
@@ -164,8 +165,8 @@ fn safe(name: &str) -> (String, String) {
     const PORTS: [&str; 2] = ["com", "lpt"];
     let clean = |c: char| match c {
         '<' | '>' | ':' | '"' | '/' | '\\' | '|' | '?' | '*' => '_',
-        c if c.is_control() || matches!(c, '\u{2028}' | '\u{2029}') => '_',
-        c => c,
+        c if is_plain(c) => c,
+        _ => '_',
     };
     let name: String = name.chars().map(clean).collect();
     let name = name.trim_end_matches(['.', ' ']);

@@ -150,6 +150,24 @@ fn an_intact_copy_in_an_export_speaks_for_a_damaged_one() {
 /// A capsule that asks for files under these paths, as a hostile creator could make it. Media and
 /// contexts hold their own number.
 fn asking(world: &World, originals: &[&str], context: Option<&str>) -> StoredCapsule {
+    let metas = originals.iter().map(|original| {
+        let mut meta = meta(original);
+        if let Some(context) = context {
+            meta["context"] = context.into();
+        }
+        meta
+    });
+    described(world, &metas.collect::<Vec<_>>())
+}
+
+fn meta(original: &str) -> serde_json::Value {
+    serde_json::json!({
+        "version": 1, "type": "moment", "original": original, "mime": "text/plain", "bytes": 1,
+    })
+}
+
+/// A capsule whose memories are described like this.
+fn described(world: &World, metas: &[serde_json::Value]) -> StoredCapsule {
     let mut files = Vec::new();
     let mut put = |path: String, bytes: &[u8]| {
         let mut writer = world.library.stage().unwrap();
@@ -167,20 +185,16 @@ fn asking(world: &World, originals: &[&str], context: Option<&str>) -> StoredCap
     for path in [listed::ED25519_PEM, listed::ML_DSA_65_PEM, listed::README] {
         put(path.to_owned(), b"not looked at");
     }
-    for (n, original) in originals.iter().enumerate() {
+    for (n, meta) in metas.iter().enumerate() {
         let directory = format!("memories/{:04}-00000000", n + 1);
-        let mut meta = serde_json::json!({
-            "version": 1, "type": "moment", "original": original, "mime": "text/plain", "bytes": 1,
-        });
-        if let Some(context) = context {
-            meta["context"] = context.into();
+        if meta["context"].is_string() {
             put(format!("{directory}/context.txt"), format!("context {n}").as_bytes());
         }
         put(format!("{directory}/media.txt"), format!("medium {n}").as_bytes());
         put(format!("{directory}/meta.json"), meta.to_string().as_bytes());
     }
     let creator = world.keys.public().id();
-    let manifest = Manifest::new(creator, originals.len() as u64, Vec::new(), files).unwrap();
+    let manifest = Manifest::new(creator, metas.len() as u64, Vec::new(), files).unwrap();
     let bytes = manifest.render().into_bytes();
     let hash = TesseraHash::from(tesseras_crypto::blake3(&bytes));
     let signatures = SignaturePair { ed25519: Vec::new(), ml_dsa_65: Vec::new() };
@@ -250,6 +264,44 @@ fn hostile_paths_stay_in_the_folder() {
         fs::read_dir(world.dir.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
     beside.sort();
     assert_eq!(beside, ["back", "folder", "library", "outside"]);
+}
+
+#[test]
+fn what_a_capsule_says_of_its_memories_forges_no_line() {
+    const LINES: &str = "a\nPublished\r\u{1b}[2J\u{2028}\u{202e}.txt";
+    let one_line = |text: &str| {
+        assert!(!text.contains(|c: char| c.is_control()), "{text:?}");
+        assert!(!text.contains(['\u{2028}', '\u{202e}']), "{text:?}");
+        assert!(text.len() < 500, "{} bytes", text.len());
+    };
+    let world = World::new();
+    let mut placed = meta(LINES);
+    placed["mime"] = LINES.into();
+    placed["taken"] = LINES.into();
+    placed["place"] = serde_json::json!({ "latitude": 0.0, "longitude": 0.0 });
+    let capsule = described(&world, &[placed]);
+    let memories = capsule.memories(&*world.library).unwrap();
+    let memory = &memories[0];
+    for text in [&memory.original, &memory.mime, memory.taken.as_ref().unwrap()] {
+        assert!(text.starts_with("a\\nPublished"), "it is said: {text:?}");
+        one_line(text);
+    }
+    assert_eq!(capsule.gps_files(&*world.library).unwrap(), [memory.original.clone()]);
+
+    // What JSON's reader cannot make sense of, it repeats.
+    let mut unknown = meta("a.txt");
+    unknown["type"] = (LINES.to_owned() + &"y".repeat(10_000)).into();
+    let capsule = described(&world, &[unknown, meta(LINES)]);
+    one_line(&capsule.memories(&*world.library).unwrap_err().to_string());
+    let dest = world.dir.path().join("back");
+    let back = restore(&capsule, &*world.library, &dest, &mut Silent).unwrap();
+    assert_eq!((back.damaged.len(), back.renamed.len()), (1, 2));
+    for damaged in &back.damaged {
+        one_line(&damaged.reason);
+    }
+    for renamed in &back.renamed {
+        [&renamed.path, &renamed.now, &renamed.reason].into_iter().for_each(|text| one_line(text));
+    }
 }
 
 #[test]

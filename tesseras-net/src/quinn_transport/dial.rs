@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 
 use tesseras_core::contact::MAX_ADDRESSES;
 use tesseras_core::ids::NodeId;
+use tesseras_core::words::one_line;
 use tokio::time::{Instant, timeout_at};
 
 use super::QuinnTransport;
@@ -125,7 +126,8 @@ impl QuinnTransport {
             (Ok(Err(_)), Some(public)) if expected.is_some_and(|id| id != public.id()) => {
                 Err(DialError::WrongNode(public.id()))
             }
-            (Ok(Err(error)), _) => Err(DialError::Connect(error.to_string())),
+            // The peer may have written a part of it.
+            (Ok(Err(error)), _) => Err(DialError::Connect(one_line(&error.to_string()))),
             (Ok(Ok(_)), None) => Err(DialError::Connect("no certificate was shown".to_owned())),
             (Err(_), _) => {
                 self.silence.note(address, dialled);

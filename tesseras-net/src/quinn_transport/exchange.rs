@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use tesseras_core::words::one_line;
 use tokio::time::Instant;
 
 use super::connection::{Heard, Lease};
@@ -67,7 +68,7 @@ async fn ask(
     stall: &Stall,
     opened: &mut bool,
 ) -> Result<(Vec<u8>, Receiver), RequestError> {
-    let broken = |error: quinn::ConnectionError| RequestError::Broken(error.to_string());
+    let broken = |error: quinn::ConnectionError| RequestError::Broken(with_causes(&error));
     let _turn = lease.turns.acquire().await.expect("it is never closed");
     let (send, recv) = lease.quic.open_bi().await.map_err(broken)?;
     *opened = true;
@@ -132,7 +133,7 @@ async fn heard(quic: &quinn::Connection) -> Result<(), quinn::WriteError> {
     Ok(())
 }
 
-/// An error and what lies behind it, in one line.
+/// An error and what lies behind it, in one short line: the peer may have written a part of it.
 fn with_causes(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
@@ -140,5 +141,5 @@ fn with_causes(error: &dyn std::error::Error) -> String {
         text = format!("{text}: {error}");
         cause = error.source();
     }
-    text
+    one_line(&text)
 }

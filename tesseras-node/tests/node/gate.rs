@@ -45,6 +45,10 @@ pub enum Lie {
     BadSignature,
     /// This instead of the dossier.
     Dossier(Vec<u8>),
+    /// This frame to those who ask for room.
+    AnswerToOffers(Vec<u8>),
+    /// This frame to those who bring a piece.
+    AnswerToPuts(Vec<u8>),
 }
 
 pub struct Gate {
@@ -114,6 +118,10 @@ impl Service for Gated {
                 }
                 (Some(Lie::Dossier(bytes)), Request::GetDossier { .. }) => {
                     answer(&Bulk { bytes: bytes.len() as u64 }, Some(body_from_bytes(bytes)))
+                }
+                (Some(Lie::AnswerToOffers(frame)), Request::Offer { .. })
+                | (Some(Lie::AnswerToPuts(frame)), Request::PutPiece { .. }) => {
+                    Response { frame, body: None }
                 }
                 (Some(Lie::AttestAll(plan)), Request::Attest { tessera, nonce }) => {
                     let keys = &self.gate.keys;

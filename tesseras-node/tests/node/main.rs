@@ -25,3 +25,4 @@ mod silence;
 mod stranger;
 mod walk;
 mod wishes;
+mod words;

@@ -7,7 +7,7 @@ use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 use tesseras_core::ports::StoreError;
 
-use super::{StorageConfig, beside, format_of, length};
+use super::{StorageConfig, beside, distrust_schema, format_of, length};
 use crate::disk::Disk;
 use crate::error::{io_error, sql_error};
 use crate::lock::FileLock;
@@ -54,6 +54,7 @@ fn is_sound(path: &Path, config: &StorageConfig, what: &str) -> Result<bool, Sto
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(path, flags).map_err(sql)?;
     connection.busy_timeout(config.busy_timeout).map_err(sql)?;
+    distrust_schema(&connection).map_err(sql)?;
     // A log must not be written into a file that is damaged.
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).map_err(sql)?;
     if format_of(&connection)? == 0 {

@@ -20,8 +20,8 @@ use tempfile::TempDir;
 use tesseras_core::ports::StoreError;
 
 use super::{
-    Database, FORMAT, StorageConfig, beside, configure, format_of, length, migrate,
-    without_log_and_readers,
+    Database, FORMAT, StorageConfig, beside, configure, distrust_schema, format_of, length,
+    migrate, without_log_and_readers,
 };
 use crate::columns::count;
 use crate::error::{io_error, sql_error};
@@ -80,6 +80,7 @@ fn in_place(path: &Path, parameters: &str) -> rusqlite::Result<Connection> {
         | OpenFlags::SQLITE_OPEN_URI
         | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(uri(path, parameters), flags)?;
+    distrust_schema(&connection)?;
     connection.query_row("SELECT COUNT(*) FROM sqlite_schema", [], |_| Ok(()))?;
     Ok(connection)
 }
@@ -117,7 +118,7 @@ fn copied(path: &Path) -> Result<(Connection, Option<TempDir>), StoreError> {
             _ => {}
         }
     }
-    let connection = Connection::open(&to).map_err(|error| opening(path, error))?;
+    let connection = open_copy(&to).map_err(|error| opening(path, error))?;
     Ok((connection, Some(directory)))
 }
 
@@ -131,11 +132,17 @@ fn snapshot(connection: &Connection, path: &Path) -> Result<(Connection, TempDir
         let error = io::Error::other("its path is not UTF-8");
         io_error("copying the index to", &to, error)
     })?;
-    let copied = connection.execute("VACUUM INTO ?1", [text]).and_then(|_| Connection::open(&to));
+    let copied = connection.execute("VACUUM INTO ?1", [text]).and_then(|_| open_copy(&to));
     let copied = copied.map_err(|error| {
         sql_error(&format!("copying the index {} to {text}", path.display()), error)
     })?;
     Ok((copied, directory))
+}
+
+fn open_copy(path: &Path) -> rusqlite::Result<Connection> {
+    let connection = Connection::open(path)?;
+    distrust_schema(&connection)?;
+    Ok(connection)
 }
 
 /// A new private temporary directory with room for so many bytes.

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use tesseras_core::code::Piece;
 use tesseras_core::ids::TesseraHash;
 use tesseras_core::ports::{
-    Charge, Fragment, FragmentStore as _, HoldingRepository as _, StoreError, TesseraRecord,
-    TesseraRepository as _,
+    BlobStore as _, Charge, Fragment, FragmentStore as _, HoldingRepository as _, StoreError,
+    TesseraRecord, TesseraRepository as _,
 };
 use tesseras_core::time::Timestamp;
 use tesseras_crypto::hash::blake3;
@@ -260,4 +260,65 @@ fn a_new_directory_is_begun_without_a_word() {
     std::fs::write(database(dir.path()), "").unwrap();
     assert_tidy(&open(dir.path()));
     assert_eq!(rebuild(dir.path()).unwrap(), Rebuilt::default());
+}
+
+/// What is no regular file says nothing, and nobody waits for what may write to it one day.
+#[test]
+fn pipes_and_links_among_the_files_are_not_waited_for() {
+    let (dir, capsules) = library_of(0..6);
+    let hash = |number: usize| capsules[number].record.hash;
+    let pipe = |path: &Path| {
+        let _ = std::fs::remove_file(path);
+        assert!(std::process::Command::new("mkfifo").arg(path).status().unwrap().success());
+    };
+    pipe(&signature_file(dir.path(), &hash(0)));
+    pipe(&object(dir.path(), &capsules[1].manifest));
+    pipe(&object(dir.path(), &capsules[2].files[3]));
+    let stranger = object(dir.path(), b"named by nothing");
+    std::fs::create_dir_all(stranger.parent().unwrap()).unwrap();
+    pipe(&stranger);
+    let linked = signature_file(dir.path(), &hash(3));
+    let elsewhere = dir.path().join("elsewhere");
+    std::fs::rename(&linked, &elsewhere).unwrap();
+    std::os::unix::fs::symlink(&elsewhere, &linked).unwrap();
+    let socket = object(dir.path(), &capsules[4].manifest);
+    std::fs::remove_file(&socket).unwrap();
+    let _socket = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+    std::fs::remove_dir_all(dir.path().join("db")).unwrap();
+
+    let (done, finished) = std::sync::mpsc::sync_channel(1);
+    let path = dir.path().to_owned();
+    std::thread::spawn(move || done.send(rebuild(&path)));
+    let rebuilt = finished.recv_timeout(std::time::Duration::from_secs(60)).expect("it hangs");
+    let rebuilt = rebuilt.unwrap();
+    assert_eq!(rebuilt.restored, [hash(5)]);
+    let missing = |number: usize| {
+        let found = rebuilt.incomplete.iter().find(|one| one.hash == hash(number));
+        found.map(|one| one.missing.clone()).unwrap_or_default()
+    };
+    for number in [0, 3] {
+        assert_eq!(missing(number), ["MANIFEST.ed25519.sig", "MANIFEST.ml-dsa-65.sig"]);
+    }
+    for number in [1, 4] {
+        assert_eq!(missing(number), ["MANIFEST"]);
+    }
+    assert_eq!(missing(2), ["memories/0001/media.txt"]);
+}
+
+#[test]
+fn an_object_that_became_a_pipe_is_damaged() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let capsule = capsule(0);
+    add_capsule(&store, &capsule);
+    let path = object(dir.path(), &capsule.manifest);
+    std::fs::remove_file(&path).unwrap();
+    assert!(std::process::Command::new("mkfifo").arg(&path).status().unwrap().success());
+    let blobs = store.blobs();
+    let (done, finished) = std::sync::mpsc::sync_channel(1);
+    let hash = capsule.record.hash.into();
+    std::thread::spawn(move || done.send(blobs.open(&hash).err()));
+    let error = finished.recv_timeout(std::time::Duration::from_secs(60)).expect("it hangs");
+    assert!(matches!(error, Some(StoreError::Corrupt(_))), "{error:?}");
+    assert!(!store.blobs().contains(&hash).unwrap());
 }
