@@ -1,5 +1,7 @@
 //! `tes demo`: the whole walk of one memory on this machine, told as it happens.
 
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -65,20 +67,25 @@ pub fn run(context: &Context, args: Args) -> Result<Exit, CommandError> {
         .enable_all()
         .build()
         .map_err(|error| CommandError::new(format!("cannot start threads: {error}")))?;
-    let scene = tempfile::Builder::new().prefix("tes-demo-").tempdir();
+    // Listened for before anything is begun.
+    let listen = |kind| {
+        let _inside = runtime.enter();
+        signal(kind).map_err(|e| CommandError::new(format!("cannot listen for signals: {e}")))
+    };
+    let mut interrupt = listen(SignalKind::interrupt())?;
+    let mut terminate = listen(SignalKind::terminate())?;
+    let mut hang_up = listen(SignalKind::hangup())?;
+    // Copies of somebody's memories lie in it.
+    let private = Permissions::from_mode(0o700);
+    let scene = tempfile::Builder::new().prefix("tes-demo-").permissions(private).tempdir();
     let scene = scene.map_err(|e| CommandError::new(format!("no temporary folder: {e}")))?;
     let (output, place) = (context.output, scene.path().to_owned());
     let walked = runtime.block_on(async {
-        // Listened for before anything is begun.
-        let listen = |kind| {
-            signal(kind).map_err(|e| CommandError::new(format!("cannot listen for signals: {e}")))
-        };
-        let mut interrupt = listen(SignalKind::interrupt())?;
-        let mut terminate = listen(SignalKind::terminate())?;
         tokio::select! {
             walked = demo::walk(plot, place, output) => walked,
             _ = interrupt.recv() => Err(interrupted()),
             _ = terminate.recv() => Err(interrupted()),
+            _ = hang_up.recv() => Err(interrupted()),
         }
     });
     // Only when nobody writes any more can the folder go.

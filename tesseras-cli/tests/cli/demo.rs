@@ -1,7 +1,12 @@
-//! `tes demo` on folders of one's own: every size class, in small and in larger networks.
+//! `tes demo` on folders of one's own: every size class, in small and in larger networks; for no
+//! other user's eyes, and gone however it ends.
 
 use std::fs;
+use std::io::{BufRead as _, BufReader};
+use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 
 use crate::environment::{Environment, text};
 
@@ -51,4 +56,27 @@ fn a_folder_of_any_size_outlives_its_owner_in_a_network_of_any_size() {
             }
         }
     }
+}
+
+#[test]
+fn nobody_else_can_look_at_a_demo_and_a_closed_terminal_leaves_nothing_behind() {
+    let environment = Environment::new();
+    let folder = folder(&environment, MB);
+    let temporary = environment.path("temporary");
+    fs::create_dir(&temporary).expect("made");
+    let mut sh = Command::new("sh");
+    // Whatever the user's mask lets through.
+    sh.args(["-c", "umask 000; exec \"$0\" demo \"$1\" --nodes 3", env!("CARGO_BIN_EXE_tes")]);
+    sh.arg(&folder).env_clear().env("HOME", environment.path("home")).env("TMPDIR", &temporary);
+    let mut demo = sh.process_group(0).stdout(Stdio::piped()).spawn().expect("it runs");
+    let mut told = BufReader::new(demo.stdout.take().expect("piped")).lines();
+    assert!(told.next().expect("a line").expect("UTF-8").starts_with("1. 3 nodes start"));
+    let scenes: Vec<_> =
+        fs::read_dir(&temporary).expect("listed").map(|entry| entry.expect("an entry")).collect();
+    assert_eq!(scenes.len(), 1);
+    assert_eq!(scenes[0].metadata().expect("there").permissions().mode() & 0o777, 0o700);
+    let hung_up = Command::new("kill").args(["-HUP", &demo.id().to_string()]).status();
+    assert!(hung_up.expect("it runs").success());
+    assert_eq!(demo.wait().expect("it ends").code(), Some(1));
+    assert_eq!(fs::read_dir(&temporary).expect("listed").count(), 0);
 }
