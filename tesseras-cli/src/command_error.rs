@@ -92,6 +92,12 @@ impl From<StoreError> for CommandError {
                 "make the data directory writable; `tes list`, `show`, `verify`, `export` and \
                  `card` work without",
             ),
+            StoreError::NotOwned { .. } => failed.with_hint(
+                "run tes as that user, or choose a data directory of your own with --data-dir DIR",
+            ),
+            StoreError::Shared { .. } => {
+                failed.with_hint("choose a data directory of your own with --data-dir DIR")
+            }
             StoreError::NewerFormat { .. } => failed.with_hint("install a newer version of tes"),
             StoreError::Busy { .. } => failed.with_hint("try again in a moment"),
             _ => failed,

@@ -4,16 +4,20 @@
 //! identity complete, and from then on nothing here changes the keys. A crash before that leaves at
 //! most one key that never signed anything; the next `init` goes on from it. The name may be
 //! changed, for what is made from then on.
+//!
+//! Keys are only read and written where no other user could have put them.
 
 pub mod backup;
 
 use std::fs::{self, File, OpenOptions, Permissions};
-use std::io::{self, Write as _};
+use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use tesseras_core::path::check_line;
+use tesseras_core::ports::StoreError;
 use tesseras_crypto::{CreatorKeys, KeyError};
+use tesseras_storage::{check_owner, keep_to_owner};
 use zeroize::Zeroizing;
 
 use crate::command_error::CommandError;
@@ -122,16 +126,35 @@ pub fn check_name(name: &str) -> Result<(), CommandError> {
 /// Makes the directory of the identity if it is not there. The lock is held until the file is
 /// dropped, so that of two at once one makes the keys and the other finds them.
 fn locked(data_dir: &Path) -> Result<(PathBuf, File), CommandError> {
+    let directory = guarded(data_dir)?;
     make_private(data_dir)?;
-    let directory = data_dir.join(DIRECTORY);
     make_private(&directory)?;
     fs::set_permissions(&directory, Permissions::from_mode(0o700))
-        .map_err(|error| CommandError::io("protect", &directory, &error))?;
+        .map_err(|error| refused("protect", &directory, &error))?;
     let lock = directory.join(LOCK);
     let held = private(&lock, OpenOptions::new().create(true))
         .and_then(|file| file.lock().map(|()| file))
-        .map_err(|error| CommandError::io("lock", &lock, &error))?;
+        .map_err(|error| refused("lock", &lock, &error))?;
     Ok((directory, held))
+}
+
+/// The directory of the identity. It and the data directory, if they are there, belong to this user,
+/// and nobody else can write to them.
+fn guarded(data_dir: &Path) -> Result<PathBuf, CommandError> {
+    let directory = data_dir.join(DIRECTORY);
+    keep_to_owner(data_dir)?;
+    keep_to_owner(&directory)?;
+    Ok(directory)
+}
+
+/// An action on a path that the system refused, with the store's words for a read-only disk.
+fn refused(action: &str, path: &Path, error: &io::Error) -> CommandError {
+    match error.kind() {
+        io::ErrorKind::ReadOnlyFilesystem => {
+            StoreError::ReadOnly { what: format!("cannot {action} {}", path.display()) }.into()
+        }
+        _ => CommandError::io(action, path, error),
+    }
 }
 
 /// Writes what is missing of an identity, the name last.
@@ -146,9 +169,10 @@ fn name_line(name: &str) -> String {
     format!("{NAME_FIELD}{name}\n")
 }
 
-/// The identity of a data directory, if there is one.
+/// The identity of a data directory, if there is one. An error if another user could have put it
+/// there.
 pub fn find(data_dir: &Path) -> Result<Option<Identity>, CommandError> {
-    let directory = data_dir.join(DIRECTORY);
+    let directory = guarded(data_dir)?;
     let complete = directory.join(COMPLETE);
     let Some(text) = read(&complete)? else { return Ok(None) };
     let name = text.strip_prefix(NAME_FIELD).and_then(|rest| rest.strip_suffix('\n'));
@@ -171,11 +195,15 @@ fn unusable(directory: &Path, error: &KeyError) -> CommandError {
 }
 
 fn read(path: &Path) -> Result<Option<Zeroizing<String>>, CommandError> {
-    match fs::read_to_string(path) {
-        Ok(text) => Ok(Some(Zeroizing::new(text))),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(CommandError::io("read", path, &error)),
-    }
+    let failed = |error| CommandError::io("read", path, &error);
+    let mut file = match File::open(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        file => file.map_err(failed)?,
+    };
+    check_owner(path, &file.metadata().map_err(failed)?)?;
+    let mut text = Zeroizing::new(String::new());
+    file.read_to_string(&mut text).map_err(failed)?;
+    Ok(Some(text))
 }
 
 /// Writes a file unless there is one. The caller holds the lock.
@@ -187,12 +215,14 @@ fn keep(directory: &Path, name: &str, bytes: &[u8]) -> Result<(), CommandError> 
 fn replace(directory: &Path, name: &str, bytes: &[u8]) -> Result<(), CommandError> {
     let path = directory.join(name);
     let new = directory.join(format!("{name}.new"));
-    let written = private(&new, OpenOptions::new().create(true).truncate(true))
+    // What a crash left, or another user once put there, must not get the bytes.
+    let _ = fs::remove_file(&new);
+    let written = private(&new, OpenOptions::new().create_new(true))
         .and_then(|mut file| file.write_all(bytes).and_then(|()| file.sync_all()))
         .and_then(|()| fs::rename(&new, &path));
     if let Err(error) = written {
         let _ = fs::remove_file(&new);
-        return Err(CommandError::io("write", &path, &error));
+        return Err(refused("write", &path, &error));
     }
     sync_directory(directory)
 }

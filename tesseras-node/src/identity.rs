@@ -1,11 +1,14 @@
-//! The node's own key: made at first start, kept in one file that only its user may read.
+//! The node's own key: made at first start, kept in one file that only its user may read, and only
+//! taken where no other user could have put it.
 
 use std::fs::{self, File};
-use std::io::{self, Write as _};
+use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
+use tesseras_core::ports::StoreError;
 use tesseras_crypto::{KeyError, NodeKeys};
+use tesseras_storage::{check_owner, keep_to_owner};
 use thiserror::Error;
 use zeroize::Zeroizing;
 
@@ -27,13 +30,16 @@ pub enum IdentityError {
         /// What the system said.
         source: io::Error,
     },
+    /// Another user could have put it there.
+    #[error(transparent)]
+    Owner(StoreError),
     /// The file is not a node key.
     #[error("{} is not a node key: its length is {bytes} instead of {FILE_BYTES} bytes", path.display())]
     Malformed {
         /// Which file.
         path: PathBuf,
         /// Its length.
-        bytes: usize,
+        bytes: u64,
     },
     /// The key shows less work than this network asks for.
     #[error("the key in {} shows work of {found} bits; this network asks for {needed}", path.display())]
@@ -58,11 +64,18 @@ pub fn load_or_create(data_dir: &Path, work_bits: u32) -> Result<NodeKeys, Ident
         let path = path.to_owned();
         move |source| IdentityError::Io { what, path, source }
     };
-    match fs::read(&path).map(Zeroizing::new) {
-        Ok(bytes) => {
-            fs::set_permissions(&path, fs::Permissions::from_mode(0o600))
+    keep_to_owner(data_dir).map_err(IdentityError::Owner)?;
+    keep_to_owner(&directory).map_err(IdentityError::Owner)?;
+    match File::open(&path) {
+        Ok(file) => {
+            let found = file.metadata().map_err(io("look at", &path))?;
+            check_owner(&path, &found).map_err(IdentityError::Owner)?;
+            file.set_permissions(fs::Permissions::from_mode(0o600))
                 .map_err(io("protect", &path))?;
-            return parse(&path, &bytes, work_bits);
+            let mut bytes = Zeroizing::new(Vec::with_capacity(FILE_BYTES));
+            let mut start = file.take(FILE_BYTES as u64);
+            start.read_to_end(&mut bytes).map_err(io("read", &path))?;
+            return parse(&path, &bytes, found.len(), work_bits);
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         Err(source) => return Err(io("read", &path)(source)),
@@ -75,10 +88,11 @@ pub fn load_or_create(data_dir: &Path, work_bits: u32) -> Result<NodeKeys, Ident
     let keys = NodeKeys::generate(work_bits)?;
     // Written aside and renamed: a key is there whole or not at all.
     let aside = directory.join(format!(".{FILE}.{}", std::process::id()));
+    // What a crash left, or another user once put there, must not get the bytes.
+    let _ = fs::remove_file(&aside);
     let mut file = fs::OpenOptions::new()
         .write(true)
-        .create(true)
-        .truncate(true)
+        .create_new(true)
         .mode(0o600)
         .open(&aside)
         .map_err(io("create", &aside))?;
@@ -92,8 +106,17 @@ pub fn load_or_create(data_dir: &Path, work_bits: u32) -> Result<NodeKeys, Ident
     Ok(keys)
 }
 
-fn parse(path: &Path, bytes: &[u8], work_bits: u32) -> Result<NodeKeys, IdentityError> {
-    let malformed = || IdentityError::Malformed { path: path.to_owned(), bytes: bytes.len() };
+/// The key of a file that is `length` bytes long and begins with `bytes`.
+fn parse(
+    path: &Path,
+    bytes: &[u8],
+    length: u64,
+    work_bits: u32,
+) -> Result<NodeKeys, IdentityError> {
+    let malformed = || IdentityError::Malformed { path: path.to_owned(), bytes: length };
+    if length != FILE_BYTES as u64 {
+        return Err(malformed());
+    }
     let (seed, nonce) = bytes.split_at_checked(32).ok_or_else(malformed)?;
     let seed: Zeroizing<[u8; 32]> = Zeroizing::new(seed.try_into().map_err(|_| malformed())?);
     let nonce: [u8; 8] = nonce.try_into().map_err(|_| malformed())?;
@@ -108,6 +131,8 @@ fn parse(path: &Path, bytes: &[u8], work_bits: u32) -> Result<NodeKeys, Identity
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::{MetadataExt as _, chown};
+
     use super::*;
 
     #[test]
@@ -128,5 +153,27 @@ mod tests {
             Err(IdentityError::Malformed { bytes: 5, .. })
         ));
         assert_eq!(fs::read(&path).unwrap(), b"short", "a damaged key is never overwritten");
+    }
+
+    #[test]
+    fn a_key_that_another_user_could_have_put_there_is_not_used() {
+        let dir = tempfile::tempdir().unwrap();
+        load_or_create(dir.path(), 4).unwrap();
+        let directory = dir.path().join("identity");
+        fs::set_permissions(&directory, fs::Permissions::from_mode(0o777)).unwrap();
+        load_or_create(dir.path(), 4).unwrap();
+        assert_eq!(fs::metadata(&directory).unwrap().permissions().mode() & 0o777, 0o755);
+        if fs::metadata(dir.path()).unwrap().uid() != 0 {
+            eprintln!("skipped: only root can give a file away");
+            return;
+        }
+        for path in [dir.path(), &directory, &directory.join(FILE)] {
+            chown(path, Some(65534), None).unwrap();
+            let refused = load_or_create(dir.path(), 4).err().unwrap().to_string();
+            assert!(refused.contains(path.to_str().unwrap()), "{refused}");
+            assert!(refused.contains("65534"), "{refused}");
+            chown(path, Some(0), None).unwrap();
+        }
+        load_or_create(dir.path(), 4).unwrap();
     }
 }

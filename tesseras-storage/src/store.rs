@@ -3,6 +3,8 @@
 //! `tes` and `tesd` may each have a [`Store`] on one directory at the same time; two `tesd` may
 //! not, which [`Store::lock_daemon`] sees to.
 //!
+//! A data directory of another user is only read: what is written to it, that user could change.
+//!
 //! A database that is missing while there are stored files is not replaced by an empty one: that
 //! would be a library lost without a word. [`Store::rebuild_library`] is asked for by a person.
 
@@ -26,6 +28,7 @@ use crate::holdings::SqliteHoldings;
 use crate::ledger::SqliteLedger;
 use crate::library::SqliteLibrary;
 use crate::lock::DaemonLock;
+use crate::ownership;
 use crate::peers::SqlitePeers;
 use crate::rebuild::{self, Rebuilt};
 use crate::signature_files;
@@ -41,8 +44,10 @@ pub struct Store {
 }
 
 impl Store {
-    /// Opens a data directory, creating it (for its owner alone) or migrating it if need be.
-    /// [`StoreError::IndexMissing`] if there are stored files and no database.
+    /// Opens a data directory, creating it (for its owner alone) or migrating it if need be. Where
+    /// others could write to it, they no longer can. [`StoreError::NotOwned`] if it belongs to
+    /// another user, [`StoreError::Shared`] if users share it, [`StoreError::IndexMissing`] if there
+    /// are stored files and no database.
     pub fn open(data_dir: &Path, config: &StorageConfig) -> Result<Self, StoreError> {
         Self::open_on_disk(data_dir, config, Arc::new(OsDisk))
     }
@@ -74,10 +79,10 @@ impl Store {
         Ok(Self { data_dir: data_dir.to_owned(), database, cas: Arc::new(cas) })
     }
 
-    /// Opens a data directory for commands that only read: as [`Store::open`] does where it can be
-    /// written, else as [`Store::open_read_only`].
+    /// Opens a data directory for commands that only read: as [`Store::open`] does where it is the
+    /// user's own and can be written, else as [`Store::open_read_only`].
     pub fn open_to_read(data_dir: &Path, config: &StorageConfig) -> Result<Self, StoreError> {
-        if can_be_written(data_dir) {
+        if ownership::is_own(data_dir) && can_be_written(data_dir) {
             Self::open(data_dir, config)
         } else {
             Self::open_read_only(data_dir, config)
@@ -93,6 +98,7 @@ impl Store {
         config: &StorageConfig,
         label: &str,
     ) -> Result<Rebuilt, StoreError> {
+        ownership::keep_to_owner(data_dir)?;
         let _no_daemon_begins = DaemonLock::acquire(data_dir)?;
         if staging::is_in_use(&data_dir.join("tmp"))? {
             let what = format!("the data directory {}", data_dir.display());
@@ -113,6 +119,7 @@ impl Store {
         may_begin: &dyn Fn() -> Result<(), StoreError>,
     ) -> Result<Self, StoreError> {
         let (db, cas, tmp) = (data_dir.join("db"), data_dir.join("cas"), data_dir.join("tmp"));
+        ownership::keep_to_owner(data_dir)?;
         create_directory(data_dir, true)?;
         for directory in [&db, &cas, &tmp, &data_dir.join(signature_files::DIRECTORY)] {
             create_directory(directory, false)?;
@@ -236,7 +243,7 @@ fn can_be_written(data_dir: &Path) -> bool {
     })
 }
 
-/// Makes sure that a directory exists. What exists keeps its mode: its owner chose it.
+/// Makes sure that a directory exists. What exists keeps its mode.
 fn create_directory(path: &Path, with_parents: bool) -> Result<(), StoreError> {
     match DirBuilder::new().recursive(with_parents).mode(0o700).create(path) {
         Err(e) if e.kind() != io::ErrorKind::AlreadyExists || !path.is_dir() => {

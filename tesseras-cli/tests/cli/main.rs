@@ -6,6 +6,7 @@ mod folder;
 mod identity;
 mod library;
 mod node;
+mod owner;
 mod problems;
 mod publish;
 mod survives;

@@ -95,6 +95,22 @@ pub enum StoreError {
         /// What was being done.
         what: String,
     },
+    /// The data directory, or what lies in it, belongs to another user, who could replace it.
+    #[error("{path} belongs to another user (uid {owner}), and this runs as uid {caller}")]
+    NotOwned {
+        /// What.
+        path: String,
+        /// Whose it is.
+        owner: u32,
+        /// The effective user of this process.
+        caller: u32,
+    },
+    /// The data directory is one that several users share.
+    #[error("{path} is shared by several users, as its mode says")]
+    Shared {
+        /// Which.
+        path: String,
+    },
     /// Disk or database failed.
     #[error("{what}: {source}")]
     Backend {
