@@ -1,6 +1,7 @@
 //! What every command works with: the data directory, its store, and how to show things.
 
 use std::fs::DirBuilder;
+use std::io;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -49,8 +50,15 @@ impl Context {
     }
 
     /// Opens the store of the data directory for a command that only reads: a disk that cannot be
-    /// written is no hindrance then.
+    /// written is no hindrance then. Where there is no data directory, none is made.
     pub fn store_to_read(&self) -> Result<Store, CommandError> {
+        if let Err(error) = std::fs::metadata(&self.data_dir)
+            && error.kind() == io::ErrorKind::NotFound
+        {
+            let missing = format!("there is no data directory {}", self.data_dir.display());
+            return Err(CommandError::new(missing)
+                .with_hint("name another one with --data-dir DIR, or begin with `tes init`"));
+        }
         Ok(Store::open_to_read(&self.data_dir, &StorageConfig::default())?)
     }
 

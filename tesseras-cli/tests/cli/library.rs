@@ -324,3 +324,30 @@ fn an_ambiguous_prefix_names_the_candidates() {
     assert_eq!((&dropped["bytes"], &dropped["pieces"]), (&7.into(), &1.into()));
     assert_eq!(environment.ok(&["show", &hash[..4]])["hash"], hash);
 }
+
+#[test]
+fn where_there_is_no_data_directory_nothing_is_made_by_reading() {
+    let environment = Environment::new();
+    let data = environment.data_dir();
+    let dest = environment.path("dest");
+    let reading = [
+        &["list"][..],
+        &["show", "abcd"],
+        &["verify", "abcd"],
+        &["card", "abcd"],
+        &["export", "abcd", text(&dest)],
+        &["restore", "abcd", text(&dest)],
+    ];
+    for args in reading {
+        let answer = environment.json(args);
+        assert_eq!(answer.code, Some(1), "{args:?}: {}", answer.stderr);
+        let error = answer.json["error"].as_str().expect("a reason");
+        assert_eq!(error, format!("there is no data directory {}", data.display()), "{args:?}");
+        let hint = answer.json["hint"].as_str().expect("a hint");
+        assert!(hint.contains("--data-dir") && hint.contains("tes init"), "{hint}");
+        assert!(!data.exists() && !dest.exists(), "{args:?}");
+    }
+    fs::create_dir(&data).expect("made");
+    let human = String::from_utf8(environment.human(&["list"]).stdout).expect("UTF-8");
+    assert!(human.contains("The library is empty"), "{human}");
+}

@@ -136,12 +136,13 @@ fn a_data_directory_in_the_environment_breaks_no_flag() {
     let environment = Environment::new();
     let man = environment.path("man");
     for value in [text(&environment.path("elsewhere")), ""] {
-        let commands: [&[&str]; 6] = [
+        let commands: [&[&str]; 7] = [
             &["--help"],
             &["--version"],
             &["list", "--help"],
             &["completions", "bash"],
             &["man", text(&man)],
+            &["init", "--name", "Ana"],
             &["list"],
         ];
         for args in commands {
