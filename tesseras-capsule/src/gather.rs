@@ -21,7 +21,7 @@ use crate::pump::Pump;
 use crate::recognise::{Format, OTHER_TEXT, TextCheck};
 use crate::staging::{Staging, Stored};
 use crate::texts::{ALWAYS, Description, README};
-use crate::walk::{SkipReason, Skipped, walk, why};
+use crate::walk::{SkipReason, Skipped, printable, walk, why};
 
 /// All of a capsule but its signatures.
 pub(crate) struct Gathered<'a> {
@@ -146,7 +146,11 @@ impl<'a> Gathering<'a, '_> {
             version: META_VERSION,
             memory_type: if format.is_text() { MemoryType::Reflection } else { MemoryType::Moment },
             original: original.to_owned(),
+            original_spelling: main.found.spelling().map(str::to_owned),
             context: context.as_ref().map(|(text, _)| text.found.path.as_str().to_owned()),
+            context_spelling: context
+                .as_ref()
+                .and_then(|(text, _)| text.found.spelling().map(str::to_owned)),
             mime: format.mime.to_owned(),
             bytes: read.stored.bytes,
             taken: read.shot.taken,
@@ -178,7 +182,7 @@ impl<'a> Gathering<'a, '_> {
             Ok(read) => Ok(Some(read)),
             Err(Stop::Fail(error)) => Err(error.into()),
             Err(Stop::Skip(reason)) => {
-                let path = source.found.path.as_str().to_owned();
+                let path = printable(&source.found.raw);
                 self.skipped.push(Skipped { path, reason });
                 Ok(None)
             }

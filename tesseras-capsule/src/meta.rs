@@ -3,10 +3,13 @@
 use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
+use tesseras_core::path::{CapsulePath, MAX_COMPONENT_BYTES};
+use unicode_normalization::UnicodeNormalization as _;
 
 /// The version that `meta.json` begins with.
 pub const META_VERSION: u32 = 1;
-/// The longest `meta.json` that is read, in bytes: two paths of 4 KiB, every byte escaped.
+/// The longest `meta.json` that is read, in bytes: two paths of 4 KiB and their spellings, which are
+/// at most three times as long, escaped.
 pub const MAX_META_BYTES: u64 = 64 * 1024;
 
 /// What kind of memory something is.
@@ -42,11 +45,18 @@ pub struct Meta {
     /// What kind of memory it is.
     #[serde(rename = "type")]
     pub memory_type: MemoryType,
-    /// Where the file lay in its owner's folder.
+    /// Where the file lay in its owner's folder, in NFC.
     pub original: String,
-    /// Where the text beside it lay.
+    /// The same path as the owner's disk spelled it, where that is not in NFC. Capsules from before
+    /// version 0.2.0 do not know it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub original_spelling: Option<String>,
+    /// Where the text beside it lay, in NFC.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub context: Option<String>,
+    /// The same of the text beside it as [`Meta::original_spelling`] of the file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub context_spelling: Option<String>,
     /// The file's media type.
     pub mime: String,
     /// The file's length.
@@ -88,6 +98,19 @@ impl Meta {
     }
 }
 
+/// A path as its owner's disk spelled it: `spelling`, where that is the same path in another
+/// normalization form. Anybody may have written it: where it is not, the path itself.
+pub(crate) fn spelled<'a>(path: &'a CapsulePath, spelling: Option<&'a str>) -> &'a str {
+    let is_same = |spelling: &&str| {
+        let (there, here) = (spelling.split('/'), path.as_str().split('/'));
+        there.clone().count() == here.clone().count()
+            && there.zip(here).all(|(there, here)| {
+                there.len() <= MAX_COMPONENT_BYTES && there.nfc().eq(here.chars())
+            })
+    };
+    spelling.filter(is_same).unwrap_or(path.as_str())
+}
+
 /// Seconds since 1970 and nanoseconds after them as RFC 3339 in UTC, the fraction as short as it
 /// can be; `None` beyond the years that it can write.
 pub fn rfc_3339(seconds: i64, nanoseconds: i64) -> Option<String> {
@@ -113,7 +136,9 @@ mod tests {
             version: META_VERSION,
             memory_type: MemoryType::Moment,
             original: "beach \"1\".jpg".to_owned(),
+            original_spelling: None,
             context: None,
+            context_spelling: None,
             mime: "image/jpeg".to_owned(),
             bytes: 9,
             taken: None,

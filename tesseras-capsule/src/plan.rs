@@ -8,7 +8,7 @@ use tesseras_core::manifest::{MAX_FILES, MAX_MANIFEST_BYTES};
 
 use crate::beneath::{Folder, state};
 use crate::recognise::{Format, HEAD_BYTES, Recognised, recognise};
-use crate::walk::{Found, SkipReason, Skipped, Walk, why};
+use crate::walk::{Found, SkipReason, Skipped, Walk, printable, why};
 
 /// A file that is to be kept.
 #[derive(Debug)]
@@ -45,7 +45,7 @@ impl Plan {
             match look_at(folder, &found) {
                 Ok(format) => sources.push(Source { found, format }),
                 Err(reason) => {
-                    skipped.push(Skipped { path: found.path.as_str().to_owned(), reason });
+                    skipped.push(Skipped { path: printable(&found.raw), reason });
                 }
             }
         }

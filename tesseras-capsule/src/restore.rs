@@ -21,7 +21,7 @@ use tesseras_crypto::{Blake3, blake3};
 use thiserror::Error;
 
 use crate::beneath::Folder;
-use crate::meta::{Meta, point_in_time};
+use crate::meta::{Meta, point_in_time, spelled};
 use crate::open::{OpenError, StoredCapsule};
 use crate::pack_reader::Sequential;
 use crate::partial::{Partial, sync_all, sync_file};
@@ -230,6 +230,15 @@ struct Restoring<'a> {
     out: Restored,
 }
 
+/// What is known of a file from before it was kept. Anybody may have written it.
+#[derive(Clone, Copy, Default)]
+struct Before<'a> {
+    path: Option<&'a str>,
+    /// The path in another normalization form.
+    spelling: Option<&'a str>,
+    modified: Option<&'a str>,
+}
+
 /// Why a file's content is not written.
 enum Stop {
     Damaged(&'static str),
@@ -267,19 +276,27 @@ impl Restoring<'_> {
             // Without a name of its own, a file is named after its memory.
             let extension = name.rsplit_once('.').map_or("bin", |(_, extension)| extension);
             let spare = format!("{}.{extension}", &directory[MEMORIES.len()..]);
-            let (original, modified) = match &meta {
-                None => (None, None),
-                Some(meta) if is_medium(name) => (Some(&meta.original), meta.modified.as_deref()),
-                Some(meta) => (meta.context.as_ref(), meta.context_modified.as_deref()),
+            let before = match &meta {
+                None => Before::default(),
+                Some(meta) if is_medium(name) => Before {
+                    path: Some(&meta.original),
+                    spelling: meta.original_spelling.as_deref(),
+                    modified: meta.modified.as_deref(),
+                },
+                Some(meta) => Before {
+                    path: meta.context.as_deref(),
+                    spelling: meta.context_spelling.as_deref(),
+                    modified: meta.context_modified.as_deref(),
+                },
             };
             if is_context(name) {
-                let path = original.map_or(file.path.as_str(), String::as_str);
+                let path = before.spelling.or(before.path).unwrap_or(file.path.as_str());
                 if !self.contexts.insert((blake3(path.as_bytes()), file.blake3)) {
                     self.progress.advance(file.bytes);
                     continue;
                 }
             }
-            self.file(file, original.map(String::as_str), modified, &spare)?;
+            self.file(file, before, &spare)?;
         }
         Ok(())
     }
@@ -300,17 +317,13 @@ impl Restoring<'_> {
     }
 
     /// Writes one file under its name or a safe one, unless it is damaged.
-    fn file(
-        &mut self,
-        file: &FileEntry,
-        original: Option<&str>,
-        modified: Option<&str>,
-        spare: &str,
-    ) -> Result<(), RestoreError> {
+    fn file(&mut self, file: &FileEntry, before: Before, spare: &str) -> Result<(), RestoreError> {
+        let Before { path: original, spelling, modified } = before;
         self.progress.file(&printable(original.unwrap_or(spare).as_bytes()));
         let wanted = match original {
             None => Err("its name is not known".to_owned()),
             Some(text) => CapsulePath::new(text)
+                .map(|path| spelled(&path, spelling).to_owned())
                 .map_err(|e| format!("its name is not allowed in a capsule: {e}")),
         };
         let spare = original.and_then(|text| text.rsplit('/').next()).unwrap_or(spare);

@@ -5,7 +5,7 @@ use std::fmt;
 use std::io;
 
 use tesseras_core::path::{CapsulePath, MAX_PATH_BYTES, TextError};
-use tesseras_core::words;
+use tesseras_core::words::is_plain;
 use thiserror::Error;
 use unicode_normalization::UnicodeNormalization as _;
 
@@ -17,8 +17,8 @@ pub const MAX_ENTRIES: usize = 1_000_000;
 /// Something that was left out of a capsule.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Skipped {
-    /// Where it lies in the folder, fit to be printed: what is not UTF-8 or would disturb a
-    /// terminal is replaced.
+    /// Where it lies in the folder, as its disk spells it and fit to be printed: bytes that are not
+    /// UTF-8 or would disturb a terminal stand as `\xNN`, and beside them a backslash as `\\`.
     pub path: String,
     /// Why it was left out.
     pub reason: SkipReason,
@@ -51,9 +51,9 @@ pub enum SkipReason {
 }
 
 impl SkipReason {
-    /// Whether it was to be kept and could not be: trying again may help.
+    /// Whether it was to be kept and could not be: something can be done about it.
     pub fn is_failure(&self) -> bool {
-        matches!(self, Self::Unreadable(_) | Self::Changed)
+        matches!(self, Self::Unreadable(_) | Self::Changed | Self::Name(_))
     }
 }
 
@@ -64,7 +64,9 @@ impl fmt::Display for SkipReason {
             Self::Special => f.write_str("it is a pipe, a socket or a device"),
             Self::Empty => f.write_str("it is empty"),
             Self::Unreadable(why) => write!(f, "it cannot be read: {why}"),
-            Self::Name(why) => write!(f, "its name cannot be stored: {why}"),
+            Self::Name(why) => {
+                write!(f, "its name cannot be stored: {why}; rename it, then run create again")
+            }
             Self::SideFile => f.write_str("it is a side file of another program"),
             Self::Program => f.write_str("it is a program"),
             Self::Hidden => f.write_str("it is a hidden file"),
@@ -146,6 +148,14 @@ pub(crate) fn walk(folder: &Folder) -> Result<Walk, WalkError> {
     Ok(walk)
 }
 
+impl Found {
+    /// Its path as the disk spells it, where that is not its path in NFC.
+    pub fn spelling(&self) -> Option<&str> {
+        let raw = std::str::from_utf8(&self.raw).ok()?;
+        (raw != self.path.as_str()).then_some(raw)
+    }
+}
+
 impl Walk {
     fn skip(&mut self, raw: &[u8], reason: SkipReason) {
         self.skipped.push(Skipped { path: printable(raw), reason });
@@ -162,9 +172,29 @@ fn stored_name(raw: &[u8]) -> Result<CapsulePath, SkipReason> {
     CapsulePath::new(text.nfc().collect::<String>()).map_err(|e| SkipReason::Name(e.to_string()))
 }
 
-/// A path as text that any terminal and any JSON reader can take.
+/// A path as text that any terminal and any JSON reader can take, and from which its bytes can be
+/// told: what is not UTF-8 or would disturb a terminal stands as `\xNN`, as `printf` and `$'…'` of
+/// a shell take it, and beside that a backslash as `\\`.
 pub(crate) fn printable(raw: &[u8]) -> String {
-    words::printable(&String::from_utf8_lossy(raw).nfc().collect::<String>())
+    if let Ok(text) = std::str::from_utf8(raw)
+        && text.chars().all(is_plain)
+    {
+        return text.to_owned();
+    }
+    let escape =
+        |bytes: &[u8]| bytes.iter().map(|byte| format!("\\x{byte:02x}")).collect::<String>();
+    let mut out = String::with_capacity(2 * raw.len());
+    for chunk in raw.utf8_chunks() {
+        for c in chunk.valid().chars() {
+            match c {
+                '\\' => out.push_str("\\\\"),
+                c if is_plain(c) => out.push(c),
+                c => out.push_str(&escape(c.encode_utf8(&mut [0; 4]).as_bytes())),
+            }
+        }
+        out.push_str(&escape(chunk.invalid()));
+    }
+    out
 }
 
 /// What the system said, without Rust's "(os error n)".
@@ -173,5 +203,25 @@ pub(crate) fn why(error: &io::Error) -> String {
     match text.find(" (os error") {
         Some(at) => text[..at].to_owned(),
         None => text,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_printed_path_is_the_one_on_the_disk() {
+        for (raw, printed) in [
+            (&b"a\\b.jpg"[..], r"a\b.jpg"),
+            ("cafe\u{301}.jpg".as_bytes(), "cafe\u{301}.jpg"),
+            (b"f\xe9rias\\1.jpg", r"f\xe9rias\\1.jpg"),
+            (b"line\n\x1b[2J", r"line\x0a\x1b[2J"),
+            ("a\u{2028}b".as_bytes(), r"a\xe2\x80\xa8b"),
+            ("gpj.\u{202e}exe".as_bytes(), r"gpj.\xe2\x80\xaeexe"),
+            (b"cut\xe6\x97", r"cut\xe6\x97"),
+        ] {
+            assert_eq!(printable(raw), printed);
+        }
     }
 }

@@ -10,7 +10,6 @@ use std::io;
 
 use rustix::io::Errno;
 use tesseras_core::ids::ContentHash;
-use tesseras_core::path::CapsulePath;
 use tesseras_core::words::is_plain;
 use tesseras_crypto::blake3;
 
@@ -62,20 +61,17 @@ impl<'a> Places<'a> {
         Self { folder, directories: HashMap::new(), numbers: HashMap::new() }
     }
 
-    /// Makes a file at a path, or, where that cannot be, under a safe name like `spare`.
-    pub fn make(
-        &mut self,
-        wanted: Result<CapsulePath, String>,
-        spare: &str,
-    ) -> Result<Placed, Failed> {
-        let wanted = wanted.and_then(|path| match path.as_str().split('/').count() {
+    /// Makes a file at a path, a [`CapsulePath`](tesseras_core::path::CapsulePath) in whatever
+    /// normalization form, or, where that cannot be, under a safe name like `spare`.
+    pub fn make(&mut self, wanted: Result<String, String>, spare: &str) -> Result<Placed, Failed> {
+        let wanted = wanted.and_then(|path| match path.split('/').count() {
             depth if depth > MAX_DEPTH => Err(format!("it lay more than {MAX_DEPTH} levels deep")),
             _ => Ok(path),
         });
         let (directory, name, mut reason) = match &wanted {
             Err(reason) => (String::new(), spare, Some(reason.clone())),
             Ok(path) => {
-                let (parent, name) = split(path.as_str());
+                let (parent, name) = split(path);
                 match self.directory(parent)? {
                     None => (parent.to_owned(), name, None),
                     Some(moved) => (moved.path, name, Some(moved.reason)),

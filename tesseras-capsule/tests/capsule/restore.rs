@@ -5,7 +5,9 @@ use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use tesseras_capsule::{ExportedCapsule, RestoreError, Restored, Silent, StoredCapsule, restore};
+use tesseras_capsule::{
+    ExportedCapsule, RestoreError, Restored, Silent, StoredCapsule, restore,
+};
 use tesseras_core::ids::TesseraHash;
 use tesseras_core::manifest::{FileEntry, Manifest, listed};
 use tesseras_core::path::CapsulePath;
@@ -65,6 +67,49 @@ fn a_folder_comes_back_bit_for_bit_with_names_and_dates() {
     restore(exported.capsule(), blobs, &empty, &mut Silent).unwrap();
     assert_eq!(tree(&empty), tree(&world.folder));
     assert_eq!(dates(&empty), dates(&world.folder));
+}
+
+#[test]
+fn names_come_back_as_their_disk_spelled_them() {
+    let world = World::small();
+    world.put("fe\u{301}rias/cafe\u{301}.jpg", &jpeg(b"decomposed"));
+    world.put("fe\u{301}rias/cafe\u{301}.txt", b"a text beside it");
+    world.put("f\u{e9}rias/caf\u{e9}.jpg", &jpeg(b"composed"));
+    world.put("f\u{e9}rias/caf\u{e9}.txt", b"a text beside it");
+    let capsule = world.capsule();
+    let dest = world.dir.path().join("back");
+    let back = restore(&capsule, &*world.library, &dest, &mut Silent).unwrap();
+    assert_eq!(tree(&dest), tree(&world.folder));
+    assert_eq!(back.renamed, []);
+    let memories = capsule.memories(&*world.library).unwrap();
+    assert!(memories.iter().all(|m| !m.original.contains('\u{301}')), "{memories:?}");
+}
+
+#[test]
+fn a_spelling_that_is_not_one_of_the_path_is_not_taken() {
+    let world = World::new();
+    let long = format!("{}/{}.txt", "e\u{301}".repeat(100), "x");
+    let composed = long.replace("e\u{301}", "\u{e9}");
+    let cases = [
+        ("a.txt", "../outside.txt"),
+        ("b.txt", "/b.txt"),
+        ("d/\u{e9}.txt", "d//e\u{301}.txt"),
+        ("d/\u{ed}.txt", "e\u{301}.txt"),
+        ("line.txt", "line\n.txt"),
+        (composed.as_str(), long.as_str()),
+    ];
+    let metas = cases.map(|(original, spelling)| {
+        let mut meta = meta(original);
+        meta["original_spelling"] = spelling.into();
+        meta
+    });
+    let capsule = described(&world, &metas);
+    let dest = world.dir.path().join("back");
+    let back = restore(&capsule, &*world.library, &dest, &mut Silent).unwrap();
+    assert_eq!((back.files, back.renamed), (cases.len() as u64, vec![]));
+    for (original, _) in cases {
+        assert!(dest.join(original).exists(), "{original}");
+    }
 }
 
 #[test]

@@ -23,8 +23,9 @@ use crate::progress::FileBar;
 /// beside a media file of the same name becomes its context. Left out are links, empty and hidden
 /// files, programs, and side files of other programs; all of them are named.
 ///
-/// Exit code 1 with a result means that the tessera was made but a file could not be read; it is
-/// named among those left out. A folder that is in the library already is not kept twice.
+/// Exit code 1 with a result means that the tessera was made but a file could not be read, or has a
+/// name that cannot be stored; it is named among those left out. A folder that is in the library
+/// already is not kept twice.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// The folder.

@@ -1,7 +1,9 @@
 //! A folder goes in, comes back, and goes from one library to another.
 
+use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::ErrorKind;
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
@@ -209,6 +211,31 @@ fn what_cannot_be_read_is_named_and_the_rest_is_kept() {
     assert!(skipped[0]["reason"].as_str().is_some_and(|why| why.contains("cannot be read")));
     let hash = made["hash"].as_str().expect("a hash");
     assert_eq!(environment.ok(&["verify", hash])["valid"], true);
+}
+
+#[test]
+fn a_name_that_cannot_be_stored_is_a_failure_and_can_be_found_again() {
+    let environment = Environment::with_creator();
+    let folder = folder(&environment);
+    for name in [&b"f\xe9rias.jpg"[..], b"line\nbreak.png"] {
+        fs::write(folder.join(OsStr::from_bytes(name)), PNG).expect("written");
+    }
+    for dry_run in [true, false] {
+        let mut args = vec!["create", text(&folder)];
+        args.extend(dry_run.then_some("--dry-run"));
+        let made = environment.json(&args);
+        assert_eq!((made.code, &made.json["memories"]), (Some(1), &4.into()), "{}", made.json);
+        let skipped = made.json["skipped"].as_array().expect("a list");
+        let paths: Vec<_> = skipped.iter().map(|left| left["path"].as_str()).collect();
+        assert_eq!(paths, [Some(r"f\xe9rias.jpg"), Some(r"line\x0abreak.png")]);
+        for left in skipped {
+            let reason = left["reason"].as_str().expect("a reason");
+            assert!(
+                reason.contains("cannot be stored") && reason.contains("rename it"),
+                "{reason}"
+            );
+        }
+    }
 }
 
 #[test]
