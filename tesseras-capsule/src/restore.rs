@@ -24,7 +24,7 @@ use crate::beneath::Folder;
 use crate::meta::{Meta, point_in_time, spelled};
 use crate::open::{OpenError, StoredCapsule};
 use crate::pack_reader::Sequential;
-use crate::partial::{Partial, sync_all, sync_file};
+use crate::partial::{Partial, remove_abandoned, sync_all, sync_file};
 use crate::progress::Progress;
 use crate::pump::Pump;
 use crate::walk::printable;
@@ -109,6 +109,7 @@ pub fn restore(
     dest: &Path,
     progress: &mut dyn Progress,
 ) -> Result<Restored, RestoreError> {
+    remove_abandoned(dest);
     let into_existing = is_empty_directory(dest)?;
     let partial = begin(capsule, dest, into_existing)?;
     let folder = Folder::open(partial.path()).map_err(failed(partial.path()))?;

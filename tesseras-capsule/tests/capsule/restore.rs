@@ -6,10 +6,11 @@ use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tesseras_capsule::{
-    ExportedCapsule, RestoreError, Restored, Silent, StoredCapsule, restore,
+    ExportedCapsule, RestoreError, Restored, Silent, StoredCapsule, export, restore,
 };
 use tesseras_core::ids::TesseraHash;
 use tesseras_core::manifest::{FileEntry, Manifest, listed};
+use tesseras_core::pack::directory_name;
 use tesseras_core::path::CapsulePath;
 use tesseras_core::ports::BlobStore as _;
 use tesseras_core::signature::SignaturePair;
@@ -110,6 +111,77 @@ fn a_spelling_that_is_not_one_of_the_path_is_not_taken() {
     for (original, _) in cases {
         assert!(dest.join(original).exists(), "{original}");
     }
+}
+
+/// The id of a process that has ended.
+fn dead() -> u32 {
+    let mut process = std::process::Command::new("true").spawn().unwrap();
+    let id = process.id();
+    process.wait().unwrap();
+    id
+}
+
+#[test]
+fn what_dead_processes_left_is_removed_and_nothing_else() {
+    let world = World::small();
+    let capsule = world.capsule();
+    let (dead, alive) = (dead(), std::process::id());
+    let outside = world.dir.path().join("outside");
+    fs::create_dir(&outside).unwrap();
+    fs::write(outside.join("mine"), "mine").unwrap();
+    let parent = world.dir.path().join("parent");
+    let leave = |name: &str| {
+        fs::create_dir_all(parent.join(name).join("below")).unwrap();
+        fs::write(parent.join(name).join("below/half.jpg"), "half").unwrap();
+    };
+    let left = [
+        format!(".tessera-0123456789abcdef.partial-{dead}"),
+        format!(".{}.partial-{dead}-3", directory_name(&capsule.hash())),
+    ];
+    let kept = [
+        format!(".tessera-0123456789abcdef.partial-{alive}"),
+        format!(".tessera-0123456789abcde.partial-{dead}"),
+        format!(".tessera-0123456789ABCDEF.partial-{dead}"),
+        format!(".tessera-0123456789abcdef.partial-{dead}x"),
+        format!(".tessera-0123456789abcdef.partial-0{dead}"),
+        format!(".tessera-0123456789abcdef.partial-{dead}-3-4"),
+        ".tessera-0123456789abcdef.partial-".to_owned(),
+        format!("tessera-0123456789abcdef.partial-{dead}"),
+    ];
+    left.iter().chain(&kept).for_each(|name| leave(name));
+    let link = format!(".tessera-00000000000000aa.partial-{dead}");
+    symlink(&outside, parent.join(&link)).unwrap();
+    let file = format!(".tessera-00000000000000bb.partial-{dead}");
+    fs::write(parent.join(&file), "a file").unwrap();
+    // One of another machine or container, where the number means another process.
+    let elsewhere = format!(".tessera-00000000000000cc.partial-{dead}");
+    leave(&elsewhere);
+    let held = File::open(parent.join(&elsewhere)).unwrap();
+    held.lock().unwrap();
+    let names = || {
+        let names = fs::read_dir(&parent).unwrap().map(|e| e.unwrap().file_name());
+        let mut names: Vec<_> = names.map(|name| name.into_string().unwrap()).collect();
+        names.sort();
+        names
+    };
+    let mut expected: Vec<_> = kept.into_iter().chain([link, file, elsewhere]).collect();
+    expected.push("back".to_owned());
+    expected.sort();
+
+    restore(&capsule, &*world.library, &parent.join("back"), &mut Silent).unwrap();
+    assert_eq!(names(), expected);
+    left.iter().for_each(|name| leave(name));
+    let exported = export(&capsule, &*world.library, &parent, &mut Silent).unwrap();
+    expected.push(exported.file_name().unwrap().to_str().unwrap().to_owned());
+    expected.sort();
+    assert_eq!(names(), expected);
+    assert_eq!(tree(&outside), [("mine".to_owned(), b"mine".to_vec())]);
+
+    // A directory that holds nothing else is empty.
+    let dest = world.dir.path().join("empty");
+    fs::create_dir_all(dest.join(&left[0])).unwrap();
+    restore(&capsule, &*world.library, &dest, &mut Silent).unwrap();
+    assert_eq!(tree(&dest), tree(&world.folder));
 }
 
 #[test]
