@@ -67,8 +67,8 @@ fn insert_dossier(
     tessera: &TesseraHash,
     dossier: &Dossier,
 ) -> rusqlite::Result<()> {
-    tx.prepare_cached("INSERT INTO dossiers VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)")?
-        .execute(params![
+    tx.prepare_cached("INSERT INTO dossiers VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)")?.execute(
+        params![
             tessera.as_bytes(),
             dossier.manifest_signatures.ed25519,
             dossier.manifest_signatures.ml_dsa_65,
@@ -77,7 +77,8 @@ fn insert_dossier(
             dossier.plan,
             dossier.plan_signatures.ed25519,
             dossier.plan_signatures.ml_dsa_65,
-        ])?;
+        ],
+    )?;
     Ok(())
 }
 
