@@ -9,7 +9,6 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use tesseras_core::contact::Subnet;
-use tesseras_core::ids::NodeId;
 use tesseras_core::time::{CLOCK_TOLERANCE, ClockOffset, Timestamp};
 
 /// The most witnesses that are kept; the one heard least recently goes.
@@ -25,12 +24,12 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// passed.
 const STEP: Duration = Duration::from_secs(60);
 
-/// Who said a date: a neighbourhood has one voice, however many names are used in it.
+/// Who said a date: a neighbourhood has one voice, however many names are used in it. So has each
+/// address of a private network, which may be one neighbourhood altogether.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Witness {
     Neighbourhood(Subnet),
-    /// On a private network each node has its own voice.
-    Peer(NodeId),
+    Host(IpAddr),
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -83,19 +82,15 @@ impl Clocks {
     }
 
     /// A peer that answers from `ip` says which date it has.
-    pub fn learn(
-        &mut self,
-        peer: NodeId,
-        ip: IpAddr,
-        date: Timestamp,
-        now: Duration,
-        wall: Timestamp,
-    ) {
+    pub fn learn(&mut self, ip: IpAddr, date: Timestamp, now: Duration, wall: Timestamp) {
         let seconds = |time: Timestamp| i64::try_from(time.0).unwrap_or(i64::MAX);
         let ahead = seconds(wall).saturating_sub(seconds(date));
         let subnet = Subnet::of(ip);
-        let witness =
-            if subnet.is_local() { Witness::Peer(peer) } else { Witness::Neighbourhood(subnet) };
+        let witness = if subnet.is_local() {
+            Witness::Host(ip.to_canonical())
+        } else {
+            Witness::Neighbourhood(subnet)
+        };
         self.statements.insert(witness, Statement { ahead, at: now });
         if self.statements.len() > MAX_WITNESSES {
             let oldest = self.statements.iter().min_by_key(|(_, statement)| statement.at);
@@ -140,10 +135,10 @@ mod tests {
     /// What a node knows that heard these peers, each from its own address, at its start.
     fn heard(peers: &[(&str, i64)]) -> Clocks {
         let mut clocks = Clocks::new(HELLO_EVERY);
-        for (n, (ip, ahead)) in (0..).zip(peers) {
+        for (ip, ahead) in peers {
             let date = Timestamp(WALL.0.saturating_add_signed(-ahead));
             let ip = ip.parse().expect("an IP");
-            clocks.learn(NodeId::new([n; 20]), ip, date, Duration::ZERO, WALL);
+            clocks.learn(ip, date, Duration::ZERO, WALL);
         }
         clocks
     }
@@ -172,6 +167,16 @@ mod tests {
             ("1.1.1.1", 0),
         ];
         assert_eq!(seconds(&names), Some(0));
+    }
+
+    #[test]
+    fn names_at_one_address_of_a_private_network_have_one_voice() {
+        for ip in ["127.0.9.1", "10.0.0.9", "fd00::9", "::ffff:10.0.0.9"] {
+            let mut said = vec![("10.0.0.1", 0), ("10.0.0.2", 0)];
+            said.extend([(ip, 7200); 7]);
+            let offset = heard(&said).offset(Duration::ZERO, said.len()).expect("known");
+            assert_eq!((offset.seconds, offset.witnesses), (0, 3), "{ip}");
+        }
     }
 
     #[test]
@@ -204,12 +209,11 @@ mod tests {
     #[test]
     fn witnesses_are_bounded_and_no_date_is_too_wild() {
         let mut clocks = Clocks::new(HELLO_EVERY);
-        for n in 0..1000_u64 {
-            let mut id = [0; 20];
-            id[..8].copy_from_slice(&n.to_be_bytes());
-            let date = Timestamp(u64::MAX - n);
-            let now = Duration::from_secs(n);
-            clocks.learn(NodeId::new(id), IpAddr::from([127, 0, 0, 1]), date, now, WALL);
+        for n in 0..1000_u16 {
+            let [high, low] = n.to_be_bytes();
+            let date = Timestamp(u64::MAX - u64::from(n));
+            let now = Duration::from_secs(n.into());
+            clocks.learn(IpAddr::from([127, 0, high, low]), date, now, WALL);
         }
         assert_eq!(clocks.statements.len(), MAX_WITNESSES);
         let offset = clocks.offset(Duration::from_secs(1000), 1000).expect("known");

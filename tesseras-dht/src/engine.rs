@@ -260,7 +260,7 @@ impl Engine {
         if let Some(date) = answer.as_ref().ok().and_then(Response::date)
             && (chosen || self.clocks.wants_more(turn.now))
         {
-            self.clocks.learn(from, remote.ip(), date, turn.now, turn.wall);
+            self.clocks.learn(remote.ip(), date, turn.now, turn.wall);
         }
         match (sent.purpose, answer) {
             (Purpose::Knock, Ok(Response::Greeted(greeted))) => {

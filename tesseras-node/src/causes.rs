@@ -7,6 +7,7 @@ use tesseras_replication::collect::CollectError;
 use tesseras_replication::erasure::ErasureError;
 use tesseras_replication::fetch::FetchError;
 use tesseras_replication::publish::PublishError;
+use tesseras_replication::status::StatusError;
 use tesseras_rpc::problem::Cause;
 
 /// Why a publication failed, if `tes` knows better words.
@@ -33,6 +34,15 @@ pub fn of_fetch(error: &FetchError) -> Option<Cause> {
         }
         FetchError::Collect(error) => of_collect(error),
         FetchError::Unpack(UnpackError::Store(error)) | FetchError::Store(error) => of_store(error),
+        _ => None,
+    }
+}
+
+/// Why it is not known how a tessera is, if `tes` knows better words.
+pub fn of_status(error: &StatusError) -> Option<Cause> {
+    match error {
+        StatusError::ClockOff(off) => Some(of_clock(off)),
+        StatusError::Store(error) => of_store(error),
         _ => None,
     }
 }

@@ -10,8 +10,9 @@ use tesseras_core::ids::{DhtKey, TesseraHash};
 use tesseras_core::ports::PeerRepository;
 use tesseras_core::words::count;
 use tesseras_net::BoxFuture;
+use tesseras_replication::clock::ClockOff;
 use tesseras_replication::publish::PublishError;
-use tesseras_replication::repair::RepairError;
+use tesseras_replication::repair::{ANNOUNCE_BATCH, RepairError};
 use tesseras_replication::{Directory as _, Replication, progress};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -25,15 +26,13 @@ use crate::directory::DhtDirectory;
 const FIRST_ANNOUNCEMENT: Duration = Duration::from_secs(20);
 /// How often new pieces are announced that no roster asked about.
 const ANNOUNCE_NEW_EVERY: Duration = Duration::from_secs(30);
-/// How soon it is tried again when nobody was there to announce to.
+/// How soon it is tried again when nobody was there to announce to, or others may have refused it.
 const ANNOUNCE_AGAIN: Duration = Duration::from_secs(30);
 /// How often it is looked whether a publication was left to the background.
 const LOOK_FOR_PUBLICATIONS_EVERY: Duration = Duration::from_secs(5);
 /// How soon a publication that failed is tried again: twice as long each time, up to the second.
 const PUBLISH_AGAIN: Duration = Duration::from_secs(30);
 const PUBLISH_AGAIN_AT_MOST: Duration = Duration::from_secs(60 * 60);
-/// How many keys are announced at once.
-const ANNOUNCE_BATCH: usize = 64;
 /// How often peers are remembered, and own addresses looked at.
 const REMEMBER_EVERY: Duration = Duration::from_secs(60);
 const FIRST_REMEMBER: Duration = Duration::from_secs(2);
@@ -136,21 +135,17 @@ impl Job for Announce {
                 Ok(held) => held,
                 Err(error) => return format!("failed: {error}"),
             };
-            // Everybody would refuse the records.
-            if let Err(off) = self.replication.check_clock().await {
-                self.done.store(false, Ordering::Relaxed);
-                return format!("put off: {off}");
-            }
             if self.dht.peers().await.is_empty() {
                 self.done.store(false, Ordering::Relaxed);
                 return "no peer is known yet".to_owned();
             }
-            self.done.store(true, Ordering::Relaxed);
             let keys: Vec<DhtKey> = held.iter().map(|tessera| tessera.dht_key()).collect();
             for batch in keys.chunks(ANNOUNCE_BATCH) {
                 self.directory.announce(batch.to_vec()).await;
             }
-            format!("announced {}", count(keys.len() as u64, "tessera", "tesserae"))
+            let checked = self.replication.check_clock().await;
+            self.done.store(checked.is_ok(), Ordering::Relaxed);
+            announced(keys.len(), checked)
         })
     }
 }
@@ -172,12 +167,18 @@ impl Job for AnnounceNew {
 
     fn run(&self) -> BoxFuture<'_, String> {
         Box::pin(async move {
-            if let Err(off) = self.replication.check_clock().await {
-                return format!("put off: {off}");
-            }
-            let announced = self.replication.announce_unannounced().await as u64;
-            format!("announced {}", count(announced, "tessera", "tesserae"))
+            let tesserae = self.replication.announce_unannounced().await;
+            announced(tesserae, self.replication.check_clock().await)
         })
+    }
+}
+
+/// The line of a job that announced. What a wrong clock dates is refused, and announced again.
+fn announced(tesserae: usize, checked: Result<(), ClockOff>) -> String {
+    let line = format!("announced {}", count(tesserae as u64, "tessera", "tesserae"));
+    match checked {
+        Ok(()) => line,
+        Err(off) => format!("{line}; others may refuse that, so it is repeated soon: {off}"),
     }
 }
 
@@ -207,21 +208,26 @@ impl Job for Repair {
                 Err(error) => return format!("failed: {error}"),
             };
             let (mut restored, mut failed) = (0, 0);
+            let mut put_off = Vec::new();
             for tessera in &tesserae {
                 match self.replication.repair(*tessera, &progress::silent()).await {
                     Ok(done) => restored += done.restored,
-                    Err(error @ RepairError::ClockOff(_)) => return format!("put off: {error}"),
+                    Err(RepairError::ClockOff(off)) => put_off.push(off),
                     Err(error) => {
                         tracing::warn!(%tessera, %error, "not repaired");
                         failed += 1;
                     }
                 }
             }
-            format!(
+            let mut line = format!(
                 "checked {}, restored {}, {failed} failed",
                 count(tesserae.len() as u64, "tessera", "tesserae"),
                 count(restored as u64, "piece", "pieces")
-            )
+            );
+            if let Some(off) = put_off.first() {
+                line += &format!(", {} put off: {off}", put_off.len());
+            }
+            line
         })
     }
 }

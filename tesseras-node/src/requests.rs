@@ -18,7 +18,7 @@ use tesseras_replication::publication::PublicationReport;
 use tesseras_replication::publish::PublishError;
 use tesseras_replication::repair::RepairError;
 use tesseras_replication::seen::Seen;
-use tesseras_replication::status::{Copies, State, TesseraHealth};
+use tesseras_replication::status::{Copies, State, StatusError, TesseraHealth};
 use tesseras_rpc::messages;
 use tesseras_rpc::messages::{
     CopyCount, Failure, Fetched, FragmentCount, NodeStatus, PeerInfo, PlacedPiece, Published,
@@ -143,15 +143,8 @@ impl Requests {
             .collect()
     }
 
-    /// Fails with a wrong clock: all holders would look dead.
-    async fn check_clock(&self) -> Result<(), Failure> {
-        let checked = self.replication.check_clock().await;
-        checked.map_err(|off| failed(off).because(causes::of_clock(&off)))
-    }
-
     async fn tessera_status(&self, hash: TesseraHash) -> Result<TesseraStatus, Failure> {
-        self.check_clock().await?;
-        match self.replication.status(hash).await.map_err(failed)? {
+        match self.replication.status(hash).await.map_err(status_failure)? {
             Some(health) => Ok(tessera_status(hash, &health)),
             None => Err(Failure::new(format!(
                 "no node is known to hold {hash}, and it is not stored here"
@@ -178,13 +171,13 @@ impl Requests {
         hash: Option<TesseraHash>,
         on_step: &OnStep,
     ) -> Result<Repaired, Failure> {
-        self.check_clock().await?;
         let tesserae = match hash {
             Some(hash) => vec![hash],
             None => self.replication.looked_after().await.map_err(failed)?,
         };
         let mut all = Repaired::default();
         let mut unreachable = BTreeSet::new();
+        let mut put_off = Vec::new();
         for tessera in &tesserae {
             all.checked += 1;
             match self.replication.repair(*tessera, on_step).await {
@@ -204,8 +197,18 @@ impl Requests {
                         failed(error).with_hint("a node repairs what it holds or has published")
                     );
                 }
-                Err(error) => all.notes.push(format!("{tessera}: {error}")),
+                Err(error) => {
+                    all.notes.push(format!("{tessera}: {error}"));
+                    if let RepairError::ClockOff(off) = error {
+                        put_off.push(off);
+                    }
+                }
             }
+        }
+        if let Some(off) = put_off.first()
+            && put_off.len() == tesserae.len()
+        {
+            return Err(failed(off).because(causes::of_clock(off)));
         }
         all.unreachable = unreachable.len() as u64;
         Ok(all)
@@ -346,6 +349,10 @@ fn publish_failure(error: PublishError) -> Failure {
         _ => None,
     };
     Failure { message, hint, cause }
+}
+
+fn status_failure(error: StatusError) -> Failure {
+    Failure { message: error.to_string(), hint: None, cause: causes::of_status(&error) }
 }
 
 fn fetch_failure(error: FetchError) -> Failure {

@@ -109,7 +109,8 @@ pub trait Directory: Send + Sync + 'static {
     /// The addresses at which this node was reached by others.
     fn own_addresses(&self) -> Vec<std::net::SocketAddr>;
 
-    /// How far this node's clock is from its peers', if that is more than they tolerate.
+    /// How far this node's clock is from its peers', if that is more than they tolerate. `None`
+    /// if it is not, and also while too few peers have said their date to tell.
     fn clock_offset(&self) -> BoxFuture<'_, Option<ClockOffset>>;
 }
 

@@ -31,7 +31,7 @@ pub struct Fetched {
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum FetchError {
-    /// This node's clock is wrong: no attestation would hold.
+    /// This node's clock seems wrong, and no other node's attestation was valid.
     #[error(transparent)]
     ClockOff(#[from] ClockOff),
     /// Nobody is known to hold it.
@@ -103,7 +103,6 @@ impl Replication {
         if let Some(record) = self.sound_copy(tessera).await? {
             return Ok(Fetched { record, holders: 0 });
         }
-        self.check_clock().await?;
         self.blocking(move |stores| stores.holdings.unblock(&tessera)).await?;
         on_step(crate::progress::Step {
             stage: "finding holders",
@@ -115,14 +114,18 @@ impl Replication {
         loop {
             tries += 1;
             let survey = self.survey(tessera).await?;
-            match self.fetch_from(tessera, &survey, on_step).await {
-                // Somebody was silent, or this node has only just joined; that may pass.
-                Err(error) if tries < TRIES && error.may_pass() => {
-                    tracing::info!(%tessera, %error, "asking all holders again");
-                    tokio::time::sleep(PAUSE).await;
-                }
+            let error = match self.fetch_from(tessera, &survey, on_step).await {
+                Err(error) if error.may_pass() => error,
                 result => return result,
+            };
+            // That does not pass by asking again.
+            self.check_clock_after(&survey).await?;
+            if tries == TRIES {
+                return Err(error);
             }
+            // Somebody was silent, or this node has only just joined.
+            tracing::info!(%tessera, %error, "asking all holders again");
+            tokio::time::sleep(PAUSE).await;
         }
     }
 

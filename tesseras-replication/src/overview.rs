@@ -10,7 +10,7 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::context::Replication;
 use crate::seen::Seen;
-use crate::status::{State, TesseraHealth};
+use crate::status::{State, StatusError, TesseraHealth};
 
 /// How many tesserae are asked about at once.
 const AT_ONCE: usize = 16;
@@ -22,7 +22,8 @@ pub struct Glance {
     pub hash: TesseraHash,
     /// Its title.
     pub title: String,
-    /// Its state now; `None` if its holders were not asked in time. The figures are older then.
+    /// Its state now; `None` if its holders were not asked in time, or none of their answers was
+    /// valid because this node's clock is wrong. The figures are older then.
     pub state: Option<State>,
     /// What was seen when it was last checked.
     pub seen: Option<Seen>,
@@ -42,10 +43,6 @@ impl Replication {
             let state = self.own_part(hash).await?.1;
             glances.push(Glance { hash, title, state, seen: self.seen(hash) });
         }
-        if self.check_clock().await.is_err() {
-            // No answer would be believed.
-            return Ok(glances);
-        }
         let mut asked: Vec<_> = (0..glances.len())
             .filter(|at| glances[*at].state != Some(State::Local))
             .map(|at| (self.last_asked(glances[at].hash), at, glances[at].hash))
@@ -58,9 +55,13 @@ impl Replication {
             })
             .buffer_unordered(AT_ONCE);
         while let Ok(Some((at, health))) = timeout_at(deadline, answers.next()).await {
-            if let Some(health) = health? {
-                glances[at].state = Some(health.state);
-                glances[at].seen = self.seen(glances[at].hash);
+            match health {
+                Ok(Some(health)) => {
+                    glances[at].state = Some(health.state);
+                    glances[at].seen = self.seen(glances[at].hash);
+                }
+                Ok(None) | Err(StatusError::ClockOff(_)) => {}
+                Err(StatusError::Store(error)) => return Err(error),
             }
         }
         Ok(glances)

@@ -51,7 +51,7 @@ pub struct Published {
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum PublishError {
-    /// This node's clock is wrong: no attestation would hold.
+    /// This node's clock seems wrong, and no other node's attestation was valid.
     #[error(transparent)]
     ClockOff(#[from] ClockOff),
     /// It is not in the library.
@@ -142,7 +142,6 @@ impl Replication {
         tessera: TesseraHash,
         on_step: &OnStep,
     ) -> Result<Vec<u8>, PublishError> {
-        self.check_clock().await?;
         if let Some(plan) = self.blocking(move |s| s.holdings.plan(&tessera)).await? {
             return Ok(plan);
         }
@@ -211,7 +210,6 @@ impl Replication {
     ) -> Result<Published, PublishError> {
         let under_way = UnderWay::start(self, tessera).ok_or(PublishError::InProgress(tessera))?;
         let publishing = async {
-            self.check_clock().await?;
             let turn = Arc::new(self.work_on(tessera).await);
             self.publish_dossier(&dossier.await?, turn, on_step).await
         };
@@ -261,7 +259,10 @@ impl Replication {
         }
         let survey = self.survey(tessera).await?;
         let found = self.dossiers_of_holders(tessera, &survey).await.into_iter().next();
-        let dossier = found.ok_or(PublishError::NoSignedPlan(tessera))?;
+        let Some(dossier) = found else {
+            self.check_clock_after(&survey).await?;
+            return Err(PublishError::NoSignedPlan(tessera));
+        };
         self.blocking(move |stores| keep_dossier(stores, dossier)).await
     }
 
@@ -297,6 +298,7 @@ impl Replication {
         loop {
             // Believe the holders, not our own memory: ask them all, before and after.
             let known = self.survey(tessera).await?;
+            self.check_clock_after(&known).await?;
             let live = live_contacts(&known);
             let placement = known.placement(plan);
             let eligible = self.find_eligible(dossier, &placement, &live, ask).await;

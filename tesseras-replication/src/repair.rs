@@ -18,6 +18,9 @@ use crate::progress::{ByteCount, OnStep, Step};
 use crate::status::live_contacts;
 use crate::survey::Survey;
 
+/// How many tesserae are announced at once.
+pub const ANNOUNCE_BATCH: usize = 64;
+
 /// What looking after one tessera came to.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Repaired {
@@ -35,7 +38,8 @@ pub struct Repaired {
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum RepairError {
-    /// This node's clock is wrong: all holders would look dead.
+    /// This node's clock seems wrong, and no other node's attestation was valid: perhaps nothing
+    /// is missing.
     #[error(transparent)]
     ClockOff(#[from] ClockOff),
     /// It is neither held nor published here.
@@ -56,19 +60,23 @@ pub enum RepairError {
 }
 
 impl Replication {
-    /// Announces tesserae of which pieces came here.
+    /// Announces tesserae of which pieces came here. While this node's clock seems wrong they
+    /// stay unannounced, since others may have refused the records.
     pub(crate) async fn announce_new(&self, tesserae: Vec<TesseraHash>) {
+        self.tables().unannounced.extend(&tesserae);
         let keys = tesserae.iter().map(TesseraHash::dht_key).collect();
         self.parts.directory.announce(keys).await;
-        self.tables().unannounced.retain(|tessera| !tesserae.contains(tessera));
+        if self.check_clock().await.is_ok() {
+            self.tables().unannounced.retain(|tessera| !tesserae.contains(tessera));
+        }
     }
 
     /// Announces all tesserae of which pieces came here and that nobody asked to announce since;
     /// returns how many.
     pub async fn announce_unannounced(&self) -> usize {
-        let new: Vec<TesseraHash> = self.tables().unannounced.iter().copied().take(64).collect();
-        if !new.is_empty() {
-            self.announce_new(new.clone()).await;
+        let new: Vec<TesseraHash> = self.tables().unannounced.iter().copied().collect();
+        for batch in new.chunks(ANNOUNCE_BATCH) {
+            self.announce_new(batch.to_vec()).await;
         }
         new.len()
     }
@@ -95,7 +103,6 @@ impl Replication {
         tessera: TesseraHash,
         on_step: &OnStep,
     ) -> Result<Repaired, RepairError> {
-        self.check_clock().await?;
         let _alone = self.work_on(tessera).await;
         on_step(Step { stage: "asking holders", done: 0, total: 0, bytes: false });
         let stored = self.stored_dossier(tessera).await;
@@ -106,6 +113,7 @@ impl Replication {
             return Err(RepairError::NotPublished(tessera));
         }
         let survey = self.survey(tessera).await?;
+        self.check_clock_after(&survey).await?;
         let dossier = match stored {
             Ok(Some(dossier)) => dossier,
             _ => self.mend_dossier(tessera, &survey).await?,

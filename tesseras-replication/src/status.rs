@@ -9,7 +9,9 @@ use tesseras_core::placement::{self, Assignment, Candidate, Placement, TargetFor
 use tesseras_core::plan::Plan;
 use tesseras_core::ports::{Origin, StoreError};
 use tesseras_core::publication::PublicationState;
+use thiserror::Error;
 
+use crate::clock::ClockOff;
 use crate::context::Replication;
 use crate::distribute::Ask;
 use crate::dossier::VerifiedDossier;
@@ -34,6 +36,18 @@ pub enum State {
     Degraded,
     /// Not readable from its holders now.
     Unreachable,
+}
+
+/// Why it is not known how a tessera is.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum StatusError {
+    /// This node's clock seems wrong, and no other node's attestation was valid.
+    #[error(transparent)]
+    ClockOff(#[from] ClockOff),
+    /// A store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
 }
 
 /// What is known about a tessera's pieces.
@@ -125,9 +139,10 @@ impl TesseraHealth {
 
 impl Replication {
     /// How a tessera is now; `None` if no record of it is found anywhere.
-    pub async fn status(&self, tessera: TesseraHash) -> Result<Option<TesseraHealth>, StoreError> {
+    pub async fn status(&self, tessera: TesseraHash) -> Result<Option<TesseraHealth>, StatusError> {
         let (in_library, unpublished) = self.own_part(tessera).await?;
         let survey = self.survey(tessera).await?;
+        self.check_clock_after(&survey).await?;
         if !survey.known && !in_library {
             return Ok(None);
         }

@@ -36,6 +36,9 @@ pub struct Survey {
     pub live: BTreeMap<NodeId, LiveHolder>,
     /// Those who were expected to hold something, and did not answer.
     pub silent: Vec<Contact>,
+    /// Whether the attestation of any other node was valid, perhaps that it holds nothing. So this
+    /// node's clock is not far from that node's.
+    pub others_attested: bool,
     /// Whether anyone at all was known to hold it.
     pub known: bool,
     /// How many nodes, perhaps this one too, announce something under the key and hold nothing of
@@ -133,6 +136,7 @@ impl Replication {
             survey.of_another = without + usize::from(announced_here);
             survey.known = without < answers.len() || !survey.silent.is_empty();
         }
+        survey.others_attested = !answers.is_empty();
         // What a holder says itself that it has no more is no longer counted in the ledger.
         let lacks = |p: &PlacedPiece| {
             let holder = answers.get(&p.holder);

@@ -63,6 +63,20 @@ fn strangers_of_many_names_in_one_neighbourhood_set_nobodys_clock() {
 }
 
 #[test]
+fn names_on_one_machine_of_a_private_network_set_nobodys_clock() {
+    let mut world = World::joined(7, 5);
+    for port in 1..=20 {
+        add_ahead(&mut world, SocketAddr::from(([10, 9, 9, 9], port)), 7200);
+    }
+    for _ in 0..6 {
+        world.run_for(10 * MINUTE);
+        for node in 0..5 {
+            assert!(offset(&world, node).is_some_and(|seconds| seconds.abs() <= 3), "{node}");
+        }
+    }
+}
+
+#[test]
 fn a_bootstrap_address_is_dead_until_something_answers_there() {
     let mut world = World::joined(9, 3);
     let late = address_of(40);

@@ -1,12 +1,19 @@
-//! A node whose clock is wrong says so, and does not take its peers for dead.
+//! A node whose clock is wrong says so, and does not take its peers for dead. One whose peers lie
+//! about the date goes on with its work.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
 
 use tesseras_core::ids::TesseraHash;
 use tesseras_core::time::Timestamp;
-use tesseras_node::clock;
-use tesseras_node::jobs::{AnnounceNew, Job as _};
-use tesseras_rpc::messages::{NodeStatus, Request, Response};
+use tesseras_crypto::CreatorKeys;
+use tesseras_node::directory::DhtDirectory;
+use tesseras_node::jobs::{Announce, AnnounceNew, Job as _, Repair};
+use tesseras_node::{NodeConfig, clock};
+use tesseras_replication::progress::silent;
+use tesseras_replication::publish::PublishError;
+use tesseras_rpc::messages::{NodeStatus, Request, Response, SignedPlan, State};
 use tesseras_rpc::problem::{Cause, Problem};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -14,11 +21,17 @@ use tokio::net::TcpStream;
 use crate::network::{Member, Net, until};
 use crate::reasons::ask;
 
+const TWO_HOURS: u64 = 7200;
+
 /// How far the clock of the one node is ahead.
-static AHEAD: AtomicU64 = AtomicU64::new(7200);
+static AHEAD: AtomicU64 = AtomicU64::new(0);
 
 fn ahead() -> Timestamp {
     Timestamp(clock::now().0 + AHEAD.load(Ordering::Relaxed))
+}
+
+fn two_hours_ahead() -> Timestamp {
+    Timestamp(clock::now().0 + TWO_HOURS)
 }
 
 pub async fn status(member: &Member) -> NodeStatus {
@@ -39,7 +52,7 @@ async fn measured(member: &Member) -> i64 {
 }
 
 fn is_two_hours(seconds: i64) -> bool {
-    seconds.abs_diff(7200) < 60
+    seconds.abs_diff(TWO_HOURS as i64) < 60
 }
 
 async fn assert_told(member: &Member, request: Request) {
@@ -52,38 +65,79 @@ async fn assert_told(member: &Member, request: Request) {
     assert!(failure.message.contains("ahead of its peers'"), "{failure}");
 }
 
+/// The request of an owner to publish.
+async fn publish(member: &Member, hash: TesseraHash, keys: &CreatorKeys) -> Request {
+    let plan = member.node.replication().draft_plan(hash, &silent()).await.unwrap();
+    let signatures = keys.sign(&plan);
+    Request::Publish { hash, signed: Some(SignedPlan { plan, signatures }) }
+}
+
+fn repair_job(member: &Member) -> Repair {
+    let replication = member.node.replication().clone();
+    Repair { replication, interval: Duration::from_secs(1), jitter: Duration::ZERO }
+}
+
+fn announce_job(member: &Member) -> Announce {
+    let (node, dht) = (&member.node, member.node.dht());
+    Announce {
+        replication: node.replication().clone(),
+        directory: Arc::new(DhtDirectory::new(dht.clone(), node.id(), Duration::ZERO)),
+        dht: dht.clone(),
+        done: AtomicBool::new(false),
+    }
+}
+
+async fn doubts_its_clock(member: &Member) -> bool {
+    member.node.replication().check_clock().await.is_err()
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_wrong_clock_is_named_wherever_it_matters_until_it_is_set_right() {
     let mut net = Net::of(4).await;
-    let owner = &net.nodes[0];
-    let (published, keys) = owner.create(&net.path("album"), 1000, 5);
-    owner.publish(published, &keys).await.unwrap();
+    let (elsewhere, keys) = net.nodes[0].create(&net.path("album"), 1000, 5);
+    net.nodes[0].publish(elsewhere, &keys).await.unwrap();
     let mut config = net.config();
     config.metrics = Some("127.0.0.1:0".parse().unwrap());
     let late = net.join_at(config, ahead).await;
     net.settle().await;
-    let late = &net.nodes[late];
+    let (owner, late) = (&net.nodes[0], &net.nodes[late]);
+    let (held, keys) = owner.create(&net.path("held"), 1000, 25);
+    assert_eq!(owner.publish(held, &keys).await.unwrap().holders, 4);
+    let (own, keys) = late.create(&net.path("own"), 1000, 35);
+    assert_eq!(late.publish(own, &keys).await.unwrap().holders, 4);
     let (hash, keys) = late.create(&net.path("late"), 1000, 15);
+
+    AHEAD.store(TWO_HOURS, Ordering::Relaxed);
     until("its offset is known", async || status(late).await.clock_offset_seconds.is_some()).await;
     let told = status(late).await;
     assert!(told.clock_offset_seconds.is_some_and(is_two_hours), "{told:?}");
     assert!(matches!(told.problems[0], Problem::ClockOff { witnesses: 3.., .. }), "{told:?}");
     assert!(is_two_hours(measured(late).await));
+    let states: Vec<_> = told.tesserae.iter().map(|glance| (glance.hash, glance.state)).collect();
+    assert!(states.contains(&(own, State::Unchecked)), "{states:?}");
+    assert!(states.contains(&(hash, State::Local)), "{states:?}");
 
     let unheard = TesseraHash::new([7; 32]);
     for request in [
-        Request::DraftPlan { hash },
-        Request::Fetch { hash: published },
+        publish(late, hash, &keys).await,
+        Request::Fetch { hash: elsewhere },
         Request::Fetch { hash: unheard },
-        Request::TesseraStatus { hash: published },
-        Request::Repair { hash: Some(published) },
+        Request::TesseraStatus { hash: elsewhere },
+        Request::TesseraStatus { hash: own },
+        Request::Repair { hash: Some(held) },
         Request::Repair { hash: None },
     ] {
         assert_told(late, request).await;
     }
-    // What others would refuse is announced when they no longer do.
-    let job = AnnounceNew { replication: late.node.replication().clone() };
-    assert!(job.run().await.starts_with("put off"));
+    let said = repair_job(late).run().await;
+    assert!(said.contains("restored 0 pieces") && said.contains("2 put off"), "{said}");
+    // What others refuse now is announced again when they no longer do.
+    let job = announce_job(late);
+    let said = job.run().await;
+    assert!(said.contains("ahead of its peers'") && !job.done.load(Ordering::Relaxed), "{said}");
+    let new = AnnounceNew { replication: late.node.replication().clone() };
+    let said = new.run().await;
+    assert!(said.contains("ahead of its peers'"), "{said}");
     // One peer whose clock is wrong makes nobody else doubt.
     for member in &net.nodes[..4] {
         assert_eq!(status(member).await.clock_offset_seconds, None);
@@ -93,7 +147,68 @@ async fn a_wrong_clock_is_named_wherever_it_matters_until_it_is_set_right() {
     AHEAD.store(0, Ordering::Relaxed);
     until("it is right", async || status(late).await.clock_offset_seconds.is_none()).await;
     assert_eq!(measured(late).await, 0);
-    assert!(job.run().await.starts_with("announced"));
+    assert_eq!(job.run().await, "announced 1 tessera");
+    assert!(job.done.load(Ordering::Relaxed));
     assert_eq!(late.publish(hash, &keys).await.unwrap().holders, 4);
-    late.fetch(published).await.unwrap();
+    late.fetch(elsewhere).await.unwrap();
+}
+
+/// One machine uses more addresses than there are honest nodes, and says a wrong date at each.
+#[tokio::test(flavor = "multi_thread")]
+async fn lies_about_the_date_stop_nobody_whose_holders_attest() {
+    let mut net = Net::new();
+    for _ in 0..3 {
+        let config = often_greeting(&mut net);
+        net.join_with(config).await;
+    }
+    net.settle().await;
+    let (hash, keys) = net.nodes[0].create(&net.path("album"), 1000, 5);
+    assert_eq!(net.nodes[0].publish(hash, &keys).await.unwrap().holders, 2);
+    let config = often_greeting(&mut net);
+    net.join_with(config).await;
+    for last in 1..=7 {
+        let mut config = net.config();
+        config.listen = format!("127.0.99.{last}:0").parse().unwrap();
+        // It takes nothing.
+        config.limits.min_free_space = u64::MAX;
+        net.join_at(config, two_hours_ahead).await;
+    }
+    for member in &net.nodes[..4] {
+        until("it doubts its clock", async || doubts_its_clock(member).await).await;
+    }
+    let [owner, holder, _, reader] = &net.nodes[..4] else { unreachable!() };
+
+    assert_eq!(reader.fetch(hash).await.unwrap().holders, 1);
+    assert_eq!(holder.repair(hash).await.restored, 1, "the reader would hold it, too");
+    let said = repair_job(holder).run().await;
+    assert!(said.starts_with("checked 1 tessera,") && said.ends_with(" 0 failed"), "{said}");
+    assert_eq!(owner.publish(hash, &keys).await.unwrap().holders, 3);
+    let told = status(owner).await.tesserae;
+    assert_eq!(told[0].state, State::Healthy, "{told:?}");
+    let known = ask(reader, Request::TesseraStatus { hash }).await;
+    assert!(matches!(known, Ok(Response::TesseraStatus(_))), "{known:?}");
+    let job = announce_job(holder);
+    let said = job.run().await;
+    assert!(said.starts_with("announced 1 tessera"), "{said}");
+    assert!(!job.done.load(Ordering::Relaxed), "it is announced again soon");
+    let new = AnnounceNew { replication: reader.node.replication().clone() };
+    for _ in 0..2 {
+        let said = new.run().await;
+        assert!(said.starts_with("announced 1 tessera;"), "{said}");
+    }
+
+    // Of what nobody holds yet, nothing shows whether the clock is right.
+    let (new, keys) = owner.create(&net.path("new"), 1000, 15);
+    let refused = owner.publish(new, &keys).await;
+    assert!(matches!(refused, Err(PublishError::ClockOff(_))), "{refused:?}");
+    for member in [owner, holder, reader] {
+        assert!(doubts_its_clock(member).await);
+    }
+}
+
+/// The settings of a node that soon hears everyone's date again.
+fn often_greeting(net: &mut Net) -> NodeConfig {
+    let mut config = net.config();
+    config.dht.hello_every = Duration::from_secs(2);
+    config
 }
