@@ -400,7 +400,7 @@ impl SmallDisk {
     fn mount(bytes: u64) -> Option<Self> {
         let dir = tempfile::tempdir().unwrap();
         let mounted = std::process::Command::new("mount")
-            .args(["-t", "tmpfs", "-o", &format!("size={bytes}"), "tmpfs"])
+            .args(["-t", "tmpfs", "-o", &format!("size={bytes},mode=0700"), "tmpfs"])
             .arg(dir.path())
             .output();
         mounted.is_ok_and(|output| output.status.success()).then(|| Self(dir))
