@@ -119,6 +119,9 @@ fn start_hint(error: &StartError) -> Option<&'static str> {
         StartError::Store(StoreError::NewerFormat { .. }) => {
             Some("install the version of tesd that last used this data directory, or a newer one")
         }
+        StartError::Store(StoreError::IndexMissing { .. } | StoreError::IndexDamaged { .. }) => {
+            Some("`tes repair --library` lists the library again from its files")
+        }
         StartError::Rpc(ServerError::InTheWay { .. }) => Some("move it away, or remove it"),
         StartError::Identity(IdentityError::Malformed { .. }) => Some(
             "put the key back from a backup, or move it away: the node then makes a new one, under \

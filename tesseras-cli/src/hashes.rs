@@ -60,6 +60,20 @@ enum Typed {
     Prefix(String),
 }
 
+/// What several arguments mean: the groups of one code or whole hash, as a card has them. Two
+/// tesserae are not one.
+pub fn joined(parts: &[String]) -> Result<String, CommandError> {
+    let text = parts.join(" ");
+    let is_one = parts.len() < 2
+        || matches!(typed(&text), Ok(Typed::Whole(_)) | Err(HashTextError::Code { .. }));
+    if is_one {
+        return Ok(text);
+    }
+    let given = count(parts.len() as u64, "argument is", "arguments are");
+    Err(CommandError::usage(format!("the {given} not one code or hash"))
+        .with_hint("give one tessera at a time; the groups of its code or hash may stand apart"))
+}
+
 /// [`resolve`], without opening the store where that is not needed.
 pub fn named(context: &Context, text: &str) -> Result<TesseraHash, CommandError> {
     match typed(text)? {

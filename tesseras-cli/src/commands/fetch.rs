@@ -7,7 +7,7 @@ use crate::ask::{ask, unexpected};
 use crate::cli::Exit;
 use crate::command_error::CommandError;
 use crate::context::Context;
-use crate::hashes::named;
+use crate::hashes::{joined, named};
 use crate::human::{count, short, size};
 use crate::output::Report;
 
@@ -28,7 +28,7 @@ struct Shown {
 
 /// Runs the command.
 pub fn run(context: &Context, args: Args) -> Result<Exit, CommandError> {
-    let hash = named(context, &args.hash.join(" "))?;
+    let hash = named(context, &joined(&args.hash)?)?;
     let Response::Fetched(fetched) = ask(context, &Request::Fetch { hash })? else {
         return Err(unexpected());
     };

@@ -10,7 +10,7 @@ use tesseras_core::ports::TesseraRepository as _;
 use crate::cli::Exit;
 use crate::command_error::{CommandError, MEND};
 use crate::context::Context;
-use crate::hashes::{not_in_library, resolve};
+use crate::hashes::{joined, not_in_library, resolve};
 use crate::human::{count, size, table};
 use crate::output::Report;
 
@@ -55,7 +55,7 @@ struct Memory {
 /// Runs the command.
 pub fn run(context: &Context, args: Args) -> Result<Exit, CommandError> {
     let store = context.store_to_read()?;
-    let hash = resolve(&store, &args.hash.join(" "))?;
+    let hash = resolve(&store, &joined(&args.hash)?)?;
     let record = store.library().get(&hash)?.ok_or_else(|| not_in_library(&store, &hash))?;
     let capsule = StoredCapsule::of_record(&*store.blobs(), &record)?;
     let header = |key: &str| capsule.manifest().header(key).map(str::to_owned);

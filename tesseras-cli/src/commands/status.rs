@@ -14,7 +14,7 @@ use crate::ask::{ask, unexpected};
 use crate::cli::Exit;
 use crate::command_error::CommandError;
 use crate::context::Context;
-use crate::hashes::named;
+use crate::hashes::{joined, named};
 use crate::human::{count, short, size, table};
 use crate::output::Report;
 use crate::problems::problem;
@@ -40,7 +40,7 @@ struct Tessera(TesseraStatus);
 pub fn run(context: &Context, args: Args) -> Result<Exit, CommandError> {
     let request = match &args.hash {
         None => Request::Status,
-        Some(text) => Request::TesseraStatus { hash: named(context, &text.join(" "))? },
+        Some(text) => Request::TesseraStatus { hash: named(context, &joined(text)?)? },
     };
     match (ask(context, &request)?, args.hash) {
         (Response::Status(status), None) => context.output.report(&Node(status))?,

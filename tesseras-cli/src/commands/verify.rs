@@ -1,7 +1,7 @@
 //! `tes verify`: whether a tessera is still what its creator signed.
 
 use std::collections::BTreeMap;
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
@@ -14,7 +14,7 @@ use tesseras_core::ports::TesseraRepository as _;
 use crate::cli::Exit;
 use crate::command_error::CommandError;
 use crate::context::Context;
-use crate::hashes::{not_in_library, resolve, whole};
+use crate::hashes::{joined, not_in_library, resolve, whole};
 use crate::human::count;
 use crate::output::Report;
 use crate::progress::FileBar;
@@ -51,8 +51,13 @@ struct File {
 /// Runs the command.
 pub fn run(context: &Context, args: Args) -> Result<Exit, CommandError> {
     let mut bar = FileBar::new("Verifying");
-    // Several arguments are the groups of one code or hash.
-    let what = PathBuf::from(args.what.join(OsStr::new(" ")));
+    let what = match &args.what[..] {
+        [one] => PathBuf::from(one),
+        groups => {
+            let groups: Vec<_> = groups.iter().map(|g| g.to_string_lossy().into_owned()).collect();
+            PathBuf::from(joined(&groups)?)
+        }
+    };
     let found = if what.is_dir() {
         verify_directory(&what, args.expect.as_ref(), &mut bar)?
     } else {

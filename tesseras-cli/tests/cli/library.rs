@@ -196,6 +196,19 @@ fn a_card_speaks_of_volunteers_only_once_others_hold_the_tessera() {
 }
 
 #[test]
+fn two_tesserae_are_not_taken_for_one() {
+    let environment = Environment::with_creator();
+    let hash = environment.tessera();
+    let (first, second) = (&hash[..8], &hash[..12]);
+    for command in ["show", "card", "status", "fetch", "verify"] {
+        let refused = environment.json(&[command, first, second]);
+        assert_eq!(refused.code, Some(2), "{command}");
+        let error = refused.json["error"].as_str().expect("a reason");
+        assert!(error.contains("2 arguments are not one"), "{error}");
+    }
+}
+
+#[test]
 fn a_hash_is_taken_as_a_card_spells_it() {
     let environment = Environment::with_creator();
     let album = environment.album();
