@@ -122,6 +122,14 @@ fn start_hint(error: &StartError) -> Option<&'static str> {
         StartError::Store(StoreError::IndexMissing { .. } | StoreError::IndexDamaged { .. }) => {
             Some("`tes repair --library` lists the library again from its files")
         }
+        StartError::Store(StoreError::NotOwned { .. })
+        | StartError::Identity(IdentityError::Owner(StoreError::NotOwned { .. })) => {
+            Some("run tesd as that user, or choose a data directory of its own with --data-dir")
+        }
+        StartError::Store(StoreError::Shared { .. })
+        | StartError::Identity(IdentityError::Owner(StoreError::Shared { .. })) => {
+            Some("choose a data directory of its own with --data-dir")
+        }
         StartError::Rpc(ServerError::InTheWay { .. }) => Some("move it away, or remove it"),
         StartError::Identity(IdentityError::Malformed { .. }) => Some(
             "put the key back from a backup, or move it away: the node then makes a new one, under \

@@ -236,6 +236,28 @@ fn why_it_does_not_start_is_told_in_the_format_of_the_logs() {
 }
 
 #[test]
+fn a_data_directory_of_another_user_is_refused() {
+    use std::os::unix::fs::{MetadataExt as _, chown};
+    let home = tempfile::tempdir().expect("a directory");
+    if std::fs::metadata(home.path()).expect("there").uid() != 0 {
+        return eprintln!("skipped: only root can give a directory away");
+    }
+    let data = home.path().join("theirs");
+    let identity = data.join("identity");
+    std::fs::create_dir_all(&identity).expect("made");
+    for theirs in [&data, &identity] {
+        chown(theirs, Some(65534), None).expect("given away");
+        let extra = ["--listen", "127.0.0.1:0", "--data-dir", "theirs"];
+        let (exit, stderr) = refused(&home, "[node]\nwork_bits = 0\n", &extra);
+        assert_eq!(exit, Some(1), "{stderr}");
+        assert!(stderr.contains("theirs") && stderr.contains("65534"), "{stderr}");
+        assert!(stderr.contains("\nhint: run tesd as that user"), "{stderr}");
+        assert_eq!(std::fs::read_dir(&identity).expect("listed").count(), 0);
+        chown(theirs, Some(0), None).expect("taken back");
+    }
+}
+
+#[test]
 fn logs_can_be_read_by_machines() {
     let home = tempfile::tempdir().expect("a directory");
     let config = home.path().join("json.toml");

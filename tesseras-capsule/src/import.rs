@@ -3,17 +3,16 @@
 //! The directory is verified as a whole, then read as a pack and unpacked like one that came over
 //! the network: what is stored is what was hashed on that very way.
 
-use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
 use tesseras_core::ids::{CreatorId, TesseraHash};
-use tesseras_core::ports::{BlobReader as _, BlobStore, Origin, StoreError, TesseraRepository};
+use tesseras_core::ports::{BlobStore, Origin, StoreError, TesseraRepository};
 use tesseras_core::time::Timestamp;
 use thiserror::Error;
 
 use crate::exported::{ExportedCapsule, ExportedError};
-use crate::pack_reader::PackReader;
+use crate::pack_reader::{PackReader, PackStream};
 use crate::progress::{Progress, Silent};
 use crate::unpack::{UnpackError, unpack_as};
 use crate::verify::{
@@ -111,7 +110,7 @@ pub fn import(
     let own = own == Some(capsule.manifest().creator());
     let origin = if own { Origin::Created } else { Origin::Fetched };
     let reader = PackReader::new(Arc::clone(capsule), Arc::clone(exported.blobs()));
-    let mut pack = Pack { reader, offset: 0 };
+    let mut pack = PackStream::new(Arc::new(reader));
     let done = unpack_as(&mut pack, &hash, blobs, repository, (origin, added), progress)?;
     Ok(Imported {
         hash,
@@ -145,20 +144,4 @@ fn check(report: &Report) -> Result<Vec<String>, ImportError> {
         return Err(ImportError::Damaged { faults });
     }
     Ok(unexpected.into_iter().map(|fault| fault.path.clone()).collect())
-}
-
-/// A pack read from its beginning to its end.
-struct Pack {
-    reader: PackReader,
-    offset: u64,
-}
-
-impl io::Read for Pack {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let left = self.reader.bytes() - self.offset;
-        let length = buffer.len().min(usize::try_from(left).unwrap_or(usize::MAX));
-        self.reader.read_at(self.offset, &mut buffer[..length]).map_err(io::Error::other)?;
-        self.offset += length as u64;
-        Ok(length)
-    }
 }

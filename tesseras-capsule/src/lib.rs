@@ -39,7 +39,7 @@ pub use exported::{ExportedCapsule, ExportedError};
 pub use import::{ImportError, Imported, import};
 pub use meta::{MemoryType, Place, rfc_3339};
 pub use open::{MemorySummary, OpenError, StoredCapsule};
-pub use pack_reader::PackReader;
+pub use pack_reader::{PackReader, PackStream};
 pub use progress::{Progress, Silent};
 pub use restore::{RestoreError, Restored, restore};
 pub use unpack::{UnpackError, Unpacked, unpack};

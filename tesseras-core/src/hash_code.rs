@@ -10,8 +10,6 @@ use thiserror::Error;
 
 use crate::ids::TesseraHash;
 
-/// What every code begins with.
-pub const CODE_PREFIX: &str = "tes1";
 /// The length of every code, in characters.
 pub const CODE_CHARACTERS: usize = 62;
 

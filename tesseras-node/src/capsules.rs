@@ -1,9 +1,10 @@
 //! Capsules as packs, and packs as capsules, for replication.
 
-use std::io;
 use std::sync::Arc;
 
-use tesseras_capsule::{PackReader, Progress, Silent, StoredCapsule, unpack, verify_stored};
+use tesseras_capsule::{
+    PackReader, PackStream, Progress, Silent, StoredCapsule, unpack, verify_stored,
+};
 use tesseras_core::ids::TesseraHash;
 use tesseras_core::ports::{BlobReader, BlobStore, StoreError, TesseraRecord, TesseraRepository};
 use tesseras_replication::{Capsules, UnpackError};
@@ -45,7 +46,7 @@ impl Capsules for StoredCapsules {
         pack: Arc<dyn BlobReader>,
         on_bytes: &mut dyn FnMut(u64),
     ) -> Result<TesseraRecord, UnpackError> {
-        let mut reader = Sequential { pack, offset: 0 };
+        let mut reader = PackStream::new(pack);
         let (blobs, library) = (&*self.blobs, &*self.library);
         let mut progress = OnBytes(on_bytes);
         unpack::unpack(&mut reader, tessera, blobs, library, clock::now(), &mut progress).map_err(
@@ -56,22 +57,6 @@ impl Capsules for StoredCapsules {
         )?;
         let missing = || UnpackError::Store(StoreError::Missing((*tessera).into()));
         self.library.get(tessera)?.ok_or_else(missing)
-    }
-}
-
-/// A blob read from its beginning to its end.
-struct Sequential {
-    pack: Arc<dyn BlobReader>,
-    offset: u64,
-}
-
-impl io::Read for Sequential {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let left = self.pack.bytes() - self.offset;
-        let len = buffer.len().min(usize::try_from(left).unwrap_or(usize::MAX));
-        self.pack.read_at(self.offset, &mut buffer[..len]).map_err(io::Error::other)?;
-        self.offset += len as u64;
-        Ok(len)
     }
 }
 

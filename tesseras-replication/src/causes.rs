@@ -1,7 +1,5 @@
 //! Why nodes did not take what a tessera needs, so that people can be told what to do about it.
 
-use std::collections::BTreeMap;
-
 use tesseras_core::contact::Contact;
 
 /// At most so many nodes are named.
@@ -10,14 +8,8 @@ const NAMED: usize = 4;
 /// What nodes near the key said when they were asked for room.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Causes {
-    /// How many nodes refused, by the code of their refusal; empty where an older node named none.
-    pub codes: BTreeMap<String, usize>,
-    /// How many did not answer.
-    pub silent: usize,
     /// How many would take at least one piece, or hold one already.
     pub willing: usize,
-    /// How many bytes there is room for on all of these together.
-    pub room: u64,
     /// How many bytes each of these would have to take at least, so that it can be read back.
     pub bytes_per_node: u64,
     /// How many bytes are lacking for that on nodes whose limits for this node are in the way, all

@@ -120,7 +120,6 @@ impl Replication {
         let Offers { candidates, has_dossier, refusals, mut causes } = offers;
         let count = candidates.len();
         causes.willing = count;
-        causes.room = candidates.iter().fold(0, |all, c| c.room.saturating_add(all));
         let pack_bytes = dossier.plan().pack_bytes();
         match dossier.plan().coded() {
             Some(form) => causes.need(form.shape.k.into(), form.fragment_bytes),
@@ -363,14 +362,12 @@ impl Offers {
                     self.causes.note_short(contact, told.unwrap_or(u64::MAX));
                 }
                 if !offered.accepts {
-                    *self.causes.codes.entry(offered.code.unwrap_or_default()).or_default() += 1;
                     self.refusals.extend(offered.reason);
                 }
                 if offered.accepts { told.unwrap_or(u64::MAX) } else { 0 }
             }
             Err(error) => {
                 tracing::debug!(peer = %contact.id, %error, "no answer to an offer");
-                self.causes.silent += 1;
                 0
             }
         };

@@ -214,8 +214,11 @@ impl Replication {
         let kept = dossier.clone();
         let kept =
             self.blocking(move |stores| stores.holdings.put_dossier(&tessera, kept.dossier()));
-        if !kept.await? {
-            tracing::warn!(%tessera, "another plan than the one that proved true is kept here");
+        match kept.await {
+            Ok(true) => {}
+            Ok(false) => tracing::warn!(%tessera, "another plan than the true one is kept here"),
+            // The capsule is in the library; holders still have the plan.
+            Err(error) => tracing::warn!(%tessera, %error, "the signed plan could not be kept"),
         }
         Ok(Fetched { record, holders: collected.holders.len() })
     }

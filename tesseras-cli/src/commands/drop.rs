@@ -53,7 +53,10 @@ pub fn run(context: &Context, args: Args) -> Result<Exit, CommandError> {
         return Err(not_in_library(&store, &hash).with_hint("--block keeps it out all the same"));
     }
     let running = is_running(context)?;
-    let attested = if listed && running { attested_elsewhere(context, hash) } else { None };
+    let attested = match listed && running {
+        true => attested_elsewhere(context, hash, !pieces.is_empty()),
+        false => None,
+    };
     if listed && attested.is_none() && !args.yes {
         confirm_only_copy(context, &store, &hash)?;
     }
@@ -84,11 +87,19 @@ pub fn run(context: &Context, args: Args) -> Result<Exit, CommandError> {
 
 /// How many other nodes attested pieces of a tessera just now, if it survives the loss of any of
 /// them. What was placed long ago, and what a single node says, is no reason not to ask.
-fn attested_elsewhere(context: &Context, hash: TesseraHash) -> Option<u64> {
+fn attested_elsewhere(context: &Context, hash: TesseraHash, holds_pieces: bool) -> Option<u64> {
     match ask(context, &Request::TesseraStatus { hash }) {
-        Ok(Response::TesseraStatus(status)) if status.survives > 0 => Some(status.holders),
+        Ok(Response::TesseraStatus(status)) => {
+            kept_without_us(status.holders, status.survives, holds_pieces)
+        }
         _ => None,
     }
+}
+
+/// How many holders are left when this one has let its pieces go, if any one of them may vanish.
+fn kept_without_us(holders: u64, survives: u64, holds_pieces: bool) -> Option<u64> {
+    let ours = u64::from(holds_pieces);
+    (survives > ours).then(|| holders.saturating_sub(ours))
 }
 
 /// Asks before the only copy goes; an error if it is to stay.
@@ -139,5 +150,18 @@ impl Report for Dropped {
             bytes => format!(": {}", size(bytes)),
         };
         format!("Removed {what}{bytes}.\n{} is kept out from now on.\n{after}\n", self.hash)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn this_nodes_own_piece_and_one_other_are_no_reason_not_to_ask() {
+        assert_eq!(kept_without_us(1, 0, false), None);
+        assert_eq!(kept_without_us(2, 1, false), Some(2));
+        assert_eq!(kept_without_us(2, 1, true), None);
+        assert_eq!(kept_without_us(3, 2, true), Some(2));
     }
 }

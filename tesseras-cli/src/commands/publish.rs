@@ -6,7 +6,7 @@ use serde::Serialize;
 use tesseras_capsule::StoredCapsule;
 use tesseras_core::ids::TesseraHash;
 use tesseras_core::plan::Plan;
-use tesseras_core::ports::{HoldingRepository as _, TesseraRepository as _};
+use tesseras_core::ports::{HoldingRepository as _, TesseraRepository as _, Workbench as _};
 use tesseras_core::publication::{PublicationEvent, PublicationState};
 use tesseras_rpc::messages::{PublicationReport, Published, Request, Response, SignedPlan};
 use tesseras_storage::Store;
@@ -162,6 +162,7 @@ fn cancel(context: &Context, store: &Store, hash: TesseraHash) -> Result<Exit, C
     }
     let holdings = store.holdings();
     let state = holdings.note_publication(&hash, PublicationEvent::Cancelled)?.state();
+    store.workbench().unpin(&hash)?;
     let placed = holdings.placements(&hash)?.len() as u64;
     report_state(context, Response::Publication(PublicationReport { hash, state, placed }))
 }

@@ -8,6 +8,7 @@ use tesseras_core::ports::{FragmentStore as _, HoldingRepository as _, TesseraRe
 use tesseras_core::publication::PublicationState;
 use tesseras_node::{clock, socket_path};
 use tesseras_replication::progress::silent;
+use tesseras_replication::publication::PublicationReport;
 use tesseras_replication::publish::PublishError;
 use tesseras_replication::repair::RepairError;
 use tesseras_replication::status::State;
@@ -47,22 +48,34 @@ async fn signed(
     Some(SignedPlan { signatures: keys.sign(&plan), plan })
 }
 
+/// Publishes from the first node, and stops when enough is placed to rebuild the rest.
+async fn stopped_midway(
+    net: &Net,
+    hash: TesseraHash,
+    keys: &tesseras_crypto::CreatorKeys,
+    unpublish: bool,
+) -> PublicationReport {
+    let owner = &net.nodes[0];
+    net.nodes[1].gate.lie(Lie::SilentOnPuts);
+    let placed = || owner.store.holdings().placements(&hash).unwrap().len();
+    let stop = async {
+        until("enough is placed to rebuild the rest", async || placed() >= 17).await;
+        owner.node.replication().stop_publication(hash, unpublish).await.unwrap()
+    };
+    let (published, stopped) = tokio::join!(owner.publish(hash, keys), stop);
+    assert!(matches!(published, Err(PublishError::Stopped(_))), "{published:?}");
+    assert!(stopped.placed >= placed(), "what arrived without a receipt is counted, too");
+    net.nodes[1].gate.be_honest();
+    stopped
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_publication_that_was_stopped_is_completed_by_nobody() {
     let net = Net::of(8).await;
     let owner = &net.nodes[0];
     let (hash, keys) = owner.create(&net.path("album"), 4 * MIB, 5);
-    net.nodes[1].gate.lie(Lie::SilentOnPuts);
-    let placed = || owner.store.holdings().placements(&hash).unwrap().len();
-    let stop = async {
-        until("enough is placed to rebuild the rest", async || placed() >= 17).await;
-        owner.node.replication().stop_publication(hash, false).await.unwrap()
-    };
-    let (published, stopped) = tokio::join!(owner.publish(hash, &keys), stop);
-    assert!(matches!(published, Err(PublishError::Stopped(_))), "{published:?}");
+    let stopped = stopped_midway(&net, hash, &keys, false).await;
     assert_eq!(stopped.state, PublicationState::Local);
-    assert!(stopped.placed >= placed(), "what arrived without a receipt is counted, too");
-    net.nodes[1].gate.be_honest();
 
     // What was on its way when it was stopped has arrived, or never will.
     let (mut before, mut unchanged) = (0, 0);
@@ -225,15 +238,7 @@ async fn a_stranger_cannot_complete_what_was_cancelled() {
     let net = Net::of(8).await;
     let owner = &net.nodes[0];
     let (hash, keys) = owner.create(&net.path("album"), 4 * MIB, 5);
-    net.nodes[1].gate.lie(Lie::SilentOnPuts);
-    let placed = || owner.store.holdings().placements(&hash).unwrap().len();
-    let stop = async {
-        until("enough is placed to rebuild the rest", async || placed() >= 17).await;
-        owner.node.replication().stop_publication(hash, true).await.unwrap()
-    };
-    let (published, _) = tokio::join!(owner.publish(hash, &keys), stop);
-    assert!(matches!(published, Err(PublishError::Stopped(_))), "{published:?}");
-    net.nodes[1].gate.be_honest();
+    stopped_midway(&net, hash, &keys, true).await;
     // It was asked for room, or saw the hash somewhere; nobody gave it a piece to place.
     let stranger = Stranger::at("127.0.77.1");
     for member in net.nodes.iter().filter(|member| !member.held(hash).is_empty()) {

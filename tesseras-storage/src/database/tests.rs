@@ -1,0 +1,303 @@
+//! The database by itself: formats, settings, commits that fail.
+
+use super::*;
+
+fn on_disk(config: &StorageConfig) -> (tempfile::TempDir, Database) {
+    let dir = tempfile::tempdir().unwrap();
+    let database = open_database(&dir.path().join("t.db"), config).unwrap();
+    (dir, database)
+}
+
+fn value<T: rusqlite::types::FromSql>(connection: &Connection, pragma: &str) -> T {
+    connection.pragma_query_value(None, pragma, |row| row.get(0)).unwrap()
+}
+
+/// The knob's value on every connection, the writer's first.
+fn values<T: rusqlite::types::FromSql>(database: &Database, pragma: &str) -> Vec<T> {
+    let writer = lock(&database.writer);
+    let readers = lock(&database.readers);
+    writer.iter().chain(readers.iter()).map(|c| value(c, pragma)).collect()
+}
+
+#[test]
+fn foreign_keys_are_enforced() {
+    let (_dir, database) = on_disk(&StorageConfig::default());
+    assert_eq!(values::<i64>(&database, "foreign_keys"), [1, 1, 1]);
+    let orphan = database.write("x", |tx| {
+        tx.execute(
+            "INSERT INTO fragments (tessera, piece, checksum, bytes)
+             VALUES (zeroblob(32), 0, zeroblob(32), 1)",
+            [],
+        )?;
+        Ok(())
+    });
+    assert!(orphan.is_err_and(|e| e.rolled_back));
+}
+
+#[test]
+fn no_schema_is_trusted() {
+    let (dir, database) = on_disk(&StorageConfig::default());
+    assert_eq!(values::<i64>(&database, "trusted_schema"), [0, 0, 0]);
+    drop(database);
+    let path = dir.path().join("t.db");
+    let read_only = open_read_only(&path, &StorageConfig::default());
+    let read_only = read_only.unwrap_or_else(|error| panic!("{error}"));
+    assert_eq!(values::<i64>(&read_only, "trusted_schema"), [0]);
+}
+
+#[test]
+fn the_busy_timeout_is_waited_for() {
+    let config =
+        StorageConfig { busy_timeout: Duration::from_millis(30), ..StorageConfig::default() };
+    let (dir, one) = on_disk(&config);
+    let two = open_database(&dir.path().join("t.db"), &config).unwrap();
+    assert_eq!(values::<i64>(&one, "busy_timeout"), [30, 30, 30]);
+    assert_eq!(values::<i64>(&on_disk(&StorageConfig::default()).1, "busy_timeout")[0], 5000);
+    let (refused, _) = one
+        .write("x", |_| Ok(two.write("y", |_| Ok(())).map_err(|e| e.error)))
+        .unwrap_or_else(|e| panic!("{}", e.error));
+    assert!(matches!(refused, Err(StoreError::Busy { .. })), "{refused:?}");
+}
+
+#[test]
+fn the_journal_is_a_wal_on_disk_and_memory_in_memory() {
+    let (dir, database) = on_disk(&StorageConfig::default());
+    assert_eq!(values::<String>(&database, "journal_mode"), ["wal", "wal", "wal"]);
+    assert!(dir.path().join("t.db-wal").exists());
+    let memory = open_in_memory(&StorageConfig::default()).unwrap();
+    assert_eq!(values::<String>(&memory, "journal_mode"), ["memory"]);
+}
+
+fn schema(connection: &Connection) -> Vec<String> {
+    let mut statement = connection
+        .prepare("SELECT sql FROM sqlite_schema WHERE sql IS NOT NULL ORDER BY type, name")
+        .unwrap();
+    statement.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect()
+}
+
+#[test]
+fn a_fresh_schema_equals_all_migrations() {
+    Migrations::from_slice(STEPS).validate().unwrap();
+    let fresh = open_in_memory(&StorageConfig::default()).unwrap();
+    assert_eq!(values::<i64>(&fresh, "user_version"), [FORMAT as i64]);
+    let mut stepwise = Connection::open_in_memory().unwrap();
+    for version in 1..=STEPS.len() {
+        Migrations::from_slice(STEPS).to_version(&mut stepwise, version).unwrap();
+    }
+    assert_eq!(schema(lock(&fresh.writer).as_ref().unwrap()), schema(&stepwise));
+    assert!(schema(&stepwise).len() > 10);
+}
+
+#[test]
+fn what_format_1_had_pinned_is_named_no_more() {
+    let mut connection = Connection::open_in_memory().unwrap();
+    Migrations::from_slice(STEPS).to_version(&mut connection, 1).unwrap();
+    connection
+        .execute_batch(
+            "INSERT INTO objects VALUES (zeroblob(32), 7, 2), (randomblob(32), 8, 3);
+             INSERT INTO pins SELECT CAST(x'01' || zeroblob(31) AS BLOB), hash, 5 FROM objects;
+             INSERT INTO pins SELECT CAST(x'02' || zeroblob(31) AS BLOB), hash, 5 FROM objects;",
+        )
+        .unwrap();
+    Migrations::from_slice(STEPS).to_version(&mut connection, 2).unwrap();
+    let left: Vec<(i64, i64)> = connection
+        .prepare("SELECT bytes, refs FROM objects")
+        .unwrap()
+        .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))
+        .unwrap()
+        .collect::<Result<_, _>>()
+        .unwrap();
+    assert_eq!(left, [(8, 1)]);
+}
+
+#[test]
+fn what_format_2_held_is_confirmed_and_what_it_had_placed_is_published() {
+    let mut connection = Connection::open_in_memory().unwrap();
+    Migrations::from_slice(STEPS).to_version(&mut connection, 2).unwrap();
+    connection
+        .execute_batch(
+            "WITH RECURSIVE numbers (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers LIMIT 3)
+             INSERT INTO objects SELECT unhex(printf('%064d', n)), 7, 2 FROM numbers;
+             INSERT INTO fragments
+                 SELECT hash, -1, hash, 7, NULL, NULL FROM objects LIMIT 2;
+             INSERT INTO placements
+                 SELECT hash, 0, zeroblob(20), 7, 1 FROM objects LIMIT 2 OFFSET 1;",
+        )
+        .unwrap();
+    Migrations::from_slice(STEPS).to_version(&mut connection, 3).unwrap();
+    let states: Vec<i64> = connection
+        .prepare("SELECT state FROM publications ORDER BY tessera")
+        .unwrap()
+        .query_map([], |row| row.get(0))
+        .unwrap()
+        .collect::<Result<_, _>>()
+        .unwrap();
+    assert_eq!(states, [1, 3, 2]);
+}
+
+#[test]
+#[cfg(feature = "baseline")]
+fn the_baseline_is_what_sqlite_does_by_itself() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("t.db");
+    let database = open_with_sqlite_defaults(&path, Duration::from_millis(70)).unwrap();
+    let plain = Connection::open(dir.path().join("plain.db")).unwrap();
+    for knob in ["synchronous", "cache_size", "wal_autocheckpoint", "foreign_keys"] {
+        assert_eq!(values::<i64>(&database, knob), [value::<i64>(&plain, knob)], "{knob}");
+    }
+    assert_eq!(values::<i64>(&database, "synchronous"), [2]);
+    assert_eq!(values::<String>(&database, "journal_mode"), ["delete"]);
+    assert_eq!(values::<i64>(&database, "busy_timeout"), [70]);
+    let fresh = open_in_memory(&StorageConfig::default()).unwrap();
+    let of = |database: &Database| schema(lock(&database.writer).as_ref().unwrap());
+    assert_eq!(of(&database), of(&fresh), "the same tables");
+}
+
+#[test]
+fn opening_again_changes_nothing() {
+    let (dir, database) = on_disk(&StorageConfig::default());
+    let before = schema(lock(&database.writer).as_ref().unwrap());
+    drop(database);
+    let again = open_database(&dir.path().join("t.db"), &StorageConfig::default()).unwrap();
+    assert_eq!(schema(lock(&again.writer).as_ref().unwrap()), before);
+}
+
+#[test]
+fn a_newer_format_is_refused_and_left_alone() {
+    let (dir, database) = on_disk(&StorageConfig::default());
+    drop(database);
+    let path = dir.path().join("t.db");
+    let newer = Connection::open(&path).unwrap();
+    newer.pragma_update(None, "user_version", FORMAT as i64 + 1).unwrap();
+    drop(newer);
+    let bytes = std::fs::read(&path).unwrap();
+    match open_database(&path, &StorageConfig::default()) {
+        Err(StoreError::NewerFormat { found, known }) => {
+            assert_eq!((found, known), (FORMAT + 1, FORMAT));
+        }
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(std::fs::read(&path).unwrap(), bytes);
+}
+
+#[test]
+fn both_synchronous_modes_are_set() {
+    let (_dir, normal) = on_disk(&StorageConfig::default());
+    assert_eq!(values::<i64>(&normal, "synchronous"), [1, 1, 1]);
+    assert!(!normal.syncs_commits);
+    let config = StorageConfig { synchronous_full: true, ..StorageConfig::default() };
+    let (_dir, full) = on_disk(&config);
+    assert_eq!(values::<i64>(&full, "synchronous"), [2, 2, 2]);
+    assert!(full.syncs_commits);
+    full.write_durably("x", |_| Ok(())).unwrap();
+}
+
+#[test]
+fn the_page_cache_is_shared_out_among_all_connections() {
+    for kb in [DEFAULT_CACHE_SIZE_KB, 10_001, 2000] {
+        let config = StorageConfig { cache_size_kb: kb, ..StorageConfig::default() };
+        let (_dir, database) = on_disk(&config);
+        let sizes = values::<i64>(&database, "cache_size");
+        assert_eq!(-sizes.iter().sum::<i64>(), i64::from(kb), "{sizes:?}");
+        let memory = open_in_memory(&config).unwrap();
+        assert_eq!(values::<i64>(&memory, "cache_size"), [-i64::from(kb)]);
+    }
+}
+
+#[test]
+fn the_autocheckpoint_is_set() {
+    let config = StorageConfig { wal_autocheckpoint_pages: 77, ..StorageConfig::default() };
+    let (_dir, database) = on_disk(&config);
+    assert_eq!(values::<i64>(&database, "wal_autocheckpoint"), [77, 77, 77]);
+}
+
+#[test]
+fn readers_do_not_wait_for_a_writer_and_cannot_write() {
+    let (_dir, database) = on_disk(&StorageConfig::default());
+    let count =
+        |c: &Connection| c.query_row("SELECT COUNT(*) FROM peers", [], |r| r.get::<_, i64>(0));
+    let insert = "INSERT INTO peers VALUES (zeroblob(20), '', 1)";
+    let (inside, ticket) = database
+        .write("x", |tx| {
+            tx.execute(insert, [])?;
+            Ok(database.read("y", count)?)
+        })
+        .unwrap_or_else(|e| panic!("{}", e.error));
+    assert_eq!(inside, 0);
+    assert_eq!(database.read("z", count).unwrap(), 1);
+    database.sync(ticket).unwrap();
+    assert!(database.read("w", |c| c.execute("DELETE FROM peers", [])).is_err());
+}
+
+#[test]
+fn a_log_that_could_not_be_synced_is_written_back_before_it_is_trusted_again() {
+    let (dir, database) = on_disk(&StorageConfig::default());
+    let (_, ticket) = database
+        .write("x", |tx| Ok(tx.execute("INSERT INTO peers VALUES (zeroblob(20), '', 1)", [])?))
+        .unwrap_or_else(|e| panic!("{}", e.error));
+    let wal = dir.path().join("t.db-wal");
+    assert!(wal.metadata().unwrap().len() > 0);
+    database.wal.as_ref().unwrap().broke();
+    database.sync(ticket).unwrap();
+    assert_eq!(wal.metadata().unwrap().len(), 0);
+}
+
+#[test]
+fn settling_writes_a_page_over_what_a_failed_commit_left() {
+    let (dir, database) = on_disk(&StorageConfig::default());
+    let wal = dir.path().join("t.db-wal");
+    let before = wal.metadata().unwrap().len();
+    database.settle().unwrap();
+    assert!(wal.metadata().unwrap().len() > before, "a commit of nothing overwrites nothing");
+    assert_eq!(values::<i64>(&database, "user_version"), [FORMAT as i64; 3]);
+}
+
+const OWN_PROCESS: &str = "TESSERAS_TEST_PAGE_CACHE";
+
+/// Memory of this process in KiB.
+#[cfg(target_os = "linux")]
+fn resident_kb() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    line.trim().strip_suffix(" kB").unwrap().parse().unwrap()
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+#[ignore = "the other side of the_page_cache_is_bounded_for_the_whole_process"]
+fn reads_and_writes_eight_databases() {
+    if std::env::var_os(OWN_PROCESS).is_none() {
+        return;
+    }
+    const CACHE_KB: u32 = 6000;
+    let config = StorageConfig { cache_size_kb: CACHE_KB, ..StorageConfig::default() };
+    let all: Vec<_> = (0..8).map(|_| on_disk(&config)).collect();
+    let before = resident_kb();
+    for (_, database) in &all {
+        // 8 MB of rows, which every connection would gladly keep.
+        let rows = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n LIMIT 8000)
+                    INSERT INTO peers SELECT randomblob(20), hex(zeroblob(500)), i FROM n";
+        database.write_durably("x", |tx| Ok(tx.execute(rows, [])?)).unwrap();
+        let both = [database.borrow_reader(), database.borrow_reader()];
+        for connection in both.iter().map(BorrowedReader::connection) {
+            let sum = "SELECT SUM(LENGTH(addresses)) FROM peers";
+            let bytes: i64 = connection.query_row(sum, [], |row| row.get(0)).unwrap();
+            assert_eq!(bytes, 8_000_000);
+        }
+    }
+    let grown = resident_kb().saturating_sub(before);
+    // All 24 connections together; each of them alone would take 1500 or 3000.
+    assert!(grown < 2 * u64::from(CACHE_KB), "{grown} KiB more");
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn the_page_cache_is_bounded_for_the_whole_process() {
+    let child = std::process::Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "database::tests::reads_and_writes_eight_databases", "--ignored"])
+        .env(OWN_PROCESS, "1")
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&child.stdout);
+    assert!(child.status.success() && said.contains("1 passed"), "{said}");
+}
