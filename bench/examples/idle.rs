@@ -25,11 +25,12 @@ use tesseras_core::ports::{BlobStore as _, Charge, Fragment, FragmentStore as _}
 use tesseras_core::ports::{HoldingRepository as _, StoreError};
 use tesseras_core::signature::SignaturePair;
 use tesseras_crypto::{NodeKeys, blake3};
-use tesseras_net::codec::{self, Answer};
-use tesseras_net::{BindConfig, QuinnTransport, Target, Transport as _, read_to_vec};
+use tesseras_net::{BindConfig, QuinnTransport};
 use tesseras_node::{Node, NodeConfig};
 use tesseras_replication::messages::{Attestation, Request};
 use tesseras_storage::{StorageConfig, Store};
+use tesseras_wire::codec::{self, Answer};
+use tesseras_wire::{Target, Transport as _, read_to_vec};
 use tokio::time::sleep;
 
 type Result<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
@@ -239,7 +240,7 @@ async fn ask_one(transport: &QuinnTransport, holder: &Target, number: u64) -> Re
         Request::Attest { tessera, nonce: [7; 32] }
     };
     let frame = codec::encode(&request)?;
-    let request = tesseras_net::Request { frame, body: None, deadline: PATIENCE };
+    let request = tesseras_wire::Request { frame, body: None, deadline: PATIENCE };
     let reply = transport.request(holder, request).await?;
     let answered = if is_piece {
         read_to_vec(reply.body, 1 << 20).await?.len() == PIECE_BYTES

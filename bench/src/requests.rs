@@ -7,10 +7,8 @@ use std::time::Duration;
 use futures_util::future::try_join_all;
 use quinn::{Connection, Endpoint};
 use tesseras_crypto::NodeKeys;
-use tesseras_net::{
-    BindConfig, Body, BoxFuture, Peer, PoolConfig, QuinnTransport, RateLimit, Request, Response,
-    Service, Target, Transport as _,
-};
+use tesseras_net::{BindConfig, PoolConfig, QuinnTransport, RateLimit};
+use tesseras_wire::{Body, BoxFuture, Peer, Request, Response, Service, Target, Transport as _};
 use tokio::runtime::Runtime;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;

@@ -19,12 +19,10 @@ use quinn::{
 };
 use socket2::{Domain, Socket, Type};
 use tesseras_crypto::NodeKeys;
-use tesseras_net::{
-    BindConfig, Body, Peer, QuinnTransport, RateLimit, Request, Response, Service, Target,
-    Transport as _,
-};
+use tesseras_net::{BindConfig, QuinnTransport, RateLimit};
 use tesseras_replication::bulk::CHUNK;
 use tesseras_replication::context::DEFAULT_MAX_TRANSFERS;
+use tesseras_wire::{Body, Peer, Request, Response, Service, Target, Transport as _};
 use tokio::io::AsyncReadExt as _;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -86,7 +84,7 @@ pub struct OwnTransport {
 struct Keeper(PathBuf);
 
 impl Service for Keeper {
-    fn serve(&self, _: Peer, frame: Vec<u8>, sent: Body) -> tesseras_net::BoxFuture<'_, Response> {
+    fn serve(&self, _: Peer, frame: Vec<u8>, sent: Body) -> tesseras_wire::BoxFuture<'_, Response> {
         Box::pin(async move {
             let done = match obeyed(&frame) {
                 Ok((PULL, _, bytes)) => return Response { frame, body: Some(body(bytes)) },

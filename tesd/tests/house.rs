@@ -14,9 +14,10 @@ const NOT_FOR: &[(&str, &[&str])] = &[
     ("tesseras-crypto", &["tokio", "quinn", "rusqlite"]),
     ("tesseras-storage", &["tokio", "quinn", "tesseras-net"]),
     ("tesseras-capsule", &["tokio", "quinn", "rusqlite"]),
+    ("tesseras-wire", &["quinn", "rustls", "rusqlite"]),
     ("tesseras-net", &["rusqlite"]),
-    ("tesseras-dht", &["quinn", "rusqlite", "tesseras-storage", "tesseras-capsule"]),
-    ("tesseras-replication", &["quinn", "rusqlite", "tesseras-storage", "tesseras-capsule"]),
+    ("tesseras-dht", &["rusqlite", "tesseras-storage", "tesseras-capsule"]),
+    ("tesseras-replication", &["rusqlite", "tesseras-storage", "tesseras-capsule"]),
     ("tesseras-rpc", &["quinn", "rusqlite", "tesseras-storage", "tesseras-net"]),
     ("tesseras-node", &["quinn", "rusqlite", "clap"]),
     ("tesd", &["quinn", "rusqlite"]),
@@ -93,6 +94,23 @@ fn nobody_knows_what_its_floor_must_not_know() {
     }
     let named: BTreeSet<&str> = NOT_FOR.iter().map(|(name, _)| *name).collect();
     assert!(workspace.keys().all(|name| named.contains(name.as_str())), "a crate is not listed");
+}
+
+#[test]
+fn decisions_about_other_nodes_are_built_without_quic() {
+    for name in ["tesseras-wire", "tesseras-dht", "tesseras-replication"] {
+        let output = Command::new(env!("CARGO"))
+            .args(["tree", "--offline", "--package", name, "--edges", "normal,build"])
+            .args(["--prefix", "none", "--format", "{p}"])
+            .current_dir(root())
+            .output()
+            .expect("cargo runs");
+        let tree = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success() && tree.contains(name), "{name}: {output:?}");
+        let quic = |line: &&str| line.starts_with("quinn") || line.starts_with("rustls");
+        let known: Vec<&str> = tree.lines().filter(quic).collect();
+        assert!(known.is_empty(), "{name} is built with {known:?}");
+    }
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tesseras_core::time::CLOCK_TOLERANCE;
 use tesseras_crypto::node::DEFAULT_WORK_BITS;
-use tesseras_net::MAX_FRAME_BYTES;
+use tesseras_wire::MAX_FRAME_BYTES;
 
 /// Default of [`DhtConfig::k`].
 pub const DEFAULT_K: usize = 20;

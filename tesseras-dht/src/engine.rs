@@ -20,7 +20,7 @@ use rand::Rng;
 use tesseras_core::contact::Contact;
 use tesseras_core::ids::{DhtKey, NodeId};
 use tesseras_core::time::Timestamp;
-use tesseras_net::codec::Refusal;
+use tesseras_wire::codec::Refusal;
 
 use crate::address;
 use crate::clocks::Clocks;

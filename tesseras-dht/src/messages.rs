@@ -2,7 +2,7 @@
 //! greeting that proves reachability).
 //!
 //! A request is `{kind: {fields}}`, an answer `{"ok": {fields}}` or `{"error": {…}}`; see
-//! [`tesseras_net::codec`].
+//! [`tesseras_wire::codec`].
 
 use std::net::SocketAddr;
 
@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use tesseras_core::contact::Contact;
 use tesseras_core::ids::DhtKey;
 use tesseras_core::time::Timestamp;
-use tesseras_net::codec::{self, Answer, CodecError, Refusal};
+use tesseras_wire::codec::{self, Answer, CodecError, Refusal};
 
 use crate::records::HolderRecord;
 

@@ -43,7 +43,7 @@ use self::window::Widths;
 use crate::certificate::CertificateError;
 use crate::metrics::NetMetrics;
 use crate::settings::{BindConfig, InboundConfig, RateLimit};
-use crate::transport::{
+use tesseras_wire::{
     BoxFuture, MAX_FRAME_BYTES, Reply, Request, RequestError, Service, Target, Transport,
 };
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tesseras_core::time::{CLOCK_TOLERANCE, ClockOffset};
 use tesseras_dht::Dht;
-use tesseras_net::BoxFuture;
+use tesseras_wire::BoxFuture;
 
 use crate::jobs::Job;
 

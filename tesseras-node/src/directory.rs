@@ -9,8 +9,8 @@ use tesseras_core::contact::Contact;
 use tesseras_core::ids::{DhtKey, NodeId};
 use tesseras_core::time::ClockOffset;
 use tesseras_dht::Dht;
-use tesseras_net::BoxFuture;
 use tesseras_replication::Directory;
+use tesseras_wire::BoxFuture;
 use tokio::time::{Instant, sleep};
 
 /// How long to wait before asking again while joining.

@@ -9,11 +9,11 @@ use rand::RngExt as _;
 use tesseras_core::ids::{DhtKey, TesseraHash};
 use tesseras_core::ports::PeerRepository;
 use tesseras_core::words::count;
-use tesseras_net::BoxFuture;
 use tesseras_replication::clock::ClockOff;
 use tesseras_replication::publish::PublishError;
 use tesseras_replication::repair::{ANNOUNCE_BATCH, RepairError};
 use tesseras_replication::{Directory as _, Replication, progress};
+use tesseras_wire::BoxFuture;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 

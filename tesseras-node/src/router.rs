@@ -1,9 +1,9 @@
 //! The way in: each request of another node goes to the part that knows its kind.
 
 use tesseras_dht::Dht;
-use tesseras_net::codec::{self, Refusal};
-use tesseras_net::{Body, BoxFuture, Peer, Response, Service};
 use tesseras_replication::Replication;
+use tesseras_wire::codec::{self, Refusal};
+use tesseras_wire::{Body, BoxFuture, Peer, Response, Service};
 
 /// Answers everything that other nodes ask.
 pub struct Router {

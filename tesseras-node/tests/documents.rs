@@ -10,12 +10,12 @@ use tesseras_core::ids::{ContentHash, DhtKey, NodeId, TesseraHash};
 use tesseras_core::time::Timestamp;
 use tesseras_crypto::NodeKeys;
 use tesseras_dht::HolderRecord;
-use tesseras_net::MAX_FRAME_BYTES;
-use tesseras_net::codec::{self, Answer, Refusal};
 use tesseras_node::{Node, NodeConfig};
 use tesseras_replication::attestation::{self, Question};
 use tesseras_replication::dossier::MAX_DOSSIER_BYTES;
 use tesseras_replication::messages::{self, AttestedPiece, refusal};
+use tesseras_wire::MAX_FRAME_BYTES;
+use tesseras_wire::codec::{self, Answer, Refusal};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 

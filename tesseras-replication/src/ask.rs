@@ -9,8 +9,9 @@ use tesseras_core::code::Piece;
 use tesseras_core::contact::Contact;
 use tesseras_core::ids::{ContentHash, TesseraHash};
 use tesseras_core::words::{code_word, one_line};
-use tesseras_net::codec::{self, Answer, CodecError, Refusal};
-use tesseras_net::{Body, Peer, RequestError, Target};
+use tesseras_crypto::NodePublic;
+use tesseras_wire::codec::{self, Answer, CodecError, Refusal};
+use tesseras_wire::{Body, Peer, RequestError, Target};
 use thiserror::Error;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, timeout};
@@ -90,7 +91,7 @@ impl Replication {
         deadline: Duration,
     ) -> Result<(Peer, T, BodyReader), AskError> {
         let frame = codec::encode(request)?;
-        let request = tesseras_net::Request { frame, body, deadline };
+        let request = tesseras_wire::Request { frame, body, deadline };
         let reply = self.parts.transport.request(&Target::from(to), request).await?;
         match codec::decode(&reply.frame)? {
             Answer::Ok(answer) => Ok((reply.peer, answer, BodyReader::new(reply.body))),
@@ -193,7 +194,9 @@ impl Replication {
                 }
                 Err(error) => return Err(error),
                 Ok((peer, answer, _)) => {
-                    let valid = attestation::is_valid(&answer, &question, &peer.public, self.now());
+                    let Peer { public_key, nonce, .. } = peer;
+                    let holder = NodePublic { public_key, nonce };
+                    let valid = attestation::is_valid(&answer, &question, &holder, self.now());
                     return if valid {
                         Ok((answer, peer.remote))
                     } else {

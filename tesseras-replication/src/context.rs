@@ -14,7 +14,7 @@ use tesseras_core::ports::{
 };
 use tesseras_core::time::{ClockOffset, Timestamp};
 use tesseras_crypto::NodeKeys;
-use tesseras_net::{BoxFuture, Transport};
+use tesseras_wire::{BoxFuture, Transport};
 use thiserror::Error;
 use tokio::sync::{Notify, OwnedMutexGuard, OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;

@@ -12,8 +12,8 @@ use tesseras_core::placement::{Assignment, Candidate, Placement};
 use tesseras_core::plan::Plan;
 use tesseras_core::ports::{Charge, Fragment, PlacedPiece, StoreError};
 use tesseras_core::publication::PublicationEvent;
-use tesseras_net::Peer;
-use tesseras_net::codec::Refusal;
+use tesseras_wire::Peer;
+use tesseras_wire::codec::Refusal;
 use tokio::time::{Duration, sleep};
 
 use crate::ask::{AskError, at_most};

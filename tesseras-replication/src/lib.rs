@@ -1,5 +1,5 @@
 //! Erasure coding, placement, attestation, repair and fetch of tesserae. Knows neither SQL nor
-//! QUIC: disks are the ports of the core, the network is [`tesseras_net::Transport`] and
+//! QUIC: disks are the ports of the core, the network is [`tesseras_wire::Transport`] and
 //! [`context::Directory`].
 //!
 //! Follow one memory: [`publish`] plans a capsule, cuts it ([`erasure`]) and brings its pieces to

@@ -14,9 +14,9 @@ use tesseras_core::plan::Plan;
 use tesseras_core::ports::{Account, BlobReader, Charge, Fragment, Origin, StoreError, Usage};
 use tesseras_core::publication::PublicationEvent;
 use tesseras_crypto::blake3;
-use tesseras_net::body::body_from_bytes;
-use tesseras_net::codec::{self, Answer, Refusal};
-use tesseras_net::{Body, Peer, Response};
+use tesseras_wire::body_from_bytes;
+use tesseras_wire::codec::{self, Answer, Refusal};
+use tesseras_wire::{Body, Peer, Response};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 

@@ -9,13 +9,14 @@ use tesseras_capsule::{CreateOptions, Silent, create};
 use tesseras_core::contact::Contact;
 use tesseras_core::ids::TesseraHash;
 use tesseras_crypto::{CreatorKeys, NodeKeys};
-use tesseras_net::codec::{self, Answer};
+use tesseras_net::QuinnTransport;
 use tesseras_net::settings::BindConfig;
-use tesseras_net::{QuinnTransport, Target, Transport as _, read_to_vec};
 use tesseras_node::{Node, NodeConfig, clock};
 use tesseras_replication::messages::{Bulk, Request};
 use tesseras_replication::progress::silent;
 use tesseras_storage::{StorageConfig, Store};
+use tesseras_wire::codec::{self, Answer};
+use tesseras_wire::{Target, Transport as _, read_to_vec};
 
 use crate::process::{FOR_EVER, Running, until};
 
@@ -92,7 +93,7 @@ impl Asker {
     /// The bytes that a holder answers with.
     pub async fn get(&self, from: &Contact, request: &Request) -> Vec<u8> {
         let frame = codec::encode(request).expect("short");
-        let request = tesseras_net::Request { frame, body: None, deadline: FOR_EVER };
+        let request = tesseras_wire::Request { frame, body: None, deadline: FOR_EVER };
         let reply = self.0.request(&Target::from(from), request).await.expect("an answer");
         match codec::decode::<Answer<Bulk>>(&reply.frame).expect("an answer") {
             Answer::Ok(bulk) => {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tesseras_core::contact::Contact;
 use tesseras_core::ids::{DhtKey, NodeId};
 use tesseras_core::time::{ClockOffset, Timestamp};
-use tesseras_net::codec::Refusal;
+use tesseras_wire::codec::Refusal;
 
 use crate::messages::{Request, Response};
 use crate::records::HolderRecord;

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 
 use tesseras_core::contact::Contact;
 use tesseras_core::ids::{DhtKey, NodeId};
-use tesseras_net::codec::Refusal;
+use tesseras_wire::codec::Refusal;
 
 use super::{Effect, Engine, InboundId, Purpose, Turn};
 use crate::address;

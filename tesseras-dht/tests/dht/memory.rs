@@ -11,7 +11,7 @@ use tesseras_core::ids::NodeId;
 use tesseras_core::time::Timestamp;
 use tesseras_crypto::{NodeKeys, NodePublic};
 use tesseras_dht::{Beginnings, Dht, DhtConfig};
-use tesseras_net::{BoxFuture, Peer, Reply, Request, RequestError, Target, Transport, codec};
+use tesseras_wire::{BoxFuture, Peer, Reply, Request, RequestError, Target, Transport, codec};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -105,16 +105,21 @@ impl Transport for Line {
                     error = RequestError::WrongNode { address: *address, expected, found };
                     continue;
                 }
-                let me = Peer { id: self.public.id(), public: self.public, remote: self.remote };
+                let me = peer(&self.public, self.remote);
                 let serve = listener.dht.serve(me, &request.frame);
                 let answered = tokio::time::timeout(request.deadline, serve).await;
                 let Ok(answer) = answered else { return Err(RequestError::Deadline) };
                 let frame =
                     answer.unwrap_or_else(|| codec::refuse("unknown_request", "not of the DHT"));
-                let peer = Peer { id: found, public: listener.public, remote: *address };
+                let peer = peer(&listener.public, *address);
                 return Ok(Reply { peer, frame, body: Box::pin(stream::empty()) });
             }
             Err(error)
         })
     }
+}
+
+/// As its transport would show a node.
+pub fn peer(public: &NodePublic, remote: SocketAddr) -> Peer {
+    Peer { id: public.id(), public_key: public.public_key, nonce: public.nonce, remote }
 }

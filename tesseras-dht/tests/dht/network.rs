@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use tesseras_core::ids::DhtKey;
 use tesseras_dht::messages::{Request, Response};
-use tesseras_net::codec::{self, Refusal};
-use tesseras_net::{MAX_FRAME_BYTES, Peer};
+use tesseras_wire::MAX_FRAME_BYTES;
+use tesseras_wire::codec::{self, Refusal};
 
-use crate::memory::{Node, Switchboard};
+use crate::memory::{Node, Switchboard, peer};
 
 fn address(n: u16) -> SocketAddr {
     let [high, low] = n.to_be_bytes();
@@ -122,7 +122,7 @@ async fn what_is_not_of_the_dht_is_left_to_others_and_nonsense_is_refused() {
     let board = Switchboard::default();
     let node = board.start(address(0), vec![], true);
     let keys = tesseras_crypto::NodeKeys::generate(0).expect("randomness");
-    let peer = Peer { id: keys.id(), public: keys.public(), remote: address(7) };
+    let peer = peer(&keys.public(), address(7));
     let other = std::collections::BTreeMap::from([("store_fragment", ())]);
     let other = codec::encode(&other).expect("fits");
     assert_eq!(node.dht.serve(peer, &other).await, None);

@@ -16,7 +16,7 @@ use tesseras_dht::DhtConfig;
 use tesseras_dht::engine::{
     Beginnings, Command, Effect, Engine, Event, InboundId, Moment, OperationId, Outcome, Ticket,
 };
-use tesseras_net::codec;
+use tesseras_wire::codec;
 
 /// When the virtual world begins, in seconds since 1970.
 pub const EPOCH: u64 = 1_700_000_000;

@@ -12,7 +12,7 @@ use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use super::window::{Widths, Window};
-use crate::transport::Peer;
+use tesseras_wire::Peer;
 
 /// The most of our requests on one connection whose answer has not begun; more wait their turn.
 pub(crate) const MAX_IN_FLIGHT: usize = 48;
@@ -156,7 +156,8 @@ impl Lease {
 
     /// Who is at the other end, and where its packets come from.
     pub(crate) fn peer(&self) -> Peer {
-        Peer { id: self.id, public: self.public, remote: self.before.remote }
+        let NodePublic { public_key, nonce } = self.public;
+        Peer { id: self.id, public_key, nonce, remote: self.before.remote }
     }
 }
 

@@ -10,7 +10,7 @@ use tokio::time::{Instant, timeout_at};
 use super::QuinnTransport;
 use super::connection::{Lease, PooledConnection, canonical};
 use super::pool::{Found, Outcome};
-use crate::transport::{RequestError, Target};
+use tesseras_wire::{RequestError, Target};
 
 /// Why an address gave no connection; the same for all who wait for it.
 #[derive(Debug, Clone)]

@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use super::connection::{Heard, Lease};
 use super::stream::{FrameError, Receiver, SendError, Sender, Stall, receive_body};
-use crate::transport::{Body, Reply, RequestError};
+use tesseras_wire::{Body, Reply, RequestError};
 
 /// A connection that was unused for longer may have died meanwhile. A body cannot be sent twice, so
 /// there it waits until the peer has acknowledged the frame.

@@ -17,9 +17,9 @@ use super::rate::RateLimiter;
 use super::stream::{FrameError, Receiver, SendError, Sender, Stall, receive_body};
 use super::window::Widths;
 use crate::certificate;
-use crate::codec::{self, Refusal};
 use crate::settings::{InboundConfig, RateLimit};
-use crate::transport::{MAX_FRAME_BYTES, Peer, Response, Service};
+use tesseras_wire::codec::{self, Refusal};
+use tesseras_wire::{MAX_FRAME_BYTES, Peer, Response, Service};
 
 /// From so many handshakes under way, newcomers must first prove their address.
 const MANY_HANDSHAKES: usize = InboundConfig::MAX_HANDSHAKES / 4;

@@ -16,8 +16,8 @@ use tokio::io::AsyncReadExt as _;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::connection::{Heard, Lease, code};
-use crate::body::empty_body;
-use crate::transport::{Body, MAX_FRAME_BYTES};
+use tesseras_wire::empty_body;
+use tesseras_wire::{Body, MAX_FRAME_BYTES};
 
 /// The most bytes of a body that are handed on, or to quinn, at once.
 const CHUNK_BYTES: usize = 64 * 1024;

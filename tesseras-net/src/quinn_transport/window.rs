@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex};
 use quinn::VarInt;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::transport::MAX_FRAME_BYTES;
+use tesseras_wire::MAX_FRAME_BYTES;
 
 /// Bytes that any peer may have in flight to us on one connection.
 pub(crate) const NARROW: u32 = 128 * 1024;

@@ -3,7 +3,8 @@
 use std::net::{SocketAddr, UdpSocket};
 use std::time::Duration;
 
-use tesseras_net::{BindConfig, BindError, QuinnTransport, RequestError, Target};
+use tesseras_net::{BindConfig, BindError, QuinnTransport};
+use tesseras_wire::{RequestError, Target};
 
 use crate::node::{Node, config, keys};
 

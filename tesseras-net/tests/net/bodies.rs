@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use tesseras_crypto::blake3;
-use tesseras_net::{RequestError, empty_body, read_to_vec};
+use tesseras_wire::{RequestError, empty_body, read_to_vec};
 
 use crate::node::{GENEROUS, Node, broken_noise, noise, noise_bytes};
 
@@ -43,11 +43,11 @@ async fn more_transfers_than_wide_windows() {
     let ask = |node: &Node| {
         let order = format!("give {}", LENGTH / 4);
         let request =
-            tesseras_net::Request { frame: order.into_bytes(), body: None, deadline: GENEROUS };
+            tesseras_wire::Request { frame: order.into_bytes(), body: None, deadline: GENEROUS };
         let (transport, target) = (node.transport.clone(), target.clone());
         async move {
             let reply =
-                tesseras_net::Transport::request(&*transport, &target, request).await.unwrap();
+                tesseras_wire::Transport::request(&*transport, &target, request).await.unwrap();
             read_to_vec(reply.body, LENGTH).await.unwrap().len()
         }
     };

@@ -1,7 +1,8 @@
 //! Nobody is believed to be somebody else.
 
 use tesseras_crypto::NodeKeys;
-use tesseras_net::{BindConfig, RequestError, Target, certificate};
+use tesseras_net::{BindConfig, certificate};
+use tesseras_wire::{RequestError, Target};
 
 use crate::node::{Node, config, keys};
 use crate::stranger::{Stranger, certified};

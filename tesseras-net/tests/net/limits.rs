@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use tesseras_net::codec::{self, Answer, Refusal};
 use tesseras_net::{BindConfig, InboundConfig, RateLimit};
+use tesseras_wire::codec::{self, Answer, Refusal};
 
 use crate::node::{GENEROUS, Node, config, keys, noise};
 use crate::stranger::Stranger;

@@ -8,9 +8,10 @@ use bytes::Bytes;
 use futures_util::{StreamExt as _, stream};
 use tesseras_core::ids::NodeId;
 use tesseras_crypto::{NodeKeys, blake3};
-use tesseras_net::{
-    BindConfig, Body, BoxFuture, Peer, QuinnTransport, Reply, Request, RequestError, Response,
-    Service, Target, Transport as _, empty_body, read_to_vec,
+use tesseras_net::{BindConfig, QuinnTransport};
+use tesseras_wire::{
+    Body, BoxFuture, Peer, Reply, Request, RequestError, Response, Service, Target, Transport as _,
+    empty_body, read_to_vec,
 };
 use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;

@@ -3,9 +3,8 @@
 use std::time::Duration;
 
 use tesseras_crypto::blake3;
-use tesseras_net::{
-    BindConfig, Eviction, NetMetrics, PoolConfig, QuinnTransport, RequestError, Target, read_to_vec,
-};
+use tesseras_net::{BindConfig, Eviction, NetMetrics, PoolConfig, QuinnTransport};
+use tesseras_wire::{RequestError, Target, read_to_vec};
 use tokio::runtime::Builder;
 
 use crate::node::{GENEROUS, Node, config, keys, noise, noise_bytes};

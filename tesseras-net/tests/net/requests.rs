@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use tesseras_net::{MAX_FRAME_BYTES, RequestError, Target, codec};
+use tesseras_crypto::NodePublic;
+use tesseras_wire::{MAX_FRAME_BYTES, RequestError, Target, codec};
 
 use crate::node::{GENEROUS, Node};
 use crate::relay::Relay;
@@ -14,7 +15,8 @@ async fn each_side_knows_the_other() {
     let (a, b) = (Node::on("127.0.1.1:0").await, Node::on("127.0.2.1:0").await);
     let reply = a.ask(&b.target(), "who").await.unwrap();
     assert_eq!(reply.frame, a.id.as_bytes());
-    assert_eq!((reply.peer.id, reply.peer.public.id()), (b.id, b.id));
+    let shown = NodePublic { public_key: reply.peer.public_key, nonce: reply.peer.nonce };
+    assert_eq!((reply.peer.id, shown.id()), (b.id, b.id));
     assert_eq!(reply.peer.remote, b.address());
     let from = a.ask(&b.target(), "from").await.unwrap().frame;
     assert_eq!(from, a.address().to_string().into_bytes(), "one socket for both ways");

@@ -8,12 +8,12 @@ use serde::Serialize;
 use tesseras_core::code::Piece;
 use tesseras_core::plan::Plan;
 use tesseras_crypto::{NodeKeys, blake3};
-use tesseras_net::codec::{self, Answer, Refusal};
-use tesseras_net::{Body, BoxFuture, Peer, Response, Service, body_from_bytes, read_to_vec};
 use tesseras_node::clock;
 use tesseras_node::router::Router;
 use tesseras_replication::attestation::{self, Question};
 use tesseras_replication::messages::{Attestation, AttestedPiece, Bulk, Request, Stored, refusal};
+use tesseras_wire::codec::{self, Answer, Refusal};
+use tesseras_wire::{Body, BoxFuture, Peer, Response, Service, body_from_bytes, read_to_vec};
 use tokio::sync::Notify;
 
 /// How a node lies. About everything else it is honest.

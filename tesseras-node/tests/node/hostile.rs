@@ -5,11 +5,11 @@ use tesseras_core::code::Piece;
 use tesseras_core::contact::{Contact, Subnet};
 use tesseras_core::ids::NodeId;
 use tesseras_core::ports::{FragmentStore as _, HoldingRepository as _, ReciprocityLedger as _};
-use tesseras_net::Body;
-use tesseras_net::codec::Refusal;
 use tesseras_node::NodeConfig;
 use tesseras_replication::dossier::MAX_DOSSIER_BYTES;
 use tesseras_replication::messages::{Offered, Request, Stored, refusal};
+use tesseras_wire::Body;
+use tesseras_wire::codec::Refusal;
 
 use crate::gate::Lie;
 use crate::network::{MIB, Member, Net, assert_tidy, is_tidy, noise, until};

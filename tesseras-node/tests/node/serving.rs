@@ -2,8 +2,8 @@
 
 use tesseras_core::code::Piece;
 use tesseras_core::ids::TesseraHash;
-use tesseras_net::codec::Refusal;
 use tesseras_replication::messages::{Announced, Bulk, Request, Stored, refusal};
+use tesseras_wire::codec::Refusal;
 
 use crate::network::{MIB, Net};
 use crate::stranger::{Goods, Stranger};

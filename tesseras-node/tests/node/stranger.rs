@@ -18,15 +18,16 @@ use tesseras_core::ports::{
     BlobReader, BlobStore as _, TesseraRecord, TesseraRepository as _, Workbench as _,
 };
 use tesseras_crypto::{CreatorKeys, NodeKeys, blake3};
-use tesseras_net::codec::{self, Answer};
+use tesseras_net::QuinnTransport;
 use tesseras_net::settings::BindConfig;
-use tesseras_net::{Body, QuinnTransport, Target, Transport as _, body_from_bytes, read_to_vec};
 use tesseras_node::capsules::StoredCapsules;
 use tesseras_node::clock;
 use tesseras_replication::messages::{Announced, Bulk, Request, Stored};
 use tesseras_replication::pieces::PieceSource;
 use tesseras_replication::{Capsules as _, erasure};
 use tesseras_storage::Store;
+use tesseras_wire::codec::{self, Answer};
+use tesseras_wire::{Body, Target, Transport as _, body_from_bytes, read_to_vec};
 
 use crate::network::{WORK_BITS, create_in, open};
 
@@ -63,7 +64,7 @@ impl Stranger {
         frame: Vec<u8>,
         body: Option<Body>,
     ) -> Result<(T, Body), NoAnswer> {
-        let request = tesseras_net::Request { frame, body, deadline: Duration::from_secs(20) };
+        let request = tesseras_wire::Request { frame, body, deadline: Duration::from_secs(20) };
         let reply = self.transport.request(&Target::from(to), request).await;
         let reply = reply.map_err(|error| error.to_string())?;
         match codec::decode(&reply.frame).unwrap() {

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use tesseras_net::codec::{self, Answer, Refusal};
 use tesseras_replication::messages::Offered;
 use tesseras_replication::progress::silent;
 use tesseras_rpc::messages::{Failure, Request, SignedPlan};
+use tesseras_wire::codec::{self, Answer, Refusal};
 
 use crate::gate::Lie;
 use crate::network::Net;

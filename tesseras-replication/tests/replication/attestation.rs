@@ -13,8 +13,6 @@ use tesseras_core::ports::{
 };
 use tesseras_core::time::{ClockOffset, Timestamp};
 use tesseras_crypto::{NodeKeys, blake3};
-use tesseras_net::codec::{self, Answer};
-use tesseras_net::{BoxFuture, Peer, Reply, RequestError, Target, Transport, empty_body};
 use tesseras_replication::admission::Limits;
 use tesseras_replication::attestation::{Question, is_valid};
 use tesseras_replication::messages::{Attestation, AttestedPiece, Request};
@@ -22,6 +20,8 @@ use tesseras_replication::{
     Capsules, Directory, Parts, Replication, ReplicationConfig, Stores, UnpackError,
 };
 use tesseras_storage::{StorageConfig, Store};
+use tesseras_wire::codec::{self, Answer};
+use tesseras_wire::{BoxFuture, Peer, Reply, RequestError, Target, Transport, empty_body};
 
 const NOW: Timestamp = Timestamp(1_800_000_000);
 const TESSERA: TesseraHash = TesseraHash::new([7; 32]);
@@ -55,7 +55,7 @@ impl Transport for Nobody {
     fn request<'a>(
         &'a self,
         _: &'a Target,
-        _: tesseras_net::Request,
+        _: tesseras_wire::Request,
     ) -> BoxFuture<'a, Result<Reply, RequestError>> {
         unreachable!("nobody is asked")
     }
@@ -143,7 +143,8 @@ fn node(store: &Store, fragments: Arc<dyn FragmentStore>, keys: Arc<NodeKeys>) -
 async fn attested(node: &Replication, keys: &NodeKeys) -> Vec<AttestedPiece> {
     let asker = NodeKeys::generate(0).unwrap();
     let remote = SocketAddr::from(([127, 0, 0, 1], 1));
-    let peer = Peer { id: asker.id(), public: asker.public(), remote };
+    let NodePublic { public_key, nonce } = asker.public();
+    let peer = Peer { id: asker.id(), public_key, nonce, remote };
     let nonce = [9; 32];
     let frame = codec::encode(&Request::Attest { tessera: TESSERA, nonce }).unwrap();
     let answer = node.serve(peer, "attest", &frame, empty_body()).await.unwrap();

@@ -10,11 +10,11 @@ use tesseras_core::code::Piece;
 use tesseras_core::contact::{Contact, MAX_ADDRESSES};
 use tesseras_core::ids::{ContentHash, NodeId, TesseraHash};
 use tesseras_core::time::Timestamp;
-use tesseras_net::codec::{self, Answer};
 use tesseras_replication::dossier::VerifiedDossier;
 use tesseras_replication::messages::{
     Announced, Attestation, AttestedPiece, Bulk, KINDS, MAX_HOLDERS, Offered, Request, Stored,
 };
+use tesseras_wire::codec::{self, Answer};
 
 fn tessera() -> impl Strategy<Value = TesseraHash> {
     any::<[u8; 32]>().prop_map(TesseraHash::new)

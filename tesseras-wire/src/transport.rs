@@ -10,7 +10,6 @@ use bytes::Bytes;
 use futures_util::Stream;
 use tesseras_core::contact::Contact;
 use tesseras_core::ids::NodeId;
-use tesseras_crypto::NodePublic;
 use thiserror::Error;
 
 /// The longest frame that is sent or read. Long lists are paged, bulk bytes are a body.
@@ -26,10 +25,12 @@ pub type Body = Pin<Box<dyn Stream<Item = std::io::Result<Bytes>> + Send>>;
 /// A node whose key, nonce and work were checked by the handshake.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Peer {
-    /// The id that follows from `public`.
+    /// The id that follows from the key and the nonce.
     pub id: NodeId,
-    /// Key and nonce, as its certificate carries them.
-    pub public: NodePublic,
+    /// Its raw Ed25519 public key, as its certificate carries it.
+    pub public_key: [u8; 32],
+    /// The nonce beside the key, which shows the work.
+    pub nonce: [u8; 8],
     /// Where its packets come from.
     pub remote: SocketAddr,
 }

@@ -1,0 +1,13 @@
+//! The conversation between nodes, without the network: the ports [`Transport`] (out) and
+//! [`Service`] (in), [`codec`] (messages as frames) and [`body`] (bulk bytes). Knows neither QUIC
+//! nor the disk, nor what any message means.
+
+pub mod body;
+pub mod codec;
+pub mod transport;
+
+pub use body::{body_from_bytes, body_from_channel, empty_body, read_to_vec};
+pub use transport::{
+    Body, BoxFuture, MAX_FRAME_BYTES, Peer, Reply, Request, RequestError, Response, Service,
+    Target, Transport,
+};
