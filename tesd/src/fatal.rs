@@ -9,6 +9,7 @@ use tesseras_core::ports::StoreError;
 use tesseras_node::StartError;
 use tesseras_node::identity::IdentityError;
 use tesseras_rpc::ServerError;
+use tesseras_storage::hint;
 use tracing::error;
 
 use crate::config::{ConfigError, LogFormat};
@@ -113,12 +114,7 @@ fn start_hint(error: &StartError) -> Option<&'static str> {
         },
         StartError::Store(StoreError::Busy { .. })
         | StartError::Rpc(ServerError::AlreadyRunning { .. }) => Some(in_use),
-        StartError::Store(StoreError::Full { .. }) => {
-            Some("free some disk space, then start tesd again")
-        }
-        StartError::Store(StoreError::NewerFormat { .. }) => {
-            Some("install the version of tesd that last used this data directory, or a newer one")
-        }
+        StartError::Store(error) if hint(error).is_some() => hint(error),
         StartError::Rpc(ServerError::InTheWay { .. }) => Some("move it away, or remove it"),
         StartError::Identity(IdentityError::Malformed { .. }) => Some(
             "put the key back from a backup, or move it away: the node then makes a new one, under \

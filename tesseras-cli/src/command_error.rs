@@ -78,24 +78,12 @@ impl CommandError {
 
 impl From<StoreError> for CommandError {
     fn from(error: StoreError) -> Self {
-        let failed = Self::new(error.to_string());
-        match error {
-            StoreError::Full { .. } => {
-                failed.with_hint("free some disk space, then repeat the command")
-            }
-            StoreError::Missing(_) | StoreError::Corrupt(_) => failed.with_hint(MEND),
-            StoreError::IndexMissing { .. } | StoreError::IndexDamaged { .. } => failed.with_hint(
-                "`tes repair --library` lists your tesserae again from the stored files; it \
-                 deletes nothing",
-            ),
-            StoreError::ReadOnly { .. } => failed.with_hint(
-                "make the data directory writable; `tes list`, `show`, `verify`, `export` and \
-                 `card` work without",
-            ),
-            StoreError::NewerFormat { .. } => failed.with_hint("install a newer version of tes"),
-            StoreError::Busy { .. } => failed.with_hint("try again in a moment"),
-            _ => failed,
-        }
+        let hint = match error {
+            StoreError::Missing(_) | StoreError::Corrupt(_) => Some(MEND),
+            StoreError::Busy { .. } => Some("try again in a moment"),
+            _ => tesseras_storage::hint(&error),
+        };
+        Self { hint: hint.map(str::to_owned), ..Self::new(error.to_string()) }
     }
 }
 
