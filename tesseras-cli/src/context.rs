@@ -49,7 +49,7 @@ impl Context {
     }
 
     /// Opens the store of the data directory for a command that only reads: a disk that cannot be
-    /// written is no hindrance then.
+    /// written does not matter then.
     pub fn store_to_read(&self) -> Result<Store, CommandError> {
         Ok(Store::open_to_read(&self.data_dir, &StorageConfig::default())?)
     }

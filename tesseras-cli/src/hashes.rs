@@ -3,7 +3,7 @@
 
 use thiserror::Error;
 
-use tesseras_core::hash_code::{CODE_CHARACTERS, HashCodeError};
+use tesseras_core::hash_code::{CODE_CHARACTERS, CODE_PREFIX, HashCodeError};
 use tesseras_core::ids::TesseraHash;
 use tesseras_core::ports::{FragmentStore as _, TesseraRepository as _};
 use tesseras_storage::Store;
@@ -19,6 +19,24 @@ const ALL_DIGITS: usize = 2 * TesseraHash::LEN;
 const SHOWN: usize = 5;
 /// How much of what was typed an error repeats, in characters; longer than any card's spelling.
 const REPEATED: usize = 100;
+
+/// What the help of every command says of a hash.
+pub const WHICH: &str = "Its code or all 64 hex digits, as a recovery card has them, with or \
+                         without spaces; the first few digits are enough for one stored here";
+
+/// The hash that a command is about. Several arguments are the groups of one code or hash.
+#[derive(Debug, clap::Args)]
+pub struct HashArg {
+    #[arg(required = true, num_args = 1.., value_name = "HASH", help = WHICH)]
+    hash: Vec<String>,
+}
+
+impl HashArg {
+    /// What was typed.
+    pub fn text(&self) -> String {
+        self.hash.join(" ")
+    }
+}
 
 /// Why a string does not name a tessera.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -76,7 +94,7 @@ pub fn whole(text: &str) -> Result<TesseraHash, HashTextError> {
     }
 }
 
-/// The tessera that a text means, whether it is stored here or not.
+/// The tessera that a string means, whether it is stored here or not.
 pub fn resolve(store: &Store, text: &str) -> Result<TesseraHash, CommandError> {
     let prefix = match typed(text)? {
         Typed::Whole(hash) => return Ok(hash),
@@ -95,7 +113,7 @@ pub fn resolve(store: &Store, text: &str) -> Result<TesseraHash, CommandError> {
         _ => {
             let shown: Vec<_> = found.iter().take(SHOWN).map(ToString::to_string).collect();
             let more = if found.len() > SHOWN { " and more" } else { "" };
-            Err(CommandError::new(format!("{prefix} may mean {}{more}", shown.join(" or ")))
+            Err(CommandError::new(format!("{prefix} is ambiguous: {}{more}", shown.join(" or ")))
                 .with_hint("give more digits"))
         }
     }
@@ -108,8 +126,8 @@ pub fn not_in_library(store: &Store, hash: &TesseraHash) -> CommandError {
         return CommandError::new(format!("{hash} is not stored here"))
             .with_hint(format!("bring it here with `tes fetch {hash}`"));
     }
-    let pieces = count(held as u64, "piece", "pieces");
-    CommandError::new(format!("of {hash} only {pieces} held for others are stored here"))
+    let (pieces, are) = if held == 1 { ("piece", "is") } else { ("pieces", "are") };
+    CommandError::new(format!("only {held} {pieces} of {hash} {are} stored here, held for others"))
         .with_hint(format!("bring all of it here with `tes fetch {hash}`"))
 }
 
@@ -120,7 +138,7 @@ fn typed(text: &str) -> Result<Typed, HashTextError> {
     let is_hex = !plain.is_empty() && plain.bytes().all(|b| b.is_ascii_hexdigit());
     if !is_hex {
         // What is as long as a code was meant as one, even where its prefix is mistyped.
-        return if plain.starts_with("tes") || plain.chars().count() == CODE_CHARACTERS {
+        return if plain.starts_with(CODE_PREFIX) || plain.chars().count() == CODE_CHARACTERS {
             TesseraHash::from_code(&plain)
                 .map(Typed::Whole)
                 .map_err(|why| HashTextError::Code { text: repeated(text), why })
