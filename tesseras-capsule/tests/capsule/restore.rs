@@ -286,7 +286,7 @@ fn what_a_capsule_says_of_its_memories_forges_no_line() {
         assert!(text.starts_with("a\\nPublished"), "it is said: {text:?}");
         one_line(text);
     }
-    assert_eq!(capsule.gps_files(&*world.library).unwrap(), [memory.original.clone()]);
+    assert_eq!(capsule.gps_files(&*world.library).unwrap(), std::slice::from_ref(&memory.original));
 
     // What JSON's reader cannot make sense of, it repeats.
     let mut unknown = meta("a.txt");
