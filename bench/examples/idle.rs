@@ -4,7 +4,7 @@
 //!     cargo build --release -p tesd
 //!     cargo run --release -p tesseras-bench --example idle -- target/release/tesd
 //!
-//! The daemon is a process of its own; its peers, and whoever asks it, live in this one. What it
+//! The daemon is a process of its own; its peers, and those who ask it, live in this one. What it
 //! holds is a piece of 4 KiB of each of 5,000 tesserae, dossiers included.
 
 use std::error::Error;

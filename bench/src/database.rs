@@ -1,9 +1,9 @@
 //! Rows: single-row transactions, of one process and of eight, through `open_database` and through
 //! SQLite's own settings.
 //!
-//! SQLite's own settings sync the disk at every commit. Ours leave that to whoever acknowledges
-//! something, so they are measured both ways: committed, as for what can be rebuilt, and synced,
-//! as before an acknowledgement. The busy timeout is the same for all.
+//! SQLite's own settings sync the disk at every commit. Ours leave that to the part that
+//! acknowledges something, so they are measured both ways: committed, as for what can be rebuilt,
+//! and synced, as before an acknowledgement. The busy timeout is the same for all.
 
 use std::cell::RefCell;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};

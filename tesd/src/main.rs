@@ -29,7 +29,7 @@ const CUT_SHORT: i32 = 130;
 fn main() -> ExitCode {
     let args = Args::parse();
     if let Some(text) = to_print(&args) {
-        // Nobody reading it (`tesd --print-config | head`) is no failure.
+        // Nobody reading it (`tesd --print-config | head`) is not a failure.
         let _ = io::stdout().lock().write_all(&text);
         return ExitCode::SUCCESS;
     }

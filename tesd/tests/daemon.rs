@@ -280,3 +280,29 @@ fn logs_can_be_read_by_machines() {
         assert!(value["level"].is_string(), "{line}");
     }
 }
+
+#[test]
+fn a_lost_or_damaged_index_is_told_with_what_brings_it_back() {
+    let home = tempfile::tempdir().expect("temporary directory");
+    let mut node = start(&home, &[]);
+    node.signal("TERM");
+    assert_eq!(node.wait().0, Some(0), "{}", node.stderr());
+    let data = home.path().join("data");
+    let shard = data.join("cas/aa");
+    std::fs::create_dir_all(&shard).expect("made");
+    std::fs::write(shard.join(format!("{}.blob", "a".repeat(64))), "kept").expect("written");
+    let index = data.join("db/tesseras.db");
+    let damage: [&dyn Fn(); 2] = [&|| std::fs::write(&index, [7; 8192]).expect("written"), &|| {
+        std::fs::remove_file(&index).expect("removed")
+    }];
+    for damage in damage {
+        damage();
+        let (code, stderr) = refused(
+            &home,
+            "[node]\nwork_bits = 0\n",
+            &["--listen", "127.0.0.1:0", "--data-dir", "data"],
+        );
+        assert_eq!(code, Some(1), "{stderr}");
+        assert!(stderr.contains("\nhint: ") && stderr.contains("tes repair --library"), "{stderr}");
+    }
+}

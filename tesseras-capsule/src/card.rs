@@ -242,7 +242,7 @@ fn grouped(out: &mut String, characters: &str) {
     }
 }
 
-/// Appends a text in lines of at most [`CARD_COLUMNS`] characters. A word that is longer than a
+/// Appends a string in lines of at most [`CARD_COLUMNS`] characters. A word that is longer than a
 /// line is cut.
 fn wrap(out: &mut String, first: &str, indent: &str, text: &str) {
     let mut line = first.to_owned();

@@ -216,7 +216,7 @@ fn twin(
         if record.creator != manifest.creator() || record.memories != manifest.memories() {
             continue;
         }
-        // One that cannot be read now is no reason not to make this one.
+        // That one cannot be read now does not keep this one from being made.
         let Ok(other) = StoredCapsule::of_record(blobs, &record) else { continue };
         if other.files() == manifest.files() && undated(other.manifest()) == undated(manifest) {
             return Ok(Some(record));

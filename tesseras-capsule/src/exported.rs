@@ -57,7 +57,7 @@ pub struct ExportedCapsule {
 
 impl ExportedCapsule {
     /// Reads the MANIFEST of an exported directory. At least one of its two signatures must be
-    /// valid: a lost one is no reason to lose the memories, too. Its files are not checked.
+    /// valid: a lost one must not cost the memories, too. Its files are not checked.
     pub fn open(path: &Path) -> Result<Self, ExportedError> {
         let shown = || path.display().to_string();
         let failed = |source| ExportedError::Read { path: shown(), source };

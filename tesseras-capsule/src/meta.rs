@@ -74,7 +74,7 @@ pub struct Meta {
     /// The same of the text beside it. Capsules from before version 0.2.0 do not know it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub context_modified: Option<String>,
-    /// Whether a text of `decode/` tells how such a file is built. Until version 0.2.0 no other
+    /// Whether a page of `decode/` tells how such a file is built. Until version 0.2.0 no other
     /// file was kept.
     #[serde(default = "yes", skip_serializing_if = "is_true")]
     pub described: bool,
@@ -120,8 +120,8 @@ pub fn rfc_3339(seconds: i64, nanoseconds: i64) -> Option<String> {
     text.starts_with(|c: char| c.is_ascii_digit()).then_some(text)
 }
 
-/// What [`rfc_3339`] wrote, as a point in time. Anybody may have written it: `None` if it is no
-/// such text.
+/// What [`rfc_3339`] wrote, as a point in time. Anybody may have written it: `None` if it is
+/// not such a string.
 pub(crate) fn point_in_time(text: &str) -> Option<SystemTime> {
     Some(text.parse::<jiff::Timestamp>().ok()?.into())
 }

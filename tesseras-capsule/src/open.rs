@@ -80,9 +80,9 @@ pub struct MemorySummary {
     pub taken: Option<String>,
     /// Where it was taken.
     pub place: Option<Place>,
-    /// Whether a text lies beside it.
+    /// Whether a context lies beside it.
     pub has_context: bool,
-    /// Whether a text of `decode/` tells how the file is built.
+    /// Whether a page of `decode/` tells how the file is built.
     pub described: bool,
 }
 

@@ -27,7 +27,7 @@ impl Format {
         *self == TEXT
     }
 
-    /// Whether a text of `decode/` tells how such a file is built.
+    /// Whether a page of `decode/` tells how such a file is built.
     pub fn is_described(&self) -> bool {
         self.described_by.is_some()
     }
@@ -117,7 +117,7 @@ pub fn recognise(name: &str, head: &[u8]) -> Recognised {
     if name.starts_with('.') {
         return Recognised::Not(SkipReason::Hidden);
     }
-    // A character that the end of the head cuts in two is no fault.
+    // A character that the end of the head cuts in two is not a fault.
     if TextCheck::default().feed(head).is_ok() {
         return Recognised::As(TEXT);
     }

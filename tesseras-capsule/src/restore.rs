@@ -346,7 +346,7 @@ impl Restoring<'_> {
                 return Ok(());
             }
         }
-        // A date that this file system cannot keep is no reason to lose the file.
+        // A date that this file system cannot keep does not cost the file.
         let dated =
             modified.and_then(point_in_time).is_some_and(|at| target.set_modified(at).is_ok());
         sync_file(&target).map_err(failed(&self.root.join(&path)))?;

@@ -72,10 +72,9 @@ enum Command {
 pub enum Exit {
     /// All is as it should be.
     Done,
-    /// What was verified is not valid.
-    NotValid,
-    /// The rest is done, but something that was to be kept or given back is not.
-    Incomplete,
+    /// What was verified is not valid, or something that was to be kept or given back is not. The
+    /// report says what.
+    Failed,
 }
 
 /// Reads the command line, does what it says, and tells how it went.
@@ -96,7 +95,7 @@ pub fn run() -> ExitCode {
     let context = Context::new(cli.global.data_dir, output);
     match context.and_then(|context| cli.command.run(&context)) {
         Ok(Exit::Done) => ExitCode::SUCCESS,
-        Ok(Exit::NotValid | Exit::Incomplete) => ExitCode::FAILURE,
+        Ok(Exit::Failed) => ExitCode::FAILURE,
         Err(error) => output.fail(&error),
     }
 }

@@ -20,6 +20,24 @@ const SHOWN: usize = 5;
 /// How much of what was typed an error repeats, in characters; longer than any card's spelling.
 const REPEATED: usize = 100;
 
+/// What the help of every command says of a hash.
+pub const WHICH: &str = "Its code or all 64 hex digits, as a recovery card has them, with or \
+                         without spaces; the first few digits are enough for one stored here";
+
+/// The hash that a command is about. Several arguments are the groups of one code or hash.
+#[derive(Debug, clap::Args)]
+pub struct HashArg {
+    #[arg(required = true, num_args = 1.., value_name = "HASH", help = WHICH)]
+    hash: Vec<String>,
+}
+
+impl HashArg {
+    /// What was typed, as one string. Fails if it names more than one tessera.
+    pub fn text(&self) -> Result<String, CommandError> {
+        joined(&self.hash)
+    }
+}
+
 /// Why a string does not name a tessera.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum HashTextError {
@@ -90,7 +108,7 @@ pub fn whole(text: &str) -> Result<TesseraHash, HashTextError> {
     }
 }
 
-/// The tessera that a text means, whether it is stored here or not.
+/// The tessera that a string means, whether it is stored here or not.
 pub fn resolve(store: &Store, text: &str) -> Result<TesseraHash, CommandError> {
     let prefix = match typed(text)? {
         Typed::Whole(hash) => return Ok(hash),
@@ -109,7 +127,7 @@ pub fn resolve(store: &Store, text: &str) -> Result<TesseraHash, CommandError> {
         _ => {
             let shown: Vec<_> = found.iter().take(SHOWN).map(ToString::to_string).collect();
             let more = if found.len() > SHOWN { " and more" } else { "" };
-            Err(CommandError::new(format!("{prefix} may mean {}{more}", shown.join(" or ")))
+            Err(CommandError::new(format!("{prefix} is ambiguous: {}{more}", shown.join(" or ")))
                 .with_hint("give more digits"))
         }
     }
@@ -122,8 +140,8 @@ pub fn not_in_library(store: &Store, hash: &TesseraHash) -> CommandError {
         return CommandError::new(format!("{hash} is not stored here"))
             .with_hint(format!("bring it here with `tes fetch {hash}`"));
     }
-    let pieces = count(held as u64, "piece", "pieces");
-    CommandError::new(format!("of {hash} only {pieces} held for others are stored here"))
+    let (pieces, are) = if held == 1 { ("piece", "is") } else { ("pieces", "are") };
+    CommandError::new(format!("only {held} {pieces} of {hash} {are} stored here, held for others"))
         .with_hint(format!("bring all of it here with `tes fetch {hash}`"))
 }
 

@@ -45,7 +45,7 @@ impl Output {
     }
 
     /// Writes bytes as they are, on stdout. That nobody reads them any more (`tes list | head`)
-    /// is no failure.
+    /// is not a failure.
     pub fn raw(self, bytes: &[u8]) -> Result<(), CommandError> {
         let mut stdout = io::stdout().lock();
         match stdout.write_all(bytes).and_then(|()| stdout.flush()) {

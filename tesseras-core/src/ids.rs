@@ -6,7 +6,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use thiserror::Error;
 
-/// Why a text is not an identifier.
+/// Why a string is not an identifier.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("expected {expected} hex digits for a {what}, found {found:?}")]
 pub struct ParseIdError {

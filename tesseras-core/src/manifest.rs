@@ -71,7 +71,7 @@ pub struct Manifest {
     memories: u64,
 }
 
-/// Why a text is no MANIFEST. Lines are counted from 1.
+/// Why a text is not a MANIFEST. Lines are counted from 1.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum ManifestError {
@@ -284,10 +284,10 @@ fn parse_file(line: &str, number: usize) -> Result<FileEntry, ManifestError> {
         digest(field()?, "blake3:")?.parse().map_err(|e| at(number, format!("BLAKE3: {e}")))?;
     let sha256 =
         digest(field()?, "sha256:")?.parse().map_err(|e| at(number, format!("SHA-256: {e}")))?;
-    let bytes = parse_number(field()?).ok_or_else(|| at(number, "the length is no number"))?;
+    let bytes = parse_number(field()?).ok_or_else(|| at(number, "the length is not a number"))?;
     let mime = field()?;
     if !is_mime(mime) {
-        return Err(at(number, "the fourth field is no media type"));
+        return Err(at(number, "the fourth field is not a media type"));
     }
     let path = CapsulePath::new(field()?)
         .map_err(|source| ManifestError::Text { line: number, source })?;

@@ -1,4 +1,4 @@
-//! Texts that are safe to write on any disk and to print on any terminal.
+//! Strings that are safe to write on any disk and to print on any terminal.
 
 use std::fmt;
 
@@ -10,7 +10,7 @@ pub const MAX_PATH_BYTES: usize = 4096;
 /// The longest component of a path, in bytes of UTF-8.
 pub const MAX_COMPONENT_BYTES: usize = 255;
 
-/// Why a text may not stand in a capsule.
+/// Why a string is not allowed in a capsule.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum TextError {
@@ -61,7 +61,7 @@ pub fn check_line(text: &str) -> Result<(), TextError> {
 pub struct CapsulePath(String);
 
 impl CapsulePath {
-    /// Checks a text and keeps it as a path.
+    /// Checks a string and keeps it as a path.
     pub fn new(text: impl Into<String>) -> Result<Self, TextError> {
         let text = text.into();
         check_line(&text)?;

@@ -221,7 +221,7 @@ impl Dht {
     ) -> Option<T> {
         let (done, value) = oneshot::channel();
         let read: Read = Box::new(move |engine, now| {
-            // Whoever asked may have stopped waiting.
+            // The asker may have stopped waiting.
             let _ = done.send(read(engine, now));
         });
         self.calls.send(Call::Read(read)).await.ok()?;
@@ -274,7 +274,7 @@ impl Owner {
                 Effect::Send { ticket, id, addresses, request, deadline } => {
                     self.send(ticket, Target { id, addresses }, request, deadline);
                 }
-                // Whoever asked may have stopped waiting; then nobody minds.
+                // The asker may have stopped waiting; then nobody minds.
                 Effect::Answer { inbound, answer } => {
                     if let Some(asker) = self.asked.remove(&inbound) {
                         let _ = asker.send(answer);

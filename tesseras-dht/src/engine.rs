@@ -300,7 +300,7 @@ impl Engine {
 
     /// Tells the purpose that nothing came of it. `blame` counts against the peer.
     fn dispatch_failure(&mut self, turn: &mut Turn<'_>, sent: Sent, blame: bool) {
-        // Whoever announces a false address beside a true one is not dead.
+        // A node that announces a false address beside a true one is not dead.
         let is_dial_back = matches!(sent.purpose, Purpose::DialBack { .. });
         if let Some(id) = sent.id.filter(|_| blame && !is_dial_back) {
             self.accuse(turn.now, &id);

@@ -1,4 +1,4 @@
-//! Who says that it holds what: signed records, believed for 48 hours whoever delivers them, and
+//! Who says that it holds what: signed records, believed for 48 hours from any messenger, and
 //! only as hints (the STORE of Kademlia, bounded so that nobody can fill it).
 
 use std::collections::BTreeMap;

@@ -111,7 +111,7 @@ impl Identity {
         Ok(config)
     }
 
-    /// Expects `expected`, or, on a bootstrap dial, whoever has done the work.
+    /// Expects `expected`, or, on a bootstrap dial, any node that has done the work.
     pub(crate) fn expect(&self, expected: Option<NodeId>) -> Arc<Expectation> {
         Arc::new(Expectation { work_bits: self.work_bits, expected, found: OnceLock::new() })
     }

@@ -22,7 +22,7 @@ pub struct DhtDirectory {
     id: NodeId,
     /// As of the last look; kept fresh by a job, and by every search.
     own_addresses: Arc<Mutex<Vec<SocketAddr>>>,
-    /// Until when it is no surprise that nobody is known yet.
+    /// Until when it is expected that nobody is known yet.
     joined_by: Instant,
 }
 

@@ -9,7 +9,7 @@ use tesseras_rpc::problem::Problem;
 
 use crate::config::BootstrapPeer;
 
-/// How long after the start it is no problem yet that nobody has reached this node.
+/// How long after the start it is not a problem yet that nobody has reached this node.
 const REACHED_WITHIN: Duration = Duration::from_secs(60);
 /// The offered space counts as used up when less than one part in this many is left.
 const LAST_PART: u64 = 100;

@@ -336,8 +336,8 @@ fn publish_failure(error: PublishError) -> Failure {
             Some(crate::room::hint(&causes))
         }
         PublishError::TooFew { causes, .. } => Some(format!(
-            "{}; it is not published, and nothing goes on by itself; publishing again begins with \
-             what was placed",
+            "{}; nothing more goes on by itself unless you left it to the background; publishing \
+             again begins with what was placed",
             crate::room::hint(&causes)
         )),
         PublishError::NotInLibrary(_) => Some("`tes list` shows what is in the library".to_owned()),

@@ -17,7 +17,7 @@ impl Service for Router {
     fn serve(&self, peer: Peer, frame: Vec<u8>, body: Body) -> BoxFuture<'_, Response> {
         Box::pin(async move {
             let Some(kind) = codec::kind(&frame) else {
-                let frame = codec::refuse(Refusal::MALFORMED, "this is no request");
+                let frame = codec::refuse(Refusal::MALFORMED, "this is not a request");
                 return Response { frame, body: None };
             };
             if let Some(frame) = self.dht.serve(peer, &frame).await {

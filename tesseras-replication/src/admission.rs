@@ -11,7 +11,7 @@ use crate::messages::refusal;
 pub struct Limits {
     /// In all.
     pub storage: u64,
-    /// What stays free on the disk for its person.
+    /// What stays free on the disk for its owner.
     pub min_free_space: u64,
     /// For one peer, whatever it stores for us.
     pub per_peer: u64,

@@ -74,7 +74,7 @@ pub fn send(
         while at < reader.bytes() {
             let chunk = reader.read_chunk(at, CHUNK).map_err(io::Error::other).and_then(|chunk| {
                 at += chunk.len() as u64;
-                // Whoever takes bytes a few at a time does not keep others from their turn.
+                // A peer that takes bytes a few at a time does not keep others from their turn.
                 pace.check(chunk.len()).map_err(io::Error::other)?;
                 Ok(chunk)
             });

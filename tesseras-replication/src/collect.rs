@@ -260,7 +260,7 @@ impl Hunt {
             let contact = &survey.live[id].contact;
             for piece in pieces {
                 match (piece, form) {
-                    // Whoever has the whole pack has each of its data fragments.
+                    // A node that has the whole pack has each of its data fragments.
                     (Piece::Whole, Some(form)) => {
                         for index in 0..form.shape.k {
                             let at = sources.entry(Piece::Index(index)).or_default();

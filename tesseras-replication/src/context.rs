@@ -40,7 +40,7 @@ pub struct Stores {
     pub blobs: Arc<dyn BlobStore>,
     /// Pieces of unfinished tasks.
     pub workbench: Arc<dyn Workbench>,
-    /// The capsules of this node's person.
+    /// The capsules of this node's owner.
     pub library: Arc<dyn TesseraRepository>,
     /// The pieces held for others.
     pub fragments: Arc<dyn FragmentStore>,
@@ -61,7 +61,7 @@ impl Stores {
     }
 }
 
-/// Capsules as packs, and packs as capsules: the port to whoever knows their form on disk.
+/// Capsules as packs, and packs as capsules: the port to the part that knows their form on disk.
 pub trait Capsules: Send + Sync + 'static {
     /// The pack of a capsule in the library, read from its stored files.
     fn pack(&self, record: &TesseraRecord) -> Result<Arc<dyn BlobReader>, StoreError>;
@@ -91,7 +91,7 @@ pub enum UnpackError {
     Store(#[from] StoreError),
 }
 
-/// The port to whoever finds nodes and announces holders.
+/// The port to the part that finds nodes and announces holders.
 pub trait Directory: Send + Sync + 'static {
     /// Nodes that say they hold what is announced at a key. Hints.
     fn find_holders(&self, key: DhtKey) -> BoxFuture<'_, Vec<Contact>>;

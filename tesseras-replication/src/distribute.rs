@@ -36,7 +36,7 @@ const ROSTER_TRIES: u32 = 3;
 /// For whom pieces are placed.
 #[derive(Debug, Clone)]
 pub(crate) enum Purpose {
-    /// For this node's person: it counts in the ledger.
+    /// For this node's owner: it counts in the ledger.
     Own,
     /// For a tessera that others hold, too: these attest it.
     Repair {
@@ -67,7 +67,7 @@ struct Offers {
     causes: Causes,
 }
 
-/// What distributing came to.
+/// Result of distributing.
 #[derive(Debug, Default)]
 pub(crate) struct Delivery {
     pub(crate) placed: Vec<(Piece, NodeId)>,

@@ -1,4 +1,4 @@
-//! How far a long task has come, for whoever wants to show it.
+//! How far a long task has come, for anyone who wants to show it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

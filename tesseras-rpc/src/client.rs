@@ -51,7 +51,7 @@ pub enum ClientError {
     /// The node says nothing any more.
     #[error("tesd has said nothing for {} seconds", SILENCE_LIMIT.as_secs())]
     Silent,
-    /// What was said is no message of this version.
+    /// What was said is not a message of this version.
     #[error("tes and tesd do not understand each other: {0}")]
     Frame(#[source] FrameError),
     /// The node did what it was asked and failed.

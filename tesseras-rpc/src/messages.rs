@@ -46,7 +46,7 @@ pub enum Request {
     StopPublication {
         /// Which.
         hash: TesseraHash,
-        /// Whether a finished publication ends, too: the node looks after it no more.
+        /// Whether a finished publication ends, too: the node no longer looks after it.
         unpublish: bool,
     },
     /// Bring a tessera into the library.
@@ -281,7 +281,7 @@ pub struct PlacedPiece {
     pub node_id: NodeId,
 }
 
-/// What publishing came to.
+/// Result of publishing.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Published {
     /// Which.
@@ -328,7 +328,7 @@ pub struct Fetched {
     pub holders: u64,
 }
 
-/// What a repair cycle came to.
+/// Result of a repair cycle.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Default)]
 pub struct Repaired {
     /// How many tesserae were looked at.

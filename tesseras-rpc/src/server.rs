@@ -39,7 +39,7 @@ pub const RESULT_DEADLINE: Duration = Duration::from_secs(30);
 pub const ALIVE_INTERVAL: Duration = Duration::from_secs(10);
 /// How long a client may take to receive the news that the node stops.
 const GOODBYE_DEADLINE: Duration = Duration::from_secs(1);
-/// How long to wait for an answer from whoever may still listen on an old socket.
+/// How long to wait for an answer from a process that may still listen on an old socket.
 const PROBE_DEADLINE: Duration = Duration::from_secs(2);
 /// How long to wait after accepting failed (too many open files, for one).
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);

@@ -7,9 +7,9 @@
 //! - Bytes are verified once, when they come in; a hit hands them out as they lie here.
 //! - Of several who miss one piece at once, one reads the disk and the others wait for it.
 //! - Storing or deleting a piece drops it here after the inner store is done. A read of it that is
-//!   under way may still answer whoever asked before; it leaves nothing behind for later ones.
+//!   under way may still answer those who asked before; it leaves nothing behind for later ones.
 //!
-//! Whoever must see the disk (an audit) asks the inner store. A piece that somebody deletes past
+//! What must see the disk (an audit) asks the inner store. A piece that somebody deletes past
 //! this cache may be served until it is evicted: the right bytes still, since they were verified,
 //! but of a piece that is no longer listed.
 
@@ -111,8 +111,8 @@ struct Cached {
     _room: Room,
 }
 
-/// Hands out a cached piece. Every slice of its bytes, however small and whoever holds it, keeps
-/// the whole piece in memory, and so the room that it takes.
+/// Hands out a cached piece. Every slice of its bytes, however small, keeps the whole
+/// piece in memory, and so the room that it takes.
 struct CachedReader(Bytes);
 
 impl CachedReader {

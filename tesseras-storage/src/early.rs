@@ -12,7 +12,7 @@ use crate::disk::Disk;
 
 /// Enough that one file's bytes travel while another's end is confirmed.
 const THREADS: usize = 2;
-/// Files that wait for a thread; further ones are left to whoever adopts them.
+/// Files that wait for a thread; further ones are left until they are adopted.
 const WAITING: usize = 64;
 
 /// What became of a file that was to be synced early.

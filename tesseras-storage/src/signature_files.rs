@@ -68,7 +68,7 @@ impl SignatureFile {
         out
     }
 
-    /// Reads the text of [`SignatureFile::render`]; `None` if it is not exactly such a text.
+    /// Reads the text of [`SignatureFile::render`]; `None` if it is not exactly that.
     pub(crate) fn parse(text: &str) -> Option<Self> {
         let mut lines = text.strip_suffix('\n')?.split('\n');
         if lines.next()? != FIRST_LINE {

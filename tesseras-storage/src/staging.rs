@@ -48,7 +48,7 @@ pub(crate) struct Staging {
     /// The own directory, locked. Opened before anything was written to it, so that a sync of the
     /// file system through it hears of every error since.
     lock: File,
-    /// Whether such a sync has never failed. An error is told once, to whoever asks first.
+    /// Whether such a sync has never failed. An error is told once, to the first who asks.
     sound: Mutex<bool>,
 }
 

@@ -134,7 +134,7 @@ impl Store {
         let cas = Arc::new(Cas::open(cas, tmp, ballast, Arc::clone(&database), disk)?);
         let store = Self { data_dir: data_dir.to_owned(), database, cas };
         match store.library().write_due_signature_files() {
-            // They stay due. Whoever wants to make room must be able to open the store.
+            // They stay due. Anyone who wants to make room must be able to open the store.
             Err(StoreError::Full { what }) => {
                 tracing::warn!(what, "no room for the signature files of the library");
             }

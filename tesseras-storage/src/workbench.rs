@@ -1,7 +1,7 @@
 //! Pieces of unfinished tasks: `tmp/tasks/<tessera>/<hash>`, files that no row names.
 //!
-//! They are neither synced nor counted, for they can be had again. A file's date of modification
-//! is when it was pinned.
+//! They are neither synced nor counted, for they can be obtained again. A file's date of
+//! modification is when it was pinned.
 
 use std::ffi::OsStr;
 use std::fs::{DirBuilder, File};

@@ -22,7 +22,7 @@ pub fn body_from_bytes(bytes: impl Into<Bytes>) -> Body {
 /// A body that somebody else sends chunk by chunk; the channel's bound is the memory it takes.
 ///
 /// A sender that fails sends the error. One that is merely dropped ends the body cleanly, as if
-/// it were complete: whoever may be cancelled midway must send an error first.
+/// it were complete: a sender that may be cancelled midway must send an error first.
 pub fn body_from_channel(receiver: mpsc::Receiver<io::Result<Bytes>>) -> Body {
     Box::pin(stream::unfold(receiver, |mut receiver| async move {
         let chunk = receiver.recv().await?;

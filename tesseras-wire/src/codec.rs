@@ -16,7 +16,7 @@ use thiserror::Error;
 
 use crate::transport::MAX_FRAME_BYTES;
 
-/// Why a message is no frame, or a frame no message.
+/// Why a message cannot be a frame, or a frame is not a message.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum CodecError {
@@ -107,7 +107,7 @@ pub fn decode<T: DeserializeOwned>(frame: &[u8]) -> Result<T, CodecError> {
     Ok(message)
 }
 
-/// The kind of a request, without reading its fields; `None` if the frame is no request at all.
+/// The kind of a request, without reading its fields; `None` if the frame is not a request at all.
 pub fn kind(frame: &[u8]) -> Option<String> {
     decode::<Kind>(frame).ok().map(|kind| kind.0)
 }

@@ -19,7 +19,7 @@ pub const MAX_FRAME_BYTES: usize = 64 * 1024;
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
 /// Bulk bytes that follow a frame, chunk by chunk. An error ends the body: what came before it is
-/// incomplete. Its length is named in the frame and bounded by whoever reads it.
+/// incomplete. Its length is named in the frame and bounded by its reader.
 pub type Body = Pin<Box<dyn Stream<Item = std::io::Result<Bytes>> + Send>>;
 
 /// A node whose key, nonce and work were checked by the handshake.
@@ -118,7 +118,7 @@ pub enum RequestError {
     #[error("the body could not be read: {0}")]
     Body(#[source] std::io::Error),
     /// The pool is full of busy connections, or the node is shutting down.
-    #[error("no connection to be had: {0}")]
+    #[error("no connection can be made: {0}")]
     Unavailable(&'static str),
 }
 
@@ -132,7 +132,7 @@ pub trait Transport: Send + Sync + 'static {
     ) -> BoxFuture<'a, Result<Reply, RequestError>>;
 }
 
-/// The way in: whoever answers the requests of other nodes.
+/// The way in: the part that answers the requests of other nodes.
 pub trait Service: Send + Sync + 'static {
     /// Answers one request. Called on its own task; several run at once.
     fn serve(&self, peer: Peer, frame: Vec<u8>, body: Body) -> BoxFuture<'_, Response>;

@@ -1,5 +1,5 @@
-//! Verifies an exported directory, whoever wrote it. Nothing outside of it is touched, and nothing
-//! in it is believed before its length is known to be bounded.
+//! Verifies an exported directory, which anyone may have written. Nothing outside of it is
+//! touched, and nothing in it is believed before its length is known to be bounded.
 //!
 //! Where the MANIFEST is damaged, SHA256SUMS serves as a second witness, so that a single flipped
 //! bit is found in the one file in which it lies.
@@ -116,7 +116,7 @@ fn fault_of(error: &io::Error) -> (FileStatus, String) {
             (FileStatus::Unexpected, "a symbolic link stands in its place".to_owned())
         }
         None if error.kind() == io::ErrorKind::InvalidInput => {
-            (FileStatus::Unexpected, "something that is no file stands in its place".to_owned())
+            (FileStatus::Unexpected, "something that is not a file is in its place".to_owned())
         }
         _ => (FileStatus::Corrupt, format!("it cannot be read: {}", why(error))),
     }
@@ -133,7 +133,7 @@ struct Head {
     manifest: Option<Manifest>,
     /// What is wrong with it.
     manifest_fault: Option<String>,
-    /// Whether the creator's keys could be had, so that the signatures were really checked.
+    /// Whether the creator's keys were found, so that the signatures were really checked.
     keys: bool,
     signatures: (SignatureStatus, SignatureStatus),
 }
@@ -324,7 +324,7 @@ impl Head {
         let (Some(manifest), Some(bytes)) = (self.trusted(), self.manifest_file.bytes()) else {
             return match parse(found) {
                 Some(_) => FileReport::ok(path),
-                None => corrupt("it is no list of digests and paths".to_owned()),
+                None => corrupt("it is not a list of digests and paths".to_owned()),
             };
         };
         // What it says of a damaged signature cannot be held against it.

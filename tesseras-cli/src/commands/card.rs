@@ -11,15 +11,14 @@ use tesseras_storage::Store;
 use crate::cli::Exit;
 use crate::command_error::CommandError;
 use crate::context::Context;
-use crate::hashes::{joined, not_in_library, resolve};
+use crate::hashes::{HashArg, not_in_library, resolve};
 use crate::output::Report;
 
 /// Print a recovery card: all that is needed to find a tessera again
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Which; the first few hex digits are enough.
-    #[arg(required = true, num_args = 1.., value_name = "HASH")]
-    hash: Vec<String>,
+    #[command(flatten)]
+    hash: HashArg,
 }
 
 #[derive(Serialize)]
@@ -38,7 +37,7 @@ const SOFTWARE: &str =
 /// Runs the command.
 pub fn run(context: &Context, args: Args) -> Result<Exit, CommandError> {
     let store = context.store_to_read()?;
-    let hash = resolve(&store, &joined(&args.hash)?)?;
+    let hash = resolve(&store, &args.hash.text()?)?;
     let record = store.library().get(&hash)?.ok_or_else(|| not_in_library(&store, &hash))?;
     let peers = store.peers().known_peers(NODES)?;
     let addresses = peers.iter().filter_map(|peer| peer.addresses.first());

@@ -142,7 +142,7 @@ pub fn run(context: &Context, args: Args) -> Result<Exit, CommandError> {
     };
     drop(bar);
     context.output.report(&made)?;
-    Ok(if incomplete { Exit::Incomplete } else { Exit::Done })
+    Ok(if incomplete { Exit::Failed } else { Exit::Done })
 }
 
 fn left(skipped: &[Skipped]) -> Vec<Left> {

@@ -93,7 +93,7 @@ pub fn run(context: &Context, args: Args) -> Result<Exit, CommandError> {
     drop(scene);
     let walked = walked?;
     output.report(&walked)?;
-    Ok(if walked.identical && walked.valid { Exit::Done } else { Exit::NotValid })
+    Ok(if walked.identical && walked.valid { Exit::Done } else { Exit::Failed })
 }
 
 fn interrupted() -> CommandError {

@@ -12,7 +12,7 @@ use crate::ask::{ask, is_running};
 use crate::cli::Exit;
 use crate::command_error::CommandError;
 use crate::context::Context;
-use crate::hashes::{not_in_library, resolve};
+use crate::hashes::{HashArg, not_in_library, resolve};
 use crate::human::{count, size};
 use crate::output::Report;
 
@@ -23,8 +23,8 @@ use crate::output::Report;
 /// many holders that any of them may vanish.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Which; the first few hex digits are enough.
-    hash: String,
+    #[command(flatten)]
+    hash: HashArg,
     /// Keep it out even if nothing of it is stored here yet.
     #[arg(long)]
     block: bool,
@@ -46,7 +46,7 @@ struct Dropped {
 /// Runs the command.
 pub fn run(context: &Context, args: Args) -> Result<Exit, CommandError> {
     let store = context.store()?;
-    let hash = resolve(&store, &args.hash)?;
+    let hash = resolve(&store, &args.hash.text()?)?;
     let pieces = store.fragments().list_fragments(&hash)?;
     let listed = store.library().get(&hash)?.is_some();
     if !listed && pieces.is_empty() && !args.block {

@@ -10,15 +10,15 @@ use tesseras_core::ports::TesseraRepository as _;
 use crate::cli::Exit;
 use crate::command_error::{CommandError, MEND};
 use crate::context::Context;
-use crate::hashes::{not_in_library, resolve};
+use crate::hashes::{HashArg, not_in_library, resolve};
 use crate::output::Report;
 use crate::progress::FileBar;
 
 /// Write a tessera of your library as plain files
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Which; the first few hex digits are enough.
-    hash: String,
+    #[command(flatten)]
+    hash: HashArg,
     /// Where to make its directory; nothing that is there is written over.
     dest: PathBuf,
 }
@@ -32,7 +32,7 @@ struct Exported {
 /// Runs the command.
 pub fn run(context: &Context, args: Args) -> Result<Exit, CommandError> {
     let store = context.store_to_read()?;
-    let hash = resolve(&store, &args.hash)?;
+    let hash = resolve(&store, &args.hash.text()?)?;
     let record = store.library().get(&hash)?.ok_or_else(|| not_in_library(&store, &hash))?;
     let blobs = store.blobs();
     let capsule = StoredCapsule::of_record(&*blobs, &record)?;

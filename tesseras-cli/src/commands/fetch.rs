@@ -7,16 +7,15 @@ use crate::ask::{ask, unexpected};
 use crate::cli::Exit;
 use crate::command_error::CommandError;
 use crate::context::Context;
-use crate::hashes::{joined, named};
+use crate::hashes::{HashArg, named};
 use crate::human::{count, short, size};
 use crate::output::Report;
 
 /// Bring a tessera from other nodes into your library
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Which: the code or all 64 hex digits, as a recovery card has them, with or without spaces.
-    #[arg(required = true, num_args = 1.., value_name = "HASH")]
-    hash: Vec<String>,
+    #[command(flatten)]
+    hash: HashArg,
 }
 
 #[derive(Serialize)]
@@ -28,7 +27,7 @@ struct Shown {
 
 /// Runs the command.
 pub fn run(context: &Context, args: Args) -> Result<Exit, CommandError> {
-    let hash = named(context, &joined(&args.hash)?)?;
+    let hash = named(context, &args.hash.text()?)?;
     let Response::Fetched(fetched) = ask(context, &Request::Fetch { hash })? else {
         return Err(unexpected());
     };

@@ -16,7 +16,7 @@ use crate::cli::Exit;
 use crate::command_error::CommandError;
 use crate::consent::warning;
 use crate::context::Context;
-use crate::hashes::{not_in_library, resolve};
+use crate::hashes::{HashArg, not_in_library, resolve};
 use crate::human::{count, short};
 use crate::identity::{self, Identity};
 use crate::interrupt::{Ended, ask_unless_interrupted};
@@ -30,15 +30,15 @@ use crate::output::Report;
 /// have fetched, the plan that its creator signed is used, so that you can keep it alive.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Which; the first few hex digits are enough.
-    hash: String,
+    #[command(flatten)]
+    hash: HashArg,
     /// Do not ask. Needed where there is no terminal, and with --json.
     #[arg(long, short)]
     yes: bool,
     /// Let the node publish it in the background; it goes on until it is done or cancelled.
     #[arg(long)]
     background: bool,
-    /// Stop publishing it, and look after it no more. What other nodes hold stays with them; if it
+    /// Stop publishing it, and look after it no longer. What other nodes hold stays with them; if it
     /// was published, it stays readable, and this asks first.
     #[arg(long, conflicts_with = "background")]
     cancel: bool,
@@ -63,7 +63,7 @@ const GIVEN_UP: &str = "It is published, and stays readable for anyone who knows
 /// Runs the command.
 pub fn run(context: &Context, args: Args) -> Result<Exit, CommandError> {
     let store = context.store()?;
-    let hash = resolve(&store, &args.hash)?;
+    let hash = resolve(&store, &args.hash.text()?)?;
     let record = store.library().get(&hash)?.ok_or_else(|| not_in_library(&store, &hash))?;
     let state = store.holdings().publication(&hash)?.state();
     if args.cancel {
@@ -243,8 +243,8 @@ impl Report for State {
                 "It is not published, and no other node holds a piece of it.\n".to_owned()
             }
             PublicationState::Local => format!(
-                "Your node looks after it no more. Other nodes hold {pieces} of it: those stay with\n\
-                 them, and nobody can call them back.\n"
+                "Your node no longer looks after it. Other nodes hold {pieces} of it: those stay\n\
+                 with them, and nobody can call them back.\n"
             ),
         }
     }

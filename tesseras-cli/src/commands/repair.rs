@@ -20,8 +20,10 @@ use crate::output::Report;
 /// Check what your node keeps, and rebuild what others have lost
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Only this tessera; the first few hex digits are enough.
-    hash: Option<String>,
+    /// Only this tessera: its code or its hash, with or without spaces; the first few hex digits
+    /// are enough for one stored here.
+    #[arg(num_args = 1.., value_name = "HASH")]
+    hash: Option<Vec<String>>,
     /// List the tesserae of your library again from the stored files, after the database in db/ was
     /// damaged or lost. Deletes nothing; tesd must not run meanwhile.
     #[arg(long, conflicts_with = "hash")]
@@ -39,7 +41,7 @@ pub fn run(context: &Context, args: Args) -> Result<Exit, CommandError> {
     }
     let hash = match &args.hash {
         None => None,
-        Some(text) => Some(named(context, text)?),
+        Some(groups) => Some(named(context, &groups.join(" "))?),
     };
     let Response::Repaired(repaired) = ask(context, &Request::Repair { hash })? else {
         return Err(unexpected());

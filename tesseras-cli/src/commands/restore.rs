@@ -1,5 +1,6 @@
 //! `tes restore`: gives back the folder of which a tessera was made.
 
+use std::ffi::{OsStr, OsString};
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
@@ -29,8 +30,8 @@ use crate::progress::FileBar;
 pub struct Args {
     /// A tessera of your library, the first few hex digits are enough; or the directory of an
     /// exported one, which needs no library.
-    #[arg(value_name = "HASH|DIR")]
-    what: PathBuf,
+    #[arg(required = true, num_args = 1.., value_name = "HASH|DIR")]
+    what: Vec<OsString>,
     /// The folder to make; if it exists, it must be empty.
     dest: PathBuf,
 }
@@ -68,8 +69,10 @@ pub fn run(context: &Context, args: Args) -> Result<Exit, CommandError> {
     let dest = std::path::absolute(&args.dest)
         .map_err(|error| CommandError::io("find", &args.dest, &error))?;
     let mut bar = FileBar::new("Writing");
-    let (hash, done, unsigned) = if args.what.is_dir() {
-        let exported = ExportedCapsule::open(&args.what)?;
+    // Several arguments are the groups of one code or hash.
+    let what = PathBuf::from(args.what.join(OsStr::new(" ")));
+    let (hash, done, unsigned) = if what.is_dir() {
+        let exported = ExportedCapsule::open(&what)?;
         let check = exported.signatures();
         let signatures = [("ed25519", check.ed25519), ("ml-dsa-65", check.ml_dsa_65)];
         let unsigned = signatures.into_iter().filter(|(_, valid)| !valid).map(|(name, _)| name);
@@ -77,14 +80,14 @@ pub fn run(context: &Context, args: Args) -> Result<Exit, CommandError> {
         let done = tesseras_capsule::restore(capsule, &**exported.blobs(), &dest, &mut bar)?;
         (capsule.hash(), done, unsigned.collect())
     } else {
-        let (hash, done) = stored(context, &args.what, &dest, &mut bar)?;
+        let (hash, done) = stored(context, &what, &dest, &mut bar)?;
         (hash, done, Vec::new())
     };
     drop(bar);
     let restored = Restored::new(hash, done, unsigned);
     let whole = restored.damaged.is_empty() && restored.unsigned.is_empty();
     context.output.report(&restored)?;
-    Ok(if whole { Exit::Done } else { Exit::Incomplete })
+    Ok(if whole { Exit::Done } else { Exit::Failed })
 }
 
 fn stored(

@@ -10,16 +10,15 @@ use tesseras_core::ports::TesseraRepository as _;
 use crate::cli::Exit;
 use crate::command_error::{CommandError, MEND};
 use crate::context::Context;
-use crate::hashes::{joined, not_in_library, resolve};
+use crate::hashes::{HashArg, not_in_library, resolve};
 use crate::human::{count, size, table};
 use crate::output::Report;
 
 /// Show what a tessera of your library keeps
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Which; the first few hex digits are enough.
-    #[arg(required = true, num_args = 1.., value_name = "HASH")]
-    hash: Vec<String>,
+    #[command(flatten)]
+    hash: HashArg,
 }
 
 #[derive(Serialize)]
@@ -55,7 +54,7 @@ struct Memory {
 /// Runs the command.
 pub fn run(context: &Context, args: Args) -> Result<Exit, CommandError> {
     let store = context.store_to_read()?;
-    let hash = resolve(&store, &joined(&args.hash)?)?;
+    let hash = resolve(&store, &args.hash.text()?)?;
     let record = store.library().get(&hash)?.ok_or_else(|| not_in_library(&store, &hash))?;
     let capsule = StoredCapsule::of_record(&*store.blobs(), &record)?;
     let header = |key: &str| capsule.manifest().header(key).map(str::to_owned);

@@ -22,8 +22,8 @@ use crate::problems::problem;
 /// Show how your node is, or how a tessera is
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// A tessera: its holders are asked now. The first few hex digits are enough for one stored
-    /// here.
+    /// A tessera, whose holders are asked now: its code or its hash, with or without spaces; the
+    /// first few hex digits are enough for one stored here.
     #[arg(num_args = 1.., value_name = "HASH")]
     hash: Option<Vec<String>>,
 }

@@ -68,7 +68,7 @@ pub fn run(context: &Context, args: Args) -> Result<Exit, CommandError> {
     if !expected {
         context.output.note(&format!("this is tessera {}, not the expected one", found.hash));
     }
-    let exit = if found.valid && expected { Exit::Done } else { Exit::NotValid };
+    let exit = if found.valid && expected { Exit::Done } else { Exit::Failed };
     context.output.report(&Verified::from(found))?;
     Ok(exit)
 }

@@ -1,4 +1,4 @@
-//! What is inside an identity's backup: a text that says itself what it is and how to use it, so
+//! What is inside an identity's backup: a page that says itself what it is and how to use it, so
 //! that a person who opens it with stock `age` needs nothing else.
 //!
 //! It is in docs/FORMAT.md: a line with the version, `key: value` lines up to an empty line, prose
@@ -22,7 +22,7 @@ const END: &str = "-----END PRIVATE KEY-----";
 /// it held behind that nobody wipes.
 const ROOM: usize = 16 * 1024;
 
-/// Why a text is not an identity.
+/// Why a file is not an identity.
 #[derive(Debug, Error)]
 pub enum BackupError {
     /// It does not begin as one.
@@ -81,7 +81,7 @@ pub fn render(identity: &Identity) -> Zeroizing<String> {
     text
 }
 
-/// The identity of a text.
+/// The identity in a text.
 pub fn parse(text: &str) -> Result<Identity, BackupError> {
     let mut lines = text.lines();
     let version = lines.next().and_then(|line| line.strip_prefix(KIND));

@@ -330,9 +330,14 @@ fn an_ambiguous_prefix_names_the_candidates() {
 
     let hash = hash.to_string();
     let error = environment.fails(&["show", &hash[..62]]);
-    assert!(error.contains(&hash) && error.contains(&near.to_string()), "{error}");
+    assert!(
+        error.contains("is ambiguous: ")
+            && error.contains(&hash)
+            && error.contains(&near.to_string()),
+        "{error}"
+    );
     let held = environment.fails(&["show", &near.to_string()]);
-    assert!(held.contains("only 1 piece held for others"), "{held}");
+    assert!(held.contains("only 1 piece of") && held.contains("held for others"), "{held}");
     let dropped = environment.ok(&["drop", &near.to_string()]);
     assert_eq!((&dropped["bytes"], &dropped["pieces"]), (&7.into(), &1.into()));
     assert_eq!(environment.ok(&["show", &hash[..4]])["hash"], hash);
@@ -363,4 +368,51 @@ fn where_there_is_no_data_directory_nothing_is_made_by_reading() {
     fs::create_dir(&data).expect("made");
     let human = String::from_utf8(environment.human(&["list"]).stdout).expect("UTF-8");
     assert!(human.contains("The library is empty"), "{human}");
+}
+
+#[test]
+fn every_command_takes_the_groups_of_a_code_without_quotes() {
+    let environment = Environment::with_creator();
+    let hash = environment.tessera();
+    let code = environment.ok(&["card", &hash])["code"].as_str().expect("a code").to_owned();
+    let groups: Vec<&str> =
+        (0..code.len()).step_by(4).map(|at| code.get(at..at + 4).unwrap_or(&code[at..])).collect();
+    let with = |first: &[&'static str], last: &[&'static str]| {
+        let all = [first, &groups, last].concat();
+        all.into_iter().map(str::to_owned).collect::<Vec<_>>()
+    };
+    let run = |args: Vec<String>| {
+        let args: Vec<&str> = args.iter().map(String::as_str).collect();
+        environment.json(&args)
+    };
+    for args in [
+        with(&["show"], &[]),
+        with(&["card"], &[]),
+        with(&["verify"], &[]),
+        with(&["export"], &["exported"]),
+        with(&["restore"], &["restored"]),
+    ] {
+        let answer = run(args.clone());
+        assert_eq!(answer.code, Some(0), "{args:?}: {}", answer.stderr);
+    }
+    assert!(environment.path("exported").is_dir() && environment.path("restored").is_dir());
+    // No node runs, which is found out once the hash is understood.
+    for args in [
+        with(&["fetch"], &[]),
+        with(&["status"], &[]),
+        with(&["repair"], &[]),
+        with(&["publish", "--yes"], &[]),
+        with(&["publish"], &["--yes"]),
+    ] {
+        let answer = run(args.clone());
+        assert_eq!(answer.code, Some(1), "{args:?}: {}", answer.stderr);
+        assert!(answer.stderr.contains("no tesd"), "{args:?}: {}", answer.stderr);
+    }
+    let dropped = run(with(&["drop", "--yes"], &[]));
+    assert_eq!(
+        (dropped.code, &dropped.json["hash"]),
+        (Some(0), &hash.into()),
+        "{}",
+        dropped.stderr
+    );
 }

@@ -41,8 +41,8 @@ fn wrong_usage_is_code_two_and_one_json_object_for_scripts() {
     let nothing = environment.json(&[]).json;
     assert_eq!(nothing["error"], "a command is missing", "{nothing}");
     let missing = environment.json(&["export", "abcd"]).json;
-    assert!(missing["hint"].as_str().is_some_and(|hint| hint.starts_with("usage: tes export")));
-    assert!(missing["error"].as_str().is_some_and(|error| error.contains("<DEST>")), "{missing}");
+    assert_eq!(missing["hint"], "usage: tes export <HASH>... <DEST>");
+    assert!(missing["error"].as_str().is_some_and(|error| error.contains("<HASH>")), "{missing}");
     // What follows `--` is no flag.
     let output = environment.tes().args(["list", "--", "--json"]).output().expect("it runs");
     assert_eq!((output.status.code(), output.stdout.len()), (Some(2), 0));

@@ -24,7 +24,7 @@ pub trait BlobWriter: Send {
     /// Appends bytes.
     fn write(&mut self, bytes: &[u8]) -> Result<(), StoreError>;
 
-    /// Ends the blob. Not yet durable: whoever adopts it makes it so.
+    /// Ends the blob. Not yet durable: adopting it makes it so.
     fn finish(self: Box<Self>) -> Result<StagedBlob, StoreError>;
 }
 
@@ -37,9 +37,9 @@ pub trait BlobReader: Send + Sync {
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Result<(), StoreError>;
 
     /// The bytes from `offset` on, at most `limit` of them and less only where the object ends:
-    /// none at its end, [`StoreError::OutOfRange`] beyond it. Whoever has them in memory already
-    /// overrides this and hands out what it has; otherwise they are read into a buffer of their
-    /// own.
+    /// none at its end, [`StoreError::OutOfRange`] beyond it. A reader that has them in memory
+    /// already overrides this and hands out what it has; otherwise they are read into a buffer of
+    /// their own.
     fn read_chunk(&self, offset: u64, limit: usize) -> Result<Bytes, StoreError> {
         let bytes = self.bytes();
         let Some(rest) = bytes.checked_sub(offset) else {
@@ -58,7 +58,7 @@ pub trait BlobStore: Send + Sync {
     fn stage(&self) -> Result<Box<dyn BlobWriter>, StoreError>;
 
     /// Begins to make durable what will be adopted later, so that adopting it has less to wait
-    /// for. A hint: what fails here is told by whoever adopts the blob.
+    /// for. A hint: what fails here is told when the blob is adopted.
     fn sync_early(&self, staged: &StagedBlob) {
         let _ = staged;
     }
@@ -67,7 +67,7 @@ pub trait BlobStore: Send + Sync {
     fn discard(&self, staged: StagedBlob);
 
     /// Opens a stored object; [`StoreError::Missing`] if there is none. What is read is as it is
-    /// on disk: whoever needs certainty hashes it.
+    /// on disk: anyone who needs certainty hashes it.
     fn open(&self, hash: &ContentHash) -> Result<Box<dyn BlobReader>, StoreError>;
 
     /// Whether an object is stored.

@@ -129,7 +129,7 @@ pub fn fragment_store(fragments: &dyn FragmentStore, blobs: &dyn BlobStore, hash
         assert!(fragments.delete_fragment(fragment).expect("asked"), "it was held");
         assert!(!blobs.contains(&fragment.checksum).expect("asked"), "its object is gone");
     }
-    // Whoever reads goes on reading what is deleted.
+    // A reader goes on reading what is deleted.
     assert_eq!(&read_all(&*reader), &bytes[1]);
     assert_eq!(fragments.totals().expect("asked"), (0, 0));
 }
@@ -492,7 +492,7 @@ pub fn workbench(workbench: &dyn Workbench, blobs: &dyn BlobStore, hash: Hash) {
     pinned.sort_unstable();
     assert_eq!(pinned, both, "each once");
     assert_eq!(read_all(&*opened(1, &own).expect("it is pinned")), own);
-    assert!(!blobs.contains(&hash(&own)).expect("asked"), "it is no stored object");
+    assert!(!blobs.contains(&hash(&own)).expect("asked"), "it is not a stored object");
     assert_missing(opened(2, &own), &hash(&own));
 
     workbench.unpin(&tessera(1)).expect("it is released");

@@ -79,7 +79,7 @@ pub trait HoldingRepository: Send + Sync {
     /// Forgets dossier, holders and placements, and keeps the tessera out from now on.
     fn block(&self, tessera: &TesseraHash, now: Timestamp) -> Result<(), StoreError>;
 
-    /// Lets a blocked tessera in again: its person asked for it.
+    /// Lets a blocked tessera in again: the owner of this node asked for it.
     fn unblock(&self, tessera: &TesseraHash) -> Result<(), StoreError>;
 
     /// Whether a tessera is kept out.

@@ -8,7 +8,7 @@ use crate::time::Timestamp;
 /// after an interruption. They are not stored objects: no [`super::BlobStore`] finds them.
 ///
 /// What is pinned survives a crash of the process, but it is not synced. After a power cut it may
-/// be gone, short, or anything: whoever goes on with it hashes it first.
+/// be gone, short, or anything: anyone who goes on with it hashes it first.
 pub trait Workbench: Send + Sync {
     /// Keeps a staged blob until the tessera is unpinned. Pinning the same content again replaces
     /// the bytes.

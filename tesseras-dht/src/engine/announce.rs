@@ -111,7 +111,7 @@ impl Engine {
         if nearer < self.config.k {
             targets.truncate(self.config.k - 1);
             let local = std::net::Ipv4Addr::LOCALHOST.into();
-            // A full store is no reason to stop: others may have room.
+            // A full store does not end it: others may have room.
             let _ = self.records.insert(record.clone(), self.id, local, turn.wall);
         }
         let Some(announcement) = self.announcements.get_mut(&operation) else { return };

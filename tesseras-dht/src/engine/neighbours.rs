@@ -1,7 +1,7 @@
 //! How a node finds its neighbours and they find it: joining, greeting, refreshing (Kademlia,
 //! sections 2.3 and 2.4).
 //!
-//! A node knocks with a greeting, so that whoever it asks first can name it to those who come
+//! A node knocks with a greeting, so that the node that it asks first can name it to those who come
 //! next; then it looks itself up, refreshes the farther buckets, and greets everyone whom it meets
 //! on the way. It does so again after a few seconds, for those who came at the same time.
 
@@ -165,7 +165,7 @@ impl Neighbours {
         [knock, greeting, round, self.next_round].into_iter().flatten().min()
     }
 
-    /// Whom to greet next; whoever is being greeted is left until that is over.
+    /// Whom to greet next; one that is being greeted is left until that is over.
     fn next_greeting(&self) -> Option<(NodeId, Due)> {
         let idle = self.greetings.iter().filter(|(id, _)| !self.greeting.contains_key(id));
         idle.min_by_key(|(_, due)| due.at).map(|(id, due)| (*id, *due))

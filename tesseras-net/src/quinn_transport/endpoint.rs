@@ -27,8 +27,8 @@ pub(super) const MAX_STREAMS: u32 = 80;
 // One node alone can never have all requests that are answered at once.
 const _: () =
     assert!(MAX_STREAMS as usize * InboundConfig::MAX_PER_NODE < InboundConfig::MAX_REQUESTS);
-// Credit for another stream comes back late. Whoever waits for it is woken with all others who do,
-// so our own requests wait their turn instead, and hardly ever for credit.
+// Credit for another stream comes back late. A task that waits for it is woken with all
+// others that do, so our own requests wait their turn instead, and hardly ever for credit.
 const _: () = assert!(3 * MAX_IN_FLIGHT <= 2 * MAX_STREAMS as usize);
 /// QUIC itself gives a connection up so much later than the pool does, which counts and tells.
 const IDLE_GRACE: Duration = Duration::from_secs(10);

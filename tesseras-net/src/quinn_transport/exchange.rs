@@ -48,7 +48,7 @@ pub(super) async fn exchange(
     };
     let (before, after) = (lease.before, Heard::from(&lease.quic));
     let unheard = match lease.quic.close_reason() {
-        // Whoever is there now has never heard of this connection.
+        // The process that is there now has never heard of this connection.
         Some(quinn::ConnectionError::Reset) => true,
         Some(_) => !opened || after.acks == before.acks,
         None => false,

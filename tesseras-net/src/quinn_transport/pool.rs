@@ -1,8 +1,8 @@
 //! The outgoing connections, by address.
 //!
 //! A place in the pool is taken by a connection, or by the handshake that will make one, so the
-//! limit holds for both. Whoever finds neither gets a [`Ticket`] and dials; whoever comes
-//! meanwhile waits for the outcome. A full pool closes its oldest idle connection to make room,
+//! limit holds for both. Who finds neither gets a [`Ticket`] and dials; who comes meanwhile
+//! waits for the outcome. A full pool closes its oldest idle connection to make room,
 //! and never one that is in use.
 
 use std::collections::HashMap;

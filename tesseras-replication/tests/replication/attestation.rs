@@ -12,7 +12,7 @@ use tesseras_core::ports::{
     TesseraRecord,
 };
 use tesseras_core::time::{ClockOffset, Timestamp};
-use tesseras_crypto::{NodeKeys, blake3};
+use tesseras_crypto::{NodeKeys, NodePublic, blake3};
 use tesseras_replication::admission::Limits;
 use tesseras_replication::attestation::{Question, is_valid};
 use tesseras_replication::messages::{Attestation, AttestedPiece, Request};

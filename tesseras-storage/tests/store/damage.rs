@@ -262,7 +262,7 @@ fn a_new_directory_is_begun_without_a_word() {
     assert_eq!(rebuild(dir.path()).unwrap(), Rebuilt::default());
 }
 
-/// What is no regular file says nothing, and nobody waits for what may write to it one day.
+/// What is not a regular file says nothing, and nobody waits for what may write to it one day.
 #[test]
 fn pipes_and_links_among_the_files_are_not_waited_for() {
     let (dir, capsules) = library_of(0..6);

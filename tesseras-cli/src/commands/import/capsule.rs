@@ -81,7 +81,7 @@ impl Report for Imported {
             size(self.bytes)
         );
         for path in &self.ignored {
-            writeln!(out, "Left there, as it is no part of the tessera: {path}")
+            writeln!(out, "Left there, as it is not part of the tessera: {path}")
                 .expect("a String takes all");
         }
         write!(out, "Next: tes show {short}\n      tes restore {short} FOLDER\n")
