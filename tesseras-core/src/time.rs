@@ -1,6 +1,7 @@
 //! Points in time as values; the clock itself lives in the drivers.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -29,6 +30,28 @@ impl Timestamp {
     /// Whether a peer's date may be meant as "now", given [`CLOCK_TOLERANCE`].
     pub fn is_about(self, other: Timestamp) -> bool {
         self.0.abs_diff(other.0) <= CLOCK_TOLERANCE.as_secs()
+    }
+}
+
+/// The way to ask for the date, given from outside: nothing here reads a clock. Cheap to clone.
+#[derive(Clone)]
+pub struct Clock(Arc<dyn Fn() -> Timestamp + Send + Sync>);
+
+impl Clock {
+    /// A clock that says what `now` says.
+    pub fn new(now: impl Fn() -> Timestamp + Send + Sync + 'static) -> Self {
+        Self(Arc::new(now))
+    }
+
+    /// The date.
+    pub fn now(&self) -> Timestamp {
+        (self.0)()
+    }
+}
+
+impl fmt::Debug for Clock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Clock")
     }
 }
 

@@ -10,12 +10,12 @@ use prometheus::Registry;
 use tesseras_core::contact::Contact;
 use tesseras_core::ids::NodeId;
 use tesseras_core::ports::{FragmentStore, PeerRepository as _, StoreError};
-use tesseras_core::time::Timestamp;
+use tesseras_core::time::{Clock, Timestamp};
 use tesseras_dht::{Beginnings, Dht, DhtConfig};
 use tesseras_net::interfaces::announce_candidates;
 use tesseras_net::settings::BindConfig;
 use tesseras_net::{BindError, NetMetrics, QuinnTransport};
-use tesseras_replication::{Parts, Replication, ReplicationConfig, Stores};
+use tesseras_replication::{Parts, Replication, ReplicationConfig, Stores, TokioBlocking};
 use tesseras_rpc::{Server, ServerError};
 use tesseras_storage::{DaemonLock, StorageMetrics, Store};
 use tesseras_wire::Service;
@@ -175,7 +175,9 @@ impl Node {
             stores,
             transport: transport.clone(),
             directory: directory.clone(),
-            now,
+            clock: Clock::new(now),
+            rng: rand::make_rng(),
+            blocking: Arc::new(TokioBlocking),
         });
 
         let router = Router { dht: dht.clone(), replication: replication.clone() };

@@ -182,7 +182,7 @@ impl Replication {
         to: &Contact,
         tessera: TesseraHash,
     ) -> Result<(Attestation, SocketAddr), AskError> {
-        let nonce: [u8; 32] = rand::random();
+        let nonce: [u8; 32] = self.nonce();
         let question = Question { asker: self.id(), holder: to.id, tessera, nonce };
         let request = Request::Attest { tessera, nonce };
         let deadline = self.parts.config.answer_deadline;

@@ -1,21 +1,20 @@
 //! Bulk bytes between disk and network, a few chunks at a time.
 
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::StreamExt as _;
+use futures_util::{StreamExt as _, stream};
 use tesseras_core::buffer::PageBuffer;
 use tesseras_core::ids::ContentHash;
-use tesseras_core::ports::{BlobReader, BlobStore, StagedBlob, StoreError};
-use tesseras_wire::Body;
-use tesseras_wire::body_from_channel;
+use tesseras_core::ports::{BlobReader, BlobStore, BlobWriter, StagedBlob, StoreError};
+use tesseras_wire::{Body, BoxFuture};
 use thiserror::Error;
-use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
-use crate::context::blocking;
+use crate::blocking::{Blocking, lock};
 
 /// How much is read from disk at once, in bytes.
 pub const CHUNK: usize = 256 * 1024;
@@ -58,33 +57,66 @@ pub enum ReceiveError {
     Store(#[from] StoreError),
 }
 
-/// Bytes of a stored object from an offset on, as a body. The permit is kept until the last byte
-/// is taken or the body is dropped.
+/// Bytes of a stored object from an offset on, as a body; one chunk is read ahead. The permit is
+/// kept until the last byte is taken or the body is dropped.
 pub fn send(
+    disk: &Blocking,
     reader: Arc<dyn BlobReader>,
     offset: u64,
     permit: Option<OwnedSemaphorePermit>,
 ) -> Body {
-    let (sender, receiver) = mpsc::channel(CHUNKS_IN_FLIGHT - 2);
-    // Not awaited: it ends when the receiver is dropped, at the next chunk.
-    tokio::task::spawn_blocking(move || {
-        let _permit = permit;
-        let mut at = offset;
-        let mut pace = Pace::start();
-        while at < reader.bytes() {
-            let chunk = reader.read_chunk(at, CHUNK).map_err(io::Error::other).and_then(|chunk| {
-                at += chunk.len() as u64;
-                // A peer that takes bytes a few at a time does not keep others from their turn.
-                pace.check(chunk.len()).map_err(io::Error::other)?;
-                Ok(chunk)
-            });
-            let failed = chunk.is_err();
-            if sender.blocking_send(chunk).is_err() || failed {
-                return;
-            }
+    let sending = Sending {
+        disk: disk.clone(),
+        reader,
+        at: offset,
+        pace: Pace::start(),
+        ahead: None,
+        permit,
+    };
+    Box::pin(stream::unfold(Some(sending), |sending| async move {
+        let mut sending = sending?;
+        match sending.next().await? {
+            Ok(chunk) => Some((Ok(chunk), Some(sending))),
+            Err(error) => Some((Err(error), None)),
         }
-    });
-    body_from_channel(receiver)
+    }))
+}
+
+/// A stored object on its way out.
+struct Sending {
+    disk: Blocking,
+    reader: Arc<dyn BlobReader>,
+    /// Where the next chunk begins.
+    at: u64,
+    pace: Pace,
+    /// The chunk at `at`, if it is being read already.
+    ahead: Option<BoxFuture<'static, io::Result<Bytes>>>,
+    #[expect(dead_code, reason = "kept until the body ends")]
+    permit: Option<OwnedSemaphorePermit>,
+}
+
+impl Sending {
+    /// The next chunk; `None` at the end.
+    async fn next(&mut self) -> Option<io::Result<Bytes>> {
+        let reading = self.ahead.take().or_else(|| self.read())?;
+        let chunk = match reading.await {
+            Ok(chunk) => chunk,
+            Err(error) => return Some(Err(error)),
+        };
+        self.at += chunk.len() as u64;
+        self.ahead = self.read();
+        // A receiver that takes bytes a few at a time does not keep others from their turn.
+        Some(self.pace.check(chunk.len()).map(|()| chunk).map_err(io::Error::other))
+    }
+
+    /// Begins to read the chunk at `at`; `None` at the end.
+    fn read(&self) -> Option<BoxFuture<'static, io::Result<Bytes>>> {
+        let (reader, at) = (self.reader.clone(), self.at);
+        (at < reader.bytes()).then(|| {
+            let read = move || reader.read_chunk(at, CHUNK).map_err(io::Error::other);
+            Box::pin(self.disk.run(read)) as BoxFuture<'static, _>
+        })
+    }
 }
 
 /// A body that is read in parts.
@@ -145,78 +177,106 @@ impl BodyReader {
         if found == expected { Ok(()) } else { Err(ReceiveError::WrongBytes { expected, found }) }
     }
 
-    /// The rest of the body, which must be `bytes` long and hash to `expected`, staged on disk.
-    /// Whatever goes wrong, nothing is left behind.
+    /// The rest of the body, which must be `bytes` long and hash to `expected`, staged on disk: a
+    /// chunk is written while the next one comes. Whatever goes wrong, nothing is left behind.
     pub async fn stage(
         mut self,
+        disk: &Blocking,
         blobs: &Arc<dyn BlobStore>,
         bytes: u64,
         expected: ContentHash,
         mut on_bytes: impl FnMut(u64),
     ) -> Result<StagedBlob, ReceiveError> {
-        let (sender, mut receiver) = mpsc::channel::<PageBuffer>(CHUNKS_IN_FLIGHT / 2);
-        let writing = blocking({
-            let blobs = blobs.clone();
-            move || -> Result<Option<StagedBlob>, StoreError> {
-                let mut writer = blobs.stage()?;
-                let mut written = 0;
-                while let Some(chunk) = receiver.blocking_recv() {
-                    writer.write(&chunk)?;
-                    written += chunk.len() as u64;
-                }
-                // Not all came: the unfinished writer removes its file.
-                if written == bytes { writer.finish().map(Some) } else { Ok(None) }
-            }
-        });
-        let receiving = async move {
-            let mut pace = Pace::start();
-            let mut found = 0;
+        let mut file = StagedFile::begin(disk, blobs);
+        let (mut pace, mut found) = (Pace::start(), 0);
+        loop {
             // The network brings a packet at a time. Hashing, writing and handing over as little
             // as that costs more than all the rest.
-            let (mut gathered, mut filled) = (PageBuffer::new(CHUNK), 0);
-            while let Some(packet) = self.next((CHUNK - filled) as u64).await? {
-                found += packet.len() as u64;
-                if found > bytes {
-                    return Err(ReceiveError::Length { expected: bytes, found });
-                }
-                pace.check(packet.len())?;
-                on_bytes(packet.len() as u64);
-                gathered[filled..filled + packet.len()].copy_from_slice(&packet);
-                filled += packet.len();
-                if filled == CHUNK {
-                    let full = std::mem::replace(&mut gathered, PageBuffer::new(CHUNK));
-                    filled = 0;
-                    if sender.send(full).await.is_err() {
-                        break; // The writer failed, and says why.
-                    }
-                }
+            let chunk = self.gather(bytes - found, &mut pace, &mut on_bytes).await?;
+            if chunk.is_empty() {
+                break;
             }
-            // That the writer failed is said by the writer.
-            gathered.truncate(filled);
-            let _ = sender.send(gathered).await;
-            if found == bytes {
-                Ok(())
-            } else {
-                Err(ReceiveError::Length { expected: bytes, found })
-            }
-        };
-        let (received, written) = tokio::join!(receiving, writing);
-        let staged = written?;
-        let why = match (received, &staged) {
-            (Ok(()), Some(done)) if done.hash == expected => None,
-            (Ok(()), Some(done)) => Some(ReceiveError::WrongBytes { expected, found: done.hash }),
-            (Ok(()), None) => Some(ReceiveError::Length { expected: bytes, found: 0 }),
-            (Err(error), _) => Some(error),
-        };
-        match (why, staged) {
-            (None, Some(staged)) => Ok(staged),
-            (Some(why), Some(staged)) => {
-                let blobs = blobs.clone();
-                blocking(move || blobs.discard(staged)).await;
-                Err(why)
-            }
-            (why, None) => Err(why.unwrap_or(ReceiveError::Length { expected: bytes, found: 0 })),
+            found += chunk.len() as u64;
+            file.write(chunk).await?;
         }
+        found += self.next(CHUNK as u64).await?.map_or(0, |more| more.len() as u64);
+        if found != bytes {
+            return Err(ReceiveError::Length { expected: bytes, found });
+        }
+        let staged = file.finish().await?;
+        if staged.hash == expected {
+            return Ok(staged);
+        }
+        let found = staged.hash;
+        let blobs = blobs.clone();
+        disk.run(move || blobs.discard(staged)).await;
+        Err(ReceiveError::WrongBytes { expected, found })
+    }
+
+    /// The next bytes, at most `limit`, as one chunk; an empty one at the end of the body or of
+    /// the limit.
+    async fn gather(
+        &mut self,
+        limit: u64,
+        pace: &mut Pace,
+        on_bytes: &mut impl FnMut(u64),
+    ) -> Result<PageBuffer, ReceiveError> {
+        let len = usize::try_from(limit).map_or(CHUNK, |limit| limit.min(CHUNK));
+        let (mut gathered, mut filled) = (PageBuffer::new(len), 0);
+        while filled < len
+            && let Some(packet) = self.next((len - filled) as u64).await?
+        {
+            pace.check(packet.len())?;
+            on_bytes(packet.len() as u64);
+            gathered[filled..filled + packet.len()].copy_from_slice(&packet);
+            filled += packet.len();
+        }
+        gathered.truncate(filled);
+        Ok(gathered)
+    }
+}
+
+/// A file that is being staged, a chunk at a time, where that may block. Dropped unfinished, it is
+/// removed.
+struct StagedFile {
+    disk: Blocking,
+    /// Taken only by work on the disk, one after the other.
+    writer: Arc<Mutex<Option<Box<dyn BlobWriter>>>>,
+    /// The work that was given last.
+    writing: BoxFuture<'static, Result<(), StoreError>>,
+}
+
+impl StagedFile {
+    fn begin(disk: &Blocking, blobs: &Arc<dyn BlobStore>) -> Self {
+        let writer = Arc::new(Mutex::new(None));
+        let (blobs, slot) = (blobs.clone(), writer.clone());
+        let begin = move || {
+            *lock(&slot) = Some(blobs.stage()?);
+            Ok(())
+        };
+        Self { disk: disk.clone(), writer, writing: Box::pin(disk.run(begin)) }
+    }
+
+    /// Returns when the chunk before this one is written.
+    async fn write(&mut self, chunk: PageBuffer) -> Result<(), StoreError> {
+        (&mut self.writing).await?;
+        let slot = self.writer.clone();
+        let write = move || lock(&slot).as_mut().expect("it was begun").write(&chunk);
+        self.writing = Box::pin(self.disk.run(write));
+        Ok(())
+    }
+
+    async fn finish(mut self) -> Result<StagedBlob, StoreError> {
+        (&mut self.writing).await?;
+        let slot = self.writer.clone();
+        self.disk.run(move || lock(&slot).take().expect("it was begun").finish()).await
+    }
+}
+
+impl Drop for StagedFile {
+    fn drop(&mut self) {
+        let slot = self.writer.clone();
+        drop(self.disk.run(move || drop(lock(&slot).take())));
     }
 }
 
@@ -241,6 +301,7 @@ impl Pace {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::blocking::TokioBlocking;
 
     /// Bytes that are in memory already, and must not be copied out of it.
     struct Shared(Bytes);
@@ -263,7 +324,8 @@ mod tests {
     #[tokio::test]
     async fn what_is_in_memory_is_sent_without_a_copy() {
         let bytes = Bytes::from((0..2 * CHUNK + 5000).map(|i| (i >> 10) as u8).collect::<Vec<_>>());
-        let mut body = send(Arc::new(Shared(bytes.clone())), 1000, None);
+        let disk = Blocking::on(Arc::new(TokioBlocking));
+        let mut body = send(&disk, Arc::new(Shared(bytes.clone())), 1000, None);
         let mut at = 1000;
         while let Some(chunk) = body.next().await {
             let chunk = chunk.unwrap();

@@ -14,7 +14,7 @@ use thiserror::Error;
 
 use crate::ask::{AskError, PieceOnItsWay};
 use crate::bulk::ReceiveError;
-use crate::context::{Replication, blocking};
+use crate::context::Replication;
 use crate::dossier::VerifiedDossier;
 use crate::erasure::{self, ErasureError};
 use crate::pieces::PieceSource;
@@ -91,11 +91,14 @@ impl Replication {
     ) -> Result<Collected, CollectError> {
         let plan = dossier.plan();
         let mut hunt = Hunt::new(plan.coded(), survey, &survey.placement(plan), self.id());
-        let (mut source, mut have) = blocking(move || {
-            let have = source.sound_pieces()?;
-            Ok::<_, StoreError>((source, have))
-        })
-        .await?;
+        let (mut source, mut have) = self
+            .state
+            .disk
+            .run(move || {
+                let have = source.sound_pieces()?;
+                Ok::<_, StoreError>((source, have))
+            })
+            .await?;
         self.found_damaged(dossier.tessera(), source.damaged());
         let mut holders = BTreeSet::new();
         if hunt.missing(&have) > 0 {
@@ -155,7 +158,8 @@ impl Replication {
         let PieceOnItsWay { bytes, checksum, body, _permit } =
             self.ask_for_piece(from, dossier, piece).await?;
         let blobs = &self.parts.stores.blobs;
-        let staged = body.stage(blobs, bytes, checksum, |bytes| count.add(bytes)).await?;
+        let staged =
+            body.stage(&self.state.disk, blobs, bytes, checksum, |bytes| count.add(bytes)).await?;
         let now = self.now();
         self.blocking(move |stores| stores.workbench.pin(&tessera, staged, now))
             .await

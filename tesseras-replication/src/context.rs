@@ -1,9 +1,11 @@
 //! What every part of replication works with: stores, transport, directory, clock, limits.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use rand::rngs::StdRng;
+use rand::{RngExt as _, SeedableRng as _};
 use tesseras_core::code::Piece;
 use tesseras_core::contact::Contact;
 use tesseras_core::ids::{DhtKey, NodeId, TesseraHash};
@@ -12,7 +14,7 @@ use tesseras_core::ports::{
     BlobReader, BlobStore, Fragment, FragmentStore, HoldingRepository, ReciprocityLedger,
     StoreError, TesseraRecord, TesseraRepository, Workbench,
 };
-use tesseras_core::time::{ClockOffset, Timestamp};
+use tesseras_core::time::{Clock, ClockOffset, Timestamp};
 use tesseras_crypto::NodeKeys;
 use tesseras_wire::{BoxFuture, Transport};
 use thiserror::Error;
@@ -20,6 +22,7 @@ use tokio::sync::{Notify, OwnedMutexGuard, OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
 use crate::admission::Limits;
+use crate::blocking::{Blocking, BlockingPool};
 use crate::bulk::{CHUNK, CHUNKS_IN_FLIGHT};
 use crate::in_flight::InFlight;
 use crate::pieces::PieceSource;
@@ -142,7 +145,11 @@ pub struct Parts {
     /// The way to find them.
     pub directory: Arc<dyn Directory>,
     /// The date.
-    pub now: fn() -> Timestamp,
+    pub clock: Clock,
+    /// Where nonces come from; seeded by whoever starts the node.
+    pub rng: StdRng,
+    /// Where work that blocks on a disk runs.
+    pub blocking: Arc<dyn BlockingPool>,
 }
 
 /// The replication of one node. Cheap to clone; all clones are one.
@@ -160,6 +167,8 @@ pub(crate) struct State {
     pub(crate) large_dossiers: Arc<Semaphore>,
     /// One pack encoded or rebuilt at a time.
     pub(crate) coding: Arc<Semaphore>,
+    rng: Mutex<StdRng>,
+    pub(crate) disk: Blocking,
     tables: Mutex<Tables>,
 }
 
@@ -168,31 +177,33 @@ pub(crate) struct Tables {
     /// Bytes that are being received.
     pub(crate) in_flight: InFlight,
     /// Tesserae that are worked on, one task at a time each.
-    working: HashMap<TesseraHash, Arc<tokio::sync::Mutex<()>>>,
+    working: BTreeMap<TesseraHash, Arc<tokio::sync::Mutex<()>>>,
     /// Tesserae of which pieces came, and that were not announced since.
     pub(crate) unannounced: BTreeSet<TesseraHash>,
     /// Held pieces that were found damaged when they were read: they are not attested, and taken
     /// again when somebody brings them.
     pub(crate) damaged: BTreeSet<(TesseraHash, Piece)>,
     /// Tesserae that are being published from here, and how each is told to stop.
-    pub(crate) publishing: HashMap<TesseraHash, Arc<Notify>>,
+    pub(crate) publishing: BTreeMap<TesseraHash, Arc<Notify>>,
     /// What was last seen of the capsules in the library.
-    pub(crate) seen: HashMap<TesseraHash, Seen>,
+    pub(crate) seen: BTreeMap<TesseraHash, Seen>,
     /// When the holders of those were last asked for an overview, whether they answered or not.
-    pub(crate) asked: HashMap<TesseraHash, Instant>,
+    pub(crate) asked: BTreeMap<TesseraHash, Instant>,
     /// Published tesserae whose holders were all told so since this node started.
-    pub(crate) confirmed: HashSet<TesseraHash>,
+    pub(crate) confirmed: BTreeSet<TesseraHash>,
 }
 
 impl Replication {
     /// Puts one node's replication together.
-    pub fn new(parts: Parts) -> Self {
+    pub fn new(mut parts: Parts) -> Self {
         let transfers = parts.config.max_transfers.clamp(1, MAX_TRANSFERS);
         let state = State {
             transfers_in: Arc::new(Semaphore::new(transfers)),
             transfers_out: Arc::new(Semaphore::new(transfers)),
             large_dossiers: Arc::new(Semaphore::new(1)),
             coding: Arc::new(Semaphore::new(1)),
+            rng: Mutex::new(StdRng::from_rng(&mut parts.rng)),
+            disk: Blocking::on(parts.blocking.clone()),
             tables: Mutex::default(),
         };
         Self { parts: Arc::new(parts), state: Arc::new(state) }
@@ -265,7 +276,12 @@ impl Replication {
     }
 
     pub(crate) fn now(&self) -> Timestamp {
-        (self.parts.now)()
+        self.parts.clock.now()
+    }
+
+    /// 32 bytes that nobody foresees.
+    pub(crate) fn nonce(&self) -> [u8; 32] {
+        self.state.rng.lock().unwrap_or_else(PoisonError::into_inner).random()
     }
 
     pub(crate) fn tables(&self) -> MutexGuard<'_, Tables> {
@@ -279,18 +295,6 @@ impl Replication {
         work: impl FnOnce(&Stores) -> T + Send + 'static,
     ) -> T {
         let stores = self.parts.stores.clone();
-        blocking(move || work(&stores)).await
-    }
-}
-
-/// Runs work on a thread that may block; a panic in it is a panic here.
-pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(value) => value,
-        Err(error) => match error.try_into_panic() {
-            Ok(panic) => std::panic::resume_unwind(panic),
-            // Blocking tasks are never aborted; the runtime is going away, and so are we.
-            Err(_) => std::future::pending().await,
-        },
+        self.state.disk.run(move || work(&stores)).await
     }
 }

@@ -230,7 +230,7 @@ impl Replication {
                 witnesses: witnesses.clone(),
             };
             let head = stream::iter((!head.is_empty()).then(|| Ok(head.into())));
-            let body = Box::pin(head.chain(bulk::send(reader, 0, None)));
+            let body = Box::pin(head.chain(bulk::send(&self.state.disk, reader, 0, None)));
             let deadline = self.parts.config.transfer_deadline;
             match self.ask::<Stored>(to, &request, Some(body), deadline).await {
                 Ok(_) => break,

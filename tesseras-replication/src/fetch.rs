@@ -9,7 +9,7 @@ use thiserror::Error;
 
 use crate::clock::ClockOff;
 use crate::collect::CollectError;
-use crate::context::{Replication, UnpackError, blocking};
+use crate::context::{Replication, UnpackError};
 use crate::dossier::VerifiedDossier;
 use crate::progress::{ByteCount, OnStep};
 use crate::survey::Survey;
@@ -205,11 +205,14 @@ impl Replication {
         let capsules = self.parts.capsules.clone();
         let tessera = dossier.tessera();
         let count = ByteCount::new("checking and storing", source.plan().pack_bytes(), on_step);
-        let record = blocking(move || {
-            let pack = source.pack()?;
-            capsules.unpack(&tessera, pack, &mut |bytes| count.add(bytes))
-        })
-        .await?;
+        let record = self
+            .state
+            .disk
+            .run(move || {
+                let pack = source.pack()?;
+                capsules.unpack(&tessera, pack, &mut |bytes| count.add(bytes))
+            })
+            .await?;
         // With the creator's signed plan, a reader can keep the capsule alive one day.
         let kept = dossier.clone();
         let kept =

@@ -10,6 +10,7 @@
 pub mod admission;
 mod ask;
 pub mod attestation;
+mod blocking;
 pub mod bulk;
 pub mod causes;
 pub mod clock;
@@ -33,6 +34,7 @@ pub mod service;
 pub mod status;
 pub mod survey;
 
+pub use blocking::{BlockingPool, TokioBlocking};
 pub use context::{
     Capsules, Directory, Parts, Replication, ReplicationConfig, Stores, UnpackError,
 };

@@ -16,7 +16,7 @@ use thiserror::Error;
 use crate::causes::Causes;
 use crate::clock::ClockOff;
 use crate::collect::CollectError;
-use crate::context::{Replication, Stores, UnpackError, blocking};
+use crate::context::{Replication, Stores, UnpackError};
 use crate::distribute::{Ask, Eligible, Purpose};
 use crate::dossier::{DossierError, VerifiedDossier};
 use crate::erasure::{self, ErasureError};
@@ -155,7 +155,7 @@ impl Replication {
         let count = ByteCount::new("computing redundancy", pack.bytes(), on_step);
         let now = self.now();
         // A plan never changes: one of damaged files could never be mended.
-        let checking = blocking(move || capsules.check(&record));
+        let checking = self.state.disk.run(move || capsules.check(&record));
         let coding = self.blocking(move |stores| {
             let mut on_bytes = |bytes| {
                 count.add(bytes);

@@ -144,7 +144,7 @@ impl Replication {
         let encoded = dossier.ok_or_else(not_held)?.encode();
         let bytes = encoded.len() as u64;
         let body = if is_large {
-            bulk::send(Arc::new(InMemory(encoded)), 0, turn)
+            bulk::send(&self.state.disk, Arc::new(InMemory(encoded)), 0, turn)
         } else {
             body_from_bytes(encoded)
         };
@@ -181,7 +181,7 @@ impl Replication {
             Err(error) => return Err(internal(error)),
         };
         let bytes = reader.bytes().saturating_sub(offset);
-        Ok((Bulk { bytes }, bulk::send(reader, offset, Some(permit))))
+        Ok((Bulk { bytes }, bulk::send(&self.state.disk, reader, offset, Some(permit))))
     }
 
     async fn answer_roster(
@@ -257,7 +257,10 @@ impl Replication {
             false => Charge::Peer { id: peer.id, subnet: Subnet::of(peer.remote.ip()) },
         };
         let blobs = &self.parts.stores.blobs;
-        let staged = body.stage(blobs, bytes, checksum, |_| {}).await.map_err(refuse_receive)?;
+        let staged = body
+            .stage(&self.state.disk, blobs, bytes, checksum, |_| {})
+            .await
+            .map_err(refuse_receive)?;
         let fragment = Fragment { tessera, piece, checksum, bytes };
         let kept = self
             .blocking(move |stores| {

@@ -4,6 +4,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rand::SeedableRng as _;
+use rand::rngs::StdRng;
 use tesseras_core::code::Piece;
 use tesseras_core::contact::{Contact, Subnet};
 use tesseras_core::ids::{DhtKey, NodeId, TesseraHash};
@@ -11,13 +13,13 @@ use tesseras_core::ports::{
     BlobReader, BlobStore as _, Charge, Fragment, FragmentStore, StagedBlob, StoreError,
     TesseraRecord,
 };
-use tesseras_core::time::{ClockOffset, Timestamp};
+use tesseras_core::time::{Clock, ClockOffset, Timestamp};
 use tesseras_crypto::{NodeKeys, NodePublic, blake3};
 use tesseras_replication::admission::Limits;
 use tesseras_replication::attestation::{Question, is_valid};
 use tesseras_replication::messages::{Attestation, AttestedPiece, Request};
 use tesseras_replication::{
-    Capsules, Directory, Parts, Replication, ReplicationConfig, Stores, UnpackError,
+    Capsules, Directory, Parts, Replication, ReplicationConfig, Stores, TokioBlocking, UnpackError,
 };
 use tesseras_storage::{StorageConfig, Store};
 use tesseras_wire::codec::{self, Answer};
@@ -135,7 +137,9 @@ fn node(store: &Store, fragments: Arc<dyn FragmentStore>, keys: Arc<NodeKeys>) -
         capsules: Arc::new(Nobody),
         transport: Arc::new(Nobody),
         directory: Arc::new(Nobody),
-        now: || NOW,
+        clock: Clock::new(|| NOW),
+        rng: StdRng::seed_from_u64(7),
+        blocking: Arc::new(TokioBlocking),
     })
 }
 

@@ -1,0 +1,72 @@
+//! The port to threads that may block: every touch of a disk goes through it.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tesseras_wire::BoxFuture;
+
+/// Where work that blocks on a disk runs.
+pub trait BlockingPool: Send + Sync + 'static {
+    /// Starts work at once. The future is ready when the work has ended; if it is dropped before,
+    /// the work still runs to its end. A panic in the work is a panic of the future.
+    fn spawn(&self, work: Box<dyn FnOnce() + Send>) -> BoxFuture<'static, ()>;
+}
+
+/// The blocking threads of the tokio runtime that is entered when work is given.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct TokioBlocking;
+
+impl BlockingPool for TokioBlocking {
+    fn spawn(&self, work: Box<dyn FnOnce() + Send>) -> BoxFuture<'static, ()> {
+        // Where a future is dropped after its runtime, nothing is left that could be blocked.
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else {
+            work();
+            return Box::pin(std::future::ready(()));
+        };
+        let task = runtime.spawn_blocking(work);
+        Box::pin(async move {
+            match task.await {
+                Ok(()) => {}
+                Err(error) => match error.try_into_panic() {
+                    Ok(panic) => std::panic::resume_unwind(panic),
+                    // Blocking tasks are never aborted; the runtime is going away, and so are we.
+                    Err(_) => std::future::pending().await,
+                },
+            }
+        })
+    }
+}
+
+/// A [`BlockingPool`] whose work has a result. Cheap to clone.
+#[derive(Clone)]
+pub struct Blocking(Arc<dyn BlockingPool>);
+
+impl Blocking {
+    /// Work on this pool.
+    pub fn on(pool: Arc<dyn BlockingPool>) -> Self {
+        Self(pool)
+    }
+
+    /// Starts work at once; the future gives its result.
+    pub fn run<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> BoxFuture<'static, T> {
+        let result = Arc::new(Mutex::new(None));
+        let slot = Arc::clone(&result);
+        let ended = self.0.spawn(Box::new(move || {
+            let value = work();
+            *lock(&slot) = Some(value);
+        }));
+        Box::pin(async move {
+            ended.await;
+            let value = lock(&result).take();
+            value.expect("work that has ended has left its result")
+        })
+    }
+}
+
+/// Locks small state. What a panic may have left half-done there is harmless, or the panic goes on
+/// in whoever waits for it.
+pub(crate) fn lock<T>(state: &Mutex<T>) -> MutexGuard<'_, T> {
+    state.lock().unwrap_or_else(PoisonError::into_inner)
+}
