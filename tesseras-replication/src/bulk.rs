@@ -5,7 +5,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::{StreamExt as _, stream};
+use futures_util::StreamExt as _;
+use futures_util::stream::{self, Fuse};
 use tesseras_core::buffer::PageBuffer;
 use tesseras_core::ids::ContentHash;
 use tesseras_core::ports::{BlobReader, BlobStore, BlobWriter, StagedBlob, StoreError};
@@ -121,14 +122,14 @@ impl Sending {
 
 /// A body that is read in parts.
 pub struct BodyReader {
-    body: Body,
+    body: Fuse<Body>,
     pending: Bytes,
 }
 
 impl BodyReader {
     /// Reads `body` from its beginning.
     pub fn new(body: Body) -> Self {
-        Self { body, pending: Bytes::new() }
+        Self { body: body.fuse(), pending: Bytes::new() }
     }
 
     /// The next bytes, at most `limit`; `None` at the end.
