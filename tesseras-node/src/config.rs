@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use tesseras_dht::DhtConfig;
 use tesseras_net::settings::{BindConfig, InboundConfig, PoolConfig, RateLimit};
+use tesseras_replication::DEFAULT_MAX_TRANSFERS;
 use tesseras_replication::admission::{INDEBTED_SUBNET_SHARE, Limits};
-use tesseras_replication::context::DEFAULT_MAX_TRANSFERS;
 use tesseras_storage::StorageConfig;
 
 const MIB: u64 = 1 << 20;
@@ -139,8 +139,9 @@ const _: () = assert!(
 #[cfg(test)]
 mod tests {
     use tesseras_core::contact::Subnet;
-    use tesseras_core::ports::{Account, Usage};
-    use tesseras_replication::admission::{Claim, room};
+    use tesseras_core::ids::NodeId;
+    use tesseras_core::ports::Charge;
+    use tesseras_replication::admission::{Standing, room};
 
     use super::*;
 
@@ -148,9 +149,9 @@ mod tests {
     fn a_default_node_has_room_for_an_album_and_a_film_of_a_newcomer() {
         let limits = NodeConfig::new("", "127.0.0.1:0".parse().expect("an address")).limits;
         let subnet = Subnet::of("8.8.8.8".parse().expect("an address"));
-        let claim = Claim::Peer { account: Account::default(), subnet };
-        let usage = Usage::default();
+        let charge = Charge::Peer { id: NodeId::new([1; 20]), subnet };
+        let standing = Standing { free: u64::MAX, ..Standing::default() };
         // On few nodes each takes a whole copy: a film of 300 MiB, and two albums as large.
-        assert!(room(&claim, &usage, u64::MAX, &limits) >= 3 * 300 * MIB);
+        assert!(room(&charge, &standing, &limits) >= 3 * 300 * MIB);
     }
 }

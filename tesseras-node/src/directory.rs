@@ -5,12 +5,13 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use futures_util::{StreamExt as _, stream};
 use tesseras_core::contact::Contact;
 use tesseras_core::ids::{DhtKey, NodeId};
 use tesseras_core::time::ClockOffset;
 use tesseras_dht::Dht;
 use tesseras_replication::Directory;
-use tesseras_wire::BoxFuture;
+use tesseras_wire::{BoxFuture, BoxStream};
 use tokio::time::{Instant, sleep};
 
 /// How long to wait before asking again while joining.
@@ -50,20 +51,25 @@ impl DhtDirectory {
     }
 }
 
+/// What one search finds, once it has ended.
+fn in_one_go<'a>(search: impl Future<Output = Vec<Contact>> + Send + 'a) -> BoxStream<'a, Contact> {
+    Box::pin(stream::once(search).flat_map(stream::iter))
+}
+
 impl Directory for DhtDirectory {
-    fn find_holders(&self, key: DhtKey) -> BoxFuture<'_, Vec<Contact>> {
-        Box::pin(async move {
+    fn find_holders(&self, key: DhtKey) -> BoxStream<'_, Contact> {
+        in_one_go(async move {
             self.joined().await;
             self.refresh_own_addresses().await;
             let records = self.dht.find_holders(key).await;
             let contact =
                 |r: tesseras_dht::HolderRecord| Contact { id: r.node(), addresses: r.addresses };
-            records.into_iter().map(contact).collect()
+            records.into_iter().map(contact).collect::<Vec<_>>()
         })
     }
 
-    fn candidates(&self, key: DhtKey, wanted: usize) -> BoxFuture<'_, Vec<Contact>> {
-        Box::pin(async move {
+    fn candidates(&self, key: DhtKey, wanted: usize) -> BoxStream<'_, Contact> {
+        in_one_go(async move {
             self.joined().await;
             let mut found: BTreeMap<NodeId, Contact> = BTreeMap::new();
             let mut add = |contacts: Vec<Contact>| {

@@ -19,8 +19,8 @@ use crate::blocking::{Blocking, lock};
 
 /// How much is read from disk at once, in bytes.
 pub const CHUNK: usize = 256 * 1024;
-/// How many chunks wait between disk and network.
-pub const CHUNKS_IN_FLIGHT: usize = 4;
+/// How many chunks a transfer holds: one that comes or goes, and one that is read or written.
+pub const CHUNKS_IN_FLIGHT: usize = 2;
 
 /// The slowest transfer that is put up with, in bytes a second, once [`GRACE`] is over.
 const MIN_RATE: u64 = 8 * 1024;
@@ -81,6 +81,14 @@ pub fn send(
             Err(error) => Some((Err(error), None)),
         }
     }))
+}
+
+/// A body that begins with bytes in memory and goes on with another.
+pub(crate) fn after(head: Vec<u8>, body: Body) -> Body {
+    if head.is_empty() {
+        return body;
+    }
+    Box::pin(stream::iter([Ok(head.into())]).chain(body))
 }
 
 /// A stored object on its way out.

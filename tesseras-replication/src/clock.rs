@@ -7,26 +7,27 @@
 use tesseras_core::time::ClockOffset;
 use thiserror::Error;
 
-use crate::context::Replication;
-use crate::survey::Survey;
+use crate::policy::survey::Survey;
+use crate::ports::Directory;
 
 /// This node's clock differs from its peers' by more than is tolerated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[error("this computer's clock is {0}; set it right (NTP) and try again")]
 pub struct ClockOff(pub ClockOffset);
 
-impl Replication {
-    /// Fails if this node's clock seems wrong, by what its peers say.
-    pub async fn check_clock(&self) -> Result<(), ClockOff> {
-        match self.parts.directory.clock_offset().await {
-            Some(offset) => Err(ClockOff(offset)),
-            None => Ok(()),
-        }
+/// Fails if this node's clock seems wrong, by what its peers say.
+pub(crate) async fn check_clock(directory: &dyn Directory) -> Result<(), ClockOff> {
+    match directory.clock_offset().await {
+        Some(offset) => Err(ClockOff(offset)),
+        None => Ok(()),
     }
+}
 
-    /// Fails if this node's clock seems wrong and no other node's attestation was valid in a
-    /// survey: then nothing shows that holders are missing.
-    pub(crate) async fn check_clock_after(&self, survey: &Survey) -> Result<(), ClockOff> {
-        if survey.others_attested { Ok(()) } else { self.check_clock().await }
-    }
+/// Fails if this node's clock seems wrong and no other node's attestation was valid in a survey:
+/// then nothing shows that holders are missing.
+pub(crate) async fn check_clock_after(
+    directory: &dyn Directory,
+    survey: &Survey,
+) -> Result<(), ClockOff> {
+    if survey.others_attested { Ok(()) } else { check_clock(directory).await }
 }

@@ -1,28 +1,38 @@
-//! Gathering enough pieces of a tessera on this node to read it.
+//! Gathering enough pieces of a tessera on this node to read it. What is late is asked of others as
+//! well, and whoever is found meanwhile is asked too.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use futures_util::StreamExt as _;
+use futures_util::future::OptionFuture;
 use futures_util::stream::FuturesUnordered;
-use tesseras_core::code::{CodedForm, Piece};
+use tesseras_core::code::Piece;
 use tesseras_core::contact::Contact;
 use tesseras_core::ids::NodeId;
-use tesseras_core::placement::Placement;
 use tesseras_core::ports::StoreError;
 use tesseras_core::words::size;
+use tesseras_wire::BoxFuture;
 use thiserror::Error;
+use tokio::time::{Duration, Instant, sleep};
 
-use crate::ask::{AskError, PieceOnItsWay};
 use crate::bulk::ReceiveError;
-use crate::context::Replication;
 use crate::dossier::VerifiedDossier;
-use crate::erasure::{self, ErasureError};
+use crate::erasure::ErasureError;
+use crate::holder::Holder;
+use crate::peers::{AskError, IncomingPiece, Peers};
 use crate::pieces::PieceSource;
+use crate::policy::hunt::Hunt;
+use crate::policy::pace::Paces;
+use crate::policy::patience::{Manner, Patience};
+use crate::policy::survey::{LiveHolder, Survey};
 use crate::progress::{ByteCount, OnStep};
-use crate::survey::Survey;
+use crate::survey::Surveying;
+use crate::workshop::{NoSpace, RebuildError, Workshop};
 
-/// A holder that failed this often is not asked for more.
-const MAX_FAILURES: u32 = 2;
+/// How often it is looked whether a transfer is late.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 /// Why not enough pieces came together.
 #[derive(Debug, Error)]
@@ -69,6 +79,21 @@ fn too_few(found: usize, needed: usize, last: Option<&str>) -> String {
     }
 }
 
+impl From<RebuildError> for CollectError {
+    fn from(error: RebuildError) -> Self {
+        match error {
+            RebuildError::NoSpace(NoSpace { needed, free }) => Self::NoSpace { needed, free },
+            RebuildError::Erasure(error) => Self::Erasure(error),
+            RebuildError::Store(error) => Self::Store(error),
+            RebuildError::FalsePlan(piece) => Self::FalsePlan(piece),
+        }
+    }
+}
+
+/// How long a holder may be silent before another one is asked as well, while nobody has shown
+/// how fast these nodes answer.
+const SILENCE: Duration = Duration::from_secs(1);
+
 /// What was gathered.
 pub(crate) struct Collected {
     /// Where they are read.
@@ -79,255 +104,213 @@ pub(crate) struct Collected {
     pub(crate) holders: BTreeSet<NodeId>,
 }
 
-impl Replication {
+/// What gathering pieces may touch: other nodes, the workbench, and held pieces that it mends.
+#[derive(Clone, Copy)]
+pub(crate) struct Collector<'a> {
+    pub(crate) peers: &'a Peers,
+    pub(crate) holder: &'a Holder,
+    pub(crate) workshop: &'a Workshop,
+}
+
+/// A transfer that is under way.
+struct Transfer {
+    piece: Piece,
+    holder: NodeId,
+    /// When bytes last came, in milliseconds since the hunt began; 0 before the first.
+    heard: Arc<AtomicU64>,
+}
+
+/// A transfer that has ended.
+struct Ended {
+    piece: Piece,
+    holder: NodeId,
+    result: Result<(), AskError>,
+}
+
+/// One hunt for pieces.
+struct Hunting<'a> {
+    collector: Collector<'a>,
+    dossier: &'a VerifiedDossier,
+    begun: Instant,
+    hunt: Hunt,
+    paces: Paces,
+    count: ByteCount,
+    transfers: Vec<Transfer>,
+    running: FuturesUnordered<BoxFuture<'a, Ended>>,
+    last: Option<String>,
+}
+
+impl<'a> Collector<'a> {
     /// Brings pieces to this node until the pack can be read: the whole, or k fragments, data
     /// before parity. What is here already, from an interrupted try too, is not fetched again.
+    /// The holders are those of a survey, or of one that is still under way (`more`).
     pub(crate) async fn collect(
         &self,
-        dossier: &VerifiedDossier,
+        dossier: &'a VerifiedDossier,
         mut source: PieceSource,
-        survey: &Survey,
+        survey: Option<&Survey>,
+        more: Option<&mut Surveying<'_>>,
         on_step: &OnStep,
     ) -> Result<Collected, CollectError> {
-        let plan = dossier.plan();
-        let mut hunt = Hunt::new(plan.coded(), survey, &survey.placement(plan), self.id());
-        let (mut source, mut have) = self
-            .state
-            .disk
-            .run(move || {
-                let have = source.sound_pieces()?;
-                Ok::<_, StoreError>((source, have))
-            })
-            .await?;
-        self.found_damaged(dossier.tessera(), source.damaged());
-        let mut holders = BTreeSet::new();
-        if hunt.missing(&have) > 0 {
-            let each = plan.piece_bytes(hunt.first_kind()).unwrap_or(0);
-            self.check_room(hunt.missing(&have) as u64 * each).await?;
+        let sound = move || {
+            let have = source.sound_pieces()?;
+            Ok::<_, StoreError>((source, have))
+        };
+        let (mut source, have) = self.workshop.disk.run(sound).await?;
+        self.holder.found_damaged(dossier.tessera(), source.damaged());
+        let hunt = Hunt::new(dossier.plan().clone(), have);
+        let (missing, each) = (hunt.missing() as u64, hunt.piece_bytes());
+        if missing > 0 {
+            self.workshop.check_room(missing * each).await?;
         }
-        let total = hunt.needed as u64 * plan.piece_bytes(hunt.first_kind()).unwrap_or(0);
-        let count = ByteCount::new("fetching pieces", total, on_step);
-        count.add((hunt.needed - hunt.missing(&have)) as u64 * (total / hunt.needed as u64));
-        let mut running = FuturesUnordered::new();
-        let mut last = None;
-        loop {
-            while running.len() < self.parts.config.max_transfers
-                && hunt.missing(&have) > running.len()
-            {
-                let Some((piece, holder)) = hunt.next(&have) else { break };
-                let count = count.clone();
-                running.push(async move {
-                    let result = self.take_piece(&holder, dossier, piece, &count).await;
-                    (piece, holder.id, result)
-                });
-            }
-            let Some((piece, holder, result)) = running.next().await else { break };
-            match result {
-                Ok(()) => {
-                    hunt.succeeded(piece, holder);
-                    source.stored_anew(piece);
-                    self.mend(dossier, &source, piece).await;
-                    have.insert(piece);
-                    holders.insert(holder);
-                }
-                // The own disk failed; no other holder makes up for that.
-                Err(AskError::Receive(ReceiveError::Store(error))) => return Err(error.into()),
-                Err(error) => {
-                    tracing::info!(%piece, %holder, %error, "a piece could not be had");
-                    hunt.failed(piece, holder);
-                    last = Some(error.to_string());
-                }
-            }
+        let needed = hunt.needed() as u64;
+        let count = ByteCount::new("fetching pieces", needed * each, on_step);
+        count.add(needed.saturating_sub(missing) * each);
+        let mut hunting = Hunting {
+            collector: *self,
+            dossier,
+            begun: Instant::now(),
+            hunt,
+            paces: Paces::new(Patience::new(Manner::Quick, SILENCE)),
+            count,
+            transfers: Vec::new(),
+            running: FuturesUnordered::new(),
+            last: None,
+        };
+        let so_far = survey.or(more.as_deref().map(Surveying::so_far));
+        let known = so_far.into_iter().flat_map(|survey| survey.live.values());
+        known.for_each(|holder| hunting.found(holder));
+        hunting.run(&mut source, more).await?;
+        let Hunting { hunt, last, .. } = hunting;
+        if hunt.missing() > 0 {
+            let found = hunt.needed() - hunt.missing();
+            return Err(CollectError::TooFew { found, needed: hunt.needed(), last });
         }
-        if hunt.missing(&have) > 0 {
-            let found = hunt.needed - hunt.missing(&have);
-            return Err(CollectError::TooFew { found, needed: hunt.needed, last });
-        }
-        Ok(Collected { source, pieces: have, holders })
+        let (pieces, holders) = hunt.end();
+        Ok(Collected { source, pieces, holders })
     }
 
-    /// Fetches one piece, checks it, and pins it for this task.
-    async fn take_piece(
-        &self,
-        from: &Contact,
-        dossier: &VerifiedDossier,
-        piece: Piece,
-        count: &ByteCount,
-    ) -> Result<(), AskError> {
-        let tessera = dossier.tessera();
-        let PieceOnItsWay { bytes, checksum, body, _permit } =
-            self.ask_for_piece(from, dossier, piece).await?;
-        let blobs = &self.parts.stores.blobs;
-        let staged =
-            body.stage(&self.state.disk, blobs, bytes, checksum, |bytes| count.add(bytes)).await?;
-        let now = self.now();
-        self.blocking(move |stores| stores.workbench.pin(&tessera, staged, now))
-            .await
-            .map_err(|error| AskError::Receive(ReceiveError::Store(error)))
-    }
-
-    /// Computes pieces from those at hand, checks them against the plan, and pins them.
+    /// Computes pieces from those at hand; held ones that were found damaged are mended by them.
     pub(crate) async fn rebuild(
         &self,
         dossier: &VerifiedDossier,
         source: &mut PieceSource,
         have: &BTreeSet<Piece>,
-        wanted: Vec<u8>,
+        wanted: &[u8],
         on_step: &OnStep,
     ) -> Result<(), CollectError> {
-        let Some(form) = source.plan().coded() else { return Ok(()) };
-        if wanted.is_empty() {
-            return Ok(());
-        }
-        self.check_room(wanted.len() as u64 * form.fragment_bytes).await?;
-        let turn = self.state.coding.clone().acquire_owned().await;
-        let (tessera, now) = (source.plan().tessera(), self.now());
-        let count = ByteCount::new("rebuilding", source.plan().pack_bytes(), on_step);
-        let done = wanted.clone();
-        let (here, have) = (source.clone(), have.clone());
-        let rebuilt = self.blocking(move |stores| {
-            // Kept until the work ends, even if nobody waits for it any more.
-            let _turn = turn;
-            let whole = have.contains(&Piece::Whole);
-            let usable = (0..form.shape.n())
-                .filter(|i| have.contains(&Piece::Index(*i)) || (whole && *i < form.shape.k));
-            let pieces = usable
-                .map(|i| Ok((i, here.open(Piece::Index(i))?)))
-                .collect::<Result<Vec<_>, StoreError>>()?;
-            let mut on_bytes = |bytes| {
-                count.add(bytes);
-                true
-            };
-            let staged = erasure::rebuild(&pieces, form, &wanted, &*stores.blobs, &mut on_bytes)?;
-            let mut wrong = None;
-            for (index, staged) in wanted.into_iter().zip(staged) {
-                if here.plan().checksum(Piece::Index(index)) == Some(staged.hash) {
-                    stores.workbench.pin(&tessera, staged, now)?;
-                } else {
-                    stores.blobs.discard(staged);
-                    wrong = Some(Piece::Index(index));
-                }
-            }
-            wrong.map_or(Ok(()), |piece| Err(CollectError::FalsePlan(piece)))
-        });
-        rebuilt.await?;
-        for piece in done.into_iter().map(Piece::Index) {
-            source.stored_anew(piece);
-            self.mend(dossier, source, piece).await;
+        self.workshop.rebuild(source, have, wanted, on_step).await?;
+        for piece in wanted.iter().map(|index| Piece::Index(*index)) {
+            self.holder.mend(dossier, source, piece).await;
         }
         Ok(())
     }
 
-    /// Replaces a held piece that was found damaged by the sound one that is at hand now. If that
-    /// fails, the piece is still at hand, and still counts as damaged.
-    async fn mend(&self, dossier: &VerifiedDossier, source: &PieceSource, piece: Piece) {
-        let tessera = dossier.tessera();
-        if !self.is_damaged(tessera, piece) {
-            return;
-        }
-        let mending = async {
-            let held = self.blocking(move |s| s.fragments.list_fragments(&tessera)).await?;
-            if held.iter().any(|fragment| fragment.piece == piece) {
-                self.keep(dossier, source, piece).await?;
-            }
-            Ok::<_, StoreError>(())
-        };
-        if let Err(error) = mending.await {
-            tracing::warn!(%tessera, %piece, %error, "a damaged piece could not be replaced");
-        }
-    }
-
-    /// Whether `bytes` fit on the disk beside the reserve.
-    pub(crate) async fn check_room(&self, bytes: u64) -> Result<(), CollectError> {
-        let free = self.blocking(|stores| stores.blobs.free_bytes()).await?;
-        let free = free.saturating_sub(self.parts.config.limits.min_free_space);
-        if free < bytes { Err(CollectError::NoSpace { needed: bytes, free }) } else { Ok(()) }
+    /// Fetches one piece, checks it, and keeps it for this task.
+    async fn take(
+        &self,
+        from: &Contact,
+        dossier: &VerifiedDossier,
+        piece: Piece,
+        on_bytes: impl Fn(u64),
+    ) -> Result<(), AskError> {
+        let IncomingPiece { bytes, checksum, body, _permit } =
+            self.peers.take_piece(from, dossier, piece).await?;
+        on_bytes(0);
+        let (disk, blobs) = (&self.workshop.disk, self.workshop.blobs());
+        let staged = body.stage(disk, blobs, bytes, checksum, on_bytes).await?;
+        let pinned = self.workshop.pin(dossier.tessera(), staged).await;
+        pinned.map_err(|error| AskError::Receive(ReceiveError::Store(error)))
     }
 }
 
-/// Which piece to take from whom next. Pure: it only counts.
-struct Hunt {
-    form: Option<CodedForm>,
-    needed: usize,
-    /// Per piece, who may have it.
-    sources: BTreeMap<Piece, Vec<Contact>>,
-    running: BTreeSet<Piece>,
-    /// Transfers under way, per holder.
-    busy: BTreeMap<NodeId, u32>,
-    failures: BTreeMap<NodeId, u32>,
-}
+impl Hunting<'_> {
+    fn found(&mut self, holder: &LiveHolder) {
+        if holder.contact.id != self.collector.peers.me() {
+            self.hunt.found(holder);
+        }
+    }
 
-impl Hunt {
-    fn new(form: Option<CodedForm>, survey: &Survey, placement: &Placement, me: NodeId) -> Self {
-        let mut sources: BTreeMap<Piece, Vec<Contact>> = BTreeMap::new();
-        for (id, pieces) in placement.iter().filter(|(id, _)| **id != me) {
-            let contact = &survey.live[id].contact;
-            for piece in pieces {
-                match (piece, form) {
-                    // A node that has the whole pack has each of its data fragments.
-                    (Piece::Whole, Some(form)) => {
-                        for index in 0..form.shape.k {
-                            let at = sources.entry(Piece::Index(index)).or_default();
-                            at.push(contact.clone());
-                        }
-                    }
-                    _ => sources.entry(*piece).or_default().push(contact.clone()),
+    /// Goes on until enough pieces are there, or nobody is left to ask.
+    async fn run(
+        &mut self,
+        source: &mut PieceSource,
+        mut more: Option<&mut Surveying<'_>>,
+    ) -> Result<(), CollectError> {
+        while self.hunt.missing() > 0 {
+            self.look_for_late();
+            self.begin_transfers();
+            let finding: OptionFuture<_> = more.as_mut().map(|survey| survey.next()).into();
+            tokio::select! {
+                biased;
+                Some(ended) = self.running.next(), if !self.running.is_empty() => {
+                    self.ended(ended, source).await?;
                 }
+                Some(found) = finding => match found {
+                    Some(holder) => self.found(&holder),
+                    None => more = None,
+                },
+                () = sleep(LOOK_EVERY), if !self.running.is_empty() => {}
+                else => break,
             }
         }
-        Self {
-            form,
-            needed: form.map_or(1, |form| form.shape.k.into()),
-            sources,
-            running: BTreeSet::new(),
-            busy: BTreeMap::new(),
-            failures: BTreeMap::new(),
+        Ok(())
+    }
+
+    fn begin_transfers(&mut self) {
+        let peers = self.collector.peers;
+        while self.running.len() < 2 * peers.max_transfers()
+            && self.hunt.in_time() < peers.max_transfers()
+        {
+            let Some((piece, holder)) = self.hunt.next() else { return };
+            self.paces.begin(piece, holder.id, self.begun.elapsed());
+            let heard = Arc::new(AtomicU64::new(0));
+            let transfer = Transfer { piece, holder: holder.id, heard: heard.clone() };
+            self.transfers.push(transfer);
+            let (collector, dossier, begun) = (self.collector, self.dossier, self.begun);
+            let count = self.count.clone();
+            self.running.push(Box::pin(async move {
+                let on_bytes = |bytes| {
+                    count.add(bytes);
+                    heard.store(begun.elapsed().as_millis() as u64 + 1, Ordering::Relaxed);
+                };
+                let result = collector.take(&holder, dossier, piece, on_bytes).await;
+                Ended { piece, holder: holder.id, result }
+            }));
         }
     }
 
-    fn first_kind(&self) -> Piece {
-        if self.form.is_some() { Piece::Index(0) } else { Piece::Whole }
-    }
-
-    /// How many pieces are still needed.
-    fn missing(&self, have: &BTreeSet<Piece>) -> usize {
-        if have.contains(&Piece::Whole) { 0 } else { self.needed.saturating_sub(have.len()) }
-    }
-
-    /// The next piece, and from whom: data before parity, the least busy holder first.
-    fn next(&mut self, have: &BTreeSet<Piece>) -> Option<(Piece, Contact)> {
-        let open = |piece: &Piece| !have.contains(piece) && !self.running.contains(piece);
-        let (piece, contact) = self.sources.iter().filter(|(piece, _)| open(piece)).find_map(
-            |(piece, contacts)| {
-                let usable = contacts
-                    .iter()
-                    .filter(|c| self.failures.get(&c.id).is_none_or(|n| *n < MAX_FAILURES));
-                let best = usable.min_by_key(|c| self.busy.get(&c.id).copied().unwrap_or(0))?;
-                Some((*piece, best.clone()))
-            },
-        )?;
-        self.running.insert(piece);
-        *self.busy.entry(contact.id).or_default() += 1;
-        Some((piece, contact))
-    }
-
-    fn succeeded(&mut self, piece: Piece, holder: NodeId) {
-        self.ended(piece, holder);
-        self.failures.remove(&holder);
-    }
-
-    fn failed(&mut self, piece: Piece, holder: NodeId) {
-        self.ended(piece, holder);
-        *self.failures.entry(holder).or_default() += 1;
-        if let Some(contacts) = self.sources.get_mut(&piece) {
-            contacts.retain(|c| c.id != holder);
+    /// Another piece, or another holder, makes up for what is late.
+    fn look_for_late(&mut self) {
+        for Transfer { piece, holder, heard } in &self.transfers {
+            if let Some(at) = heard.load(Ordering::Relaxed).checked_sub(1) {
+                self.paces.heard(*piece, *holder, Duration::from_millis(at));
+            }
+        }
+        for (piece, holder) in self.paces.late(self.begun.elapsed()) {
+            tracing::debug!(%piece, %holder, "a piece is late");
+            self.hunt.is_late(piece, holder);
         }
     }
 
-    fn ended(&mut self, piece: Piece, holder: NodeId) {
-        self.running.remove(&piece);
-        if let Some(busy) = self.busy.get_mut(&holder) {
-            *busy = busy.saturating_sub(1);
+    async fn ended(&mut self, ended: Ended, source: &mut PieceSource) -> Result<(), CollectError> {
+        let Ended { piece, holder, result } = ended;
+        self.transfers.retain(|t| (t.piece, t.holder) != (piece, holder));
+        self.paces.end(piece, holder, result.is_ok(), self.begun.elapsed());
+        match result {
+            Ok(()) => {
+                self.hunt.succeeded(piece, holder);
+                source.stored_anew(piece);
+                self.collector.holder.mend(self.dossier, source, piece).await;
+            }
+            // The own disk failed; no other holder makes up for that.
+            Err(AskError::Receive(ReceiveError::Store(error))) => return Err(error.into()),
+            Err(error) => {
+                tracing::info!(%piece, %holder, %error, "a piece could not be obtained");
+                self.hunt.failed(piece, holder);
+                self.last = Some(error.to_string());
+            }
         }
+        Ok(())
     }
 }

@@ -1,4 +1,5 @@
-//! Fetching: from a hash alone back to a capsule in the library.
+//! Fetching: from a hash alone back to a capsule in the library. The first holder that answers is
+//! begun with; the others are asked meanwhile.
 
 use std::time::Duration;
 
@@ -6,19 +7,27 @@ use tesseras_core::code::Piece;
 use tesseras_core::ids::TesseraHash;
 use tesseras_core::ports::{StoreError, TesseraRecord};
 use thiserror::Error;
+use tokio::time::sleep;
 
-use crate::clock::ClockOff;
-use crate::collect::CollectError;
-use crate::context::{Replication, UnpackError};
+use crate::clock::{ClockOff, check_clock_after};
+use crate::collect::{CollectError, Collector};
 use crate::dossier::VerifiedDossier;
-use crate::progress::{ByteCount, OnStep};
-use crate::survey::Survey;
+use crate::dossiers::dossiers_of_holders;
+use crate::holder::Holder;
+use crate::library::Library;
+use crate::peers::Peers;
+use crate::policy::patience::Manner;
+use crate::policy::survey::{LiveHolder, Survey};
+use crate::ports::{Directory, UnpackError};
+use crate::progress::{ByteCount, OnStep, Step};
+use crate::survey::Surveying;
+use crate::workshop::Workshop;
 
 /// How often all holders are asked when some of them were silent and the rest does not suffice.
 const TRIES: u32 = 3;
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// What fetching came to.
+/// Result of fetching.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fetched {
     /// What is in the library now.
@@ -60,7 +69,7 @@ pub enum FetchError {
     /// No holder gave a dossier that holds.
     #[error("no holder of {0} gave a valid description of it")]
     NoDossier(TesseraHash),
-    /// Not enough pieces could be had.
+    /// Not enough pieces could be obtained.
     #[error(transparent)]
     Collect(#[from] CollectError),
     /// The pieces make no valid capsule.
@@ -92,73 +101,152 @@ impl FetchError {
     }
 }
 
-impl Replication {
+/// What fetching may touch: the owner's capsules, the workbench, and other nodes.
+#[derive(Clone, Copy)]
+pub(crate) struct Fetcher<'a> {
+    pub(crate) peers: &'a Peers,
+    pub(crate) holder: &'a Holder,
+    pub(crate) library: &'a Library,
+    pub(crate) workshop: &'a Workshop,
+    pub(crate) directory: &'a dyn Directory,
+}
+
+impl Fetcher<'_> {
     /// Brings a tessera into the library. An interrupted fetch goes on with the pieces it has.
-    pub async fn fetch(
+    pub(crate) async fn fetch(
         &self,
         tessera: TesseraHash,
         on_step: &OnStep,
     ) -> Result<Fetched, FetchError> {
-        let _alone = self.work_on(tessera).await;
-        if let Some(record) = self.sound_copy(tessera).await? {
+        let _turn = self.workshop.turn(tessera).await;
+        if let Some(record) = self.library.sound_copy(tessera).await? {
             return Ok(Fetched { record, holders: 0 });
         }
-        self.blocking(move |stores| stores.holdings.unblock(&tessera)).await?;
-        on_step(crate::progress::Step {
-            stage: "finding holders",
-            done: 0,
-            total: 0,
-            bytes: false,
-        });
+        self.library.unblock(tessera).await?;
+        on_step(Step { stage: "finding holders", done: 0, total: 0, bytes: false });
         let mut tries = 0;
         loop {
             tries += 1;
-            let survey = self.survey(tessera).await?;
-            let error = match self.fetch_from(tessera, &survey, on_step).await {
+            let (survey, result) = self.try_once(tessera, on_step).await?;
+            let error = match result {
                 Err(error) if error.may_pass() => error,
-                result => return result,
+                Ok(fetched) => {
+                    self.workshop.unpin(tessera).await?;
+                    return Ok(fetched);
+                }
+                Err(error) => return Err(error),
             };
             // That does not pass by asking again.
-            self.check_clock_after(&survey).await?;
+            check_clock_after(self.directory, &survey).await?;
             if tries == TRIES {
                 return Err(error);
             }
             // Somebody was silent, or this node has only just joined.
             tracing::info!(%tessera, %error, "asking all holders again");
-            tokio::time::sleep(PAUSE).await;
+            sleep(PAUSE).await;
         }
     }
 
-    async fn fetch_from(
+    /// Asks all holders, and fetches from those that answer first; if that fails, from all that
+    /// answer.
+    async fn try_once(
+        &self,
+        tessera: TesseraHash,
+        on_step: &OnStep,
+    ) -> Result<(Survey, Result<Fetched, FetchError>), FetchError> {
+        let Self { peers, holder, directory, .. } = *self;
+        let mut surveying =
+            Surveying::begin(peers, holder, directory, tessera, Manner::Quick).await?;
+        let early = self.fetch_early(tessera, &mut surveying, on_step).await;
+        if early.is_ok() {
+            // Enough is enough: who has not answered by now need not.
+            return Ok((surveying.end().await?, early));
+        }
+        let survey = surveying.finish().await?;
+        let result = match early {
+            Err(error) if !error.may_pass() && !matches!(error, FetchError::Unpack(_)) => {
+                Err(error)
+            }
+            _ => self.fetch_from_all(tessera, &survey, on_step).await,
+        };
+        Ok((survey, result))
+    }
+
+    /// Fetches by the first dossier that is obtained, from holders as they answer.
+    async fn fetch_early(
+        &self,
+        tessera: TesseraHash,
+        surveying: &mut Surveying<'_>,
+        on_step: &OnStep,
+    ) -> Result<Fetched, FetchError> {
+        let stored = self.holder.stored_dossier(tessera).await.ok().flatten();
+        let dossier = match stored {
+            Some(dossier) => dossier,
+            None => self.first_dossier(tessera, surveying).await?,
+        };
+        self.fetch_by(&dossier, None, Some(surveying), on_step).await
+    }
+
+    /// The dossier of the first holder that gives one.
+    async fn first_dossier(
+        &self,
+        tessera: TesseraHash,
+        surveying: &mut Surveying<'_>,
+    ) -> Result<VerifiedDossier, FetchError> {
+        let known: Vec<LiveHolder> = surveying.so_far().live.values().cloned().collect();
+        let me = self.peers.me();
+        for holder in known.into_iter().filter(|holder| holder.contact.id != me) {
+            if let Some(dossier) = self.dossier_of(&holder, tessera).await {
+                return Ok(dossier);
+            }
+        }
+        while let Some(holder) = surveying.next().await {
+            if let Some(dossier) = self.dossier_of(&holder, tessera).await {
+                return Ok(dossier);
+            }
+        }
+        Err(FetchError::NoDossier(tessera))
+    }
+
+    async fn dossier_of(
+        &self,
+        holder: &LiveHolder,
+        tessera: TesseraHash,
+    ) -> Option<VerifiedDossier> {
+        let patience = 2 * self.peers.answer_deadline();
+        let plan = holder.plan?;
+        let taking = self.peers.take_dossier(&holder.contact, tessera);
+        match tokio::time::timeout(patience, taking).await {
+            Ok(Ok(dossier)) if dossier.plan_hash() == plan => Some(dossier),
+            Ok(Err(error)) => {
+                tracing::info!(holder = %holder.contact.id, %tessera, %error, "no dossier");
+                None
+            }
+            _ => None,
+        }
+    }
+
+    /// Fetches by each plan that holders attest, the most common first: only the true pack holds
+    /// the MANIFEST that hashes to the tessera, so where holders keep different plans, rebuilding
+    /// shows which is true.
+    async fn fetch_from_all(
         &self,
         tessera: TesseraHash,
         survey: &Survey,
         on_step: &OnStep,
     ) -> Result<Fetched, FetchError> {
         if survey.live.is_empty() {
-            return Err(match (survey.of_another, survey.silent.len()) {
-                (0, 0) => FetchError::NoHolders(tessera),
-                (answered, silent) if answered > silent => {
-                    FetchError::OtherHash { tessera, answered, silent }
-                }
-                // Most of those who may hold it have not answered.
-                (_, silent) => FetchError::AllSilent { tessera, silent },
-            });
+            return Err(nobody(tessera, survey));
         }
-        // Only the true pack holds the MANIFEST that hashes to the tessera: where holders keep
-        // different plans, rebuilding shows which is true.
-        let mut dossiers = self.dossiers_of_holders(tessera, survey).await;
-        if let Ok(Some(own)) = self.stored_dossier(tessera).await {
+        let mut dossiers = dossiers_of_holders(self.peers, tessera, survey).await;
+        if let Ok(Some(own)) = self.holder.stored_dossier(tessera).await {
             dossiers.retain(|other| other.plan_hash() != own.plan_hash());
             dossiers.insert(0, own);
         }
         let mut last = FetchError::NoDossier(tessera);
         for dossier in dossiers {
-            match self.fetch_by(&dossier, survey, on_step).await {
-                Ok(fetched) => {
-                    self.blocking(move |stores| stores.workbench.unpin(&tessera)).await?;
-                    return Ok(fetched);
-                }
+            match self.fetch_by(&dossier, Some(survey), None, on_step).await {
+                Ok(fetched) => return Ok(fetched),
                 Err(error) => {
                     tracing::warn!(%tessera, plan = %dossier.plan_hash(), %error, "no capsule");
                     last = error;
@@ -168,61 +256,51 @@ impl Replication {
         Err(last)
     }
 
-    /// The capsule in the library, if every byte of it is sound. A damaged one is fetched again,
-    /// and mended by what comes.
-    async fn sound_copy(&self, tessera: TesseraHash) -> Result<Option<TesseraRecord>, StoreError> {
-        let capsules = self.parts.capsules.clone();
-        self.blocking(move |stores| {
-            let Some(record) = stores.library.get(&tessera)? else { return Ok(None) };
-            match capsules.check(&record) {
-                Ok(()) => Ok(Some(record)),
-                Err(UnpackError::Store(error @ StoreError::Full { .. })) => Err(error),
-                Err(error) => {
-                    tracing::warn!(%tessera, %error, "the copy in the library is damaged");
-                    Ok(None)
-                }
-            }
-        })
-        .await
-    }
-
     async fn fetch_by(
         &self,
         dossier: &VerifiedDossier,
-        survey: &Survey,
+        survey: Option<&Survey>,
+        more: Option<&mut Surveying<'_>>,
         on_step: &OnStep,
     ) -> Result<Fetched, FetchError> {
-        let plan = dossier.plan().clone();
-        let source = self.blocking(move |stores| stores.pieces(plan, None)).await?;
-        let mut collected = self.collect(dossier, source, survey, on_step).await?;
-        let source = &mut collected.source;
+        let Self { peers, holder, workshop, .. } = *self;
+        let collector = Collector { peers, holder, workshop };
+        let source = workshop.pieces(dossier.plan().clone(), None).await?;
+        let collected = collector.collect(dossier, source, survey, more, on_step).await?;
+        let mut source = collected.source;
         if !collected.pieces.contains(&Piece::Whole) {
             let data = 0..source.plan().coded().map_or(0, |form| form.shape.k);
-            let lost = data.filter(|i| !collected.pieces.contains(&Piece::Index(*i))).collect();
-            self.rebuild(dossier, source, &collected.pieces, lost, on_step).await?;
+            let lost: Vec<u8> =
+                data.filter(|i| !collected.pieces.contains(&Piece::Index(*i))).collect();
+            let have = &collected.pieces;
+            collector.rebuild(dossier, &mut source, have, &lost, on_step).await?;
         }
-        let source = collected.source;
-        let capsules = self.parts.capsules.clone();
-        let tessera = dossier.tessera();
         let count = ByteCount::new("checking and storing", source.plan().pack_bytes(), on_step);
-        let record = self
-            .state
-            .disk
-            .run(move || {
-                let pack = source.pack()?;
-                capsules.unpack(&tessera, pack, &mut |bytes| count.add(bytes))
-            })
-            .await?;
-        // With the creator's signed plan, a reader can keep the capsule alive one day.
-        let kept = dossier.clone();
-        let kept =
-            self.blocking(move |stores| stores.holdings.put_dossier(&tessera, kept.dossier()));
-        match kept.await {
+        let record = self.library.unpack(dossier.tessera(), source, count).await?;
+        self.keep(dossier).await;
+        Ok(Fetched { record, holders: collected.holders.len() })
+    }
+
+    /// Keeps the creator's signed plan: with it a reader can keep the capsule alive one day.
+    async fn keep(&self, dossier: &VerifiedDossier) {
+        let tessera = dossier.tessera();
+        match self.holder.keep_dossier(dossier.clone()).await {
             Ok(true) => {}
             Ok(false) => tracing::warn!(%tessera, "another plan than the true one is kept here"),
             // The capsule is in the library; holders still have the plan.
             Err(error) => tracing::warn!(%tessera, %error, "the signed plan could not be kept"),
         }
-        Ok(Fetched { record, holders: collected.holders.len() })
+    }
+}
+
+/// Why there is nobody to fetch from.
+fn nobody(tessera: TesseraHash, survey: &Survey) -> FetchError {
+    match (survey.of_another, survey.silent.len()) {
+        (0, 0) => FetchError::NoHolders(tessera),
+        (answered, silent) if answered > silent => {
+            FetchError::OtherHash { tessera, answered, silent }
+        }
+        // Most of those who may hold it have not answered.
+        (_, silent) => FetchError::AllSilent { tessera, silent },
     }
 }

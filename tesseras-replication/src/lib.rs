@@ -1,40 +1,52 @@
 //! Erasure coding, placement, attestation, repair and fetch of tesserae. Knows neither SQL nor
 //! QUIC: disks are the ports of the core, the network is [`tesseras_wire::Transport`] and
-//! [`context::Directory`].
+//! [`Directory`].
 //!
-//! Follow one memory: [`publish`] plans a capsule, cuts it ([`erasure`]) and brings its pieces to
-//! other nodes (`distribute`), whose [`service`] admits ([`admission`]), verifies and keeps them.
-//! [`survey`] asks all holders what they have ([`attestation`]); [`status`] counts it; [`repair`]
-//! brings back what is missing; [`fetch`] gathers enough pieces (`collect`) and unpacks them.
+//! [`policy`] decides and never waits. `peers` asks other nodes, `holder` keeps for them, `library`
+//! is the owner's side, `workshop` prepares pieces. The flows go between them, each with those that
+//! it names: [`publish`] plans a capsule, cuts it ([`erasure`]) and brings its pieces to other
+//! nodes (`distribute`), whose `service` admits, verifies and keeps them; `survey` asks all holders
+//! what they have ([`attestation`]); [`status`] counts it; [`repair`] brings back what is missing;
+//! [`fetch`] gathers enough pieces ([`collect`]) and unpacks them.
 
-pub mod admission;
-mod ask;
+mod announce;
 pub mod attestation;
 mod blocking;
 pub mod bulk;
-pub mod causes;
 pub mod clock;
 pub mod collect;
-pub mod context;
 mod distribute;
 pub mod dossier;
+mod dossiers;
 pub mod erasure;
 pub mod fetch;
-mod in_flight;
+mod holder;
+mod library;
 pub mod messages;
 pub mod overview;
+mod peers;
 pub mod pieces;
+pub mod policy;
+mod ports;
 pub mod progress;
 pub mod publication;
 pub mod publish;
 mod release;
 pub mod repair;
+mod replication;
+mod roster;
 pub mod seen;
-pub mod service;
+mod service;
 pub mod status;
-pub mod survey;
+mod stores;
+mod survey;
+mod workshop;
 
+pub use announce::ANNOUNCE_BATCH;
 pub use blocking::{BlockingPool, TokioBlocking};
-pub use context::{
-    Capsules, Directory, Parts, Replication, ReplicationConfig, Stores, UnpackError,
+pub use policy::{admission, causes};
+pub use ports::{Capsules, Directory, UnpackError};
+pub use replication::{
+    DEFAULT_MAX_TRANSFERS, MAX_TRANSFERS, Parts, Replication, ReplicationConfig,
 };
+pub use stores::Stores;

@@ -8,9 +8,8 @@ use tesseras_core::ids::TesseraHash;
 use tesseras_core::ports::StoreError;
 use tokio::time::{Instant, timeout_at};
 
-use crate::context::Replication;
 use crate::seen::Seen;
-use crate::status::{State, StatusError, TesseraHealth};
+use crate::status::{Asking, State, StatusError};
 
 /// How many tesserae are asked about at once.
 const AT_ONCE: usize = 16;
@@ -29,28 +28,29 @@ pub struct Glance {
     pub seen: Option<Seen>,
 }
 
-impl Replication {
+impl Asking<'_> {
     /// Every capsule of the library, newest first. The holders of those that are not local are
     /// asked now, for as long as `patience`, the ones that were not asked for longest first: so
     /// one whose holders never answer in time keeps no other out.
-    pub async fn overview(&self, patience: Duration) -> Result<Vec<Glance>, StoreError> {
+    pub(crate) async fn overview(&self, patience: Duration) -> Result<Vec<Glance>, StoreError> {
         let deadline = Instant::now() + patience;
-        let records = self.blocking(|stores| stores.library.list()).await?;
-        self.retain_seen(&records.iter().map(|record| record.hash).collect::<Vec<_>>());
+        let library = self.library;
+        let records = library.list().await?;
+        library.retain_seen(&records.iter().map(|record| record.hash).collect());
         let mut glances = Vec::with_capacity(records.len());
         for record in records {
             let (hash, title) = (record.hash, record.title);
-            let state = self.own_part(hash).await?.1;
-            glances.push(Glance { hash, title, state, seen: self.seen(hash) });
+            let state = library.own_part(hash).await?.1;
+            glances.push(Glance { hash, title, state, seen: library.seen(hash) });
         }
         let mut asked: Vec<_> = (0..glances.len())
             .filter(|at| glances[*at].state != Some(State::Local))
-            .map(|at| (self.last_asked(glances[at].hash), at, glances[at].hash))
+            .map(|at| (library.last_asked(glances[at].hash), at, glances[at].hash))
             .collect();
         asked.sort_unstable();
         let mut answers = stream::iter(asked)
             .map(|(_, at, hash)| async move {
-                self.note_asked(hash);
+                library.note_asked(hash);
                 (at, self.status(hash).await)
             })
             .buffer_unordered(AT_ONCE);
@@ -58,38 +58,12 @@ impl Replication {
             match health {
                 Ok(Some(health)) => {
                     glances[at].state = Some(health.state);
-                    glances[at].seen = self.seen(glances[at].hash);
+                    glances[at].seen = library.seen(glances[at].hash);
                 }
                 Ok(None) | Err(StatusError::ClockOff(_)) => {}
                 Err(StatusError::Store(error)) => return Err(error),
             }
         }
         Ok(glances)
-    }
-
-    /// Remembers, until this node stops, what was seen of a tessera.
-    pub(crate) fn note_seen(&self, tessera: TesseraHash, health: &TesseraHealth) {
-        let TesseraHealth { total, live, needed, survives, .. } = *health;
-        let seen = Seen { checked: self.now(), total, live, needed, survives };
-        self.tables().seen.insert(tessera, seen);
-    }
-
-    fn seen(&self, tessera: TesseraHash) -> Option<Seen> {
-        self.tables().seen.get(&tessera).copied()
-    }
-
-    fn last_asked(&self, tessera: TesseraHash) -> Option<Instant> {
-        self.tables().asked.get(&tessera).copied()
-    }
-
-    fn note_asked(&self, tessera: TesseraHash) {
-        self.tables().asked.insert(tessera, Instant::now());
-    }
-
-    fn retain_seen(&self, library: &[TesseraHash]) {
-        let known: std::collections::HashSet<_> = library.iter().collect();
-        let mut tables = self.tables();
-        tables.seen.retain(|tessera, _| known.contains(tessera));
-        tables.asked.retain(|tessera, _| known.contains(tessera));
     }
 }

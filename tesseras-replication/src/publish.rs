@@ -1,34 +1,39 @@
 //! Publishing: a capsule of the library is planned, cut, and placed on other nodes.
 
 use std::sync::Arc;
-
-use tesseras_core::code::Piece;
-use tesseras_core::dossier::Dossier;
-use tesseras_core::ids::{ContentHash, TesseraHash};
-use tesseras_core::manifest::{Manifest, listed};
+use tesseras_core::code::CodedForm;
+use tesseras_core::contact::Contact;
+use tesseras_core::ids::TesseraHash;
 use tesseras_core::placement;
-use tesseras_core::plan::{Plan, PlanError};
-use tesseras_core::ports::{BlobReader, BlobStore, StoreError, TesseraRecord};
+use tesseras_core::plan::PlanError;
+use tesseras_core::ports::{BlobReader, StoreError, TesseraRecord};
 use tesseras_core::publication::PublicationEvent;
 use tesseras_core::signature::SignaturePair;
 use thiserror::Error;
 
-use crate::causes::Causes;
-use crate::clock::ClockOff;
-use crate::collect::CollectError;
-use crate::context::{Replication, Stores, UnpackError};
-use crate::distribute::{Ask, Eligible, Purpose};
+use crate::clock::{ClockOff, check_clock_after};
+use crate::collect::{CollectError, Collector};
+use crate::distribute::{Distributor, Purpose, bytes_of};
 use crate::dossier::{DossierError, VerifiedDossier};
-use crate::erasure::{self, ErasureError};
+use crate::dossiers::dossiers_of_holders;
+use crate::erasure::ErasureError;
+use crate::holder::Holder;
+use crate::library::{KeepError, Library};
+use crate::peers::Peers;
 use crate::pieces::PieceSource;
+use crate::policy::causes::Causes;
+use crate::policy::health::{Copies, Counts};
+use crate::policy::offers::{Eligible, OfferTerms, distinct};
+use crate::policy::patience::Manner;
+use crate::policy::rounds::{Next, Rounds};
+use crate::policy::survey::Survey;
+use crate::ports::{Directory, UnpackError};
 use crate::progress::{ByteCount, OnStep};
-use crate::publication::{PublicationReport, Turn, UnderWay};
-use crate::status::{Copies, Counts, live_contacts};
+use crate::roster::send_roster;
+use crate::survey::survey;
+use crate::workshop::{EncodeError, Turn, Workshop};
 
-/// How often pieces that lost their holder meanwhile are placed anew.
-const ROUNDS: u32 = 3;
-
-/// What publishing came to.
+/// Result of publishing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Published {
     /// The target number of pieces: n fragments, or whole copies where there is no coded form.
@@ -134,136 +139,129 @@ fn reason(refusals: &[String]) -> String {
     if refusals.is_empty() { String::new() } else { format!(" ({})", refusals.join("; ")) }
 }
 
-impl Replication {
+impl From<EncodeError> for PublishError {
+    fn from(error: EncodeError) -> Self {
+        match error {
+            EncodeError::Erasure(error) => Self::Erasure(error),
+            EncodeError::Plan(error) => Self::Plan(error),
+            EncodeError::Store(error) => Self::Store(error),
+        }
+    }
+}
+
+impl From<KeepError> for PublishError {
+    fn from(error: KeepError) -> Self {
+        match error {
+            KeepError::Dossier(error) => Self::Dossier(error),
+            KeepError::PlanConflict => Self::PlanConflict,
+            KeepError::Store(error) => Self::Store(error),
+        }
+    }
+}
+
+/// The plan of a tessera as its creator signed it just now.
+pub struct SignedPlan {
+    /// The bytes of the plan.
+    pub plan: Vec<u8>,
+    /// Over exactly these bytes.
+    pub signatures: SignaturePair,
+}
+
+/// What publishing may touch: the owner's capsules, the workbench, and all ways to other nodes.
+#[derive(Clone, Copy)]
+pub(crate) struct Publisher<'a> {
+    pub(crate) peers: &'a Peers,
+    pub(crate) holder: &'a Holder,
+    pub(crate) library: &'a Library,
+    pub(crate) workshop: &'a Workshop,
+    pub(crate) directory: &'a dyn Directory,
+}
+
+impl Publisher<'_> {
     /// The plan of a capsule in the library, for its creator to sign. Parity that is computed on
     /// the way is kept for publishing. A plan that was signed before is returned as it is.
-    pub async fn draft_plan(
+    pub(crate) async fn draft_plan(
         &self,
         tessera: TesseraHash,
         on_step: &OnStep,
     ) -> Result<Vec<u8>, PublishError> {
-        if let Some(plan) = self.blocking(move |s| s.holdings.plan(&tessera)).await? {
+        if let Some(plan) = self.library.plan(tessera).await? {
             return Ok(plan);
         }
-        let _alone = self.work_on(tessera).await;
-        let (record, pack) = self.library_pack(tessera).await?;
-        if let Some(form) = tesseras_core::code::CodedForm::of_pack(pack.bytes()) {
-            self.check_room(u64::from(form.shape.m) * form.fragment_bytes).await?;
+        let _turn = self.workshop.turn(tessera).await;
+        let (record, pack) = self.pack(tessera).await?;
+        if let Some(form) = CodedForm::of_pack(pack.bytes()) {
+            let parity = u64::from(form.shape.m) * form.fragment_bytes;
+            self.workshop.check_room(parity).await.map_err(CollectError::from)?;
         }
-        let turn = self.state.coding.clone().acquire_owned().await;
-        let capsules = self.parts.capsules.clone();
-        let count = ByteCount::new("computing redundancy", pack.bytes(), on_step);
-        let now = self.now();
         // A plan never changes: one of damaged files could never be mended.
-        let checking = self.state.disk.run(move || capsules.check(&record));
-        let coding = self.blocking(move |stores| {
-            let mut on_bytes = |bytes| {
-                count.add(bytes);
-                true
-            };
-            // Kept until the work ends, even if nobody waits for it any more.
-            let _turn = turn;
-            let encoded = erasure::encode(&pack, &*stores.blobs, &mut on_bytes)?;
-            for staged in encoded.parity {
-                stores.workbench.pin(&tessera, staged, now)?;
-            }
-            let checksums = encoded.checksums;
-            Ok::<_, PublishError>(Plan::new(tessera, pack.bytes(), encoded.pack_hash, checksums)?)
-        });
+        let checking = self.library.check(record);
+        let coding = self.workshop.encode(tessera, pack, on_step);
         let (checked, plan) = tokio::join!(checking, coding);
         if checked.is_err() {
-            self.blocking(move |stores| stores.workbench.unpin(&tessera)).await?;
+            self.workshop.unpin(tessera).await?;
         }
         checked?;
         Ok(plan?.render().into_bytes())
     }
 
-    /// Places a capsule of the library on other nodes. What holders attest already is not placed
-    /// again, so an interrupted publication goes on where it was.
-    pub async fn publish(
+    /// Places a capsule of the library on other nodes, until it is done or stopped. What holders
+    /// attest already is not placed again, so an interrupted publication goes on where it was.
+    /// Without a plan that was signed just now, it is the one that is kept here or that its holders
+    /// keep: so anyone who has fetched a capsule can keep it alive.
+    pub(crate) async fn publish(
         &self,
         tessera: TesseraHash,
-        plan: Vec<u8>,
-        signatures: SignaturePair,
+        signed: Option<SignedPlan>,
         on_step: &OnStep,
     ) -> Result<Published, PublishError> {
-        let dossier = self.put_own_dossier(tessera, plan, signatures);
-        self.publish_by(tessera, dossier, on_step).await
-    }
-
-    /// Places a capsule of the library on other nodes by the signed plan that is kept here, or
-    /// that its holders keep. So anyone who has fetched a capsule can keep it alive.
-    pub async fn publish_signed(
-        &self,
-        tessera: TesseraHash,
-        on_step: &OnStep,
-    ) -> Result<Published, PublishError> {
-        self.publish_by(tessera, self.find_dossier(tessera), on_step).await
-    }
-
-    /// Publishes in this node's turn, until it is done or stopped.
-    async fn publish_by(
-        &self,
-        tessera: TesseraHash,
-        dossier: impl Future<Output = Result<VerifiedDossier, PublishError>>,
-        on_step: &OnStep,
-    ) -> Result<Published, PublishError> {
-        let under_way = UnderWay::start(self, tessera).ok_or(PublishError::InProgress(tessera))?;
+        let under_way = self.library.start_publishing(tessera);
+        let under_way = under_way.ok_or(PublishError::InProgress(tessera))?;
         let publishing = async {
-            let turn = Arc::new(self.work_on(tessera).await);
-            self.publish_dossier(&dossier.await?, turn, on_step).await
+            let turn = self.workshop.turn(tessera).await;
+            let dossier = self.dossier(tessera, signed).await?;
+            self.publish_dossier(&dossier, turn, on_step).await
         };
         tokio::select! {
-            published = publishing => published,
+            biased;
             () = under_way.stopped() => Err(PublishError::Stopped(tessera)),
+            published = publishing => published,
         }
     }
 
-    /// Publishes in the background from now on, until it is done or stopped. The plan and its
+    /// Leaves a publication to the background, until it is done or stopped. The plan and its
     /// signatures are needed unless a dossier is kept already.
-    pub async fn publish_later(
+    pub(crate) async fn publish_later(
         &self,
         tessera: TesseraHash,
-        signed: Option<(Vec<u8>, SignaturePair)>,
-    ) -> Result<PublicationReport, PublishError> {
+        signed: Option<SignedPlan>,
+    ) -> Result<(), PublishError> {
         // Not in this node's turn: that may belong to the publication that is left to the
         // background, and a dossier that is there already is only looked at.
-        match signed {
-            Some((plan, signatures)) => self.put_own_dossier(tessera, plan, signatures).await?,
-            None => self.find_dossier(tessera).await?,
-        };
-        let wanted = PublicationEvent::Wanted;
-        self.blocking(move |stores| stores.holdings.note_publication(&tessera, wanted)).await?;
-        Ok(self.publication(tessera).await?)
+        self.dossier(tessera, signed).await?;
+        Ok(self.library.note(tessera, PublicationEvent::Wanted).await?)
     }
 
-    /// Keeps the dossier of a capsule in the library under a plan that was signed just now.
-    async fn put_own_dossier(
+    /// The dossier by which a capsule is published; it is kept from now on.
+    async fn dossier(
         &self,
         tessera: TesseraHash,
-        plan: Vec<u8>,
-        signatures: SignaturePair,
+        signed: Option<SignedPlan>,
     ) -> Result<VerifiedDossier, PublishError> {
-        let (record, _) = self.library_pack(tessera).await?;
-        self.blocking(move |stores| {
-            let dossier = own_dossier(&*stores.blobs, &record, plan, signatures)?;
-            keep_dossier(stores, VerifiedDossier::verify(dossier, &tessera)?)
-        })
-        .await
-    }
-
-    /// The dossier kept here, or that of a holder, which is kept from now on.
-    async fn find_dossier(&self, tessera: TesseraHash) -> Result<VerifiedDossier, PublishError> {
-        if let Ok(Some(dossier)) = self.stored_dossier(tessera).await {
+        if let Some(SignedPlan { plan, signatures }) = signed {
+            let (record, _) = self.pack(tessera).await?;
+            return Ok(self.library.keep_signed(record, plan, signatures).await?);
+        }
+        if let Ok(Some(dossier)) = self.holder.stored_dossier(tessera).await {
             return Ok(dossier);
         }
-        let survey = self.survey(tessera).await?;
-        let found = self.dossiers_of_holders(tessera, &survey).await.into_iter().next();
+        let survey = self.survey(tessera, Manner::Quick).await?;
+        let found = dossiers_of_holders(self.peers, tessera, &survey).await.into_iter().next();
         let Some(dossier) = found else {
-            self.check_clock_after(&survey).await?;
+            check_clock_after(self.directory, &survey).await?;
             return Err(PublishError::NoSignedPlan(tessera));
         };
-        self.blocking(move |stores| keep_dossier(stores, dossier)).await
+        Ok(self.library.keep_dossier(dossier).await?)
     }
 
     async fn publish_dossier(
@@ -273,17 +271,17 @@ impl Replication {
         on_step: &OnStep,
     ) -> Result<Published, PublishError> {
         let tessera = dossier.tessera();
-        let (_, pack) = self.library_pack(tessera).await?;
-        let plan = dossier.plan().clone();
-        let source = move |stores: &Stores| stores.pieces(plan, Some(pack));
-        let mut source = self.blocking(source).await?;
+        let (_, pack) = self.pack(tessera).await?;
+        let mut source = self.workshop.pieces(dossier.plan().clone(), Some(pack)).await?;
         let published = self.place_all(dossier, &mut source, turn, on_step).await?;
         if published.placed == published.fragments {
-            self.blocking(move |stores| stores.workbench.unpin(&tessera)).await?;
+            self.workshop.unpin(tessera).await?;
         }
         Ok(published)
     }
 
+    /// Asks all holders and all who might be, places what is lacking, and asks again: the holders
+    /// are believed, not this node's own memory.
     async fn place_all(
         &self,
         dossier: &VerifiedDossier,
@@ -291,53 +289,76 @@ impl Replication {
         turn: Turn,
         on_step: &OnStep,
     ) -> Result<Published, PublishError> {
+        let plan = dossier.plan();
+        let k = plan.coded().map(|coded| coded.shape.k);
+        let terms = OfferTerms::of(plan, false, false);
+        let mut rounds = Rounds::default();
+        let mut refusals = Vec::new();
+        let mut manner = Manner::Quick;
+        loop {
+            let known = self.survey(dossier.tessera(), manner).await?;
+            check_clock_after(self.directory, &known).await?;
+            let mut eligible = self.distributor().find_eligible(dossier, &known, terms).await;
+            let missing = match rounds.next(&eligible.assignment.lack(), k) {
+                Next::Refuse => return Err(no_room(eligible)),
+                Next::Place(missing) => missing,
+                Next::End => {
+                    refusals.append(&mut eligible.refusals);
+                    return self.end(dossier, &known, eligible, distinct(refusals), turn).await;
+                }
+            };
+            self.prepare_parity(dossier, source, &missing, on_step).await?;
+            let count = ByteCount::new("placing pieces", bytes_of(plan, &missing), on_step);
+            let delivery = self
+                .distributor()
+                .distribute(dossier, source, missing, eligible, &Purpose::Own, &count)
+                .await;
+            refusals.extend(delivery.refusals);
+            rounds.placed(delivery.placed);
+            manner = Manner::Thorough;
+        }
+    }
+
+    /// Ends a publication with what holders attest: it is noted here, and they are told.
+    async fn end(
+        &self,
+        dossier: &VerifiedDossier,
+        known: &Survey,
+        eligible: Eligible,
+        refusals: Vec<String>,
+        turn: Turn,
+    ) -> Result<Published, PublishError> {
         let (tessera, plan) = (dossier.tessera(), dossier.plan());
         let k = plan.coded().map(|coded| coded.shape.k);
-        let ask = Ask::of(plan, false, false);
-        let (mut refusals, mut round) = (Vec::new(), 0);
-        loop {
-            // Believe the holders, not our own memory: ask them all, before and after.
-            let known = self.survey(tessera).await?;
-            self.check_clock_after(&known).await?;
-            let live = live_contacts(&known);
-            let placement = known.placement(plan);
-            let eligible = self.find_eligible(dossier, &placement, &live, ask).await;
-            let lack = eligible.assignment.lack();
-            if round == 0 && !placement::is_readable(&lack.after, k) {
-                return Err(no_room(eligible));
-            }
-            if lack.pieces.is_empty() || round == ROUNDS {
-                let counts = Counts::of(&lack.form, &placement, plan);
-                refusals.extend(eligible.refusals);
-                let refusals = unique(refusals);
-                if !placement::is_readable(&placement, k) {
-                    let causes = Box::new(eligible.causes);
-                    let Counts { live: placed, needed, .. } = counts;
-                    return Err(PublishError::TooFew { placed, needed, refusals, causes });
-                }
-                let holders: Vec<_> = live.into_values().collect();
-                if !self.commit(dossier, &holders, turn).await? {
-                    return Err(PublishError::Stopped(tessera));
-                }
-                return Ok(Published {
-                    fragments: counts.total,
-                    placed: counts.live,
-                    copies: counts.copies,
-                    holders: placement.len(),
-                    survives: placement::survives(&placement, k),
-                    crowded: eligible.assignment.is_crowded(),
-                    refusals: if counts.are_complete() { Vec::new() } else { refusals },
-                });
-            }
-            let missing = lack.pieces;
-            self.prepare_parity(dossier, source, &missing, on_step).await?;
-            let total = missing.iter().filter_map(|p| plan.piece_bytes(*p)).sum();
-            let count = ByteCount::new("placing pieces", total, on_step);
-            let delivery =
-                self.distribute(dossier, source, missing, eligible, &Purpose::Own, &count).await;
-            refusals.extend(delivery.refusals);
-            // Where nothing could be placed, nothing more can be.
-            round = if delivery.placed.is_empty() { ROUNDS } else { round + 1 };
+        let placement = known.placement(plan);
+        let counts = Counts::of(&eligible.assignment.target(), &placement, plan);
+        if !placement::is_readable(&placement, k) {
+            let causes = Box::new(eligible.causes);
+            let Counts { live: placed, needed, .. } = counts;
+            return Err(PublishError::TooFew { placed, needed, refusals, causes });
+        }
+        if !self.library.note_published(tessera, turn).await? {
+            return Err(PublishError::Stopped(tessera));
+        }
+        let holders: Vec<Contact> = known.contacts().into_values().collect();
+        self.confirm(dossier, &holders).await;
+        Ok(Published {
+            fragments: counts.total,
+            placed: counts.live,
+            copies: counts.copies,
+            holders: placement.len(),
+            survives: placement::survives(&placement, k),
+            crowded: eligible.assignment.is_crowded(),
+            refusals: if counts.are_complete() { Vec::new() } else { refusals },
+        })
+    }
+
+    /// Tells all holders that a tessera is published; those who could not be told are told by the
+    /// next repair.
+    pub(crate) async fn confirm(&self, dossier: &VerifiedDossier, holders: &[Contact]) {
+        let Self { peers, holder, directory, .. } = *self;
+        if send_roster(peers, holder, directory, dossier, holders).await {
+            self.library.has_confirmed(dossier.tessera());
         }
     }
 
@@ -347,109 +368,40 @@ impl Replication {
         &self,
         dossier: &VerifiedDossier,
         source: &mut PieceSource,
-        missing: &[Piece],
+        missing: &[tesseras_core::code::Piece],
         on_step: &OnStep,
     ) -> Result<(), CollectError> {
-        let (here, pieces) = (source.clone(), missing.to_vec());
-        let gone = self
-            .blocking(move |_| {
-                // What a power cut spoilt would be refused by everybody.
-                here.sound_pins()?;
-                let mut gone = Vec::new();
-                for piece in pieces {
-                    if let Piece::Index(index) = piece
-                        && !here.has(piece)?
-                    {
-                        gone.push(index);
-                    }
-                }
-                Ok::<_, StoreError>(gone)
-            })
-            .await?;
-        self.rebuild(dossier, source, &[Piece::Whole].into(), gone, on_step).await
+        let gone = self.workshop.lacking_parity(source, missing).await?;
+        let whole = [tesseras_core::code::Piece::Whole].into();
+        let Self { peers, holder, workshop, .. } = *self;
+        let collector = Collector { peers, holder, workshop };
+        collector.rebuild(dossier, source, &whole, &gone, on_step).await
+    }
+
+    fn distributor(&self) -> Distributor<'_> {
+        let Self { peers, holder, workshop, directory, .. } = *self;
+        Distributor { peers, holder, workshop, directory }
+    }
+
+    async fn survey(&self, tessera: TesseraHash, manner: Manner) -> Result<Survey, StoreError> {
+        survey(self.peers, self.holder, self.directory, tessera, manner).await
     }
 
     /// A capsule of the library, and its pack.
-    async fn library_pack(
+    async fn pack(
         &self,
         tessera: TesseraHash,
     ) -> Result<(TesseraRecord, Arc<dyn BlobReader>), PublishError> {
-        let capsules = self.parts.capsules.clone();
-        self.blocking(move |stores| {
-            let record = stores.library.get(&tessera)?;
-            let record = record.ok_or(PublishError::NotInLibrary(tessera))?;
-            let pack = capsules.pack(&record)?;
-            Ok((record, pack))
-        })
-        .await
-    }
-}
-
-/// The dossier of a capsule in the library, from its stored parts.
-fn own_dossier(
-    blobs: &dyn BlobStore,
-    record: &TesseraRecord,
-    plan: Vec<u8>,
-    plan_signatures: SignaturePair,
-) -> Result<Dossier, PublishError> {
-    let manifest = read_all(blobs, &record.hash.into())?;
-    let parsed = Manifest::parse(&manifest).map_err(DossierError::Manifest)?;
-    let pem = |path| {
-        let entry = parsed.file(path).ok_or(DossierError::Keys)?;
-        Ok::<_, PublishError>(read_all(blobs, &entry.blake3)?)
-    };
-    Ok(Dossier {
-        ed25519_pem: pem(listed::ED25519_PEM)?,
-        ml_dsa_65_pem: pem(listed::ML_DSA_65_PEM)?,
-        manifest,
-        manifest_signatures: record.signatures.clone(),
-        plan,
-        plan_signatures,
-    })
-}
-
-/// Keeps a dossier of a tessera that its owner, or a reader of it, wants to be kept alive.
-fn keep_dossier(
-    stores: &Stores,
-    dossier: VerifiedDossier,
-) -> Result<VerifiedDossier, PublishError> {
-    let tessera = dossier.tessera();
-    stores.holdings.unblock(&tessera)?;
-    match stores.holdings.put_dossier(&tessera, dossier.dossier())? {
-        true => Ok(dossier),
-        false => Err(PublishError::PlanConflict),
-    }
-}
-
-/// A small stored object (a MANIFEST, a key) in memory.
-fn read_all(blobs: &dyn BlobStore, hash: &ContentHash) -> Result<Vec<u8>, StoreError> {
-    let reader = blobs.open(hash)?;
-    if reader.bytes() > tesseras_core::manifest::MAX_MANIFEST_BYTES {
-        return Err(StoreError::Corrupt(*hash));
-    }
-    let mut bytes = vec![0; reader.bytes() as usize];
-    reader.read_at(0, &mut bytes)?;
-    if tesseras_crypto::blake3(&bytes) == *hash {
-        Ok(bytes)
-    } else {
-        Err(StoreError::Corrupt(*hash))
+        self.library.pack(tessera).await?.ok_or(PublishError::NotInLibrary(tessera))
     }
 }
 
 /// Why nothing can be placed that could be read back.
 fn no_room(eligible: Eligible) -> PublishError {
     let Eligible { count, refusals, causes, .. } = eligible;
-    let (refusals, causes) = (unique(refusals), Box::new(causes));
+    let (refusals, causes) = (distinct(refusals), Box::new(causes));
     match count {
         0 => PublishError::NobodyEligible { refusals, causes },
         _ => PublishError::NoRoom { refusals, causes },
     }
-}
-
-/// Each reason once, a few of them.
-pub(crate) fn unique(mut reasons: Vec<String>) -> Vec<String> {
-    reasons.sort();
-    reasons.dedup();
-    reasons.truncate(8);
-    reasons
 }

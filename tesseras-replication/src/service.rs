@@ -1,7 +1,10 @@
-//! What this node answers to others about tesserae.
+//! What this node answers to others about tesserae. Touches what it keeps for others, and asks
+//! other nodes only whether a witness is true.
 //!
 //! Nothing is acknowledged before it is durable, nothing is kept before it is verified, and
 //! attestations are made from the index alone: no blob is read for them.
+
+mod put;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,46 +12,46 @@ use std::time::Duration;
 use serde::Serialize;
 use tesseras_core::code::Piece;
 use tesseras_core::contact::{Contact, Subnet};
-use tesseras_core::ids::{NodeId, TesseraHash};
+use tesseras_core::ids::TesseraHash;
 use tesseras_core::plan::Plan;
-use tesseras_core::ports::{Account, BlobReader, Charge, Fragment, Origin, StoreError, Usage};
-use tesseras_core::publication::PublicationEvent;
+use tesseras_core::ports::{BlobReader, Fragment, StoreError};
 use tesseras_crypto::blake3;
-use tesseras_wire::body_from_bytes;
 use tesseras_wire::codec::{self, Answer, Refusal};
-use tesseras_wire::{Body, Peer, Response};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tesseras_wire::{Body, Peer, Response, body_from_bytes};
 use tokio::time::timeout;
 
-use crate::admission::{self, Claim};
-use crate::ask::at_most;
+use crate::announce::announce_new;
 use crate::attestation::{self, Question};
-use crate::bulk::{self, BodyReader, ReceiveError};
-use crate::context::{Replication, Stores, Tables};
-use crate::dossier::{MAX_DOSSIER_BYTES, VerifiedDossier};
-use crate::in_flight::Incoming;
+use crate::bulk::{self, BodyReader};
+use crate::dossier::VerifiedDossier;
+use crate::holder::{Asker, Holder, NotAdmitted, StoredDossierError};
 use crate::messages::{
-    Announced, Attestation, AttestedPiece, Bulk, KINDS, MAX_HOLDERS, MAX_WITNESSES, Offered,
-    Request, Stored, refusal,
+    Announced, Attestation, AttestedPiece, Bulk, KINDS, MAX_HOLDERS, Offered, Request, refusal,
 };
+use crate::peers::Peers;
+use crate::ports::Directory;
+use put::Put;
 
-/// How long a request waits for its turn before it is told that the node is busy.
-const TURN: Duration = Duration::from_secs(10);
-/// How long witnesses may take to answer, all together.
-const WITNESSES: Duration = Duration::from_secs(10);
 /// How long announcing may take before a roster is answered all the same.
 const ANNOUNCING: Duration = Duration::from_secs(15);
 /// All that a peer is told with [`refusal::DECLINED`].
 const DECLINED: &str = "this node does not take it";
-/// Dossiers longer than this wait for each other.
+/// Dossiers longer than this, in bytes, wait for each other.
 const LARGE_DOSSIER: u64 = 1024 * 1024;
 
-/// What answering can come to.
+/// What answering gives.
 type Outcome<T> = Result<T, Refusal>;
 
-impl Replication {
+/// What an answer may touch.
+pub(crate) struct Service<'a> {
+    pub(crate) peers: &'a Peers,
+    pub(crate) holder: &'a Holder,
+    pub(crate) directory: &'a dyn Directory,
+}
+
+impl Service<'_> {
     /// Answers a request; `None` if its kind belongs to somebody else.
-    pub async fn serve(
+    pub(crate) async fn serve(
         &self,
         peer: Peer,
         kind: &str,
@@ -58,45 +61,46 @@ impl Replication {
         if !KINDS.contains(&kind) {
             return None;
         }
-        let request = match codec::decode::<Request>(frame) {
-            Ok(request) => request,
+        match codec::decode::<Request>(frame) {
+            Ok(request) => Some(self.answer(&peer, request, body).await),
             Err(error) => {
                 let frame = codec::refuse(Refusal::MALFORMED, error.to_string());
-                return Some(Response { frame, body: None });
+                Some(Response { frame, body: None })
             }
-        };
-        Some(match request {
+        }
+    }
+
+    async fn answer(&self, peer: &Peer, request: Request, body: Body) -> Response {
+        let from = Asker { id: peer.id, subnet: Subnet::of(peer.remote.ip()) };
+        match request {
             Request::Offer { tessera, bytes, repair } => {
-                plain(self.answer_offer(&peer, tessera, bytes, repair).await)
+                plain(self.offer(from, tessera, bytes, repair).await)
             }
             Request::PutPiece { tessera, piece, bytes, dossier_bytes, witnesses } => {
                 let put = Put { tessera, piece, bytes, dossier_bytes, witnesses };
-                plain(self.answer_put(&peer, put, BodyReader::new(body)).await)
+                plain(self.put(from, put, BodyReader::new(body)).await)
             }
-            Request::Attest { tessera, nonce } => {
-                plain(self.answer_attest(&peer, tessera, nonce).await)
-            }
-            Request::GetDossier { tessera } => with_body(self.answer_dossier(tessera).await),
+            Request::Attest { tessera, nonce } => plain(self.attest(from, tessera, nonce).await),
+            Request::GetDossier { tessera } => with_body(self.dossier(tessera).await),
             Request::GetPiece { tessera, piece, offset } => {
-                with_body(self.answer_piece(tessera, piece, offset).await)
+                with_body(self.piece(tessera, piece, offset).await)
             }
             Request::Roster { tessera, holders } => {
-                plain(self.answer_roster(&peer, tessera, holders).await)
+                plain(self.roster(from, tessera, holders).await)
             }
-        })
+        }
     }
 
-    async fn answer_offer(
+    async fn offer(
         &self,
-        peer: &Peer,
+        from: Asker,
         tessera: TesseraHash,
         bytes: u64,
         repair: bool,
     ) -> Outcome<Offered> {
-        let pieces = self.blocking(move |s| s.fragments.list_fragments(&tessera)).await;
-        let pieces: Vec<Piece> = pieces.map_err(internal)?.iter().map(|f| f.piece).collect();
+        let pieces = self.holder.all_pieces(tessera).await.map_err(internal)?;
         let decision = match self.refuse_unwanted(tessera).await {
-            Ok(()) => self.admit(peer, bytes, repair).await,
+            Ok(()) => self.holder.admit(from, from.charge(repair), bytes).await.map_err(refuse),
             Err(refused) => Err(refused),
         };
         let (room, refused) = match decision {
@@ -109,114 +113,102 @@ impl Replication {
             code: refused.map(|refusal| refusal.code),
             room: Some(room),
             has_dossier: !pieces.is_empty(),
-            pieces,
+            pieces: pieces.iter().map(|held| held.piece).collect(),
         })
     }
 
-    async fn answer_attest(
+    async fn attest(
         &self,
-        peer: &Peer,
+        from: Asker,
         tessera: TesseraHash,
         nonce: [u8; 32],
     ) -> Outcome<Attestation> {
-        let held = self.held_pieces(tessera).await.map_err(internal)?;
+        let holder = self.holder;
+        let held = holder.held_pieces(tessera).await.map_err(internal)?;
         let plan = match held.is_empty() {
             true => None,
             false => {
-                let plan = self.blocking(move |stores| stores.holdings.plan(&tessera)).await;
+                let plan = holder.run(move |stores| stores.holdings.plan(&tessera)).await;
                 plan.map_err(internal)?.map(|bytes| blake3(&bytes))
             }
         };
-        let held = held.into_iter();
-        let pieces = held.map(|f| AttestedPiece { piece: f.piece, checksum: f.checksum }).collect();
-        let question = Question { asker: peer.id, holder: self.id(), tessera, nonce };
-        Ok(attestation::attest(&self.parts.keys, &question, self.now(), plan, pieces))
+        let attested = |f: Fragment| AttestedPiece { piece: f.piece, checksum: f.checksum };
+        let pieces = held.into_iter().map(attested).collect();
+        let question = Question { asker: from.id, holder: holder.me(), tessera, nonce };
+        Ok(attestation::attest(&holder.keys, &question, holder.clock.now(), plan, pieces))
     }
 
-    async fn answer_dossier(&self, tessera: TesseraHash) -> Outcome<(Bulk, Body)> {
-        if !self.blocking(move |stores| is_holder(stores, tessera)).await.map_err(internal)? {
+    async fn dossier(&self, tessera: TesseraHash) -> Outcome<(Bulk, Body)> {
+        let holder = self.holder;
+        if !holder.is_holder(tessera).await.map_err(internal)? {
             return Err(not_held());
         }
-        let manifest = self.blocking(move |stores| stores.blobs.open(&tessera.into())).await;
+        let manifest = holder.run(move |stores| stores.blobs.open(&tessera.into())).await;
         let is_large = manifest.is_ok_and(|manifest| manifest.bytes() > LARGE_DOSSIER);
-        let turn = if is_large { Some(self.turn(&self.state.large_dossiers).await?) } else { None };
-        let dossier = self.stored_dossier(tessera).await?;
-        let encoded = dossier.ok_or_else(not_held)?.encode();
+        let turn = if is_large { Some(holder.turn_for_dossier().await?) } else { None };
+        let encoded = self.stored_dossier(tessera).await?.ok_or_else(not_held)?.encode();
         let bytes = encoded.len() as u64;
         let body = if is_large {
-            bulk::send(&self.state.disk, Arc::new(InMemory(encoded)), 0, turn)
+            bulk::send(&holder.disk, Arc::new(InMemory(encoded)), 0, turn)
         } else {
             body_from_bytes(encoded)
         };
         Ok((Bulk { bytes }, body))
     }
 
-    async fn answer_piece(
+    async fn piece(
         &self,
         tessera: TesseraHash,
         piece: Piece,
         offset: u64,
     ) -> Outcome<(Bulk, Body)> {
-        let permit = self.turn(&self.state.transfers_out).await?;
-        let held = self.held_pieces(tessera).await.map_err(internal)?;
+        let permit = self.holder.turn_to_send().await?;
+        let held = self.holder.held_pieces(tessera).await.map_err(internal)?;
         // A holder of the whole pack has its data fragments, too.
         let found = held.iter().find(|f| f.piece == piece);
         let whole = || held.iter().find(|f| f.piece == Piece::Whole);
         let fragment = *found.or_else(whole).ok_or_else(not_held)?;
-        let opened = self.blocking(move |stores| {
-            let reader: Arc<dyn BlobReader> = Arc::from(stores.fragments.read_fragment(&fragment)?);
-            if fragment.piece == piece {
-                return Ok(Some(reader));
-            }
-            let plan = stores.holdings.plan(&tessera)?.map(|bytes| Plan::parse(&bytes));
-            let Some(Ok(plan)) = plan else { return Ok(None) };
-            stores.pieces(plan, Some(reader))?.open(piece).map(Some)
-        });
-        let reader = match opened.await {
+        let reader = match self.open(fragment, piece).await {
             Ok(reader) => reader.ok_or_else(not_held)?,
             Err(StoreError::Corrupt(_) | StoreError::Missing(_)) => {
-                self.found_damaged(tessera, [fragment.piece]);
+                self.holder.found_damaged(tessera, [fragment.piece]);
                 return Err(not_held());
             }
             Err(error) => return Err(internal(error)),
         };
         let bytes = reader.bytes().saturating_sub(offset);
-        Ok((Bulk { bytes }, bulk::send(&self.state.disk, reader, offset, Some(permit))))
+        Ok((Bulk { bytes }, bulk::send(&self.holder.disk, reader, offset, Some(permit))))
     }
 
-    async fn answer_roster(
+    /// Opens a piece of what is held: itself, or as a range of the whole pack.
+    async fn open(
         &self,
-        peer: &Peer,
+        held: Fragment,
+        piece: Piece,
+    ) -> Result<Option<Arc<dyn BlobReader>>, StoreError> {
+        self.holder
+            .run(move |stores| {
+                let reader: Arc<dyn BlobReader> = Arc::from(stores.fragments.read_fragment(&held)?);
+                if held.piece == piece {
+                    return Ok(Some(reader));
+                }
+                let plan = stores.holdings.plan(&held.tessera)?.map(|bytes| Plan::parse(&bytes));
+                let Some(Ok(plan)) = plan else { return Ok(None) };
+                stores.pieces(plan, Some(reader))?.open(piece).map(Some)
+            })
+            .await
+    }
+
+    async fn roster(
+        &self,
+        from: Asker,
         tessera: TesseraHash,
         mut holders: Vec<Contact>,
     ) -> Outcome<Announced> {
         holders.truncate(MAX_HOLDERS);
-        let (id, sender, now) = (self.id(), peer.id, self.now());
-        let is_new = self
-            .blocking(move |stores| {
-                if stores.fragments.list_fragments(&tessera)?.is_empty() {
-                    return Ok(None);
-                }
-                let was = stores.holdings.publication(&tessera)?;
-                // Who placed a piece here decides whether it is published: a stranger could
-                // otherwise complete what its owner has cancelled.
-                let is_new = !was.confirmed && stores.ledger.has_placed(&sender, &tessera)?;
-                if is_new {
-                    stores.holdings.note_publication(&tessera, PublicationEvent::Confirmed)?;
-                }
-                // Hearsay: it adds to what this node has seen itself, and replaces none of it.
-                let known = stores.holdings.known_holders(&tessera)?;
-                let is_unknown = |c: &Contact| c.id != id && known.iter().all(|k| k.id != c.id);
-                holders.retain(is_unknown);
-                holders.truncate(MAX_HOLDERS.saturating_sub(known.len()));
-                stores.holdings.remember_holders(&tessera, &holders, now)?;
-                Ok(Some(is_new))
-            })
-            .await
-            .map_err(internal)?;
-        let is_new = is_new.ok_or_else(not_held)?;
-        if is_new || self.tables().unannounced.contains(&tessera) {
-            let announced = self.announce_new(vec![tessera]);
+        let is_new = self.holder.note_roster(tessera, from.id, holders).await.map_err(internal)?;
+        if is_new.ok_or_else(not_held)? || self.holder.unannounced().contains(&tessera) {
+            let announced = announce_new(self.holder, self.directory, vec![tessera]);
             if timeout(ANNOUNCING, announced).await.is_err() {
                 tracing::info!(%tessera, "announcing takes long");
             }
@@ -224,130 +216,9 @@ impl Replication {
         Ok(Announced {})
     }
 
-    async fn answer_put(&self, peer: &Peer, put: Put, mut body: BodyReader) -> Outcome<Stored> {
-        let Put { tessera, piece, bytes, dossier_bytes, ref witnesses } = put;
-        self.refuse_unwanted(tessera).await?;
-        let held = self.held_pieces(tessera).await;
-        if held.map_err(internal)?.iter().any(|f| f.piece == piece) {
-            return Ok(Stored {});
-        }
-        if dossier_bytes > MAX_DOSSIER_BYTES {
-            return Err(Refusal::new(Refusal::MALFORMED, "the dossier is too long"));
-        }
-        let _permit = self.turn(&self.state.transfers_in).await?;
-        let repair = !witnesses.is_empty();
-        // What it claims is refused early, and counts for nobody until it is known to be true.
-        self.admit(peer, bytes.saturating_add(dossier_bytes), repair).await?;
-        let _dossier_reserved = self.reserve(peer, dossier_bytes, repair).await?;
-        let dossier = self.dossier_for_put(&put, &mut body).await?;
-        let plan = dossier.plan();
-        let (Some(checksum), Some(expected)) = (plan.checksum(piece), plan.piece_bytes(piece))
-        else {
-            return Err(Refusal::new(refusal::INVALID, "the plan has no such piece"));
-        };
-        if bytes != expected {
-            let why = format!("the plan says {expected} bytes, not {bytes}");
-            return Err(Refusal::new(refusal::INVALID, why));
-        }
-        // Without a true witness it is the sender's own, and counts as such.
-        let repair = repair && self.is_witnessed(peer.id, &dossier, witnesses).await;
-        let _reserved = self.reserve(peer, bytes, repair).await?;
-        let charge = match repair {
-            true => Charge::Repair,
-            false => Charge::Peer { id: peer.id, subnet: Subnet::of(peer.remote.ip()) },
-        };
-        let blobs = &self.parts.stores.blobs;
-        let staged = body
-            .stage(&self.state.disk, blobs, bytes, checksum, |_| {})
-            .await
-            .map_err(refuse_receive)?;
-        let fragment = Fragment { tessera, piece, checksum, bytes };
-        let kept = self
-            .blocking(move |stores| {
-                // Asked again: its person may have dropped it while it came.
-                let refused = stores.holdings.is_blocked(&tessera).and_then(|blocked| {
-                    Ok(blocked || !stores.holdings.put_dossier(&tessera, dossier.dossier())?)
-                });
-                if !matches!(refused, Ok(false)) {
-                    stores.blobs.discard(staged);
-                    return refused.map(|_| None);
-                }
-                stores.fragments.store_fragment(&fragment, staged, &charge)?;
-                let mut publication = stores.holdings.publication(&tessera)?;
-                // What others attest is published; of the rest, whoever places it will tell.
-                if charge == Charge::Repair && !publication.confirmed {
-                    let event = PublicationEvent::Confirmed;
-                    publication = stores.holdings.note_publication(&tessera, event)?;
-                }
-                Ok(Some(publication))
-            })
-            .await
-            .map_err(internal)?;
-        let publication = kept.ok_or_else(plan_conflict)?;
-        self.stored_anew(tessera, piece);
-        if publication.confirmed {
-            self.tables().unannounced.insert(tessera);
-        }
-        tracing::info!(%tessera, %piece, bytes, from = %peer.id, "stored a piece");
-        Ok(Stored {})
-    }
-
-    /// The dossier that comes with a piece, or the one that is here already.
-    async fn dossier_for_put(&self, put: &Put, body: &mut BodyReader) -> Outcome<VerifiedDossier> {
-        let tessera = put.tessera;
-        let stored = match self.stored_dossier(tessera).await {
-            // The one that comes along mends it.
-            Err(_) if put.dossier_bytes > 0 => None,
-            stored => stored?,
-        };
-        if put.dossier_bytes == 0 {
-            // One that is here for another reason is not to be known.
-            let is_holder = self.blocking(move |stores| is_holder(stores, tessera)).await;
-            let known = if is_holder.map_err(internal)? { stored } else { None };
-            return known.ok_or_else(|| {
-                Refusal::new(refusal::NEED_DOSSIER, "send the dossier with the piece")
-            });
-        }
-        let _turn = match put.dossier_bytes > LARGE_DOSSIER {
-            true => Some(self.turn(&self.state.large_dossiers).await?),
-            false => None,
-        };
-        let encoded = body.read(put.dossier_bytes).await.map_err(refuse_receive)?;
-        let given = VerifiedDossier::decode(&encoded, &put.tessera)
-            .map_err(|error| Refusal::new(refusal::INVALID, error.to_string()))?;
-        match stored {
-            Some(stored) if stored.plan_hash() != given.plan_hash() => Err(plan_conflict()),
-            _ => Ok(given),
-        }
-    }
-
-    /// Whether another holder than the sender attests this very plan now.
-    async fn is_witnessed(
-        &self,
-        sender: NodeId,
-        dossier: &VerifiedDossier,
-        witnesses: &[Contact],
-    ) -> bool {
-        let me = self.id();
-        let others = witnesses.iter().take(MAX_WITNESSES).filter(|w| w.id != sender && w.id != me);
-        let questions = others.cloned().map(|witness| async move {
-            self.attest(&witness, dossier.tessera()).await.is_ok_and(|(answer, _)| {
-                answer.plan == Some(dossier.plan_hash())
-                    && answer
-                        .pieces
-                        .iter()
-                        .any(|p| dossier.plan().checksum(p.piece) == Some(p.checksum))
-            })
-        });
-        match timeout(WITNESSES, at_most(MAX_WITNESSES, questions)).await {
-            Ok(answers) => answers.contains(&true),
-            Err(_) => false,
-        }
-    }
-
     /// Refuses what this node's owner made or does not want. The peer is not told why.
     async fn refuse_unwanted(&self, tessera: TesseraHash) -> Outcome<()> {
-        match self.unwanted(tessera).await.map_err(internal)? {
+        match self.holder.unwanted(tessera).await.map_err(internal)? {
             None => Ok(()),
             Some(why) => {
                 tracing::debug!(%tessera, why, "declined");
@@ -356,136 +227,13 @@ impl Replication {
         }
     }
 
-    /// Why this node may hold no piece of a tessera, if it may not.
-    pub(crate) async fn unwanted(
-        &self,
-        tessera: TesseraHash,
-    ) -> Result<Option<&'static str>, StoreError> {
-        self.blocking(move |stores| {
-            if stores.holdings.is_blocked(&tessera)? {
-                return Ok(Some("it was dropped here"));
-            }
-            let record = stores.library.get(&tessera)?;
-            // A whole copy is here already, and would be lost with the piece.
-            let is_own = record.is_some_and(|record| record.origin == Origin::Created);
-            let is_kept = is_own || stores.holdings.publication(&tessera)?.published;
-            Ok(is_kept.then_some("it was made or published here"))
-        })
-        .await
-    }
-
-    /// How many bytes of repairs this node would take itself.
-    pub(crate) async fn own_room(&self, subnet: Subnet) -> u64 {
-        let used = self
-            .blocking(move |s| {
-                Ok::<_, StoreError>((s.ledger.usage(&subnet)?, s.blobs.free_bytes()?))
-            })
-            .await;
-        used.map_or(0, |(usage, free)| {
-            admission::room(&Claim::Repair, &usage, free, &self.parts.config.limits)
-        })
-    }
-
-    /// Decides whether `bytes` are accepted from a peer, and says how many bytes would be.
-    async fn admit(&self, peer: &Peer, bytes: u64, repair: bool) -> Outcome<u64> {
-        let books = self.books(peer).await?;
-        self.decide(&self.tables(), peer, &books, bytes, repair)
-    }
-
-    /// [`Self::admit`]; the bytes count as used until what is returned is dropped.
-    async fn reserve(&self, peer: &Peer, bytes: u64, repair: bool) -> Outcome<Reservation> {
-        let books = self.books(peer).await?;
-        let mut tables = self.tables();
-        self.decide(&tables, peer, &books, bytes, repair)?;
-        let subnet = Subnet::of(peer.remote.ip());
-        let number = tables.in_flight.add(Incoming { peer: peer.id, subnet, repair, bytes });
-        Ok(Reservation { replication: self.clone(), number })
-    }
-
-    async fn books(&self, peer: &Peer) -> Outcome<Books> {
-        let (id, subnet) = (peer.id, Subnet::of(peer.remote.ip()));
-        let read = self.blocking(move |stores| {
-            Ok(Books {
-                account: stores.ledger.account(&id)?,
-                usage: stores.ledger.usage(&subnet)?,
-                free: stores.blobs.free_bytes()?,
-            })
-        });
-        read.await.map_err(internal)
-    }
-
-    fn decide(
-        &self,
-        tables: &Tables,
-        peer: &Peer,
-        books: &Books,
-        bytes: u64,
-        repair: bool,
-    ) -> Outcome<u64> {
-        let Books { account, usage, free } = *books;
-        let subnet = Subnet::of(peer.remote.ip());
-        let (account, usage) = tables.in_flight.beside((account, usage), peer.id, subnet);
-        let claim = if repair { Claim::Repair } else { Claim::Peer { account, subnet } };
-        let free = free.saturating_sub(tables.in_flight.bytes());
-        let limits = &self.parts.config.limits;
-        match admission::decide(bytes, &claim, &usage, free, limits) {
-            Ok(()) => Ok(admission::room(&claim, &usage, free, limits)),
-            Err(limit) if limit.code() == refusal::DECLINED => {
-                tracing::debug!(from = %peer.id, bytes, why = %limit, "declined");
-                Err(Refusal::new(refusal::DECLINED, DECLINED))
-            }
-            Err(limit) => Err(Refusal::new(limit.code(), limit.to_string())),
-        }
-    }
-
-    /// The dossier kept here, checked again: a disk is not trusted either.
-    pub(crate) async fn stored_dossier(
-        &self,
-        tessera: TesseraHash,
-    ) -> Outcome<Option<VerifiedDossier>> {
-        self.blocking(move |stores| {
-            let dossier = stores.holdings.dossier(&tessera).map_err(internal)?;
-            dossier.map(|d| VerifiedDossier::verify(d, &tessera)).transpose().map_err(|error| {
-                tracing::error!(%tessera, %error, "the dossier on disk is damaged");
+    async fn stored_dossier(&self, tessera: TesseraHash) -> Outcome<Option<VerifiedDossier>> {
+        self.holder.stored_dossier(tessera).await.map_err(|error| match error {
+            StoredDossierError::Store(error) => internal(error),
+            StoredDossierError::Damaged(_) => {
                 Refusal::new(Refusal::INTERNAL, "the dossier kept here is damaged")
-            })
+            }
         })
-        .await
-    }
-
-    async fn turn(&self, semaphore: &Arc<Semaphore>) -> Outcome<OwnedSemaphorePermit> {
-        match tokio::time::timeout(TURN, semaphore.clone().acquire_owned()).await {
-            Ok(Ok(permit)) => Ok(permit),
-            _ => Err(Refusal::new(Refusal::BUSY, "too many transfers at once")),
-        }
-    }
-}
-
-/// What a [`Request::PutPiece`] says.
-struct Put {
-    tessera: TesseraHash,
-    piece: Piece,
-    bytes: u64,
-    dossier_bytes: u64,
-    witnesses: Vec<Contact>,
-}
-
-/// What the store says before a decision.
-struct Books {
-    account: Account,
-    usage: Usage,
-    free: u64,
-}
-
-/// Bytes that are being received, and count as used until this is dropped.
-struct Reservation {
-    replication: Replication,
-    number: u64,
-}
-
-impl Drop for Reservation {
-    fn drop(&mut self) {
-        self.replication.tables().in_flight.remove(self.number);
     }
 }
 
@@ -506,11 +254,6 @@ fn with_body(outcome: Outcome<(Bulk, Body)>) -> Response {
     }
 }
 
-/// Whether this node holds a piece: only then does it tell anything of a tessera.
-fn is_holder(stores: &Stores, tessera: TesseraHash) -> Result<bool, StoreError> {
-    Ok(!stores.fragments.list_fragments(&tessera)?.is_empty())
-}
-
 fn internal(error: StoreError) -> Refusal {
     tracing::error!(%error, "the store failed");
     match error {
@@ -520,19 +263,20 @@ fn internal(error: StoreError) -> Refusal {
     }
 }
 
-fn refuse_receive(error: ReceiveError) -> Refusal {
+/// What a peer is told of a limit: only what is about itself.
+fn refuse(error: NotAdmitted) -> Refusal {
     match error {
-        ReceiveError::Store(error) => internal(error),
-        error => Refusal::new(refusal::INVALID, error.to_string()),
+        NotAdmitted::Store(error) => internal(error),
+        NotAdmitted::Limit(limit) if limit.code() == refusal::DECLINED => {
+            tracing::debug!(why = %limit, "declined");
+            Refusal::new(refusal::DECLINED, DECLINED)
+        }
+        NotAdmitted::Limit(limit) => Refusal::new(limit.code(), limit.to_string()),
     }
 }
 
 fn not_held() -> Refusal {
     Refusal::new(refusal::NOT_HELD, "it is not held here")
-}
-
-fn plan_conflict() -> Refusal {
-    Refusal::new(refusal::PLAN_CONFLICT, "another plan is kept here")
 }
 
 /// A dossier on its way out.

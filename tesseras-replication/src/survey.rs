@@ -1,190 +1,358 @@
-//! Who holds what of a tessera, asked now.
+//! Asking all who may hold a piece of a tessera what they have. A stream: whoever reads it goes on
+//! with what is known, and nothing waits for the slowest.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 
+use futures_util::StreamExt as _;
+use futures_util::future::OptionFuture;
+use futures_util::stream::FuturesUnordered;
 use tesseras_core::contact::{Contact, MAX_ADDRESSES};
-use tesseras_core::ids::{ContentHash, NodeId, TesseraHash};
-use tesseras_core::placement::Placement;
-use tesseras_core::plan::Plan;
-use tesseras_core::ports::{Fragment, PlacedPiece, StoreError};
+use tesseras_core::ids::{NodeId, TesseraHash};
+use tesseras_core::ports::{PlacedPiece, StoreError};
+use tesseras_wire::{BoxFuture, BoxStream};
+use tokio::time::{Duration, Instant, sleep_until};
 
-use crate::ask::at_most;
-use crate::context::Replication;
-use crate::messages::{Attestation, AttestedPiece};
+use crate::holder::Holder;
+use crate::messages::Attestation;
+use crate::peers::{AskError, Peers};
+use crate::policy::patience::{Manner, Patience};
+use crate::policy::survey::{LiveHolder, Survey};
+use crate::ports::Directory;
 
 /// How many holders are asked at once.
 const ASK_AT_ONCE: usize = 32;
 /// The most holders that are asked about one tessera; the code never needs as many.
 const MAX_ASKED: usize = 512;
 
-/// A node that attested to hold something.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LiveHolder {
-    /// Where it is.
-    pub contact: Contact,
-    /// BLAKE3 of the plan that it keeps.
-    pub plan: Option<ContentHash>,
-    /// What it holds, by its own word.
-    pub pieces: Vec<AttestedPiece>,
+/// A survey under way.
+pub(crate) struct Surveying<'a> {
+    peers: &'a Peers,
+    holder: &'a Holder,
+    directory: &'a dyn Directory,
+    tessera: TesseraHash,
+    /// When it was begun, or last heard of anybody: while answers come, more may.
+    heard_at: Instant,
+    patience: Patience,
+    /// What this node placed, by its ledger.
+    placed: Vec<PlacedPiece>,
+    /// Whether nothing of the tessera was known here before.
+    is_new: bool,
+    /// Whether the network names this node as a holder.
+    announced_here: bool,
+    /// Everybody who may hold something, other than this node.
+    suspects: BTreeMap<NodeId, Suspect>,
+    /// Those who are to be asked once there is a place.
+    waiting: VecDeque<Contact>,
+    events: FuturesUnordered<BoxFuture<'a, Event>>,
+    asking: usize,
+    finding: Option<BoxStream<'a, Contact>>,
+    survey: Survey,
 }
 
-/// What asking all known holders gave.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Survey {
-    /// Those who attested, this node among them if it holds a piece.
-    pub live: BTreeMap<NodeId, LiveHolder>,
-    /// Those who were expected to hold something, and did not answer.
-    pub silent: Vec<Contact>,
-    /// Whether the attestation of any other node was valid, perhaps that it holds nothing. So this
-    /// node's clock is not far from that node's.
-    pub others_attested: bool,
-    /// Whether anyone at all was known to hold it.
-    pub known: bool,
-    /// How many nodes, perhaps this one too, announce something under the key and hold nothing of
-    /// exactly this tessera.
-    /// 0 where holders of this very tessera are known from before.
-    pub of_another: usize,
+/// One who may hold something.
+struct Suspect {
+    contact: Contact,
+    state: State,
+    /// Whether its address was looked up anew.
+    resolved: bool,
 }
 
-impl Survey {
-    /// The placement as attested. A piece counts only under the checksum of the plan.
-    pub fn placement(&self, plan: &Plan) -> Placement {
-        let mut placement = Placement::new();
-        for (id, holder) in &self.live {
-            let pieces: BTreeSet<_> = holder
-                .pieces
-                .iter()
-                .filter(|p| plan.checksum(p.piece) == Some(p.checksum))
-                .map(|p| p.piece)
-                .collect();
-            if !pieces.is_empty() {
-                placement.insert(*id, pieces);
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum State {
+    Waiting,
+    Asked(Instant),
+    Failed,
+    Answered,
+}
+
+enum Event {
+    Answer { contact: Contact, result: Result<(Attestation, SocketAddr), AskError>, took: Duration },
+    Resolved { id: NodeId, contact: Option<Contact> },
+}
+
+/// Asks everyone, and returns once all have answered or are overdue.
+pub(crate) async fn survey(
+    peers: &Peers,
+    holder: &Holder,
+    directory: &dyn Directory,
+    tessera: TesseraHash,
+    manner: Manner,
+) -> Result<Survey, StoreError> {
+    Surveying::begin(peers, holder, directory, tessera, manner).await?.finish().await
+}
+
+impl<'a> Surveying<'a> {
+    /// Begins with those who are remembered; the network is asked for more meanwhile.
+    pub(crate) async fn begin(
+        peers: &'a Peers,
+        holder: &'a Holder,
+        directory: &'a dyn Directory,
+        tessera: TesseraHash,
+        manner: Manner,
+    ) -> Result<Self, StoreError> {
+        let known = holder.remembered(tessera).await?;
+        let plan = known.plan.as_deref();
+        let addresses = directory.own_addresses();
+        let own = holder.as_live_holder(tessera, plan, addresses).await?;
+        let mut surveying = Self {
+            peers,
+            holder,
+            directory,
+            tessera,
+            heard_at: Instant::now(),
+            patience: Patience::new(manner, peers.answer_deadline()),
+            placed: known.placed,
+            is_new: known.plan.is_none(),
+            announced_here: false,
+            suspects: BTreeMap::new(),
+            waiting: VecDeque::new(),
+            events: FuturesUnordered::new(),
+            asking: 0,
+            finding: Some(directory.find_holders(tessera.dht_key())),
+            survey: Survey::default(),
+        };
+        let mut remembered = known.holders;
+        let unaddressed = surveying.placed.iter().map(|placed| placed.holder);
+        remembered.extend(unaddressed.map(|id| Contact { id, addresses: Vec::new() }));
+        for contact in remembered {
+            surveying.suspect(contact);
+        }
+        surveying.is_new &= surveying.suspects.is_empty() && own.is_none();
+        surveying.survey.known = !surveying.suspects.is_empty() || own.is_some();
+        surveying.survey.live.extend(own.map(|own| (own.contact.id, own)));
+        Ok(surveying)
+    }
+
+    /// What is known so far.
+    pub(crate) fn so_far(&self) -> &Survey {
+        &self.survey
+    }
+
+    /// The next one that attested to hold something; `None` once all have answered or are overdue.
+    pub(crate) async fn next(&mut self) -> Option<LiveHolder> {
+        loop {
+            self.ask_more();
+            let (look_up_at, give_up_at) = (self.look_up_at(), self.give_up_at());
+            let finding: OptionFuture<_> = self.finding.as_mut().map(|found| found.next()).into();
+            tokio::select! {
+                biased;
+                Some(event) = self.events.next(), if !self.events.is_empty() => {
+                    if let Some(holder) = self.heard(event) {
+                        return Some(holder);
+                    }
+                }
+                Some(found) = finding => match found {
+                    Some(contact) => self.found(contact),
+                    None => self.finding = None,
+                },
+                () = sleep_until(look_up_at.unwrap_or(self.heard_at)), if look_up_at.is_some() => {
+                    self.look_up_the_late();
+                }
+                () = sleep_until(give_up_at.unwrap_or(self.heard_at)), if give_up_at.is_some() => {
+                    return None;
+                }
+                else => return None,
             }
         }
-        placement
     }
 
-    /// Where the live holders are, other than one of them.
-    pub fn contacts_but(&self, but: NodeId) -> Vec<Contact> {
-        let others = self.live.iter().filter(|(id, _)| **id != but);
-        others.map(|(_, holder)| holder.contact.clone()).collect()
+    /// Waits until all have answered or are overdue, and remembers what was seen.
+    pub(crate) async fn finish(mut self) -> Result<Survey, StoreError> {
+        while self.next().await.is_some() {}
+        self.end().await
     }
-}
 
-impl Replication {
-    /// Finds everyone who may hold a piece and asks them all to attest.
-    pub async fn survey(&self, tessera: TesseraHash) -> Result<Survey, StoreError> {
-        let id = self.id();
-        let (remembered, placed, plan) = self
-            .blocking(move |stores| {
-                Ok::<_, StoreError>((
-                    stores.holdings.known_holders(&tessera)?,
-                    stores.holdings.placements(&tessera)?,
-                    stores.holdings.plan(&tessera)?,
-                ))
-            })
-            .await?;
-        let held = self.held_pieces(tessera).await?;
-        let mut known: BTreeMap<NodeId, Contact> = BTreeMap::new();
-        for contact in remembered {
-            known.entry(contact.id).or_insert(contact);
-        }
-        for piece in &placed {
-            known
-                .entry(piece.holder)
-                .or_insert(Contact { id: piece.holder, addresses: Vec::new() });
-        }
-        known.remove(&id);
-        let is_new = known.is_empty() && plan.is_none();
-        let is_held = !held.is_empty();
-        let mut survey = Survey { known: !known.is_empty() || is_held, ..Survey::default() };
-        if is_held {
-            survey.live.insert(id, self.own_holding(held, plan));
-        }
-
-        // Those who are remembered are asked while the network is asked for more.
-        let ask_known = self.ask_holders(known.clone(), tessera);
-        let find = self.parts.directory.find_holders(tessera.dht_key());
-        let (mut answers, found) = tokio::join!(ask_known, find);
-        survey.known |= !found.is_empty();
-        let announced_here = found.iter().any(|contact| contact.id == id);
-        let mut fresh: BTreeMap<NodeId, Contact> =
-            found.into_iter().map(|contact| (contact.id, contact)).collect();
-        fresh.retain(|holder, _| *holder != id && !answers.contains_key(holder));
-        known.retain(|holder, _| !answers.contains_key(holder) && !fresh.contains_key(holder));
-        answers.extend(self.ask_holders(fresh.clone(), tessera).await);
-        // Nobody announces those who are left: perhaps they moved, or were only slow.
-        let moved = known.keys().map(|holder| self.parts.directory.resolve(*holder));
-        let moved = at_most(ASK_AT_ONCE, moved).await.into_iter().flatten();
-        let moved: BTreeMap<_, _> = moved.map(|contact| (contact.id, contact)).collect();
-        answers.extend(self.ask_holders(moved, tessera).await);
-
-        survey.silent.extend(
-            known
-                .into_iter()
-                .chain(fresh)
-                // One without an address was not seen for so long that it is expected no more.
-                .filter(|(holder, contact)| {
-                    !answers.contains_key(holder) && !contact.addresses.is_empty()
-                })
-                .map(|(_, contact)| contact),
-        );
+    /// Ends with what is known: who has not answered is silent.
+    pub(crate) async fn end(self) -> Result<Survey, StoreError> {
+        let Self { holder, tessera, placed, suspects, mut survey, .. } = self;
+        let answered = |suspect: &Suspect| suspect.state == State::Answered;
+        // One without an address was not seen for so long that it is expected no more.
+        let is_silent =
+            |suspect: &&Suspect| !answered(suspect) && !suspect.contact.addresses.is_empty();
+        survey.silent = suspects.values().filter(is_silent).map(|s| s.contact.clone()).collect();
+        let answers = suspects.values().filter(|suspect| answered(suspect)).count();
+        survey.known |= !suspects.is_empty();
         // A key is the beginning of a hash, so it may be that of another.
-        if is_new && !is_held {
-            let without = answers.values().filter(|h| h.pieces.is_empty()).count();
-            survey.of_another = without + usize::from(announced_here);
-            survey.known = without < answers.len() || !survey.silent.is_empty();
+        if self.is_new {
+            let without = suspects
+                .iter()
+                .filter(|(id, suspect)| answered(suspect) && !survey.live.contains_key(id))
+                .count();
+            survey.of_another = without + usize::from(self.announced_here);
+            survey.known = without < answers || !survey.silent.is_empty();
         }
-        survey.others_attested = !answers.is_empty();
+        survey.others_attested = answers > 0;
         // What a holder says itself that it has no more is no longer counted in the ledger.
         let lacks = |p: &PlacedPiece| {
-            let holder = answers.get(&p.holder);
-            holder.is_some_and(|h| h.pieces.iter().all(|held| held.piece != p.piece))
+            suspects.get(&p.holder).is_some_and(answered)
+                && survey
+                    .live
+                    .get(&p.holder)
+                    .is_none_or(|live| live.pieces.iter().all(|held| held.piece != p.piece))
         };
-        let gone: Vec<PlacedPiece> = placed.into_iter().filter(lacks).collect();
-        // Some answer that they have nothing (any more).
-        survey.live.extend(answers.into_iter().filter(|(_, holder)| !holder.pieces.is_empty()));
-        let seen = survey.contacts_but(id);
-        let now = self.now();
-        self.blocking(move |stores| {
-            gone.iter().try_for_each(|p| stores.holdings.forget_placement(&tessera, p))?;
-            stores.holdings.remember_holders(&tessera, &seen, now)
-        })
-        .await?;
+        let gone = placed.into_iter().filter(lacks).collect();
+        holder.remember_survey(tessera, &survey, gone).await?;
         Ok(survey)
     }
 
-    /// Asks nodes what they hold; those who do not answer are left out.
-    async fn ask_holders(
-        &self,
-        holders: BTreeMap<NodeId, Contact>,
-        tessera: TesseraHash,
-    ) -> BTreeMap<NodeId, LiveHolder> {
-        let questions = holders.into_values().take(MAX_ASKED).map(|contact| async move {
-            match self.attest(&contact, tessera).await {
-                Ok((Attestation { plan, pieces, .. }, reached)) => {
-                    let contact = reached_first(contact, reached);
-                    Some((contact.id, LiveHolder { contact, plan, pieces }))
-                }
-                Err(error) => {
-                    tracing::debug!(holder = %contact.id, %tessera, %error, "no attestation");
-                    None
-                }
-            }
-        });
-        at_most(ASK_AT_ONCE, questions).await.into_iter().flatten().collect()
+    /// Notes one who may hold something, to be asked where it is said to be.
+    fn suspect(&mut self, contact: Contact) {
+        let is_too_many = self.suspects.len() >= MAX_ASKED;
+        if contact.id == self.peers.me() || self.suspects.contains_key(&contact.id) || is_too_many {
+            return;
+        }
+        let (id, state) = match contact.addresses.is_empty() {
+            true => (contact.id, State::Failed),
+            false => (contact.id, State::Waiting),
+        };
+        if state == State::Waiting {
+            self.waiting.push_back(contact.clone());
+        }
+        self.suspects.insert(id, Suspect { contact, state, resolved: false });
+        if state == State::Failed {
+            self.look_up(id);
+        }
     }
 
-    fn own_holding(&self, held: Vec<Fragment>, plan: Option<Vec<u8>>) -> LiveHolder {
-        LiveHolder {
-            contact: Contact { id: self.id(), addresses: self.parts.directory.own_addresses() },
-            plan: plan.map(|bytes| tesseras_crypto::blake3(&bytes)),
-            pieces: held
-                .into_iter()
-                .map(|f| AttestedPiece { piece: f.piece, checksum: f.checksum })
-                .collect(),
+    /// The network names a holder: asked at once, also if it is remembered elsewhere.
+    fn found(&mut self, contact: Contact) {
+        if contact.id == self.peers.me() {
+            self.announced_here = true;
+            return;
         }
+        match self.suspects.get(&contact.id) {
+            Some(_) => self.moved(contact),
+            None => self.suspect(contact),
+        }
+    }
+
+    /// One who has not answered is perhaps somewhere else.
+    fn moved(&mut self, contact: Contact) {
+        let Some(suspect) = self.suspects.get_mut(&contact.id) else { return };
+        let is_elsewhere = contact.addresses.iter().any(|a| !suspect.contact.addresses.contains(a));
+        if suspect.state != State::Answered && is_elsewhere {
+            suspect.state = State::Waiting;
+            suspect.contact = contact.clone();
+            self.waiting.push_back(contact);
+        }
+    }
+
+    fn ask_more(&mut self) {
+        while self.asking < ASK_AT_ONCE {
+            let Some(contact) = self.waiting.pop_front() else { return };
+            let now = Instant::now();
+            if let Some(suspect) = self.suspects.get_mut(&contact.id) {
+                suspect.state = State::Asked(now);
+            }
+            self.asking += 1;
+            let (peers, tessera) = (self.peers, self.tessera);
+            self.events.push(Box::pin(async move {
+                let result = peers.attest(&contact, tessera).await;
+                Event::Answer { contact, result, took: now.elapsed() }
+            }));
+        }
+    }
+
+    /// Asks where one is now who does not answer where it was.
+    fn look_up(&mut self, id: NodeId) {
+        let Some(suspect) = self.suspects.get_mut(&id) else { return };
+        if std::mem::replace(&mut suspect.resolved, true) {
+            return;
+        }
+        let directory = self.directory;
+        self.events.push(Box::pin(async move {
+            Event::Resolved { id, contact: directory.resolve(id).await }
+        }));
+    }
+
+    fn look_up_the_late(&mut self) {
+        let late = self.patience.overdue_after() / 2;
+        let is_late = |s: &Suspect| {
+            !s.resolved && matches!(s.state, State::Asked(since) if since.elapsed() >= late)
+        };
+        let ids: Vec<NodeId> =
+            self.suspects.iter().filter(|(_, s)| is_late(s)).map(|(id, _)| *id).collect();
+        ids.into_iter().for_each(|id| self.look_up(id));
+    }
+
+    /// When the first of those who have not answered is to be looked up.
+    fn look_up_at(&self) -> Option<Instant> {
+        let late = self.patience.overdue_after() / 2;
+        let unresolved = self.suspects.values().filter(|suspect| !suspect.resolved);
+        unresolved
+            .filter_map(|s| if let State::Asked(at) = s.state { Some(at + late) } else { None })
+            .min()
+    }
+
+    /// When everybody who has not answered is overdue; `None` while somebody is still to be asked,
+    /// or nobody has answered.
+    fn give_up_at(&self) -> Option<Instant> {
+        if !self.waiting.is_empty() || !self.survey.others_attested {
+            return None;
+        }
+        let overdue = self.patience.overdue_after();
+        let asked = self.suspects.values().filter_map(|suspect| match suspect.state {
+            State::Asked(since) => Some(since + overdue),
+            _ => None,
+        });
+        asked.chain([self.heard_at + overdue]).max()
+    }
+
+    fn heard(&mut self, event: Event) -> Option<LiveHolder> {
+        match event {
+            Event::Resolved { id, contact } => {
+                self.expect_elsewhere(id, contact);
+                None
+            }
+            Event::Answer { contact, result, took } => {
+                self.asking -= 1;
+                self.answered(contact, result, took)
+            }
+        }
+    }
+
+    fn expect_elsewhere(&mut self, id: NodeId, contact: Option<Contact>) {
+        if let Some(contact) = contact.filter(|contact| contact.id == id) {
+            self.moved(contact);
+        }
+    }
+
+    fn answered(
+        &mut self,
+        contact: Contact,
+        result: Result<(Attestation, SocketAddr), AskError>,
+        took: Duration,
+    ) -> Option<LiveHolder> {
+        let (id, tessera) = (contact.id, self.tessera);
+        let (Attestation { plan, pieces, .. }, reached) = match result {
+            Ok(answer) => answer,
+            Err(error) => {
+                tracing::debug!(holder = %id, %tessera, %error, "no attestation");
+                let suspect = self.suspects.get_mut(&id)?;
+                // It may be asked somewhere else meanwhile.
+                if matches!(suspect.state, State::Asked(_)) {
+                    suspect.state = State::Failed;
+                    self.look_up(id);
+                }
+                return None;
+            }
+        };
+        let suspect = self.suspects.get_mut(&id)?;
+        if suspect.state == State::Answered {
+            return None;
+        }
+        suspect.state = State::Answered;
+        self.heard_at = Instant::now();
+        self.patience.answered_after(took);
+        self.survey.others_attested = true;
+        // Some answer that they have nothing (any more).
+        if pieces.is_empty() {
+            return None;
+        }
+        let holder = LiveHolder { contact: reached_first(contact, reached), plan, pieces };
+        self.survey.live.insert(id, holder.clone());
+        Some(holder)
     }
 }
 

@@ -8,6 +8,6 @@ pub mod transport;
 
 pub use body::{body_from_bytes, body_from_channel, empty_body, read_to_vec};
 pub use transport::{
-    Body, BoxFuture, MAX_FRAME_BYTES, Peer, Reply, Request, RequestError, Response, Service,
-    Target, Transport,
+    Body, BoxFuture, BoxStream, MAX_FRAME_BYTES, Peer, Reply, Request, RequestError, Response,
+    Service, Target, Transport,
 };

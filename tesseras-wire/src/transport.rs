@@ -18,6 +18,9 @@ pub const MAX_FRAME_BYTES: usize = 64 * 1024;
 /// A future on the heap, so that the port can be used as a trait object.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
+/// A stream on the heap, so that a port can give one.
+pub type BoxStream<'a, T> = Pin<Box<dyn Stream<Item = T> + Send + 'a>>;
+
 /// Bulk bytes that follow a frame, chunk by chunk. An error ends the body: what came before it is
 /// incomplete. Its length is named in the frame and bounded by its reader.
 pub type Body = Pin<Box<dyn Stream<Item = std::io::Result<Bytes>> + Send>>;

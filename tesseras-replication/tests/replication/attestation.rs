@@ -23,7 +23,9 @@ use tesseras_replication::{
 };
 use tesseras_storage::{StorageConfig, Store};
 use tesseras_wire::codec::{self, Answer};
-use tesseras_wire::{BoxFuture, Peer, Reply, RequestError, Target, Transport, empty_body};
+use tesseras_wire::{
+    BoxFuture, BoxStream, Peer, Reply, RequestError, Target, Transport, empty_body,
+};
 
 const NOW: Timestamp = Timestamp(1_800_000_000);
 const TESSERA: TesseraHash = TesseraHash::new([7; 32]);
@@ -64,11 +66,11 @@ impl Transport for Nobody {
 }
 
 impl Directory for Nobody {
-    fn find_holders(&self, _: DhtKey) -> BoxFuture<'_, Vec<Contact>> {
+    fn find_holders(&self, _: DhtKey) -> BoxStream<'_, Contact> {
         unreachable!("nobody is looked for")
     }
 
-    fn candidates(&self, _: DhtKey, _: usize) -> BoxFuture<'_, Vec<Contact>> {
+    fn candidates(&self, _: DhtKey, _: usize) -> BoxStream<'_, Contact> {
         unreachable!("nobody is looked for")
     }
 

@@ -2,19 +2,15 @@
 
 use std::collections::BTreeMap;
 
-use tesseras_core::contact::Subnet;
-use tesseras_core::ids::NodeId;
-use tesseras_core::ports::{Account, Usage};
+use tesseras_core::ports::Charge;
+
+use super::admission::Standing;
 
 /// Bytes that one request is bringing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Incoming {
-    /// From whom.
-    pub(crate) peer: NodeId,
-    /// From which neighbourhood.
-    pub(crate) subnet: Subnet,
-    /// Whether they will be charged to the repair share, and not to the peer.
-    pub(crate) repair: bool,
+    /// On whose account they will be stored.
+    pub(crate) charge: Charge,
     /// How many.
     pub(crate) bytes: u64,
 }
@@ -40,35 +36,36 @@ impl InFlight {
     }
 
     /// All bytes together.
-    pub(crate) fn bytes(&self) -> u64 {
+    fn bytes(&self) -> u64 {
         self.sum(|_| true)
     }
 
-    /// What is used, by the store's word, with what is in flight: each of the figures only with
-    /// what will be charged to it. A peer whose balance is not known counts as a newcomer.
-    pub(crate) fn beside(
-        &self,
-        (mut account, mut usage): (Account, Usage),
-        peer: NodeId,
-        subnet: Subnet,
-    ) -> (Account, Usage) {
+    /// What the store says, with what is in flight: each figure only with what will be charged to
+    /// it. A peer whose balance is not known counts as a newcomer.
+    pub(crate) fn beside(&self, standing: Standing, asked: &Charge) -> Standing {
+        let Standing { mut account, mut usage, free } = standing;
         usage.total += self.bytes();
-        usage.repair += self.sum(|incoming| incoming.repair);
-        usage.indebted += self.sum(|incoming| !incoming.repair);
-        usage.indebted_in_subnet +=
-            self.sum(|incoming| !incoming.repair && incoming.subnet == subnet);
-        account.stored_for += self.sum(|incoming| !incoming.repair && incoming.peer == peer);
-        (account, usage)
+        usage.repair += self.sum(|charge| matches!(charge, Charge::Repair));
+        usage.indebted += self.sum(|charge| matches!(charge, Charge::Peer { .. }));
+        if let Charge::Peer { id: asks, subnet: near } = asked {
+            let is_near = |c: &Charge| matches!(c, Charge::Peer { subnet, .. } if subnet == near);
+            usage.indebted_in_subnet += self.sum(is_near);
+            account.stored_for += self.sum(|c| matches!(c, Charge::Peer { id, .. } if id == asks));
+        }
+        Standing { account, usage, free: free.saturating_sub(self.bytes()) }
     }
 
-    fn sum(&self, counts: impl Fn(&Incoming) -> bool) -> u64 {
-        let counted = self.incoming.values().filter(|incoming| counts(incoming));
+    fn sum(&self, counts: impl Fn(&Charge) -> bool) -> u64 {
+        let counted = self.incoming.values().filter(|incoming| counts(&incoming.charge));
         counted.fold(0, |sum, incoming| sum.saturating_add(incoming.bytes))
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use tesseras_core::contact::Subnet;
+    use tesseras_core::ids::NodeId;
+
     use super::*;
 
     #[test]
@@ -77,10 +74,14 @@ mod tests {
         let far = Subnet::of("9.9.9.9".parse().expect("an address"));
         let [one, other] = [NodeId::new([1; 20]), NodeId::new([2; 20])];
         let mut all = InFlight::default();
-        let placed = all.add(Incoming { peer: one, subnet: near, repair: false, bytes: 10 });
-        all.add(Incoming { peer: one, subnet: near, repair: true, bytes: 100 });
-        let seen = |all: &InFlight, peer, subnet| {
-            let (account, usage) = all.beside(Default::default(), peer, subnet);
+        let from_one = Charge::Peer { id: one, subnet: near };
+        let placed = all.add(Incoming { charge: from_one, bytes: 10 });
+        all.add(Incoming { charge: Charge::Repair, bytes: 100 });
+        let seen = |all: &InFlight, id, subnet| {
+            let standing = Standing { free: 1000, ..Standing::default() };
+            let Standing { account, usage, free } =
+                all.beside(standing, &Charge::Peer { id, subnet });
+            assert_eq!(free + usage.total, 1000);
             (
                 account.stored_for,
                 usage.total,

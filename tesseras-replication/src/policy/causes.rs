@@ -30,13 +30,13 @@ pub struct Short {
 
 impl Causes {
     /// Notes a node whose limits for this node leave too little room.
-    pub(crate) fn note_short(&mut self, contact: &Contact, room: u64) {
+    pub(super) fn note_short(&mut self, contact: &Contact, room: u64) {
         self.short.push(Short { contact: contact.clone(), room });
     }
 
     /// Says how much each willing node would have to take of `bytes` in pieces of `piece_bytes`,
     /// and forgets who has enough room.
-    pub(crate) fn need(&mut self, pieces: u64, piece_bytes: u64) {
+    pub(super) fn need(&mut self, pieces: u64, piece_bytes: u64) {
         let nodes = (self.willing.max(self.short.len()) as u64).max(1);
         self.bytes_per_node = pieces.div_ceil(nodes).saturating_mul(piece_bytes);
         let needed = self.bytes_per_node;

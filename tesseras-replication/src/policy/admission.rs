@@ -1,7 +1,7 @@
 //! Whether a piece is accepted: the limits of one node, as one pure decision.
 
 use tesseras_core::contact::Subnet;
-use tesseras_core::ports::{Account, Usage};
+use tesseras_core::ports::{Account, Charge, Usage};
 use thiserror::Error;
 
 use crate::messages::refusal;
@@ -26,18 +26,15 @@ pub const INDEBTED_SHARE: u64 = 4;
 /// And those of one /24 or /48 together one part in this many, except on local networks.
 pub const INDEBTED_SUBNET_SHARE: u64 = 10;
 
-/// What is asked for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Claim {
-    /// A peer places a piece from a neighbourhood.
-    Peer {
-        /// What it and we store for each other.
-        account: Account,
-        /// From where it asks.
-        subnet: Subnet,
-    },
-    /// A steward places a piece of a tessera that others attest.
-    Repair,
+/// What the store says of a peer and of all that is kept here, before a decision.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Standing {
+    /// What the peer and this node store for each other.
+    pub account: Account,
+    /// What is used already.
+    pub usage: Usage,
+    /// Bytes that are free on the disk.
+    pub free: u64,
 }
 
 /// Which limit stands in the way. People on this node read it; a peer is told [`Limit::code`].
@@ -77,28 +74,28 @@ impl Limit {
     }
 }
 
-/// Decides whether `bytes` more are accepted.
+/// Decides whether `bytes` more are accepted on an account.
 pub fn decide(
     bytes: u64,
-    claim: &Claim,
-    usage: &Usage,
-    free_bytes: u64,
+    charge: &Charge,
+    standing: &Standing,
     limits: &Limits,
 ) -> Result<(), Limit> {
     let too_little = |(_, left): &(Limit, u64)| *left < bytes;
-    match left_under(claim, usage, free_bytes, limits).find(too_little) {
+    match left_under(charge, standing, limits).find(too_little) {
         Some((limit, _)) => Err(limit),
         None => Ok(()),
     }
 }
 
 /// How many bytes would be accepted now, piece after piece.
-pub fn room(claim: &Claim, usage: &Usage, free_bytes: u64, limits: &Limits) -> u64 {
+pub fn room(charge: &Charge, standing: &Standing, limits: &Limits) -> u64 {
     let mut room = u64::MAX;
-    for (_, left) in left_under(claim, usage, free_bytes, limits) {
+    for (_, left) in left_under(charge, standing, limits) {
         room = room.min(left);
     }
-    let Claim::Peer { account, subnet } = claim else { return room };
+    let Standing { account, usage, .. } = standing;
+    let Charge::Peer { subnet, .. } = charge else { return room };
     if !account.is_positive() {
         return room;
     }
@@ -113,20 +110,20 @@ pub fn room(claim: &Claim, usage: &Usage, free_bytes: u64, limits: &Limits) -> u
 
 /// What each limit leaves, in the order in which they are named.
 fn left_under(
-    claim: &Claim,
-    usage: &Usage,
-    free_bytes: u64,
+    charge: &Charge,
+    standing: &Standing,
     limits: &Limits,
 ) -> impl Iterator<Item = (Limit, u64)> + use<> {
+    let Standing { account, usage, free } = standing;
     let mut left = vec![
-        (Limit::Reserve, free_bytes.saturating_sub(limits.min_free_space)),
+        (Limit::Reserve, free.saturating_sub(limits.min_free_space)),
         (Limit::Storage, limits.storage.saturating_sub(usage.total)),
     ];
-    match claim {
-        Claim::Repair => {
+    match charge {
+        Charge::Repair => {
             left.push((Limit::Repairs, limits.repair_share.saturating_sub(usage.repair)));
         }
-        Claim::Peer { account, subnet } => {
+        Charge::Peer { subnet, .. } => {
             let allowed = account.stored_by.saturating_add(limits.deficit_allowance);
             left.push((Limit::Peer, limits.per_peer.saturating_sub(account.stored_for)));
             left.push((Limit::Deficit, allowed.saturating_sub(account.stored_for)));
@@ -152,6 +149,8 @@ fn newcomers(
 
 #[cfg(test)]
 mod tests {
+    use tesseras_core::ids::NodeId;
+
     use super::*;
 
     const LIMITS: Limits = Limits {
@@ -162,17 +161,20 @@ mod tests {
         repair_share: 500,
     };
 
-    fn peer(stored_for: u64, stored_by: u64, address: &str) -> Claim {
+    fn peer(stored_for: u64, stored_by: u64, address: &str) -> (Charge, Account) {
         let subnet = Subnet::of(address.parse().expect("an address"));
-        Claim::Peer { account: Account { stored_for, stored_by }, subnet }
+        let id = NodeId::new([1; 20]);
+        (Charge::Peer { id, subnet }, Account { stored_for, stored_by })
     }
 
     #[test]
     fn every_limit_is_enforced_to_the_byte() {
         let usage = Usage::default();
-        let code = |bytes, claim, usage: Usage, free| {
-            decide(bytes, &claim, &usage, free, &LIMITS).err().map(Limit::code)
+        let code = |bytes, (charge, account), usage: Usage, free| {
+            let standing = Standing { account, usage, free };
+            decide(bytes, &charge, &standing, &LIMITS).err().map(Limit::code)
         };
+        let repair = (Charge::Repair, Account::default());
         let stranger = peer(0, 0, "8.8.8.8");
         assert_eq!(code(50, stranger, usage, 150), None);
         assert_eq!(code(50, stranger, usage, 149), Some(refusal::DECLINED));
@@ -189,8 +191,8 @@ mod tests {
         assert_eq!(code(41, stranger, street, 999), Some(refusal::OVER_QUOTA));
         assert_eq!(code(41, peer(0, 0, "127.0.0.1"), street, 999), None);
         let repaired = Usage { repair: 460, ..usage };
-        assert_eq!(code(41, Claim::Repair, repaired, 999), Some(refusal::DECLINED));
-        assert_eq!(code(40, Claim::Repair, repaired, 999), None);
+        assert_eq!(code(41, repair, repaired, 999), Some(refusal::DECLINED));
+        assert_eq!(code(40, repair, repaired, 999), None);
     }
 
     #[test]
@@ -201,8 +203,7 @@ mod tests {
                 [(0, "8.8.8.8"), (60, "8.8.8.8"), (200, "8.8.8.8"), (200, "10.0.0.1")]
             {
                 let account = |stored_for| Account { stored_for, stored_by };
-                let subnet = Subnet::of(address.parse().expect("an address"));
-                let claim = |stored| Claim::Peer { account: account(stored), subnet };
+                let (charge, _) = peer(0, 0, address);
                 // The others' share and, while it has no balance, its own.
                 let usage = |stored| {
                     let own = if account(stored).is_positive() { 0 } else { stored };
@@ -213,10 +214,13 @@ mod tests {
                         indebted_in_subnet: others / 2 + own,
                     }
                 };
-                let told = room(&claim(stored_for), &usage(stored_for), 700, &LIMITS);
-                let accepts = |stored| {
-                    decide(1, &claim(stored), &usage(stored), 700 + stored_for - stored, &LIMITS)
+                let standing = |stored| Standing {
+                    account: account(stored),
+                    usage: usage(stored),
+                    free: 700 + stored_for - stored,
                 };
+                let told = room(&charge, &standing(stored_for), &LIMITS);
+                let accepts = |stored| decide(1, &charge, &standing(stored), &LIMITS);
                 let mut stored = stored_for;
                 while accepts(stored).is_ok() {
                     stored += 1;
@@ -226,8 +230,9 @@ mod tests {
             }
         }
         let usage = Usage { total: 700, repair: 450, ..Usage::default() };
-        assert_eq!(room(&Claim::Repair, &usage, 1000, &LIMITS), 50);
-        assert_eq!(room(&Claim::Repair, &usage, 120, &LIMITS), 20);
-        assert_eq!(room(&Claim::Repair, &usage, 50, &LIMITS), 0);
+        let for_repairs = |free| {
+            room(&Charge::Repair, &Standing { account: Account::default(), usage, free }, &LIMITS)
+        };
+        assert_eq!([for_repairs(1000), for_repairs(120), for_repairs(50)], [50, 20, 0]);
     }
 }

@@ -1,0 +1,160 @@
+//! Pieces that come to stay.
+
+use tesseras_core::buffer::PageBuffer;
+use tesseras_core::code::Piece;
+use tesseras_core::contact::Contact;
+use tesseras_core::ids::{NodeId, TesseraHash};
+use tesseras_core::ports::{Charge, Fragment, StagedBlob, StoreError};
+use tesseras_core::publication::PublicationEvent;
+
+use super::Holder;
+use crate::bulk::CHUNK;
+use crate::dossier::VerifiedDossier;
+use crate::messages::MAX_HOLDERS;
+use crate::pieces::{PieceSource, hash_of};
+use crate::stores::Stores;
+
+impl Holder {
+    /// Stores a piece that another node brought, whose bytes are those of the plan. `false` if its
+    /// owner dropped the tessera meanwhile, or another plan is kept here.
+    pub(crate) async fn store(
+        &self,
+        dossier: VerifiedDossier,
+        fragment: Fragment,
+        staged: StagedBlob,
+        charge: Charge,
+    ) -> Result<bool, StoreError> {
+        let Fragment { tessera, piece, .. } = fragment;
+        let kept = self.run(move |stores| {
+            // Asked again: its owner may have dropped it while it came.
+            let refused = stores.holdings.is_blocked(&tessera).and_then(|blocked| {
+                Ok(blocked || !stores.holdings.put_dossier(&tessera, dossier.dossier())?)
+            });
+            if !matches!(refused, Ok(false)) {
+                stores.blobs.discard(staged);
+                return refused.map(|_| None);
+            }
+            stores.fragments.store_fragment(&fragment, staged, &charge)?;
+            let mut publication = stores.holdings.publication(&tessera)?;
+            // What others attest is published; of the rest, whoever places it will tell.
+            if charge == Charge::Repair && !publication.confirmed {
+                let event = PublicationEvent::Confirmed;
+                publication = stores.holdings.note_publication(&tessera, event)?;
+            }
+            Ok(Some(publication))
+        });
+        let Some(publication) = kept.await? else { return Ok(false) };
+        self.stored_anew(tessera, piece);
+        if publication.confirmed {
+            self.is_to_announce([tessera]);
+        }
+        Ok(true)
+    }
+
+    /// Keeps a rebuilt piece on this node, as any other holder would.
+    pub(crate) async fn keep(
+        &self,
+        dossier: &VerifiedDossier,
+        source: &PieceSource,
+        piece: Piece,
+    ) -> Result<(), StoreError> {
+        let tessera = dossier.tessera();
+        let (dossier, source) = (dossier.clone(), source.clone());
+        self.run(move |stores| keep_copy(stores, &dossier, &source, piece)).await?;
+        self.stored_anew(tessera, piece);
+        Ok(())
+    }
+
+    /// Replaces a held piece that was found damaged by the sound one that is at hand now. If that
+    /// fails, the piece is still at hand, and still counts as damaged.
+    pub(crate) async fn mend(&self, dossier: &VerifiedDossier, source: &PieceSource, piece: Piece) {
+        let tessera = dossier.tessera();
+        if !self.is_damaged(tessera, piece) {
+            return;
+        }
+        let mending = async {
+            let held = self.all_pieces(tessera).await?;
+            if held.iter().any(|fragment| fragment.piece == piece) {
+                self.keep(dossier, source, piece).await?;
+            }
+            Ok::<_, StoreError>(())
+        };
+        if let Err(error) = mending.await {
+            tracing::warn!(%tessera, %piece, %error, "a damaged piece could not be replaced");
+        }
+    }
+
+    /// Reads every byte of pieces held here from the disk.
+    pub(crate) async fn are_sound(&self, held: Vec<Fragment>) -> Result<bool, StoreError> {
+        self.run(move |stores| {
+            for fragment in held {
+                let reader = stores.blobs.open(&fragment.checksum)?;
+                if hash_of(reader.as_ref())? != fragment.checksum {
+                    return Ok(false);
+                }
+            }
+            Ok(true)
+        })
+        .await
+    }
+
+    /// Lets a held piece go.
+    pub(crate) async fn release(&self, fragment: Fragment) -> Result<bool, StoreError> {
+        self.run(move |stores| stores.fragments.delete_fragment(&fragment)).await
+    }
+
+    /// Notes what a roster says: who else holds a tessera, and, if the sender placed a piece here,
+    /// that it is published. Whether that is new; `None` if nothing of it is held.
+    pub(crate) async fn note_roster(
+        &self,
+        tessera: TesseraHash,
+        sender: NodeId,
+        mut holders: Vec<Contact>,
+    ) -> Result<Option<bool>, StoreError> {
+        let (me, now) = (self.me(), self.clock.now());
+        self.run(move |stores| {
+            if stores.fragments.list_fragments(&tessera)?.is_empty() {
+                return Ok(None);
+            }
+            let was = stores.holdings.publication(&tessera)?;
+            // Who placed a piece here decides whether it is published: a stranger could otherwise
+            // complete what its owner has cancelled.
+            let is_new = !was.confirmed && stores.ledger.has_placed(&sender, &tessera)?;
+            if is_new {
+                stores.holdings.note_publication(&tessera, PublicationEvent::Confirmed)?;
+            }
+            // Hearsay: it adds to what this node has seen itself, and replaces none of it.
+            let known = stores.holdings.known_holders(&tessera)?;
+            holders.retain(|c| c.id != me && known.iter().all(|k| k.id != c.id));
+            holders.truncate(MAX_HOLDERS.saturating_sub(known.len()));
+            stores.holdings.remember_holders(&tessera, &holders, now)?;
+            Ok(Some(is_new))
+        })
+        .await
+    }
+}
+
+fn keep_copy(
+    stores: &Stores,
+    dossier: &VerifiedDossier,
+    source: &PieceSource,
+    piece: Piece,
+) -> Result<(), StoreError> {
+    let reader = source.open(piece)?;
+    let mut writer = stores.blobs.stage()?;
+    let mut buffer = PageBuffer::new(CHUNK);
+    let mut at = 0;
+    while at < reader.bytes() {
+        let len = (reader.bytes() - at).min(buffer.len() as u64) as usize;
+        reader.read_at(at, &mut buffer[..len])?;
+        writer.write(&buffer[..len])?;
+        at += len as u64;
+    }
+    let staged = writer.finish()?;
+    let missing = StoreError::Missing(source.plan().pack_hash());
+    let checksum = source.plan().checksum(piece).ok_or(missing)?;
+    let tessera = dossier.tessera();
+    let fragment = Fragment { tessera, piece, checksum, bytes: reader.bytes() };
+    stores.holdings.put_dossier(&tessera, dossier.dossier())?;
+    stores.fragments.store_fragment(&fragment, staged, &Charge::Repair)
+}

@@ -1,0 +1,100 @@
+//! Whether bytes are accepted, and the room that is set aside while they come.
+
+use std::sync::{Arc, Mutex};
+
+use tesseras_core::contact::Subnet;
+use tesseras_core::ids::NodeId;
+use tesseras_core::ports::{Charge, StoreError};
+
+use super::Holder;
+use crate::blocking::lock;
+use crate::policy::admission::{self, Limit, Standing};
+use crate::policy::in_flight::{InFlight, Incoming};
+
+/// Why bytes are not accepted.
+pub(crate) enum NotAdmitted {
+    /// A limit is in the way.
+    Limit(Limit),
+    /// A store failed.
+    Store(StoreError),
+}
+
+/// Bytes that are being received, and count as used until this is dropped.
+pub(crate) struct Reservation {
+    in_flight: Arc<Mutex<InFlight>>,
+    number: u64,
+}
+
+impl Drop for Reservation {
+    fn drop(&mut self) {
+        lock(&self.in_flight).remove(self.number);
+    }
+}
+
+/// Who asks, and on whose account what it brings would be stored.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Asker {
+    pub(crate) id: NodeId,
+    pub(crate) subnet: Subnet,
+}
+
+impl Asker {
+    /// The account on which its pieces are stored.
+    pub(crate) fn charge(self, repair: bool) -> Charge {
+        match repair {
+            true => Charge::Repair,
+            false => Charge::Peer { id: self.id, subnet: self.subnet },
+        }
+    }
+}
+
+impl Holder {
+    /// Decides whether `bytes` are accepted, and says how many bytes would be.
+    pub(crate) async fn admit(
+        &self,
+        from: Asker,
+        charge: Charge,
+        bytes: u64,
+    ) -> Result<u64, NotAdmitted> {
+        let standing = self.standing(from).await?;
+        self.decide(&lock(&self.in_flight), &charge, standing, bytes)
+    }
+
+    /// [`Self::admit`]; the bytes count as used until what is returned is dropped.
+    pub(crate) async fn reserve(
+        &self,
+        from: Asker,
+        charge: Charge,
+        bytes: u64,
+    ) -> Result<Reservation, NotAdmitted> {
+        let standing = self.standing(from).await?;
+        let mut in_flight = lock(&self.in_flight);
+        self.decide(&in_flight, &charge, standing, bytes)?;
+        let number = in_flight.add(Incoming { charge, bytes });
+        Ok(Reservation { in_flight: self.in_flight.clone(), number })
+    }
+
+    async fn standing(&self, from: Asker) -> Result<Standing, NotAdmitted> {
+        let Asker { id, subnet } = from;
+        let read = self.run(move |stores| {
+            Ok(Standing {
+                account: stores.ledger.account(&id)?,
+                usage: stores.ledger.usage(&subnet)?,
+                free: stores.blobs.free_bytes()?,
+            })
+        });
+        read.await.map_err(NotAdmitted::Store)
+    }
+
+    fn decide(
+        &self,
+        in_flight: &InFlight,
+        charge: &Charge,
+        standing: Standing,
+        bytes: u64,
+    ) -> Result<u64, NotAdmitted> {
+        let standing = in_flight.beside(standing, charge);
+        admission::decide(bytes, charge, &standing, &self.limits).map_err(NotAdmitted::Limit)?;
+        Ok(admission::room(charge, &standing, &self.limits))
+    }
+}

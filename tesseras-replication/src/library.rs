@@ -1,0 +1,277 @@
+//! The capsules of this node's owner, and how far each is published. Touches the stores and no
+//! other node.
+
+mod publishing;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex};
+
+use tesseras_core::dossier::Dossier;
+use tesseras_core::ids::{ContentHash, TesseraHash};
+use tesseras_core::manifest::{MAX_MANIFEST_BYTES, Manifest, listed};
+use tesseras_core::ports::{BlobReader, BlobStore, Origin, StoreError, TesseraRecord};
+use tesseras_core::publication::PublicationState;
+use tesseras_core::signature::SignaturePair;
+use tesseras_core::time::Clock;
+use thiserror::Error;
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use crate::blocking::{Blocking, lock};
+use crate::dossier::{DossierError, VerifiedDossier};
+use crate::pieces::PieceSource;
+use crate::policy::health::{State, TesseraHealth};
+use crate::ports::{Capsules, UnpackError};
+use crate::progress::ByteCount;
+use crate::seen::Seen;
+use crate::stores::Stores;
+
+/// Why a dossier was not kept.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub(crate) enum KeepError {
+    /// What is stored here, or the plan, does not hold.
+    #[error(transparent)]
+    Dossier(#[from] DossierError),
+    /// A plan is kept already, and this is another one.
+    #[error("another plan of this tessera was signed before")]
+    PlanConflict,
+    /// A store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// The owner's side of this node.
+pub struct Library {
+    clock: Clock,
+    disk: Blocking,
+    stores: Stores,
+    capsules: Arc<dyn Capsules>,
+    tables: Arc<Mutex<Tables>>,
+}
+
+/// What changes while a node runs and need not survive it.
+#[derive(Default)]
+struct Tables {
+    /// Tesserae that are being published from here, and how each is told to stop.
+    publishing: BTreeMap<TesseraHash, Arc<Notify>>,
+    /// What was last seen of the capsules in the library.
+    seen: BTreeMap<TesseraHash, Seen>,
+    /// When the holders of those were last asked for an overview, whether they answered or not.
+    asked: BTreeMap<TesseraHash, Instant>,
+    /// Published tesserae whose holders were all told so since this node started.
+    confirmed: BTreeSet<TesseraHash>,
+}
+
+impl Library {
+    /// The capsules in these stores.
+    pub(crate) fn new(
+        clock: Clock,
+        disk: Blocking,
+        stores: Stores,
+        capsules: Arc<dyn Capsules>,
+    ) -> Self {
+        Self { clock, disk, stores, capsules, tables: Arc::default() }
+    }
+
+    async fn run<T: Send + 'static>(&self, work: impl FnOnce(&Stores) -> T + Send + 'static) -> T {
+        let stores = self.stores.clone();
+        self.disk.run(move || work(&stores)).await
+    }
+
+    /// All capsules, newest first.
+    pub(crate) async fn list(&self) -> Result<Vec<TesseraRecord>, StoreError> {
+        self.run(|stores| stores.library.list()).await
+    }
+
+    /// A capsule and its pack; `None` if it is not here.
+    pub(crate) async fn pack(
+        &self,
+        tessera: TesseraHash,
+    ) -> Result<Option<(TesseraRecord, Arc<dyn BlobReader>)>, StoreError> {
+        let capsules = self.capsules.clone();
+        self.run(move |stores| {
+            let Some(record) = stores.library.get(&tessera)? else { return Ok(None) };
+            let pack = capsules.pack(&record)?;
+            Ok(Some((record, pack)))
+        })
+        .await
+    }
+
+    /// Checks every byte of a capsule.
+    pub(crate) async fn check(&self, record: TesseraRecord) -> Result<(), UnpackError> {
+        let capsules = self.capsules.clone();
+        self.disk.run(move || capsules.check(&record)).await
+    }
+
+    /// A capsule, if every byte of it is sound.
+    pub(crate) async fn sound_copy(
+        &self,
+        tessera: TesseraHash,
+    ) -> Result<Option<TesseraRecord>, StoreError> {
+        let capsules = self.capsules.clone();
+        self.run(move |stores| {
+            let Some(record) = stores.library.get(&tessera)? else { return Ok(None) };
+            match capsules.check(&record) {
+                Ok(()) => Ok(Some(record)),
+                Err(UnpackError::Store(error @ StoreError::Full { .. })) => Err(error),
+                Err(error) => {
+                    tracing::warn!(%tessera, %error, "the copy in the library is damaged");
+                    Ok(None)
+                }
+            }
+        })
+        .await
+    }
+
+    /// Adds the capsule whose pack is at hand.
+    pub(crate) async fn unpack(
+        &self,
+        tessera: TesseraHash,
+        source: PieceSource,
+        count: ByteCount,
+    ) -> Result<TesseraRecord, UnpackError> {
+        let capsules = self.capsules.clone();
+        self.disk
+            .run(move || {
+                let pack = source.pack()?;
+                capsules.unpack(&tessera, pack, &mut |bytes| count.add(bytes))
+            })
+            .await
+    }
+
+    /// Whether this node's owner made a tessera.
+    pub(crate) async fn is_own(&self, tessera: TesseraHash) -> Result<bool, StoreError> {
+        let record = self.run(move |stores| stores.library.get(&tessera)).await?;
+        Ok(record.is_some_and(|record| record.origin == Origin::Created))
+    }
+
+    /// A tessera is wanted here again, after it may have been dropped.
+    pub(crate) async fn unblock(&self, tessera: TesseraHash) -> Result<(), StoreError> {
+        self.run(move |stores| stores.holdings.unblock(&tessera)).await
+    }
+
+    /// The plan that is kept of a tessera.
+    pub(crate) async fn plan(&self, tessera: TesseraHash) -> Result<Option<Vec<u8>>, StoreError> {
+        self.run(move |stores| stores.holdings.plan(&tessera)).await
+    }
+
+    /// Keeps the dossier of a capsule under a plan that was signed just now.
+    pub(crate) async fn keep_signed(
+        &self,
+        record: TesseraRecord,
+        plan: Vec<u8>,
+        signatures: SignaturePair,
+    ) -> Result<VerifiedDossier, KeepError> {
+        let tessera = record.hash;
+        self.run(move |stores| {
+            let dossier = own_dossier(&*stores.blobs, &record, plan, signatures)?;
+            keep(stores, VerifiedDossier::verify(dossier, &tessera)?)
+        })
+        .await
+    }
+
+    /// Keeps a dossier of a tessera that its owner, or a reader of it, wants to be kept alive.
+    pub(crate) async fn keep_dossier(
+        &self,
+        dossier: VerifiedDossier,
+    ) -> Result<VerifiedDossier, KeepError> {
+        self.run(move |stores| keep(stores, dossier)).await
+    }
+
+    /// Whether a capsule is in the library here, and its state while its owner has not published
+    /// it. What others hold of it then is what was placed before a publication was stopped.
+    pub(crate) async fn own_part(
+        &self,
+        tessera: TesseraHash,
+    ) -> Result<(bool, Option<State>), StoreError> {
+        let under_way = lock(&self.tables).publishing.contains_key(&tessera);
+        self.run(move |stores| {
+            let Some(record) = stores.library.get(&tessera)? else { return Ok((false, None)) };
+            let state = match stores.holdings.publication(&tessera)?.state() {
+                _ if under_way => Some(State::Publishing),
+                PublicationState::Publishing => Some(State::Publishing),
+                PublicationState::Local if record.origin == Origin::Created => Some(State::Local),
+                PublicationState::Local | PublicationState::Published => None,
+            };
+            Ok((true, state))
+        })
+        .await
+    }
+
+    /// Remembers, until this node stops, what was seen of a tessera.
+    pub(crate) fn note_seen(&self, tessera: TesseraHash, health: &TesseraHealth) {
+        let TesseraHealth { total, live, needed, survives, .. } = *health;
+        let seen = Seen { checked: self.clock.now(), total, live, needed, survives };
+        lock(&self.tables).seen.insert(tessera, seen);
+    }
+
+    /// What was last seen of a tessera.
+    pub(crate) fn seen(&self, tessera: TesseraHash) -> Option<Seen> {
+        lock(&self.tables).seen.get(&tessera).copied()
+    }
+
+    /// When its holders were last asked for an overview.
+    pub(crate) fn last_asked(&self, tessera: TesseraHash) -> Option<Instant> {
+        lock(&self.tables).asked.get(&tessera).copied()
+    }
+
+    /// Notes that its holders are being asked for an overview.
+    pub(crate) fn note_asked(&self, tessera: TesseraHash) {
+        lock(&self.tables).asked.insert(tessera, Instant::now());
+    }
+
+    /// Forgets what was seen of all other tesserae than these.
+    pub(crate) fn retain_seen(&self, library: &BTreeSet<TesseraHash>) {
+        let mut tables = lock(&self.tables);
+        tables.seen.retain(|tessera, _| library.contains(tessera));
+        tables.asked.retain(|tessera, _| library.contains(tessera));
+    }
+}
+
+/// The dossier of a capsule in the library, from its stored parts.
+fn own_dossier(
+    blobs: &dyn BlobStore,
+    record: &TesseraRecord,
+    plan: Vec<u8>,
+    plan_signatures: SignaturePair,
+) -> Result<Dossier, KeepError> {
+    let manifest = read_all(blobs, &record.hash.into())?;
+    let parsed = Manifest::parse(&manifest).map_err(DossierError::Manifest)?;
+    let pem = |path| {
+        let entry = parsed.file(path).ok_or(DossierError::Keys)?;
+        Ok::<_, KeepError>(read_all(blobs, &entry.blake3)?)
+    };
+    Ok(Dossier {
+        ed25519_pem: pem(listed::ED25519_PEM)?,
+        ml_dsa_65_pem: pem(listed::ML_DSA_65_PEM)?,
+        manifest,
+        manifest_signatures: record.signatures.clone(),
+        plan,
+        plan_signatures,
+    })
+}
+
+fn keep(stores: &Stores, dossier: VerifiedDossier) -> Result<VerifiedDossier, KeepError> {
+    let tessera = dossier.tessera();
+    stores.holdings.unblock(&tessera)?;
+    match stores.holdings.put_dossier(&tessera, dossier.dossier())? {
+        true => Ok(dossier),
+        false => Err(KeepError::PlanConflict),
+    }
+}
+
+/// A small stored object (a MANIFEST, a key) in memory.
+fn read_all(blobs: &dyn BlobStore, hash: &ContentHash) -> Result<Vec<u8>, StoreError> {
+    let reader = blobs.open(hash)?;
+    if reader.bytes() > MAX_MANIFEST_BYTES {
+        return Err(StoreError::Corrupt(*hash));
+    }
+    let mut bytes = vec![0; reader.bytes() as usize];
+    reader.read_at(0, &mut bytes)?;
+    if tesseras_crypto::blake3(&bytes) == *hash {
+        Ok(bytes)
+    } else {
+        Err(StoreError::Corrupt(*hash))
+    }
+}

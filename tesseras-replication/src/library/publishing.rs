@@ -1,0 +1,134 @@
+//! How far tesserae are published: what is noted on the disk, and what is under way.
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex};
+
+use tesseras_core::ids::TesseraHash;
+use tesseras_core::ports::{Origin, StoreError};
+use tesseras_core::publication::{Publication, PublicationEvent, PublicationState};
+use tokio::sync::Notify;
+
+use super::{Library, Tables};
+use crate::blocking::lock;
+use crate::workshop::Turn;
+
+/// A publication under way from this node, until it is dropped.
+pub(crate) struct UnderWay {
+    tables: Arc<Mutex<Tables>>,
+    tessera: TesseraHash,
+    stop: Arc<Notify>,
+}
+
+impl UnderWay {
+    /// Returns when the publication is to stop.
+    pub(crate) async fn stopped(&self) {
+        self.stop.notified().await;
+    }
+}
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        lock(&self.tables).publishing.remove(&self.tessera);
+    }
+}
+
+impl Library {
+    /// Notes that a tessera is being published; `None` if it is already.
+    pub(crate) fn start_publishing(&self, tessera: TesseraHash) -> Option<UnderWay> {
+        let stop = Arc::new(Notify::new());
+        let mut tables = lock(&self.tables);
+        if tables.publishing.contains_key(&tessera) {
+            return None;
+        }
+        tables.publishing.insert(tessera, Arc::clone(&stop));
+        drop(tables);
+        Some(UnderWay { tables: self.tables.clone(), tessera, stop })
+    }
+
+    /// Tells a publication that is under way to stop.
+    pub(crate) fn stop_publishing(&self, tessera: TesseraHash) {
+        if let Some(stop) = lock(&self.tables).publishing.get(&tessera) {
+            stop.notify_one();
+        }
+    }
+
+    /// Notes what happened to a publication.
+    pub(crate) async fn note(
+        &self,
+        tessera: TesseraHash,
+        event: PublicationEvent,
+    ) -> Result<(), StoreError> {
+        self.run(move |stores| stores.holdings.note_publication(&tessera, event)).await.map(|_| ())
+    }
+
+    /// How far a tessera is published, and how many pieces others have acknowledged.
+    pub(crate) async fn publication(
+        &self,
+        tessera: TesseraHash,
+    ) -> Result<(PublicationState, usize), StoreError> {
+        self.run(move |stores| {
+            let state = stores.holdings.publication(&tessera)?.state();
+            Ok((state, stores.holdings.placements(&tessera)?.len()))
+        })
+        .await
+    }
+
+    /// Notes that a tessera is published, and keeps the turn until that is on the disk. `false` if
+    /// it was dropped meanwhile: then it is not published.
+    pub(crate) async fn note_published(
+        &self,
+        tessera: TesseraHash,
+        turn: Turn,
+    ) -> Result<bool, StoreError> {
+        self.run(move |stores| {
+            let _turn = turn;
+            // It may have been dropped meanwhile, by another process too.
+            let is_there = stores.library.get(&tessera)?.is_some();
+            if !is_there || stores.holdings.is_blocked(&tessera)? {
+                return Ok(false);
+            }
+            stores.holdings.note_publication(&tessera, PublicationEvent::Published)?;
+            Ok(true)
+        })
+        .await
+    }
+
+    /// Whether a tessera was published from this library, and its holders were not all told so
+    /// since this node started: it may have been stopped just before it told them.
+    pub(crate) async fn is_to_confirm(&self, tessera: TesseraHash) -> Result<bool, StoreError> {
+        if lock(&self.tables).confirmed.contains(&tessera) {
+            return Ok(false);
+        }
+        self.run(move |stores| {
+            Ok(stores.library.get(&tessera)?.is_some()
+                && stores.holdings.publication(&tessera)?.published)
+        })
+        .await
+    }
+
+    /// Notes that all holders were told that a tessera is published.
+    pub(crate) fn has_confirmed(&self, tessera: TesseraHash) {
+        lock(&self.tables).confirmed.insert(tessera);
+    }
+
+    /// Whether a tessera is published as far as is known here. Of a capsule that was fetched,
+    /// others hold pieces, and its reader may help them.
+    pub(crate) async fn may_repair(&self, tessera: TesseraHash) -> Result<bool, StoreError> {
+        self.run(move |stores| {
+            let record = stores.library.get(&tessera)?;
+            let known = stores.holdings.publication(&tessera)?;
+            let is_fetched = record.is_some_and(|record| record.origin == Origin::Fetched);
+            Ok(is_fetched || known.confirmed || known.published)
+        })
+        .await
+    }
+
+    /// The tesserae whose publication stands so.
+    pub(crate) async fn known_as(
+        &self,
+        is: fn(Publication) -> bool,
+    ) -> Result<BTreeSet<TesseraHash>, StoreError> {
+        let known = self.run(|stores| stores.holdings.list_publications()).await?;
+        Ok(known.into_iter().filter(|(_, known)| is(*known)).map(|(hash, _)| hash).collect())
+    }
+}

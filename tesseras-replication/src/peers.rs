@@ -1,0 +1,364 @@
+//! Other nodes, and how they are asked. Touches the network and nothing else: no store, no disk.
+
+mod ask_all;
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use rand::RngExt as _;
+use rand::rngs::StdRng;
+use serde::de::DeserializeOwned;
+use tesseras_core::code::Piece;
+use tesseras_core::contact::Contact;
+use tesseras_core::ids::{ContentHash, NodeId, TesseraHash};
+use tesseras_core::time::Clock;
+use tesseras_core::words::{code_word, one_line};
+use tesseras_crypto::{NodeKeys, NodePublic};
+use tesseras_wire::codec::{self, Answer, CodecError, Refusal};
+use tesseras_wire::{Body, Peer, RequestError, Target, Transport};
+use thiserror::Error;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::{sleep, timeout};
+
+use crate::attestation::{self, Question};
+use crate::bulk::{BodyReader, ReceiveError};
+use crate::dossier::{DossierError, MAX_DOSSIER_BYTES, VerifiedDossier};
+use crate::messages::{
+    Announced, Attestation, Bulk, MAX_HOLDERS, Offered, Request, Stored, refusal,
+};
+
+pub(crate) use ask_all::ask_all;
+
+/// How long a dossier may take to come; at most 16 MiB.
+const DOSSIER_DEADLINE: Duration = Duration::from_secs(120);
+
+/// How often, and after which failures, a request is sent again.
+#[derive(Clone, Copy)]
+struct Retry {
+    tries: u32,
+    pause: Duration,
+    after: fn(&AskError) -> bool,
+}
+
+/// While the other node is busy.
+const WHILE_BUSY: Retry = Retry { tries: 6, pause: Duration::from_millis(500), after: is_busy };
+/// While a node that shall take a piece, or say what it holds, is busy.
+const PATIENTLY: Retry = Retry { tries: 10, ..WHILE_BUSY };
+/// Until it answers anything but that it is busy.
+const UNTIL_ANSWERED: Retry = Retry { tries: 2, after: has_not_answered, ..WHILE_BUSY };
+
+fn is_busy(error: &AskError) -> bool {
+    error.is_refusal(Refusal::BUSY)
+}
+
+fn has_not_answered(error: &AskError) -> bool {
+    is_busy(error) || !matches!(error, AskError::Refused(_))
+}
+
+/// How long other nodes are waited for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Deadlines {
+    /// For a short answer, connecting included.
+    pub answer: Duration,
+    /// How long a transfer may stand still.
+    pub transfer: Duration,
+}
+
+/// Why a question was not answered as hoped.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum AskError {
+    /// No answer came.
+    #[error(transparent)]
+    Request(#[from] RequestError),
+    /// The answer was a refusal.
+    #[error("refused: {0}")]
+    Refused(#[from] Refusal),
+    /// The answer made no sense.
+    #[error(transparent)]
+    Codec(#[from] CodecError),
+    /// The bulk bytes did not arrive.
+    #[error(transparent)]
+    Receive(#[from] ReceiveError),
+    /// The dossier is not that of the tessera.
+    #[error(transparent)]
+    Dossier(#[from] DossierError),
+    /// The attestation is not signed by the holder, or answers another question.
+    #[error("the attestation does not hold")]
+    BadAttestation,
+    /// The answer names a length that cannot be.
+    #[error("a length of {0} bytes was announced, which cannot be")]
+    BadLength(u64),
+}
+
+impl AskError {
+    /// Whether the answer was a refusal with this code.
+    pub fn is_refusal(&self, code: &str) -> bool {
+        matches!(self, Self::Refused(refusal) if refusal.code == code)
+    }
+}
+
+/// A piece whose bytes are still to be read, and compared with the plan.
+pub(crate) struct IncomingPiece {
+    pub(crate) bytes: u64,
+    pub(crate) checksum: ContentHash,
+    pub(crate) body: BodyReader,
+    /// This node's turn to receive; kept while the body is read.
+    pub(crate) _permit: OwnedSemaphorePermit,
+}
+
+/// A piece that another node is asked to keep, without its bytes.
+pub(crate) struct Parcel<'a> {
+    pub(crate) dossier: &'a VerifiedDossier,
+    pub(crate) piece: Piece,
+    pub(crate) bytes: u64,
+    /// Others who attest the tessera, if it is placed as a repair.
+    pub(crate) witnesses: Option<Vec<Contact>>,
+}
+
+/// The way to other nodes.
+pub struct Peers {
+    keys: Arc<NodeKeys>,
+    transport: Arc<dyn Transport>,
+    clock: Clock,
+    rng: Mutex<StdRng>,
+    deadlines: Deadlines,
+    max_transfers: usize,
+    incoming: Arc<Semaphore>,
+    outgoing: Arc<Semaphore>,
+}
+
+impl Peers {
+    /// As the node of these keys; at most `max_transfers` transfers in each direction are begun at
+    /// once for each task, and twice as many in all.
+    pub(crate) fn new(
+        keys: Arc<NodeKeys>,
+        transport: Arc<dyn Transport>,
+        clock: Clock,
+        rng: StdRng,
+        deadlines: Deadlines,
+        max_transfers: usize,
+    ) -> Self {
+        Self {
+            keys,
+            transport,
+            clock,
+            rng: Mutex::new(rng),
+            deadlines,
+            max_transfers,
+            incoming: Arc::new(Semaphore::new(2 * max_transfers)),
+            outgoing: Arc::new(Semaphore::new(2 * max_transfers)),
+        }
+    }
+
+    /// Who asks.
+    pub(crate) fn me(&self) -> NodeId {
+        self.keys.id()
+    }
+
+    /// How many transfers in one direction a task begins at once.
+    pub(crate) fn max_transfers(&self) -> usize {
+        self.max_transfers
+    }
+
+    /// How long a short answer is waited for.
+    pub(crate) fn answer_deadline(&self) -> Duration {
+        self.deadlines.answer
+    }
+
+    /// How long a transfer may stand still.
+    pub(crate) fn transfer_deadline(&self) -> Duration {
+        self.deadlines.transfer
+    }
+
+    /// Asks a node what it holds, and checks its signature. Also says where it was reached.
+    pub(crate) async fn attest(
+        &self,
+        to: &Contact,
+        tessera: TesseraHash,
+    ) -> Result<(Attestation, SocketAddr), AskError> {
+        let nonce: [u8; 32] = crate::blocking::lock(&self.rng).random();
+        let question = Question { asker: self.me(), holder: to.id, tessera, nonce };
+        let request = Request::Attest { tessera, nonce };
+        let (peer, answer) = self.short::<Attestation>(PATIENTLY, to, &request).await?;
+        let holder = NodePublic { public_key: peer.public_key, nonce: peer.nonce };
+        match attestation::is_valid(&answer, &question, &holder, self.clock.now()) {
+            true => Ok((answer, peer.remote)),
+            false => Err(AskError::BadAttestation),
+        }
+    }
+
+    /// Asks whether a node would hold more of a tessera. Also says where it was reached.
+    pub(crate) async fn offer(
+        &self,
+        to: &Contact,
+        tessera: TesseraHash,
+        bytes: u64,
+        repair: bool,
+    ) -> Result<(SocketAddr, Offered), AskError> {
+        let request = Request::Offer { tessera, bytes, repair };
+        let (peer, mut offered) = self.short::<Offered>(WHILE_BUSY, to, &request).await?;
+        // People read it.
+        offered.reason = offered.reason.as_deref().map(one_line);
+        offered.code = offered.code.as_deref().map(code_word);
+        Ok((peer.remote, offered))
+    }
+
+    /// Takes the dossier from a holder, and checks it.
+    pub(crate) async fn take_dossier(
+        &self,
+        from: &Contact,
+        tessera: TesseraHash,
+    ) -> Result<VerifiedDossier, AskError> {
+        let request = Request::GetDossier { tessera };
+        let taking = async {
+            let (_permit, Bulk { bytes }, mut body) = self.bulk(from, &request).await?;
+            if bytes > MAX_DOSSIER_BYTES {
+                return Err(AskError::BadLength(bytes));
+            }
+            let encoded = body.read(bytes).await?;
+            Ok(VerifiedDossier::decode(&encoded, &tessera)?)
+        };
+        match timeout(DOSSIER_DEADLINE, taking).await {
+            Ok(dossier) => dossier,
+            Err(_) => Err(AskError::Receive(ReceiveError::TooSlow)),
+        }
+    }
+
+    /// Asks a holder for a piece of the length that the plan says.
+    pub(crate) async fn take_piece(
+        &self,
+        from: &Contact,
+        dossier: &VerifiedDossier,
+        piece: Piece,
+    ) -> Result<IncomingPiece, AskError> {
+        let (tessera, plan) = (dossier.tessera(), dossier.plan());
+        let (Some(expected), Some(checksum)) = (plan.piece_bytes(piece), plan.checksum(piece))
+        else {
+            return Err(AskError::BadLength(0));
+        };
+        let request = Request::GetPiece { tessera, piece, offset: 0 };
+        let (_permit, Bulk { bytes }, body) = self.bulk(from, &request).await?;
+        if bytes != expected {
+            return Err(AskError::BadLength(bytes));
+        }
+        Ok(IncomingPiece { bytes, checksum, body, _permit })
+    }
+
+    /// Brings a piece to a node, with the dossier where that is lacking. `body` gives the bytes of
+    /// the piece, anew for each try.
+    pub(crate) async fn put_piece(
+        &self,
+        to: &Contact,
+        parcel: &Parcel<'_>,
+        with_dossier: bool,
+        body: impl Fn() -> Body + Sync,
+    ) -> Result<(), AskError> {
+        let putting = || self.put_once(to, parcel, with_dossier, body());
+        match again(PATIENTLY, putting).await {
+            Err(error) if error.is_refusal(refusal::NEED_DOSSIER) && !with_dossier => {
+                again(PATIENTLY, || self.put_once(to, parcel, true, body())).await
+            }
+            done => done,
+        }
+    }
+
+    async fn put_once(
+        &self,
+        to: &Contact,
+        parcel: &Parcel<'_>,
+        with_dossier: bool,
+        body: Body,
+    ) -> Result<(), AskError> {
+        let _permit = turn(&self.outgoing).await;
+        let Parcel { dossier, piece, bytes, ref witnesses } = *parcel;
+        let head = if with_dossier { dossier.encode() } else { Vec::new() };
+        let request = Request::PutPiece {
+            tessera: dossier.tessera(),
+            piece,
+            bytes,
+            dossier_bytes: head.len() as u64,
+            witnesses: witnesses.clone().unwrap_or_default(),
+        };
+        let body = crate::bulk::after(head, body);
+        self.ask::<Stored>(to, &request, Some(body), self.deadlines.transfer).await.map(|_| ())
+    }
+
+    /// Tells a holder who else holds a tessera, and that it is published. It announces itself
+    /// before it answers.
+    pub(crate) async fn tell_holders(
+        &self,
+        to: &Contact,
+        tessera: TesseraHash,
+        holders: &[Contact],
+    ) -> Result<(), AskError> {
+        let holders = holders.iter().take(MAX_HOLDERS).cloned().collect();
+        let request = Request::Roster { tessera, holders };
+        let deadline = self.deadlines.transfer;
+        let telling = || self.ask::<Announced>(to, &request, None, deadline);
+        again(UNTIL_ANSWERED, telling).await.map(|_| ())
+    }
+
+    /// Asks for a short answer.
+    async fn short<T: DeserializeOwned + Send>(
+        &self,
+        retry: Retry,
+        to: &Contact,
+        request: &Request,
+    ) -> Result<(Peer, T), AskError> {
+        let asking = || self.ask::<T>(to, request, None, self.deadlines.answer);
+        again(retry, asking).await.map(|(peer, answer, _)| (peer, answer))
+    }
+
+    /// Asks for bulk bytes, in this node's turn. They are to be read while the permit is kept.
+    async fn bulk(
+        &self,
+        from: &Contact,
+        request: &Request,
+    ) -> Result<(OwnedSemaphorePermit, Bulk, BodyReader), AskError> {
+        let asking = || async {
+            let permit = turn(&self.incoming).await;
+            let (_, bulk, body) = self.ask(from, request, None, self.deadlines.transfer).await?;
+            Ok((permit, bulk, body))
+        };
+        again(WHILE_BUSY, asking).await
+    }
+
+    /// Asks a node once and reads its answer; the body is still to be read.
+    async fn ask<T: DeserializeOwned>(
+        &self,
+        to: &Contact,
+        request: &Request,
+        body: Option<Body>,
+        deadline: Duration,
+    ) -> Result<(Peer, T, BodyReader), AskError> {
+        let frame = codec::encode(request)?;
+        let request = tesseras_wire::Request { frame, body, deadline };
+        let reply = self.transport.request(&Target::from(to), request).await?;
+        match codec::decode(&reply.frame)? {
+            Answer::Ok(answer) => Ok((reply.peer, answer, BodyReader::new(reply.body))),
+            Answer::Error(refusal) => Err(refusal.into()),
+        }
+    }
+}
+
+/// Tries, and tries again as long as the failure is one that passes.
+async fn again<T, F: Future<Output = Result<T, AskError>>>(
+    retry: Retry,
+    attempt: impl Fn() -> F,
+) -> Result<T, AskError> {
+    for _ in 0..retry.tries {
+        match attempt().await {
+            Err(error) if (retry.after)(&error) => sleep(retry.pause).await,
+            done => return done,
+        }
+    }
+    attempt().await
+}
+
+/// Waits for a turn; kept until all bytes are there, or gone.
+async fn turn(turns: &Arc<Semaphore>) -> OwnedSemaphorePermit {
+    turns.clone().acquire_owned().await.expect("the semaphore is never closed")
+}

@@ -1,0 +1,63 @@
+//! One question to many nodes, without waiting for the slowest.
+
+use std::collections::VecDeque;
+
+use futures_util::future::OptionFuture;
+use futures_util::stream::{FuturesUnordered, StreamExt as _};
+use tesseras_core::contact::Contact;
+use tesseras_wire::{BoxFuture, BoxStream};
+use tokio::time::{Instant, sleep_until};
+
+use crate::policy::patience::Patience;
+
+/// Asks everybody in a stream, at most `limit` at once, until all have answered or are overdue.
+/// Who did not answer, or failed, comes without an answer.
+pub(crate) async fn ask_all<'a, T, E>(
+    contacts: BoxStream<'a, Contact>,
+    limit: usize,
+    patience: &mut Patience,
+    ask: impl Fn(Contact) -> BoxFuture<'a, Result<T, E>>,
+) -> Vec<(Contact, Option<T>)> {
+    // While answers come, more may.
+    let mut heard_at = Instant::now();
+    let mut contacts = Some(contacts);
+    let mut waiting: VecDeque<Contact> = VecDeque::new();
+    let mut asked: Vec<(Contact, Instant)> = Vec::new();
+    let mut answers = Vec::new();
+    let mut running = FuturesUnordered::new();
+    let mut has_answer = false;
+    loop {
+        while running.len() < limit
+            && let Some(contact) = waiting.pop_front()
+        {
+            let since = Instant::now();
+            asked.push((contact.clone(), since));
+            let answer = ask(contact.clone());
+            running.push(async move { (contact, since, answer.await) });
+        }
+        let overdue = patience.overdue_after();
+        let last = asked.iter().map(|(_, since)| *since).max().unwrap_or(heard_at);
+        let give_up_at = last.max(heard_at) + overdue;
+        let finding: OptionFuture<_> = contacts.as_mut().map(|found| found.next()).into();
+        tokio::select! {
+            biased;
+            Some((contact, since, answer)) = running.next(), if !running.is_empty() => {
+                asked.retain(|(other, _)| other.id != contact.id);
+                if answer.is_ok() {
+                    patience.answered_after(since.elapsed());
+                    heard_at = Instant::now();
+                    has_answer = true;
+                }
+                answers.push((contact, answer.ok()));
+            }
+            Some(found) = finding => match found {
+                Some(contact) => waiting.push_back(contact),
+                None => contacts = None,
+            },
+            () = sleep_until(give_up_at), if has_answer && waiting.is_empty() => break,
+            else => break,
+        }
+    }
+    answers.extend(asked.into_iter().map(|(contact, _)| (contact, None)));
+    answers
+}

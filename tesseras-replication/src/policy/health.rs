@@ -1,0 +1,150 @@
+//! How a tessera is, counted conservatively from what its holders attest.
+
+use tesseras_core::code::Shape;
+use tesseras_core::placement::{self, Assignment, Placement, TargetForm};
+use tesseras_core::plan::Plan;
+
+use super::survey::Survey;
+
+/// How a tessera is, in one word.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum State {
+    /// Made here, and not published.
+    Local,
+    /// Being published from here, in the background perhaps.
+    Publishing,
+    /// All pieces are live.
+    Healthy,
+    /// Readable, but pieces are missing.
+    Degraded,
+    /// Not readable from its holders now.
+    Unreachable,
+}
+
+/// What is known about a tessera's pieces.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TesseraHealth {
+    /// In one word.
+    pub state: State,
+    /// n for a coded form, or the target number of whole copies.
+    pub total: usize,
+    /// How many of them were attested.
+    pub live: usize,
+    /// How many are needed to read it.
+    pub needed: usize,
+    /// The whole copies, those beside a coded form too.
+    pub copies: Copies,
+    /// How many of the holders, the worst ones, may vanish.
+    pub survives: usize,
+    /// Who attested what.
+    pub placement: Placement,
+    /// Whether holders share neighbourhoods that should not.
+    pub crowded: bool,
+    /// Whether the capsule is in the library of the node that was asked. It counts for nothing
+    /// above: it is lost with that node.
+    pub in_library: bool,
+}
+
+/// Whole copies of a tessera.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Copies {
+    /// How many there should be.
+    pub total: usize,
+    /// How many of these were attested.
+    pub live: usize,
+}
+
+/// What of a tessera counts, and how complete it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Counts {
+    pub(crate) total: usize,
+    pub(crate) live: usize,
+    pub(crate) needed: usize,
+    pub(crate) copies: Copies,
+}
+
+impl Counts {
+    /// Counts fragments, once the coded form is readable or nothing else is, and the copies beside
+    /// them; otherwise whole copies, as many as would do what the target form does.
+    pub(crate) fn of(form: &TargetForm, placement: &Placement, plan: &Plan) -> Self {
+        let whole = placement::whole_copies(placement);
+        let copies = Copies { total: form.whole, live: whole.min(form.whole) };
+        let distinct = placement::distinct_fragments(placement).len();
+        let fragments_count = |shape: &Shape| match form.coded {
+            Some(_) => whole == 0 || distinct >= shape.k.into(),
+            None => whole == 0 && distinct > 0,
+        };
+        match plan.coded().map(|coded| coded.shape).filter(fragments_count) {
+            Some(shape) => {
+                Self { total: shape.n().into(), live: distinct, needed: shape.k.into(), copies }
+            }
+            None => {
+                let total = form.coded.map_or(form.whole, |_| form.survives + 1);
+                Self { total, live: whole.min(total), needed: 1, copies }
+            }
+        }
+    }
+
+    /// Whether all that should be is there.
+    pub(crate) fn are_complete(&self) -> bool {
+        self.live == self.total && self.copies.live == self.copies.total
+    }
+}
+
+impl TesseraHealth {
+    /// Of which nobody could tell anything.
+    pub(crate) fn nothing(in_library: bool) -> Self {
+        Self {
+            state: State::Unreachable,
+            total: 0,
+            live: 0,
+            needed: 1,
+            copies: Copies::default(),
+            survives: 0,
+            placement: Placement::new(),
+            crowded: false,
+            in_library,
+        }
+    }
+
+    /// Counts what a survey found. `assignment` says who holds what and who else would;
+    /// `eligible` is how many those are.
+    pub(crate) fn of(
+        plan: &Plan,
+        survey: &Survey,
+        assignment: &Assignment,
+        eligible: usize,
+        in_library: bool,
+    ) -> Self {
+        let placement = survey.placement(plan);
+        let mut counts = Counts::of(&assignment.target(), &placement, plan);
+        let k = plan.coded().map(|coded| coded.shape.k);
+        let survives = placement::survives(&placement, k);
+        // Those who were seen lately and are silent still count in what there should be: a loss is
+        // no smaller target.
+        let expected = TargetForm::of(plan.pack_bytes(), eligible + survey.silent.len());
+        if counts.needed == 1 && expected.coded.is_none() {
+            counts.total = counts.total.max(expected.whole);
+        }
+        let state = if !placement::is_readable(&placement, k) {
+            State::Unreachable
+        } else if counts.are_complete()
+            && (survey.silent.is_empty() || survives >= expected.survives)
+        {
+            State::Healthy
+        } else {
+            State::Degraded
+        };
+        Self {
+            state,
+            total: counts.total,
+            live: counts.live,
+            needed: counts.needed,
+            copies: counts.copies,
+            survives,
+            crowded: survey.attested(plan).is_crowded(),
+            placement,
+            in_library,
+        }
+    }
+}

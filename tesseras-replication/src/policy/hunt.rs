@@ -1,0 +1,242 @@
+//! Which piece to take from whom next, until the pack can be read.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use tesseras_core::code::{CodedForm, Piece};
+use tesseras_core::contact::Contact;
+use tesseras_core::ids::NodeId;
+use tesseras_core::plan::Plan;
+
+use super::survey::LiveHolder;
+
+/// A holder that failed this often is not asked for more.
+const MAX_FAILURES: u32 = 2;
+
+/// What is at hand, what is under way, and who has the rest. Holders may be added while it runs.
+pub(crate) struct Hunt {
+    plan: Plan,
+    needed: usize,
+    have: BTreeSet<Piece>,
+    /// Per piece, who may have it.
+    sources: BTreeMap<Piece, Vec<Contact>>,
+    /// The transfers under way; `true` for those that are late.
+    running: BTreeMap<(Piece, NodeId), bool>,
+    failures: BTreeMap<NodeId, u32>,
+    /// Who brought something.
+    holders: BTreeSet<NodeId>,
+}
+
+impl Hunt {
+    /// Begins with the pieces at hand.
+    pub(crate) fn new(plan: Plan, have: BTreeSet<Piece>) -> Self {
+        let needed = plan.coded().map_or(1, |form| form.shape.k.into());
+        Self {
+            plan,
+            needed,
+            have,
+            sources: BTreeMap::new(),
+            running: BTreeMap::new(),
+            failures: BTreeMap::new(),
+            holders: BTreeSet::new(),
+        }
+    }
+
+    /// A holder attested; its pieces count only under the checksums of the plan.
+    pub(crate) fn found(&mut self, holder: &LiveHolder) {
+        let contact = &holder.contact;
+        for held in &holder.pieces {
+            if self.plan.checksum(held.piece) != Some(held.checksum) {
+                continue;
+            }
+            match (held.piece, self.plan.coded()) {
+                // A holder of the whole pack has each of its data fragments.
+                (Piece::Whole, Some(CodedForm { shape, .. })) => {
+                    (0..shape.k).for_each(|index| self.add(Piece::Index(index), contact));
+                }
+                (piece, _) => self.add(piece, contact),
+            }
+        }
+    }
+
+    fn add(&mut self, piece: Piece, contact: &Contact) {
+        let known = self.sources.entry(piece).or_default();
+        if known.iter().all(|other| other.id != contact.id) {
+            known.push(contact.clone());
+        }
+    }
+
+    /// How many pieces are needed in all.
+    pub(crate) fn needed(&self) -> usize {
+        self.needed
+    }
+
+    /// How many are still needed.
+    pub(crate) fn missing(&self) -> usize {
+        match self.have.contains(&Piece::Whole) {
+            true => 0,
+            false => self.needed.saturating_sub(self.have.len()),
+        }
+    }
+
+    /// How long the pieces are that are hunted for, in bytes.
+    pub(crate) fn piece_bytes(&self) -> u64 {
+        let kind = if self.plan.coded().is_some() { Piece::Index(0) } else { Piece::Whole };
+        self.plan.piece_bytes(kind).unwrap_or(0)
+    }
+
+    /// The next piece and from whom, if more is needed than is under way in time: data before
+    /// parity; of its holders one that is not late, and the least busy of these. A piece that is
+    /// late is taken from another holder where no other piece is left.
+    pub(crate) fn next(&mut self) -> Option<(Piece, Contact)> {
+        if self.missing() <= self.in_time() {
+            return None;
+        }
+        let under_way: BTreeSet<Piece> = self.running.keys().map(|(piece, _)| *piece).collect();
+        let open = |piece: &Piece| !self.have.contains(piece);
+        let fresh = |piece: &Piece| open(piece) && !under_way.contains(piece);
+        let once_more = |piece: &Piece| {
+            let is_late =
+                |((running, _), late): (&(Piece, NodeId), &bool)| running == piece && !late;
+            open(piece) && under_way.contains(piece) && !self.running.iter().any(is_late)
+        };
+        let (piece, contact) = self.pick(fresh).or_else(|| self.pick(once_more))?;
+        self.running.insert((piece, contact.id), false);
+        Some((piece, contact))
+    }
+
+    /// How many transfers are under way and not late.
+    pub(crate) fn in_time(&self) -> usize {
+        self.running.values().filter(|late| !**late).count()
+    }
+
+    fn pick(&self, suits: impl Fn(&Piece) -> bool) -> Option<(Piece, Contact)> {
+        self.sources.iter().filter(|(piece, _)| suits(piece)).find_map(|(piece, contacts)| {
+            let usable = contacts.iter().filter(|contact| {
+                self.failures.get(&contact.id).is_none_or(|failed| *failed < MAX_FAILURES)
+                    && !self.running.contains_key(&(*piece, contact.id))
+            });
+            let best = usable.min_by_key(|contact| self.load(contact.id))?;
+            Some((*piece, best.clone()))
+        })
+    }
+
+    /// Late transfers first, then all: the less, the better.
+    fn load(&self, holder: NodeId) -> (usize, usize) {
+        let of = || self.running.iter().filter(move |((_, id), _)| *id == holder);
+        (of().filter(|(_, late)| **late).count(), of().count())
+    }
+
+    /// A transfer takes longer than it should: something else is asked for as well.
+    pub(crate) fn is_late(&mut self, piece: Piece, holder: NodeId) {
+        if let Some(late) = self.running.get_mut(&(piece, holder)) {
+            *late = true;
+        }
+    }
+
+    /// A piece came.
+    pub(crate) fn succeeded(&mut self, piece: Piece, holder: NodeId) {
+        self.running.remove(&(piece, holder));
+        self.failures.remove(&holder);
+        self.have.insert(piece);
+        self.holders.insert(holder);
+    }
+
+    /// A piece did not come.
+    pub(crate) fn failed(&mut self, piece: Piece, holder: NodeId) {
+        self.running.remove(&(piece, holder));
+        *self.failures.entry(holder).or_default() += 1;
+        if let Some(contacts) = self.sources.get_mut(&piece) {
+            contacts.retain(|contact| contact.id != holder);
+        }
+    }
+
+    /// Ends with the pieces at hand and who brought them.
+    pub(crate) fn end(self) -> (BTreeSet<Piece>, BTreeSet<NodeId>) {
+        (self.have, self.holders)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tesseras_core::code::CODED_FROM_BYTES;
+    use tesseras_core::ids::{ContentHash, TesseraHash};
+
+    use super::*;
+    use crate::messages::AttestedPiece;
+
+    const SUM: ContentHash = ContentHash::new([1; 32]);
+
+    fn hunt(pack_bytes: u64, checksums: usize) -> Hunt {
+        let tessera = TesseraHash::new([2; 32]);
+        let plan = Plan::new(tessera, pack_bytes, SUM, vec![SUM; checksums]).expect("a plan");
+        Hunt::new(plan, BTreeSet::new())
+    }
+
+    fn node(seed: u8) -> NodeId {
+        NodeId::new([seed; 20])
+    }
+
+    fn holder(seed: u8, pieces: &[Piece], checksum: ContentHash) -> LiveHolder {
+        let contact = Contact { id: node(seed), addresses: Vec::new() };
+        let pieces = pieces.iter().map(|piece| AttestedPiece { piece: *piece, checksum });
+        LiveHolder { contact, plan: None, pieces: pieces.collect() }
+    }
+
+    fn next(hunt: &mut Hunt) -> Option<(Piece, NodeId)> {
+        hunt.next().map(|(piece, contact)| (piece, contact.id))
+    }
+
+    #[test]
+    fn a_late_copy_is_asked_of_the_next_holder_and_the_first_wins() {
+        let mut hunt = hunt(1000, 0);
+        for seed in [1, 2, 3] {
+            hunt.found(&holder(seed, &[Piece::Whole], SUM));
+        }
+        assert_eq!(next(&mut hunt), Some((Piece::Whole, node(1))));
+        assert_eq!(next(&mut hunt), None, "one is enough");
+        hunt.is_late(Piece::Whole, node(1));
+        assert_eq!(next(&mut hunt), Some((Piece::Whole, node(2))));
+        assert_eq!(next(&mut hunt), None, "one more, and not two");
+        hunt.failed(Piece::Whole, node(2));
+        assert_eq!(next(&mut hunt), Some((Piece::Whole, node(3))));
+        hunt.succeeded(Piece::Whole, node(1));
+        assert_eq!((hunt.missing(), next(&mut hunt)), (0, None), "the late one came after all");
+    }
+
+    #[test]
+    fn of_a_coded_form_another_fragment_makes_up_for_a_late_one() {
+        let mut hunt = hunt(CODED_FROM_BYTES, 24);
+        for index in 0..20 {
+            hunt.found(&holder(index, &[Piece::Index(index)], SUM));
+        }
+        let first: Vec<_> = (0..16).map(|index| (Piece::Index(index), node(index))).collect();
+        let begun: Vec<_> = std::iter::from_fn(|| next(&mut hunt)).collect();
+        assert_eq!(begun, first, "data first, and no more than are needed");
+        hunt.is_late(Piece::Index(3), node(3));
+        assert_eq!(next(&mut hunt), Some((Piece::Index(16), node(16))));
+        assert_eq!(next(&mut hunt), None);
+        hunt.failed(Piece::Index(3), node(3));
+        assert_eq!(next(&mut hunt), None, "its place is taken already");
+        for (piece, id) in first.into_iter().filter(|(piece, _)| *piece != Piece::Index(3)) {
+            hunt.succeeded(piece, id);
+        }
+        hunt.failed(Piece::Index(16), node(16));
+        assert_eq!(next(&mut hunt), Some((Piece::Index(17), node(17))));
+    }
+
+    #[test]
+    fn a_whole_copy_gives_data_and_a_false_checksum_gives_nothing() {
+        let mut hunt = hunt(CODED_FROM_BYTES, 24);
+        hunt.found(&holder(1, &[Piece::Index(0)], ContentHash::new([9; 32])));
+        assert_eq!(next(&mut hunt), None);
+        hunt.found(&holder(2, &[Piece::Whole], SUM));
+        hunt.found(&holder(3, &[Piece::Index(0)], SUM));
+        let begun: Vec<_> = std::iter::from_fn(|| next(&mut hunt)).collect();
+        assert_eq!(begun.len(), 16);
+        hunt.failed(Piece::Index(0), begun[0].1);
+        hunt.failed(Piece::Index(1), node(2));
+        hunt.failed(Piece::Index(2), node(2));
+        let again = next(&mut hunt);
+        assert!(again.is_none_or(|(_, id)| id == node(3)), "two failures are enough: {again:?}");
+    }
+}

@@ -1,0 +1,139 @@
+//! What nodes answered when they were asked for room, and who may therefore be given pieces.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+
+use tesseras_core::code::{Piece, WHOLE_COPIES};
+use tesseras_core::contact::{Contact, Subnet};
+use tesseras_core::ids::NodeId;
+use tesseras_core::placement::{Assignment, Candidate};
+use tesseras_core::plan::Plan;
+
+use super::causes::Causes;
+use crate::messages::{Offered, refusal};
+
+/// How many reasons are told.
+const MAX_REASONS: usize = 8;
+
+/// What nodes are asked before they are given anything.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct OfferTerms {
+    /// How many nodes are looked for.
+    pub(crate) wanted: usize,
+    /// The length of the smallest piece, in bytes.
+    pub(crate) bytes: u64,
+    /// Whether pieces would be placed as a repair.
+    pub(crate) repair: bool,
+    /// Whether this node may hold pieces itself.
+    pub(crate) include_self: bool,
+}
+
+impl OfferTerms {
+    /// For the pieces of a plan: as many nodes as its full form needs.
+    pub(crate) fn of(plan: &Plan, repair: bool, include_self: bool) -> Self {
+        let (wanted, bytes) = match plan.coded() {
+            Some(form) => (form.shape.n().into(), form.fragment_bytes),
+            None => (WHOLE_COPIES, plan.pack_bytes()),
+        };
+        Self { wanted, bytes, repair, include_self }
+    }
+}
+
+/// The nodes that may be given pieces of a tessera, as they said just now.
+pub(crate) struct Eligible {
+    pub(crate) assignment: Assignment,
+    pub(crate) contacts: BTreeMap<NodeId, Contact>,
+    pub(crate) has_dossier: BTreeSet<NodeId>,
+    /// How many would take something, or hold something already.
+    pub(crate) count: usize,
+    /// Why the others would not, for people.
+    pub(crate) refusals: Vec<String>,
+    /// The same, counted.
+    pub(crate) causes: Causes,
+}
+
+/// What nodes answered to offers.
+#[derive(Default)]
+pub(crate) struct Offers {
+    candidates: Vec<Candidate>,
+    contacts: BTreeMap<NodeId, Contact>,
+    has_dossier: BTreeSet<NodeId>,
+    refusals: Vec<String>,
+    causes: Causes,
+}
+
+impl Offers {
+    /// Notes what one node answered, and where it was reached; `None` if it did not answer. Of the
+    /// room that it has, `beside` bytes are left for the dossier, unless it has that. `pieces` are
+    /// those that it holds.
+    pub(crate) fn note(
+        &mut self,
+        contact: Contact,
+        answer: Option<(SocketAddr, Offered)>,
+        pieces: BTreeSet<Piece>,
+        beside: u64,
+    ) {
+        // Where it was reached counts; what else it lists is its own word.
+        let reached = match &answer {
+            Some((remote, _)) => Some(*remote),
+            None => contact.addresses.first().copied(),
+        };
+        let id = contact.id;
+        let room = answer.map_or(0, |(_, offered)| self.room(&contact, offered, beside));
+        self.contacts.insert(id, contact);
+        let Some(subnet) = reached.map(|address| Subnet::of(address.ip())) else { return };
+        if room > 0 || !pieces.is_empty() {
+            self.candidates.push(Candidate { id, subnet, pieces, room });
+        }
+    }
+
+    /// How many bytes of pieces a node would take.
+    fn room(&mut self, contact: &Contact, offered: Offered, beside: u64) -> u64 {
+        if offered.has_dossier {
+            self.has_dossier.insert(contact.id);
+        }
+        let told = offered.room.map_or(u64::MAX, |room| match offered.has_dossier {
+            true => room,
+            false => room.saturating_sub(beside),
+        });
+        let is_over_quota = offered.code.as_deref() == Some(refusal::OVER_QUOTA);
+        if offered.accepts || is_over_quota {
+            self.causes.note_short(contact, told);
+        }
+        if offered.accepts {
+            return told;
+        }
+        self.refusals.extend(offered.reason);
+        0
+    }
+
+    /// Notes this node itself, which holds `pieces`.
+    pub(crate) fn note_self(&mut self, candidate: Candidate, terms: OfferTerms) {
+        self.has_dossier.insert(candidate.id);
+        if candidate.room >= terms.bytes || !candidate.pieces.is_empty() {
+            self.candidates.push(candidate);
+        }
+    }
+
+    /// Who may be given pieces of a plan.
+    pub(crate) fn eligible(self, plan: &Plan) -> Eligible {
+        let Self { candidates, contacts, has_dossier, refusals, mut causes } = self;
+        let count = candidates.len();
+        causes.willing = count;
+        match plan.coded() {
+            Some(form) => causes.need(form.shape.k.into(), form.fragment_bytes),
+            None => causes.need(1, plan.pack_bytes()),
+        }
+        let key = plan.tessera().dht_key();
+        let assignment = Assignment::new(key, plan.pack_bytes(), candidates);
+        Eligible { assignment, contacts, has_dossier, count, refusals, causes }
+    }
+}
+
+/// Each reason once, a few of them.
+pub(crate) fn distinct(mut reasons: Vec<String>) -> Vec<String> {
+    reasons.sort();
+    reasons.dedup();
+    reasons.truncate(MAX_REASONS);
+    reasons
+}

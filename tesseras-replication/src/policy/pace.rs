@@ -1,0 +1,121 @@
+//! Which transfers are late: something else is asked for beside them.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use tesseras_core::code::Piece;
+use tesseras_core::ids::NodeId;
+
+use super::patience::Patience;
+
+/// A transfer that takes this many times as long as the median of those that are done is late.
+const SLOWER: u32 = 3;
+/// No transfer is late for being slow before this.
+const SLOW_FROM: Duration = Duration::from_secs(1);
+
+/// The transfers of one task. Points in time are given as the time since the task began.
+pub(crate) struct Paces {
+    /// How long the first byte may take, and how long it may be silent after that.
+    patience: Patience,
+    running: BTreeMap<(Piece, NodeId), Pace>,
+    /// How long those took that are done, in order.
+    done: Vec<Duration>,
+}
+
+#[derive(Clone, Copy)]
+struct Pace {
+    begun: Duration,
+    /// When it was last heard of.
+    heard: Duration,
+    has_answered: bool,
+}
+
+impl Paces {
+    /// `patience` knows how fast these nodes answer.
+    pub(crate) fn new(patience: Patience) -> Self {
+        Self { patience, running: BTreeMap::new(), done: Vec::new() }
+    }
+
+    /// A transfer begins.
+    pub(crate) fn begin(&mut self, piece: Piece, holder: NodeId, now: Duration) {
+        let pace = Pace { begun: now, heard: now, has_answered: false };
+        self.running.insert((piece, holder), pace);
+    }
+
+    /// Bytes came, last at `at`.
+    pub(crate) fn heard(&mut self, piece: Piece, holder: NodeId, at: Duration) {
+        let Some(pace) = self.running.get_mut(&(piece, holder)) else { return };
+        if !pace.has_answered {
+            pace.has_answered = true;
+            self.patience.answered_after(at.saturating_sub(pace.begun));
+        }
+        pace.heard = pace.heard.max(at);
+    }
+
+    /// A transfer ended, well or not.
+    pub(crate) fn end(&mut self, piece: Piece, holder: NodeId, is_whole: bool, now: Duration) {
+        if let Some(pace) = self.running.remove(&(piece, holder))
+            && is_whole
+        {
+            let took = now.saturating_sub(pace.begun);
+            self.done.insert(self.done.partition_point(|known| *known < took), took);
+        }
+    }
+
+    /// How many are under way that are not known to be late.
+    pub(crate) fn in_time(&self) -> usize {
+        self.running.len()
+    }
+
+    /// Those that are late now, each told once.
+    pub(crate) fn late(&mut self, now: Duration) -> Vec<(Piece, NodeId)> {
+        let silent = self.patience.overdue_after();
+        let slow =
+            self.done.get(self.done.len() / 2).map(|median| (*median * SLOWER).max(SLOW_FROM));
+        let is_late = |pace: &Pace| {
+            now.saturating_sub(pace.heard) >= silent
+                || slow.is_some_and(|slow| now.saturating_sub(pace.begun) >= slow)
+        };
+        let late: Vec<_> =
+            self.running.iter().filter(|(_, pace)| is_late(pace)).map(|(key, _)| *key).collect();
+        self.running.retain(|key, _| !late.contains(key));
+        late
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy::patience::Manner;
+
+    fn ms(ms: u64) -> Duration {
+        Duration::from_millis(ms)
+    }
+
+    fn paces() -> Paces {
+        let mut patience = Patience::new(Manner::Quick, ms(10_000));
+        patience.answered_after(ms(5));
+        Paces::new(patience)
+    }
+
+    #[test]
+    fn a_silent_and_a_slow_transfer_are_late_once_and_a_steady_one_is_not() {
+        let [one, two, three] = [1, 2, 3].map(|seed| NodeId::new([seed; 20]));
+        let piece = Piece::Index(0);
+        let mut paces = paces();
+        paces.begin(piece, one, ms(0));
+        paces.begin(piece, two, ms(0));
+        assert!(paces.late(ms(299)).is_empty());
+        paces.heard(piece, two, ms(290));
+        assert_eq!(paces.late(ms(300)), [(piece, one)]);
+        assert!(paces.late(ms(301)).is_empty(), "it was told");
+        paces.begin(piece, three, ms(300));
+        paces.end(piece, three, true, ms(600));
+        for at in (300..1000).step_by(100) {
+            paces.heard(piece, two, ms(at));
+        }
+        assert!(paces.late(ms(999)).is_empty(), "it is slow, and bytes come");
+        paces.heard(piece, two, ms(7000));
+        assert_eq!(paces.late(ms(7001)), [(piece, two)], "three times as long as another");
+    }
+}

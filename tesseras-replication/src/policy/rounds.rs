@@ -1,0 +1,86 @@
+//! The rounds of a publication: place what is lacking, look again, and stop when nothing more can
+//! be placed.
+
+use tesseras_core::code::Piece;
+use tesseras_core::placement::{Lack, is_readable};
+
+/// How often pieces that lost their holder meanwhile are placed anew.
+const ROUNDS: u32 = 3;
+
+/// What a publication does next.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Next {
+    /// There is too little room to place it readable: nothing is sent.
+    Refuse,
+    /// Places these pieces.
+    Place(Vec<Piece>),
+    /// Ends with what is placed.
+    End,
+}
+
+/// Where a publication stands.
+#[derive(Debug, Default)]
+pub(crate) struct Rounds {
+    done: u32,
+}
+
+impl Rounds {
+    /// What to do about what is lacking now; `k` is that of the coded form, if there is one.
+    pub(crate) fn next(&self, lack: &Lack, k: Option<u8>) -> Next {
+        if self.done == 0 && !is_readable(&lack.after, k) {
+            Next::Refuse
+        } else if lack.pieces.is_empty() || self.done >= ROUNDS {
+            Next::End
+        } else {
+            Next::Place(lack.pieces.clone())
+        }
+    }
+
+    /// A round has ended in which so many pieces were placed. Where nothing could be placed,
+    /// nothing more can be.
+    pub(crate) fn placed(&mut self, pieces: usize) {
+        self.done = if pieces == 0 { ROUNDS } else { self.done + 1 };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use tesseras_core::contact::Subnet;
+    use tesseras_core::ids::{DhtKey, NodeId};
+    use tesseras_core::placement::{Assignment, Candidate};
+
+    use super::*;
+
+    fn lack(rooms: &[u64]) -> Lack {
+        let candidates = rooms.iter().enumerate().map(|(at, room)| Candidate {
+            id: NodeId::new([at as u8 + 1; 20]),
+            subnet: Subnet::V4([127, 0, 0]),
+            pieces: BTreeSet::new(),
+            room: *room,
+        });
+        Assignment::new(DhtKey::new([0; 20]), 1000, candidates).lack()
+    }
+
+    #[test]
+    fn nothing_is_sent_that_could_not_be_read_back() {
+        assert_eq!(Rounds::default().next(&lack(&[999]), None), Next::Refuse);
+        let copies = |n| Next::Place(vec![Piece::Whole; n]);
+        assert_eq!(Rounds::default().next(&lack(&[1000, 999, 5000]), None), copies(2));
+    }
+
+    #[test]
+    fn what_lost_its_holder_is_placed_anew_for_as_long_as_anything_can_be() {
+        let room = lack(&[1000]);
+        let mut rounds = Rounds::default();
+        for _ in 0..ROUNDS {
+            assert_eq!(rounds.next(&room, None), Next::Place(vec![Piece::Whole]));
+            rounds.placed(1);
+        }
+        assert_eq!(rounds.next(&room, None), Next::End);
+        let mut rounds = Rounds::default();
+        rounds.placed(0);
+        assert_eq!(rounds.next(&room, None), Next::End);
+    }
+}

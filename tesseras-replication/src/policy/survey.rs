@@ -1,0 +1,98 @@
+//! What asking all holders of a tessera gave.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use tesseras_core::contact::{Contact, Subnet};
+use tesseras_core::ids::{ContentHash, NodeId};
+use tesseras_core::placement::{Assignment, Candidate, Placement};
+use tesseras_core::plan::Plan;
+
+use crate::messages::AttestedPiece;
+
+/// A node that attested to hold something.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LiveHolder {
+    /// Where it is.
+    pub contact: Contact,
+    /// BLAKE3 of the plan that it keeps.
+    pub plan: Option<ContentHash>,
+    /// What it holds, by its own word.
+    pub pieces: Vec<AttestedPiece>,
+}
+
+/// What asking all known holders gave.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Survey {
+    /// Those who attested, this node among them if it holds a piece.
+    pub live: BTreeMap<NodeId, LiveHolder>,
+    /// Those who were expected to hold something, and did not answer.
+    pub silent: Vec<Contact>,
+    /// Whether the attestation of any other node was valid, perhaps that it holds nothing. So this
+    /// node's clock is not far from that node's.
+    pub others_attested: bool,
+    /// Whether anyone at all was known to hold it.
+    pub known: bool,
+    /// How many nodes, perhaps this one too, announce something under the key and hold nothing of
+    /// exactly this tessera.
+    /// 0 where holders of this very tessera are known from before.
+    pub of_another: usize,
+}
+
+impl Survey {
+    /// The placement as attested. A piece counts only under the checksum of the plan.
+    pub fn placement(&self, plan: &Plan) -> Placement {
+        let mut placement = Placement::new();
+        for (id, holder) in &self.live {
+            let pieces: BTreeSet<_> = holder
+                .pieces
+                .iter()
+                .filter(|p| plan.checksum(p.piece) == Some(p.checksum))
+                .map(|p| p.piece)
+                .collect();
+            if !pieces.is_empty() {
+                placement.insert(*id, pieces);
+            }
+        }
+        placement
+    }
+
+    /// Where the live holders are, other than one of them.
+    pub fn contacts_except(&self, except: NodeId) -> Vec<Contact> {
+        let others = self.live.iter().filter(|(id, _)| **id != except);
+        others.map(|(_, holder)| holder.contact.clone()).collect()
+    }
+
+    /// Where all live holders are.
+    pub fn contacts(&self) -> BTreeMap<NodeId, Contact> {
+        self.live.iter().map(|(id, holder)| (*id, holder.contact.clone())).collect()
+    }
+
+    /// Those who attest pieces of a plan, without room for more.
+    pub fn attested(&self, plan: &Plan) -> Assignment {
+        let candidates = self.placement(plan).into_iter().filter_map(|(id, pieces)| {
+            let address = self.live.get(&id)?.contact.addresses.first()?;
+            Some(Candidate { id, subnet: Subnet::of(address.ip()), pieces, room: 0 })
+        });
+        Assignment::new(plan.tessera().dht_key(), plan.pack_bytes(), candidates)
+    }
+
+    /// The holders of each plan that is attested, other than this node: the plan that most of them
+    /// keep first.
+    pub fn holders_by_plan(&self, me: NodeId) -> Vec<(ContentHash, Vec<Contact>)> {
+        let mut by_plan: BTreeMap<ContentHash, Vec<Contact>> = BTreeMap::new();
+        for (_, holder) in self.live.iter().filter(|(id, _)| **id != me) {
+            if let Some(plan) = holder.plan {
+                by_plan.entry(plan).or_default().push(holder.contact.clone());
+            }
+        }
+        let mut plans: Vec<_> = by_plan.into_iter().collect();
+        plans.sort_by_key(|(_, holders)| std::cmp::Reverse(holders.len()));
+        plans
+    }
+
+    /// How many pieces other nodes than this one attest.
+    pub fn pieces_of_others(&self, me: NodeId) -> usize {
+        let others = self.live.iter().filter(|(id, _)| **id != me);
+        others.map(|(_, holder)| holder.pieces.len()).sum()
+    }
+}

@@ -1,0 +1,66 @@
+//! The ports to what lies beside replication: the form of capsules on disk, and the finding of
+//! nodes.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use tesseras_core::contact::Contact;
+use tesseras_core::ids::{DhtKey, NodeId, TesseraHash};
+use tesseras_core::ports::{BlobReader, StoreError, TesseraRecord};
+use tesseras_core::time::ClockOffset;
+use tesseras_wire::{BoxFuture, BoxStream};
+use thiserror::Error;
+
+/// Capsules as packs, and packs as capsules: the port to what knows their form on disk.
+pub trait Capsules: Send + Sync + 'static {
+    /// The pack of a capsule in the library, read from its stored files.
+    fn pack(&self, record: &TesseraRecord) -> Result<Arc<dyn BlobReader>, StoreError>;
+
+    /// Checks every byte of a capsule in the library: only what is sound may be published.
+    fn check(&self, record: &TesseraRecord) -> Result<(), UnpackError>;
+
+    /// Checks every byte of a pack and adds its capsule to the library. `on_bytes` is called with
+    /// each number of bytes done.
+    fn unpack(
+        &self,
+        tessera: &TesseraHash,
+        pack: Arc<dyn BlobReader>,
+        on_bytes: &mut dyn FnMut(u64),
+    ) -> Result<TesseraRecord, UnpackError>;
+}
+
+/// Why a pack did not become a capsule.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum UnpackError {
+    /// The pack is not that of the tessera.
+    #[error("the pack is not what it claims to be: {0}")]
+    Invalid(String),
+    /// A store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// The port to what finds nodes and announces holders. Streams give what is found as soon as it is
+/// found; a search ends when its stream is dropped.
+pub trait Directory: Send + Sync + 'static {
+    /// Nodes that say they hold what is announced at a key. Hints.
+    fn find_holders(&self, key: DhtKey) -> BoxStream<'_, Contact>;
+
+    /// Nodes that were reached, roughly the nearest to the key first: as many as are wanted and a
+    /// few more, or all that can be found.
+    fn candidates(&self, key: DhtKey, wanted: usize) -> BoxStream<'_, Contact>;
+
+    /// Where a node is now, if it can be found.
+    fn resolve(&self, id: NodeId) -> BoxFuture<'_, Option<Contact>>;
+
+    /// Announces this node as a holder at these keys; returns when it is done.
+    fn announce(&self, keys: Vec<DhtKey>) -> BoxFuture<'_, ()>;
+
+    /// The addresses at which this node was reached by others.
+    fn own_addresses(&self) -> Vec<SocketAddr>;
+
+    /// How far this node's clock is from its peers', if that is more than they tolerate. `None`
+    /// if it is not, and also while too few peers have said their date to tell.
+    fn clock_offset(&self) -> BoxFuture<'_, Option<ClockOffset>>;
+}

@@ -1,0 +1,154 @@
+//! Taking a piece: admitted, verified, hashed while it comes, and durable before it is acknowledged.
+
+use std::time::Duration;
+
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
+use tesseras_core::code::Piece;
+use tesseras_core::contact::Contact;
+use tesseras_core::ids::{NodeId, TesseraHash};
+use tesseras_core::ports::Fragment;
+use tesseras_wire::codec::Refusal;
+use tokio::time::timeout;
+
+use super::{LARGE_DOSSIER, Outcome, Service, internal, refuse};
+use crate::bulk::{BodyReader, ReceiveError};
+use crate::dossier::{MAX_DOSSIER_BYTES, VerifiedDossier};
+use crate::holder::{Asker, StoredDossierError};
+use crate::messages::{MAX_WITNESSES, Stored, refusal};
+
+/// How long witnesses may take to answer, all together.
+const WITNESSES: Duration = Duration::from_secs(10);
+
+/// What a [`crate::messages::Request::PutPiece`] says.
+pub(super) struct Put {
+    pub(super) tessera: TesseraHash,
+    pub(super) piece: Piece,
+    pub(super) bytes: u64,
+    pub(super) dossier_bytes: u64,
+    pub(super) witnesses: Vec<Contact>,
+}
+
+impl Service<'_> {
+    pub(super) async fn put(&self, from: Asker, put: Put, mut body: BodyReader) -> Outcome<Stored> {
+        let Put { tessera, piece, bytes, dossier_bytes, ref witnesses } = put;
+        self.refuse_unwanted(tessera).await?;
+        let held = self.holder.held_pieces(tessera).await.map_err(internal)?;
+        if held.iter().any(|f| f.piece == piece) {
+            return Ok(Stored {});
+        }
+        if dossier_bytes > MAX_DOSSIER_BYTES {
+            return Err(Refusal::new(Refusal::MALFORMED, "the dossier is too long"));
+        }
+        let _permit = self.holder.turn_to_receive().await?;
+        let claimed = from.charge(!witnesses.is_empty());
+        // What it claims is refused early, and counts for nobody until it is known to be true.
+        let all = bytes.saturating_add(dossier_bytes);
+        self.holder.admit(from, claimed, all).await.map_err(refuse)?;
+        let reserved = self.holder.reserve(from, claimed, dossier_bytes).await;
+        let _dossier_reserved = reserved.map_err(refuse)?;
+        let dossier = self.dossier_for_put(&put, &mut body).await?;
+        let fragment = planned(&dossier, piece, bytes)?;
+        // Without a true witness it is the sender's own, and counts as such.
+        let is_repair = self.is_witnessed(from.id, &dossier, witnesses).await;
+        let charge = from.charge(is_repair);
+        let _reserved = self.holder.reserve(from, charge, bytes).await.map_err(refuse)?;
+        let (disk, blobs) = (&self.holder.disk, self.holder.blobs());
+        let staged = body.stage(disk, blobs, bytes, fragment.checksum, |_| {}).await;
+        let staged = staged.map_err(refuse_receive)?;
+        if !self.holder.store(dossier, fragment, staged, charge).await.map_err(internal)? {
+            return Err(plan_conflict());
+        }
+        tracing::info!(%tessera, %piece, bytes, from = %from.id, "stored a piece");
+        Ok(Stored {})
+    }
+
+    /// The dossier that comes with a piece, or the one that is here already.
+    async fn dossier_for_put(&self, put: &Put, body: &mut BodyReader) -> Outcome<VerifiedDossier> {
+        if put.dossier_bytes == 0 {
+            return self.known_dossier(put.tessera).await;
+        }
+        let stored = match self.holder.stored_dossier(put.tessera).await {
+            Ok(stored) => stored,
+            // The one that comes along mends it.
+            Err(StoredDossierError::Damaged(_)) => None,
+            Err(StoredDossierError::Store(error)) => return Err(internal(error)),
+        };
+        let _turn = match put.dossier_bytes > LARGE_DOSSIER {
+            true => Some(self.holder.turn_for_dossier().await?),
+            false => None,
+        };
+        let encoded = body.read(put.dossier_bytes).await.map_err(refuse_receive)?;
+        let given = VerifiedDossier::decode(&encoded, &put.tessera)
+            .map_err(|error| Refusal::new(refusal::INVALID, error.to_string()))?;
+        match stored {
+            Some(stored) if stored.plan_hash() != given.plan_hash() => Err(plan_conflict()),
+            _ => Ok(given),
+        }
+    }
+
+    /// The dossier that is kept beside a piece. One that is here for another reason is not to be
+    /// known.
+    async fn known_dossier(&self, tessera: TesseraHash) -> Outcome<VerifiedDossier> {
+        let stored = self.stored_dossier(tessera).await?;
+        let is_holder = self.holder.is_holder(tessera).await.map_err(internal)?;
+        stored
+            .filter(|_| is_holder)
+            .ok_or_else(|| Refusal::new(refusal::NEED_DOSSIER, "send the dossier with the piece"))
+    }
+
+    /// Whether another holder than the sender attests this very plan now.
+    async fn is_witnessed(
+        &self,
+        sender: NodeId,
+        dossier: &VerifiedDossier,
+        witnesses: &[Contact],
+    ) -> bool {
+        let me = self.holder.me();
+        let others = witnesses.iter().take(MAX_WITNESSES).filter(|w| w.id != sender && w.id != me);
+        let mut answers: FuturesUnordered<_> =
+            others.map(|witness| self.attests(witness, dossier)).collect();
+        let first_true = async {
+            while let Some(is_true) = answers.next().await {
+                if is_true {
+                    return true;
+                }
+            }
+            false
+        };
+        timeout(WITNESSES, first_true).await.unwrap_or(false)
+    }
+
+    async fn attests(&self, witness: &Contact, dossier: &VerifiedDossier) -> bool {
+        let Ok((answer, _)) = self.peers.attest(witness, dossier.tessera()).await else {
+            return false;
+        };
+        let plan = dossier.plan();
+        answer.plan == Some(dossier.plan_hash())
+            && answer.pieces.iter().any(|p| plan.checksum(p.piece) == Some(p.checksum))
+    }
+}
+
+/// The piece as the plan has it; refused if it has no such piece, or one of another length.
+fn planned(dossier: &VerifiedDossier, piece: Piece, bytes: u64) -> Outcome<Fragment> {
+    let plan = dossier.plan();
+    let (Some(checksum), Some(expected)) = (plan.checksum(piece), plan.piece_bytes(piece)) else {
+        return Err(Refusal::new(refusal::INVALID, "the plan has no such piece"));
+    };
+    if bytes != expected {
+        let why = format!("the plan says {expected} bytes, not {bytes}");
+        return Err(Refusal::new(refusal::INVALID, why));
+    }
+    Ok(Fragment { tessera: dossier.tessera(), piece, checksum, bytes })
+}
+
+fn refuse_receive(error: ReceiveError) -> Refusal {
+    match error {
+        ReceiveError::Store(error) => internal(error),
+        error => Refusal::new(refusal::INVALID, error.to_string()),
+    }
+}
+
+fn plan_conflict() -> Refusal {
+    Refusal::new(refusal::PLAN_CONFLICT, "another plan is kept here")
+}

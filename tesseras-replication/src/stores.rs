@@ -1,0 +1,39 @@
+//! The stores of one node, together.
+
+use std::sync::Arc;
+
+use tesseras_core::plan::Plan;
+use tesseras_core::ports::{
+    BlobReader, BlobStore, FragmentStore, HoldingRepository, ReciprocityLedger, StoreError,
+    TesseraRepository, Workbench,
+};
+
+use crate::pieces::PieceSource;
+
+/// The stores of one node.
+#[derive(Clone)]
+pub struct Stores {
+    /// Content-addressed bytes.
+    pub blobs: Arc<dyn BlobStore>,
+    /// Pieces of unfinished tasks.
+    pub workbench: Arc<dyn Workbench>,
+    /// The capsules of this node's owner.
+    pub library: Arc<dyn TesseraRepository>,
+    /// The pieces held for others.
+    pub fragments: Arc<dyn FragmentStore>,
+    /// Dossiers, holders, placements.
+    pub holdings: Arc<dyn HoldingRepository>,
+    /// Who stores how much for whom.
+    pub ledger: Arc<dyn ReciprocityLedger>,
+}
+
+impl Stores {
+    /// The pieces of a plan that are at hand here; see [`PieceSource::new`].
+    pub(crate) fn pieces(
+        &self,
+        plan: Plan,
+        whole: Option<Arc<dyn BlobReader>>,
+    ) -> Result<PieceSource, StoreError> {
+        PieceSource::new(plan, self.blobs.clone(), self.workbench.clone(), whole)
+    }
+}

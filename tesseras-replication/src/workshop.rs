@@ -1,0 +1,283 @@
+//! Where pieces are prepared: the workbench, the codec, and the turns to work on a tessera. Touches
+//! the disk and no other node.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex};
+
+use tesseras_core::code::Piece;
+use tesseras_core::ids::TesseraHash;
+use tesseras_core::plan::{Plan, PlanError};
+use tesseras_core::ports::{BlobReader, BlobStore, StagedBlob, StoreError};
+use tesseras_core::time::{Clock, Timestamp};
+use tesseras_core::words::size;
+use thiserror::Error;
+use tokio::sync::{OwnedMutexGuard, Semaphore};
+
+use crate::blocking::{Blocking, lock};
+use crate::erasure::{self, ErasureError};
+use crate::pieces::PieceSource;
+use crate::progress::{ByteCount, OnStep};
+use crate::stores::Stores;
+
+/// This node's turn to work on a tessera. Work on disk threads keeps it until it has ended.
+pub(crate) type Turn = Arc<OwnedMutexGuard<()>>;
+
+/// Why a pack was not cut.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum EncodeError {
+    /// The code or a store failed.
+    #[error(transparent)]
+    Erasure(#[from] ErasureError),
+    /// The plan cannot be made.
+    #[error(transparent)]
+    Plan(#[from] PlanError),
+    /// A store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// The disk would fall below its reserve.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[error(
+    "{} of free disk space are needed beside the reserve, and there is {}",
+    size(self.needed),
+    size(self.free)
+)]
+pub struct NoSpace {
+    /// For this task, in bytes.
+    pub needed: u64,
+    /// Beyond the reserve, in bytes.
+    pub free: u64,
+}
+
+/// Why pieces could not be rebuilt.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum RebuildError {
+    /// The disk would fall below its reserve.
+    #[error(transparent)]
+    NoSpace(#[from] NoSpace),
+    /// The codec or a store failed.
+    #[error(transparent)]
+    Erasure(#[from] ErasureError),
+    /// A store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A rebuilt piece is not what the plan says: the plan is false, or the code is wrong.
+    #[error("piece {0} as rebuilt is not what the plan says")]
+    FalsePlan(Piece),
+}
+
+/// The place where this node prepares pieces.
+pub struct Workshop {
+    pub(crate) disk: Blocking,
+    clock: Clock,
+    stores: Stores,
+    /// What stays free on the disk for the owner, in bytes.
+    min_free_space: u64,
+    /// One pack encoded or rebuilt at a time.
+    coding: Arc<Semaphore>,
+    /// Tesserae that are worked on, one task at a time each.
+    working: Mutex<BTreeMap<TesseraHash, Arc<tokio::sync::Mutex<()>>>>,
+}
+
+impl Workshop {
+    /// Prepares pieces in these stores.
+    pub(crate) fn new(clock: Clock, disk: Blocking, stores: Stores, min_free_space: u64) -> Self {
+        let coding = Arc::new(Semaphore::new(1));
+        Self { disk, clock, stores, min_free_space, coding, working: Mutex::default() }
+    }
+
+    /// Waits until no other task of this node works on a tessera (publishes, fetches or repairs
+    /// it).
+    pub(crate) async fn turn(&self, tessera: TesseraHash) -> Turn {
+        let turn = {
+            let mut working = lock(&self.working);
+            working.retain(|_, turn| Arc::strong_count(turn) > 1);
+            working.entry(tessera).or_default().clone()
+        };
+        Arc::new(turn.lock_owned().await)
+    }
+
+    /// Whether `bytes` fit on the disk beside the reserve.
+    pub(crate) async fn check_room(&self, bytes: u64) -> Result<(), RebuildError> {
+        let blobs = self.stores.blobs.clone();
+        let free = self.disk.run(move || blobs.free_bytes()).await?;
+        let free = free.saturating_sub(self.min_free_space);
+        if free < bytes { Err(NoSpace { needed: bytes, free }.into()) } else { Ok(()) }
+    }
+
+    /// The pieces of a plan that are at hand. `whole` is the pack if it can be read otherwise than
+    /// as a stored piece.
+    pub(crate) async fn pieces(
+        &self,
+        plan: Plan,
+        whole: Option<Arc<dyn BlobReader>>,
+    ) -> Result<PieceSource, StoreError> {
+        let stores = self.stores.clone();
+        self.disk.run(move || stores.pieces(plan, whole)).await
+    }
+
+    /// The same pieces, with the whole pack put together from them.
+    pub(crate) async fn joined(&self, source: PieceSource) -> Result<PieceSource, StoreError> {
+        let stores = self.stores.clone();
+        self.disk.run(move || stores.pieces(source.plan().clone(), Some(source.pack()?))).await
+    }
+
+    /// Opens a piece that is at hand.
+    pub(crate) async fn open(
+        &self,
+        source: &PieceSource,
+        piece: Piece,
+    ) -> Result<Arc<dyn BlobReader>, StoreError> {
+        let source = source.clone();
+        self.disk.run(move || source.open(piece)).await
+    }
+
+    /// Where bytes are staged.
+    pub(crate) fn blobs(&self) -> &Arc<dyn BlobStore> {
+        &self.stores.blobs
+    }
+
+    /// Keeps a piece until the task is done.
+    pub(crate) async fn pin(
+        &self,
+        tessera: TesseraHash,
+        staged: StagedBlob,
+    ) -> Result<(), StoreError> {
+        let (workbench, now) = (self.stores.workbench.clone(), self.clock.now());
+        self.disk.run(move || workbench.pin(&tessera, staged, now)).await
+    }
+
+    /// Lets go of what was kept for a task.
+    pub(crate) async fn unpin(&self, tessera: TesseraHash) -> Result<(), StoreError> {
+        let workbench = self.stores.workbench.clone();
+        self.disk.run(move || workbench.unpin(&tessera)).await
+    }
+
+    /// Computes the plan of a pack. Parity is kept for publishing.
+    pub(crate) async fn encode(
+        &self,
+        tessera: TesseraHash,
+        pack: Arc<dyn BlobReader>,
+        on_step: &OnStep,
+    ) -> Result<Plan, EncodeError> {
+        let turn = self.coding_turn().await;
+        let (stores, now) = (self.stores.clone(), self.clock.now());
+        let count = ByteCount::new("computing redundancy", pack.bytes(), on_step);
+        self.disk
+            .run(move || {
+                // Kept until the work ends, even if nobody waits for it any more.
+                let _turn = turn;
+                let mut on_bytes = |bytes| {
+                    count.add(bytes);
+                    true
+                };
+                let encoded = erasure::encode(&pack, &*stores.blobs, &mut on_bytes)?;
+                for staged in encoded.parity {
+                    stores.workbench.pin(&tessera, staged, now)?;
+                }
+                Ok(Plan::new(tessera, pack.bytes(), encoded.pack_hash, encoded.checksums)?)
+            })
+            .await
+    }
+
+    /// Which of these pieces are parity that is not at hand, or no longer sound.
+    pub(crate) async fn lacking_parity(
+        &self,
+        source: &PieceSource,
+        pieces: &[Piece],
+    ) -> Result<Vec<u8>, StoreError> {
+        let (source, pieces) = (source.clone(), pieces.to_vec());
+        self.disk
+            .run(move || {
+                // What a power cut spoilt would be refused by everybody.
+                source.sound_pins()?;
+                let mut lacking = Vec::new();
+                for piece in pieces {
+                    if let Piece::Index(index) = piece
+                        && !source.has(piece)?
+                    {
+                        lacking.push(index);
+                    }
+                }
+                Ok(lacking)
+            })
+            .await
+    }
+
+    /// Computes pieces from those at hand, checks them against the plan, and keeps them.
+    pub(crate) async fn rebuild(
+        &self,
+        source: &mut PieceSource,
+        have: &BTreeSet<Piece>,
+        wanted: &[u8],
+        on_step: &OnStep,
+    ) -> Result<(), RebuildError> {
+        let Some(form) = source.plan().coded() else { return Ok(()) };
+        if wanted.is_empty() {
+            return Ok(());
+        }
+        self.check_room(wanted.len() as u64 * form.fragment_bytes).await?;
+        let turn = self.coding_turn().await;
+        let count = ByteCount::new("rebuilding", source.plan().pack_bytes(), on_step);
+        let (stores, now) = (self.stores.clone(), self.clock.now());
+        let (here, have, lost) = (source.clone(), have.clone(), wanted.to_vec());
+        self.disk
+            .run(move || {
+                // Kept until the work ends, even if nobody waits for it any more.
+                let _turn = turn;
+                let staged = rebuild(&here, &have, &lost, &*stores.blobs, &count)?;
+                pin_true(&stores, &here, lost, staged, now)
+            })
+            .await?;
+        wanted.iter().for_each(|index| source.stored_anew(Piece::Index(*index)));
+        Ok(())
+    }
+
+    async fn coding_turn(&self) -> tokio::sync::OwnedSemaphorePermit {
+        self.coding.clone().acquire_owned().await.expect("the semaphore is never closed")
+    }
+}
+
+fn rebuild(
+    source: &PieceSource,
+    have: &BTreeSet<Piece>,
+    wanted: &[u8],
+    blobs: &dyn BlobStore,
+    count: &ByteCount,
+) -> Result<Vec<StagedBlob>, RebuildError> {
+    let Some(form) = source.plan().coded() else { return Ok(Vec::new()) };
+    let whole = have.contains(&Piece::Whole);
+    let is_usable = |i: &u8| have.contains(&Piece::Index(*i)) || (whole && *i < form.shape.k);
+    let pieces = (0..form.shape.n())
+        .filter(is_usable)
+        .map(|index| Ok((index, source.open(Piece::Index(index))?)))
+        .collect::<Result<Vec<_>, StoreError>>()?;
+    let mut on_bytes = |bytes| {
+        count.add(bytes);
+        true
+    };
+    Ok(erasure::rebuild(&pieces, form, wanted, blobs, &mut on_bytes)?)
+}
+
+/// Keeps the rebuilt pieces that are what the plan says.
+fn pin_true(
+    stores: &Stores,
+    source: &PieceSource,
+    wanted: Vec<u8>,
+    staged: Vec<StagedBlob>,
+    now: Timestamp,
+) -> Result<(), RebuildError> {
+    let mut wrong = None;
+    for (index, staged) in wanted.into_iter().zip(staged) {
+        if source.plan().checksum(Piece::Index(index)) == Some(staged.hash) {
+            stores.workbench.pin(&source.plan().tessera(), staged, now)?;
+        } else {
+            stores.blobs.discard(staged);
+            wrong = Some(Piece::Index(index));
+        }
+    }
+    wrong.map_or(Ok(()), |piece| Err(RebuildError::FalsePlan(piece)))
+}
