@@ -14,6 +14,7 @@ pub mod ids;
 pub mod manifest;
 pub mod pack;
 pub mod path;
+pub mod peer_memory;
 pub mod placement;
 pub mod plan;
 pub mod ports;

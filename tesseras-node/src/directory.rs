@@ -1,6 +1,7 @@
 //! How replication finds nodes: through the DHT.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
+use std::future::ready;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -11,7 +12,7 @@ use tesseras_core::ids::{DhtKey, NodeId};
 use tesseras_core::time::ClockOffset;
 use tesseras_dht::Dht;
 use tesseras_replication::Directory;
-use tesseras_wire::{BoxFuture, BoxStream};
+use tesseras_wire::{BoxFuture, BoxStream, SharedMemory};
 use tokio::time::{Instant, sleep};
 
 /// How long to wait before asking again while joining.
@@ -21,6 +22,7 @@ const JOIN_PAUSE: Duration = Duration::from_millis(200);
 pub struct DhtDirectory {
     dht: Dht,
     id: NodeId,
+    memory: SharedMemory,
     /// As of the last look; kept fresh by a job, and by every search.
     own_addresses: Arc<Mutex<Vec<SocketAddr>>>,
     /// Until when it is expected that nobody is known yet.
@@ -30,9 +32,9 @@ pub struct DhtDirectory {
 impl DhtDirectory {
     /// The directory of the node `id`, which may take this long to join before an empty answer is
     /// believed.
-    pub fn new(dht: Dht, id: NodeId, join_patience: Duration) -> Self {
+    pub fn new(dht: Dht, id: NodeId, memory: SharedMemory, join_patience: Duration) -> Self {
         let joined_by = Instant::now() + join_patience;
-        Self { dht, id, own_addresses: Arc::default(), joined_by }
+        Self { dht, id, memory, own_addresses: Arc::default(), joined_by }
     }
 
     /// Waits until some peer is known, while the node is still joining.
@@ -69,24 +71,27 @@ impl Directory for DhtDirectory {
     }
 
     fn candidates(&self, key: DhtKey, wanted: usize) -> BoxStream<'_, Contact> {
-        in_one_go(async move {
+        // A few more than wanted: some of them will not answer, or not accept.
+        let most = wanted.saturating_mul(2).max(32);
+        let met = in_one_go(async move {
             self.joined().await;
-            let mut found: BTreeMap<NodeId, Contact> = BTreeMap::new();
-            let mut add = |contacts: Vec<Contact>| {
-                found.extend(contacts.into_iter().map(|contact| (contact.id, contact)));
-                found.len()
-            };
-            add(self.dht.peers().await);
-            if add(self.dht.lookup(key).await) < wanted {
-                add(self.dht.discover(wanted).await);
+            let mut met = self.dht.peers().await;
+            met.sort_by_key(|contact| contact.id.distance(&key));
+            self.memory.silent_last(met)
+        });
+        let nearest = in_one_go(async move { self.dht.lookup(key).await });
+        let others = in_one_go(async move {
+            match self.dht.peers().await.len() < wanted {
+                true => self.dht.discover(wanted).await,
+                false => Vec::new(),
             }
-            found.remove(&self.id);
-            let mut nearest: Vec<Contact> = found.into_values().collect();
-            nearest.sort_by_key(|contact| contact.id.distance(&key));
-            // A few more than wanted: some of them will not answer, or not accept.
-            nearest.truncate(wanted.saturating_mul(2).max(32));
-            nearest
-        })
+        });
+        // Those who are known are asked at once; the network is searched for nearer ones, or more,
+        // meanwhile.
+        let mut named = BTreeSet::from([self.id]);
+        let first = met.take(wanted);
+        let all = stream::select(first, nearest.chain(others));
+        Box::pin(all.filter(move |contact| ready(named.insert(contact.id))).take(most))
     }
 
     fn resolve(&self, id: NodeId) -> BoxFuture<'_, Option<Contact>> {

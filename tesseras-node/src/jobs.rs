@@ -13,7 +13,7 @@ use tesseras_replication::clock::ClockOff;
 use tesseras_replication::publish::PublishError;
 use tesseras_replication::repair::RepairError;
 use tesseras_replication::{ANNOUNCE_BATCH, Directory as _, Replication, progress};
-use tesseras_wire::BoxFuture;
+use tesseras_wire::{BoxFuture, SharedMemory};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -301,6 +301,8 @@ pub struct Remember {
     pub directory: Arc<DhtDirectory>,
     /// Where peers are kept.
     pub peers: Arc<dyn PeerRepository>,
+    /// Who was silent lately.
+    pub memory: SharedMemory,
     /// Whose unfinished tasks are let go one day.
     pub replication: Replication,
 }
@@ -319,11 +321,13 @@ impl Job for Remember {
             self.directory.refresh_own_addresses().await;
             let peers = self.dht.peers().await;
             let known = peers.len() as u64;
+            let silent = self.memory.list();
             let (store, workbench) =
                 (self.peers.clone(), self.replication.stores().workbench.clone());
             let done = tokio::task::spawn_blocking(move || {
                 let now = clock::now();
                 store.remember_peers(&peers, now)?;
+                store.remember_silent(&silent)?;
                 let stale = now.0.saturating_sub(WORKBENCH_LIFETIME.as_secs());
                 workbench.unpin_before(tesseras_core::time::Timestamp(stale))
             });

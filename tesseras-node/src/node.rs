@@ -9,6 +9,7 @@ use std::time::Duration;
 use prometheus::Registry;
 use tesseras_core::contact::Contact;
 use tesseras_core::ids::NodeId;
+use tesseras_core::peer_memory::SilentPeer;
 use tesseras_core::ports::{FragmentStore, PeerRepository as _, StoreError};
 use tesseras_core::time::{Clock, Timestamp};
 use tesseras_dht::{Beginnings, Dht, DhtConfig};
@@ -18,7 +19,7 @@ use tesseras_net::{BindError, NetMetrics, QuinnTransport};
 use tesseras_replication::{Parts, Replication, ReplicationConfig, Stores, TokioBlocking};
 use tesseras_rpc::{Server, ServerError};
 use tesseras_storage::{DaemonLock, StorageMetrics, Store};
-use tesseras_wire::Service;
+use tesseras_wire::{RememberingTransport, Service, SharedMemory, Transport};
 use thiserror::Error;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -81,6 +82,7 @@ pub struct Node {
     dht: Dht,
     directory: Arc<DhtDirectory>,
     peers: Arc<dyn tesseras_core::ports::PeerRepository>,
+    memory: SharedMemory,
     metrics: Option<SocketAddr>,
     token: CancellationToken,
     tracker: TaskTracker,
@@ -113,7 +115,7 @@ impl Node {
             let config = config.clone();
             off_thread(move || open(&config)).await?
         };
-        let Opened { store, lock, keys, remembered } = opened;
+        let Opened { store, lock, keys, remembered, silent } = opened;
         let keys = Arc::new(keys);
         let id = keys.id();
         let registry = Registry::new();
@@ -139,16 +141,20 @@ impl Node {
         let metrics = http.as_ref().and_then(|listener| listener.local_addr().ok());
 
         let (token, tracker) = (CancellationToken::new(), TaskTracker::new());
+        let memory = SharedMemory::new(silent, Clock::new(now));
+        let remembering: Arc<dyn Transport> =
+            Arc::new(RememberingTransport::new(transport.clone(), memory.clone()));
         let dht = Dht::start(
             DhtConfig { work_bits: config.work_bits, ..config.dht.clone() },
             keys.clone(),
-            transport.clone(),
+            remembering.clone(),
             beginnings(&config, listen, remembered),
             Arc::new(now),
             &tracker,
             token.child_token(),
         );
-        let directory = Arc::new(DhtDirectory::new(dht.clone(), id, config.join_patience));
+        let directory =
+            Arc::new(DhtDirectory::new(dht.clone(), id, memory.clone(), config.join_patience));
         let fragments: Arc<dyn FragmentStore> = if config.fragment_cache > 0 {
             let metrics = StorageMetrics::new(&registry)?;
             Arc::new(store.cached_fragments(config.fragment_cache).with_metrics(metrics))
@@ -173,7 +179,8 @@ impl Node {
             keys,
             capsules: Arc::new(StoredCapsules { blobs: store.blobs(), library: store.library() }),
             stores,
-            transport: transport.clone(),
+            transport: remembering.clone(),
+            memory: memory.clone(),
             directory: directory.clone(),
             clock: Clock::new(now),
             rng: rand::make_rng(),
@@ -226,6 +233,7 @@ impl Node {
                 dht: dht.clone(),
                 directory: directory.clone(),
                 peers: peers.clone(),
+                memory: memory.clone(),
                 replication: replication.clone(),
             }),
         ];
@@ -240,6 +248,7 @@ impl Node {
             dht,
             directory,
             peers,
+            memory,
             metrics,
             token,
             tracker,
@@ -278,6 +287,7 @@ impl Node {
             dht: self.dht.clone(),
             directory: self.directory.clone(),
             peers: self.peers.clone(),
+            memory: self.memory.clone(),
             replication: self.replication.clone(),
         };
         let _ = tokio::time::timeout(Duration::from_millis(500), remember.run()).await;
@@ -302,6 +312,7 @@ struct Opened {
     lock: DaemonLock,
     keys: tesseras_crypto::NodeKeys,
     remembered: Vec<Contact>,
+    silent: Vec<SilentPeer>,
 }
 
 fn open(config: &NodeConfig) -> Result<Opened, StartError> {
@@ -310,7 +321,8 @@ fn open(config: &NodeConfig) -> Result<Opened, StartError> {
     store.sweep_tmp()?;
     let keys = identity::load_or_create(&config.data_dir, config.work_bits)?;
     let remembered = store.peers().known_peers(REMEMBERED_PEERS)?;
-    Ok(Opened { store, lock, keys, remembered })
+    let silent = store.peers().silent_peers()?;
+    Ok(Opened { store, lock, keys, remembered, silent })
 }
 
 /// Where this node may be reached, and whom it knows to begin with.

@@ -139,7 +139,8 @@ impl<'a> Distributor<'a> {
             })
         };
         let contacts = Box::pin(known.chain(found));
-        let answers = ask_all(contacts, OFFERS_AT_ONCE, &mut patience, offer).await;
+        let is_silent = |contact: &Contact| peers.is_silent(contact.id);
+        let answers = ask_all(contacts, OFFERS_AT_ONCE, &mut patience, is_silent, offer).await;
         // The dossier comes along with each of the first transfers to a node.
         let transfers = self.peers.max_transfers() as u64;
         let beside = dossier.encoded_bytes().saturating_mul(transfers);

@@ -17,7 +17,7 @@ use tesseras_core::time::Clock;
 use tesseras_core::words::{code_word, one_line};
 use tesseras_crypto::{NodeKeys, NodePublic};
 use tesseras_wire::codec::{self, Answer, CodecError, Refusal};
-use tesseras_wire::{Body, Peer, RequestError, Target, Transport};
+use tesseras_wire::{Body, Peer, RequestError, SharedMemory, Target, Transport};
 use thiserror::Error;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{sleep, timeout};
@@ -118,10 +118,26 @@ pub(crate) struct Parcel<'a> {
     pub(crate) witnesses: Option<Vec<Contact>>,
 }
 
-/// The way to other nodes.
+/// What other nodes are reached with.
+pub(crate) struct Way {
+    /// Who asks.
+    pub(crate) keys: Arc<NodeKeys>,
+    pub(crate) transport: Arc<dyn Transport>,
+    /// Who was silent lately.
+    pub(crate) memory: SharedMemory,
+    pub(crate) clock: Clock,
+    /// Where nonces come from.
+    pub(crate) rng: StdRng,
+    pub(crate) deadlines: Deadlines,
+    /// How many transfers in each direction a task begins at once; twice as many in all.
+    pub(crate) max_transfers: usize,
+}
+
+/// Other nodes.
 pub struct Peers {
     keys: Arc<NodeKeys>,
     transport: Arc<dyn Transport>,
+    memory: SharedMemory,
     clock: Clock,
     rng: Mutex<StdRng>,
     deadlines: Deadlines,
@@ -131,19 +147,13 @@ pub struct Peers {
 }
 
 impl Peers {
-    /// As the node of these keys; at most `max_transfers` transfers in each direction are begun at
-    /// once for each task, and twice as many in all.
-    pub(crate) fn new(
-        keys: Arc<NodeKeys>,
-        transport: Arc<dyn Transport>,
-        clock: Clock,
-        rng: StdRng,
-        deadlines: Deadlines,
-        max_transfers: usize,
-    ) -> Self {
+    /// Reached this way.
+    pub(crate) fn new(way: Way) -> Self {
+        let Way { keys, transport, memory, clock, rng, deadlines, max_transfers } = way;
         Self {
             keys,
             transport,
+            memory,
             clock,
             rng: Mutex::new(rng),
             deadlines,
@@ -151,6 +161,11 @@ impl Peers {
             incoming: Arc::new(Semaphore::new(2 * max_transfers)),
             outgoing: Arc::new(Semaphore::new(2 * max_transfers)),
         }
+    }
+
+    /// Whether a node was silent lately: it is asked, and nobody waits for it.
+    pub(crate) fn is_silent(&self, id: NodeId) -> bool {
+        self.memory.is_silent(&id)
     }
 
     /// Who asks.

@@ -9,7 +9,7 @@ use tesseras_core::ports::StoreError;
 use tesseras_core::signature::SignaturePair;
 use tesseras_core::time::Clock;
 use tesseras_crypto::NodeKeys;
-use tesseras_wire::{Body, Peer, Response, Transport};
+use tesseras_wire::{Body, Peer, Response, SharedMemory, Transport};
 
 use crate::announce::announce_unannounced;
 use crate::blocking::{Blocking, BlockingPool};
@@ -19,7 +19,7 @@ use crate::fetch::{FetchError, Fetched, Fetcher};
 use crate::holder::Holder;
 use crate::library::Library;
 use crate::overview::Glance;
-use crate::peers::{Deadlines, Peers};
+use crate::peers::{Deadlines, Peers, Way};
 use crate::policy::admission::Limits;
 use crate::ports::{Capsules, Directory};
 use crate::progress::OnStep;
@@ -67,8 +67,10 @@ pub struct Parts {
     pub stores: Stores,
     /// Its capsules.
     pub capsules: Arc<dyn Capsules>,
-    /// The way to other nodes.
+    /// The way to other nodes, which remembers who was silent.
     pub transport: Arc<dyn Transport>,
+    /// What it remembers.
+    pub memory: SharedMemory,
     /// The way to find them.
     pub directory: Arc<dyn Directory>,
     /// The date.
@@ -96,15 +98,23 @@ struct Collaborators {
 impl Replication {
     /// Puts one node's replication together.
     pub fn new(parts: Parts) -> Self {
-        let Parts { config, keys, stores, capsules, transport, directory, clock, rng, blocking } =
-            parts;
+        let Parts { config, keys, stores, capsules, transport, memory, .. } = parts;
+        let Parts { directory, clock, rng, blocking, .. } = parts;
         let disk = Blocking::on(blocking);
         let transfers = config.max_transfers.clamp(1, MAX_TRANSFERS);
         let deadlines =
             Deadlines { answer: config.answer_deadline, transfer: config.transfer_deadline };
         let (limits, reserve) = (config.limits, config.limits.min_free_space);
         Self(Arc::new(Collaborators {
-            peers: Peers::new(keys.clone(), transport, clock.clone(), rng, deadlines, transfers),
+            peers: Peers::new(Way {
+                keys: keys.clone(),
+                transport,
+                memory,
+                clock: clock.clone(),
+                rng,
+                deadlines,
+                max_transfers: transfers,
+            }),
             holder: Holder::new(
                 keys,
                 clock.clone(),

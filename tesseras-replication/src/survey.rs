@@ -54,6 +54,8 @@ pub(crate) struct Surveying<'a> {
 struct Suspect {
     contact: Contact,
     state: State,
+    /// Whether it was silent lately: it is asked, and nobody waits for it.
+    was_silent: bool,
     /// Whether its address was looked up anew.
     resolved: bool,
 }
@@ -209,7 +211,8 @@ impl<'a> Surveying<'a> {
         if state == State::Waiting {
             self.waiting.push_back(contact.clone());
         }
-        self.suspects.insert(id, Suspect { contact, state, resolved: false });
+        let was_silent = self.peers.is_silent(id);
+        self.suspects.insert(id, Suspect { contact, state, was_silent, resolved: false });
         if state == State::Failed {
             self.look_up(id);
         }
@@ -293,10 +296,13 @@ impl<'a> Surveying<'a> {
         }
         let overdue = self.patience.overdue_after();
         let asked = self.suspects.values().filter_map(|suspect| match suspect.state {
-            State::Asked(since) => Some(since + overdue),
+            State::Asked(since) if !suspect.was_silent => Some(since + overdue),
             _ => None,
         });
-        asked.chain([self.heard_at + overdue]).max()
+        // Those who were silent lately are not waited for; the network's answer is.
+        let last = asked.max();
+        let is_open = last.is_some() || self.finding.is_some();
+        last.max(is_open.then(|| self.heard_at + overdue)).or(Some(self.heard_at))
     }
 
     fn heard(&mut self, event: Event) -> Option<LiveHolder> {

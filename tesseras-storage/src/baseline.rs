@@ -50,10 +50,8 @@ impl Rows {
 /// A peer, with what a peer's row has: a key that is like a hash, an address, a number.
 fn insert(tx: &rusqlite::Transaction<'_>, number: u64) -> Result<(), crate::error::Fault> {
     let key = tesseras_crypto::hash::blake3(&number.to_le_bytes());
-    tx.prepare_cached("INSERT INTO peers VALUES (?1, ?2, ?3)")?.execute(params![
-        &key.as_bytes()[..20],
-        "203.0.113.7:4000 [2001:db8::7]:4000",
-        to_integer(number)
-    ])?;
+    tx.prepare_cached("INSERT INTO peers (node, addresses, seen) VALUES (?1, ?2, ?3)")?.execute(
+        params![&key.as_bytes()[..20], "203.0.113.7:4000 [2001:db8::7]:4000", to_integer(number)],
+    )?;
     Ok(())
 }

@@ -79,6 +79,7 @@ const STEPS: &[M<'static>] = &[
     M::up(include_str!("migrations/0002_no_pins.sql")),
     M::up(include_str!("migrations/0003_publications.sql")),
     M::up(include_str!("migrations/0004_signature_files.sql")),
+    M::up(include_str!("migrations/0005_silent_peers.sql")),
 ];
 
 /// The format this version writes.

@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use rusqlite::params;
 use tesseras_core::contact::Contact;
+use tesseras_core::peer_memory::SilentPeer;
 use tesseras_core::ports::{PeerRepository, StoreError};
 use tesseras_core::time::Timestamp;
 
-use crate::columns::{contact, from_addresses, to_integer};
+use crate::columns::{contact, count, from_addresses, node_id, to_integer};
 use crate::database::Database;
 
 /// How many peers are remembered.
@@ -29,7 +30,7 @@ impl PeerRepository for SqlitePeers {
     fn remember_peers(&self, peers: &[Contact], now: Timestamp) -> Result<(), StoreError> {
         let written = self.database.write("remembering peers", |tx| {
             let mut remember = tx.prepare_cached(
-                "INSERT INTO peers VALUES (?1, ?2, ?3)
+                "INSERT INTO peers (node, addresses, seen) VALUES (?1, ?2, ?3)
                  ON CONFLICT (node) DO UPDATE
                  SET addresses = excluded.addresses, seen = excluded.seen
                  WHERE excluded.seen >= seen",
@@ -50,6 +51,39 @@ impl PeerRepository for SqlitePeers {
         });
         let ((), _hints_need_no_sync) = written?;
         Ok(())
+    }
+
+    fn remember_silent(&self, silent: &[SilentPeer]) -> Result<(), StoreError> {
+        let written = self.database.write("remembering silent peers", |tx| {
+            tx.execute("UPDATE peers SET failures = 0, silent_until = 0 WHERE failures > 0", [])?;
+            let mut remember = tx.prepare_cached(
+                "UPDATE peers SET failures = ?2, silent_until = ?3 WHERE node = ?1",
+            )?;
+            for peer in silent {
+                remember.execute(params![
+                    peer.id.as_bytes(),
+                    peer.failures,
+                    to_integer(peer.until.0),
+                ])?;
+            }
+            Ok(())
+        });
+        let ((), _hints_need_no_sync) = written?;
+        Ok(())
+    }
+
+    fn silent_peers(&self) -> Result<Vec<SilentPeer>, StoreError> {
+        self.database.read("listing silent peers", |connection| {
+            connection
+                .prepare_cached(
+                    "SELECT node, failures, silent_until FROM peers WHERE failures > 0",
+                )?
+                .query_map([], |row| {
+                    let (id, until) = (node_id(row, 0)?, Timestamp(count(row, 2)?));
+                    Ok(SilentPeer { id, failures: row.get(1)?, until })
+                })?
+                .collect()
+        })
     }
 
     fn known_peers(&self, limit: usize) -> Result<Vec<Contact>, StoreError> {

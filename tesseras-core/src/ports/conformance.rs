@@ -467,8 +467,20 @@ pub fn peer_repository(peers: &dyn PeerRepository) {
     remember(&[contact(2), contact(3)], 20);
     assert_eq!(known(10), [contact(2), contact(3), contact(1)], "last seen first");
     assert_eq!(known(1), [contact(2)]);
+    let silent = |number, failures, until| {
+        let id = contact(number).id;
+        crate::peer_memory::SilentPeer { id, failures, until: Timestamp(until) }
+    };
+    assert_eq!(peers.silent_peers().expect("asked"), []);
+    peers.remember_silent(&[silent(1, 3, 500), silent(77, 1, 500)]).expect("remembered");
+    assert_eq!(peers.silent_peers().expect("asked"), [silent(1, 3, 500)], "77 is not known");
+    remember(&[contact(1)], 20);
+    assert_eq!(peers.silent_peers().expect("asked"), [silent(1, 3, 500)]);
+    peers.remember_silent(&[silent(2, 1, 600)]).expect("remembered");
+    assert_eq!(peers.silent_peers().expect("asked"), [silent(2, 1, 600)]);
     let many: Vec<Contact> = (1000..2024).map(contact).collect();
     remember(&many, 30);
+    assert_eq!(peers.silent_peers().expect("asked"), []);
     assert_eq!(known(5000), many, "1024 are remembered, those unseen for longest go");
 }
 

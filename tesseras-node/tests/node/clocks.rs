@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use tesseras_core::ids::TesseraHash;
-use tesseras_core::time::Timestamp;
+use tesseras_core::time::{Clock, Timestamp};
 use tesseras_crypto::CreatorKeys;
 use tesseras_node::directory::DhtDirectory;
 use tesseras_node::jobs::{Announce, AnnounceNew, Job as _, Repair};
@@ -15,6 +15,7 @@ use tesseras_replication::progress::silent;
 use tesseras_replication::publish::PublishError;
 use tesseras_rpc::messages::{NodeStatus, Request, Response, SignedPlan, State};
 use tesseras_rpc::problem::{Cause, Problem};
+use tesseras_wire::SharedMemory;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
@@ -78,10 +79,16 @@ fn repair_job(member: &Member) -> Repair {
 }
 
 fn announce_job(member: &Member) -> Announce {
+    let nobody_silent = SharedMemory::new(Vec::new(), Clock::new(clock::now));
     let (node, dht) = (&member.node, member.node.dht());
     Announce {
         replication: node.replication().clone(),
-        directory: Arc::new(DhtDirectory::new(dht.clone(), node.id(), Duration::ZERO)),
+        directory: Arc::new(DhtDirectory::new(
+            dht.clone(),
+            node.id(),
+            nobody_silent,
+            Duration::ZERO,
+        )),
         dht: dht.clone(),
         done: AtomicBool::new(false),
     }

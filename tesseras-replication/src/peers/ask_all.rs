@@ -11,11 +11,13 @@ use tokio::time::{Instant, sleep_until};
 use crate::policy::patience::Patience;
 
 /// Asks everybody in a stream, at most `limit` at once, until all have answered or are overdue.
-/// Who did not answer, or failed, comes without an answer.
+/// Who did not answer, or failed, comes without an answer. Those who were silent lately are asked,
+/// and not waited for.
 pub(crate) async fn ask_all<'a, T, E>(
     contacts: BoxStream<'a, Contact>,
     limit: usize,
     patience: &mut Patience,
+    is_silent: impl Fn(&Contact) -> bool,
     ask: impl Fn(Contact) -> BoxFuture<'a, Result<T, E>>,
 ) -> Vec<(Contact, Option<T>)> {
     // While answers come, more may.
@@ -36,8 +38,11 @@ pub(crate) async fn ask_all<'a, T, E>(
             running.push(async move { (contact, since, answer.await) });
         }
         let overdue = patience.overdue_after();
-        let last = asked.iter().map(|(_, since)| *since).max().unwrap_or(heard_at);
-        let give_up_at = last.max(heard_at) + overdue;
+        let awake = asked.iter().filter(|(contact, _)| !is_silent(contact));
+        let last = awake.map(|(_, since)| *since).max();
+        let is_open = last.is_some() || contacts.is_some();
+        let patience_ends = last.max(Some(heard_at)).map(|at| at + overdue);
+        let give_up_at = patience_ends.filter(|_| is_open).unwrap_or(heard_at);
         let finding: OptionFuture<_> = contacts.as_mut().map(|found| found.next()).into();
         tokio::select! {
             biased;

@@ -24,7 +24,7 @@ use tesseras_replication::{
 use tesseras_storage::{StorageConfig, Store};
 use tesseras_wire::codec::{self, Answer};
 use tesseras_wire::{
-    BoxFuture, BoxStream, Peer, Reply, RequestError, Target, Transport, empty_body,
+    BoxFuture, BoxStream, Peer, Reply, RequestError, SharedMemory, Target, Transport, empty_body,
 };
 
 const NOW: Timestamp = Timestamp(1_800_000_000);
@@ -138,6 +138,7 @@ fn node(store: &Store, fragments: Arc<dyn FragmentStore>, keys: Arc<NodeKeys>) -
         stores,
         capsules: Arc::new(Nobody),
         transport: Arc::new(Nobody),
+        memory: SharedMemory::new(Vec::new(), Clock::new(|| NOW)),
         directory: Arc::new(Nobody),
         clock: Clock::new(|| NOW),
         rng: StdRng::seed_from_u64(7),

@@ -216,7 +216,7 @@ fn readers_do_not_wait_for_a_writer_and_cannot_write() {
     let (_dir, database) = on_disk(&StorageConfig::default());
     let count =
         |c: &Connection| c.query_row("SELECT COUNT(*) FROM peers", [], |r| r.get::<_, i64>(0));
-    let insert = "INSERT INTO peers VALUES (zeroblob(20), '', 1)";
+    let insert = "INSERT INTO peers (node, addresses, seen) VALUES (zeroblob(20), '', 1)";
     let (inside, ticket) = database
         .write("x", |tx| {
             tx.execute(insert, [])?;
@@ -233,7 +233,12 @@ fn readers_do_not_wait_for_a_writer_and_cannot_write() {
 fn a_log_that_could_not_be_synced_is_written_back_before_it_is_trusted_again() {
     let (dir, database) = on_disk(&StorageConfig::default());
     let (_, ticket) = database
-        .write("x", |tx| Ok(tx.execute("INSERT INTO peers VALUES (zeroblob(20), '', 1)", [])?))
+        .write("x", |tx| {
+            Ok(tx.execute(
+                "INSERT INTO peers (node, addresses, seen) VALUES (zeroblob(20), '', 1)",
+                [],
+            )?)
+        })
         .unwrap_or_else(|e| panic!("{}", e.error));
     let wal = dir.path().join("t.db-wal");
     assert!(wal.metadata().unwrap().len() > 0);
@@ -276,7 +281,7 @@ fn reads_and_writes_eight_databases() {
     for (_, database) in &all {
         // 8 MB of rows, which every connection would gladly keep.
         let rows = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n LIMIT 8000)
-                    INSERT INTO peers SELECT randomblob(20), hex(zeroblob(500)), i FROM n";
+                    INSERT INTO peers (node, addresses, seen) SELECT randomblob(20), hex(zeroblob(500)), i FROM n";
         database.write_durably("x", |tx| Ok(tx.execute(rows, [])?)).unwrap();
         let both = [database.borrow_reader(), database.borrow_reader()];
         for connection in both.iter().map(BorrowedReader::connection) {

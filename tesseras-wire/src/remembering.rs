@@ -1,0 +1,211 @@
+//! A transport that remembers who did not answer, for everybody who asks.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tesseras_core::contact::Contact;
+use tesseras_core::ids::NodeId;
+use tesseras_core::peer_memory::{PeerMemory, SilentPeer};
+use tesseras_core::time::Clock;
+use tokio::time::Instant;
+
+use crate::{BoxFuture, Reply, Request, RequestError, Target, Transport};
+
+/// A peer that was silent lately gets no more than this.
+const LITTLE_PATIENCE: Duration = Duration::from_secs(2);
+/// A question that was given up after this long without an answer counts as a failure.
+const GIVEN_UP_AFTER: Duration = Duration::from_millis(250);
+
+/// Who was silent lately, as all parts of one node know it. Cheap to clone; all clones are one.
+#[derive(Debug, Clone)]
+pub struct SharedMemory {
+    memory: Arc<Mutex<PeerMemory>>,
+    clock: Clock,
+}
+
+impl SharedMemory {
+    /// Begins with what was known before.
+    pub fn new(known: Vec<SilentPeer>, clock: Clock) -> Self {
+        Self { memory: Arc::new(Mutex::new(PeerMemory::new(known))), clock }
+    }
+
+    /// Whether a peer was silent lately.
+    pub fn is_silent(&self, id: &NodeId) -> bool {
+        self.lock().is_silent(id, self.clock.now())
+    }
+
+    /// The same peers, those who were silent lately last.
+    pub fn silent_last(&self, mut contacts: Vec<Contact>) -> Vec<Contact> {
+        let (memory, now) = (self.lock(), self.clock.now());
+        contacts.sort_by_key(|contact| memory.is_silent(&contact.id, now));
+        contacts
+    }
+
+    /// All that is known, to be kept across a restart.
+    pub fn list(&self) -> Vec<SilentPeer> {
+        self.lock().list()
+    }
+
+    fn answered(&self, id: &NodeId) {
+        self.lock().answered(id);
+    }
+
+    fn failed(&self, id: NodeId) {
+        let now = self.clock.now();
+        self.lock().failed(id, now);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, PeerMemory> {
+        // Each change is one step, so a panic leaves nothing half-done.
+        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A [`Transport`] that notes for every request whether its peer answered, and has little patience
+/// with those who did not lately.
+pub struct RememberingTransport {
+    inner: Arc<dyn Transport>,
+    memory: SharedMemory,
+}
+
+impl RememberingTransport {
+    /// Sends through another transport.
+    pub fn new(inner: Arc<dyn Transport>, memory: SharedMemory) -> Self {
+        Self { inner, memory }
+    }
+}
+
+impl Transport for RememberingTransport {
+    fn request<'a>(
+        &'a self,
+        target: &'a Target,
+        mut request: Request,
+    ) -> BoxFuture<'a, Result<Reply, RequestError>> {
+        Box::pin(async move {
+            let Some(id) = target.id else { return self.inner.request(target, request).await };
+            if self.memory.is_silent(&id) && request.body.is_none() {
+                request.deadline = request.deadline.min(LITTLE_PATIENCE);
+            }
+            let question = Question { id, memory: &self.memory, since: Instant::now(), open: true };
+            let result = self.inner.request(target, request).await;
+            question.end(&result);
+            result
+        })
+    }
+}
+
+/// A question that is out.
+struct Question<'a> {
+    id: NodeId,
+    memory: &'a SharedMemory,
+    since: Instant,
+    open: bool,
+}
+
+impl Question<'_> {
+    fn end(mut self, result: &Result<Reply, RequestError>) {
+        self.open = false;
+        match result {
+            Ok(_) => self.memory.answered(&self.id),
+            Err(error) if is_the_peers_fault(error) => self.memory.failed(self.id),
+            Err(_) => {}
+        }
+    }
+}
+
+impl Drop for Question<'_> {
+    /// Another one answered first, and nobody waits for this one any more.
+    fn drop(&mut self) {
+        if self.open && self.since.elapsed() >= GIVEN_UP_AFTER {
+            self.memory.failed(self.id);
+        }
+    }
+}
+
+/// Whether a request failed because its peer is not there, or does not answer.
+pub fn is_the_peers_fault(error: &RequestError) -> bool {
+    match error {
+        RequestError::Connect { .. }
+        | RequestError::WrongNode { .. }
+        | RequestError::Deadline
+        | RequestError::Broken(_) => true,
+        RequestError::NoAddress
+        | RequestError::FrameTooLong(_)
+        | RequestError::Body(_)
+        | RequestError::Unavailable(_) => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddr;
+    use std::time::Duration;
+
+    use tesseras_core::time::Timestamp;
+
+    use super::*;
+    use crate::{Peer, empty_body};
+
+    /// Answers at once, or never, as the first byte of the id says.
+    struct SomeAnswer;
+
+    impl Transport for SomeAnswer {
+        fn request<'a>(
+            &'a self,
+            target: &'a Target,
+            request: Request,
+        ) -> BoxFuture<'a, Result<Reply, RequestError>> {
+            Box::pin(async move {
+                let id = target.id.expect("known");
+                if id.as_bytes()[0] == 0 {
+                    tokio::time::sleep(request.deadline).await;
+                    return Err(RequestError::Deadline);
+                }
+                let remote = SocketAddr::from(([127, 0, 0, 1], 1));
+                let peer = Peer { id, public_key: [0; 32], nonce: [0; 8], remote };
+                Ok(Reply { peer, frame: Vec::new(), body: empty_body() })
+            })
+        }
+    }
+
+    fn asked(id: NodeId) -> Target {
+        Target { id: Some(id), addresses: Vec::new() }
+    }
+
+    fn request() -> Request {
+        Request { frame: Vec::new(), body: None, deadline: Duration::from_secs(10) }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_silent_peer_is_remembered_and_waited_for_briefly_until_it_answers() {
+        let memory = SharedMemory::new(Vec::new(), Clock::new(|| Timestamp(1000)));
+        let transport = RememberingTransport::new(Arc::new(SomeAnswer), memory.clone());
+        let [dead, alive] = [0, 1].map(|byte| NodeId::new([byte; 20]));
+        let begun = Instant::now();
+        assert!(transport.request(&asked(dead), request()).await.is_err());
+        assert_eq!(begun.elapsed(), Duration::from_secs(10));
+        assert!(transport.request(&asked(alive), request()).await.is_ok());
+        assert!(memory.is_silent(&dead) && !memory.is_silent(&alive));
+        let contacts = [dead, alive].map(|id| Contact { id, addresses: Vec::new() });
+        let ordered = memory.silent_last(contacts.to_vec());
+        assert_eq!(ordered.iter().map(|c| c.id).collect::<Vec<_>>(), [alive, dead]);
+        let begun = Instant::now();
+        assert!(transport.request(&asked(dead), request()).await.is_err());
+        assert_eq!(begun.elapsed(), LITTLE_PATIENCE);
+        memory.answered(&dead);
+        assert!(!memory.is_silent(&dead));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_question_that_was_given_up_counts_if_it_was_open_for_long() {
+        let memory = SharedMemory::new(Vec::new(), Clock::new(|| Timestamp(1000)));
+        let transport = RememberingTransport::new(Arc::new(SomeAnswer), memory.clone());
+        let dead = NodeId::new([0; 20]);
+        for (patience, is_silent) in [(GIVEN_UP_AFTER / 2, false), (GIVEN_UP_AFTER, true)] {
+            let target = asked(dead);
+            let asking = transport.request(&target, request());
+            assert!(tokio::time::timeout(patience, asking).await.is_err());
+            assert_eq!(memory.is_silent(&dead), is_silent);
+        }
+    }
+}
