@@ -45,8 +45,9 @@ impl Alone {
             self.listen,
             self.bootstrap.clone(),
         )))?;
-        println!("{}", node.listen());
-        std::io::stdout().flush()?;
+        let mut out = std::io::stdout();
+        writeln!(out, "{}", node.listen())?;
+        out.flush()?;
         std::io::stdin().lines().last();
         Ok(())
     }
