@@ -26,7 +26,6 @@ const KNOWN_CIRCLES: &[(&str, &[&str])] = &[
             "wire.rs",
         ],
     ),
-    ("tesd/src/main.rs", &["config.rs", "config/keys.rs"]),
     ("tesseras-capsule/src/lib.rs", &["create.rs", "gather.rs"]),
     (
         "tesseras-capsule/src/lib.rs",

@@ -13,7 +13,6 @@ const FUNCTION_LINES: Limit = Limit { most: 30, longest: 60 };
 /// that is no longer needed must go.
 const KNOWN_LONG_FUNCTIONS: &[(&str, &str)] = &[
     ("bench/src/network.rs", "rows"),
-    ("tesd/src/fatal.rs", "start_hint"),
     ("tesseras-capsule/src/unpack.rs", "unpack_as"),
     ("tesseras-capsule/src/verify/stored.rs", "verify_stored"),
     ("tesseras-cli/src/commands/create.rs", "run"),
