@@ -18,6 +18,8 @@ const QUERIES_PER_RESULT: usize = 8;
 const CANDIDATES_PER_RESULT: usize = 10;
 /// Slow peers may multiply the requests in flight by this at most.
 const SLOW_FACTOR: usize = 4;
+/// After so many times as long as makes it slow, a peer is waited for no longer.
+const LOST_FACTOR: u32 = 3;
 /// A peer that failed is asked again at other addresses at most this often.
 const MAX_RETRIES: u8 = 2;
 
@@ -170,6 +172,7 @@ impl Lookup {
                 State::Answered => counted += 1,
                 State::New if self.queries >= self.k * QUERIES_PER_RESULT => {}
                 State::New => return false,
+                State::Waiting { since } if now >= self.lost_at(since) => {}
                 State::Waiting { .. } if self.is_slow(candidate, now) => slow = true,
                 State::Waiting { .. } => return false,
             }
@@ -181,10 +184,10 @@ impl Lookup {
     /// When time alone changes what is to be done.
     pub fn wakes_at(&self, now: Duration) -> Duration {
         let waiting = self.waiting().filter_map(|candidate| match candidate.state {
-            State::Waiting { since } => Some(since + self.slow_after),
+            State::Waiting { since } => Some([since + self.slow_after, self.lost_at(since)]),
             _ => None,
         });
-        waiting.filter(|at| *at > now).min().unwrap_or(self.deadline).min(self.deadline)
+        waiting.flatten().filter(|at| *at > now).min().unwrap_or(self.deadline).min(self.deadline)
     }
 
     /// The k nearest that answered, nearest first.
@@ -214,6 +217,11 @@ impl Lookup {
 
     fn is_slow(&self, candidate: &Candidate, now: Duration) -> bool {
         matches!(candidate.state, State::Waiting { since } if now >= since + self.slow_after)
+    }
+
+    /// When a peer that was asked at this time is waited for no longer.
+    fn lost_at(&self, since: Duration) -> Duration {
+        since + self.slow_after * LOST_FACTOR
     }
 
     /// The nearest unasked candidate among the k nearest that have not failed and are not slow.

@@ -169,6 +169,8 @@ impl Node {
             holdings: store.holdings(),
             ledger: store.ledger(),
         };
+        let observed = RememberingTransport::new(transport.clone(), memory.clone());
+        let observed = Arc::new(observed.observed_by(Arc::new(dht.clone())));
         let replication = Replication::new(Parts {
             config: ReplicationConfig {
                 limits: config.limits,
@@ -179,7 +181,7 @@ impl Node {
             keys,
             capsules: Arc::new(StoredCapsules { blobs: store.blobs(), library: store.library() }),
             stores,
-            transport: remembering.clone(),
+            transport: observed,
             memory: memory.clone(),
             directory: directory.clone(),
             clock: Clock::new(now),

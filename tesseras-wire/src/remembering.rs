@@ -1,5 +1,6 @@
 //! A transport that remembers who did not answer, for everybody who asks.
 
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -15,6 +16,15 @@ use crate::{BoxFuture, Reply, Request, RequestError, Target, Transport};
 const LITTLE_PATIENCE: Duration = Duration::from_secs(2);
 /// A question that was given up after this long without an answer counts as a failure.
 const GIVEN_UP_AFTER: Duration = Duration::from_millis(250);
+
+/// Whoever wants to know of each request whether its peer answered: the routing table.
+pub trait PeerObserver: Send + Sync + 'static {
+    /// A peer answered at an address that was dialled.
+    fn answered(&self, id: NodeId, address: SocketAddr);
+
+    /// A peer did not answer.
+    fn failed(&self, id: NodeId);
+}
 
 /// Who was silent lately, as all parts of one node know it. Cheap to clone; all clones are one.
 #[derive(Debug, Clone)]
@@ -66,12 +76,18 @@ impl SharedMemory {
 pub struct RememberingTransport {
     inner: Arc<dyn Transport>,
     memory: SharedMemory,
+    observer: Option<Arc<dyn PeerObserver>>,
 }
 
 impl RememberingTransport {
     /// Sends through another transport.
     pub fn new(inner: Arc<dyn Transport>, memory: SharedMemory) -> Self {
-        Self { inner, memory }
+        Self { inner, memory, observer: None }
+    }
+
+    /// Tells an observer as well.
+    pub fn observed_by(self, observer: Arc<dyn PeerObserver>) -> Self {
+        Self { observer: Some(observer), ..self }
     }
 }
 
@@ -86,7 +102,7 @@ impl Transport for RememberingTransport {
             if self.memory.is_silent(&id) && request.body.is_none() {
                 request.deadline = request.deadline.min(LITTLE_PATIENCE);
             }
-            let question = Question { id, memory: &self.memory, since: Instant::now(), open: true };
+            let question = Question { id, of: self, since: Instant::now(), open: true };
             let result = self.inner.request(target, request).await;
             question.end(&result);
             result
@@ -97,7 +113,7 @@ impl Transport for RememberingTransport {
 /// A question that is out.
 struct Question<'a> {
     id: NodeId,
-    memory: &'a SharedMemory,
+    of: &'a RememberingTransport,
     since: Instant,
     open: bool,
 }
@@ -106,9 +122,23 @@ impl Question<'_> {
     fn end(mut self, result: &Result<Reply, RequestError>) {
         self.open = false;
         match result {
-            Ok(_) => self.memory.answered(&self.id),
-            Err(error) if is_the_peers_fault(error) => self.memory.failed(self.id),
+            Ok(reply) => {
+                self.of.memory.answered(&self.id);
+                if let Some(observer) = &self.of.observer {
+                    observer.answered(self.id, reply.peer.remote);
+                }
+            }
+            Err(error) if is_the_peers_fault(error) => self.failed(),
             Err(_) => {}
+        }
+    }
+}
+
+impl Question<'_> {
+    fn failed(&self) {
+        self.of.memory.failed(self.id);
+        if let Some(observer) = &self.of.observer {
+            observer.failed(self.id);
         }
     }
 }
@@ -116,8 +146,9 @@ impl Question<'_> {
 impl Drop for Question<'_> {
     /// Another one answered first, and nobody waits for this one any more.
     fn drop(&mut self) {
+        // It may only be slow, so the observer, which forgets who fails, is not told.
         if self.open && self.since.elapsed() >= GIVEN_UP_AFTER {
-            self.memory.failed(self.id);
+            self.of.memory.failed(self.id);
         }
     }
 }
@@ -138,7 +169,6 @@ pub fn is_the_peers_fault(error: &RequestError) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::net::SocketAddr;
     use std::time::Duration;
 
     use tesseras_core::time::Timestamp;

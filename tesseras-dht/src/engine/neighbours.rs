@@ -129,6 +129,12 @@ impl Neighbours {
         }
     }
 
+    /// A peer that is remembered, to be found again where it was.
+    fn take_remembered(&mut self, id: &NodeId) -> Option<Contact> {
+        let position = self.remembered.iter().position(|known| known.id == *id)?;
+        self.remembered.remove(position)
+    }
+
     /// Notes that a peer should be greeted.
     pub(super) fn greet_at(&mut self, id: NodeId, at: Duration) {
         if self.greetings.len() < MAX_GREETINGS {
@@ -231,6 +237,17 @@ impl Engine {
         self.neighbours.knocks += 1;
         let deadline = self.config.hello_deadline();
         self.dispatch(turn, id, addresses, hello, deadline, Purpose::Knock);
+    }
+
+    /// A peer that left the table because it did not answer asks something: it is back, perhaps
+    /// from sleep, and does not know that it was forgotten. It is greeted where it was.
+    pub(super) fn notice_return(&mut self, turn: &mut Turn<'_>, from: NodeId) {
+        if self.table.get(&from).is_some() || self.neighbours.knocks >= KNOCKS_AT_ONCE {
+            return;
+        }
+        if let Some(contact) = self.neighbours.take_remembered(&from) {
+            self.knock_at(turn, Some(contact.id), contact.addresses);
+        }
     }
 
     /// The first peer is met: the rounds of joining begin.

@@ -35,6 +35,7 @@ impl Engine {
         remote: SocketAddr,
         request: Request,
     ) {
+        self.notice_return(turn, from);
         let answer = match request {
             Request::Ping {} => Ok(Response::Pong(Pong { date: Some(turn.wall) })),
             Request::FindNode { target } => {
