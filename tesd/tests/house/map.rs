@@ -1,7 +1,7 @@
 //! Which file of a crate names which: an arrow for each pair, with the place of its first mention.
 //!
 //! A path leads to the file that defines what it names, also through re-exports. Declaring a module
-//! or re-exporting what lies below is not an arrow.
+//! or re-exporting what lies below is not an arrow; using what is re-exported is one.
 
 use std::collections::BTreeMap;
 
@@ -110,9 +110,8 @@ impl Map {
             "crate" => (Vec::new(), &path[1..]),
             "self" => (here.to_vec(), &path[1..]),
             "super" => (here.to_vec(), path),
-            child if self.0[here].children.iter().any(|known| known == child) => {
-                (here.to_vec(), path)
-            }
+            own if self.0[here].children.iter().any(|child| child == own) => (here.to_vec(), path),
+            own if self.0[here].reexports.contains_key(own) => (here.to_vec(), path),
             _ => return None,
         };
         while rest.first().is_some_and(|name| name == "super") {
@@ -165,7 +164,10 @@ fn leaves(tree: &UseTree) -> Vec<Leaf> {
                     [only] if only == "self" => {
                         Leaf { path: vec![first.clone()], name: first.clone(), ..leaf }
                     }
-                    rest => Leaf { path: joined(&[first.clone()], rest.iter().cloned()), ..leaf },
+                    rest => Leaf {
+                        path: joined(std::slice::from_ref(&first), rest.iter().cloned()),
+                        ..leaf
+                    },
                 })
                 .collect()
         }
@@ -254,7 +256,9 @@ impl<'ast> Visit<'ast> for Mentions<'_> {
 
     fn visit_path(&mut self, path: &'ast syn::Path) {
         let names: Path = path.segments.iter().map(|segment| segment.ident.to_string()).collect();
-        if names.len() > 1 && path.leading_colon.is_none() {
+        // Alone, a child's name is that of a variable.
+        let alone = |name| self.map.0[&self.here].reexports.contains_key(name);
+        if path.leading_colon.is_none() && (names.len() > 1 || alone(&names[0])) {
             self.mention(&names, path.segments[0].ident.span());
         }
         visit::visit_path(self, path);
