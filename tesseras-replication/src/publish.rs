@@ -30,7 +30,7 @@ use crate::policy::survey::Survey;
 use crate::ports::{Directory, UnpackError};
 use crate::progress::{ByteCount, OnStep};
 use crate::roster::send_roster;
-use crate::survey::survey;
+use crate::survey::{Scope, survey};
 use crate::workshop::{EncodeError, Turn, Workshop};
 
 /// Result of publishing.
@@ -255,7 +255,7 @@ impl Publisher<'_> {
         if let Ok(Some(dossier)) = self.holder.stored_dossier(tessera).await {
             return Ok(dossier);
         }
-        let survey = self.survey(tessera, Manner::Quick).await?;
+        let survey = self.survey(tessera, Scope::Network, Manner::Quick).await?;
         let found = dossiers_of_holders(self.peers, tessera, &survey).await.into_iter().next();
         let Some(dossier) = found else {
             check_clock_after(self.directory, &survey).await?;
@@ -280,8 +280,8 @@ impl Publisher<'_> {
         Ok(published)
     }
 
-    /// Asks all holders and all who might be, places what is lacking, and asks again: the holders
-    /// are believed, not this node's own memory.
+    /// Asks all holders and all who might be, places what is lacking, and asks the holders again:
+    /// they are believed, not this node's own memory.
     async fn place_all(
         &self,
         dossier: &VerifiedDossier,
@@ -292,13 +292,18 @@ impl Publisher<'_> {
         let plan = dossier.plan();
         let k = plan.coded().map(|coded| coded.shape.k);
         let terms = OfferTerms::of(plan, false, false);
+        let distributor = self.distributor();
+        let tessera = dossier.tessera();
+        let (known, mut prospects) = tokio::join!(
+            self.survey(tessera, Scope::Known, Manner::Quick),
+            distributor.ask_candidates(tessera, terms, Manner::Quick),
+        );
+        let mut known = known?;
         let mut rounds = Rounds::default();
         let mut refusals = Vec::new();
-        let mut manner = Manner::Quick;
         loop {
-            let known = self.survey(dossier.tessera(), manner).await?;
+            let mut eligible = distributor.eligible(dossier, &mut known, &prospects, terms).await;
             check_clock_after(self.directory, &known).await?;
-            let mut eligible = self.distributor().find_eligible(dossier, &known, terms).await;
             let missing = match rounds.next(&eligible.assignment.lack(), k) {
                 Next::Refuse => return Err(no_room(eligible)),
                 Next::Place(missing) => missing,
@@ -309,13 +314,16 @@ impl Publisher<'_> {
             };
             self.prepare_parity(dossier, source, &missing, on_step).await?;
             let count = ByteCount::new("placing pieces", bytes_of(plan, &missing), on_step);
-            let delivery = self
-                .distributor()
+            let delivery = distributor
                 .distribute(dossier, source, missing, eligible, &Purpose::Own, &count)
                 .await;
             refusals.extend(delivery.refusals);
             rounds.placed(delivery.placed);
-            manner = Manner::Thorough;
+            known = self.survey(tessera, Scope::Known, Manner::Thorough).await?;
+            if delivery.unplaced > 0 {
+                // Some have no room after all; others may have.
+                prospects = distributor.ask_candidates(tessera, terms, Manner::Thorough).await;
+            }
         }
     }
 
@@ -383,8 +391,13 @@ impl Publisher<'_> {
         Distributor { peers, holder, workshop, directory }
     }
 
-    async fn survey(&self, tessera: TesseraHash, manner: Manner) -> Result<Survey, StoreError> {
-        survey(self.peers, self.holder, self.directory, tessera, manner).await
+    async fn survey(
+        &self,
+        tessera: TesseraHash,
+        scope: Scope,
+        manner: Manner,
+    ) -> Result<Survey, StoreError> {
+        survey(self.peers, self.holder, self.directory, tessera, scope, manner).await
     }
 
     /// A capsule of the library, and its pack.

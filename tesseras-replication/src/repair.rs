@@ -1,15 +1,20 @@
 //! Repair: holders bring back what is missing, without the owner.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
+
+use futures_util::{StreamExt as _, stream};
 
 use tesseras_core::code::Piece;
 use tesseras_core::ids::{NodeId, TesseraHash};
 use tesseras_core::ports::StoreError;
+use tesseras_wire::{BoxFuture, BoxStream};
 use thiserror::Error;
+use tokio::time::timeout;
 
 use crate::clock::{ClockOff, check_clock_after};
 use crate::collect::{CollectError, Collected, Collector};
-use crate::distribute::{Delivery, Distributor, Purpose, bytes_of};
+use crate::distribute::{Distributor, Purpose, bytes_of};
 use crate::dossier::VerifiedDossier;
 use crate::dossiers::dossiers_of_holders;
 use crate::holder::Holder;
@@ -24,8 +29,13 @@ use crate::ports::Directory;
 use crate::progress::{ByteCount, OnStep, Step};
 use crate::publish::Publisher;
 use crate::release::release_whole;
-use crate::survey::survey;
+use crate::survey::{Scope, Surveying};
 use crate::workshop::Workshop;
+
+/// How long looking after one tessera may take, however many are looked after at once.
+pub const REPAIR_DEADLINE: Duration = Duration::from_secs(60 * 60);
+/// How many tesserae are looked after at once.
+const AT_ONCE: usize = 16;
 
 /// Result of looking after one tessera.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -60,6 +70,9 @@ pub enum RepairError {
     /// The pieces that are left do not suffice, or cannot be obtained now.
     #[error(transparent)]
     Collect(#[from] CollectError),
+    /// It took longer than [`REPAIR_DEADLINE`].
+    #[error("looking after {0} took too long; what was prepared is kept for the next time")]
+    Deadline(TesseraHash),
     /// A store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -76,7 +89,25 @@ pub(crate) struct Repairer<'a> {
     pub(crate) directory: &'a dyn Directory,
 }
 
-impl Repairer<'_> {
+impl<'a> Repairer<'a> {
+    /// Looks after many tesserae, several at once, the endangered first. Each has its own deadline:
+    /// a dead or slow holder delays only those that it holds.
+    pub(crate) fn repair_each(
+        self,
+        mut tesserae: Vec<TesseraHash>,
+        on_step: OnStep,
+    ) -> BoxStream<'a, (TesseraHash, Result<Repaired, RepairError>)> {
+        tesserae.sort_by_cached_key(|tessera| self.holder.last_survived(tessera));
+        let each = stream::iter(tesserae).map(move |tessera| -> BoxFuture<'a, _> {
+            let on_step = on_step.clone();
+            Box::pin(async move {
+                let repairing = timeout(REPAIR_DEADLINE, self.repair(tessera, &on_step)).await;
+                (tessera, repairing.unwrap_or(Err(RepairError::Deadline(tessera))))
+            })
+        });
+        Box::pin(each.buffer_unordered(AT_ONCE))
+    }
+
     /// Looks after one tessera: asks its holders, and where pieces are missing, rebuilds and
     /// places them.
     pub(crate) async fn repair(
@@ -93,16 +124,43 @@ impl Repairer<'_> {
         if !self.library.may_repair(tessera).await? {
             return Err(RepairError::NotPublished(tessera));
         }
-        let survey = self.survey(tessera).await?;
-        check_clock_after(self.directory, &survey).await?;
-        let dossier = match stored {
-            Ok(Some(dossier)) => dossier,
-            _ => self.mend_dossier(tessera, &survey).await?,
-        };
         let is_own = self.library.is_own(tessera).await?;
         let may_hold = self.holder.may_hold(tessera).await;
+        let terms = match &stored {
+            Ok(Some(dossier)) => OfferTerms::of(dossier.plan(), !is_own, may_hold),
+            _ => OfferTerms::of_unknown(!is_own, may_hold),
+        };
+        let Self { peers, holder, directory, .. } = *self;
+        let begun =
+            Surveying::begin(peers, holder, directory, tessera, Scope::Network, Manner::Quick);
+        let mut surveying = begun.await?;
+        let asking = self.distributor();
+        let asking = asking.ask_candidates(tessera, terms, Manner::Quick);
+        let ((), prospects) = tokio::join!(surveying.settle(), asking);
+        let mut early = surveying.as_of_now();
+        let dossier = match stored {
+            Ok(Some(dossier)) => dossier,
+            _ => {
+                check_clock_after(directory, &early).await?;
+                self.mend_dossier(tessera, &early).await?
+            }
+        };
         let terms = OfferTerms::of(dossier.plan(), !is_own, may_hold);
-        let eligible = self.distributor().find_eligible(&dossier, &survey, terms).await;
+        let seen = self.distributor().eligible(&dossier, &mut early, &prospects, terms).await;
+        // While what seems to be missing is prepared, those who are slow may still answer.
+        surveying.be(Manner::Thorough);
+        let missing = seen.assignment.lack().pieces;
+        let preparing = async {
+            match missing.is_empty() || !early.others_attested {
+                true => None,
+                false => Some(self.prepare(&dossier, &early, &missing, on_step).await),
+            }
+        };
+        let (prepared, survey) = tokio::join!(preparing, surveying.finish());
+        let mut survey = survey?;
+        check_clock_after(directory, &survey).await?;
+        let eligible = self.distributor().eligible(&dossier, &mut survey, &prospects, terms).await;
+        self.holder.note_survived(tessera, survey.survives(dossier.plan()));
         let lack = eligible.assignment.lack();
         let mut done = Repaired {
             unreachable: survey.silent.iter().map(|contact| contact.id).collect(),
@@ -110,22 +168,33 @@ impl Repairer<'_> {
             ..Repaired::default()
         };
         if lack.pieces.is_empty() {
+            self.workshop.unpin(tessera).await?;
             self.nothing_to_place(&dossier, &survey, eligible, &mut done).await?;
             return Ok(done);
         }
+        let source = match prepared {
+            Some(prepared) if lack.pieces.iter().all(|piece| missing.contains(piece)) => prepared?,
+            _ => self.prepare(&dossier, &survey, &lack.pieces, on_step).await?,
+        };
         let wanted = lack.pieces.len();
         let purpose = match is_own {
             true => Purpose::Own,
-            false => Purpose::Repair { witnesses: survey.contacts_except(self.peers.me()) },
+            false => Purpose::Repair { witnesses: survey.contacts_except(peers.me()) },
         };
-        let restored = self.restore(&dossier, &survey, lack.pieces, eligible, &purpose, on_step);
-        let delivery = restored.await?;
+        let total = bytes_of(dossier.plan(), &lack.pieces);
+        let count = ByteCount::new("placing pieces", total, on_step);
+        let distributor = self.distributor();
+        let placing =
+            distributor.distribute(&dossier, &source, lack.pieces, eligible, &purpose, &count);
+        let delivery = placing.await;
+        self.workshop.unpin(tessera).await?;
         done.restored = delivery.placed;
         done.missing += wanted - done.restored;
         done.refusals = distinct(delivery.refusals);
         tracing::info!(%tessera, restored = done.restored, missing = done.missing, "repaired");
-        let after = self.survey(tessera).await?;
-        let holders: Vec<_> = after.contacts().into_values().collect();
+        let mut holders = survey.contacts();
+        holders.extend(delivery.holders.into_iter().map(|contact| (contact.id, contact)));
+        let holders: Vec<_> = holders.into_values().collect();
         self.publisher().confirm(&dossier, &holders).await;
         Ok(done)
     }
@@ -163,26 +232,6 @@ impl Repairer<'_> {
         Ok(dossier)
     }
 
-    /// Gathers what is needed, rebuilds what is missing, and places it.
-    async fn restore(
-        &self,
-        dossier: &VerifiedDossier,
-        survey: &Survey,
-        missing: Vec<Piece>,
-        eligible: Eligible,
-        purpose: &Purpose,
-        on_step: &OnStep,
-    ) -> Result<Delivery, RepairError> {
-        let source = self.prepare(dossier, survey, &missing, on_step).await?;
-        let total = bytes_of(dossier.plan(), &missing);
-        let count = ByteCount::new("placing pieces", total, on_step);
-        let distributor = self.distributor();
-        let placing = distributor.distribute(dossier, &source, missing, eligible, purpose, &count);
-        let delivery = placing.await;
-        self.workshop.unpin(dossier.tessera()).await?;
-        Ok(delivery)
-    }
-
     /// Makes sure that the missing pieces are at hand.
     async fn prepare(
         &self,
@@ -204,10 +253,6 @@ impl Repairer<'_> {
             return Ok(source);
         }
         Ok(workshop.joined(source).await?)
-    }
-
-    async fn survey(&self, tessera: TesseraHash) -> Result<Survey, StoreError> {
-        survey(self.peers, self.holder, self.directory, tessera, Manner::Thorough).await
     }
 
     fn distributor(&self) -> Distributor<'_> {

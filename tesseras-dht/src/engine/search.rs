@@ -226,7 +226,7 @@ impl Engine {
                 return self.ask(turn, number, &contact, page + 1);
             }
         }
-        search.lookup.answered(&peer, dialled);
+        search.lookup.answered(&peer, dialled, turn.now);
         self.advance_search(turn, number);
     }
 

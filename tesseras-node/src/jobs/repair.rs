@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
+use futures_util::StreamExt as _;
 use tesseras_replication::repair::RepairError;
 use tesseras_replication::{Replication, progress};
 use tesseras_wire::BoxFuture;
 
 use super::{Job, JobError, JobOutcome, jittered};
 
-/// Repairs what is looked after here, one tessera after the other.
+/// Repairs what is looked after here, the endangered first.
 pub struct Repair {
     /// Who does it.
     pub replication: Replication,
@@ -23,8 +24,10 @@ impl Repair {
         let tesserae = self.replication.looked_after().await?;
         let (mut restored, mut failed) = (0, 0);
         let mut put_off = Vec::new();
-        for tessera in &tesserae {
-            match self.replication.repair(*tessera, &progress::silent()).await {
+        let checked = tesserae.len();
+        let mut each = self.replication.repair_each(tesserae, progress::silent());
+        while let Some((tessera, result)) = each.next().await {
+            match result {
                 Ok(done) => restored += done.restored,
                 Err(RepairError::ClockOff(off)) => put_off.push(off.0),
                 Err(error) => {
@@ -34,7 +37,7 @@ impl Repair {
             }
         }
         let (put_off, clock) = (put_off.len(), put_off.first().copied());
-        Ok(JobOutcome::Repaired { checked: tesserae.len(), restored, failed, put_off, clock })
+        Ok(JobOutcome::Repaired { checked, restored, failed, put_off, clock })
     }
 }
 
