@@ -16,7 +16,7 @@ use futures_util::{StreamExt as _, stream};
 use rand::rngs::StdRng;
 use tesseras_core::contact::Contact;
 use tesseras_core::ids::{DhtKey, NodeId};
-use tesseras_core::time::Timestamp;
+use tesseras_core::time::Clock;
 use tesseras_wire::codec::{self, Refusal};
 use tesseras_wire::{
     BoxStream, Peer, PeerObserver, Request as Outgoing, RequestError, Target, Transport,
@@ -44,9 +44,6 @@ const MAX_COMMANDS: usize = 64;
 const FOUND: usize = 512;
 /// A transport that forgets its deadline is given up on after this much longer.
 const GRACE: Duration = Duration::from_secs(2);
-
-/// What the wall clock says, for the dates of records; the node's own adapter.
-pub type WallClock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
 
 type Read = Box<dyn FnOnce(&Engine, Duration) + Send>;
 
@@ -83,7 +80,7 @@ pub struct Dht {
 struct Owner {
     engine: Engine,
     rng: StdRng,
-    clock: WallClock,
+    clock: Clock,
     started: Instant,
     transport: Arc<dyn Transport>,
     tracker: TaskTracker,
@@ -102,7 +99,7 @@ impl Dht {
         identity: Arc<dyn Identity>,
         transport: Arc<dyn Transport>,
         beginnings: Beginnings,
-        clock: WallClock,
+        clock: Clock,
         tracker: &TaskTracker,
         token: CancellationToken,
     ) -> Self {
@@ -303,7 +300,7 @@ impl Owner {
     }
 
     fn handle(&mut self, event: Event) {
-        let moment = Moment { elapsed: self.started.elapsed(), wall: (self.clock)() };
+        let moment = Moment { elapsed: self.started.elapsed(), wall: self.clock.now() };
         for effect in self.engine.handle(moment, &mut self.rng, event) {
             match effect {
                 Effect::Send { ticket, id, addresses, request, deadline } => {
