@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use serde::Serialize;
 use tesseras_capsule::{CreateOptions, Silent, StoredCapsule, create, export, verify_directory};
 use tesseras_core::code::Piece;
 use tesseras_core::ids::{NodeId, TesseraHash};
@@ -20,7 +21,6 @@ use tesseras_replication::status::State;
 use tokio::time::Instant;
 
 use crate::command_error::CommandError;
-use crate::commands::demo::Walked;
 use crate::human::{count, short, size};
 use crate::output::Output;
 use network::{Member, Network};
@@ -33,6 +33,35 @@ pub struct Plot {
     pub nodes: u8,
     /// Where to leave what came back.
     pub keep: Option<PathBuf>,
+}
+
+/// Result of the walk. Every number is a node's own answer.
+#[derive(Debug, Serialize)]
+pub struct Walked {
+    /// The tessera.
+    pub hash: TesseraHash,
+    /// How many memories it keeps.
+    pub memories: u64,
+    /// The length of its files.
+    pub bytes: u64,
+    /// Into how many pieces it was cut, or how many copies were made.
+    pub fragments: u64,
+    /// On how many nodes they were placed.
+    pub holders: u64,
+    /// How many of these could die.
+    pub survives: u64,
+    /// How many nodes were killed, the owner among them.
+    pub killed: u64,
+    /// Whether what was fetched is what was published, byte for byte.
+    pub identical: bool,
+    /// How many pieces were brought back.
+    pub restored: u64,
+    /// Whether every hash and both signatures hold after all.
+    pub valid: bool,
+    /// How long it took.
+    pub seconds: u64,
+    /// Where the fetched files are, if they were to be kept.
+    pub path: Option<PathBuf>,
 }
 
 /// Lets it happen, and tells it.
