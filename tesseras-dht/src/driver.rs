@@ -15,7 +15,7 @@ use tesseras_core::contact::Contact;
 use tesseras_core::ids::{DhtKey, NodeId};
 use tesseras_core::time::Timestamp;
 use tesseras_wire::codec::{self, Refusal};
-use tesseras_wire::{Peer, Request as Outgoing, RequestError, Target, Transport};
+use tesseras_wire::{Observer, Peer, Request as Outgoing, Target, Transport, is_the_peers_fault};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -196,16 +196,10 @@ impl Dht {
         self.read(|engine, now| engine.status(now)).await
     }
 
-    /// A peer has failed a request of another protocol.
-    pub async fn report_failure(&self, id: NodeId) {
-        // After shutdown nobody needs to know.
-        let _ = self.calls.send(Call::Tell(Event::Accused { id })).await;
-    }
-
-    /// A peer that another protocol has dialled at this address has answered there. Never to be
-    /// called for the remote address of a connection that the peer has made.
-    pub async fn observe(&self, id: NodeId, address: SocketAddr) {
-        let _ = self.calls.send(Call::Tell(Event::Observed { id, address })).await;
+    /// Tells the owner, unless it has enough to do.
+    fn tell(&self, event: Event) {
+        // It is a hint, and after shutdown nobody needs it.
+        let _ = self.calls.try_send(Call::Tell(event));
     }
 
     async fn command(&self, command: Command) -> Option<Outcome> {
@@ -226,6 +220,21 @@ impl Dht {
         });
         self.calls.send(Call::Read(read)).await.ok()?;
         value.await.ok()
+    }
+}
+
+/// What becomes of the requests of other protocols tells the DHT who is where, and who is silent.
+impl Observer for Dht {
+    fn answered(&self, id: NodeId, address: SocketAddr) {
+        self.tell(Event::Observed { id, address });
+    }
+
+    fn failed(&self, id: NodeId) {
+        self.tell(Event::Accused { id });
+    }
+
+    fn given_up(&self, id: NodeId) {
+        self.tell(Event::Doubted { id });
     }
 }
 
@@ -344,11 +353,4 @@ async fn ask(
             Event::Failed { ticket, blame: true }
         }
     }
-}
-
-fn is_the_peers_fault(error: &RequestError) -> bool {
-    !matches!(
-        error,
-        RequestError::Unavailable(_) | RequestError::FrameTooLong(_) | RequestError::Body(_)
-    )
 }

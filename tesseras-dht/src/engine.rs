@@ -25,7 +25,7 @@ use tesseras_wire::codec::Refusal;
 use crate::address;
 use crate::clocks::Clocks;
 use crate::config::DhtConfig;
-use crate::messages::{Kind, Request, Response};
+use crate::messages::{Request, Response};
 use crate::reachability::Reachability;
 use crate::records::{Identity, RecordStore};
 use crate::routing::{Admission, RoutingTable};
@@ -39,6 +39,8 @@ use self::neighbours::Neighbours;
 use self::search::{Discovery, Search};
 use self::serve::PendingHello;
 
+/// A node that wakes so much later than it wanted to has slept, with the whole machine.
+const SLEPT: Duration = Duration::from_secs(10);
 /// How often expired records are swept out.
 const SWEEP_EVERY: Duration = Duration::from_secs(10 * 60);
 
@@ -71,8 +73,8 @@ enum Purpose {
 struct Sent {
     id: Option<NodeId>,
     addresses: Vec<SocketAddr>,
-    kind: Kind,
     purpose: Purpose,
+    at: Duration,
 }
 
 /// One DHT node.
@@ -92,6 +94,9 @@ pub struct Engine {
     sent: BTreeMap<Ticket, Sent>,
     last_number: u64,
     next_sweep: Duration,
+    /// When it wanted to be woken, and since when it has not slept.
+    due: Duration,
+    woke_at: Duration,
 }
 
 impl Engine {
@@ -117,6 +122,8 @@ impl Engine {
             sent: BTreeMap::new(),
             last_number: 0,
             next_sweep: SWEEP_EVERY,
+            due: Duration::MAX,
+            woke_at: Duration::ZERO,
             config,
             id,
             identity,
@@ -183,8 +190,10 @@ impl Engine {
     /// Takes one event and returns what is to be done about it.
     pub fn handle(&mut self, moment: Moment, rng: &mut dyn Rng, event: Event) -> Vec<Effect> {
         let mut turn = Turn { now: moment.elapsed, wall: moment.wall, rng, effects: Vec::new() };
-        if self.clocks.look(turn.now, turn.wall) {
-            self.greet_some(turn.now);
+        let date_jumped = self.clocks.look(turn.now, turn.wall);
+        let woke_late = turn.now > self.due.saturating_add(SLEPT);
+        if date_jumped || woke_late {
+            self.wake(turn.now);
         }
         match event {
             Event::Tick => self.tick(&mut turn),
@@ -202,8 +211,21 @@ impl Engine {
                 self.met(&mut turn, id, address::canonical(address), true);
             }
             Event::Accused { id } => self.accuse(turn.now, &id),
+            Event::Doubted { id } => {
+                self.neighbours.greet_at(id, turn.now);
+                self.send_greetings(&mut turn);
+            }
         }
+        self.due = self.wakes_at(turn.now);
         turn.effects
+    }
+
+    /// The machine may have slept, which some clocks show and some do not. Others have missed this
+    /// node, and their answers were not seen: those who are greeted dial back and know it again.
+    /// If only the date was set, they say what theirs is.
+    fn wake(&mut self, now: Duration) {
+        self.woke_at = now;
+        self.greet_everyone(now);
     }
 
     fn tick(&mut self, turn: &mut Turn<'_>) {
@@ -286,7 +308,7 @@ impl Engine {
             (Purpose::Evict(_), _) => {}
             // It lives but would not do it, or answered something else.
             (purpose, _) => {
-                let sent = Sent { id: None, addresses: Vec::new(), kind: sent.kind, purpose };
+                let sent = Sent { id: None, addresses: Vec::new(), purpose, ..sent };
                 self.dispatch_failure(turn, sent, false);
             }
         }
@@ -294,6 +316,8 @@ impl Engine {
 
     fn on_failure(&mut self, turn: &mut Turn<'_>, ticket: Ticket, blame: bool) {
         if let Some(sent) = self.sent.remove(&ticket) {
+            // Who was asked before this node slept may well have answered.
+            let blame = blame && sent.at >= self.woke_at;
             self.dispatch_failure(turn, sent, blame);
         }
     }
@@ -324,11 +348,11 @@ impl Engine {
         }
     }
 
-    /// A peer failed. It may leave the table, and is then remembered for harder times; or it is
-    /// asked once more soon, since nobody asks the disgraced otherwise.
+    /// A peer failed. It may leave the table, and is then looked for now and then; or it is asked
+    /// once more soon, since silent peers are not asked otherwise.
     fn accuse(&mut self, now: Duration, id: &NodeId) {
         if let Some(gone) = self.table.failed(id, now) {
-            self.neighbours.remember(gone);
+            self.neighbours.remember(gone, now);
         } else if self.table.get(id).is_some() {
             self.neighbours.greet_again(*id, now);
         }
@@ -340,7 +364,11 @@ impl Engine {
             return;
         }
         self.neighbours.bootstrap_answered(&[address]);
-        match self.table.seen(id, address, turn.now) {
+        let admission = self.table.seen(id, address, turn.now);
+        if matches!(admission, Admission::New | Admission::Known) {
+            self.neighbours.found_again(&id);
+        }
+        match admission {
             Admission::New => {
                 self.begin_joining(turn.now);
                 if greet {
@@ -379,8 +407,8 @@ impl Engine {
         purpose: Purpose,
     ) {
         let ticket = Ticket(self.number());
-        let kind = request.kind();
-        self.sent.insert(ticket, Sent { id, addresses: addresses.clone(), kind, purpose });
+        let at = turn.now;
+        self.sent.insert(ticket, Sent { id, addresses: addresses.clone(), purpose, at });
         turn.effects.push(Effect::Send { ticket, id, addresses, request, deadline });
     }
 

@@ -147,7 +147,7 @@ impl Node {
         let dht = Dht::start(
             DhtConfig { work_bits: config.work_bits, ..config.dht.clone() },
             keys.clone(),
-            remembering.clone(),
+            remembering,
             beginnings(&config, listen, remembered),
             Arc::new(now),
             &tracker,
@@ -179,7 +179,10 @@ impl Node {
             keys,
             capsules: Arc::new(StoredCapsules { blobs: store.blobs(), library: store.library() }),
             stores,
-            transport: remembering.clone(),
+            transport: Arc::new(
+                RememberingTransport::new(transport.clone(), memory.clone())
+                    .observed_by(Arc::new(dht.clone())),
+            ),
             memory: memory.clone(),
             directory: directory.clone(),
             clock: Clock::new(now),

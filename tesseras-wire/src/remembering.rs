@@ -1,5 +1,6 @@
 //! A transport that remembers who did not answer, for everybody who asks.
 
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -61,17 +62,35 @@ impl SharedMemory {
     }
 }
 
+/// Somebody else who is told how requests end. Called by those who ask, so it must not block.
+pub trait Observer: Send + Sync + 'static {
+    /// A peer that was dialled at this address has answered there.
+    fn answered(&self, id: NodeId, address: SocketAddr);
+
+    /// A peer has failed a request.
+    fn failed(&self, id: NodeId);
+
+    /// A peer took longer than it was waited for.
+    fn given_up(&self, id: NodeId);
+}
+
 /// A [`Transport`] that notes for every request whether its peer answered, and has little patience
 /// with those who did not lately.
 pub struct RememberingTransport {
     inner: Arc<dyn Transport>,
     memory: SharedMemory,
+    observer: Option<Arc<dyn Observer>>,
 }
 
 impl RememberingTransport {
     /// Sends through another transport.
     pub fn new(inner: Arc<dyn Transport>, memory: SharedMemory) -> Self {
-        Self { inner, memory }
+        Self { inner, memory, observer: None }
+    }
+
+    /// Tells somebody else as well.
+    pub fn observed_by(self, observer: Arc<dyn Observer>) -> Self {
+        Self { observer: Some(observer), ..self }
     }
 }
 
@@ -86,9 +105,9 @@ impl Transport for RememberingTransport {
             if self.memory.is_silent(&id) && request.body.is_none() {
                 request.deadline = request.deadline.min(LITTLE_PATIENCE);
             }
-            let question = Question { id, memory: &self.memory, since: Instant::now(), open: true };
+            let question = Question { id, asker: self, since: Instant::now(), open: true };
             let result = self.inner.request(target, request).await;
-            question.end(&result);
+            question.end(target, &result);
             result
         })
     }
@@ -97,17 +116,30 @@ impl Transport for RememberingTransport {
 /// A question that is out.
 struct Question<'a> {
     id: NodeId,
-    memory: &'a SharedMemory,
+    asker: &'a RememberingTransport,
     since: Instant,
     open: bool,
 }
 
 impl Question<'_> {
-    fn end(mut self, result: &Result<Reply, RequestError>) {
+    fn end(mut self, target: &Target, result: &Result<Reply, RequestError>) {
         self.open = false;
+        let RememberingTransport { memory, observer, .. } = self.asker;
         match result {
-            Ok(_) => self.memory.answered(&self.id),
-            Err(error) if is_the_peers_fault(error) => self.memory.failed(self.id),
+            Ok(reply) => {
+                memory.answered(&self.id);
+                // Where its packets come from proves an address only if that was dialled.
+                let remote = reply.peer.remote;
+                if let Some(observer) = observer.as_ref().filter(|_| target.names(remote)) {
+                    observer.answered(self.id, remote);
+                }
+            }
+            Err(error) if is_the_peers_fault(error) => {
+                memory.failed(self.id);
+                if let Some(observer) = observer {
+                    observer.failed(self.id);
+                }
+            }
             Err(_) => {}
         }
     }
@@ -117,7 +149,10 @@ impl Drop for Question<'_> {
     /// Another one answered first, and nobody waits for this one any more.
     fn drop(&mut self) {
         if self.open && self.since.elapsed() >= GIVEN_UP_AFTER {
-            self.memory.failed(self.id);
+            self.asker.memory.failed(self.id);
+            if let Some(observer) = &self.asker.observer {
+                observer.given_up(self.id);
+            }
         }
     }
 }
@@ -138,7 +173,6 @@ pub fn is_the_peers_fault(error: &RequestError) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::net::SocketAddr;
     use std::time::Duration;
 
     use tesseras_core::time::Timestamp;
@@ -166,6 +200,51 @@ mod tests {
                 Ok(Reply { peer, frame: Vec::new(), body: empty_body() })
             })
         }
+    }
+
+    #[derive(Default)]
+    struct Notes(Mutex<Vec<(u8, &'static str)>>);
+
+    impl Notes {
+        fn note(&self, id: NodeId, what: &'static str) {
+            self.0.lock().unwrap().push((id.as_bytes()[0], what));
+        }
+    }
+
+    impl Observer for Notes {
+        fn answered(&self, id: NodeId, address: SocketAddr) {
+            assert_eq!(address, SocketAddr::from(([127, 0, 0, 1], 1)));
+            self.note(id, "answered");
+        }
+
+        fn failed(&self, id: NodeId) {
+            self.note(id, "failed");
+        }
+
+        fn given_up(&self, id: NodeId) {
+            self.note(id, "given up");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_observer_is_told_how_requests_end_and_of_addresses_that_were_dialled() {
+        let memory = SharedMemory::new(Vec::new(), Clock::new(|| Timestamp(1000)));
+        let notes = Arc::new(Notes::default());
+        let transport =
+            RememberingTransport::new(Arc::new(SomeAnswer), memory).observed_by(notes.clone());
+        let [dead, alive] = [0, 1].map(|byte| NodeId::new([byte; 20]));
+        let elsewhere = SocketAddr::from(([127, 0, 0, 2], 1));
+        let dialled = SocketAddr::from(([127, 0, 0, 1], 1));
+        for addresses in [vec![elsewhere], vec![elsewhere, dialled]] {
+            let target = Target { id: Some(alive), addresses };
+            assert!(transport.request(&target, request()).await.is_ok());
+        }
+        let target = asked(dead);
+        let asking = transport.request(&target, request());
+        assert!(tokio::time::timeout(GIVEN_UP_AFTER, asking).await.is_err());
+        assert!(transport.request(&target, request()).await.is_err());
+        let expected = [(1, "answered"), (0, "given up"), (0, "failed")];
+        assert_eq!(*notes.0.lock().unwrap(), expected);
     }
 
     fn asked(id: NodeId) -> Target {

@@ -86,6 +86,11 @@ pub enum Event {
         /// Who.
         id: NodeId,
     },
+    /// A peer was slower than another protocol would wait for.
+    Doubted {
+        /// Who.
+        id: NodeId,
+    },
 }
 
 /// What the layers above may want.

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use tesseras_core::ids::DhtKey;
 use tesseras_dht::messages::{Request, Response};
-use tesseras_wire::MAX_FRAME_BYTES;
 use tesseras_wire::codec::{self, Refusal};
+use tesseras_wire::{MAX_FRAME_BYTES, Observer as _};
 
 use crate::memory::{Node, Switchboard, peer};
 
@@ -105,15 +105,15 @@ async fn other_protocols_tell_what_they_see() {
     let board = Switchboard::default();
     let one = board.start(address(0), vec![], true);
     let two = board.start(address(1), vec![], true);
-    one.dht.observe(two.id, address(1)).await;
+    one.dht.answered(two.id, address(1));
     until("they know each other", || async {
         one.dht.peers().await.len() == 1 && two.dht.peers().await.len() == 1
     })
     .await;
     assert_eq!(one.dht.closest(two.id.into(), 5).await[0].id, two.id);
     board.cut(&address(1));
-    one.dht.report_failure(two.id).await;
-    one.dht.report_failure(two.id).await;
+    one.dht.failed(two.id);
+    one.dht.failed(two.id);
     until("the dead one is gone", || async { one.dht.peers().await.is_empty() }).await;
 }
 

@@ -34,6 +34,8 @@ pub struct Node {
     pub alive: bool,
     /// Whether others can dial it.
     pub reachable: bool,
+    /// Until when it does nothing, as a machine that sleeps: what comes meanwhile it sees then.
+    pub asleep_until: Duration,
     /// How many seconds its clock is ahead of the world's.
     pub ahead: i64,
     /// Requests that it awaits answers to.
@@ -129,6 +131,7 @@ impl World {
             address,
             alive: true,
             reachable,
+            asleep_until: Duration::ZERO,
             ahead: 0,
             waiting: BTreeSet::new(),
             next_tick: self.now,
@@ -185,10 +188,14 @@ impl World {
             panic!("nothing will ever happen again");
         };
         self.now = at;
-        let node = &mut self.nodes[index];
-        if !node.alive {
+        if !self.nodes[index].alive {
             return;
         }
+        let asleep_until = self.nodes[index].asleep_until;
+        if asleep_until > at {
+            return self.put(asleep_until, index, item);
+        }
+        let node = &mut self.nodes[index];
         let event = match item {
             Item::Tick if node.next_tick > at => return,
             Item::Tick => {
