@@ -138,6 +138,17 @@ impl Table {
         name.contains(&self.only)
     }
 
+    /// Whether a row of this name is asked for by this name; for what takes long.
+    pub fn wants_only(&self, name: &str) -> bool {
+        !self.only.is_empty() && name.contains(&self.only)
+    }
+
+    /// Prints a row of another shape.
+    pub fn line(&mut self, row: &str) -> Result<()> {
+        self.rows += 1;
+        print(row)
+    }
+
     /// Something to say below the table.
     pub fn note(&mut self, note: String) {
         self.notes.push(note);

@@ -1,14 +1,15 @@
 //! Measures what Tesseras does side by side with the bare parts that it is made of, in one run,
 //! and prints one table. Asserts no timing: `docs/BENCHMARKS.md` says what the gaps are.
 //!
-//! [`lap`] measures and prints; [`capsule`], [`code`], [`storage`], [`database`], [`requests`] and
-//! [`network`] have the rows; [`bare`] and [`wire`] have what they are compared with; [`scene`]
+//! [`lap`] measures and prints; [`capsule`], [`code`], [`storage`], [`database`], [`requests`],
+//! [`network`] and [`dead`] have the rows; [`bare`] and [`wire`] have what they are compared with; [`scene`]
 //! makes the things to work on.
 
 mod bare;
 mod capsule;
 mod code;
 mod database;
+mod dead;
 mod lap;
 mod network;
 mod requests;
@@ -38,7 +39,7 @@ struct Options {
     #[arg(long, default_value_t = 24, value_parser = clap::value_parser!(u8).range(8..=200))]
     nodes: u8,
     /// Only rows whose name contains this: create, verify, encode, rebuild, attest, cache,
-    /// database, requests, publish, fetch.
+    /// database, requests, publish, fetch; and dead, which only runs if it is asked for.
     #[arg(long, value_name = "NAME", default_value = "")]
     only: String,
     /// Which laps to run: one side alone is for strace, perf and the like.
@@ -54,6 +55,9 @@ enum Role {
     /// One of several processes that write to one database
     #[command(hide = true)]
     Writer(database::Writer),
+    /// One of the nodes that are killed
+    #[command(hide = true)]
+    Alone(dead::Alone),
 }
 
 fn main() -> ExitCode {
@@ -67,8 +71,10 @@ fn main() -> ExitCode {
 }
 
 fn run(options: &Options) -> Result<()> {
-    if let Some(Role::Writer(writer)) = &options.role {
-        return writer.run();
+    match &options.role {
+        Some(Role::Writer(writer)) => return writer.run(),
+        Some(Role::Alone(alone)) => return alone.run(),
+        None => {}
     }
     let scene = Scene::new(options.mib)?;
     let mut table = Table::new(&options.only, options.sides)?;
@@ -78,5 +84,6 @@ fn run(options: &Options) -> Result<()> {
     database::rows(&scene, &mut table)?;
     requests::rows(&mut table)?;
     network::rows(&scene, options.nodes, &mut table)?;
+    dead::rows(&scene, &mut table)?;
     table.end()
 }

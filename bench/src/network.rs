@@ -1,6 +1,7 @@
 //! Rows: publish and fetch over real nodes in this process, on loopback.
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::path::Path;
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
@@ -24,9 +25,10 @@ const BYTES_OF_CACHE: u64 = 4 << 20;
 /// How long nodes may take to find each other.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-struct Member {
-    node: Node,
-    store: Store,
+/// A node in this process, and its store.
+pub struct Member {
+    pub node: Node,
+    pub store: Store,
 }
 
 /// How many pieces a pack becomes, how long each, and how many are needed.
@@ -143,10 +145,27 @@ async fn prepare(scene: &Scene, nodes: u8) -> Result<(Vec<Member>, Pieces, Vec<T
 
 /// Starts a node, each in a /24 of its own.
 async fn join(scene: &Scene, others: &[Member], number: u8) -> Result<Member> {
-    let dir = scene.empty(&format!("node-{number}"))?;
+    let bootstrap: Vec<SocketAddr> = others.iter().take(3).map(|m| m.node.listen()).collect();
+    join_at(scene, &format!("node-{number}"), number, &bootstrap).await
+}
+
+/// Starts a node in a new folder of this name, in the /24 of this number.
+pub async fn join_at(
+    scene: &Scene,
+    name: &str,
+    number: u8,
+    bootstrap: &[SocketAddr],
+) -> Result<Member> {
+    let dir = scene.empty(name)?;
     let listen = SocketAddr::from((Ipv4Addr::new(127, 0, number, 1), 0));
-    let mut config = NodeConfig::new(&dir, listen);
-    config.bootstrap = others.iter().take(3).map(|m| m.node.listen()).collect();
+    let node = Node::start(config(&dir, listen, bootstrap.to_vec())).await?;
+    Ok(Member { node, store: open(&dir)? })
+}
+
+/// The settings of a node that takes whatever comes.
+pub fn config(dir: &Path, listen: SocketAddr, bootstrap: Vec<SocketAddr>) -> NodeConfig {
+    let mut config = NodeConfig::new(dir, listen);
+    config.bootstrap = bootstrap;
     config.work_bits = WORK_BITS;
     config.fragment_cache = BYTES_OF_CACHE;
     config.rate_limit = RateLimit { requests_per_second: 10_000, burst: 10_000 };
@@ -158,12 +177,11 @@ async fn join(scene: &Scene, others: &[Member], number: u8) -> Result<Member> {
         deficit_allowance: all,
         repair_share: all,
     };
-    let node = Node::start(config).await?;
-    Ok(Member { node, store: open(&dir)? })
+    config
 }
 
 /// Waits until each of these nodes knows so many others.
-async fn settle(members: &[Member], others: usize) -> Result<()> {
+pub async fn settle(members: &[Member], others: usize) -> Result<()> {
     let deadline = Instant::now() + PATIENCE;
     for member in members {
         while member.node.dht().peers().await.len() < others {
@@ -176,8 +194,8 @@ async fn settle(members: &[Member], others: usize) -> Result<()> {
     Ok(())
 }
 
-/// What `tes publish` lets happen; returns how long the plan took.
-async fn publish(scene: &Scene, owner: &Member, hash: TesseraHash) -> Result<Duration> {
+/// Drafts, signs and publishes, as `tes publish` does; returns how long the plan took.
+pub async fn publish(scene: &Scene, owner: &Member, hash: TesseraHash) -> Result<Duration> {
     let replication = owner.node.replication();
     let start = Instant::now();
     let plan = replication.draft_plan(hash, &silent()).await?;

@@ -6,16 +6,20 @@
 //! layers ask waits for room.
 
 use std::collections::BTreeMap;
+use std::future::ready;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::{StreamExt as _, stream};
 use rand::rngs::StdRng;
 use tesseras_core::contact::Contact;
 use tesseras_core::ids::{DhtKey, NodeId};
 use tesseras_core::time::Timestamp;
 use tesseras_wire::codec::{self, Refusal};
-use tesseras_wire::{Observer, Peer, Request as Outgoing, Target, Transport, is_the_peers_fault};
+use tesseras_wire::{
+    BoxStream, Peer, PeerObserver, Request as Outgoing, Target, Transport, is_the_peers_fault,
+};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -35,6 +39,8 @@ const MAX_OUTGOING: usize = 128;
 const QUEUE: usize = 1024;
 /// Commands of the layers above that run at once; more wait for a place.
 const MAX_COMMANDS: usize = 64;
+/// Records found that wait to be taken.
+const FOUND: usize = 512;
 /// A transport that forgets its deadline is given up on after this much longer.
 const GRACE: Duration = Duration::from_secs(2);
 
@@ -43,9 +49,16 @@ pub type WallClock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
 
 type Read = Box<dyn FnOnce(&Engine, Duration) + Send>;
 
+/// Who waits for a command.
+struct Waiter {
+    done: oneshot::Sender<Outcome>,
+    /// Is told what is found before it is done.
+    found: Option<mpsc::Sender<HolderRecord>>,
+}
+
 /// What the handle asks of the owner.
 enum Call {
-    Command(Command, oneshot::Sender<Outcome>),
+    Command(Command, Waiter),
     Asked(Peer, Request, oneshot::Sender<Result<Response, Refusal>>),
     Tell(Event),
     Read(Read),
@@ -76,7 +89,7 @@ struct Owner {
     token: CancellationToken,
     outgoing: Arc<Semaphore>,
     reports: mpsc::Sender<Event>,
-    running: BTreeMap<OperationId, oneshot::Sender<Outcome>>,
+    running: BTreeMap<OperationId, Waiter>,
     asked: BTreeMap<InboundId, oneshot::Sender<Result<Response, Refusal>>>,
     last_number: u64,
 }
@@ -164,6 +177,19 @@ impl Dht {
         }
     }
 
+    /// The same records as soon as each is found; ends with the search. Of a holder more than one
+    /// may come, the newest last.
+    pub fn holders(&self, key: DhtKey) -> BoxStream<'_, HolderRecord> {
+        let (found, records) = mpsc::channel(FOUND);
+        let records = stream::unfold(records, |mut records| async move {
+            let record = records.recv().await?;
+            Some((record, records))
+        });
+        // It has no records of its own to give: it only has to be awaited.
+        let search = stream::once(self.command_with(Command::FindHolders(key), Some(found)));
+        Box::pin(stream::select(records, search.filter_map(|_| ready(None))))
+    }
+
     /// Tells the nodes nearest to each key that this node holds something of it, and returns how
     /// many other nodes keep each record now. Due again after
     /// [`REANNOUNCE_EVERY`](crate::REANNOUNCE_EVERY), which is the caller's to see to.
@@ -196,16 +222,18 @@ impl Dht {
         self.read(|engine, now| engine.status(now)).await
     }
 
-    /// Tells the owner, unless it has enough to do.
-    fn tell(&self, event: Event) {
-        // It is a hint, and after shutdown nobody needs it.
-        let _ = self.calls.try_send(Call::Tell(event));
+    async fn command(&self, command: Command) -> Option<Outcome> {
+        self.command_with(command, None).await
     }
 
-    async fn command(&self, command: Command) -> Option<Outcome> {
+    async fn command_with(
+        &self,
+        command: Command,
+        found: Option<mpsc::Sender<HolderRecord>>,
+    ) -> Option<Outcome> {
         let _place = self.commands.acquire().await.ok()?;
         let (done, outcome) = oneshot::channel();
-        self.calls.send(Call::Command(command, done)).await.ok()?;
+        self.calls.send(Call::Command(command, Waiter { done, found })).await.ok()?;
         outcome.await.ok()
     }
 
@@ -223,18 +251,19 @@ impl Dht {
     }
 }
 
-/// What becomes of the requests of other protocols tells the DHT who is where, and who is silent.
-impl Observer for Dht {
+/// What becomes of the requests of other protocols reaches the routing table, too.
+impl PeerObserver for Dht {
     fn answered(&self, id: NodeId, address: SocketAddr) {
-        self.tell(Event::Observed { id, address });
+        // Where the queue is full, or the node stopping, nothing is lost: the next request tells.
+        let _ = self.calls.try_send(Call::Tell(Event::Observed { id, address }));
     }
 
     fn failed(&self, id: NodeId) {
-        self.tell(Event::Accused { id });
+        let _ = self.calls.try_send(Call::Tell(Event::Accused { id }));
     }
 
-    fn given_up(&self, id: NodeId) {
-        self.tell(Event::Doubted { id });
+    fn doubted(&self, id: NodeId) {
+        let _ = self.calls.try_send(Call::Tell(Event::Doubted { id }));
     }
 }
 
@@ -260,9 +289,9 @@ impl Owner {
 
     fn take(&mut self, call: Call) {
         match call {
-            Call::Command(command, done) => {
+            Call::Command(command, waiter) => {
                 let operation = OperationId(self.number());
-                self.running.insert(operation, done);
+                self.running.insert(operation, waiter);
                 self.handle(Event::Commanded { operation, command });
             }
             Call::Asked(peer, request, answer) => {
@@ -289,9 +318,16 @@ impl Owner {
                         let _ = asker.send(answer);
                     }
                 }
+                Effect::Found { operation, record } => {
+                    let waiter = self.running.get(&operation);
+                    if let Some(found) = waiter.and_then(|waiter| waiter.found.as_ref()) {
+                        // One that takes none for long does without; they are hints.
+                        let _ = found.try_send(record);
+                    }
+                }
                 Effect::Finished { operation, outcome } => {
-                    if let Some(done) = self.running.remove(&operation) {
-                        let _ = done.send(outcome);
+                    if let Some(waiter) = self.running.remove(&operation) {
+                        let _ = waiter.done.send(outcome);
                     }
                 }
             }

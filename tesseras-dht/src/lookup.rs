@@ -18,6 +18,12 @@ const QUERIES_PER_RESULT: usize = 8;
 const CANDIDATES_PER_RESULT: usize = 10;
 /// Slow peers may multiply the requests in flight by this at most.
 const SLOW_FACTOR: usize = 4;
+/// A peer that takes so many times as long as the median of the others is slow, but not before
+/// [`SLOW_AT_LEAST`].
+const SLOWER: u32 = 8;
+const SLOW_AT_LEAST: Duration = Duration::from_millis(100);
+/// After so many times as long as makes it slow, a peer is waited for no longer.
+const LOST_FACTOR: u32 = 3;
 /// A peer that failed is asked again at other addresses at most this often.
 const MAX_RETRIES: u8 = 2;
 
@@ -44,7 +50,10 @@ pub struct Lookup {
     target: DhtKey,
     k: usize,
     alpha: usize,
-    slow_after: Duration,
+    /// The most that [`Lookup::slow_after`] may be.
+    slow_after_at_most: Duration,
+    /// How long answers took so far, in order.
+    answers: Vec<Duration>,
     deadline: Duration,
     /// Whether it ends as soon as the node with the target's id has answered.
     one_node: bool,
@@ -61,7 +70,8 @@ impl Lookup {
             target,
             k: config.k,
             alpha: config.alpha,
-            slow_after: config.slow_after,
+            slow_after_at_most: config.slow_after,
+            answers: Vec::new(),
             deadline: now + LOOKUP_DEADLINE,
             one_node: false,
             queries: 0,
@@ -126,10 +136,14 @@ impl Lookup {
     }
 
     /// A peer answered, at the address that was dialled if that is known.
-    pub fn answered(&mut self, id: &NodeId, address: Option<SocketAddr>) {
+    pub fn answered(&mut self, id: &NodeId, address: Option<SocketAddr>, now: Duration) {
         let distance = id.distance(&self.target);
         self.in_flight.remove(&distance);
         if let Some(candidate) = self.candidates.get_mut(&distance) {
+            if let State::Waiting { since } = candidate.state {
+                let took = now.saturating_sub(since);
+                self.answers.insert(self.answers.partition_point(|known| *known < took), took);
+            }
             candidate.state = State::Answered;
             if let Some(address) = address {
                 candidate.contact.addresses = vec![address];
@@ -170,6 +184,7 @@ impl Lookup {
                 State::Answered => counted += 1,
                 State::New if self.queries >= self.k * QUERIES_PER_RESULT => {}
                 State::New => return false,
+                State::Waiting { since } if self.is_lost(since, now) => {}
                 State::Waiting { .. } if self.is_slow(candidate, now) => slow = true,
                 State::Waiting { .. } => return false,
             }
@@ -181,10 +196,10 @@ impl Lookup {
     /// When time alone changes what is to be done.
     pub fn wakes_at(&self, now: Duration) -> Duration {
         let waiting = self.waiting().filter_map(|candidate| match candidate.state {
-            State::Waiting { since } => Some(since + self.slow_after),
+            State::Waiting { since } => Some([since + self.slow_after(), self.lost_at(since)]),
             _ => None,
         });
-        waiting.filter(|at| *at > now).min().unwrap_or(self.deadline).min(self.deadline)
+        waiting.flatten().filter(|at| *at > now).min().unwrap_or(self.deadline).min(self.deadline)
     }
 
     /// The k nearest that answered, nearest first.
@@ -213,7 +228,24 @@ impl Lookup {
     }
 
     fn is_slow(&self, candidate: &Candidate, now: Duration) -> bool {
-        matches!(candidate.state, State::Waiting { since } if now >= since + self.slow_after)
+        matches!(candidate.state, State::Waiting { since } if now >= since + self.slow_after())
+    }
+
+    fn is_lost(&self, since: Duration, now: Duration) -> bool {
+        // Where nobody answers, all may be slow.
+        !self.answers.is_empty() && now >= self.lost_at(since)
+    }
+
+    /// When a peer that was asked at this time is waited for no longer.
+    fn lost_at(&self, since: Duration) -> Duration {
+        since + self.slow_after() * LOST_FACTOR
+    }
+
+    /// How long after it was asked a peer is slow, by what the others take.
+    fn slow_after(&self) -> Duration {
+        let median = self.answers.get(self.answers.len().saturating_sub(1) / 2);
+        let slow = median.map_or(self.slow_after_at_most, |median| *median * SLOWER);
+        slow.max(SLOW_AT_LEAST).min(self.slow_after_at_most)
     }
 
     /// The nearest unasked candidate among the k nearest that have not failed and are not slow.

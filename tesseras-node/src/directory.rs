@@ -60,14 +60,14 @@ fn in_one_go<'a>(search: impl Future<Output = Vec<Contact>> + Send + 'a) -> BoxS
 
 impl Directory for DhtDirectory {
     fn find_holders(&self, key: DhtKey) -> BoxStream<'_, Contact> {
-        in_one_go(async move {
+        let begun = stream::once(async move {
             self.joined().await;
             self.refresh_own_addresses().await;
-            let records = self.dht.find_holders(key).await;
-            let contact =
-                |r: tesseras_dht::HolderRecord| Contact { id: r.node(), addresses: r.addresses };
-            records.into_iter().map(contact).collect::<Vec<_>>()
-        })
+            self.dht.holders(key)
+        });
+        let contact =
+            |r: tesseras_dht::HolderRecord| Contact { id: r.node(), addresses: r.addresses };
+        Box::pin(begun.flatten().map(contact))
     }
 
     fn candidates(&self, key: DhtKey, wanted: usize) -> BoxStream<'_, Contact> {

@@ -147,7 +147,7 @@ impl Node {
         let dht = Dht::start(
             DhtConfig { work_bits: config.work_bits, ..config.dht.clone() },
             keys.clone(),
-            remembering,
+            remembering.clone(),
             beginnings(&config, listen, remembered),
             Arc::new(now),
             &tracker,
@@ -169,6 +169,8 @@ impl Node {
             holdings: store.holdings(),
             ledger: store.ledger(),
         };
+        let observed = RememberingTransport::new(transport.clone(), memory.clone());
+        let observed = Arc::new(observed.observed_by(Arc::new(dht.clone())));
         let replication = Replication::new(Parts {
             config: ReplicationConfig {
                 limits: config.limits,
@@ -179,10 +181,7 @@ impl Node {
             keys,
             capsules: Arc::new(StoredCapsules { blobs: store.blobs(), library: store.library() }),
             stores,
-            transport: Arc::new(
-                RememberingTransport::new(transport.clone(), memory.clone())
-                    .observed_by(Arc::new(dht.clone())),
-            ),
+            transport: observed,
             memory: memory.clone(),
             directory: directory.clone(),
             clock: Clock::new(now),

@@ -2,6 +2,7 @@
 //! brought to another node as well.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -9,23 +10,23 @@ use futures_util::stream::FuturesUnordered;
 use futures_util::{StreamExt as _, stream};
 use tesseras_core::code::Piece;
 use tesseras_core::contact::{Contact, Subnet};
-use tesseras_core::ids::NodeId;
+use tesseras_core::ids::{NodeId, TesseraHash};
 use tesseras_core::placement::{Assignment, Candidate};
 use tesseras_core::plan::Plan;
 use tesseras_core::ports::{PlacedPiece, StoreError};
-use tesseras_wire::{Body, BoxFuture};
+use tesseras_wire::{Body, BoxFuture, BoxStream};
 use tokio::time::{Duration, Instant, sleep};
 
 use crate::bulk;
 use crate::dossier::VerifiedDossier;
 use crate::holder::Holder;
-use crate::messages::MAX_WITNESSES;
+use crate::messages::{Attestation, MAX_WITNESSES, Offered};
 use crate::peers::{AskError, Parcel, Peers, ask_all};
 use crate::pieces::PieceSource;
 use crate::policy::offers::{Eligible, OfferTerms, Offers};
 use crate::policy::pace::Paces;
 use crate::policy::patience::{Manner, Patience};
-use crate::policy::survey::Survey;
+use crate::policy::survey::{LiveHolder, Survey};
 use crate::ports::Directory;
 use crate::progress::ByteCount;
 use crate::workshop::Workshop;
@@ -52,9 +53,14 @@ pub(crate) enum Purpose {
 pub(crate) struct Delivery {
     /// How many pieces, or copies of one, have a holder now.
     pub(crate) placed: usize,
+    /// Which nodes took something; this one may be among them.
+    pub(crate) holders: Vec<Contact>,
     /// Why others were refused.
     pub(crate) refusals: Vec<String>,
 }
+
+/// What nodes near the key answered to offers, and where they were reached.
+pub(crate) struct Prospects(Vec<(Contact, Option<(SocketAddr, Offered)>)>);
 
 /// Why a piece has not come to a node.
 #[derive(Debug, thiserror::Error)]
@@ -113,39 +119,39 @@ struct Delivering<'a> {
 }
 
 impl<'a> Distributor<'a> {
-    /// Asks nodes near the key, and this node itself where the terms say so, whether they would
-    /// hold pieces of a tessera and how many bytes.
-    pub(crate) async fn find_eligible(
+    /// Asks nodes near the key whether they would hold pieces of a tessera and how many bytes.
+    pub(crate) async fn ask_candidates(
+        &self,
+        tessera: TesseraHash,
+        terms: OfferTerms,
+        manner: Manner,
+    ) -> Prospects {
+        let found = self.directory.candidates(tessera.dht_key(), terms.wanted);
+        Prospects(self.offer_to(found, tessera, terms, manner).await)
+    }
+
+    /// Who may be given pieces: candidates and live holders, and this node itself where the terms
+    /// say so. Holders that no survey knew of are found by what they answered, and added to it.
+    pub(crate) async fn eligible(
         &self,
         dossier: &VerifiedDossier,
-        survey: &Survey,
+        survey: &mut Survey,
+        prospects: &Prospects,
         terms: OfferTerms,
     ) -> Eligible {
         let (tessera, plan, me) = (dossier.tessera(), dossier.plan(), self.peers.me());
+        self.attest_those_who_hold(tessera, survey, prospects).await;
         let placement = survey.placement(plan);
-        let live = survey.contacts();
-        let mut asked: BTreeSet<NodeId> = live.keys().copied().chain([me]).collect();
-        let known = stream::iter(live.into_values().filter(move |contact| contact.id != me));
-        let found = self.directory.candidates(tessera.dht_key(), terms.wanted);
-        let found = found.filter(move |contact| std::future::ready(asked.insert(contact.id)));
-        let mut patience = Patience::new(Manner::Thorough, self.peers.answer_deadline());
-        let peers = self.peers;
-        let offer = |contact: Contact| -> BoxFuture<'_, _> {
-            Box::pin(async move {
-                let answer = peers.offer(&contact, tessera, terms.bytes, terms.repair).await;
-                answer.inspect_err(|error| {
-                    tracing::debug!(peer = %contact.id, %error, "no answer to an offer");
-                })
-            })
-        };
-        let contacts = Box::pin(known.chain(found));
-        let is_silent = |contact: &Contact| peers.is_silent(contact.id);
-        let answers = ask_all(contacts, OFFERS_AT_ONCE, &mut patience, is_silent, offer).await;
+        let asked: BTreeSet<NodeId> = prospects.0.iter().map(|(contact, _)| contact.id).collect();
+        let mut others = survey.contacts();
+        others.retain(|id, _| *id != me && !asked.contains(id));
+        let others = Box::pin(stream::iter(others.into_values()));
+        let more = self.offer_to(others, tessera, terms, Manner::Quick).await;
         // The dossier comes along with each of the first transfers to a node.
         let transfers = self.peers.max_transfers() as u64;
         let beside = dossier.encoded_bytes().saturating_mul(transfers);
         let mut offers = Offers::default();
-        for (contact, answer) in answers {
+        for (contact, answer) in prospects.0.iter().cloned().chain(more) {
             let pieces = placement.get(&contact.id).cloned().unwrap_or_default();
             offers.note(contact, answer, pieces, beside);
         }
@@ -158,6 +164,57 @@ impl<'a> Distributor<'a> {
             offers.note_self(Candidate { id: me, subnet, pieces, room }, terms);
         }
         offers.eligible(plan)
+    }
+
+    /// A candidate that says that it holds pieces is asked to attest them.
+    async fn attest_those_who_hold(
+        &self,
+        tessera: TesseraHash,
+        survey: &mut Survey,
+        prospects: &Prospects,
+    ) {
+        let unknown = prospects.0.iter().filter(|(contact, answer)| {
+            answer.as_ref().is_some_and(|(_, offered)| !offered.pieces.is_empty())
+                && !survey.live.contains_key(&contact.id)
+        });
+        let unknown: Vec<Contact> = unknown.map(|(contact, _)| contact.clone()).collect();
+        let peers = self.peers;
+        let attest = |contact: Contact| -> BoxFuture<'_, _> {
+            Box::pin(async move { peers.attest(&contact, tessera).await })
+        };
+        let mut patience = Patience::new(Manner::Quick, peers.answer_deadline());
+        let is_silent = |_: &Contact| false;
+        let unknown = Box::pin(stream::iter(unknown));
+        for (contact, answer) in
+            ask_all(unknown, OFFERS_AT_ONCE, &mut patience, is_silent, attest).await
+        {
+            let Some((Attestation { plan, pieces, .. }, _)) = answer else { continue };
+            survey.others_attested = true;
+            if !pieces.is_empty() {
+                survey.live.insert(contact.id, LiveHolder { contact, plan, pieces });
+            }
+        }
+    }
+
+    async fn offer_to(
+        &self,
+        contacts: BoxStream<'_, Contact>,
+        tessera: TesseraHash,
+        terms: OfferTerms,
+        manner: Manner,
+    ) -> Vec<(Contact, Option<(SocketAddr, Offered)>)> {
+        let peers = self.peers;
+        let offer = |contact: Contact| -> BoxFuture<'_, _> {
+            Box::pin(async move {
+                let answer = peers.offer(&contact, tessera, terms.bytes, terms.repair).await;
+                answer.inspect_err(|error| {
+                    tracing::debug!(peer = %contact.id, %error, "no answer to an offer");
+                })
+            })
+        };
+        let is_silent = |contact: &Contact| peers.is_silent(contact.id);
+        let mut patience = Patience::new(manner, peers.answer_deadline());
+        ask_all(contacts, OFFERS_AT_ONCE, &mut patience, is_silent, offer).await
     }
 
     /// Places pieces, at most as many at once as there may be transfers. One that is refused or
@@ -290,6 +347,12 @@ impl Delivering<'_> {
         }));
     }
 
+    fn contact(&self, node: NodeId) -> Contact {
+        let own = || self.distributor.directory.own_addresses();
+        let known = self.contacts.get(&node).cloned();
+        known.unwrap_or_else(|| Contact { id: node, addresses: own() })
+    }
+
     /// What is late is given to another node as well.
     fn look_for_late(&mut self) {
         for Transfer { piece, node, heard, .. } in &self.transfers {
@@ -312,6 +375,7 @@ impl Delivering<'_> {
         match result {
             Ok(()) => {
                 self.has_dossier.insert(node);
+                self.delivery.holders.push(self.contact(node));
                 if self.open.remove(&slot) {
                     self.count.add(self.source.plan().piece_bytes(piece).unwrap_or(0));
                     self.delivery.placed += 1;

@@ -20,7 +20,7 @@ use crate::policy::patience::Manner;
 use crate::policy::survey::{LiveHolder, Survey};
 use crate::ports::{Directory, UnpackError};
 use crate::progress::{ByteCount, OnStep, Step};
-use crate::survey::Surveying;
+use crate::survey::{Scope, Surveying};
 use crate::workshop::Workshop;
 
 /// How often all holders are asked when some of them were silent and the rest does not suffice.
@@ -155,8 +155,9 @@ impl Fetcher<'_> {
         on_step: &OnStep,
     ) -> Result<(Survey, Result<Fetched, FetchError>), FetchError> {
         let Self { peers, holder, directory, .. } = *self;
-        let mut surveying =
-            Surveying::begin(peers, holder, directory, tessera, Manner::Quick).await?;
+        let begun =
+            Surveying::begin(peers, holder, directory, tessera, Scope::Network, Manner::Quick);
+        let mut surveying = begun.await?;
         let early = self.fetch_early(tessera, &mut surveying, on_step).await;
         if early.is_ok() {
             // Enough is enough: who has not answered by now need not.

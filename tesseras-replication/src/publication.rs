@@ -17,7 +17,7 @@ use crate::holder::Holder;
 use crate::library::Library;
 use crate::policy::patience::Manner;
 use crate::publish::Publisher;
-use crate::survey::survey;
+use crate::survey::{Scope, survey};
 
 /// How long a cancellation waits for what is being written at that moment.
 const CANCEL_TIMEOUT: Duration = Duration::from_secs(30);
@@ -67,7 +67,7 @@ impl Publisher<'_> {
         // A piece that was on its way may have arrived although nobody waited for its receipt.
         if report.placed > 0 || event == PublicationEvent::Stopped {
             sleep(ARRIVING).await;
-            let asking = survey(peers, holder, directory, tessera, Manner::Thorough);
+            let asking = survey(peers, holder, directory, tessera, Scope::Known, Manner::Thorough);
             let attested = match timeout(CANCEL_TIMEOUT, asking).await {
                 Ok(survey) => survey?.pieces_of_others(peers.me()),
                 Err(_) => 0,

@@ -30,7 +30,7 @@ use crate::policy::survey::Survey;
 use crate::ports::{Directory, UnpackError};
 use crate::progress::{ByteCount, OnStep};
 use crate::roster::send_roster;
-use crate::survey::survey;
+use crate::survey::{Scope, survey};
 use crate::workshop::{EncodeError, Turn, Workshop};
 
 /// Result of publishing.
@@ -255,7 +255,7 @@ impl Publisher<'_> {
         if let Ok(Some(dossier)) = self.holder.stored_dossier(tessera).await {
             return Ok(dossier);
         }
-        let survey = self.survey(tessera, Manner::Quick).await?;
+        let survey = self.survey(tessera, Scope::Network, Manner::Quick).await?;
         let found = dossiers_of_holders(self.peers, tessera, &survey).await.into_iter().next();
         let Some(dossier) = found else {
             check_clock_after(self.directory, &survey).await?;
@@ -296,9 +296,14 @@ impl Publisher<'_> {
         let mut refusals = Vec::new();
         let mut manner = Manner::Quick;
         loop {
-            let known = self.survey(dossier.tessera(), manner).await?;
+            let distributor = self.distributor();
+            let (known, prospects) = tokio::join!(
+                self.survey(dossier.tessera(), Scope::Known, manner),
+                distributor.ask_candidates(dossier.tessera(), terms, manner),
+            );
+            let mut known = known?;
+            let mut eligible = distributor.eligible(dossier, &mut known, &prospects, terms).await;
             check_clock_after(self.directory, &known).await?;
-            let mut eligible = self.distributor().find_eligible(dossier, &known, terms).await;
             let missing = match rounds.next(&eligible.assignment.lack(), k) {
                 Next::Refuse => return Err(no_room(eligible)),
                 Next::Place(missing) => missing,
@@ -309,8 +314,7 @@ impl Publisher<'_> {
             };
             self.prepare_parity(dossier, source, &missing, on_step).await?;
             let count = ByteCount::new("placing pieces", bytes_of(plan, &missing), on_step);
-            let delivery = self
-                .distributor()
+            let delivery = distributor
                 .distribute(dossier, source, missing, eligible, &Purpose::Own, &count)
                 .await;
             refusals.extend(delivery.refusals);
@@ -383,8 +387,13 @@ impl Publisher<'_> {
         Distributor { peers, holder, workshop, directory }
     }
 
-    async fn survey(&self, tessera: TesseraHash, manner: Manner) -> Result<Survey, StoreError> {
-        survey(self.peers, self.holder, self.directory, tessera, manner).await
+    async fn survey(
+        &self,
+        tessera: TesseraHash,
+        scope: Scope,
+        manner: Manner,
+    ) -> Result<Survey, StoreError> {
+        survey(self.peers, self.holder, self.directory, tessera, scope, manner).await
     }
 
     /// A capsule of the library, and its pack.

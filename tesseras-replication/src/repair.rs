@@ -9,7 +9,7 @@ use thiserror::Error;
 
 use crate::clock::{ClockOff, check_clock_after};
 use crate::collect::{CollectError, Collected, Collector};
-use crate::distribute::{Delivery, Distributor, Purpose, bytes_of};
+use crate::distribute::{Distributor, Purpose, bytes_of};
 use crate::dossier::VerifiedDossier;
 use crate::dossiers::dossiers_of_holders;
 use crate::holder::Holder;
@@ -24,7 +24,7 @@ use crate::ports::Directory;
 use crate::progress::{ByteCount, OnStep, Step};
 use crate::publish::Publisher;
 use crate::release::release_whole;
-use crate::survey::survey;
+use crate::survey::{Scope, Surveying};
 use crate::workshop::Workshop;
 
 /// Result of looking after one tessera.
@@ -93,16 +93,42 @@ impl Repairer<'_> {
         if !self.library.may_repair(tessera).await? {
             return Err(RepairError::NotPublished(tessera));
         }
-        let survey = self.survey(tessera).await?;
-        check_clock_after(self.directory, &survey).await?;
-        let dossier = match stored {
-            Ok(Some(dossier)) => dossier,
-            _ => self.mend_dossier(tessera, &survey).await?,
-        };
         let is_own = self.library.is_own(tessera).await?;
         let may_hold = self.holder.may_hold(tessera).await;
+        let terms = match &stored {
+            Ok(Some(dossier)) => OfferTerms::of(dossier.plan(), !is_own, may_hold),
+            _ => OfferTerms::of_unknown(!is_own, may_hold),
+        };
+        let Self { peers, holder, directory, .. } = *self;
+        let begun =
+            Surveying::begin(peers, holder, directory, tessera, Scope::Network, Manner::Quick);
+        let mut surveying = begun.await?;
+        let asking = self.distributor();
+        let asking = asking.ask_candidates(tessera, terms, Manner::Quick);
+        let ((), prospects) = tokio::join!(surveying.settle(), asking);
+        let mut early = surveying.as_of_now();
+        let dossier = match stored {
+            Ok(Some(dossier)) => dossier,
+            _ => {
+                check_clock_after(directory, &early).await?;
+                self.mend_dossier(tessera, &early).await?
+            }
+        };
         let terms = OfferTerms::of(dossier.plan(), !is_own, may_hold);
-        let eligible = self.distributor().find_eligible(&dossier, &survey, terms).await;
+        let seen = self.distributor().eligible(&dossier, &mut early, &prospects, terms).await;
+        // While what seems to be missing is prepared, those who are slow may still answer.
+        surveying.be(Manner::Thorough);
+        let missing = seen.assignment.lack().pieces;
+        let preparing = async {
+            match missing.is_empty() || !early.others_attested {
+                true => None,
+                false => Some(self.prepare(&dossier, &early, &missing, on_step).await),
+            }
+        };
+        let (prepared, survey) = tokio::join!(preparing, surveying.finish());
+        let mut survey = survey?;
+        check_clock_after(directory, &survey).await?;
+        let eligible = self.distributor().eligible(&dossier, &mut survey, &prospects, terms).await;
         let lack = eligible.assignment.lack();
         let mut done = Repaired {
             unreachable: survey.silent.iter().map(|contact| contact.id).collect(),
@@ -110,22 +136,33 @@ impl Repairer<'_> {
             ..Repaired::default()
         };
         if lack.pieces.is_empty() {
+            self.workshop.unpin(tessera).await?;
             self.nothing_to_place(&dossier, &survey, eligible, &mut done).await?;
             return Ok(done);
         }
+        let source = match prepared {
+            Some(prepared) if lack.pieces.iter().all(|piece| missing.contains(piece)) => prepared?,
+            _ => self.prepare(&dossier, &survey, &lack.pieces, on_step).await?,
+        };
         let wanted = lack.pieces.len();
         let purpose = match is_own {
             true => Purpose::Own,
-            false => Purpose::Repair { witnesses: survey.contacts_except(self.peers.me()) },
+            false => Purpose::Repair { witnesses: survey.contacts_except(peers.me()) },
         };
-        let restored = self.restore(&dossier, &survey, lack.pieces, eligible, &purpose, on_step);
-        let delivery = restored.await?;
+        let total = bytes_of(dossier.plan(), &lack.pieces);
+        let count = ByteCount::new("placing pieces", total, on_step);
+        let distributor = self.distributor();
+        let placing =
+            distributor.distribute(&dossier, &source, lack.pieces, eligible, &purpose, &count);
+        let delivery = placing.await;
+        self.workshop.unpin(tessera).await?;
         done.restored = delivery.placed;
         done.missing += wanted - done.restored;
         done.refusals = distinct(delivery.refusals);
         tracing::info!(%tessera, restored = done.restored, missing = done.missing, "repaired");
-        let after = self.survey(tessera).await?;
-        let holders: Vec<_> = after.contacts().into_values().collect();
+        let mut holders = survey.contacts();
+        holders.extend(delivery.holders.into_iter().map(|contact| (contact.id, contact)));
+        let holders: Vec<_> = holders.into_values().collect();
         self.publisher().confirm(&dossier, &holders).await;
         Ok(done)
     }
@@ -163,26 +200,6 @@ impl Repairer<'_> {
         Ok(dossier)
     }
 
-    /// Gathers what is needed, rebuilds what is missing, and places it.
-    async fn restore(
-        &self,
-        dossier: &VerifiedDossier,
-        survey: &Survey,
-        missing: Vec<Piece>,
-        eligible: Eligible,
-        purpose: &Purpose,
-        on_step: &OnStep,
-    ) -> Result<Delivery, RepairError> {
-        let source = self.prepare(dossier, survey, &missing, on_step).await?;
-        let total = bytes_of(dossier.plan(), &missing);
-        let count = ByteCount::new("placing pieces", total, on_step);
-        let distributor = self.distributor();
-        let placing = distributor.distribute(dossier, &source, missing, eligible, purpose, &count);
-        let delivery = placing.await;
-        self.workshop.unpin(dossier.tessera()).await?;
-        Ok(delivery)
-    }
-
     /// Makes sure that the missing pieces are at hand.
     async fn prepare(
         &self,
@@ -204,10 +221,6 @@ impl Repairer<'_> {
             return Ok(source);
         }
         Ok(workshop.joined(source).await?)
-    }
-
-    async fn survey(&self, tessera: TesseraHash) -> Result<Survey, StoreError> {
-        survey(self.peers, self.holder, self.directory, tessera, Manner::Thorough).await
     }
 
     fn distributor(&self) -> Distributor<'_> {

@@ -13,7 +13,7 @@ use crate::peers::Peers;
 use crate::policy::offers::OfferTerms;
 use crate::policy::patience::Manner;
 use crate::ports::Directory;
-use crate::survey::survey;
+use crate::survey::{Scope, survey};
 use crate::workshop::Workshop;
 
 pub use crate::policy::health::{Copies, State, TesseraHealth};
@@ -48,7 +48,14 @@ impl Asking<'_> {
     ) -> Result<Option<TesseraHealth>, StatusError> {
         let Self { peers, holder, library, workshop, directory } = *self;
         let (in_library, unpublished) = library.own_part(tessera).await?;
-        let survey = survey(peers, holder, directory, tessera, Manner::Quick).await?;
+        let distributor = Distributor { peers, holder, workshop, directory };
+        let may_hold = holder.may_hold(tessera).await;
+        let terms = OfferTerms::of_unknown(true, may_hold);
+        let (survey, prospects) = tokio::join!(
+            survey(peers, holder, directory, tessera, Scope::Network, Manner::Quick),
+            distributor.ask_candidates(tessera, terms, Manner::Quick),
+        );
+        let mut survey = survey?;
         check_clock_after(directory, &survey).await?;
         if !survey.known && !in_library {
             return Ok(None);
@@ -60,11 +67,9 @@ impl Asking<'_> {
         let mut health = match &dossier {
             Some(dossier) => {
                 let plan = dossier.plan();
-                let terms = OfferTerms::of(plan, true, holder.may_hold(tessera).await);
-                let distributor = Distributor { peers, holder, workshop, directory };
-                let eligible = distributor.find_eligible(dossier, &survey, terms).await;
-                let (assignment, count) = (&eligible.assignment, eligible.count);
-                TesseraHealth::of(plan, &survey, assignment, count, in_library)
+                let terms = OfferTerms::of(plan, true, may_hold);
+                let all = distributor.eligible(dossier, &mut survey, &prospects, terms).await;
+                TesseraHealth::of(plan, &survey, &all.assignment, all.count, in_library)
             }
             None => TesseraHealth::nothing(in_library),
         };

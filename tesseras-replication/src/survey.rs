@@ -25,6 +25,15 @@ const ASK_AT_ONCE: usize = 32;
 /// The most holders that are asked about one tessera; the code never needs as many.
 const MAX_ASKED: usize = 512;
 
+/// Who is asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Scope {
+    /// Those who are remembered.
+    Known,
+    /// Those, and whom the network names.
+    Network,
+}
+
 /// A survey under way.
 pub(crate) struct Surveying<'a> {
     peers: &'a Peers,
@@ -79,9 +88,10 @@ pub(crate) async fn survey(
     holder: &Holder,
     directory: &dyn Directory,
     tessera: TesseraHash,
+    scope: Scope,
     manner: Manner,
 ) -> Result<Survey, StoreError> {
-    Surveying::begin(peers, holder, directory, tessera, manner).await?.finish().await
+    Surveying::begin(peers, holder, directory, tessera, scope, manner).await?.finish().await
 }
 
 impl<'a> Surveying<'a> {
@@ -91,6 +101,7 @@ impl<'a> Surveying<'a> {
         holder: &'a Holder,
         directory: &'a dyn Directory,
         tessera: TesseraHash,
+        scope: Scope,
         manner: Manner,
     ) -> Result<Self, StoreError> {
         let known = holder.remembered(tessera).await?;
@@ -111,7 +122,7 @@ impl<'a> Surveying<'a> {
             waiting: VecDeque::new(),
             events: FuturesUnordered::new(),
             asking: 0,
-            finding: Some(directory.find_holders(tessera.dht_key())),
+            finding: (scope == Scope::Network).then(|| directory.find_holders(tessera.dht_key())),
             survey: Survey::default(),
         };
         let mut remembered = known.holders;
@@ -159,43 +170,59 @@ impl<'a> Surveying<'a> {
         }
     }
 
+    /// Waits until all have answered or are overdue.
+    pub(crate) async fn settle(&mut self) {
+        while self.next().await.is_some() {}
+    }
+
+    /// From now on, somebody is overdue only after this patience.
+    pub(crate) fn be(&mut self, manner: Manner) {
+        self.patience.be(manner);
+    }
+
     /// Waits until all have answered or are overdue, and remembers what was seen.
     pub(crate) async fn finish(mut self) -> Result<Survey, StoreError> {
-        while self.next().await.is_some() {}
+        self.settle().await;
         self.end().await
     }
 
-    /// Ends with what is known: who has not answered is silent.
+    /// Ends with what is known, and remembers it: who has not answered is silent.
     pub(crate) async fn end(self) -> Result<Survey, StoreError> {
-        let Self { holder, tessera, placed, suspects, mut survey, .. } = self;
-        let answered = |suspect: &Suspect| suspect.state == State::Answered;
-        // One without an address was not seen for so long that it is expected no more.
-        let is_silent =
-            |suspect: &&Suspect| !answered(suspect) && !suspect.contact.addresses.is_empty();
-        survey.silent = suspects.values().filter(is_silent).map(|s| s.contact.clone()).collect();
-        let answers = suspects.values().filter(|suspect| answered(suspect)).count();
-        survey.known |= !suspects.is_empty();
-        // A key is the beginning of a hash, so it may be that of another.
-        if self.is_new {
-            let without = suspects
-                .iter()
-                .filter(|(id, suspect)| answered(suspect) && !survey.live.contains_key(id))
-                .count();
-            survey.of_another = without + usize::from(self.announced_here);
-            survey.known = without < answers || !survey.silent.is_empty();
-        }
-        survey.others_attested = answers > 0;
+        let survey = self.as_of_now();
         // What a holder says itself that it has no more is no longer counted in the ledger.
         let lacks = |p: &PlacedPiece| {
-            suspects.get(&p.holder).is_some_and(answered)
-                && survey
-                    .live
-                    .get(&p.holder)
-                    .is_none_or(|live| live.pieces.iter().all(|held| held.piece != p.piece))
+            let live = survey.live.get(&p.holder);
+            self.has_answered(&p.holder)
+                && live.is_none_or(|live| live.pieces.iter().all(|held| held.piece != p.piece))
         };
-        let gone = placed.into_iter().filter(lacks).collect();
-        holder.remember_survey(tessera, &survey, gone).await?;
+        let gone = self.placed.iter().copied().filter(lacks).collect();
+        self.holder.remember_survey(self.tessera, &survey, gone).await?;
         Ok(survey)
+    }
+
+    /// What the survey would be if it ended now.
+    pub(crate) fn as_of_now(&self) -> Survey {
+        let mut survey = self.survey.clone();
+        // One without an address was not seen for so long that it is expected no more.
+        let is_silent = |suspect: &&Suspect| {
+            suspect.state != State::Answered && !suspect.contact.addresses.is_empty()
+        };
+        let silent = self.suspects.values().filter(is_silent);
+        survey.silent = silent.map(|suspect| suspect.contact.clone()).collect();
+        survey.known |= !self.suspects.is_empty();
+        let answered = || self.suspects.keys().filter(|id| self.has_answered(id));
+        // A key is the beginning of a hash, so it may be that of another.
+        if self.is_new {
+            let without = answered().filter(|id| !survey.live.contains_key(id)).count();
+            survey.of_another = without + usize::from(self.announced_here);
+            survey.known = without < answered().count() || !survey.silent.is_empty();
+        }
+        survey.others_attested = answered().next().is_some();
+        survey
+    }
+
+    fn has_answered(&self, id: &NodeId) -> bool {
+        self.suspects.get(id).is_some_and(|suspect| suspect.state == State::Answered)
     }
 
     /// Notes one who may hold something, to be asked where it is said to be.

@@ -8,7 +8,7 @@ mod remembering;
 pub mod transport;
 
 pub use body::{body_from_bytes, body_from_channel, empty_body, read_to_vec};
-pub use remembering::{Observer, RememberingTransport, SharedMemory, is_the_peers_fault};
+pub use remembering::{PeerObserver, RememberingTransport, SharedMemory, is_the_peers_fault};
 pub use transport::{
     Body, BoxFuture, BoxStream, MAX_FRAME_BYTES, Peer, Reply, Request, RequestError, Response,
     Service, Target, Transport,

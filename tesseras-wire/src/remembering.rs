@@ -62,16 +62,17 @@ impl SharedMemory {
     }
 }
 
-/// Somebody else who is told how requests end. Called by those who ask, so it must not block.
-pub trait Observer: Send + Sync + 'static {
+/// Somebody else who is told how requests end, as the routing table is. It is called by those who
+/// ask, so it must not block.
+pub trait PeerObserver: Send + Sync + 'static {
     /// A peer that was dialled at this address has answered there.
     fn answered(&self, id: NodeId, address: SocketAddr);
 
     /// A peer has failed a request.
     fn failed(&self, id: NodeId);
 
-    /// A peer took longer than it was waited for.
-    fn given_up(&self, id: NodeId);
+    /// A peer took longer than it was waited for: it may be silent, or only slow.
+    fn doubted(&self, id: NodeId);
 }
 
 /// A [`Transport`] that notes for every request whether its peer answered, and has little patience
@@ -79,7 +80,7 @@ pub trait Observer: Send + Sync + 'static {
 pub struct RememberingTransport {
     inner: Arc<dyn Transport>,
     memory: SharedMemory,
-    observer: Option<Arc<dyn Observer>>,
+    observer: Option<Arc<dyn PeerObserver>>,
 }
 
 impl RememberingTransport {
@@ -89,7 +90,7 @@ impl RememberingTransport {
     }
 
     /// Tells somebody else as well.
-    pub fn observed_by(self, observer: Arc<dyn Observer>) -> Self {
+    pub fn observed_by(self, observer: Arc<dyn PeerObserver>) -> Self {
         Self { observer: Some(observer), ..self }
     }
 }
@@ -151,7 +152,7 @@ impl Drop for Question<'_> {
         if self.open && self.since.elapsed() >= GIVEN_UP_AFTER {
             self.asker.memory.failed(self.id);
             if let Some(observer) = &self.asker.observer {
-                observer.given_up(self.id);
+                observer.doubted(self.id);
             }
         }
     }
@@ -211,7 +212,7 @@ mod tests {
         }
     }
 
-    impl Observer for Notes {
+    impl PeerObserver for Notes {
         fn answered(&self, id: NodeId, address: SocketAddr) {
             assert_eq!(address, SocketAddr::from(([127, 0, 0, 1], 1)));
             self.note(id, "answered");
@@ -221,8 +222,8 @@ mod tests {
             self.note(id, "failed");
         }
 
-        fn given_up(&self, id: NodeId) {
-            self.note(id, "given up");
+        fn doubted(&self, id: NodeId) {
+            self.note(id, "doubted");
         }
     }
 
@@ -243,7 +244,7 @@ mod tests {
         let asking = transport.request(&target, request());
         assert!(tokio::time::timeout(GIVEN_UP_AFTER, asking).await.is_err());
         assert!(transport.request(&target, request()).await.is_err());
-        let expected = [(1, "answered"), (0, "given up"), (0, "failed")];
+        let expected = [(1, "answered"), (0, "doubted"), (0, "failed")];
         assert_eq!(*notes.0.lock().unwrap(), expected);
     }
 

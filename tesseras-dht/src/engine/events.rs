@@ -144,6 +144,13 @@ pub enum Effect {
         /// With what.
         answer: Result<Response, Refusal>,
     },
+    /// A search for holders found one; all of them are in its outcome, too.
+    Found {
+        /// Which search.
+        operation: OperationId,
+        /// A checked record, newer than any that was told before of its holder.
+        record: HolderRecord,
+    },
     /// A command is done.
     Finished {
         /// Which.

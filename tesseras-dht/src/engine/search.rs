@@ -86,7 +86,7 @@ impl From<Holders> for SearchAnswer {
 }
 
 impl Found {
-    /// Takes what a peer delivered, if it is about this key and true.
+    /// Takes what a peer delivered, if it is about this key and true; whether it is news.
     fn add(
         &mut self,
         record: HolderRecord,
@@ -94,16 +94,18 @@ impl Found {
         identity: &dyn Identity,
         config: &DhtConfig,
         wall: Timestamp,
-    ) {
+    ) -> bool {
         if record.key != *key {
-            return;
+            return false;
         }
         let node = record.node();
         let known = self.records.get(&node);
         let useful = known.map_or(self.records.len() < MAX_HOLDERS, |k| k.date < record.date);
-        if useful && record.check(identity, config.work_bits, wall).is_ok() {
+        let is_new = useful && record.check(identity, config.work_bits, wall).is_ok();
+        if is_new {
             self.records.insert(node, record);
         }
+        is_new
     }
 }
 
@@ -131,7 +133,10 @@ impl Engine {
         let mut found = Found::default();
         for page in 0..MAX_PAGES {
             let (records, more) = self.records.page(&key, page, turn.wall);
-            found.records.extend(records.into_iter().map(|record| (record.node(), record)));
+            for record in records {
+                turn.effects.push(Effect::Found { operation: op, record: record.clone() });
+                found.records.insert(record.node(), record);
+            }
             if !more {
                 break;
             }
@@ -207,17 +212,21 @@ impl Engine {
                 search.lookup.add(Contact { id: contact.id, addresses });
             }
         }
-        if let Want::Holders(_, found) = &mut search.want {
+        if let Want::Holders(operation, found) = &mut search.want {
             let target = search.lookup.target();
             for record in answer.records.into_iter().take(RECORDS_PER_PAGE) {
-                found.add(record, &target, &*self.identity, &self.config, turn.wall);
+                let news = record.clone();
+                if found.add(record, &target, &*self.identity, &self.config, turn.wall) {
+                    let operation = *operation;
+                    turn.effects.push(Effect::Found { operation, record: news });
+                }
             }
             if answer.more && page + 1 < MAX_PAGES {
                 let contact = Contact { id: peer, addresses: vec![remote] };
                 return self.ask(turn, number, &contact, page + 1);
             }
         }
-        search.lookup.answered(&peer, dialled);
+        search.lookup.answered(&peer, dialled, turn.now);
         self.advance_search(turn, number);
     }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tesseras_core::ids::DhtKey;
 use tesseras_dht::messages::{Request, Response};
 use tesseras_wire::codec::{self, Refusal};
-use tesseras_wire::{MAX_FRAME_BYTES, Observer as _};
+use tesseras_wire::{MAX_FRAME_BYTES, PeerObserver as _};
 
 use crate::memory::{Node, Switchboard, peer};
 

@@ -136,7 +136,7 @@ proptest! {
                 for _ in 0..lies {
                     lookup.add(invent(&mut rng));
                 }
-                lookup.answered(&one.id, one.addresses.first().copied());
+                lookup.answered(&one.id, one.addresses.first().copied(), now);
             } else {
                 lookup.failed(&one.id);
             }
@@ -168,7 +168,7 @@ fn a_slow_peer_makes_room_for_another_and_does_not_hold_up_the_end() {
     let mut out = extra;
     while !lookup.is_done(now) {
         for one in std::mem::take(&mut out) {
-            lookup.answered(&one.id, None);
+            lookup.answered(&one.id, None, now);
         }
         out.extend(lookup.next(now));
         now += Duration::from_millis(1);
@@ -190,7 +190,27 @@ fn a_peer_is_tried_again_only_at_another_address() {
     assert!(lookup.next(Duration::ZERO).is_empty(), "that one is dead");
     lookup.add(Contact { id, addresses: vec![at(1), at(2)] });
     assert_eq!(lookup.next(Duration::ZERO), [Contact { id, addresses: vec![at(2)] }]);
-    lookup.answered(&id, Some(at(2)));
+    lookup.answered(&id, Some(at(2)), Duration::ZERO);
     assert!(lookup.is_done(Duration::ZERO));
     assert_eq!(lookup.found_node(), Some(Contact { id, addresses: vec![at(2)] }));
+}
+
+#[test]
+fn among_few_nodes_the_dead_are_waited_for_no_longer_than_the_others_make_likely() {
+    let config = config();
+    let contact = |n: u8| {
+        let addresses = vec![SocketAddr::from(([10, 0, 0, n], 1))];
+        Contact { id: NodeId::new([n; 20]), addresses }
+    };
+    let mut lookup = Lookup::new(DhtKey::new([0; 20]), &config, Duration::ZERO);
+    (1..=3).for_each(|n| lookup.add(contact(n)));
+    assert_eq!(lookup.next(Duration::ZERO).len(), 3);
+    let soon = Duration::from_millis(2);
+    lookup.answered(&contact(1).id, None, soon);
+    lookup.answered(&contact(2).id, None, soon);
+    assert!(!lookup.is_done(soon), "the third may still answer");
+    let slow = lookup.wakes_at(soon);
+    assert!(slow < config.slow_after && !lookup.is_done(slow), "with few answers it may be needed");
+    let lost = lookup.wakes_at(slow);
+    assert!(lookup.is_done(lost) && lost < config.slow_after, "{lost:?}");
 }

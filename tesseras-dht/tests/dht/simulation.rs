@@ -259,3 +259,28 @@ fn one_seed_replays_to_the_bit() {
     assert_eq!(run(10), run(10));
     assert_ne!(run(10).0, run(11).0);
 }
+
+#[test]
+fn a_node_that_slept_is_known_again_as_soon_as_it_asks_anything() {
+    let mut world = World::joined(11, 12);
+    let sleeper = 5;
+    let id = world.nodes[sleeper].engine.id();
+    let who_knows = |world: &World| {
+        let others = world.nodes.iter().enumerate().filter(|(index, _)| *index != sleeper);
+        others.filter(|(_, node)| node.engine.table().get(&id).is_some()).count()
+    };
+    assert_eq!(who_knows(&world), 11);
+    world.nodes[sleeper].alive = false;
+    for round in 0..15 {
+        for node in (0..12).filter(|node| *node != sleeper) {
+            world.lookup(node, id.into());
+        }
+        world.run_for(Duration::from_secs(3));
+        assert!(round < 14 || who_knows(&world) == 0, "everybody has noticed");
+    }
+    // It wakes, and does not know that it was forgotten.
+    world.nodes[sleeper].alive = true;
+    world.lookup(sleeper, DhtKey::new([7; 20]));
+    world.run_for(Duration::from_secs(5));
+    assert_eq!(who_knows(&world), 11);
+}

@@ -12,10 +12,10 @@ use tesseras_core::contact::Contact;
 use tesseras_core::ids::{DhtKey, NodeId};
 use tesseras_core::time::Timestamp;
 use tesseras_crypto::NodeKeys;
-use tesseras_dht::DhtConfig;
 use tesseras_dht::engine::{
     Beginnings, Command, Effect, Engine, Event, InboundId, Moment, OperationId, Outcome, Ticket,
 };
+use tesseras_dht::{DhtConfig, HolderRecord};
 use tesseras_wire::codec;
 
 /// When the virtual world begins, in seconds since 1970.
@@ -56,6 +56,8 @@ pub struct World {
     /// Who asked: node and ticket of a request that another node is answering.
     asked: BTreeMap<InboundId, (usize, Ticket)>,
     outcomes: BTreeMap<OperationId, Outcome>,
+    /// What searches for holders found so far, the newest record of each.
+    found: BTreeMap<OperationId, BTreeMap<NodeId, HolderRecord>>,
     number: u64,
     /// A fingerprint of all that happened.
     pub trace: u64,
@@ -89,6 +91,7 @@ impl World {
             at_address: BTreeMap::new(),
             asked: BTreeMap::new(),
             outcomes: BTreeMap::new(),
+            found: BTreeMap::new(),
             number: 0,
             trace: 0,
         }
@@ -272,7 +275,15 @@ impl World {
                 let event = Event::Replied { ticket, from, remote, answer };
                 self.put(self.now + delay, asker, Item::Event(event));
             }
+            Effect::Found { operation, record } => {
+                self.found.entry(operation).or_default().insert(record.node(), record);
+            }
             Effect::Finished { operation, outcome } => {
+                if let Outcome::Holders(records) = &outcome {
+                    let found = self.found.remove(&operation).unwrap_or_default();
+                    let found: Vec<_> = found.into_values().collect();
+                    assert_eq!(found, *records, "what is found is told at once");
+                }
                 self.outcomes.insert(operation, outcome);
             }
         }

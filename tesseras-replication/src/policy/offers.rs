@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 
-use tesseras_core::code::{Piece, WHOLE_COPIES};
+use tesseras_core::code::{Piece, WHOLE_COPIES, WIDE};
 use tesseras_core::contact::{Contact, Subnet};
 use tesseras_core::ids::NodeId;
 use tesseras_core::placement::{Assignment, Candidate};
@@ -29,6 +29,11 @@ pub(crate) struct OfferTerms {
 }
 
 impl OfferTerms {
+    /// Before the plan is known: whether nodes would take anything at all.
+    pub(crate) fn of_unknown(repair: bool, include_self: bool) -> Self {
+        Self { wanted: WIDE.n().into(), bytes: 1, repair, include_self }
+    }
+
     /// For the pieces of a plan: as many nodes as its full form needs.
     pub(crate) fn of(plan: &Plan, repair: bool, include_self: bool) -> Self {
         let (wanted, bytes) = match plan.coded() {

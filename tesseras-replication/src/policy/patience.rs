@@ -42,6 +42,11 @@ impl Patience {
         Self { manner, most, answers: Vec::new() }
     }
 
+    /// From now on, with as much patience as this.
+    pub fn be(&mut self, manner: Manner) {
+        self.manner = manner;
+    }
+
     /// Notes how long an answer took.
     pub fn answered_after(&mut self, took: Duration) {
         if self.answers.len() < REMEMBERED {

@@ -1,0 +1,273 @@
+//! Rows: what the dead cost. Every node but those that ask is a process of its own on loopback; a
+//! third of them is killed, and nobody is told.
+
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::time::Duration;
+
+use tesseras_core::ids::TesseraHash;
+use tesseras_node::Node;
+use tesseras_replication::progress::silent;
+use tokio::runtime::Runtime;
+use tokio::time::Instant;
+
+use crate::Result;
+use crate::lap::Table;
+use crate::network::{Member, config, join_at, publish, settle};
+use crate::scene::{PHOTO, SMALL_PHOTO, Scene};
+
+/// Nodes that are processes of their own, beside two holders in this one.
+const CHILDREN: u8 = 22;
+const KILLED: usize = 8;
+const HOLDERS: usize = CHILDREN as usize + 2;
+const MIB: u64 = 1 << 20;
+const SMALL: u64 = MIB;
+const MIDDLE: u64 = 100 * MIB;
+/// Capsules of a daily round.
+const ROUND: u64 = 100;
+
+/// One node, until its standard input ends or it is killed
+#[derive(Debug, Clone, clap::Args)]
+pub struct Alone {
+    dir: PathBuf,
+    listen: SocketAddr,
+    bootstrap: Vec<SocketAddr>,
+}
+
+impl Alone {
+    /// Runs it; says on standard output where it listens.
+    pub fn run(&self) -> Result<()> {
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+        let node = runtime.block_on(Node::start(config(
+            &self.dir,
+            self.listen,
+            self.bootstrap.clone(),
+        )))?;
+        let mut out = std::io::stdout();
+        writeln!(out, "{}", node.listen())?;
+        out.flush()?;
+        std::io::stdin().lines().last();
+        Ok(())
+    }
+}
+
+struct Process {
+    child: Child,
+    listen: SocketAddr,
+    /// The node ends when this is dropped.
+    _stdin: Option<ChildStdin>,
+}
+
+impl Process {
+    fn start(scene: &Scene, number: u8, bootstrap: &[SocketAddr]) -> Result<Self> {
+        let dir = scene.empty(&format!("dead-{number}"))?;
+        let listen = SocketAddr::from((Ipv4Addr::new(127, 0, number, 1), 0));
+        let mut child = Command::new(std::env::current_exe()?)
+            .arg("alone")
+            .arg(dir)
+            .arg(listen.to_string())
+            .args(bootstrap.iter().map(SocketAddr::to_string))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()?;
+        let out = child.stdout.take().ok_or("a pipe was asked for")?;
+        let line = BufReader::new(out).lines().next().ok_or("a node did not start")??;
+        let stdin = child.stdin.take();
+        Ok(Self { child, listen: line.parse()?, _stdin: stdin })
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // It may be dead already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// What was measured with everybody alive, and with a third of the holders dead.
+struct Row {
+    name: String,
+    alive: Duration,
+    dead: Duration,
+    /// The most that the dead may take.
+    goal: Duration,
+}
+
+impl Row {
+    fn new(name: &str, alive: Duration, dead: Duration, goal: Duration) -> Self {
+        Self { name: name.to_owned(), alive, dead, goal }
+    }
+
+    fn print(&self, table: &mut Table) -> Result<()> {
+        let [alive, dead, goal] = [self.alive, self.dead, self.goal].map(|t| t.as_secs_f64());
+        let verdict = if dead <= goal { "holds" } else { "fails" };
+        table.line(&format!(
+            "| {:40} | alive {alive:7.3} s | dead {dead:7.3} s | {:5.2} times | goal {goal:7.3} s: {verdict} |",
+            self.name,
+            dead / alive,
+        ))
+    }
+}
+
+struct Network<'a> {
+    scene: &'a Scene,
+    runtime: Runtime,
+    bootstrap: Vec<SocketAddr>,
+    started: u8,
+}
+
+impl Network<'_> {
+    /// One more node in this process, which knows the others.
+    fn join(&mut self) -> Result<Member> {
+        self.started += 1;
+        let number = CHILDREN + self.started;
+        let name = format!("asks-{number}");
+        let joining = join_at(self.scene, &name, number, &self.bootstrap);
+        let member = self.runtime.block_on(joining)?;
+        self.runtime.block_on(settle(std::slice::from_ref(&member), HOLDERS - 2))?;
+        Ok(member)
+    }
+
+    fn create(&self, owner: &Member, seed: u64, bytes: u64) -> Result<TesseraHash> {
+        let photo = if bytes < 4 * MIB { SMALL_PHOTO } else { PHOTO };
+        let album = self.scene.album("dead-album", seed, bytes, photo)?;
+        Ok(self.scene.create(&owner.store, &album)?.hash)
+    }
+
+    fn publish(&self, owner: &Member, hash: TesseraHash) -> Result<Duration> {
+        self.timed(async { publish(self.scene, owner, hash).await.map(drop) })
+    }
+
+    fn fetch(&self, by: &Member, hash: TesseraHash) -> Result<Duration> {
+        let silent = silent();
+        self.timed(async { Ok(by.node.replication().fetch(hash, &silent).await.map(drop)?) })
+    }
+
+    fn status(&self, by: &Member, hash: TesseraHash) -> Result<Duration> {
+        self.timed(async { Ok(by.node.replication().status(hash).await.map(drop)?) })
+    }
+
+    fn round(&self, by: &Member) -> Result<Duration> {
+        self.timed(async {
+            let replication = by.node.replication();
+            for hash in replication.looked_after().await? {
+                replication.repair(hash, &silent()).await?;
+            }
+            Ok(())
+        })
+    }
+
+    fn timed(&self, work: impl Future<Output = Result<()>>) -> Result<Duration> {
+        rustix::fs::sync();
+        let begun = Instant::now();
+        self.runtime.block_on(work)?;
+        Ok(begun.elapsed())
+    }
+}
+
+/// Measures all of it in one network.
+pub fn rows(scene: &Scene, table: &mut Table) -> Result<()> {
+    if !table.wants_only("dead") {
+        return Ok(());
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let mut network = Network { scene, runtime, bootstrap: Vec::new(), started: 0 };
+    let mut processes = Vec::new();
+    for number in 1..=CHILDREN {
+        let process = Process::start(scene, number, &network.bootstrap)?;
+        if network.bootstrap.len() < 3 {
+            network.bootstrap.push(process.listen);
+        }
+        processes.push(process);
+    }
+    let [holder, other] = [network.join()?, network.join()?];
+    let [owner, late_owner] = [network.join()?, network.join()?];
+    let [fetcher, late_fetcher] = [network.join()?, network.join()?];
+    let [asker, late_asker] = [network.join()?, network.join()?];
+
+    let small = network.create(&owner, 1, SMALL)?;
+    let middle = network.create(&owner, 2, MIDDLE)?;
+    let large = network.create(&owner, 3, scene.bytes())?;
+    let late_large = network.create(&late_owner, 4, scene.bytes())?;
+    network.publish(&owner, small)?;
+    let send_middle = network.publish(&owner, middle)?;
+    let publish_alive = network.publish(&owner, large)?;
+    let fetch_middle = network.fetch(&fetcher, middle)?;
+    let fetch_alive = network.fetch(&fetcher, large)?;
+    let small_alive = network.fetch(&fetcher, small)?;
+    let status_alive = network.status(&asker, small)?;
+    let status_large_alive = network.status(&asker, large)?;
+    let repair_alive = repair(&network, &holder, &other, middle)?.0;
+    for seed in 0..ROUND {
+        let hash = network.create(&owner, 100 + seed, 60 << 10)?;
+        network.publish(&owner, hash)?;
+    }
+    let round_alive = network.round(&holder)?;
+
+    // The first three are whom everybody joined through.
+    processes.drain(3..3 + KILLED);
+    let small_dead = network.fetch(&late_fetcher, small)?;
+    let fetch_dead = network.fetch(&late_fetcher, large)?;
+    let status_dead = network.status(&late_asker, small)?;
+    let status_large_dead = network.status(&late_asker, large)?;
+    let publish_dead = network.publish(&late_owner, late_large)?;
+    let (repair_dead, restored) = repair(&network, &holder, &other, middle)?;
+    let round_dead = network.round(&other)?;
+
+    let more = Duration::from_millis(400);
+    let sent = send_middle.mul_f64(restored as f64 / 24.0);
+    let mib = scene.mib;
+    for row in [
+        Row::new("fetch 1 MiB", small_alive, small_dead, small_alive + more),
+        Row::new(&format!("fetch {mib} MiB"), fetch_alive, fetch_dead, fetch_alive.mul_f64(1.3)),
+        Row::new(
+            &format!("publish {mib} MiB"),
+            publish_alive,
+            publish_dead,
+            publish_alive.mul_f64(1.3),
+        ),
+        Row::new("status, whole copies", status_alive, status_dead, status_alive + more),
+        Row::new("status, coded", status_large_alive, status_large_dead, status_large_alive + more),
+        Row::new(
+            "repair of 100 MiB, a third of holders lost",
+            repair_alive,
+            repair_dead,
+            (fetch_middle + sent).mul_f64(1.5),
+        ),
+        Row::new("round over 100 small capsules", round_alive, round_dead, round_alive * 3),
+    ] {
+        row.print(table)?;
+    }
+    table.note(format!(
+        "dead: {HOLDERS} holders, {KILLED} of them killed; fetching 100 MiB took {:.2} s, sending the \
+         {restored} pieces that the repair placed would take {:.2} s of the {:.2} s of publishing",
+        fetch_middle.as_secs_f64(),
+        sent.as_secs_f64(),
+        send_middle.as_secs_f64(),
+    ));
+    Ok(())
+}
+
+/// One repair cycle by a holder; how many pieces it placed.
+fn repair(
+    network: &Network<'_>,
+    holder: &Member,
+    other: &Member,
+    hash: TesseraHash,
+) -> Result<(Duration, usize)> {
+    let holds = |member: &&Member| {
+        let held =
+            tesseras_core::ports::FragmentStore::list_fragments(&*member.store.fragments(), &hash);
+        held.is_ok_and(|held| !held.is_empty())
+    };
+    let by = [holder, other].into_iter().find(holds).ok_or("no holder in this process")?;
+    let mut restored = 0;
+    let took = network.timed(async {
+        restored = by.node.replication().repair(hash, &silent()).await?.restored;
+        Ok(())
+    })?;
+    Ok((took, restored))
+}
