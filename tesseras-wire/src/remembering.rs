@@ -1,11 +1,12 @@
 //! A transport that remembers who did not answer, for everybody who asks.
 
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tesseras_core::contact::Contact;
 use tesseras_core::ids::NodeId;
+use tesseras_core::lock::lock;
 use tesseras_core::peer_memory::{PeerMemory, SilentPeer};
 use tesseras_core::time::Clock;
 use tokio::time::Instant;
@@ -32,33 +33,28 @@ impl SharedMemory {
 
     /// Whether a peer was silent lately.
     pub fn is_silent(&self, id: &NodeId) -> bool {
-        self.lock().is_silent(id, self.clock.now())
+        lock(&self.memory).is_silent(id, self.clock.now())
     }
 
     /// The same peers, those who were silent lately last.
     pub fn silent_last(&self, mut contacts: Vec<Contact>) -> Vec<Contact> {
-        let (memory, now) = (self.lock(), self.clock.now());
+        let (memory, now) = (lock(&self.memory), self.clock.now());
         contacts.sort_by_key(|contact| memory.is_silent(&contact.id, now));
         contacts
     }
 
     /// All that is known, to be kept across a restart.
     pub fn list(&self) -> Vec<SilentPeer> {
-        self.lock().list()
+        lock(&self.memory).list()
     }
 
     fn answered(&self, id: &NodeId) {
-        self.lock().answered(id);
+        lock(&self.memory).answered(id);
     }
 
     fn failed(&self, id: NodeId) {
         let now = self.clock.now();
-        self.lock().failed(id, now);
-    }
-
-    fn lock(&self) -> MutexGuard<'_, PeerMemory> {
-        // Each change is one step, so a panic leaves nothing half-done.
-        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.memory).failed(id, now);
     }
 }
 
