@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::time::Duration;
 
+use futures_util::StreamExt as _;
 use tesseras_core::ids::TesseraHash;
 use tesseras_node::Node;
 use tesseras_replication::progress::silent;
@@ -153,8 +154,10 @@ impl Network<'_> {
     fn round(&self, by: &Member) -> Result<Duration> {
         self.timed(async {
             let replication = by.node.replication();
-            for hash in replication.looked_after().await? {
-                replication.repair(hash, &silent()).await?;
+            let all = replication.looked_after().await?;
+            let mut each = replication.repair_each(all, silent());
+            while let Some((_, result)) = each.next().await {
+                result?;
             }
             Ok(())
         })

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use futures_util::StreamExt as _;
 use rand::RngExt as _;
 use tesseras_core::ids::{DhtKey, TesseraHash};
 use tesseras_core::ports::PeerRepository;
@@ -209,8 +210,10 @@ impl Job for Repair {
             };
             let (mut restored, mut failed) = (0, 0);
             let mut put_off = Vec::new();
-            for tessera in &tesserae {
-                match self.replication.repair(*tessera, &progress::silent()).await {
+            let all = tesserae.len();
+            let mut each = self.replication.repair_each(tesserae, progress::silent());
+            while let Some((tessera, result)) = each.next().await {
+                match result {
                     Ok(done) => restored += done.restored,
                     Err(RepairError::ClockOff(off)) => put_off.push(off),
                     Err(error) => {
@@ -221,7 +224,7 @@ impl Job for Repair {
             }
             let mut line = format!(
                 "checked {}, restored {}, {failed} failed",
-                count(tesserae.len() as u64, "tessera", "tesserae"),
+                count(all as u64, "tessera", "tesserae"),
                 count(restored as u64, "piece", "pieces")
             );
             if let Some(off) = put_off.first() {

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::StreamExt as _;
 use tesseras_capsule::rfc_3339;
 use tesseras_core::ids::{NodeId, TesseraHash};
 use tesseras_core::placement::Placement;
@@ -178,9 +179,11 @@ impl Requests {
         let mut all = Repaired::default();
         let mut unreachable = BTreeSet::new();
         let mut put_off = Vec::new();
-        for tessera in &tesserae {
+        let asked = tesserae.len();
+        let mut each = self.replication.repair_each(tesserae, on_step.clone());
+        while let Some((tessera, result)) = each.next().await {
             all.checked += 1;
-            match self.replication.repair(*tessera, on_step).await {
+            match result {
                 Ok(done) => {
                     all.restored += done.restored as u64;
                     unreachable.extend(done.unreachable);
@@ -206,7 +209,7 @@ impl Requests {
             }
         }
         if let Some(off) = put_off.first()
-            && put_off.len() == tesserae.len()
+            && put_off.len() == asked
         {
             return Err(failed(off).because(causes::of_clock(off)));
         }

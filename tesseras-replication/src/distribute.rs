@@ -53,6 +53,8 @@ pub(crate) enum Purpose {
 pub(crate) struct Delivery {
     /// How many pieces, or copies of one, have a holder now.
     pub(crate) placed: usize,
+    /// How many have none.
+    pub(crate) unplaced: usize,
     /// Which nodes took something; this one may be among them.
     pub(crate) holders: Vec<Contact>,
     /// Why others were refused.
@@ -249,7 +251,9 @@ impl<'a> Distributor<'a> {
             delivery: Delivery { refusals, ..Delivery::default() },
         };
         delivering.run().await;
-        delivering.delivery
+        let Delivering { pieces, mut delivery, .. } = delivering;
+        delivery.unplaced = pieces.len() - delivery.placed;
+        delivery
     }
 
     /// Brings one piece to one node.

@@ -6,7 +6,7 @@ mod reservation;
 
 pub(crate) use reservation::{Asker, NotAdmitted};
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -78,6 +78,8 @@ struct Tables {
     /// Held pieces that were found damaged when they were read: they are not attested, and taken
     /// again when somebody brings them.
     damaged: BTreeSet<(TesseraHash, Piece)>,
+    /// How many holders of each tessera might have vanished when it was last looked after.
+    survived: BTreeMap<TesseraHash, usize>,
 }
 
 impl Holder {
@@ -218,6 +220,16 @@ impl Holder {
     /// Notes that a piece was stored anew, from bytes that were hashed on the way.
     pub(crate) fn stored_anew(&self, tessera: TesseraHash, piece: Piece) {
         lock(&self.tables).damaged.remove(&(tessera, piece));
+    }
+
+    /// Notes how many holders of a tessera might vanish now.
+    pub(crate) fn note_survived(&self, tessera: TesseraHash, survives: usize) {
+        lock(&self.tables).survived.insert(tessera, survives);
+    }
+
+    /// How many that were when it was last looked after; 0 if it never was since the start.
+    pub(crate) fn last_survived(&self, tessera: &TesseraHash) -> usize {
+        lock(&self.tables).survived.get(tessera).copied().unwrap_or(0)
     }
 
     /// The tesserae of which pieces came and that were not announced since.

@@ -280,8 +280,8 @@ impl Publisher<'_> {
         Ok(published)
     }
 
-    /// Asks all holders and all who might be, places what is lacking, and asks again: the holders
-    /// are believed, not this node's own memory.
+    /// Asks all holders and all who might be, places what is lacking, and asks the holders again:
+    /// they are believed, not this node's own memory.
     async fn place_all(
         &self,
         dossier: &VerifiedDossier,
@@ -292,16 +292,16 @@ impl Publisher<'_> {
         let plan = dossier.plan();
         let k = plan.coded().map(|coded| coded.shape.k);
         let terms = OfferTerms::of(plan, false, false);
+        let distributor = self.distributor();
+        let tessera = dossier.tessera();
+        let (known, mut prospects) = tokio::join!(
+            self.survey(tessera, Scope::Known, Manner::Quick),
+            distributor.ask_candidates(tessera, terms, Manner::Quick),
+        );
+        let mut known = known?;
         let mut rounds = Rounds::default();
         let mut refusals = Vec::new();
-        let mut manner = Manner::Quick;
         loop {
-            let distributor = self.distributor();
-            let (known, prospects) = tokio::join!(
-                self.survey(dossier.tessera(), Scope::Known, manner),
-                distributor.ask_candidates(dossier.tessera(), terms, manner),
-            );
-            let mut known = known?;
             let mut eligible = distributor.eligible(dossier, &mut known, &prospects, terms).await;
             check_clock_after(self.directory, &known).await?;
             let missing = match rounds.next(&eligible.assignment.lack(), k) {
@@ -319,7 +319,11 @@ impl Publisher<'_> {
                 .await;
             refusals.extend(delivery.refusals);
             rounds.placed(delivery.placed);
-            manner = Manner::Thorough;
+            known = self.survey(tessera, Scope::Known, Manner::Thorough).await?;
+            if delivery.unplaced > 0 {
+                // Some have no room after all; others may have.
+                prospects = distributor.ask_candidates(tessera, terms, Manner::Thorough).await;
+            }
         }
     }
 

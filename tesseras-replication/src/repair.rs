@@ -1,11 +1,16 @@
 //! Repair: holders bring back what is missing, without the owner.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
+
+use futures_util::{StreamExt as _, stream};
 
 use tesseras_core::code::Piece;
 use tesseras_core::ids::{NodeId, TesseraHash};
 use tesseras_core::ports::StoreError;
+use tesseras_wire::{BoxFuture, BoxStream};
 use thiserror::Error;
+use tokio::time::timeout;
 
 use crate::clock::{ClockOff, check_clock_after};
 use crate::collect::{CollectError, Collected, Collector};
@@ -26,6 +31,11 @@ use crate::publish::Publisher;
 use crate::release::release_whole;
 use crate::survey::{Scope, Surveying};
 use crate::workshop::Workshop;
+
+/// How long looking after one tessera may take, however many are looked after at once.
+pub const REPAIR_DEADLINE: Duration = Duration::from_secs(60 * 60);
+/// How many tesserae are looked after at once.
+const AT_ONCE: usize = 16;
 
 /// Result of looking after one tessera.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -60,6 +70,9 @@ pub enum RepairError {
     /// The pieces that are left do not suffice, or cannot be obtained now.
     #[error(transparent)]
     Collect(#[from] CollectError),
+    /// It took longer than [`REPAIR_DEADLINE`].
+    #[error("looking after {0} took too long; what was prepared is kept for the next time")]
+    Deadline(TesseraHash),
     /// A store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -76,7 +89,25 @@ pub(crate) struct Repairer<'a> {
     pub(crate) directory: &'a dyn Directory,
 }
 
-impl Repairer<'_> {
+impl<'a> Repairer<'a> {
+    /// Looks after many tesserae, several at once, the endangered first. Each has its own deadline:
+    /// a dead or slow holder delays only those that it holds.
+    pub(crate) fn repair_each(
+        self,
+        mut tesserae: Vec<TesseraHash>,
+        on_step: OnStep,
+    ) -> BoxStream<'a, (TesseraHash, Result<Repaired, RepairError>)> {
+        tesserae.sort_by_cached_key(|tessera| self.holder.last_survived(tessera));
+        let each = stream::iter(tesserae).map(move |tessera| -> BoxFuture<'a, _> {
+            let on_step = on_step.clone();
+            Box::pin(async move {
+                let repairing = timeout(REPAIR_DEADLINE, self.repair(tessera, &on_step)).await;
+                (tessera, repairing.unwrap_or(Err(RepairError::Deadline(tessera))))
+            })
+        });
+        Box::pin(each.buffer_unordered(AT_ONCE))
+    }
+
     /// Looks after one tessera: asks its holders, and where pieces are missing, rebuilds and
     /// places them.
     pub(crate) async fn repair(
@@ -129,6 +160,7 @@ impl Repairer<'_> {
         let mut survey = survey?;
         check_clock_after(directory, &survey).await?;
         let eligible = self.distributor().eligible(&dossier, &mut survey, &prospects, terms).await;
+        self.holder.note_survived(tessera, survey.survives(dossier.plan()));
         let lack = eligible.assignment.lack();
         let mut done = Repaired {
             unreachable: survey.silent.iter().map(|contact| contact.id).collect(),

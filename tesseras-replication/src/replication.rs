@@ -9,7 +9,7 @@ use tesseras_core::ports::StoreError;
 use tesseras_core::signature::SignaturePair;
 use tesseras_core::time::Clock;
 use tesseras_crypto::NodeKeys;
-use tesseras_wire::{Body, Peer, Response, SharedMemory, Transport};
+use tesseras_wire::{Body, BoxStream, Peer, Response, SharedMemory, Transport};
 
 use crate::announce::announce_unannounced;
 use crate::blocking::{Blocking, BlockingPool};
@@ -236,6 +236,18 @@ impl Replication {
         let Collaborators { peers, holder, library, workshop, directory, .. } = &*self.0;
         let repairer = Repairer { peers, holder, library, workshop, directory: &**directory };
         repairer.repair(tessera, on_step).await
+    }
+
+    /// Looks after many tesserae, several at once, the endangered first; tells of each as soon as it
+    /// is done.
+    pub fn repair_each(
+        &self,
+        tesserae: Vec<TesseraHash>,
+        on_step: OnStep,
+    ) -> BoxStream<'_, (TesseraHash, Result<Repaired, RepairError>)> {
+        let Collaborators { peers, holder, library, workshop, directory, .. } = &*self.0;
+        let repairer = Repairer { peers, holder, library, workshop, directory: &**directory };
+        repairer.repair_each(tesserae, on_step)
     }
 
     /// How a tessera is now; `None` if no record of it is found anywhere.

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use tesseras_core::contact::{Contact, Subnet};
 use tesseras_core::ids::{ContentHash, NodeId};
-use tesseras_core::placement::{Assignment, Candidate, Placement};
+use tesseras_core::placement::{self, Assignment, Candidate, Placement};
 use tesseras_core::plan::Plan;
 
 use crate::messages::AttestedPiece;
@@ -94,5 +94,11 @@ impl Survey {
     pub fn pieces_of_others(&self, me: NodeId) -> usize {
         let others = self.live.iter().filter(|(id, _)| **id != me);
         others.map(|(_, holder)| holder.pieces.len()).sum()
+    }
+
+    /// How many of the holders, the worst ones, may vanish.
+    pub fn survives(&self, plan: &Plan) -> usize {
+        let k = plan.coded().map(|coded| coded.shape.k);
+        placement::survives(&self.placement(plan), k)
     }
 }
