@@ -19,6 +19,7 @@ use std::time::Duration;
 use rand::Rng;
 use tesseras_core::contact::Contact;
 use tesseras_core::ids::{DhtKey, NodeId};
+use tesseras_core::peer_memory::PeerMemory;
 use tesseras_core::time::Timestamp;
 use tesseras_wire::codec::Refusal;
 
@@ -31,7 +32,8 @@ use crate::records::{Identity, RecordStore};
 use crate::routing::{Admission, RoutingTable};
 
 pub use self::events::{
-    Beginnings, Command, Effect, Event, InboundId, Moment, OperationId, Outcome, Status, Ticket,
+    Bootstrap, Command, Effect, Event, Found, InboundId, Moment, OperationId, Outcome, Status,
+    Ticket,
 };
 
 use self::announce::Announcement;
@@ -87,6 +89,7 @@ pub struct Engine {
     reach: Reachability,
     clocks: Clocks,
     neighbours: Neighbours,
+    silent: PeerMemory,
     searches: BTreeMap<u64, Search>,
     announcements: BTreeMap<OperationId, Announcement>,
     discoveries: BTreeMap<OperationId, Discovery>,
@@ -102,19 +105,20 @@ pub struct Engine {
 impl Engine {
     /// A node that knows what it is told here and nothing else. It does nothing before its first
     /// [`Event::Tick`].
-    pub fn new(config: DhtConfig, identity: Arc<dyn Identity>, beginnings: Beginnings) -> Self {
+    pub fn new(config: DhtConfig, identity: Arc<dyn Identity>, bootstrap: Bootstrap) -> Self {
         let config = config.bounded();
         let id = identity.public().id();
         Self {
             table: RoutingTable::new(id, &config),
             records: RecordStore::new(id, &config),
             reach: Reachability::new(
-                &beginnings.candidates,
-                beginnings.wildcard_port,
+                &bootstrap.candidates,
+                bootstrap.wildcard_port,
                 config.hello_every,
             ),
             clocks: Clocks::new(config.hello_every),
-            neighbours: Neighbours::new(beginnings.bootstrap, beginnings.remembered, id),
+            neighbours: Neighbours::new(bootstrap.addresses, bootstrap.remembered, id),
+            silent: PeerMemory::new(bootstrap.silent),
             searches: BTreeMap::new(),
             announcements: BTreeMap::new(),
             discoveries: BTreeMap::new(),
@@ -207,10 +211,12 @@ impl Engine {
             Event::Commanded { operation, command } => {
                 self.on_command(&mut turn, operation, command);
             }
+            Event::Abandoned { operation } => self.abandon(operation),
             Event::Observed { id, address } => {
+                self.silent.answered(&id);
                 self.met(&mut turn, id, address::canonical(address), true);
             }
-            Event::Accused { id } => self.accuse(turn.now, &id),
+            Event::Accused { id } => self.accuse(&turn, &id),
             Event::Doubted { id } => {
                 self.neighbours.greet_at(id, turn.now);
                 self.send_greetings(&mut turn);
@@ -265,6 +271,7 @@ impl Engine {
         if from == self.id || sent.id.is_some_and(|expected| expected != from) {
             return self.dispatch_failure(turn, sent, false);
         }
+        self.silent.answered(&from);
         // Proven is what was dialled; a remote port that nobody announced proves nothing.
         let remote = address::canonical(remote);
         let dialled = sent.addresses.contains(&remote).then_some(remote);
@@ -327,7 +334,7 @@ impl Engine {
         // A node that announces a false address beside a true one is not dead.
         let is_dial_back = matches!(sent.purpose, Purpose::DialBack { .. });
         if let Some(id) = sent.id.filter(|_| blame && !is_dial_back) {
-            self.accuse(turn.now, &id);
+            self.accuse(turn, &id);
         }
         match sent.purpose {
             Purpose::Knock => {
@@ -350,11 +357,12 @@ impl Engine {
 
     /// A peer failed. It may leave the table, and is then looked for now and then; or it is asked
     /// once more soon, since silent peers are not asked otherwise.
-    fn accuse(&mut self, now: Duration, id: &NodeId) {
-        if let Some(gone) = self.table.failed(id, now) {
-            self.neighbours.remember(gone, now);
+    fn accuse(&mut self, turn: &Turn<'_>, id: &NodeId) {
+        self.silent.failed(*id, turn.wall);
+        if let Some(gone) = self.table.failed(id, turn.now) {
+            self.neighbours.remember(gone, turn.now);
         } else if self.table.get(id).is_some() {
-            self.neighbours.greet_again(*id, now);
+            self.neighbours.greet_again(*id, turn.now);
         }
     }
 

@@ -12,7 +12,7 @@ use tesseras_core::ids::NodeId;
 use tesseras_core::peer_memory::SilentPeer;
 use tesseras_core::ports::{FragmentStore, PeerRepository as _, StoreError};
 use tesseras_core::time::{Clock, Timestamp};
-use tesseras_dht::{Beginnings, Dht, DhtConfig};
+use tesseras_dht::{Bootstrap, Dht, DhtConfig};
 use tesseras_net::interfaces::announce_candidates;
 use tesseras_net::settings::BindConfig;
 use tesseras_net::{BindError, NetMetrics, QuinnTransport};
@@ -141,14 +141,14 @@ impl Node {
         let metrics = http.as_ref().and_then(|listener| listener.local_addr().ok());
 
         let (token, tracker) = (CancellationToken::new(), TaskTracker::new());
-        let memory = SharedMemory::new(silent, Clock::new(now));
+        let memory = SharedMemory::new(silent.clone(), Clock::new(now));
         let remembering: Arc<dyn Transport> =
             Arc::new(RememberingTransport::new(transport.clone(), memory.clone()));
         let dht = Dht::start(
             DhtConfig { work_bits: config.work_bits, ..config.dht.clone() },
             keys.clone(),
             remembering.clone(),
-            beginnings(&config, listen, remembered),
+            bootstrap(&config, listen, remembered, silent),
             Arc::new(now),
             &tracker,
             token.child_token(),
@@ -328,17 +328,23 @@ fn open(config: &NodeConfig) -> Result<Opened, StartError> {
 }
 
 /// Where this node may be reached, and whom it knows to begin with.
-fn beginnings(config: &NodeConfig, listen: SocketAddr, remembered: Vec<Contact>) -> Beginnings {
+fn bootstrap(
+    config: &NodeConfig,
+    listen: SocketAddr,
+    remembered: Vec<Contact>,
+    silent: Vec<SilentPeer>,
+) -> Bootstrap {
     let advertised = !config.advertise.is_empty();
     let wildcard = match listen.ip() {
         IpAddr::V4(ip) => ip.is_unspecified(),
         IpAddr::V6(ip) => ip.is_unspecified(),
     };
-    Beginnings {
+    Bootstrap {
         candidates: if advertised { config.advertise.clone() } else { announce_candidates(listen) },
         wildcard_port: (wildcard && !advertised).then(|| listen.port()),
-        bootstrap: config.bootstrap.clone(),
+        addresses: config.bootstrap.clone(),
         remembered,
+        silent,
     }
 }
 

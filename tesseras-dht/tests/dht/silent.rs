@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use rand::RngExt;
 use tesseras_core::ids::DhtKey;
-use tesseras_dht::engine::Command;
+use tesseras_dht::engine::{Command, Outcome};
 
 use crate::world::World;
 
@@ -66,4 +66,62 @@ fn a_silent_node_is_back_as_soon_as_it_asks() {
     world.command(7, Command::Lookup(target));
     world.run_for(SECOND);
     assert!(known_by(&world, 7) >= before.max(20), "{}", known_by(&world, 7));
+}
+
+/// How long each of these nodes takes to look something up.
+fn search_times(world: &mut World, askers: std::ops::Range<usize>) -> Vec<Duration> {
+    let search = |asker| {
+        let begun = world.now;
+        let key = DhtKey::new(world.rng.random());
+        let outcome = world.command(asker, Command::FindHolders(key));
+        assert_eq!(outcome, Outcome::Holders(Vec::new()));
+        world.now - begun
+    };
+    askers.map(search).collect()
+}
+
+#[test]
+fn among_few_nodes_a_third_of_which_is_dead_a_second_search_is_as_fast_as_among_the_living() {
+    let mut world = World::joined(24, 24);
+    let alive = search_times(&mut world, 8..9)[0];
+    (0..8).for_each(|dead| world.nodes[dead].alive = false);
+    let first = search_times(&mut world, 8..9)[0];
+    let second = search_times(&mut world, 8..9)[0];
+    assert!(first < 3 * SECOND, "{first:?}: nobody waits for a deadline");
+    // A silent peer may still be asked, and is waited for like one that makes room for another.
+    assert!(second < alive + SECOND && second < first, "{alive:?} {first:?} {second:?}");
+}
+
+#[test]
+fn a_silent_peer_is_asked_last_and_found_again() {
+    let mut world = World::joined(25, 40);
+    let target = world.nodes[7].engine.id().into();
+    world.nodes[7].reachable = false;
+    let found = world.lookup(3, target);
+    assert!(found.iter().all(|contact| contact.id != world.nodes[7].engine.id()));
+    world.run_for(4 * SECOND);
+    // Twenty others answer, so it is not asked again.
+    world.nodes[7].reachable = true;
+    let found = world.lookup(3, target);
+    assert_eq!(found.len(), 20);
+    assert!(found.iter().all(|contact| contact.id != world.nodes[7].engine.id()));
+    // It is greeted soon, and counts again.
+    world.run_for(10 * SECOND);
+    assert_eq!(world.lookup(3, target)[0].id, world.nodes[7].engine.id());
+}
+
+#[test]
+fn a_search_that_is_abandoned_asks_nobody_any_more() {
+    let mut world = World::joined(26, 60);
+    for command in [Command::FindHolders(DhtKey::new([9; 20])), Command::Discover(1000)] {
+        let before = world.messages;
+        let operation = world.begin(3, command);
+        world.run_for(Duration::from_millis(1));
+        assert!(world.messages > before, "it has begun");
+        world.abandon(3, operation);
+        world.run_for(Duration::from_millis(1));
+        let asked = world.messages;
+        world.run_for(5 * SECOND);
+        assert_eq!(world.messages, asked);
+    }
 }
