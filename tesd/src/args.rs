@@ -5,11 +5,11 @@ use std::path::PathBuf;
 
 use clap::Parser;
 use clap_complete::Shell;
+use tesseras_node::BootstrapPeer;
+use tesseras_storage::data_dir;
 
-use crate::config::{Config, Refused, parse_address, parse_peer};
-
-/// Names the data directory where no flag does. Empty is as good as missing.
-const DATA_DIR_VARIABLE: &str = "TESSERAS_DATA_DIR";
+use crate::config::{self, Config, ConfigError, Refused};
+use crate::config::{check_dialable, parse_address, parse_peer};
 
 /// A node of the Tesseras network: keeps other people's memories, and lets others keep yours.
 ///
@@ -54,28 +54,32 @@ impl Args {
     /// before it.
     pub fn config(self) -> Result<Config, Refused> {
         let mut config = match &self.config {
-            Some(path) => Config::load(path)?,
+            Some(path) => config::load(path)?,
             None => Config::default(),
         };
-        let set = || std::env::var_os(DATA_DIR_VARIABLE).filter(|set| !set.is_empty());
-        if let Some(data_dir) = self.data_dir.or_else(|| set().map(PathBuf::from)) {
-            config.node.data_dir = data_dir;
+        let node = &mut config.node;
+        if let Some(data_dir) = self.data_dir.or_else(data_dir::of_environment) {
+            node.data_dir = data_dir;
         }
         if let Some(listen) = self.listen {
-            config.node.listen = listen;
+            node.listen = listen;
         }
         if !self.advertise.is_empty() {
-            config.node.advertise = self.advertise;
+            node.advertise = self.advertise;
         }
         if !self.bootstrap.is_empty() {
-            config.bootstrap.peers = self.bootstrap;
+            let peer = |name| BootstrapPeer { name, addresses: Vec::new() };
+            node.bootstrap_peers = self.bootstrap.into_iter().map(peer).collect();
         }
-        if let Some(metrics) = self.metrics {
-            config.observability.metrics_addr = Some(metrics);
+        if self.metrics.is_some() {
+            node.metrics = self.metrics;
         }
-        match config.check() {
+        match node.advertise.iter().try_for_each(check_dialable) {
             Ok(()) => Ok(config),
-            Err(error) => Err(Refused { error, log_format: config.observability.log_format }),
+            Err(reason) => Err(Refused {
+                error: ConfigError::Flag(format!("node.advertise: {reason}")),
+                log_format: config.log_format,
+            }),
         }
     }
 }
@@ -87,6 +91,10 @@ mod tests {
     use clap::CommandFactory as _;
 
     use super::*;
+
+    fn names(config: &Config) -> Vec<&str> {
+        config.node.bootstrap_peers.iter().map(|peer| peer.name.as_str()).collect()
+    }
 
     #[test]
     fn flags_win_over_the_file() {
@@ -106,12 +114,12 @@ mod tests {
         assert_eq!(config.node.data_dir, PathBuf::from("/d"));
         assert_eq!(config.node.listen.port(), 3);
         assert_eq!(config.node.advertise.len(), 1);
-        assert_eq!(config.bootstrap.peers, ["b.example:1", "127.0.0.1:4"]);
-        assert_eq!(config.observability.metrics_addr.map(|a| a.port()), Some(6));
-        assert_eq!(config.node.storage_limit, 7);
+        assert_eq!(names(&config), ["b.example:1", "127.0.0.1:4"]);
+        assert_eq!(config.node.metrics.map(|a| a.port()), Some(6));
+        assert_eq!(config.node.limits.storage, 7);
         let config = Args::parse_from(["tesd", "--config", path]).config().expect("good");
         assert_eq!(config.node.listen.port(), 1);
-        assert_eq!(config.bootstrap.peers, ["a.example:1"]);
+        assert_eq!(names(&config), ["a.example:1"]);
     }
 
     #[test]

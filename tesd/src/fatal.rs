@@ -86,50 +86,13 @@ impl Fatal {
 }
 
 fn start_hint(error: &StartError) -> Option<&'static str> {
-    let in_use = "another tesd uses that data directory: stop it, or give this one a directory of \
-                  its own with --data-dir";
-    match error {
-        StartError::Bind(_) => match system_kind(error)? {
-            io::ErrorKind::AddrInUse => Some(
-                "another program, perhaps another tesd, uses that UDP port: stop it, or choose \
-                 another port with --listen (0 lets the system choose)",
-            ),
-            io::ErrorKind::AddrNotAvailable => {
-                Some("this machine has no such address; --listen [::]:7310 listens on all it has")
-            }
-            io::ErrorKind::PermissionDenied => Some("choose a port above 1023 with --listen"),
-            _ => None,
-        },
-        StartError::Metrics { .. } => match system_kind(error)? {
-            io::ErrorKind::AddrInUse => Some(
-                "another program uses that TCP port: stop it, or choose another port with \
-                 --metrics (0 lets the system choose)",
-            ),
-            io::ErrorKind::AddrNotAvailable => {
-                Some("this machine has no such address; --metrics 127.0.0.1:9310 stays on it")
-            }
-            io::ErrorKind::PermissionDenied => Some("choose a port above 1023 with --metrics"),
-            _ => None,
-        },
-        StartError::Store(StoreError::Busy { .. })
-        | StartError::Rpc(ServerError::AlreadyRunning { .. }) => Some(in_use),
-        StartError::Store(StoreError::Full { .. }) => {
-            Some("free some disk space, then start tesd again")
+    let hint = match error {
+        StartError::Bind(_) => return bind_hint(system_kind(error)?),
+        StartError::Metrics { .. } => return metrics_hint(system_kind(error)?),
+        StartError::Store(error) | StartError::Identity(IdentityError::Owner(error)) => {
+            store_hint(error)
         }
-        StartError::Store(StoreError::NewerFormat { .. }) => {
-            Some("install the version of tesd that last used this data directory, or a newer one")
-        }
-        StartError::Store(StoreError::IndexMissing { .. } | StoreError::IndexDamaged { .. }) => {
-            Some("`tes repair --library` lists the library again from its files")
-        }
-        StartError::Store(StoreError::NotOwned { .. })
-        | StartError::Identity(IdentityError::Owner(StoreError::NotOwned { .. })) => {
-            Some("run tesd as that user, or choose a data directory of its own with --data-dir")
-        }
-        StartError::Store(StoreError::Shared { .. })
-        | StartError::Identity(IdentityError::Owner(StoreError::Shared { .. })) => {
-            Some("choose a data directory of its own with --data-dir")
-        }
+        StartError::Rpc(ServerError::AlreadyRunning { .. }) => Some(IN_USE),
         StartError::Rpc(ServerError::InTheWay { .. }) => Some("move it away, or remove it"),
         StartError::Identity(IdentityError::Malformed { .. }) => Some(
             "put the key back from a backup, or move it away: the node then makes a new one, under \
@@ -139,16 +102,71 @@ fn start_hint(error: &StartError) -> Option<&'static str> {
             "if work_bits is right, move the key away: the node then makes a new one, under a new \
              name",
         ),
-        StartError::Store(_) | StartError::Identity(_) | StartError::Rpc(_) => {
-            match system_kind(error)? {
-                io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
-                    Some("the user that runs tesd must be able to write in the data directory")
-                }
-                io::ErrorKind::NotADirectory | io::ErrorKind::AlreadyExists => {
-                    Some("the data directory must be a directory; choose it with --data-dir")
-                }
-                _ => None,
-            }
+        StartError::Identity(_) | StartError::Rpc(_) => None,
+        _ => return None,
+    };
+    hint.or_else(|| data_dir_hint(system_kind(error)?))
+}
+
+const IN_USE: &str = "another tesd uses that data directory: stop it, or give this one a directory of \
+                      its own with --data-dir";
+
+/// What to do when the system refuses the UDP address.
+fn bind_hint(kind: io::ErrorKind) -> Option<&'static str> {
+    match kind {
+        io::ErrorKind::AddrInUse => Some(
+            "another program, perhaps another tesd, uses that UDP port: stop it, or choose \
+             another port with --listen (0 lets the system choose)",
+        ),
+        io::ErrorKind::AddrNotAvailable => {
+            Some("this machine has no such address; --listen [::]:7310 listens on all it has")
+        }
+        io::ErrorKind::PermissionDenied => Some("choose a port above 1023 with --listen"),
+        _ => None,
+    }
+}
+
+/// What to do when the system refuses the TCP address for metrics.
+fn metrics_hint(kind: io::ErrorKind) -> Option<&'static str> {
+    match kind {
+        io::ErrorKind::AddrInUse => Some(
+            "another program uses that TCP port: stop it, or choose another port with \
+             --metrics (0 lets the system choose)",
+        ),
+        io::ErrorKind::AddrNotAvailable => {
+            Some("this machine has no such address; --metrics 127.0.0.1:9310 stays on it")
+        }
+        io::ErrorKind::PermissionDenied => Some("choose a port above 1023 with --metrics"),
+        _ => None,
+    }
+}
+
+fn store_hint(error: &StoreError) -> Option<&'static str> {
+    match error {
+        StoreError::Busy { .. } => Some(IN_USE),
+        StoreError::Full { .. } => Some("free some disk space, then start tesd again"),
+        StoreError::NewerFormat { .. } => {
+            Some("install the version of tesd that last used this data directory, or a newer one")
+        }
+        StoreError::IndexMissing { .. } | StoreError::IndexDamaged { .. } => {
+            Some("`tes repair --library` lists the library again from its files")
+        }
+        StoreError::NotOwned { .. } => {
+            Some("run tesd as that user, or choose a data directory of its own with --data-dir")
+        }
+        StoreError::Shared { .. } => Some("choose a data directory of its own with --data-dir"),
+        _ => None,
+    }
+}
+
+/// What to do when the system refuses the data directory.
+fn data_dir_hint(kind: io::ErrorKind) -> Option<&'static str> {
+    match kind {
+        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
+            Some("the user that runs tesd must be able to write in the data directory")
+        }
+        io::ErrorKind::NotADirectory | io::ErrorKind::AlreadyExists => {
+            Some("the data directory must be a directory; choose it with --data-dir")
         }
         _ => None,
     }

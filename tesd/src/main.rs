@@ -4,7 +4,7 @@ mod args;
 mod config;
 mod fatal;
 mod logging;
-mod settings;
+mod resolve;
 
 use std::io::{self, Write as _};
 use std::process::ExitCode;
@@ -34,7 +34,7 @@ fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     }
     let (format, outcome) = match args.config() {
-        Ok(config) => (config.observability.log_format, start(config)),
+        Ok(config) => (config.log_format, start(config)),
         Err(refused) => (refused.log_format, Err(Fatal::Config(refused.error))),
     };
     match outcome {
@@ -45,7 +45,7 @@ fn main() -> ExitCode {
 
 /// Logs, and runs a node on threads of its own.
 fn start(config: Config) -> Result<(), Fatal> {
-    logging::start(config.observability.log_format);
+    logging::start(config.log_format);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let outcome = runtime.block_on(run(config));
     runtime.shutdown_timeout(DISK_DEADLINE);
@@ -56,7 +56,7 @@ fn start(config: Config) -> Result<(), Fatal> {
 fn to_print(args: &Args) -> Option<Vec<u8>> {
     let mut text = Vec::new();
     if args.print_config {
-        text = Config::default().print().into_bytes();
+        text = config::print(&Config::default()).into_bytes();
     } else if let Some(shell) = args.completions {
         clap_complete::generate(shell, &mut Args::command(), "tesd", &mut text);
     } else if args.man {
@@ -70,7 +70,7 @@ fn to_print(args: &Args) -> Option<Vec<u8>> {
 /// Runs a node until a signal comes.
 async fn run(config: Config) -> Result<(), Fatal> {
     let mut signals = Signals::new()?;
-    let starting = async { Node::start(settings::resolve(config).await).await };
+    let starting = async { Node::start(resolve::resolve(config.into_node()).await).await };
     let node = tokio::select! {
         node = starting => node?,
         name = signals.next() => {

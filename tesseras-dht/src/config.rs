@@ -44,6 +44,8 @@ pub const ANNOUNCER_SHARE: usize = 100;
 /// …but always at least this many records.
 pub const ANNOUNCER_MINIMUM: usize = 16;
 
+/// The most that [`DhtConfig::alpha`] may be.
+pub const MAX_ALPHA: usize = 16;
 /// The most contacts in one answer; what a peer adds to that is ignored.
 pub const MAX_CONTACTS: usize = 20;
 /// The records in one page of a `find_holders` answer.
@@ -81,7 +83,7 @@ pub struct DhtConfig {
     /// Contacts per bucket, results per lookup and copies per record; 1 to [`MAX_CONTACTS`].
     /// More survives more churn and costs that many more messages. Default [`DEFAULT_K`].
     pub k: usize,
-    /// Requests that a lookup keeps in flight; 1 to 16. Default [`DEFAULT_ALPHA`].
+    /// Requests that a lookup keeps in flight; 1 to [`MAX_ALPHA`]. Default [`DEFAULT_ALPHA`].
     pub alpha: usize,
     /// Zero bits that a NodeId's hash must end with; a property of the network. Default
     /// [`DEFAULT_WORK_BITS`]; 0 in simulation.
@@ -134,7 +136,7 @@ impl DhtConfig {
     /// The same settings with every value inside its documented bounds.
     pub fn bounded(mut self) -> Self {
         self.k = self.k.clamp(1, MAX_CONTACTS);
-        self.alpha = self.alpha.clamp(1, 16);
+        self.alpha = self.alpha.clamp(1, MAX_ALPHA);
         self.request_deadline = self.request_deadline.max(Duration::from_millis(10));
         self.slow_after = self.slow_after.clamp(Duration::from_millis(1), self.request_deadline);
         self.refresh_every = self.refresh_every.clamp(Duration::from_secs(1), RECORD_LIFETIME);

@@ -16,6 +16,7 @@ use std::time::Duration;
 use futures_util::{Stream, StreamExt as _, stream};
 use tesseras_core::contact::Contact;
 use tesseras_core::ids::{DhtKey, NodeId};
+use tesseras_core::time::Clock;
 use tesseras_wire::codec::{self, Refusal};
 use tesseras_wire::{BoxStream, Peer, PeerObserver, Transport};
 use tokio::sync::{Semaphore, mpsc, oneshot};
@@ -27,8 +28,6 @@ use crate::config::DhtConfig;
 use crate::engine::{Bootstrap, Command, Engine, Event, Found, Outcome, Status};
 use crate::messages::{KINDS, Request};
 use crate::records::{HolderRecord, Identity};
-
-pub use self::owner::WallClock;
 
 /// Calls that wait for the owner.
 const QUEUE: usize = 1024;
@@ -52,7 +51,7 @@ impl Dht {
         identity: Arc<dyn Identity>,
         transport: Arc<dyn Transport>,
         bootstrap: Bootstrap,
-        clock: WallClock,
+        clock: Clock,
         tracker: &TaskTracker,
         token: CancellationToken,
     ) -> Self {

@@ -20,7 +20,7 @@ pub mod records;
 pub mod routing;
 
 pub use config::{DhtConfig, REANNOUNCE_EVERY, REANNOUNCE_JITTER};
-pub use driver::{Dht, WallClock};
+pub use driver::Dht;
 pub use engine::{Bootstrap, Status};
 pub use messages::KINDS;
 pub use records::{HolderRecord, Identity};

@@ -7,9 +7,8 @@ use tesseras_capsule::{
 };
 use tesseras_core::ids::TesseraHash;
 use tesseras_core::ports::{BlobReader, BlobStore, StoreError, TesseraRecord, TesseraRepository};
+use tesseras_core::time::Clock;
 use tesseras_replication::{Capsules, UnpackError};
-
-use crate::clock;
 
 /// The capsules of one data directory.
 pub struct StoredCapsules {
@@ -17,6 +16,8 @@ pub struct StoredCapsules {
     pub blobs: Arc<dyn BlobStore>,
     /// Where they are listed.
     pub library: Arc<dyn TesseraRepository>,
+    /// When a capsule came into the library.
+    pub clock: Clock,
 }
 
 impl Capsules for StoredCapsules {
@@ -49,12 +50,11 @@ impl Capsules for StoredCapsules {
         let mut reader = PackStream::new(pack);
         let (blobs, library) = (&*self.blobs, &*self.library);
         let mut progress = OnBytes(on_bytes);
-        unpack::unpack(&mut reader, tessera, blobs, library, clock::now(), &mut progress).map_err(
-            |error| match error {
+        unpack::unpack(&mut reader, tessera, blobs, library, self.clock.now(), &mut progress)
+            .map_err(|error| match error {
                 unpack::UnpackError::Store(error) => UnpackError::Store(error),
                 other => UnpackError::Invalid(other.to_string()),
-            },
-        )?;
+            })?;
         let missing = || UnpackError::Store(StoreError::Missing((*tessera).into()));
         self.library.get(tessera)?.ok_or_else(missing)
     }

@@ -1,6 +1,6 @@
-//! Every setting of a node, typed. Texts, files and flags are their reader's business.
+//! Every setting of a node, typed, with its default. Files and flags are read elsewhere.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -9,6 +9,9 @@ use tesseras_net::settings::{BindConfig, InboundConfig, PoolConfig, RateLimit};
 use tesseras_replication::DEFAULT_MAX_TRANSFERS;
 use tesseras_replication::admission::{INDEBTED_SUBNET_SHARE, Limits};
 use tesseras_storage::StorageConfig;
+
+pub use tesseras_dht::config::{MAX_ALPHA, MAX_CONTACTS};
+pub use tesseras_replication::MAX_TRANSFERS;
 
 const MIB: u64 = 1 << 20;
 const GIB: u64 = 1 << 30;
@@ -22,8 +25,8 @@ pub const DEFAULT_PER_PEER_LIMIT: u64 = GIB;
 /// How much more one peer may store here than it stores for this node, by default: as much as the
 /// newcomers of one neighbourhood may together.
 pub const DEFAULT_DEFICIT_ALLOWANCE: u64 = GIB;
-/// The part of the storage limit that repairs may use, by default: one in this many.
-pub const DEFAULT_REPAIR_SHARE: u64 = 2;
+/// The part of the storage limit that repairs may use, by default, in percent.
+pub const DEFAULT_REPAIR_SHARE_PERCENT: u8 = 50;
 /// How often held tesserae are looked after, by default.
 pub const DEFAULT_REPAIR_INTERVAL: Duration = Duration::from_secs(86_400);
 /// By how much that is moved at random, either way, by default.
@@ -37,7 +40,7 @@ pub const DEFAULT_JOIN_PATIENCE: Duration = Duration::from_secs(10);
 /// How long a transfer may stand still, by default.
 pub const DEFAULT_TRANSFER_DEADLINE: Duration = Duration::from_secs(30);
 /// Where a node listens, by default: every interface, IPv4 and IPv6.
-pub const DEFAULT_LISTEN: &str = "[::]:7310";
+pub const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V6(Ipv6Addr::UNSPECIFIED), 7310);
 
 /// A bootstrap peer as it was written in the settings.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,7 +52,7 @@ pub struct BootstrapPeer {
 }
 
 /// Every setting of a node.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NodeConfig {
     /// Where everything is stored.
     pub data_dir: PathBuf,
@@ -110,7 +113,7 @@ impl NodeConfig {
                 min_free_space: DEFAULT_MIN_FREE_SPACE,
                 per_peer: DEFAULT_PER_PEER_LIMIT,
                 deficit_allowance: DEFAULT_DEFICIT_ALLOWANCE,
-                repair_share: DEFAULT_STORAGE_LIMIT / DEFAULT_REPAIR_SHARE,
+                repair_share: percent(DEFAULT_STORAGE_LIMIT, DEFAULT_REPAIR_SHARE_PERCENT),
             },
             max_transfers: DEFAULT_MAX_TRANSFERS,
             answer_deadline: DEFAULT_ANSWER_DEADLINE,
@@ -127,6 +130,12 @@ impl NodeConfig {
             metrics: None,
         }
     }
+}
+
+/// A part of a number of bytes, rounded down; of more than 100 percent, all of it.
+pub fn percent(of: u64, percent: u8) -> u64 {
+    let share = u128::from(of) * u128::from(percent.min(100)) / 100;
+    u64::try_from(share).unwrap_or(of)
 }
 
 // A lower allowance would not stop someone with many names, who is stopped by the neighbourhood's
@@ -153,5 +162,12 @@ mod tests {
         let standing = Standing { free: u64::MAX, ..Standing::default() };
         // On few nodes each takes a whole copy: a film of 300 MiB, and two albums as large.
         assert!(room(&charge, &standing, &limits) >= 3 * 300 * MIB);
+    }
+
+    #[test]
+    fn shares_do_not_overflow() {
+        assert_eq!(percent(u64::MAX, 100), u64::MAX);
+        assert_eq!(percent(10, 50), 5);
+        assert_eq!(percent(10, 200), 10);
     }
 }

@@ -7,7 +7,6 @@
 pub mod capsules;
 pub mod causes;
 pub mod clock;
-pub mod clock_watch;
 pub mod config;
 pub mod directory;
 pub mod identity;
@@ -18,6 +17,8 @@ pub mod problems;
 pub mod requests;
 mod room;
 pub mod router;
+mod start_error;
 
 pub use config::{BootstrapPeer, NodeConfig};
-pub use node::{Node, StartError, socket_path};
+pub use node::Node;
+pub use start_error::StartError;

@@ -7,11 +7,13 @@ use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
 use axum::routing::get;
-use prometheus::{Encoder as _, IntGauge, Registry, TextEncoder};
+use prometheus::{Encoder as _, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder};
 use tesseras_dht::Dht;
 use tesseras_replication::Replication;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
+
+use crate::jobs::JobBoard;
 
 /// The gauges that are read from the node's parts whenever somebody looks.
 #[derive(Clone)]
@@ -23,6 +25,7 @@ pub struct Gauges {
     reachable: IntGauge,
     dht_records: IntGauge,
     clock_offset: IntGauge,
+    job_failures: IntGaugeVec,
 }
 
 impl Gauges {
@@ -33,7 +36,13 @@ impl Gauges {
             registry.register(Box::new(gauge.clone()))?;
             Ok::<_, prometheus::Error>(gauge)
         };
+        let job_failures = IntGaugeVec::new(
+            Opts::new("tesseras_job_failures", "Runs of a background job in a row that failed."),
+            &["job"],
+        )?;
+        registry.register(Box::new(job_failures.clone()))?;
         Ok(Self {
+            job_failures,
             fragments: gauge("tesseras_held_fragments", "Pieces held for other nodes.")?,
             fragment_bytes: gauge("tesseras_held_bytes", "Bytes held for other nodes.")?,
             storage_limit: gauge("tesseras_storage_limit_bytes", "Bytes offered to others.")?,
@@ -59,6 +68,8 @@ pub struct Observed {
     pub dht: Dht,
     /// Who knows pieces.
     pub replication: Replication,
+    /// Who knows how the background jobs are.
+    pub board: JobBoard,
     /// Bytes offered to others.
     pub storage_limit: u64,
 }
@@ -96,6 +107,10 @@ impl Observed {
         set(&self.gauges.dht_records, status.records as u64);
         let clock_off = status.clock.filter(|offset| offset.is_off());
         self.gauges.clock_offset.set(clock_off.map_or(0, |offset| offset.seconds));
+        for report in self.board.reports() {
+            let failures = self.gauges.job_failures.with_label_values(&[report.name]);
+            failures.set(report.consecutive_failures.into());
+        }
         Ok(())
     }
 }

@@ -7,6 +7,7 @@
 
 pub mod cache;
 pub mod cas;
+pub mod data_dir;
 pub mod database;
 pub mod disk;
 pub mod fragment;

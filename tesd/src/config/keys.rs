@@ -1,13 +1,18 @@
-//! Every key that a configuration may hold: what it means, how it is read, how it is shown.
+//! Every key that a configuration may hold: what it means, its range, and where its value lives.
 //!
 //! This table is the only place that knows the keys; reading, checking and printing walk it.
+//! Defaults are those of the types that hold the values.
 
+use std::fmt;
 use std::ops::RangeInclusive;
+use std::time::Duration;
 
+use tesseras_node::BootstrapPeer;
+use tesseras_node::config::{MAX_ALPHA, MAX_CONTACTS, MAX_TRANSFERS};
 use toml::de::DeValue;
 
+use super::settings::{Config, LogFormat};
 use super::value::{self, show_addresses, show_bytes, show_optional, show_path};
-use super::{Config, LogFormat};
 
 /// One key.
 pub struct Key {
@@ -15,269 +20,359 @@ pub struct Key {
     pub section: &'static str,
     /// Its name there.
     pub name: &'static str,
-    /// What it is, its unit, range and cost; a comment in what is printed.
-    pub doc: &'static str,
-    /// Its value as TOML text.
-    pub show: fn(&Config) -> String,
-    /// Reads a value into the configuration; says why not.
-    pub read: fn(&mut Config, &DeValue<'_>) -> Result<(), String>,
+    /// What it is, its unit and cost; `{range}` stands for the range of a number.
+    about: &'static str,
+    kind: Kind,
 }
 
+/// What kind of value a key has, and where that lives.
+enum Kind {
+    /// A whole number in a range, in the unit that the key's name or its comment says.
+    Number { range: RangeInclusive<u64>, get: fn(&Config) -> u64, set: fn(&mut Config, u64) },
+    /// A number of bytes.
+    Bytes { get: fn(&Config) -> u64, set: fn(&mut Config, u64) },
+    /// True or false.
+    Switch { get: fn(&Config) -> bool, set: fn(&mut Config, bool) },
+    /// Anything else.
+    Other { show: fn(&Config) -> String, read: fn(&mut Config, &DeValue<'_>) -> Result<(), String> },
+}
+
+impl Key {
+    /// What it means, its unit, range and cost; a comment in what is printed.
+    pub fn doc(&self) -> String {
+        match &self.kind {
+            Kind::Number { range, .. } => {
+                let range = format!("{} to {}", range.start(), range.end());
+                self.about.replace("{range}", &range)
+            }
+            _ => self.about.to_owned(),
+        }
+    }
+
+    /// Its value as TOML text.
+    pub fn show(&self, config: &Config) -> String {
+        match &self.kind {
+            Kind::Number { get, .. } => get(config).to_string(),
+            Kind::Bytes { get, .. } => show_bytes(get(config)),
+            Kind::Switch { get, .. } => get(config).to_string(),
+            Kind::Other { show, .. } => show(config),
+        }
+    }
+
+    /// Reads a value into the configuration; says why not.
+    pub fn read(&self, config: &mut Config, value: &DeValue<'_>) -> Result<(), String> {
+        match &self.kind {
+            Kind::Number { range, set, .. } => set(config, value::integer(value, range)?),
+            Kind::Bytes { set, .. } => set(config, value::bytes(value)?),
+            Kind::Switch { set, .. } => set(config, value::boolean(value)?),
+            Kind::Other { read, .. } => read(config, value)?,
+        }
+        Ok(())
+    }
+}
+
+/// The key as people call it: `node.listen`.
+impl fmt::Display for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.section, self.name)
+    }
+}
+
+/// The key of a table.
+pub fn find(section: &str, name: &str) -> Option<&'static Key> {
+    KEYS.iter().find(|key| key.section == section && key.name == name)
+}
+
+const MIB: u64 = 1 << 20;
 const DAY: u64 = 24 * 60 * 60;
-const WORK_BITS: RangeInclusive<u64> = 0..=40;
-const K: RangeInclusive<u64> = 1..=20;
-const ALPHA: RangeInclusive<u64> = 1..=16;
-const REQUESTS_PER_SECOND: RangeInclusive<u64> = 1..=100_000;
-const REPAIR_INTERVAL: RangeInclusive<u64> = 1..=30 * DAY;
-const REPAIR_JITTER: RangeInclusive<u64> = 0..=30 * DAY;
-const MAX_TRANSFERS: RangeInclusive<u64> = 1..=4;
-const CACHE_KB: RangeInclusive<u64> = 64..=16_000_000;
-const BUSY_MS: RangeInclusive<u64> = 1..=600_000;
-const CHECKPOINT_PAGES: RangeInclusive<u64> = 1..=1_000_000;
-const FRAGMENT_CACHE_MB: RangeInclusive<u64> = 0..=1_000_000;
-const POOL_CONNECTIONS: RangeInclusive<u64> = 8..=65_536;
-const POOL_SECONDS: RangeInclusive<u64> = 1..=DAY;
 
 /// All keys, in the order in which they are printed.
 pub const KEYS: &[Key] = &[
     Key {
         section: "node",
         name: "data_dir",
-        doc: "Where keys, database and stored bytes live; only one tesd at a time may use it.\n\
+        about: "Where keys, database and stored bytes live; only one tesd at a time may use it.\n\
               A path; ~ is the home directory. Its socket's path may have 107 bytes.",
-        show: |c| show_path(&c.node.data_dir),
-        read: |c, v| value::path(v).map(|path| c.node.data_dir = path),
+        kind: Kind::Other {
+            show: |c| show_path(&c.node.data_dir),
+            read: |c, v| value::path(v).map(|path| c.node.data_dir = path),
+        },
     },
     Key {
         section: "node",
         name: "listen",
-        doc: "The UDP address for QUIC; port 0 lets the system choose one.",
-        show: |c| format!("\"{}\"", c.node.listen),
-        read: |c, v| value::address(v).map(|address| c.node.listen = address),
+        about: "The UDP address for QUIC; port 0 lets the system choose one.",
+        kind: Kind::Other {
+            show: |c| format!("\"{}\"", c.node.listen),
+            read: |c, v| value::address(v).map(|address| c.node.listen = address),
+        },
     },
     Key {
         section: "node",
         name: "advertise",
-        doc: "The addresses that others are told to dial, where they are not those listened on (port\n\
+        about: "The addresses that others are told to dial, where they are not those listened on (port\n\
               forwarding). None: found out from the interfaces and from what peers report.",
-        show: |c| show_addresses(&c.node.advertise),
-        read: |c, v| value::addresses(v).map(|addresses| c.node.advertise = addresses),
+        kind: Kind::Other {
+            show: |c| show_addresses(&c.node.advertise),
+            read: |c, v| value::dialable(v).map(|addresses| c.node.advertise = addresses),
+        },
     },
     Key {
         section: "node",
         name: "storage_limit",
-        doc: "How much disk is offered to others: bytes, or a string such as \"10 GiB\", up to 1 EiB;\n\
+        about: "How much disk is offered to others: bytes, or a string such as \"10 GiB\", up to 1 EiB;\n\
               0 offers none. One's own library does not count. Lowered later, nothing is deleted.",
-        show: |c| show_bytes(c.node.storage_limit),
-        read: |c, v| value::bytes(v).map(|bytes| c.node.storage_limit = bytes),
+        kind: Kind::Bytes {
+            get: |c| c.node.limits.storage,
+            set: |c, bytes| c.node.limits.storage = bytes,
+        },
     },
     Key {
         section: "node",
         name: "work_bits",
-        doc: "The proof of work that this network asks of every node, in bits, 0 to 40. The same on\n\
+        about: "The proof of work that this network asks of every node, in bits, {range}. The same on\n\
               all nodes of a network; costs 2^bits hashes once, about 0.1 s at 20.",
-        show: |c| c.node.work_bits.to_string(),
-        read: |c, v| value::integer(v, &WORK_BITS).map(|n| c.node.work_bits = n as u32),
+        kind: Kind::Number {
+            range: 0..=40,
+            get: |c| c.node.work_bits.into(),
+            set: |c, n| c.node.work_bits = n as u32,
+        },
     },
     Key {
         section: "bootstrap",
         name: "peers",
-        doc: "Nodes to join through, as \"host:port\"; names are looked up by DNS. Peers met before\n\
+        about: "Nodes to join through, as \"host:port\"; names are looked up by DNS. Peers met before\n\
               are tried as well.",
-        show: |c| toml::Value::from(c.bootstrap.peers.clone()).to_string(),
-        read: |c, v| value::peers(v).map(|peers| c.bootstrap.peers = peers),
+        kind: Kind::Other {
+            show: |c| show_peers(&c.node.bootstrap_peers),
+            read: |c, v| value::peers(v).map(|peers| c.node.bootstrap_peers = named(peers)),
+        },
     },
     Key {
         section: "dht",
         name: "k",
-        doc: "Nodes kept per bucket of the routing table, and asked per lookup; 1 to 20. More finds\n\
+        about: "Nodes kept per bucket of the routing table, and asked per lookup; {range}. More finds\n\
               more surely and asks more.",
-        show: |c| c.dht.k.to_string(),
-        read: |c, v| value::integer(v, &K).map(|n| c.dht.k = n as usize),
+        kind: Kind::Number {
+            range: 1..=MAX_CONTACTS as u64,
+            get: |c| c.node.dht.k as u64,
+            set: |c, n| c.node.dht.k = n as usize,
+        },
     },
     Key {
         section: "dht",
         name: "alpha",
-        doc: "Questions of one lookup in flight at once, 1 to 16. More is faster and asks more.",
-        show: |c| c.dht.alpha.to_string(),
-        read: |c, v| value::integer(v, &ALPHA).map(|n| c.dht.alpha = n as usize),
+        about: "Questions of one lookup in flight at once, {range}. More is faster and asks more.",
+        kind: Kind::Number {
+            range: 1..=MAX_ALPHA as u64,
+            get: |c| c.node.dht.alpha as u64,
+            set: |c, n| c.node.dht.alpha = n as usize,
+        },
     },
     Key {
         section: "dht",
         name: "requests_per_second",
-        doc: "Requests that one node may make in a second for ever, 1 to 100000; what is above is told\n\
+        about: "Requests that one node may make in a second for ever, {range}; what is above is told\n\
               to come back later.",
-        show: |c| c.dht.requests_per_second.to_string(),
-        read: |c, v| {
-            value::integer(v, &REQUESTS_PER_SECOND).map(|n| c.dht.requests_per_second = n as u32)
+        kind: Kind::Number {
+            range: 1..=100_000,
+            get: |c| c.node.rate_limit.requests_per_second.into(),
+            set: |c, n| c.node.rate_limit.requests_per_second = n as u32,
         },
     },
     Key {
         section: "replication",
         name: "repair_interval_secs",
-        doc: "Seconds between two repair cycles, 1 to 2592000. A cycle asks every known holder of\n\
+        about: "Seconds between two repair cycles, {range}. A cycle asks every known holder of\n\
               every held tessera.",
-        show: |c| c.replication.repair_interval.as_secs().to_string(),
-        read: |c, v| {
-            value::seconds(v, &REPAIR_INTERVAL).map(|time| c.replication.repair_interval = time)
+        kind: Kind::Number {
+            range: 1..=30 * DAY,
+            get: |c| c.node.repair_interval.as_secs(),
+            set: |c, n| c.node.repair_interval = Duration::from_secs(n),
         },
     },
     Key {
         section: "replication",
         name: "repair_jitter_secs",
-        doc: "Up to so many seconds are added or taken at random, so that nodes do not repair all\n\
-              at once; 0 to 2592000, and at most repair_interval_secs.",
-        show: |c| c.replication.repair_jitter.as_secs().to_string(),
-        read: |c, v| {
-            value::seconds(v, &REPAIR_JITTER).map(|time| c.replication.repair_jitter = time)
+        about: "Up to so many seconds are added or taken at random, so that nodes do not repair all\n\
+              at once; {range}, and at most repair_interval_secs.",
+        kind: Kind::Number {
+            range: 0..=30 * DAY,
+            get: |c| c.node.repair_jitter.as_secs(),
+            set: |c, n| c.node.repair_jitter = Duration::from_secs(n),
         },
     },
     Key {
         section: "replication",
         name: "max_transfers",
-        doc: "Transfers at once, each way; 1 to 4. Each costs a few MiB of memory.",
-        show: |c| c.replication.max_transfers.to_string(),
-        read: |c, v| {
-            value::integer(v, &MAX_TRANSFERS).map(|n| c.replication.max_transfers = n as usize)
+        about: "Transfers at once, each way; {range}. Each costs a few MiB of memory.",
+        kind: Kind::Number {
+            range: 1..=MAX_TRANSFERS as u64,
+            get: |c| c.node.max_transfers as u64,
+            set: |c, n| c.node.max_transfers = n as usize,
         },
     },
     Key {
         section: "replication",
         name: "deficit_allowance",
-        doc: "How much more a peer may have stored here than it stores for us: bytes, or a string. What\n\
+        about: "How much more a peer may have stored here than it stores for us: bytes, or a string. What\n\
               a newcomer can publish before it stores anything in return; all newcomers together\n\
               get a quarter of storage_limit, and a tenth from one network (/24 or /48).",
-        show: |c| show_bytes(c.replication.deficit_allowance),
-        read: |c, v| value::bytes(v).map(|bytes| c.replication.deficit_allowance = bytes),
+        kind: Kind::Bytes {
+            get: |c| c.node.limits.deficit_allowance,
+            set: |c, bytes| c.node.limits.deficit_allowance = bytes,
+        },
     },
     Key {
         section: "replication",
         name: "per_peer_limit",
-        doc: "The most that one peer may have stored here: bytes, or a string.",
-        show: |c| show_bytes(c.replication.per_peer_limit),
-        read: |c, v| value::bytes(v).map(|bytes| c.replication.per_peer_limit = bytes),
+        about: "The most that one peer may have stored here: bytes, or a string.",
+        kind: Kind::Bytes {
+            get: |c| c.node.limits.per_peer,
+            set: |c, bytes| c.node.limits.per_peer = bytes,
+        },
     },
     Key {
         section: "replication",
         name: "min_free_space",
-        doc: "With less free disk than this, nothing more is accepted from others: bytes, or a\n\
+        about: "With less free disk than this, nothing more is accepted from others: bytes, or a\n\
               string.",
-        show: |c| show_bytes(c.replication.min_free_space),
-        read: |c, v| value::bytes(v).map(|bytes| c.replication.min_free_space = bytes),
+        kind: Kind::Bytes {
+            get: |c| c.node.limits.min_free_space,
+            set: |c, bytes| c.node.limits.min_free_space = bytes,
+        },
     },
     Key {
         section: "replication",
         name: "repair_share_percent",
-        doc: "The part of storage_limit kept for repair of tesserae whose owners are away, 0 to 100.",
-        show: |c| c.replication.repair_share_percent.to_string(),
-        read: |c, v| {
-            value::integer(v, &(0..=100)).map(|n| c.replication.repair_share_percent = n as u8)
+        about: "The part of storage_limit kept for repair of tesserae whose owners are away, {range}.",
+        kind: Kind::Number {
+            range: 0..=100,
+            get: |c| c.repair_share_percent.into(),
+            set: |c, n| c.repair_share_percent = n as u8,
         },
     },
     Key {
         section: "performance",
         name: "sqlite_cache_size_kb",
-        doc: "SQLite's page cache in KiB, for all its connections together, 64 to 16000000. It is\n\
+        about: "SQLite's page cache in KiB, for all its connections together, {range}. It is\n\
               memory, taken as pages are read; with less than the index has, answers read the disk.",
-        show: |c| c.performance.sqlite_cache_size_kb.to_string(),
-        read: |c, v| {
-            value::integer(v, &CACHE_KB).map(|n| c.performance.sqlite_cache_size_kb = n as u32)
+        kind: Kind::Number {
+            range: 64..=16_000_000,
+            get: |c| c.node.storage.cache_size_kb.into(),
+            set: |c, n| c.node.storage.cache_size_kb = n as u32,
         },
     },
     Key {
         section: "performance",
         name: "sqlite_synchronous_full",
-        doc: "true or false: whether SQLite syncs every commit by itself. For unstable hardware (a\n\
+        about: "true or false: whether SQLite syncs every commit by itself. For unstable hardware (a\n\
               Raspberry Pi on an SD card): hints (peers, other holders) survive a power cut, too. What\n\
               was acknowledged does either way. Costs one sync for each commit, instead of one for\n\
               all who wait.",
-        show: |c| c.performance.sqlite_synchronous_full.to_string(),
-        read: |c, v| value::boolean(v).map(|on| c.performance.sqlite_synchronous_full = on),
+        kind: Kind::Switch {
+            get: |c| c.node.storage.synchronous_full,
+            set: |c, on| c.node.storage.synchronous_full = on,
+        },
     },
     Key {
         section: "performance",
         name: "sqlite_busy_timeout_ms",
-        doc: "Milliseconds to wait for another process that writes (tes), 1 to 600000. A short wait\n\
+        about: "Milliseconds to wait for another process that writes (tes), {range}. A short wait\n\
               refuses what a longer one would have stored; all writes of tesd wait meanwhile.",
-        show: |c| c.performance.sqlite_busy_timeout.as_millis().to_string(),
-        read: |c, v| {
-            value::integer(v, &BUSY_MS).map(|n| {
-                c.performance.sqlite_busy_timeout = std::time::Duration::from_millis(n);
-            })
+        kind: Kind::Number {
+            range: 1..=600_000,
+            get: |c| c.node.storage.busy_timeout.as_millis() as u64,
+            set: |c, n| c.node.storage.busy_timeout = Duration::from_millis(n),
         },
     },
     Key {
         section: "performance",
         name: "sqlite_wal_autocheckpoint_pages",
-        doc: "Pages of 4 KiB in SQLite's log before they are written back, 1 to 1000000. More writes\n\
+        about: "Pages of 4 KiB in SQLite's log before they are written back, {range}. More writes\n\
               less often and for longer, and takes so much more disk.",
-        show: |c| c.performance.sqlite_wal_autocheckpoint_pages.to_string(),
-        read: |c, v| {
-            value::integer(v, &CHECKPOINT_PAGES)
-                .map(|n| c.performance.sqlite_wal_autocheckpoint_pages = n as u32)
+        kind: Kind::Number {
+            range: 1..=1_000_000,
+            get: |c| c.node.storage.wal_autocheckpoint_pages.into(),
+            set: |c, n| c.node.storage.wal_autocheckpoint_pages = n as u32,
         },
     },
     Key {
         section: "performance",
         name: "fragment_cache_size_mb",
-        doc: "Memory for held pieces that were read last, in MiB, 0 to 1000000; 0 is off. Taken as\n\
+        about: "Memory for held pieces that were read last, in MiB, {range}; 0 is off. Taken as\n\
               pieces are read; one above an eighth of it is never kept.",
-        show: |c| c.performance.fragment_cache_size_mb.to_string(),
-        read: |c, v| {
-            value::integer(v, &FRAGMENT_CACHE_MB).map(|n| c.performance.fragment_cache_size_mb = n)
+        kind: Kind::Number {
+            range: 0..=1_000_000,
+            get: |c| c.node.fragment_cache / MIB,
+            set: |c, n| c.node.fragment_cache = n * MIB,
         },
     },
     Key {
         section: "performance",
         name: "pool_max_connections",
-        doc: "Connections to other nodes at once, 8 to 65536; for another one the oldest idle one is\n\
+        about: "Connections to other nodes at once, {range}; for another one the oldest idle one is\n\
               closed. An idle one costs some 20 KiB of memory.",
-        show: |c| c.performance.pool_max_connections.to_string(),
-        read: |c, v| {
-            value::integer(v, &POOL_CONNECTIONS)
-                .map(|n| c.performance.pool_max_connections = n as usize)
+        kind: Kind::Number {
+            range: 8..=65_536,
+            get: |c| c.node.pool.max_connections as u64,
+            set: |c, n| c.node.pool.max_connections = n as usize,
         },
     },
     Key {
         section: "performance",
         name: "pool_idle_timeout_secs",
-        doc: "Seconds after which an unused connection is closed, 1 to 86400. Longer keeps memory,\n\
+        about: "Seconds after which an unused connection is closed, {range}. Longer keeps memory,\n\
               shorter costs a handshake more often. Both sides have this; the shorter one counts.",
-        show: |c| c.performance.pool_idle_timeout.as_secs().to_string(),
-        read: |c, v| {
-            value::seconds(v, &POOL_SECONDS).map(|time| c.performance.pool_idle_timeout = time)
+        kind: Kind::Number {
+            range: 1..=DAY,
+            get: |c| c.node.pool.idle_timeout.as_secs(),
+            set: |c, n| c.node.pool.idle_timeout = Duration::from_secs(n),
         },
     },
     Key {
         section: "performance",
         name: "pool_reaper_interval_secs",
-        doc: "Seconds between two looks for unused connections, 1 to 86400; one may stay open so much\n\
+        about: "Seconds between two looks for unused connections, {range}; one may stay open so much\n\
               longer. A look costs next to nothing.",
-        show: |c| c.performance.pool_reaper_interval.as_secs().to_string(),
-        read: |c, v| {
-            value::seconds(v, &POOL_SECONDS).map(|time| c.performance.pool_reaper_interval = time)
+        kind: Kind::Number {
+            range: 1..=DAY,
+            get: |c| c.node.pool.reaper_interval.as_secs(),
+            set: |c, n| c.node.pool.reaper_interval = Duration::from_secs(n),
         },
     },
     Key {
         section: "observability",
         name: "metrics_addr",
-        doc: "The TCP address that serves Prometheus metrics at /metrics; empty: none. It asks for\n\
+        about: "The TCP address that serves Prometheus metrics at /metrics; empty: none. It asks for\n\
               no password, so keep it on loopback.",
-        show: |c| show_optional(c.observability.metrics_addr),
-        read: |c, v| {
-            value::optional_address(v).map(|address| c.observability.metrics_addr = address)
+        kind: Kind::Other {
+            show: |c| show_optional(c.node.metrics),
+            read: |c, v| value::optional_address(v).map(|address| c.node.metrics = address),
         },
     },
     Key {
         section: "observability",
         name: "log_format",
-        doc: "How logs look on stderr: \"text\" or \"json\". RUST_LOG says which are shown.",
-        show: |c| format!("\"{}\"", c.observability.log_format.name()),
-        read: |c, v| {
-            let text = value::text(v)?;
-            c.observability.log_format = LogFormat::named(text)
-                .ok_or_else(|| format!("expected \"text\" or \"json\", found {text:?}"))?;
-            Ok(())
+        about: "How logs look on stderr: \"text\" or \"json\". RUST_LOG says which are shown.",
+        kind: Kind::Other {
+            show: |c| format!("\"{}\"", c.log_format.name()),
+            read: |c, v| log_format(v).map(|format| c.log_format = format),
         },
     },
 ];
+
+/// Bootstrap peers whose names are not looked up yet.
+fn named(peers: Vec<String>) -> Vec<BootstrapPeer> {
+    peers.into_iter().map(|name| BootstrapPeer { name, addresses: Vec::new() }).collect()
+}
+
+fn show_peers(peers: &[BootstrapPeer]) -> String {
+    let names: Vec<_> = peers.iter().map(|peer| peer.name.clone()).collect();
+    toml::Value::from(names).to_string()
+}
+
+fn log_format(value: &DeValue<'_>) -> Result<LogFormat, String> {
+    let text = value::text(value)?;
+    LogFormat::named(text).ok_or_else(|| format!("expected \"text\" or \"json\", found {text:?}"))
+}

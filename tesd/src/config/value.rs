@@ -3,7 +3,6 @@
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use toml::de::DeValue;
 
@@ -33,11 +32,6 @@ pub fn integer(value: &DeValue<'_>, range: &RangeInclusive<u64>) -> Result<u64, 
         .ok()
         .filter(|number| range.contains(number))
         .ok_or_else(|| format!("{}, found {}", wanted(), number.as_str()))
-}
-
-/// A number of seconds in a range.
-pub fn seconds(value: &DeValue<'_>, range: &RangeInclusive<u64>) -> Result<Duration, String> {
-    integer(value, range).map(Duration::from_secs)
 }
 
 /// A length: a whole number of bytes, or a string such as "10 GiB".
@@ -140,11 +134,26 @@ pub fn show_optional(address: Option<SocketAddr>) -> String {
 }
 
 /// A list of addresses, or a single one.
-pub fn addresses(value: &DeValue<'_>) -> Result<Vec<SocketAddr>, String> {
+fn addresses(value: &DeValue<'_>) -> Result<Vec<SocketAddr>, String> {
     match value.as_array() {
         Some(list) => list.iter().map(|one| address(one.get_ref())).collect(),
         None => Ok(vec![address(value)?]),
     }
+}
+
+/// [`addresses`] that another node could dial.
+pub fn dialable(value: &DeValue<'_>) -> Result<Vec<SocketAddr>, String> {
+    let addresses = addresses(value)?;
+    addresses.iter().try_for_each(check_dialable)?;
+    Ok(addresses)
+}
+
+/// Refuses an address that another node could not dial.
+pub fn check_dialable(address: &SocketAddr) -> Result<(), String> {
+    if address.ip().is_unspecified() || address.port() == 0 {
+        return Err(format!("{address} is not an address that another node could dial"));
+    }
+    Ok(())
 }
 
 /// Addresses as a TOML list.

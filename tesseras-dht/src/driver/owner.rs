@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rand::rngs::StdRng;
-use tesseras_core::time::Timestamp;
+use tesseras_core::time::Clock;
 use tesseras_wire::codec::{self, Refusal};
 use tesseras_wire::{Peer, Request as Outgoing, Target, Transport, is_the_peers_fault};
 use tokio::sync::{Semaphore, mpsc, oneshot};
@@ -25,9 +25,6 @@ const MAX_OUTGOING: usize = 128;
 const REPORTS: usize = 1024;
 /// A transport that forgets its deadline is given up on after this much longer.
 const GRACE: Duration = Duration::from_secs(2);
-
-/// What the wall clock says, for the dates of records; the node's own adapter.
-pub type WallClock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
 
 type Read = Box<dyn FnOnce(&Engine, Duration) + Send>;
 
@@ -67,7 +64,7 @@ enum Action {
 pub(super) struct Owner {
     engine: Engine,
     rng: StdRng,
-    clock: WallClock,
+    clock: Clock,
     started: Instant,
     transport: Arc<dyn Transport>,
     tracker: TaskTracker,
@@ -83,7 +80,7 @@ impl Owner {
     pub(super) fn new(
         engine: Engine,
         transport: Arc<dyn Transport>,
-        clock: WallClock,
+        clock: Clock,
         tracker: TaskTracker,
         token: CancellationToken,
     ) -> Self {
@@ -154,7 +151,7 @@ impl Owner {
     }
 
     fn handle(&mut self, event: Event) {
-        let moment = Moment { elapsed: self.started.elapsed(), wall: (self.clock)() };
+        let moment = Moment { elapsed: self.started.elapsed(), wall: self.clock.now() };
         for effect in self.engine.handle(moment, &mut self.rng, event) {
             match effect {
                 Effect::Send { ticket, id, addresses, request, deadline } => {

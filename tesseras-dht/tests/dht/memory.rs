@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use futures_util::stream;
 use tesseras_core::ids::NodeId;
-use tesseras_core::time::Timestamp;
+use tesseras_core::time::{Clock, Timestamp};
 use tesseras_crypto::{NodeKeys, NodePublic};
 use tesseras_dht::{Bootstrap, Dht, DhtConfig};
 use tesseras_wire::{BoxFuture, Peer, Reply, Request, RequestError, Target, Transport, codec};
@@ -68,7 +68,7 @@ impl Switchboard {
             Arc::new(keys),
             Arc::new(line),
             Bootstrap { candidates: vec![address], addresses: bootstrap, ..Bootstrap::default() },
-            Arc::new(|| Timestamp(1_700_000_000)),
+            Clock::new(|| Timestamp(1_700_000_000)),
             &tracker,
             token.clone(),
         );

@@ -6,10 +6,10 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use tesseras_core::ids::TesseraHash;
-use tesseras_core::time::{Clock, Timestamp};
+use tesseras_core::time::{Clock, ClockOffset, Timestamp};
 use tesseras_crypto::CreatorKeys;
 use tesseras_node::directory::DhtDirectory;
-use tesseras_node::jobs::{Announce, AnnounceNew, Job as _, Repair};
+use tesseras_node::jobs::{Announce, AnnounceNew, Job as _, JobOutcome, Repair};
 use tesseras_node::{NodeConfig, clock};
 use tesseras_replication::progress::silent;
 use tesseras_replication::publish::PublishError;
@@ -56,6 +56,11 @@ fn is_two_hours(seconds: i64) -> bool {
     seconds.abs_diff(TWO_HOURS as i64) < 60
 }
 
+/// Whether a job says that the clock is wrong.
+fn two_hours_off(outcome: &JobOutcome) -> bool {
+    outcome.clock().is_some_and(|ClockOffset { seconds, .. }| is_two_hours(seconds))
+}
+
 async fn assert_told(member: &Member, request: Request) {
     let failure = ask(member, request.clone()).await.unwrap_err();
     match failure.cause {
@@ -79,7 +84,7 @@ fn repair_job(member: &Member) -> Repair {
 }
 
 fn announce_job(member: &Member) -> Announce {
-    let nobody_silent = SharedMemory::new(Vec::new(), Clock::new(clock::now));
+    let nobody_silent = SharedMemory::new(Vec::new(), clock::system());
     let (node, dht) = (&member.node, member.node.dht());
     Announce {
         replication: node.replication().clone(),
@@ -105,7 +110,7 @@ async fn a_wrong_clock_is_named_wherever_it_matters_until_it_is_set_right() {
     net.nodes[0].publish(elsewhere, &keys).await.unwrap();
     let mut config = net.config();
     config.metrics = Some("127.0.0.1:0".parse().unwrap());
-    let late = net.join_at(config, ahead).await;
+    let late = net.join_at(config, Clock::new(ahead)).await;
     net.settle().await;
     let (owner, late) = (&net.nodes[0], &net.nodes[late]);
     let (held, keys) = owner.create(&net.path("held"), 1000, 25);
@@ -136,15 +141,19 @@ async fn a_wrong_clock_is_named_wherever_it_matters_until_it_is_set_right() {
     ] {
         assert_told(late, request).await;
     }
-    let said = repair_job(late).run().await;
-    assert!(said.contains("restored 0 pieces") && said.contains("2 put off"), "{said}");
+    let outcome = repair_job(late).run().await;
+    assert!(two_hours_off(&outcome), "{outcome}");
+    let JobOutcome::Repaired { restored: 0, failed: 0, put_off: 2, .. } = outcome else {
+        panic!("{outcome}")
+    };
     // What others refuse now is announced again when they no longer do.
     let job = announce_job(late);
-    let said = job.run().await;
-    assert!(said.contains("ahead of its peers'") && !job.done.load(Ordering::Relaxed), "{said}");
+    let outcome = job.run().await;
+    assert!(two_hours_off(&outcome) && !job.done.load(Ordering::Relaxed), "{outcome}");
     let new = AnnounceNew { replication: late.node.replication().clone() };
-    let said = new.run().await;
-    assert!(said.contains("ahead of its peers'"), "{said}");
+    let outcome = new.run().await;
+    assert!(two_hours_off(&outcome), "{outcome}");
+    assert!(outcome.to_string().contains("ahead of its peers'"), "{outcome}");
     // One peer whose clock is wrong makes nobody else doubt.
     for member in &net.nodes[..4] {
         assert_eq!(status(member).await.clock_offset_seconds, None);
@@ -154,7 +163,8 @@ async fn a_wrong_clock_is_named_wherever_it_matters_until_it_is_set_right() {
     AHEAD.store(0, Ordering::Relaxed);
     until("it is right", async || status(late).await.clock_offset_seconds.is_none()).await;
     assert_eq!(measured(late).await, 0);
-    assert_eq!(job.run().await, "announced 1 tessera");
+    let outcome = job.run().await;
+    assert!(matches!(outcome, JobOutcome::Announced { tesserae: 1, clock: None }), "{outcome}");
     assert!(job.done.load(Ordering::Relaxed));
     assert_eq!(late.publish(hash, &keys).await.unwrap().holders, 4);
     late.fetch(elsewhere).await.unwrap();
@@ -178,7 +188,7 @@ async fn lies_about_the_date_stop_nobody_whose_holders_attest() {
         config.listen = format!("127.0.99.{last}:0").parse().unwrap();
         // It takes nothing.
         config.limits.min_free_space = u64::MAX;
-        net.join_at(config, two_hours_ahead).await;
+        net.join_at(config, Clock::new(two_hours_ahead)).await;
     }
     for member in &net.nodes[..4] {
         until("it doubts its clock", async || doubts_its_clock(member).await).await;
@@ -187,21 +197,24 @@ async fn lies_about_the_date_stop_nobody_whose_holders_attest() {
 
     assert_eq!(reader.fetch(hash).await.unwrap().holders, 1);
     assert_eq!(holder.repair(hash).await.restored, 1, "the reader would hold it, too");
-    let said = repair_job(holder).run().await;
-    assert!(said.starts_with("checked 1 tessera,") && said.ends_with(" 0 failed"), "{said}");
+    let outcome = repair_job(holder).run().await;
+    let JobOutcome::Repaired { checked: 1, failed: 0, put_off: 0, .. } = outcome else {
+        panic!("{outcome}")
+    };
     assert_eq!(owner.publish(hash, &keys).await.unwrap().holders, 3);
     let told = status(owner).await.tesserae;
     assert_eq!(told[0].state, State::Healthy, "{told:?}");
     let known = ask(reader, Request::TesseraStatus { hash }).await;
     assert!(matches!(known, Ok(Response::TesseraStatus(_))), "{known:?}");
     let job = announce_job(holder);
-    let said = job.run().await;
-    assert!(said.starts_with("announced 1 tessera"), "{said}");
+    let outcome = job.run().await;
+    assert!(matches!(outcome, JobOutcome::Announced { tesserae: 1, .. }), "{outcome}");
     assert!(!job.done.load(Ordering::Relaxed), "it is announced again soon");
     let new = AnnounceNew { replication: reader.node.replication().clone() };
     for _ in 0..2 {
-        let said = new.run().await;
-        assert!(said.starts_with("announced 1 tessera;"), "{said}");
+        let outcome = new.run().await;
+        let off = matches!(outcome, JobOutcome::Announced { tesserae: 1, clock: Some(_) });
+        assert!(off, "{outcome}");
     }
 
     // Of what nobody holds yet, nothing shows whether the clock is right.

@@ -8,14 +8,14 @@ use tesseras_core::ids::TesseraHash;
 use tesseras_core::ports::{FragmentStore as _, HoldingRepository as _, TesseraRepository as _};
 use tesseras_core::publication::PublicationState;
 use tesseras_dht::HolderRecord;
-use tesseras_node::{clock, socket_path};
+use tesseras_node::clock;
 use tesseras_replication::progress::silent;
 use tesseras_replication::publication::PublicationReport;
 use tesseras_replication::publish::PublishError;
 use tesseras_replication::repair::RepairError;
 use tesseras_replication::status::State;
-use tesseras_rpc::client::Client;
 use tesseras_rpc::messages::{Request, Response, SignedPlan};
+use tesseras_rpc::{Client, socket_path};
 
 use crate::gate::Lie;
 use crate::network::{MIB, Member, Net, until};

@@ -6,10 +6,9 @@ use std::time::Duration;
 use tesseras_core::code::Piece;
 use tesseras_core::ids::TesseraHash;
 use tesseras_core::ports::FragmentStore as _;
-use tesseras_node::socket_path;
 use tesseras_replication::status::{Copies, State};
-use tesseras_rpc::client::Client;
 use tesseras_rpc::messages::{self, Request, Response, TesseraStatus};
+use tesseras_rpc::{Client, socket_path};
 
 use crate::gate::Lie;
 use crate::network::{MIB, Member, Net};

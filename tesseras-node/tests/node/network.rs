@@ -13,7 +13,7 @@ use tesseras_core::ids::{NodeId, TesseraHash};
 use tesseras_core::ports::{
     Fragment, FragmentStore as _, HoldingRepository as _, TesseraRepository as _,
 };
-use tesseras_core::time::Timestamp;
+use tesseras_core::time::Clock;
 use tesseras_crypto::CreatorKeys;
 use tesseras_node::{Node, NodeConfig, clock, identity};
 use tesseras_replication::fetch::{FetchError, Fetched};
@@ -100,15 +100,15 @@ impl Net {
     }
 
     pub async fn join_with(&mut self, config: NodeConfig) -> usize {
-        self.join_at(config, clock::now).await
+        self.join_at(config, clock::system()).await
     }
 
     /// A node joins whose clock says something else.
-    pub async fn join_at(&mut self, config: NodeConfig, now: fn() -> Timestamp) -> usize {
+    pub async fn join_at(&mut self, config: NodeConfig, clock: Clock) -> usize {
         let dir = config.data_dir.clone();
         let keys = identity::load_or_create(&dir, config.work_bits).unwrap();
         let gate = Arc::new(Gate::new(keys));
-        let node = Node::start_at(config, now, {
+        let node = Node::start_at(config, clock, {
             let gate = gate.clone();
             |router| Arc::new(Gated { router, gate })
         });

@@ -1,10 +1,9 @@
 //! What `tes` is told when something cannot be done: why, and no false hope.
 
 use tesseras_core::ids::TesseraHash;
-use tesseras_node::socket_path;
 use tesseras_rpc::messages::{Failure, Repaired, Request, Response};
 use tesseras_rpc::problem::Cause;
-use tesseras_rpc::{Client, ClientError};
+use tesseras_rpc::{Client, ClientError, socket_path};
 
 use crate::gate::Lie;
 use crate::network::{Member, Net};

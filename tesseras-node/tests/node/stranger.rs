@@ -206,7 +206,8 @@ impl Goods {
 /// The plan of a capsule in a store, and its pieces.
 pub fn draft(store: &Store, tessera: TesseraHash) -> (Plan, PieceSource) {
     let record = store.library().get(&tessera).unwrap().unwrap();
-    let capsules = StoredCapsules { blobs: store.blobs(), library: store.library() };
+    let (blobs, library) = (store.blobs(), store.library());
+    let capsules = StoredCapsules { blobs, library, clock: clock::system() };
     let pack: Arc<dyn BlobReader> = capsules.pack(&record).unwrap();
     let encoded = erasure::encode(&pack, &*store.blobs(), &mut |_| true).unwrap();
     for staged in encoded.parity {

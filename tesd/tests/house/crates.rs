@@ -1,11 +1,13 @@
 //! The house of ARCHITECTURE.md stands: its table lists every crate, arrows point only down, and
-//! nobody knows what its floor must not know. Here, because `tesd` is at the top.
+//! nobody knows what its floor must not know.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 
 use serde_json::Value;
+
+use crate::sources::root;
 
 /// Crates that must not stand among the direct dependencies of a crate's code. Its tests may set a
 /// real disk or network beside it, from floors below.
@@ -27,10 +29,6 @@ const NOT_FOR: &[(&str, &[&str])] = &[
 
 /// Crates whose code never touches a creator's secret keys.
 const WITHOUT_SECRETS: &[&str] = &["tesseras-replication", "tesseras-node", "tesd"];
-
-fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
-}
 
 /// Each crate of the workspace with its direct dependencies: those of its tests, too, or not.
 fn workspace(with_tests: bool) -> BTreeMap<String, BTreeSet<String>> {

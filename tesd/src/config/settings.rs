@@ -1,0 +1,62 @@
+//! The settings of `tesd`: those of a node, and what only the daemon needs.
+
+use std::path::PathBuf;
+
+use tesseras_node::NodeConfig;
+use tesseras_node::config::{DEFAULT_LISTEN, DEFAULT_REPAIR_SHARE_PERCENT, percent};
+use tesseras_storage::data_dir;
+
+/// Every setting, with typed values.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    /// The node's. The names of its bootstrap peers are not looked up yet.
+    pub node: NodeConfig,
+    /// The part of the storage limit that repairs may use.
+    pub repair_share_percent: u8,
+    /// How logs look.
+    pub log_format: LogFormat,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        let data_dir = data_dir::of_platform().unwrap_or_else(|| PathBuf::from("tesseras-data"));
+        Self {
+            node: NodeConfig::new(data_dir, DEFAULT_LISTEN),
+            repair_share_percent: DEFAULT_REPAIR_SHARE_PERCENT,
+            log_format: LogFormat::Text,
+        }
+    }
+}
+
+impl Config {
+    /// The node's settings, with what follows from several of these.
+    pub fn into_node(self) -> NodeConfig {
+        let mut node = self.node;
+        node.limits.repair_share = percent(node.limits.storage, self.repair_share_percent);
+        node
+    }
+}
+
+/// How logs look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// A JSON object a line.
+    Json,
+}
+
+impl LogFormat {
+    /// Its name in the file.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Text => "text",
+            Self::Json => "json",
+        }
+    }
+
+    /// The one of this name.
+    pub fn named(name: &str) -> Option<Self> {
+        [Self::Text, Self::Json].into_iter().find(|format| format.name() == name)
+    }
+}

@@ -1,0 +1,100 @@
+//! Tells the network what is held here.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use tesseras_core::ids::DhtKey;
+use tesseras_dht::{Dht, REANNOUNCE_EVERY, REANNOUNCE_JITTER};
+use tesseras_replication::{ANNOUNCE_BATCH, Directory as _, Replication};
+use tesseras_wire::BoxFuture;
+
+use super::{Job, JobError, JobOutcome, jittered};
+use crate::directory::DhtDirectory;
+
+/// How long after the start everything held is announced: when most peers are known.
+const FIRST_ANNOUNCEMENT: Duration = Duration::from_secs(20);
+/// How often new pieces are announced that no roster asked about.
+const ANNOUNCE_NEW_EVERY: Duration = Duration::from_secs(30);
+/// How soon it is tried again when nobody was there to announce to, or others may have refused it.
+const ANNOUNCE_AGAIN: Duration = Duration::from_secs(30);
+
+const _: () = assert!(FIRST_ANNOUNCEMENT.as_secs() < 60, "promise: within a minute of start");
+
+/// Announces this node as a holder of all that it holds.
+pub struct Announce {
+    /// What is held.
+    pub replication: Replication,
+    /// Where it is announced.
+    pub directory: Arc<DhtDirectory>,
+    /// Who knows whether anybody is there.
+    pub dht: Dht,
+    /// Whether it was done since the start.
+    pub done: AtomicBool,
+}
+
+impl Announce {
+    async fn announce(&self) -> Result<JobOutcome, JobError> {
+        let held = self.replication.published_holdings().await?;
+        if self.dht.peers().await.is_empty() {
+            self.done.store(false, Ordering::Relaxed);
+            return Ok(JobOutcome::NoPeers);
+        }
+        let keys: Vec<DhtKey> = held.iter().map(|tessera| tessera.dht_key()).collect();
+        for batch in keys.chunks(ANNOUNCE_BATCH) {
+            self.directory.announce(batch.to_vec()).await;
+        }
+        let outcome = announced(keys.len(), &self.replication).await;
+        self.done.store(outcome.clock().is_none(), Ordering::Relaxed);
+        Ok(outcome)
+    }
+}
+
+impl Job for Announce {
+    fn name(&self) -> &'static str {
+        "announce"
+    }
+
+    fn pause(&self, first: bool) -> Duration {
+        if first {
+            jittered(FIRST_ANNOUNCEMENT, FIRST_ANNOUNCEMENT / 2)
+        } else if !self.done.load(Ordering::Relaxed) {
+            ANNOUNCE_AGAIN
+        } else {
+            jittered(REANNOUNCE_EVERY, REANNOUNCE_JITTER)
+        }
+    }
+
+    fn run(&self) -> BoxFuture<'_, JobOutcome> {
+        Box::pin(async move { self.announce().await.into() })
+    }
+}
+
+/// Announces what came lately and was not announced since: the node that placed it may have died.
+pub struct AnnounceNew {
+    /// What came.
+    pub replication: Replication,
+}
+
+impl Job for AnnounceNew {
+    fn name(&self) -> &'static str {
+        "announce new"
+    }
+
+    fn pause(&self, _first: bool) -> Duration {
+        ANNOUNCE_NEW_EVERY
+    }
+
+    fn run(&self) -> BoxFuture<'_, JobOutcome> {
+        Box::pin(async move {
+            let tesserae = self.replication.announce_unannounced().await;
+            announced(tesserae, &self.replication).await
+        })
+    }
+}
+
+/// What a wrong clock dates is refused by others, and announced again.
+async fn announced(tesserae: usize, replication: &Replication) -> JobOutcome {
+    let clock = replication.check_clock().await.err().map(|off| off.0);
+    JobOutcome::Announced { tesserae, clock }
+}

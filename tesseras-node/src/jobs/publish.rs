@@ -1,0 +1,84 @@
+//! Goes on with publications that their owners left to the background.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tesseras_core::ids::TesseraHash;
+use tesseras_replication::publish::PublishError;
+use tesseras_replication::{Replication, progress};
+use tesseras_wire::BoxFuture;
+use tokio::time::Instant;
+
+use super::{Job, JobError, JobOutcome};
+
+/// How often it is looked whether a publication was left to the background.
+const LOOK_FOR_PUBLICATIONS_EVERY: Duration = Duration::from_secs(5);
+/// How soon a publication that failed is tried again: twice as long each time, up to the second.
+const PUBLISH_AGAIN: Duration = Duration::from_secs(30);
+const PUBLISH_AGAIN_AT_MOST: Duration = Duration::from_secs(60 * 60);
+
+/// Publishes until it is done, with longer pauses after each failure.
+pub struct Publish {
+    replication: Replication,
+    /// When each that failed is tried again, and how long it waits the next time.
+    again: Mutex<HashMap<TesseraHash, (Instant, Duration)>>,
+}
+
+impl Publish {
+    /// The job of a node.
+    pub fn new(replication: Replication) -> Self {
+        Self { replication, again: Mutex::default() }
+    }
+
+    async fn publish(&self) -> Result<JobOutcome, JobError> {
+        let publishing = self.replication.publishing().await?;
+        self.table().retain(|tessera, _| publishing.contains(tessera));
+        let mut finished = 0;
+        for tessera in &publishing {
+            let waits = self.table().get(tessera).is_some_and(|(at, _)| *at > Instant::now());
+            if !waits && self.go_on(*tessera).await {
+                finished += 1;
+            }
+        }
+        Ok(JobOutcome::Published { finished, waiting: publishing.len() - finished })
+    }
+
+    /// Whether it is finished.
+    async fn go_on(&self, tessera: TesseraHash) -> bool {
+        let error = match self.replication.publish_signed(tessera, &progress::silent()).await {
+            Ok(published) => {
+                tracing::info!(%tessera, holders = published.holders, "published");
+                self.table().remove(&tessera);
+                return true;
+            }
+            // It is still under way for `tes`, or was just stopped.
+            Err(PublishError::InProgress(_) | PublishError::Stopped(_)) => return false,
+            Err(error) => error,
+        };
+        tracing::warn!(%tessera, %error, "not published yet");
+        let mut table = self.table();
+        let (at, pause) = table.entry(tessera).or_insert((Instant::now(), PUBLISH_AGAIN));
+        *at = Instant::now() + *pause;
+        *pause = (*pause * 2).min(PUBLISH_AGAIN_AT_MOST);
+        false
+    }
+
+    fn table(&self) -> MutexGuard<'_, HashMap<TesseraHash, (Instant, Duration)>> {
+        self.again.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Job for Publish {
+    fn name(&self) -> &'static str {
+        "publish"
+    }
+
+    fn pause(&self, _first: bool) -> Duration {
+        LOOK_FOR_PUBLICATIONS_EVERY
+    }
+
+    fn run(&self) -> BoxFuture<'_, JobOutcome> {
+        Box::pin(async move { self.publish().await.into() })
+    }
+}

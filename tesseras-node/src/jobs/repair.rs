@@ -1,0 +1,56 @@
+//! Looks after every tessera of which this node holds a piece.
+
+use std::time::Duration;
+
+use futures_util::StreamExt as _;
+use tesseras_replication::repair::RepairError;
+use tesseras_replication::{Replication, progress};
+use tesseras_wire::BoxFuture;
+
+use super::{Job, JobError, JobOutcome, jittered};
+
+/// Repairs what is looked after here, the endangered first.
+pub struct Repair {
+    /// Who does it.
+    pub replication: Replication,
+    /// How often.
+    pub interval: Duration,
+    /// Moved by how much, at random.
+    pub jitter: Duration,
+}
+
+impl Repair {
+    async fn repair(&self) -> Result<JobOutcome, JobError> {
+        let tesserae = self.replication.looked_after().await?;
+        let (mut restored, mut failed) = (0, 0);
+        let mut put_off = Vec::new();
+        let checked = tesserae.len();
+        let mut each = self.replication.repair_each(tesserae, progress::silent());
+        while let Some((tessera, result)) = each.next().await {
+            match result {
+                Ok(done) => restored += done.restored,
+                Err(RepairError::ClockOff(off)) => put_off.push(off.0),
+                Err(error) => {
+                    tracing::warn!(%tessera, %error, "not repaired");
+                    failed += 1;
+                }
+            }
+        }
+        let (put_off, clock) = (put_off.len(), put_off.first().copied());
+        Ok(JobOutcome::Repaired { checked, restored, failed, put_off, clock })
+    }
+}
+
+impl Job for Repair {
+    fn name(&self) -> &'static str {
+        "repair"
+    }
+
+    fn pause(&self, _first: bool) -> Duration {
+        jittered(self.interval, self.jitter)
+    }
+
+    fn run(&self) -> BoxFuture<'_, JobOutcome> {
+        Box::pin(async move { self.repair().await.into() })
+    }
+}

@@ -1,0 +1,47 @@
+//! Opens what a node has on its disk.
+
+use std::sync::Arc;
+
+use tesseras_core::contact::Contact;
+use tesseras_core::peer_memory::SilentPeer;
+use tesseras_core::ports::PeerRepository as _;
+use tesseras_crypto::NodeKeys;
+use tesseras_storage::{DaemonLock, Store};
+
+use crate::config::NodeConfig;
+use crate::identity;
+use crate::start_error::StartError;
+
+/// How many remembered peers a node begins with.
+const REMEMBERED_PEERS: usize = 64;
+
+/// What a node has on its disk.
+pub struct Opened {
+    pub store: Store,
+    /// Keeps other nodes from the data directory.
+    pub lock: DaemonLock,
+    pub keys: Arc<NodeKeys>,
+    /// Peers that were known when it last ran.
+    pub remembered: Vec<Contact>,
+    /// Those that were silent then.
+    pub silent: Vec<SilentPeer>,
+}
+
+/// Opens the data directory, off the async threads.
+pub async fn open(config: &NodeConfig) -> Result<Opened, StartError> {
+    let config = config.clone();
+    match tokio::task::spawn_blocking(move || open_now(&config)).await {
+        Ok(result) => result,
+        Err(error) => std::panic::resume_unwind(error.into_panic()),
+    }
+}
+
+fn open_now(config: &NodeConfig) -> Result<Opened, StartError> {
+    let store = Store::open(&config.data_dir, &config.storage)?;
+    let lock = store.lock_daemon()?;
+    store.sweep_tmp()?;
+    let keys = Arc::new(identity::load_or_create(&config.data_dir, config.work_bits)?);
+    let remembered = store.peers().known_peers(REMEMBERED_PEERS)?;
+    let silent = store.peers().silent_peers()?;
+    Ok(Opened { store, lock, keys, remembered, silent })
+}

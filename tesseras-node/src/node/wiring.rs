@@ -1,0 +1,163 @@
+//! Plugs the adapters of one node into its ports.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use prometheus::Registry;
+use tesseras_core::contact::Contact;
+use tesseras_core::ids::NodeId;
+use tesseras_core::peer_memory::SilentPeer;
+use tesseras_core::ports::{FragmentStore, PeerRepository};
+use tesseras_core::time::Clock;
+use tesseras_dht::{Bootstrap, Dht, DhtConfig};
+use tesseras_net::QuinnTransport;
+use tesseras_net::interfaces::announce_candidates;
+use tesseras_replication::{Parts, Replication, ReplicationConfig, Stores, TokioBlocking};
+use tesseras_storage::{StorageMetrics, Store};
+use tesseras_wire::{RememberingTransport, SharedMemory};
+
+use super::open::Opened;
+use super::tasks::Tasks;
+use crate::capsules::StoredCapsules;
+use crate::config::NodeConfig;
+use crate::directory::DhtDirectory;
+use crate::jobs::{Announce, AnnounceNew, Job, Publish, Remember, Repair};
+use crate::start_error::StartError;
+
+/// The parts of one node, each with the others that it needs.
+pub struct Wiring {
+    pub id: NodeId,
+    pub dht: Dht,
+    pub directory: Arc<DhtDirectory>,
+    pub memory: SharedMemory,
+    pub peers: Arc<dyn PeerRepository>,
+    pub replication: Replication,
+    pub clock: Clock,
+}
+
+impl Wiring {
+    /// Puts a node's parts together. The DHT begins to join.
+    pub fn new(
+        config: &NodeConfig,
+        opened: &Opened,
+        transport: &Arc<QuinnTransport>,
+        clock: Clock,
+        registry: &Registry,
+        tasks: &Tasks,
+    ) -> Result<Self, StartError> {
+        let Opened { store, keys, remembered, silent, .. } = opened;
+        let memory = SharedMemory::new(silent.clone(), clock.clone());
+        let remembering = RememberingTransport::new(transport.clone(), memory.clone());
+        let dht = Dht::start(
+            DhtConfig { work_bits: config.work_bits, ..config.dht.clone() },
+            keys.clone(),
+            Arc::new(remembering),
+            bootstrap(config, transport.local_addr(), remembered.clone(), silent.clone()),
+            clock.clone(),
+            &tasks.tracker(),
+            tasks.token(),
+        );
+        let patience = config.join_patience;
+        let directory =
+            Arc::new(DhtDirectory::new(dht.clone(), keys.id(), memory.clone(), patience));
+        let observed = RememberingTransport::new(transport.clone(), memory.clone());
+        let replication = Replication::new(Parts {
+            config: replication_config(config),
+            keys: keys.clone(),
+            capsules: Arc::new(StoredCapsules {
+                blobs: store.blobs(),
+                library: store.library(),
+                clock: clock.clone(),
+            }),
+            stores: stores(config, store, registry)?,
+            transport: Arc::new(observed.observed_by(Arc::new(dht.clone()))),
+            memory: memory.clone(),
+            directory: directory.clone(),
+            clock: clock.clone(),
+            rng: rand::make_rng(),
+            blocking: Arc::new(TokioBlocking),
+        });
+        let (id, peers) = (keys.id(), store.peers());
+        Ok(Self { id, dht, directory, memory, peers, replication, clock })
+    }
+
+    /// All that this node does by itself.
+    pub fn jobs(&self, config: &NodeConfig) -> [Arc<dyn Job>; 5] {
+        let replication = self.replication.clone();
+        [
+            Arc::new(Announce {
+                replication: replication.clone(),
+                directory: self.directory.clone(),
+                dht: self.dht.clone(),
+                done: AtomicBool::new(false),
+            }),
+            Arc::new(AnnounceNew { replication: replication.clone() }),
+            Arc::new(Publish::new(replication.clone())),
+            Arc::new(Repair {
+                replication,
+                interval: config.repair_interval,
+                jitter: config.repair_jitter,
+            }),
+            Arc::new(self.remember()),
+        ]
+    }
+
+    /// The job that writes down what would be lost with the process.
+    pub fn remember(&self) -> Remember {
+        Remember {
+            dht: self.dht.clone(),
+            directory: self.directory.clone(),
+            peers: self.peers.clone(),
+            memory: self.memory.clone(),
+            replication: self.replication.clone(),
+            clock: self.clock.clone(),
+        }
+    }
+}
+
+fn replication_config(config: &NodeConfig) -> ReplicationConfig {
+    ReplicationConfig {
+        limits: config.limits,
+        max_transfers: config.max_transfers,
+        answer_deadline: config.answer_deadline,
+        transfer_deadline: config.transfer_deadline,
+    }
+}
+
+/// The stores of a data directory, pieces that are read often in memory.
+fn stores(config: &NodeConfig, store: &Store, registry: &Registry) -> Result<Stores, StartError> {
+    let fragments: Arc<dyn FragmentStore> = match config.fragment_cache {
+        0 => store.fragments(),
+        bytes => {
+            let metrics = StorageMetrics::new(registry)?;
+            Arc::new(store.cached_fragments(bytes).with_metrics(metrics))
+        }
+    };
+    Ok(Stores {
+        blobs: store.blobs(),
+        workbench: store.workbench(),
+        library: store.library(),
+        fragments,
+        holdings: store.holdings(),
+        ledger: store.ledger(),
+    })
+}
+
+/// Where this node may be reached, and whom it knows to begin with.
+fn bootstrap(
+    config: &NodeConfig,
+    listen: SocketAddr,
+    remembered: Vec<Contact>,
+    silent: Vec<SilentPeer>,
+) -> Bootstrap {
+    let advertised = !config.advertise.is_empty();
+    let wildcard = listen.ip().is_unspecified();
+    Bootstrap {
+        candidates: if advertised { config.advertise.clone() } else { announce_candidates(listen) },
+        wildcard_port: (wildcard && !advertised).then(|| listen.port()),
+        addresses: config.bootstrap.clone(),
+        remembered,
+        silent,
+    }
+}

@@ -1,0 +1,39 @@
+//! Why a node does not start.
+
+use std::net::SocketAddr;
+
+use tesseras_core::ports::StoreError;
+use tesseras_net::BindError;
+use tesseras_rpc::ServerError;
+use thiserror::Error;
+
+use crate::identity::IdentityError;
+
+/// Why a node does not start.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// The data directory cannot be used, or another node uses it.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// There is no node key.
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
+    /// QUIC cannot listen.
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    /// `tes` cannot be listened to.
+    #[error(transparent)]
+    Rpc(#[from] ServerError),
+    /// Metrics cannot be served.
+    #[error("cannot serve metrics on {address}: {source}")]
+    Metrics {
+        /// The address that cannot be listened on.
+        address: SocketAddr,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// Two metrics have one name; a bug.
+    #[error("metrics: {0}")]
+    Registry(#[from] prometheus::Error),
+}
