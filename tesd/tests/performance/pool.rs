@@ -13,7 +13,7 @@ const SIZE: &str = "tesseras_conn_pool_size";
 const FOR_ROOM: &str = "tesseras_conn_pool_evictions_total{reason=\"capacity\"}";
 const FOR_IDLENESS: &str = "tesseras_conn_pool_evictions_total{reason=\"idle\"}";
 
-/// Nodes that know nobody, and where they are.
+/// Nodes without peers, and their addresses.
 async fn peers(dir: &TempDir, count: usize) -> (Vec<Node>, Vec<SocketAddr>) {
     let mut nodes = Vec::new();
     for number in 0..count {

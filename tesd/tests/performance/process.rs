@@ -112,10 +112,10 @@ impl Drop for Running {
     }
 }
 
-/// For ever, for what takes a second or two.
+/// Far longer than what is waited for takes.
 pub const FOR_EVER: Duration = Duration::from_secs(60);
 
-/// Waits for something that must come to be.
+/// Waits until something holds.
 pub async fn until(what: &str, patience: Duration, mut holds: impl AsyncFnMut() -> bool) {
     let pause = Duration::from_millis(50);
     for _ in 0..patience.as_millis() / pause.as_millis() {
@@ -124,5 +124,5 @@ pub async fn until(what: &str, patience: Duration, mut holds: impl AsyncFnMut() 
         }
         tokio::time::sleep(pause).await;
     }
-    panic!("it did not come to be: {what}");
+    panic!("not in time: {what}");
 }

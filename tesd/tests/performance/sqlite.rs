@@ -64,7 +64,7 @@ async fn full_synchronous_syncs_also_what_nobody_waits_for() {
         let environment = [("LD_PRELOAD", library.as_path()), ("SYNCS", log)];
         Running::start_with(&format!("sqlite_synchronous_full = {full}"), &[], &environment)
     });
-    // Which peers it met is a hint, and nobody waits until that is on the disk.
+    // The peers it met are hints; nothing waits until they are on the disk.
     for node in &nodes {
         let remembers = async || job(node, "remember: ").await.ends_with("remembered");
         until("it remembers peers", FOR_EVER, remembers).await;
