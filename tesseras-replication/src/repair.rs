@@ -6,6 +6,7 @@ use std::time::Duration;
 use futures_util::{StreamExt as _, stream};
 
 use tesseras_core::code::Piece;
+use tesseras_core::contact::Contact;
 use tesseras_core::ids::{NodeId, TesseraHash};
 use tesseras_core::ports::StoreError;
 use tesseras_wire::{BoxFuture, BoxStream};
@@ -89,6 +90,20 @@ pub(crate) struct Repairer<'a> {
     pub(crate) directory: &'a dyn Directory,
 }
 
+/// What all who were asked have said.
+struct Seen {
+    dossier: VerifiedDossier,
+    survey: Survey,
+    eligible: Eligible,
+    prepared: Option<Prepared>,
+}
+
+/// What was prepared when not all had answered yet.
+struct Prepared {
+    pieces: Vec<Piece>,
+    source: Result<PieceSource, RepairError>,
+}
+
 impl<'a> Repairer<'a> {
     /// Looks after many tesserae, several at once, the endangered first. Each has its own deadline:
     /// a dead or slow holder delays only those that it holds.
@@ -117,49 +132,10 @@ impl<'a> Repairer<'a> {
     ) -> Result<Repaired, RepairError> {
         let _turn = self.workshop.turn(tessera).await;
         on_step(Step { stage: "asking holders", done: 0, total: 0, bytes: false });
-        let stored = self.holder.stored_dossier(tessera).await;
-        if let Ok(None) = stored {
-            return Err(RepairError::NotHeld(tessera));
-        }
-        if !self.library.may_repair(tessera).await? {
-            return Err(RepairError::NotPublished(tessera));
-        }
+        let stored = self.stored_dossier(tessera).await?;
         let is_own = self.library.is_own(tessera).await?;
-        let may_hold = self.holder.may_hold(tessera).await;
-        let terms = match &stored {
-            Ok(Some(dossier)) => OfferTerms::of(dossier.plan(), !is_own, may_hold),
-            _ => OfferTerms::of_unknown(!is_own, may_hold),
-        };
-        let Self { peers, holder, directory, .. } = *self;
-        let begun =
-            Surveying::begin(peers, holder, directory, tessera, Scope::Network, Manner::Quick);
-        let mut surveying = begun.await?;
-        let asking = self.distributor();
-        let asking = asking.ask_candidates(tessera, terms, Manner::Quick);
-        let ((), prospects) = tokio::join!(surveying.settle(), asking);
-        let mut early = surveying.as_of_now();
-        let dossier = match stored {
-            Ok(Some(dossier)) => dossier,
-            _ => {
-                check_clock_after(directory, &early).await?;
-                self.mend_dossier(tessera, &early).await?
-            }
-        };
-        let terms = OfferTerms::of(dossier.plan(), !is_own, may_hold);
-        let seen = self.distributor().eligible(&dossier, &mut early, &prospects, terms).await;
-        // While what seems to be missing is prepared, those who are slow may still answer.
-        surveying.be(Manner::Thorough);
-        let missing = seen.assignment.lack().pieces;
-        let preparing = async {
-            match missing.is_empty() || !early.others_attested {
-                true => None,
-                false => Some(self.prepare(&dossier, &early, &missing, on_step).await),
-            }
-        };
-        let (prepared, survey) = tokio::join!(preparing, surveying.finish());
-        let mut survey = survey?;
-        check_clock_after(directory, &survey).await?;
-        let eligible = self.distributor().eligible(&dossier, &mut survey, &prospects, terms).await;
+        let Seen { dossier, survey, eligible, prepared } =
+            self.look(tessera, stored, is_own, on_step).await?;
         self.holder.note_survived(tessera, survey.survives(dossier.plan()));
         let lack = eligible.assignment.lack();
         let mut done = Repaired {
@@ -173,13 +149,16 @@ impl<'a> Repairer<'a> {
             return Ok(done);
         }
         let source = match prepared {
-            Some(prepared) if lack.pieces.iter().all(|piece| missing.contains(piece)) => prepared?,
+            Some(Prepared { pieces, source })
+                if lack.pieces.iter().all(|piece| pieces.contains(piece)) =>
+            {
+                source?
+            }
             _ => self.prepare(&dossier, &survey, &lack.pieces, on_step).await?,
         };
-        let wanted = lack.pieces.len();
         let purpose = match is_own {
             true => Purpose::Own,
-            false => Purpose::Repair { witnesses: survey.contacts_except(peers.me()) },
+            false => Purpose::Repair { witnesses: survey.contacts_except(self.peers.me()) },
         };
         let total = bytes_of(dossier.plan(), &lack.pieces);
         let count = ByteCount::new("placing pieces", total, on_step);
@@ -189,14 +168,78 @@ impl<'a> Repairer<'a> {
         let delivery = placing.await;
         self.workshop.unpin(tessera).await?;
         done.restored = delivery.placed;
-        done.missing += wanted - done.restored;
+        done.missing += delivery.unplaced;
         done.refusals = distinct(delivery.refusals);
         tracing::info!(%tessera, restored = done.restored, missing = done.missing, "repaired");
         let mut holders = survey.contacts();
         holders.extend(delivery.holders.into_iter().map(|contact| (contact.id, contact)));
-        let holders: Vec<_> = holders.into_values().collect();
+        let holders: Vec<Contact> = holders.into_values().collect();
         self.publisher().confirm(&dossier, &holders).await;
         Ok(done)
+    }
+
+    /// The dossier kept here, if the tessera is one that this node may look after; `None` if it is
+    /// damaged.
+    async fn stored_dossier(
+        &self,
+        tessera: TesseraHash,
+    ) -> Result<Option<VerifiedDossier>, RepairError> {
+        let stored = match self.holder.stored_dossier(tessera).await {
+            Ok(None) => return Err(RepairError::NotHeld(tessera)),
+            Ok(stored) => stored,
+            Err(_) => None,
+        };
+        match self.library.may_repair(tessera).await? {
+            true => Ok(stored),
+            false => Err(RepairError::NotPublished(tessera)),
+        }
+    }
+
+    /// Asks all holders and all who might be. While what seems to be missing is prepared, those who
+    /// are slow may still answer.
+    async fn look(
+        &self,
+        tessera: TesseraHash,
+        stored: Option<VerifiedDossier>,
+        is_own: bool,
+        on_step: &OnStep,
+    ) -> Result<Seen, RepairError> {
+        let Self { peers, holder, directory, .. } = *self;
+        let distributor = self.distributor();
+        let may_hold = holder.may_hold(tessera).await;
+        let terms = match &stored {
+            Some(dossier) => OfferTerms::of(dossier.plan(), !is_own, may_hold),
+            None => OfferTerms::of_unknown(!is_own, may_hold),
+        };
+        let begun =
+            Surveying::begin(peers, holder, directory, tessera, Scope::Network, Manner::Quick);
+        let mut surveying = begun.await?;
+        let asking = distributor.ask_candidates(tessera, terms, Manner::Quick);
+        let ((), prospects) = tokio::join!(surveying.settle(), asking);
+        let mut early = surveying.as_of_now();
+        let dossier = match stored {
+            Some(dossier) => dossier,
+            None => {
+                check_clock_after(directory, &early).await?;
+                self.mend_dossier(tessera, &early).await?
+            }
+        };
+        let terms = OfferTerms::of(dossier.plan(), !is_own, may_hold);
+        let eligible = distributor.eligible(&dossier, &mut early, &prospects, terms).await;
+        surveying.be(Manner::Thorough);
+        let missing = eligible.assignment.lack().pieces;
+        let preparing = async {
+            if missing.is_empty() || !early.others_attested {
+                return None;
+            }
+            let source = self.prepare(&dossier, &early, &missing, on_step).await;
+            Some(Prepared { pieces: missing, source })
+        };
+        let (prepared, survey) = tokio::join!(preparing, surveying.finish());
+        let mut survey = survey?;
+        check_clock_after(directory, &survey).await?;
+        let eligible = distributor.eligible(&dossier, &mut survey, &prospects, terms).await;
+        Ok(Seen { dossier, survey, eligible, prepared })
     }
 
     /// Nothing can be placed: perhaps because nothing is missing.

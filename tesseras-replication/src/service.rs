@@ -33,7 +33,7 @@ use crate::ports::Directory;
 use put::Put;
 
 /// How long announcing may take before a roster is answered all the same.
-const ANNOUNCING: Duration = Duration::from_secs(15);
+const ANNOUNCING: Duration = Duration::from_secs(2);
 /// All that a peer is told with [`refusal::DECLINED`].
 const DECLINED: &str = "this node does not take it";
 /// Dossiers longer than this, in bytes, wait for each other.

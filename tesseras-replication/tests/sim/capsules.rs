@@ -1,0 +1,141 @@
+//! Capsules that were made once with real keys, and their form in the simulation: a pack is its
+//! bytes.
+
+use std::sync::{Arc, OnceLock};
+
+use tesseras_capsule::{CreateOptions, PackReader, Silent, StoredCapsule, create};
+use tesseras_core::ids::TesseraHash;
+use tesseras_core::manifest::listed;
+use tesseras_core::ports::{
+    BlobReader, BlobStore, NewTessera, Origin, StoreError, TesseraRecord, TesseraRepository,
+};
+use tesseras_core::time::Timestamp;
+use tesseras_crypto::CreatorKeys;
+use tesseras_replication::{Capsules, UnpackError};
+
+use crate::memory::Memory;
+
+/// A capsule that was made.
+pub struct Made {
+    pub record: TesseraRecord,
+    pub pack: Arc<Vec<u8>>,
+    /// MANIFEST and public keys.
+    parts: Vec<Vec<u8>>,
+}
+
+/// Who makes all capsules.
+pub fn creator() -> CreatorKeys {
+    CreatorKeys::from_seeds(&[5; 32], &[6; 32])
+}
+
+/// A few KiB: it is kept in whole copies.
+pub fn small() -> &'static Made {
+    static MADE: OnceLock<Made> = OnceLock::new();
+    MADE.get_or_init(|| make(2000))
+}
+
+/// Just long enough for the coded form.
+pub fn coded() -> &'static Made {
+    static MADE: OnceLock<Made> = OnceLock::new();
+    MADE.get_or_init(|| make(4 << 20))
+}
+
+fn make(bytes: usize) -> Made {
+    let dir = tempfile::tempdir().unwrap();
+    let mut jpeg = b"\xff\xd8\xff\xe0\0\x10JFIF\0\x01\x01\0\0\x01\0\x01\0\0".to_vec();
+    let mut state = 0x9E37_79B9_7F4A_7C15_u64;
+    while jpeg.len() < bytes {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        jpeg.extend(state.to_le_bytes());
+    }
+    std::fs::write(dir.path().join("sea.jpg"), jpeg).unwrap();
+    let memory = Memory::default();
+    let options = CreateOptions {
+        title: Some("Sea".to_owned()),
+        created: Timestamp(1_700_000_000),
+        ..CreateOptions::default()
+    };
+    let made = create(dir.path(), &options, &creator(), &memory, &memory, &mut Silent).unwrap();
+    let record = TesseraRepository::get(&memory, &made.hash).unwrap().unwrap();
+    let capsule = Arc::new(StoredCapsule::of_record(&memory, &record).unwrap());
+    let pem = |path| capsule.manifest().file(path).unwrap().blake3;
+    let parts = [record.hash.into(), pem(listed::ED25519_PEM), pem(listed::ML_DSA_65_PEM)];
+    let read = |hash| read_all(&*BlobStore::open(&memory, &hash).unwrap());
+    let parts = parts.map(read).to_vec();
+    let pack = read_all(&PackReader::new(capsule, Arc::new(memory.clone())));
+    Made { record, pack: Arc::new(pack), parts }
+}
+
+fn read_all(reader: &dyn BlobReader) -> Vec<u8> {
+    let mut bytes = vec![0; reader.bytes() as usize];
+    reader.read_at(0, &mut bytes).unwrap();
+    bytes
+}
+
+/// Adds a capsule to a library, as its creator or as one who has fetched it.
+pub fn add(memory: &Memory, made: &Made, origin: Origin) -> TesseraRecord {
+    let staged: Vec<_> = made
+        .parts
+        .iter()
+        .map(|part| {
+            let mut writer = memory.stage().unwrap();
+            writer.write(part).unwrap();
+            writer.finish().unwrap()
+        })
+        .collect();
+    let record = TesseraRecord { origin, ..made.record.clone() };
+    let content = staged.iter().map(|staged| staged.hash).collect();
+    memory.add(NewTessera { record: record.clone(), content, staged }).unwrap();
+    record
+}
+
+/// The capsules of one simulated node.
+pub struct SimCapsules(pub Memory);
+
+struct Whole(Arc<Vec<u8>>);
+
+impl BlobReader for Whole {
+    fn bytes(&self) -> u64 {
+        self.0.len() as u64
+    }
+
+    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Result<(), StoreError> {
+        let end = offset.saturating_add(buffer.len() as u64);
+        if end > self.bytes() {
+            return Err(StoreError::OutOfRange { offset, end, bytes: self.bytes() });
+        }
+        buffer.copy_from_slice(&self.0[offset as usize..end as usize]);
+        Ok(())
+    }
+}
+
+fn known(tessera: &TesseraHash) -> &'static Made {
+    let all = [small, coded];
+    all.iter().map(|made| made()).find(|made| made.record.hash == *tessera).unwrap()
+}
+
+impl Capsules for SimCapsules {
+    fn pack(&self, record: &TesseraRecord) -> Result<Arc<dyn BlobReader>, StoreError> {
+        Ok(Arc::new(Whole(known(&record.hash).pack.clone())))
+    }
+
+    fn check(&self, _: &TesseraRecord) -> Result<(), UnpackError> {
+        Ok(())
+    }
+
+    fn unpack(
+        &self,
+        tessera: &TesseraHash,
+        pack: Arc<dyn BlobReader>,
+        on_bytes: &mut dyn FnMut(u64),
+    ) -> Result<TesseraRecord, UnpackError> {
+        let made = known(tessera);
+        if read_all(&*pack) != *made.pack {
+            return Err(UnpackError::Invalid("not the bytes that were packed".to_owned()));
+        }
+        on_bytes(pack.bytes());
+        Ok(add(&self.0, made, Origin::Fetched))
+    }
+}

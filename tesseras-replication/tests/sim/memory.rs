@@ -1,0 +1,513 @@
+//! Stores in memory, as strict as those on a disk: they run the same conformance suites.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use tesseras_core::code::Piece;
+use tesseras_core::contact::{Contact, Subnet};
+use tesseras_core::dossier::Dossier;
+use tesseras_core::ids::{ContentHash, NodeId, TesseraHash};
+use tesseras_core::ports::{
+    Account, BlobReader, BlobStore, BlobWriter, Charge, Fragment, FragmentStore, HoldingRepository,
+    NewTessera, PlacedPiece, ReciprocityLedger, StagedBlob, StoreError, TesseraRecord,
+    TesseraRepository, Usage, Workbench,
+};
+use tesseras_core::publication::{Publication, PublicationEvent};
+use tesseras_core::time::Timestamp;
+use tesseras_crypto::blake3;
+use tesseras_replication::Stores;
+
+const MAX_HOLDERS: usize = 256;
+
+type Bytes = Arc<Vec<u8>>;
+
+/// What one node has stored. It outlives the node, as a disk does.
+#[derive(Clone, Default)]
+pub struct Memory(Arc<Mutex<State>>);
+
+#[derive(Default)]
+struct State {
+    staged: BTreeMap<String, Bytes>,
+    last_staged: u64,
+    /// Stored objects, and how often each is named.
+    objects: BTreeMap<ContentHash, (Bytes, usize)>,
+    pins: BTreeMap<TesseraHash, BTreeMap<ContentHash, (Bytes, Timestamp)>>,
+    library: BTreeMap<TesseraHash, (TesseraRecord, Vec<ContentHash>)>,
+    fragments: BTreeMap<(TesseraHash, Piece), (Fragment, Charge)>,
+    dossiers: BTreeMap<TesseraHash, Dossier>,
+    publications: BTreeMap<TesseraHash, Publication>,
+    holders: BTreeMap<TesseraHash, BTreeMap<NodeId, (Contact, Timestamp)>>,
+    placements: BTreeMap<TesseraHash, BTreeSet<PlacedPiece>>,
+    blocked: BTreeSet<TesseraHash>,
+    /// A planted fault: what is written is not what is read.
+    rots: bool,
+}
+
+impl State {
+    fn name(&mut self, hash: ContentHash, bytes: Bytes) {
+        self.objects.entry(hash).or_insert((bytes, 0)).1 += 1;
+    }
+
+    fn unname(&mut self, hash: &ContentHash) {
+        if let Some((_, names)) = self.objects.get_mut(hash) {
+            *names -= 1;
+            if *names == 0 {
+                self.objects.remove(hash);
+            }
+        }
+    }
+
+    fn forget_dossier(&mut self, tessera: &TesseraHash) {
+        if self.dossiers.remove(tessera).is_some() {
+            self.unname(&(*tessera).into());
+        }
+    }
+
+    fn stored_by(&self, peer: &NodeId) -> u64 {
+        let all = self.placements.values().flatten();
+        all.filter(|placed| placed.holder == *peer).map(|placed| placed.bytes).sum()
+    }
+
+    fn stored_for(&self, peer: &NodeId) -> u64 {
+        let of_peer = |charge: &Charge| matches!(charge, Charge::Peer { id, .. } if id == peer);
+        let all = self.fragments.values();
+        all.filter(|(_, charge)| of_peer(charge)).map(|(fragment, _)| fragment.bytes).sum()
+    }
+}
+
+impl Memory {
+    /// All of it, as the stores of one node.
+    pub fn stores(&self) -> Stores {
+        let one = Arc::new(self.clone());
+        Stores {
+            blobs: one.clone(),
+            workbench: one.clone(),
+            library: one.clone(),
+            fragments: one.clone(),
+            holdings: one.clone(),
+            ledger: one,
+        }
+    }
+
+    /// Loses a piece without a word, as a rotten index would.
+    pub fn lose(&self, tessera: &TesseraHash, piece: Piece) {
+        let mut state = self.state();
+        if let Some((fragment, _)) = state.fragments.remove(&(*tessera, piece)) {
+            state.unname(&fragment.checksum);
+        }
+    }
+
+    /// From now on, what is written is damaged on the way to the disk.
+    pub fn rot(&self) {
+        self.state().rots = true;
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap()
+    }
+}
+
+struct Reader(Bytes);
+
+impl BlobReader for Reader {
+    fn bytes(&self) -> u64 {
+        self.0.len() as u64
+    }
+
+    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Result<(), StoreError> {
+        let end = offset.saturating_add(buffer.len() as u64);
+        if end > self.bytes() {
+            return Err(StoreError::OutOfRange { offset, end, bytes: self.bytes() });
+        }
+        buffer.copy_from_slice(&self.0[offset as usize..end as usize]);
+        Ok(())
+    }
+}
+
+struct Writer {
+    memory: Memory,
+    bytes: Vec<u8>,
+}
+
+impl BlobWriter for Writer {
+    fn write(&mut self, bytes: &[u8]) -> Result<(), StoreError> {
+        self.bytes.extend_from_slice(bytes);
+        Ok(())
+    }
+
+    fn finish(self: Box<Self>) -> Result<StagedBlob, StoreError> {
+        let Self { memory, mut bytes } = *self;
+        let (hash, length) = (blake3(&bytes), bytes.len() as u64);
+        let mut state = memory.state();
+        if state.rots && !bytes.is_empty() {
+            bytes[0] ^= 1;
+        }
+        state.last_staged += 1;
+        let name = format!("staged-{}", state.last_staged);
+        state.staged.insert(name.clone(), Arc::new(bytes));
+        Ok(StagedBlob { hash, bytes: length, name })
+    }
+}
+
+impl BlobStore for Memory {
+    fn stage(&self) -> Result<Box<dyn BlobWriter>, StoreError> {
+        Ok(Box::new(Writer { memory: self.clone(), bytes: Vec::new() }))
+    }
+
+    fn discard(&self, staged: StagedBlob) {
+        self.state().staged.remove(&staged.name);
+    }
+
+    fn open(&self, hash: &ContentHash) -> Result<Box<dyn BlobReader>, StoreError> {
+        let state = self.state();
+        let (bytes, _) = state.objects.get(hash).ok_or(StoreError::Missing(*hash))?;
+        Ok(Box::new(Reader(bytes.clone())))
+    }
+
+    fn contains(&self, hash: &ContentHash) -> Result<bool, StoreError> {
+        Ok(self.state().objects.contains_key(hash))
+    }
+
+    fn free_bytes(&self) -> Result<u64, StoreError> {
+        Ok(1 << 40)
+    }
+}
+
+impl Workbench for Memory {
+    fn pin(
+        &self,
+        tessera: &TesseraHash,
+        staged: StagedBlob,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        let mut state = self.state();
+        let bytes = state.staged.remove(&staged.name).ok_or(StoreError::Missing(staged.hash))?;
+        state.pins.entry(*tessera).or_default().insert(staged.hash, (bytes, now));
+        Ok(())
+    }
+
+    fn open(
+        &self,
+        tessera: &TesseraHash,
+        hash: &ContentHash,
+    ) -> Result<Box<dyn BlobReader>, StoreError> {
+        let state = self.state();
+        let pinned = state.pins.get(tessera).and_then(|pins| pins.get(hash));
+        let (bytes, _) = pinned.ok_or(StoreError::Missing(*hash))?;
+        Ok(Box::new(Reader(bytes.clone())))
+    }
+
+    fn pinned(&self, tessera: &TesseraHash) -> Result<Vec<ContentHash>, StoreError> {
+        let state = self.state();
+        Ok(state.pins.get(tessera).into_iter().flat_map(|pins| pins.keys().copied()).collect())
+    }
+
+    fn unpin(&self, tessera: &TesseraHash) -> Result<(), StoreError> {
+        self.state().pins.remove(tessera);
+        Ok(())
+    }
+
+    fn unpin_before(&self, time: Timestamp) -> Result<(), StoreError> {
+        self.state().pins.retain(|_, pins| pins.values().any(|(_, pinned)| *pinned >= time));
+        Ok(())
+    }
+}
+
+impl TesseraRepository for Memory {
+    fn add(&self, tessera: NewTessera) -> Result<bool, StoreError> {
+        let mut state = self.state();
+        let staged: Vec<(ContentHash, Bytes)> = tessera
+            .staged
+            .iter()
+            .filter_map(|staged| Some((staged.hash, state.staged.remove(&staged.name)?)))
+            .collect();
+        let NewTessera { record, mut content, .. } = tessera;
+        content.sort_unstable();
+        content.dedup();
+        let found: BTreeMap<ContentHash, Bytes> = staged.into_iter().collect();
+        for hash in &content {
+            if !found.contains_key(hash) && !state.objects.contains_key(hash) {
+                return Err(StoreError::Missing(*hash));
+            }
+        }
+        if state.library.contains_key(&record.hash) {
+            return Ok(false);
+        }
+        for hash in &content {
+            let stored = state.objects.get(hash).map(|(bytes, _)| bytes.clone());
+            let bytes = stored.or_else(|| found.get(hash).cloned()).unwrap();
+            state.name(*hash, bytes);
+        }
+        state.library.insert(record.hash, (record, content));
+        Ok(true)
+    }
+
+    fn get(&self, hash: &TesseraHash) -> Result<Option<TesseraRecord>, StoreError> {
+        Ok(self.state().library.get(hash).map(|(record, _)| record.clone()))
+    }
+
+    fn find(&self, hex_prefix: &str, limit: usize) -> Result<Vec<TesseraHash>, StoreError> {
+        let state = self.state();
+        let all = state.library.keys().filter(|hash| hash.to_string().starts_with(hex_prefix));
+        Ok(all.take(limit).copied().collect())
+    }
+
+    fn list(&self) -> Result<Vec<TesseraRecord>, StoreError> {
+        let state = self.state();
+        let mut all: Vec<_> = state.library.values().map(|(record, _)| record.clone()).collect();
+        all.sort_by_key(|record| (std::cmp::Reverse(record.added), record.hash));
+        Ok(all)
+    }
+
+    fn remove(&self, hash: &TesseraHash) -> Result<Option<TesseraRecord>, StoreError> {
+        let mut state = self.state();
+        let Some((record, content)) = state.library.remove(hash) else { return Ok(None) };
+        content.iter().for_each(|hash| state.unname(hash));
+        Ok(Some(record))
+    }
+}
+
+impl FragmentStore for Memory {
+    fn store_fragment(
+        &self,
+        fragment: &Fragment,
+        staged: StagedBlob,
+        charge: &Charge,
+    ) -> Result<(), StoreError> {
+        let mut state = self.state();
+        let bytes = state.staged.remove(&staged.name).ok_or(StoreError::Missing(staged.hash))?;
+        let mismatch = StoreError::Mismatch { expected: fragment.checksum, found: staged.hash };
+        if staged.hash != fragment.checksum || staged.bytes != fragment.bytes {
+            return Err(mismatch);
+        }
+        let key = (fragment.tessera, fragment.piece);
+        match state.fragments.get(&key) {
+            Some((held, _)) if held == fragment => {
+                state.objects.get_mut(&fragment.checksum).unwrap().0 = bytes;
+                Ok(())
+            }
+            Some(_) => Err(mismatch),
+            None => {
+                state.name(fragment.checksum, bytes);
+                state.fragments.insert(key, (*fragment, *charge));
+                Ok(())
+            }
+        }
+    }
+
+    fn list_fragments(&self, tessera: &TesseraHash) -> Result<Vec<Fragment>, StoreError> {
+        let state = self.state();
+        let held = state.fragments.range((*tessera, Piece::Whole)..);
+        let held = held.take_while(|((of, _), _)| of == tessera);
+        Ok(held.map(|(_, (fragment, _))| *fragment).collect())
+    }
+
+    fn read_fragment(&self, fragment: &Fragment) -> Result<Box<dyn BlobReader>, StoreError> {
+        let state = self.state();
+        match state.fragments.get(&(fragment.tessera, fragment.piece)) {
+            Some((held, _)) if held == fragment => {
+                Ok(Box::new(Reader(state.objects[&fragment.checksum].0.clone())))
+            }
+            _ => Err(StoreError::Missing(fragment.checksum)),
+        }
+    }
+
+    fn delete_fragment(&self, fragment: &Fragment) -> Result<bool, StoreError> {
+        let mut state = self.state();
+        let key = (fragment.tessera, fragment.piece);
+        if state.fragments.get(&key).is_none_or(|(held, _)| held != fragment) {
+            return Ok(false);
+        }
+        state.fragments.remove(&key);
+        state.unname(&fragment.checksum);
+        Ok(true)
+    }
+
+    fn held_tesserae(
+        &self,
+        after: Option<&TesseraHash>,
+        limit: usize,
+    ) -> Result<Vec<TesseraHash>, StoreError> {
+        let state = self.state();
+        let all: BTreeSet<TesseraHash> = state.fragments.keys().map(|(of, _)| *of).collect();
+        let all = all.into_iter().filter(|hash| after.is_none_or(|after| hash > after));
+        Ok(all.take(limit).collect())
+    }
+
+    fn totals(&self) -> Result<(u64, u64), StoreError> {
+        let state = self.state();
+        let bytes = state.fragments.values().map(|(fragment, _)| fragment.bytes).sum();
+        Ok((state.fragments.len() as u64, bytes))
+    }
+}
+
+impl HoldingRepository for Memory {
+    fn put_dossier(&self, tessera: &TesseraHash, dossier: &Dossier) -> Result<bool, StoreError> {
+        let found = blake3(&dossier.manifest);
+        if found != (*tessera).into() {
+            return Err(StoreError::Mismatch { expected: (*tessera).into(), found });
+        }
+        let mut state = self.state();
+        match state.dossiers.get(tessera) {
+            Some(known) if known.plan != dossier.plan => return Ok(false),
+            Some(_) => {}
+            None => state.name((*tessera).into(), Arc::new(dossier.manifest.clone())),
+        }
+        state.dossiers.insert(*tessera, dossier.clone());
+        Ok(true)
+    }
+
+    fn dossier(&self, tessera: &TesseraHash) -> Result<Option<Dossier>, StoreError> {
+        Ok(self.state().dossiers.get(tessera).cloned())
+    }
+
+    fn plan(&self, tessera: &TesseraHash) -> Result<Option<Vec<u8>>, StoreError> {
+        Ok(self.state().dossiers.get(tessera).map(|dossier| dossier.plan.clone()))
+    }
+
+    fn publication(&self, tessera: &TesseraHash) -> Result<Publication, StoreError> {
+        Ok(self.state().publications.get(tessera).copied().unwrap_or_default())
+    }
+
+    fn note_publication(
+        &self,
+        tessera: &TesseraHash,
+        event: PublicationEvent,
+    ) -> Result<Publication, StoreError> {
+        let mut state = self.state();
+        let known = state.publications.entry(*tessera).or_default();
+        *known = known.after(event);
+        Ok(*known)
+    }
+
+    fn list_publications(&self) -> Result<Vec<(TesseraHash, Publication)>, StoreError> {
+        Ok(self.state().publications.iter().map(|(hash, known)| (*hash, *known)).collect())
+    }
+
+    fn remember_holders(
+        &self,
+        tessera: &TesseraHash,
+        holders: &[Contact],
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        let mut state = self.state();
+        let known = state.holders.entry(*tessera).or_default();
+        for contact in holders {
+            match known.get(&contact.id) {
+                Some((_, seen)) if *seen > now => {}
+                _ => drop(known.insert(contact.id, (contact.clone(), now))),
+            }
+        }
+        while known.len() > MAX_HOLDERS {
+            let oldest =
+                known.iter().min_by_key(|(id, (_, seen))| (*seen, std::cmp::Reverse(**id)));
+            let oldest = *oldest.unwrap().0;
+            known.remove(&oldest);
+        }
+        Ok(())
+    }
+
+    fn known_holders(&self, tessera: &TesseraHash) -> Result<Vec<Contact>, StoreError> {
+        let state = self.state();
+        let mut known: Vec<_> =
+            state.holders.get(tessera).into_iter().flat_map(|h| h.values()).collect();
+        known.sort_by_key(|(contact, seen)| (std::cmp::Reverse(*seen), contact.id));
+        Ok(known.into_iter().map(|(contact, _)| contact.clone()).collect())
+    }
+
+    fn record_placement(
+        &self,
+        tessera: &TesseraHash,
+        placed: &PlacedPiece,
+        _now: Timestamp,
+    ) -> Result<(), StoreError> {
+        let mut state = self.state();
+        let known = state.placements.entry(*tessera).or_default();
+        known.retain(|other| (other.piece, other.holder) != (placed.piece, placed.holder));
+        known.insert(*placed);
+        Ok(())
+    }
+
+    fn placements(&self, tessera: &TesseraHash) -> Result<Vec<PlacedPiece>, StoreError> {
+        Ok(self.state().placements.get(tessera).into_iter().flatten().copied().collect())
+    }
+
+    fn forget_placement(
+        &self,
+        tessera: &TesseraHash,
+        placed: &PlacedPiece,
+    ) -> Result<(), StoreError> {
+        if let Some(known) = self.state().placements.get_mut(tessera) {
+            known.retain(|other| (other.piece, other.holder) != (placed.piece, placed.holder));
+        }
+        Ok(())
+    }
+
+    fn block(&self, tessera: &TesseraHash, _now: Timestamp) -> Result<(), StoreError> {
+        let mut state = self.state();
+        state.forget_dossier(tessera);
+        state.publications.remove(tessera);
+        state.holders.remove(tessera);
+        state.placements.remove(tessera);
+        state.blocked.insert(*tessera);
+        Ok(())
+    }
+
+    fn unblock(&self, tessera: &TesseraHash) -> Result<(), StoreError> {
+        self.state().blocked.remove(tessera);
+        Ok(())
+    }
+
+    fn is_blocked(&self, tessera: &TesseraHash) -> Result<bool, StoreError> {
+        Ok(self.state().blocked.contains(tessera))
+    }
+}
+
+impl ReciprocityLedger for Memory {
+    fn account(&self, peer: &NodeId) -> Result<Account, StoreError> {
+        let state = self.state();
+        Ok(Account { stored_for: state.stored_for(peer), stored_by: state.stored_by(peer) })
+    }
+
+    fn usage(&self, near: &Subnet) -> Result<Usage, StoreError> {
+        let state = self.state();
+        let mut usage = Usage::default();
+        for (fragment, charge) in state.fragments.values() {
+            usage.total += fragment.bytes;
+            match charge {
+                Charge::Repair => usage.repair += fragment.bytes,
+                Charge::Peer { id, subnet } => {
+                    if state.stored_by(id) <= state.stored_for(id) {
+                        usage.indebted += fragment.bytes;
+                        usage.indebted_in_subnet += if subnet == near { fragment.bytes } else { 0 };
+                    }
+                }
+            }
+        }
+        Ok(usage)
+    }
+
+    fn has_placed(&self, peer: &NodeId, tessera: &TesseraHash) -> Result<bool, StoreError> {
+        let state = self.state();
+        let of_peer = |charge: &Charge| matches!(charge, Charge::Peer { id, .. } if id == peer);
+        Ok(state.fragments.iter().any(|((of, _), (_, charge))| of == tessera && of_peer(charge)))
+    }
+}
+
+#[test]
+fn stores_in_memory_do_what_those_on_a_disk_do() {
+    use tesseras_core::ports::conformance;
+    let hash: conformance::Hash = |bytes| blake3(bytes);
+    let new = Memory::default;
+    conformance::blob_store(&new(), hash);
+    let memory = new();
+    conformance::fragment_store(&memory, &memory, hash);
+    let memory = new();
+    conformance::tessera_repository(&memory, &memory, hash);
+    let memory = new();
+    conformance::holding_repository(&memory, &memory, hash);
+    let memory = new();
+    conformance::reciprocity_ledger(&memory, &memory, &memory, &memory, hash);
+    let memory = new();
+    conformance::workbench(&memory, &memory, hash);
+}

@@ -1,0 +1,272 @@
+//! The simulated network: latency, loss of nodes, partitions, and nodes that misbehave. Everything
+//! that happens in it goes into the world's trace.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use futures_util::{StreamExt as _, stream};
+use tesseras_core::code::Piece;
+use tesseras_core::contact::Contact;
+use tesseras_core::ids::{DhtKey, NodeId};
+use tesseras_core::plan::Plan;
+use tesseras_core::ports::HoldingRepository as _;
+use tesseras_core::time::ClockOffset;
+use tesseras_replication::attestation::{Question, attest};
+use tesseras_replication::messages::{AttestedPiece, Request as Message, Stored};
+use tesseras_replication::{BlockingPool, Directory};
+use tesseras_wire::codec::{self, Answer};
+use tesseras_wire::{
+    Body, BoxFuture, BoxStream, Peer, Reply, Request, RequestError, Response, Target, Transport,
+    empty_body,
+};
+use tokio::sync::oneshot;
+use tokio::time::{sleep, timeout};
+
+use crate::world::{Place, Shared};
+
+/// How a node behaves towards others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Conduct {
+    /// As it should.
+    Honest,
+    /// It takes questions and never answers.
+    Silent,
+    /// It answers after this long.
+    Late(Duration),
+    /// It attests every piece of the plan that it keeps.
+    Boasts,
+    /// The pieces that it gives are not what they should be.
+    Corrupts,
+    /// It stops in the middle of a piece.
+    Stalls,
+    /// It loses what it has acknowledged.
+    Forgets,
+}
+
+/// Work that would block runs at once, on the caller; then the caller yields, so that it may be
+/// interrupted when the work is done and nobody has seen its result.
+pub struct AtOnce;
+
+impl BlockingPool for AtOnce {
+    fn spawn(&self, work: Box<dyn FnOnce() + Send>) -> BoxFuture<'static, ()> {
+        work();
+        Box::pin(tokio::task::yield_now())
+    }
+}
+
+/// One node's way out.
+pub struct SimTransport {
+    pub world: Weak<Shared>,
+    pub from: usize,
+}
+
+impl Transport for SimTransport {
+    fn request<'a>(
+        &'a self,
+        target: &'a Target,
+        request: Request,
+    ) -> BoxFuture<'a, Result<Reply, RequestError>> {
+        Box::pin(async move {
+            let world = self.world.upgrade().ok_or(RequestError::Unavailable("the world ended"))?;
+            let mut error = RequestError::NoAddress;
+            let Request { frame, mut body, deadline } = request;
+            for address in &target.addresses {
+                let Some(to) = world.reached(self.from, *address) else {
+                    sleep(deadline).await;
+                    error = RequestError::Deadline;
+                    continue;
+                };
+                let place = world.place(to);
+                if let Some(expected) = target.id.filter(|id| *id != place.id) {
+                    error =
+                        RequestError::WrongNode { address: *address, expected, found: place.id };
+                    continue;
+                }
+                let body = body.take().unwrap_or_else(empty_body);
+                return exchange(&world, self.from, to, frame, body, deadline).await;
+            }
+            Err(error)
+        })
+    }
+}
+
+async fn exchange(
+    world: &Arc<Shared>,
+    from: usize,
+    to: usize,
+    frame: Vec<u8>,
+    body: Body,
+    deadline: Duration,
+) -> Result<Reply, RequestError> {
+    let kind = codec::kind(&frame).unwrap();
+    sleep(world.latency()).await;
+    let (asker, place) = (world.place(from), world.place(to));
+    let (answer, answered) = oneshot::channel();
+    let peer = asker.as_peer();
+    let body = flow(world.clone(), from, to, body);
+    let serving = serve(world.clone(), to, peer, kind.clone(), frame, body);
+    // What a node does for another goes on if that one no longer waits.
+    place.tasks.lock().unwrap().spawn(async move {
+        let _ = answer.send(serving.await);
+    });
+    let response = timeout(deadline, answered).await.map_err(|_| RequestError::Deadline)?;
+    let response = response.map_err(|_| RequestError::Broken("it died".to_owned()))?;
+    sleep(world.latency()).await;
+    if world.reached(from, place.address) != Some(to) {
+        return Err(RequestError::Broken("it died".to_owned()));
+    }
+    world.note(&format!("{from} {kind} {to}: {} bytes", response.frame.len()));
+    let body = response.body.unwrap_or_else(empty_body);
+    let body = flow(world.clone(), from, to, body);
+    Ok(Reply { peer: place.as_peer(), frame: response.frame, body })
+}
+
+/// Bytes take their time, and break off when one end dies.
+fn flow(world: Arc<Shared>, one: usize, other: usize, body: Body) -> Body {
+    Box::pin(body.then(move |chunk| {
+        let world = world.clone();
+        async move {
+            sleep(Duration::from_millis(1)).await;
+            let address = world.place(other).address;
+            match world.reached(one, address) {
+                Some(_) => chunk,
+                None => Err(std::io::ErrorKind::BrokenPipe.into()),
+            }
+        }
+    }))
+}
+
+async fn serve(
+    world: Arc<Shared>,
+    at: usize,
+    peer: Peer,
+    kind: String,
+    frame: Vec<u8>,
+    body: Body,
+) -> Response {
+    let place = world.place(at);
+    let conduct = place.conduct;
+    match conduct {
+        Conduct::Silent => return std::future::pending().await,
+        Conduct::Late(time) => sleep(time).await,
+        Conduct::Boasts if kind == "attest" => return boast(&place, &frame, &peer),
+        _ => {}
+    }
+    let served = place.replication.serve(peer, &kind, &frame, body).await;
+    let mut response = served.unwrap();
+    if let Ok(Message::PutPiece { tessera, piece, .. }) = codec::decode(&frame)
+        && let Ok(Answer::Ok(Stored {})) = codec::decode(&response.frame)
+    {
+        if conduct == Conduct::Forgets {
+            place.memory.lose(&tessera, piece);
+        } else {
+            world.acknowledged(at, tessera, piece);
+        }
+    }
+    if kind == "get_piece" {
+        response.body = response.body.map(|body| match conduct {
+            Conduct::Corrupts => corrupted(body),
+            Conduct::Stalls => stalled(body),
+            _ => body,
+        });
+    }
+    world.check_node(at);
+    response
+}
+
+fn boast(place: &Place, frame: &[u8], peer: &Peer) -> Response {
+    let Ok(Message::Attest { tessera, nonce }) = codec::decode(frame) else { unreachable!() };
+    let plan = place.memory.plan(&tessera).unwrap();
+    let parsed = plan.as_ref().and_then(|bytes| Plan::parse(bytes).ok());
+    let all = [Piece::Whole].into_iter().chain((0..24).map(Piece::Index));
+    let pieces = all
+        .filter_map(|piece| {
+            Some(AttestedPiece { piece, checksum: parsed.as_ref()?.checksum(piece)? })
+        })
+        .collect();
+    let question = Question { asker: peer.id, holder: place.id, tessera, nonce };
+    let plan = plan.map(|bytes| tesseras_crypto::blake3(&bytes));
+    let attestation = attest(&place.keys, &question, place.clock.now(), plan, pieces);
+    Response { frame: codec::encode(&Answer::Ok(attestation)).unwrap(), body: None }
+}
+
+fn corrupted(body: Body) -> Body {
+    Box::pin(body.map(|chunk| {
+        chunk.map(|bytes| {
+            let mut bytes = bytes.to_vec();
+            bytes[0] ^= 1;
+            bytes.into()
+        })
+    }))
+}
+
+fn stalled(body: Body) -> Body {
+    Box::pin(body.take(1).chain(stream::once(std::future::pending())))
+}
+
+/// One node's way to find others: all names ever announced, the dead among them.
+pub struct SimDirectory {
+    pub world: Weak<Shared>,
+    pub own: usize,
+}
+
+impl SimDirectory {
+    fn world(&self) -> Arc<Shared> {
+        self.world.upgrade().unwrap()
+    }
+}
+
+fn one_by_one(contacts: Vec<Contact>, world: Arc<Shared>) -> BoxStream<'static, Contact> {
+    Box::pin(stream::iter(contacts).then(move |contact| {
+        let latency = world.latency();
+        async move {
+            sleep(latency).await;
+            contact
+        }
+    }))
+}
+
+impl Directory for SimDirectory {
+    fn find_holders(&self, key: DhtKey) -> BoxStream<'_, Contact> {
+        let world = self.world();
+        let found = world.records(&key, self.own);
+        one_by_one(found, world)
+    }
+
+    fn candidates(&self, key: DhtKey, wanted: usize) -> BoxStream<'_, Contact> {
+        let world = self.world();
+        let mut all = world.everybody(self.own);
+        all.sort_by_key(|contact| contact.id.distance(&key));
+        all.truncate((2 * wanted).max(32));
+        Box::pin(stream::iter(all))
+    }
+
+    fn resolve(&self, id: NodeId) -> BoxFuture<'_, Option<Contact>> {
+        let world = self.world();
+        Box::pin(async move {
+            sleep(world.latency()).await;
+            world.everybody(self.own).into_iter().find(|contact| contact.id == id)
+        })
+    }
+
+    fn announce(&self, keys: Vec<DhtKey>) -> BoxFuture<'_, ()> {
+        let world = self.world();
+        Box::pin(async move {
+            sleep(world.latency()).await;
+            keys.into_iter().for_each(|key| world.announced(self.own, key));
+        })
+    }
+
+    fn own_addresses(&self) -> Vec<SocketAddr> {
+        vec![self.world().place(self.own).address]
+    }
+
+    fn clock_offset(&self) -> BoxFuture<'_, Option<ClockOffset>> {
+        Box::pin(std::future::ready(None))
+    }
+}
+
+/// Records of holders, by key.
+pub type Records = BTreeMap<DhtKey, BTreeMap<NodeId, Contact>>;

@@ -1,0 +1,147 @@
+//! The walk of one memory through a large network, and what repair makes good.
+
+use std::time::Duration;
+
+use tesseras_replication::status::State;
+
+use crate::capsules::{coded, small};
+use crate::network::Conduct;
+use crate::world::{run, simulate};
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+#[test]
+fn a_capsule_outlives_its_owner_and_many_holders_among_a_hundred_nodes() {
+    simulate(1..3, 100, async |world| {
+        let made = coded();
+        let published = world.publish(7, made).await.unwrap();
+        assert_eq!((published.placed, published.fragments), (24, 24));
+        let health = world.status(50, made).await;
+        assert_eq!((health.state, health.live), (State::Healthy, 24));
+        world.kill(7);
+        let holders = world.holders(made);
+        for at in world.choose(health.survives, holders.len()) {
+            world.kill(holders[at]);
+        }
+        world.wait(MINUTE).await;
+        let live = (0..100).find(|index| world.is_alive(*index)).unwrap();
+        world.fetch(live, made).await.unwrap();
+        assert!(world.repair_by_all(made).await > 0);
+        assert_eq!(world.pieces(made).0, 24, "every fragment is somewhere again");
+        let health = world.status(live, made).await;
+        assert_eq!((health.state, health.live), (State::Healthy, 24));
+    });
+}
+
+#[test]
+fn waves_of_deaths_are_made_good_one_after_the_other() {
+    simulate(10..13, 40, async |world| {
+        let made = small();
+        world.publish(0, made).await.unwrap();
+        world.kill(0);
+        for _ in 0..6 {
+            let holders = world.holders(made);
+            assert_eq!(holders.len(), 7);
+            for at in world.choose(3, holders.len()) {
+                world.kill(holders[at]);
+            }
+            world.wait(MINUTE).await;
+            world.repair_by_all(made).await;
+            assert_eq!(world.pieces(made), (0, 7), "seven whole copies again");
+        }
+        let last = world.join();
+        world.fetch(last, made).await.unwrap();
+    });
+}
+
+#[test]
+fn two_who_repair_at_once_do_no_harm() {
+    simulate(20..24, 30, async |world| {
+        let made = coded();
+        world.publish(3, made).await.unwrap();
+        world.kill(3);
+        let holders = world.holders(made);
+        let lost = world.choose(4, holders.len());
+        lost.iter().for_each(|at| world.kill(holders[*at]));
+        world.wait(MINUTE).await;
+        let live: Vec<usize> = holders.into_iter().filter(|index| world.is_alive(*index)).collect();
+        let (one, other) = tokio::join!(world.repair(live[0], made), world.repair(live[1], made));
+        let (one, other) = (one.unwrap(), other.unwrap());
+        assert!(one.restored + other.restored >= 1, "{one:?} {other:?}");
+        assert_eq!(world.pieces(made).0, 24);
+        assert_eq!(world.status(live[0], made).await.state, State::Healthy);
+    });
+}
+
+#[test]
+fn a_partition_that_heals_leaves_one_healthy_capsule() {
+    simulate(30..33, 40, async |world| {
+        let made = coded();
+        world.publish(5, made).await.unwrap();
+        world.part(|index| (index % 2) as u8);
+        world.wait(MINUTE).await;
+        // Each half does what it can for itself.
+        world.repair_by_all(made).await;
+        world.part(|_| 0);
+        world.wait(2 * MINUTE).await;
+        world.repair_by_all(made).await;
+        assert_eq!(world.pieces(made).0, 24);
+        let health = world.status(0, made).await;
+        assert_eq!((health.state, health.live), (State::Healthy, 24));
+        let last = world.join();
+        world.fetch(last, made).await.unwrap();
+    });
+}
+
+#[test]
+fn holders_that_lie_stall_are_late_or_forget_stop_nobody() {
+    let conducts = [
+        Conduct::Silent,
+        Conduct::Late(Duration::from_secs(4)),
+        Conduct::Corrupts,
+        Conduct::Stalls,
+        Conduct::Boasts,
+    ];
+    simulate(40..43, 30, async |world| {
+        let made = coded();
+        world.publish(1, made).await.unwrap();
+        let holders = world.holders(made);
+        for (at, conduct) in world.choose(conducts.len(), holders.len()).into_iter().zip(conducts) {
+            world.behave(holders[at], conduct);
+        }
+        let begun = tokio::time::Instant::now();
+        let fetcher = world.join();
+        let fetched = world.fetch(fetcher, made).await;
+        fetched.unwrap();
+        assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
+        let mut forgetful = world.join();
+        world.behave(forgetful, Conduct::Forgets);
+        world.kill(holders[0]);
+        world.kill(holders[1]);
+        world.wait(MINUTE).await;
+        let by =
+            holders.iter().copied().skip(2).find(|index| {
+                world.is_alive(*index) && world.place(*index).conduct == Conduct::Honest
+            });
+        world.repair(by.unwrap(), made).await.unwrap();
+        forgetful = world.join();
+        world.fetch(forgetful, made).await.unwrap();
+    });
+}
+
+#[test]
+fn one_seed_gives_the_same_world_to_the_bit() {
+    let test = async |world: &mut crate::world::World| {
+        let made = small();
+        world.publish(2, made).await.unwrap();
+        let holders = world.holders(made);
+        world.kill(holders[0]);
+        world.kill(holders[1]);
+        world.wait(MINUTE).await;
+        world.repair_by_all(made).await;
+        world.status(4, made).await;
+    };
+    let (first, again) = (run(77, 20, &test), run(77, 20, &test));
+    assert_eq!(first, again);
+    assert_ne!(first.0, run(78, 20, &test).0, "the trace says what happened");
+}

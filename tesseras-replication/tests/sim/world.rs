@@ -1,0 +1,473 @@
+//! The world: its nodes, its invariants, and what a test may do to it.
+//!
+//! After every event these hold, by name: `acknowledged_is_kept` (what a node acknowledged is in
+//! its store, unless the test took it), `stored_bytes_are_the_plans`,
+//! `nothing_unpublished_is_announced`, `a_holder_keeps_one_plan`. After every flow:
+//! `survives_is_honest` (what status promises is true of the real stores) and
+//! `fetched_is_bit_identical`.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use rand::rngs::StdRng;
+use rand::{Rng as _, RngExt as _, SeedableRng as _};
+use tesseras_core::code::Piece;
+use tesseras_core::contact::Contact;
+use tesseras_core::ids::{DhtKey, NodeId, TesseraHash};
+use tesseras_core::placement::{self, Placement};
+use tesseras_core::plan::Plan;
+use tesseras_core::ports::{FragmentStore as _, HoldingRepository as _, Origin};
+use tesseras_core::time::{Clock, Timestamp};
+use tesseras_crypto::{NodeKeys, blake3};
+use tesseras_replication::admission::Limits;
+use tesseras_replication::fetch::{FetchError, Fetched};
+use tesseras_replication::progress::silent;
+use tesseras_replication::publish::{PublishError, Published};
+use tesseras_replication::repair::{RepairError, Repaired};
+use tesseras_replication::status::TesseraHealth;
+use tesseras_replication::{Parts, Replication, ReplicationConfig};
+use tesseras_wire::{Peer, RememberingTransport, SharedMemory};
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+use crate::capsules::{Made, SimCapsules, add, coded, creator, small};
+use crate::memory::Memory;
+use crate::network::{AtOnce, Conduct, Records, SimDirectory, SimTransport};
+
+/// The date when every world begins.
+const BEGINNING: u64 = 1_800_000_000;
+/// How many events a failure shows.
+const SHOWN: usize = 30;
+
+/// One node and where it is.
+#[derive(Clone)]
+pub struct Place {
+    pub id: NodeId,
+    pub address: SocketAddr,
+    pub keys: Arc<NodeKeys>,
+    pub clock: Clock,
+    pub memory: Memory,
+    pub replication: Replication,
+    /// What it does for others; ends with it.
+    pub tasks: Arc<Mutex<JoinSet<()>>>,
+    pub alive: bool,
+    pub conduct: Conduct,
+    /// On which side of a partition.
+    pub side: u8,
+}
+
+impl Place {
+    pub fn as_peer(&self) -> Peer {
+        let public = self.keys.public();
+        Peer {
+            id: self.id,
+            public_key: public.public_key,
+            nonce: public.nonce,
+            remote: self.address,
+        }
+    }
+
+    pub fn contact(&self) -> Contact {
+        Contact { id: self.id, addresses: vec![self.address] }
+    }
+}
+
+/// What all nodes share.
+pub struct Shared {
+    seed: u64,
+    begun: Instant,
+    state: Mutex<State>,
+}
+
+struct State {
+    rng: StdRng,
+    places: Vec<Place>,
+    records: Records,
+    acknowledged: BTreeSet<(usize, TesseraHash, Piece)>,
+    events: VecDeque<String>,
+    count: usize,
+    trace: u64,
+    violated: Option<String>,
+}
+
+impl Shared {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap()
+    }
+
+    pub fn place(&self, index: usize) -> Place {
+        self.state().places[index].clone()
+    }
+
+    /// Which node is reached at an address, if any.
+    pub fn reached(&self, from: usize, address: SocketAddr) -> Option<usize> {
+        let state = self.state();
+        let side = state.places[from].side;
+        let at = |place: &Place| place.address == address && place.alive && place.side == side;
+        let to = state.places.iter().position(at)?;
+        state.places[from].alive.then_some(to)
+    }
+
+    /// How long a message takes one way.
+    pub fn latency(&self) -> Duration {
+        Duration::from_millis(self.state().rng.random_range(1..40))
+    }
+
+    /// All nodes but one, the dead among them.
+    pub fn everybody(&self, but: usize) -> Vec<Contact> {
+        let state = self.state();
+        let others = state.places.iter().enumerate().filter(|(index, _)| *index != but);
+        others.map(|(_, place)| place.contact()).collect()
+    }
+
+    /// Who announced itself at a key, as far as `asker` can see.
+    pub fn records(&self, key: &DhtKey, asker: usize) -> Vec<Contact> {
+        let state = self.state();
+        let side = state.places[asker].side;
+        let found = state.records.get(key).into_iter().flat_map(|found| found.values());
+        let is_visible = |contact: &&Contact| {
+            state.places.iter().any(|place| place.id == contact.id && place.side == side)
+        };
+        found.filter(is_visible).cloned().collect()
+    }
+
+    pub fn announced(&self, by: usize, key: DhtKey) {
+        let place = self.place(by);
+        for made in [small(), coded()].into_iter().filter(|made| made.record.hash.dht_key() == key)
+        {
+            let known = place.memory.publication(&made.record.hash).unwrap();
+            if !known.confirmed && !known.published {
+                self.violate("nothing_unpublished_is_announced", &format!("by {by}"));
+            }
+        }
+        self.note(&format!("{by} announces"));
+        let contact = place.contact();
+        self.state().records.entry(key).or_default().insert(contact.id, contact);
+    }
+
+    pub fn acknowledged(&self, by: usize, tessera: TesseraHash, piece: Piece) {
+        self.note(&format!("{by} stored {piece}"));
+        self.state().acknowledged.insert((by, tessera, piece));
+        let place = self.place(by);
+        let plan = place.memory.plan(&tessera).unwrap().map(|bytes| Plan::parse(&bytes).unwrap());
+        let held = place.memory.list_fragments(&tessera).unwrap();
+        let held = held.into_iter().find(|held| held.piece == piece);
+        let Some((plan, held)) = plan.zip(held) else { return };
+        let reader = place.memory.read_fragment(&held).unwrap();
+        let mut bytes = vec![0; reader.bytes() as usize];
+        reader.read_at(0, &mut bytes).unwrap();
+        if Some(blake3(&bytes)) != plan.checksum(piece) {
+            self.violate("stored_bytes_are_the_plans", &format!("{by} stored {piece}"));
+        }
+    }
+
+    /// Checks what must be true of one node at any time.
+    pub fn check_node(&self, index: usize) {
+        let place = self.place(index);
+        let acknowledged: Vec<_> = {
+            let state = self.state();
+            let of = |of: &&(usize, TesseraHash, Piece)| of.0 == index;
+            state.acknowledged.iter().filter(of).copied().collect()
+        };
+        let mut held: BTreeMap<TesseraHash, BTreeSet<Piece>> = BTreeMap::new();
+        for (_, tessera, piece) in acknowledged {
+            let held = held.entry(tessera).or_insert_with(|| {
+                let held = place.memory.list_fragments(&tessera).unwrap();
+                held.into_iter().map(|held| held.piece).collect()
+            });
+            // A whole copy may be let go once the coded form is complete.
+            let was_released = piece == Piece::Whole && tessera == coded().record.hash;
+            if place.alive && !held.contains(&piece) && !was_released {
+                self.violate("acknowledged_is_kept", &format!("{index} lost {piece}"));
+            }
+        }
+    }
+
+    /// Notes that something happened.
+    pub fn note(&self, event: &str) {
+        let at = self.begun.elapsed().as_millis();
+        let mut state = self.state();
+        let line = format!("{at:>8} ms: {event}");
+        for byte in line.bytes() {
+            state.trace = (state.trace ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+        }
+        state.count += 1;
+        state.events.push_back(line);
+        if state.events.len() > SHOWN {
+            state.events.pop_front();
+        }
+    }
+
+    fn violate(&self, invariant: &str, what: &str) {
+        self.note(&format!("VIOLATED {invariant}: {what}"));
+        self.state().violated.get_or_insert_with(|| format!("{invariant}: {what}"));
+    }
+}
+
+/// A world under test.
+pub struct World {
+    pub shared: Arc<Shared>,
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let state = self.shared.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            let events: Vec<_> = state.events.iter().map(String::as_str).collect();
+            eprintln!(
+                "SIM_SEED={} after {} events:\n{}",
+                self.shared.seed,
+                state.count,
+                events.join("\n")
+            );
+        }
+    }
+}
+
+/// Runs a test in worlds of several seeds, or of the one that `SIM_SEED` names.
+pub fn simulate(seeds: std::ops::Range<u64>, nodes: usize, test: impl AsyncFn(&mut World)) {
+    let only = std::env::var("SIM_SEED").ok().and_then(|seed| seed.parse().ok());
+    let seeds = only.map_or(seeds, |seed| seed..seed + 1);
+    for seed in seeds {
+        run(seed, nodes, &test);
+    }
+}
+
+/// Runs a test in one world; returns its trace and the invariant that was violated, if one was.
+pub fn run(seed: u64, nodes: usize, test: &impl AsyncFn(&mut World)) -> (u64, Option<String>) {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .start_paused(true)
+        .build()
+        .unwrap();
+    runtime.block_on(async {
+        let mut world = World::new(seed);
+        for _ in 0..nodes {
+            world.join();
+        }
+        test(&mut world).await;
+        let state = world.shared.state();
+        (state.trace, state.violated.clone())
+    })
+}
+
+impl World {
+    fn new(seed: u64) -> Self {
+        let state = State {
+            rng: StdRng::seed_from_u64(seed),
+            places: Vec::new(),
+            records: Records::new(),
+            acknowledged: BTreeSet::new(),
+            events: VecDeque::new(),
+            count: 0,
+            trace: 0xcbf2_9ce4_8422_2325,
+            violated: None,
+        };
+        let shared = Shared { seed, begun: Instant::now(), state: Mutex::new(state) };
+        Self { shared: Arc::new(shared) }
+    }
+
+    /// One more node, in a neighbourhood of its own.
+    pub fn join(&mut self) -> usize {
+        let (index, seed, rng) = {
+            let mut state = self.shared.state();
+            let mut seed = [0; 32];
+            state.rng.fill_bytes(&mut seed);
+            (state.places.len(), seed, StdRng::from_rng(&mut state.rng))
+        };
+        let keys = Arc::new(NodeKeys::from_parts(&seed, [0; 8]));
+        let begun = self.shared.begun;
+        let clock = Clock::new(move || Timestamp(BEGINNING + begun.elapsed().as_secs()));
+        let memory = Memory::default();
+        let world = Arc::downgrade(&self.shared);
+        let silent = SharedMemory::new(Vec::new(), clock.clone());
+        let transport = SimTransport { world: world.clone(), from: index };
+        let limits = Limits {
+            storage: 1 << 40,
+            min_free_space: 0,
+            per_peer: 1 << 40,
+            deficit_allowance: 1 << 40,
+            repair_share: 1 << 40,
+        };
+        let replication = Replication::new(Parts {
+            config: ReplicationConfig {
+                limits,
+                max_transfers: 4,
+                answer_deadline: Duration::from_secs(10),
+                transfer_deadline: Duration::from_secs(30),
+            },
+            keys: keys.clone(),
+            stores: memory.stores(),
+            capsules: Arc::new(SimCapsules(memory.clone())),
+            transport: Arc::new(RememberingTransport::new(Arc::new(transport), silent.clone())),
+            memory: silent,
+            directory: Arc::new(SimDirectory { world, own: index }),
+            clock: clock.clone(),
+            rng,
+            blocking: Arc::new(AtOnce),
+        });
+        let [high, low] = (index as u16).to_be_bytes();
+        let place = Place {
+            id: keys.id(),
+            address: SocketAddr::from(([30 + high, low, 1, 1], 4000)),
+            keys,
+            clock,
+            memory,
+            replication,
+            tasks: Arc::default(),
+            alive: true,
+            conduct: Conduct::Honest,
+            side: 0,
+        };
+        self.shared.state().places.push(place);
+        index
+    }
+
+    pub fn place(&self, index: usize) -> Place {
+        self.shared.place(index)
+    }
+
+    pub fn len(&self) -> usize {
+        self.shared.state().places.len()
+    }
+
+    /// A node dies: what it was doing ends, and nobody reaches it any more.
+    pub fn kill(&mut self, index: usize) {
+        self.shared.note(&format!("{index} dies"));
+        let mut state = self.shared.state();
+        state.places[index].alive = false;
+        state.places[index].tasks.lock().unwrap().abort_all();
+    }
+
+    pub fn is_alive(&self, index: usize) -> bool {
+        self.shared.state().places[index].alive
+    }
+
+    pub fn behave(&mut self, index: usize, conduct: Conduct) {
+        self.shared.state().places[index].conduct = conduct;
+    }
+
+    /// Parts the network by index, or heals it.
+    pub fn part(&mut self, side: impl Fn(usize) -> u8) {
+        self.shared.note("the network is parted anew");
+        let mut state = self.shared.state();
+        (0..state.places.len()).for_each(|index| state.places[index].side = side(index));
+    }
+
+    /// `n` different numbers below `below`, at random.
+    pub fn choose(&mut self, n: usize, below: usize) -> Vec<usize> {
+        let mut state = self.shared.state();
+        let mut all: Vec<usize> = (0..below).collect();
+        (0..n.min(below))
+            .map(|_| {
+                let at = state.rng.random_range(0..all.len());
+                all.swap_remove(at)
+            })
+            .collect()
+    }
+
+    /// Time passes.
+    pub async fn wait(&self, time: Duration) {
+        tokio::time::sleep(time).await;
+        self.check();
+    }
+
+    /// Has a node create and publish a capsule.
+    pub async fn publish(&self, owner: usize, made: &Made) -> Result<Published, PublishError> {
+        let place = self.place(owner);
+        add(&place.memory, made, Origin::Created);
+        let (replication, hash) = (&place.replication, made.record.hash);
+        let plan = replication.draft_plan(hash, &silent()).await?;
+        let signatures = creator().sign(&plan);
+        let published = replication.publish(hash, plan, signatures, &silent()).await;
+        self.check();
+        published
+    }
+
+    /// Has a node fetch a capsule; the bytes must be those that were packed.
+    pub async fn fetch(&self, by: usize, made: &Made) -> Result<Fetched, FetchError> {
+        let place = self.place(by);
+        let fetched = place.replication.fetch(made.record.hash, &silent()).await;
+        self.check();
+        if let Ok(fetched) = &fetched {
+            assert_eq!(fetched.record.hash, made.record.hash, "fetched_is_bit_identical");
+        }
+        fetched
+    }
+
+    pub async fn repair(&self, by: usize, made: &Made) -> Result<Repaired, RepairError> {
+        let repaired = self.place(by).replication.repair(made.record.hash, &silent()).await;
+        self.check();
+        repaired
+    }
+
+    /// Every live holder looks after the capsule, one after the other; how many pieces came back.
+    pub async fn repair_by_all(&self, made: &Made) -> usize {
+        let mut restored = 0;
+        for index in (0..self.len()).filter(|index| self.is_alive(*index)) {
+            if let Ok(done) = self.repair(index, made).await {
+                restored += done.restored;
+            }
+        }
+        restored
+    }
+
+    /// How a capsule is, by what its holders say; what that promises must be true.
+    pub async fn status(&self, by: usize, made: &Made) -> TesseraHealth {
+        let health = self.place(by).replication.status(made.record.hash).await;
+        let health = health.unwrap().unwrap();
+        self.check();
+        let k = (made.pack.len() >= 4 << 20).then_some(16);
+        let truth = placement::survives(&self.true_placement(made), k);
+        if truth < health.survives {
+            let what = format!("{} were promised, {truth} is true", health.survives);
+            self.shared.violate("survives_is_honest", &what);
+        }
+        self.check();
+        health
+    }
+
+    /// What live nodes truly have stored.
+    pub fn true_placement(&self, made: &Made) -> Placement {
+        let state = self.shared.state();
+        let live = state.places.iter().filter(|place| place.alive);
+        let held = live.map(|place| {
+            let held = place.memory.list_fragments(&made.record.hash).unwrap();
+            (place.id, held.into_iter().map(|held| held.piece).collect::<BTreeSet<_>>())
+        });
+        held.filter(|(_, pieces)| !pieces.is_empty()).collect()
+    }
+
+    /// The live nodes that hold something.
+    pub fn holders(&self, made: &Made) -> Vec<usize> {
+        let placement = self.true_placement(made);
+        (0..self.len()).filter(|index| placement.contains_key(&self.place(*index).id)).collect()
+    }
+
+    /// How many different fragments, or whole copies, there truly are.
+    pub fn pieces(&self, made: &Made) -> (usize, usize) {
+        let placement = self.true_placement(made);
+        (placement::distinct_fragments(&placement).len(), placement::whole_copies(&placement))
+    }
+
+    /// Fails if an invariant was violated.
+    pub fn check(&self) {
+        if self.expects_violation() {
+            return;
+        }
+        let violated = self.shared.state().violated.clone();
+        if let Some(violated) = violated {
+            panic!("violated: {violated}");
+        }
+    }
+
+    /// Whether a fault was planted: the test looks at the violation itself.
+    fn expects_violation(&self) -> bool {
+        self.shared.seed >= PLANTED
+    }
+}
+
+/// Worlds of this seed and above have a planted fault.
+pub const PLANTED: u64 = 1 << 32;
