@@ -21,7 +21,6 @@ const KNOWN_LONG_FUNCTIONS: &[(&str, &str)] = &[
     ("tesseras-cli/src/demo.rs", "walk"),
     ("tesseras-dht/src/engine.rs", "on_reply"),
     ("tesseras-replication/src/erasure.rs", "rebuild"),
-    ("tesseras-replication/src/repair.rs", "repair"),
 ];
 
 struct Limit {

@@ -6,8 +6,8 @@ use std::time::Duration;
 use tempfile::TempDir;
 use tesseras_node::Node;
 
-use crate::peer::node;
-use crate::process::{FOR_EVER, Running, until};
+use super::node::{FOR_EVER, Running, until};
+use super::peer::node;
 
 const SIZE: &str = "tesseras_conn_pool_size";
 const FOR_ROOM: &str = "tesseras_conn_pool_evictions_total{reason=\"capacity\"}";

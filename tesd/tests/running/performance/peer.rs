@@ -18,7 +18,7 @@ use tesseras_storage::{StorageConfig, Store};
 use tesseras_wire::codec::{self, Answer};
 use tesseras_wire::{Target, Transport as _, read_to_vec};
 
-use crate::process::{FOR_EVER, Running, until};
+use super::node::{FOR_EVER, Running, until};
 
 /// A node on loopback, whose key costs no work.
 pub async fn node(dir: &TempDir, name: &str, holders: &[&Running]) -> Node {
