@@ -10,23 +10,6 @@ use crate::sources::{of_crate, root, workspace};
 /// Circles that are still to be taken apart: the crate's root file, and the files on the circle.
 /// An entry that is no longer needed must go.
 const KNOWN_CIRCLES: &[(&str, &[&str])] = &[
-    (
-        "bench/src/main.rs",
-        &[
-            "bare.rs",
-            "capsule.rs",
-            "code.rs",
-            "database.rs",
-            "dead.rs",
-            "lap.rs",
-            "main.rs",
-            "network.rs",
-            "requests.rs",
-            "scene.rs",
-            "storage.rs",
-            "wire.rs",
-        ],
-    ),
     ("tesseras-capsule/src/lib.rs", &["create.rs", "gather.rs"]),
     (
         "tesseras-capsule/src/lib.rs",
