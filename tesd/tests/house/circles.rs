@@ -60,27 +60,6 @@ const KNOWN_CIRCLES: &[(&str, &[&str])] = &[
         ],
     ),
     ("tesseras-cli/src/main.rs", &["command_error.rs", "problems.rs"]),
-    (
-        "tesseras-dht/src/lib.rs",
-        &[
-            "engine.rs",
-            "engine/announce.rs",
-            "engine/neighbours.rs",
-            "engine/search.rs",
-            "engine/serve.rs",
-        ],
-    ),
-    (
-        "tesseras-net/src/lib.rs",
-        &[
-            "quinn_transport.rs",
-            "quinn_transport/dial.rs",
-            "quinn_transport/endpoint.rs",
-            "quinn_transport/inbound.rs",
-            "quinn_transport/outbox.rs",
-            "quinn_transport/pool.rs",
-        ],
-    ),
     ("tesseras-replication/src/lib.rs", &["service.rs", "service/put.rs"]),
     ("tesseras-storage/src/lib.rs", &["cas.rs", "staging.rs", "workbench.rs"]),
 ];

@@ -19,7 +19,6 @@ const KNOWN_LONG_FUNCTIONS: &[(&str, &str)] = &[
     ("tesseras-cli/src/commands/create.rs", "run"),
     ("tesseras-cli/src/commands/status.rs", "human"),
     ("tesseras-cli/src/demo.rs", "walk"),
-    ("tesseras-dht/src/engine.rs", "on_reply"),
     ("tesseras-replication/src/erasure.rs", "rebuild"),
     ("tesseras-replication/src/repair.rs", "repair"),
 ];
