@@ -10,6 +10,7 @@ mod capsule;
 mod code;
 mod database;
 mod dead;
+mod failure;
 mod lap;
 mod network;
 mod requests;
@@ -17,17 +18,13 @@ mod scene;
 mod storage;
 mod wire;
 
-use std::error::Error;
 use std::process::ExitCode;
 
 use clap::Parser as _;
 
+use crate::failure::Result;
 use crate::lap::{Sides, Table};
 use crate::scene::Scene;
-
-/// Whatever goes wrong ends the run.
-type Failure = Box<dyn Error + Send + Sync>;
-type Result<T> = std::result::Result<T, Failure>;
 
 /// Measure Tesseras side by side with the bare parts that it is made of
 #[derive(Debug, Clone, clap::Parser)]

@@ -13,7 +13,7 @@ use tokio::runtime::Runtime;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::Result;
+use crate::failure::Result;
 use crate::lap::{Contest, Lap, Table, Work, lap};
 use crate::wire;
 
@@ -136,7 +136,7 @@ impl Own {
             let keys = NodeKeys::generate(0)?;
             let transport = QuinnTransport::bind(config, &keys)?;
             let addresses = vec![transport.local_addr()];
-            Ok::<_, crate::Failure>((transport, Target { id: Some(keys.id()), addresses }))
+            Ok::<_, crate::failure::Failure>((transport, Target { id: Some(keys.id()), addresses }))
         };
         let (tracker, cancel) = (TaskTracker::new(), CancellationToken::new());
         let (asker, _) = bind(0, pool)?;
@@ -214,7 +214,7 @@ async fn answer(endpoint: Endpoint, tracker: TaskTracker) -> Result<()> {
         tracker.spawn(async move {
             let frame = receive.read_to_end(FRAME).await?;
             send.write_all(&frame).await?;
-            Ok::<_, crate::Failure>(send.finish()?)
+            Ok::<_, crate::failure::Failure>(send.finish()?)
         });
     }
 }

@@ -294,7 +294,7 @@ impl Engine {
         }
     }
 
-    /// Tells the purpose that nothing came of it.
+    /// Tells the purpose that there is no answer.
     fn dispatch_failure(&mut self, turn: &mut Turn<'_>, purpose: Purpose) {
         match purpose {
             Purpose::Knock => {

@@ -9,60 +9,7 @@ use crate::sources::{of_crate, root, workspace};
 
 /// Circles that are still to be taken apart: the crate's root file, and the files on the circle.
 /// An entry that is no longer needed must go.
-const KNOWN_CIRCLES: &[(&str, &[&str])] = &[
-    (
-        "bench/src/main.rs",
-        &[
-            "bare.rs",
-            "capsule.rs",
-            "code.rs",
-            "database.rs",
-            "dead.rs",
-            "lap.rs",
-            "main.rs",
-            "network.rs",
-            "requests.rs",
-            "scene.rs",
-            "storage.rs",
-            "wire.rs",
-        ],
-    ),
-    ("tesseras-capsule/src/lib.rs", &["create.rs", "gather.rs"]),
-    (
-        "tesseras-capsule/src/lib.rs",
-        &["recognise.rs", "recognise/rare.rs", "recognise/side_files.rs"],
-    ),
-    (
-        "tesseras-cli/src/main.rs",
-        &[
-            "cli.rs",
-            "commands/card.rs",
-            "commands/completions.rs",
-            "commands/create.rs",
-            "commands/demo.rs",
-            "commands/drop.rs",
-            "commands/export.rs",
-            "commands/fetch.rs",
-            "commands/identity.rs",
-            "commands/import.rs",
-            "commands/import/capsule.rs",
-            "commands/init.rs",
-            "commands/list.rs",
-            "commands/man.rs",
-            "commands/peers.rs",
-            "commands/publish.rs",
-            "commands/repair.rs",
-            "commands/restore.rs",
-            "commands/show.rs",
-            "commands/status.rs",
-            "commands/verify.rs",
-            "demo.rs",
-        ],
-    ),
-    ("tesseras-cli/src/main.rs", &["command_error.rs", "problems.rs"]),
-    ("tesseras-replication/src/lib.rs", &["service.rs", "service/put.rs"]),
-    ("tesseras-storage/src/lib.rs", &["cas.rs", "staging.rs", "workbench.rs"]),
-];
+const KNOWN_CIRCLES: &[(&str, &[&str])] = &[];
 
 /// Groups of files that lead to each other, each with the arrows between them.
 fn circles(arrows: &[Arrow]) -> Vec<(BTreeSet<&str>, Vec<&Arrow>)> {
