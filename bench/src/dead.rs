@@ -2,14 +2,14 @@
 //! third of them is killed, and nobody is told.
 
 use std::io::{BufRead as _, BufReader, Write as _};
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use tesseras_core::ids::TesseraHash;
-use tesseras_node::Node;
+use tesseras_node::{Node, loopback};
 use tesseras_replication::progress::silent;
 use tokio::runtime::Runtime;
 use tokio::time::Instant;
@@ -64,7 +64,7 @@ struct Process {
 impl Process {
     fn start(scene: &Scene, number: u8, bootstrap: &[SocketAddr]) -> Result<Self> {
         let dir = scene.empty(&format!("dead-{number}"))?;
-        let listen = SocketAddr::from((Ipv4Addr::new(127, 0, number, 1), 0));
+        let listen = loopback::address(number);
         let mut child = Command::new(std::env::current_exe()?)
             .arg("alone")
             .arg(dir)

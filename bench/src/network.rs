@@ -1,6 +1,6 @@
 //! Rows: publish and fetch over real nodes in this process, on loopback.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
@@ -9,11 +9,11 @@ use futures_util::future::BoxFuture;
 use tesseras_core::code::{CodedForm, WHOLE_COPIES};
 use tesseras_core::ids::TesseraHash;
 use tesseras_net::RateLimit;
-use tesseras_node::{Node, NodeConfig};
+use tesseras_node::{Node, NodeConfig, loopback};
 use tesseras_replication::admission::Limits;
 use tesseras_replication::progress::silent;
 use tesseras_storage::Store;
-use tokio::time::{Instant, sleep};
+use tokio::time::Instant;
 
 use crate::failure::Result;
 use crate::lap::{Contest, LAPS, Lap, Table, Work, lap_on_warm_memory};
@@ -157,8 +157,7 @@ pub async fn join_at(
     bootstrap: &[SocketAddr],
 ) -> Result<Member> {
     let dir = scene.empty(name)?;
-    let listen = SocketAddr::from((Ipv4Addr::new(127, 0, number, 1), 0));
-    let node = Node::start(config(&dir, listen, bootstrap.to_vec())).await?;
+    let node = Node::start(config(&dir, loopback::address(number), bootstrap.to_vec())).await?;
     Ok(Member { node, store: open(&dir)? })
 }
 
@@ -182,16 +181,11 @@ pub fn config(dir: &Path, listen: SocketAddr, bootstrap: Vec<SocketAddr>) -> Nod
 
 /// Waits until each of these nodes knows so many others.
 pub async fn settle(members: &[Member], others: usize) -> Result<()> {
-    let deadline = Instant::now() + PATIENCE;
-    for member in members {
-        while member.node.dht().peers().await.len() < others {
-            if Instant::now() > deadline {
-                return Err("the nodes do not find each other".into());
-            }
-            sleep(Duration::from_millis(50)).await;
-        }
+    let nodes = members.iter().map(|member| &member.node);
+    match loopback::acquainted(nodes, others, PATIENCE).await {
+        true => Ok(()),
+        false => Err("the nodes do not find each other".into()),
     }
-    Ok(())
 }
 
 /// Drafts, signs and publishes, as `tes publish` does; returns how long the plan took.

@@ -1,4 +1,4 @@
-//! What `tesd` can be told: a TOML file, every key optional, then command-line flags, which win.
+//! The settings of `tesd`: a TOML file, every key optional, then command-line flags, which win.
 //!
 //! An unknown key or a bad value is refused by name and line. [`keys`] lists every key.
 
@@ -34,7 +34,7 @@ pub fn load(path: &Path) -> Result<Config, Refused> {
 fn read(path: &Path) -> Result<String, ConfigError> {
     let read = |source| ConfigError::Read { path: path.to_owned(), source };
     let mut bytes = Vec::new();
-    // Counted as it comes: of a pipe or a device nobody knows the length before.
+    // Counted while it is read: a pipe or a device has no length.
     let file = File::open(path).map_err(read)?;
     file.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes).map_err(read)?;
     if bytes.len() as u64 > MAX_FILE_BYTES {

@@ -47,7 +47,7 @@ impl Fatal {
         match format {
             LogFormat::Text => {
                 let hint = hint.map(|hint| format!("hint: {hint}\n")).unwrap_or_default();
-                // Nobody can be told that stderr is gone.
+                // There is no other place to report that stderr is gone.
                 let _ = write!(io::stderr().lock(), "tesd: {message}\n{hint}");
             }
             LogFormat::Json => {
@@ -172,7 +172,7 @@ fn data_dir_hint(kind: io::ErrorKind) -> Option<&'static str> {
     }
 }
 
-/// What the system said, if it was the system.
+/// The kind of the system's error, if the system caused this one.
 fn system_kind(error: &StartError) -> Option<io::ErrorKind> {
     let mut next = error.source();
     while let Some(error) = next {

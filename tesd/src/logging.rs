@@ -7,7 +7,7 @@ use tracing_subscriber::filter::LevelFilter;
 
 use crate::config::LogFormat;
 
-/// Begins to log. RUST_LOG says what (directives that are no directives are left out); without it,
+/// Begins to log. RUST_LOG says what (what is not a directive is ignored); without it,
 /// from `info` up.
 pub fn start(format: LogFormat) {
     let filter = EnvFilter::builder().with_default_directive(LevelFilter::INFO.into());

@@ -29,7 +29,7 @@ const CUT_SHORT: i32 = 130;
 fn main() -> ExitCode {
     let args = Args::parse();
     if let Some(text) = to_print(&args) {
-        // Nobody reading it (`tesd --print-config | head`) is not a failure.
+        // A reader that has gone (`tesd --print-config | head`) is not a failure.
         let _ = io::stdout().lock().write_all(&text);
         return ExitCode::SUCCESS;
     }
@@ -100,7 +100,7 @@ fn say_ready(node: &Node) {
     let mut stdout = io::stdout().lock();
     let line = format!("ready node={} listen={} metrics={metrics}\n", node.id(), node.listen());
     if let Err(error) = stdout.write_all(line.as_bytes()).and_then(|()| stdout.flush()) {
-        warn!(%error, "nobody was told that the node is ready");
+        warn!(%error, "the ready line could not be printed");
     }
 }
 

@@ -7,13 +7,10 @@ use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use tesseras_core::time::Timestamp;
-use tesseras_storage::{StorageConfig, Store};
+use tesseras_storage::{StorageConfig, Store, data_dir};
 
 use crate::command_error::CommandError;
 use crate::output::Output;
-
-/// Names the data directory where no flag does. Empty is as good as missing.
-const DATA_DIR_VARIABLE: &str = "TESSERAS_DATA_DIR";
 
 /// The surroundings of one command.
 #[derive(Debug)]
@@ -27,17 +24,11 @@ pub struct Context {
 impl Context {
     /// The surroundings that the global flags and the environment describe. Touches no disk.
     pub fn new(data_dir: Option<PathBuf>, output: Output) -> Result<Self, CommandError> {
-        let set = || std::env::var_os(DATA_DIR_VARIABLE).map(PathBuf::from);
-        let set = || set().filter(|set| !set.as_os_str().is_empty());
-        let data_dir = match data_dir.or_else(set) {
-            Some(given) => given,
-            None => directories::ProjectDirs::from("", "", "tesseras")
-                .map(|dirs| dirs.data_dir().to_owned())
-                .ok_or_else(|| {
-                    CommandError::new("this user has no home directory")
-                        .with_hint("say where to keep things with --data-dir DIR")
-                })?,
-        };
+        let named = data_dir.or_else(data_dir::of_environment);
+        let data_dir = named.or_else(data_dir::of_platform).ok_or_else(|| {
+            CommandError::new("this user has no home directory")
+                .with_hint("say where to keep things with --data-dir DIR")
+        })?;
         let data_dir = std::path::absolute(&data_dir)
             .map_err(|error| CommandError::io("find", &data_dir, &error))?;
         Ok(Self { data_dir, output })

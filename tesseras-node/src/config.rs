@@ -35,7 +35,7 @@ pub const DEFAULT_REPAIR_JITTER: Duration = Duration::from_secs(7_200);
 pub const DEFAULT_FRAGMENT_CACHE: u64 = 128 * MIB;
 /// How long to wait for a short answer, by default.
 pub const DEFAULT_ANSWER_DEADLINE: Duration = Duration::from_secs(5);
-/// How long a node may take to know its network, by default.
+/// How long a node waits for its first peer, by default.
 pub const DEFAULT_JOIN_PATIENCE: Duration = Duration::from_secs(10);
 /// How long a transfer may stand still, by default.
 pub const DEFAULT_TRANSFER_DEADLINE: Duration = Duration::from_secs(30);
@@ -47,7 +47,7 @@ pub const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V6(Ipv6Addr::UNSP
 pub struct BootstrapPeer {
     /// `HOST:PORT`.
     pub name: String,
-    /// What that means; none if the name was not known at the start.
+    /// The addresses behind it; none if the name could not be looked up at the start.
     pub addresses: Vec<SocketAddr>,
 }
 
@@ -62,8 +62,8 @@ pub struct NodeConfig {
     pub advertise: Vec<SocketAddr>,
     /// Nodes to begin with.
     pub bootstrap: Vec<SocketAddr>,
-    /// How those were written, for telling which of them are dead. Those that are not named here
-    /// are told by address.
+    /// How those were written, to name the ones that do not answer. Those that are missing here
+    /// are named by their address.
     pub bootstrap_peers: Vec<BootstrapPeer>,
     /// Zero bits that NodeIds must end with; all nodes of a network agree on it.
     pub work_bits: u32,
@@ -75,7 +75,7 @@ pub struct NodeConfig {
     pub answer_deadline: Duration,
     /// How long a transfer may stand still.
     pub transfer_deadline: Duration,
-    /// How long after its start a node does not believe yet that it knows nobody.
+    /// How long after its start a node waits for its first peer before a search counts as empty.
     pub join_patience: Duration,
     /// How often held tesserae are looked after.
     pub repair_interval: Duration,

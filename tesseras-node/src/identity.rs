@@ -23,11 +23,11 @@ pub enum IdentityError {
     /// The file cannot be read or written.
     #[error("cannot {what} {}: {source}", path.display())]
     Io {
-        /// What was being done.
+        /// What was being done, as an infinitive.
         what: &'static str,
-        /// With which file.
+        /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
     /// Another user could have put it there.
@@ -36,19 +36,19 @@ pub enum IdentityError {
     /// The file is not a node key.
     #[error("{} is not a node key: its length is {bytes} instead of {FILE_BYTES} bytes", path.display())]
     Malformed {
-        /// Which file.
+        /// The file.
         path: PathBuf,
-        /// Its length.
+        /// Its length in bytes.
         bytes: u64,
     },
     /// The key shows less work than this network asks for.
     #[error("the key in {} shows work of {found} bits; this network asks for {needed}", path.display())]
     TooLittleWork {
-        /// Which file.
+        /// The file.
         path: PathBuf,
-        /// What it shows.
+        /// The work that the key shows, in bits.
         found: u32,
-        /// What it should show.
+        /// The work that this network asks for, in bits.
         needed: u32,
     },
     /// No key can be made.
@@ -59,34 +59,39 @@ pub enum IdentityError {
 /// The node key of a data directory; made with `work_bits` of work where there is none.
 pub fn load_or_create(data_dir: &Path, work_bits: u32) -> Result<NodeKeys, IdentityError> {
     let directory = data_dir.join("identity");
-    let path = directory.join(FILE);
-    let io = |what, path: &Path| {
-        let path = path.to_owned();
-        move |source| IdentityError::Io { what, path, source }
-    };
     keep_to_owner(data_dir).map_err(IdentityError::Owner)?;
     keep_to_owner(&directory).map_err(IdentityError::Owner)?;
-    match File::open(&path) {
-        Ok(file) => {
-            let found = file.metadata().map_err(io("look at", &path))?;
-            check_owner(&path, &found).map_err(IdentityError::Owner)?;
-            file.set_permissions(fs::Permissions::from_mode(0o600))
-                .map_err(io("protect", &path))?;
-            let mut bytes = Zeroizing::new(Vec::with_capacity(FILE_BYTES));
-            let mut start = file.take(FILE_BYTES as u64);
-            start.read_to_end(&mut bytes).map_err(io("read", &path))?;
-            return parse(&path, &bytes, found.len(), work_bits);
-        }
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-        Err(source) => return Err(io("read", &path)(source)),
+    match load(&directory.join(FILE), work_bits)? {
+        Some(keys) => Ok(keys),
+        None => create(&directory, work_bits),
     }
+}
+
+/// The key in a file; `None` if there is no file.
+fn load(path: &Path, work_bits: u32) -> Result<Option<NodeKeys>, IdentityError> {
+    let file = match File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(source) => return Err(failed("read", path)(source)),
+    };
+    let found = file.metadata().map_err(failed("look at", path))?;
+    check_owner(path, &found).map_err(IdentityError::Owner)?;
+    file.set_permissions(fs::Permissions::from_mode(0o600)).map_err(failed("protect", path))?;
+    let mut bytes = Zeroizing::new(Vec::with_capacity(FILE_BYTES));
+    let mut start = file.take(FILE_BYTES as u64);
+    start.read_to_end(&mut bytes).map_err(failed("read", path))?;
+    parse(path, &bytes, found.len(), work_bits).map(Some)
+}
+
+/// Makes a key and writes it aside, then renames it: a key is there whole or not at all.
+fn create(directory: &Path, work_bits: u32) -> Result<NodeKeys, IdentityError> {
     fs::DirBuilder::new()
         .recursive(true)
         .mode(0o700)
-        .create(&directory)
-        .map_err(io("create", &directory))?;
+        .create(directory)
+        .map_err(failed("create", directory))?;
     let keys = NodeKeys::generate(work_bits)?;
-    // Written aside and renamed: a key is there whole or not at all.
+    let path = directory.join(FILE);
     let aside = directory.join(format!(".{FILE}.{}", std::process::id()));
     // What a crash left, or another user once put there, must not get the bytes.
     let _ = fs::remove_file(&aside);
@@ -95,15 +100,21 @@ pub fn load_or_create(data_dir: &Path, work_bits: u32) -> Result<NodeKeys, Ident
         .create_new(true)
         .mode(0o600)
         .open(&aside)
-        .map_err(io("create", &aside))?;
+        .map_err(failed("create", &aside))?;
     let written = file
         .write_all(&*keys.seed())
         .and_then(|()| file.write_all(&keys.public().nonce))
         .and_then(|()| file.sync_all());
-    written.map_err(io("write", &aside))?;
-    fs::rename(&aside, &path).map_err(io("create", &path))?;
-    File::open(&directory).and_then(|d| d.sync_all()).map_err(io("sync", &directory))?;
+    written.map_err(failed("write", &aside))?;
+    fs::rename(&aside, &path).map_err(failed("create", &path))?;
+    File::open(directory).and_then(|d| d.sync_all()).map_err(failed("sync", directory))?;
     Ok(keys)
+}
+
+/// The system's error, with what was being done to which file.
+fn failed(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> IdentityError {
+    let path = path.to_owned();
+    move |source| IdentityError::Io { what, path, source }
 }
 
 /// The key of a file that is `length` bytes long and begins with `bytes`.

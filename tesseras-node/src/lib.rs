@@ -11,6 +11,7 @@ pub mod config;
 pub mod directory;
 pub mod identity;
 pub mod jobs;
+pub mod loopback;
 pub mod node;
 pub mod observe;
 pub mod problems;

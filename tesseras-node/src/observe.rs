@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::jobs::JobBoard;
 
-/// The gauges that are read from the node's parts whenever somebody looks.
+/// The gauges that are read from the node's parts at each request.
 #[derive(Clone)]
 pub struct Gauges {
     fragments: IntGauge,
@@ -62,13 +62,13 @@ impl Gauges {
 pub struct Observed {
     /// Counters and gauges.
     pub registry: Registry,
-    /// Those that are read on demand.
+    /// Gauges that are read at each request.
     pub gauges: Gauges,
-    /// Who knows peers.
+    /// The node's DHT.
     pub dht: Dht,
-    /// Who knows pieces.
+    /// The node's replication.
     pub replication: Replication,
-    /// Who knows how the background jobs are.
+    /// The state of the background jobs.
     pub board: JobBoard,
     /// Bytes offered to others.
     pub storage_limit: u64,

@@ -7,9 +7,9 @@ use tesseras_wire::{Body, BoxFuture, Peer, Response, Service};
 
 /// Answers everything that other nodes ask.
 pub struct Router {
-    /// Who knows where nodes are.
+    /// Answers requests about nodes and records.
     pub dht: Dht,
-    /// Who knows what is held.
+    /// Answers requests about pieces.
     pub replication: Replication,
 }
 

@@ -30,7 +30,7 @@ pub enum StartError {
     Metrics {
         /// The address that cannot be listened on.
         address: SocketAddr,
-        /// What the system said.
+        /// The system's error.
         source: std::io::Error,
     },
     /// Two metrics have one name; a bug.

@@ -1,4 +1,4 @@
-//! What somebody who mistyped a name or a value probably meant.
+//! What a mistyped name or value was probably meant to be.
 
 use toml::de::DeValue;
 

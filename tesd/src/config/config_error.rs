@@ -10,16 +10,16 @@ use super::settings::LogFormat;
 pub enum ConfigError {
     /// The file cannot be read.
     Read {
-        /// Which.
+        /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
     /// A line of the file cannot be accepted.
     Line {
-        /// Which file.
+        /// The file.
         path: PathBuf,
-        /// Which line, from 1.
+        /// The number of the line, from 1.
         line: usize,
         /// What is wrong with it, by name.
         reason: String,
@@ -50,8 +50,8 @@ impl std::error::Error for ConfigError {
 /// A configuration that is refused, and how logs should look all the same.
 #[derive(Debug)]
 pub struct Refused {
-    /// Why.
+    /// Why it is refused.
     pub error: ConfigError,
-    /// As the file says, where that can still be read.
+    /// The format that the file asks for, where that can still be read.
     pub log_format: LogFormat,
 }

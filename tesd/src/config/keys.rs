@@ -172,8 +172,8 @@ pub const KEYS: &[Key] = &[
     Key {
         section: "dht",
         name: "requests_per_second",
-        about: "Requests that one node may make in a second for ever, {range}; what is above is told\n\
-              to come back later.",
+        about: "Requests that one node may make in a second, on average, {range}; what exceeds it is\n\
+              answered with \"busy\".",
         kind: Kind::Number {
             range: 1..=100_000,
             get: |c| c.node.rate_limit.requests_per_second.into(),

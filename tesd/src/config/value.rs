@@ -158,8 +158,8 @@ pub fn check_dialable(address: &SocketAddr) -> Result<(), String> {
 
 /// Addresses as a TOML list.
 pub fn show_addresses(addresses: &[SocketAddr]) -> String {
-    let texts: Vec<_> = addresses.iter().map(|address| format!("\"{address}\"")).collect();
-    format!("[{}]", texts.join(", "))
+    let quoted: Vec<_> = addresses.iter().map(|address| format!("\"{address}\"")).collect();
+    format!("[{}]", quoted.join(", "))
 }
 
 /// A list of `host:port`.

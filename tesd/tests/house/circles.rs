@@ -45,7 +45,7 @@ fn reached<'a>(from: &str, arrows: &'a [Arrow]) -> BTreeSet<&'a str> {
     reached
 }
 
-fn told(arrows: &[&Arrow]) -> String {
+fn listing(arrows: &[&Arrow]) -> String {
     let line = |arrow: &&Arrow| {
         let Arrow { from, to, line, path } = arrow;
         format!("  {from}:{line} -> {to} ({path})\n")
@@ -65,7 +65,7 @@ fn no_file_leads_back_to_itself() {
                 .find(|(of, known)| *of == name && files.iter().all(|file| known.contains(file)));
             match known {
                 Some(known) => _ = needed.insert(*known),
-                None => unknown += &format!("{name}: {files:?}\n{}", told(&between)),
+                None => unknown += &format!("{name}: {files:?}\n{}", listing(&between)),
             }
         }
     }

@@ -1,5 +1,5 @@
 //! The house of ARCHITECTURE.md stands: its table lists every crate, arrows point only down, and
-//! nobody knows what its floor must not know.
+//! no crate knows what its floor must not know.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;

@@ -46,8 +46,8 @@ impl Lengths {
         self.0.iter().filter(move |length| length.lines > lines)
     }
 
-    /// What is printed, the longest first.
-    fn told(&self, what: &str) -> String {
+    /// Percentiles and the longest, as text.
+    fn summary(&self, what: &str) -> String {
         let (half, most, all) = (self.percentile(50), self.percentile(90), self.0.len());
         let mut text = format!("{all} {what}: p50 {half}, p90 {most} lines; the longest:\n");
         for Length { lines, file, name } in self.0.iter().rev().take(10) {
@@ -109,11 +109,11 @@ fn files_and_functions_are_short() {
         }
     }
     let (files, functions) = (Lengths::of(files), Lengths::of(all));
-    let told = files.told("files") + &functions.told("functions");
-    eprint!("{told}");
-    assert!(files.percentile(90) <= FILE_LINES.most, "{told}");
-    assert_eq!(files.longer_than(FILE_LINES.longest).count(), 0, "{told}");
-    assert!(functions.percentile(90) <= FUNCTION_LINES.most, "{told}");
+    let summary = files.summary("files") + &functions.summary("functions");
+    eprint!("{summary}");
+    assert!(files.percentile(90) <= FILE_LINES.most, "{summary}");
+    assert_eq!(files.longer_than(FILE_LINES.longest).count(), 0, "{summary}");
+    assert!(functions.percentile(90) <= FUNCTION_LINES.most, "{summary}");
     let long: Vec<_> = functions
         .longer_than(FUNCTION_LINES.longest)
         .map(|length| (length.file.as_str(), length.name.as_str()))
@@ -144,5 +144,5 @@ fn percentiles_are_lengths_that_exist() {
     let lengths = Lengths::of([5, 1, 3, 2, 4, 10, 9, 8, 7, 60].map(length).to_vec());
     assert_eq!((lengths.percentile(50), lengths.percentile(90)), (5, 10));
     assert_eq!(lengths.longer_than(9).map(|length| length.lines).collect::<Vec<_>>(), [10, 60]);
-    assert!(lengths.told("files").starts_with("10 files: p50 5, p90 10 lines"));
+    assert!(lengths.summary("files").starts_with("10 files: p50 5, p90 10 lines"));
 }

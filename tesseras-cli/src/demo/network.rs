@@ -5,9 +5,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use tesseras_core::ids::NodeId;
-use tesseras_node::{Node, NodeConfig, StartError};
+use tesseras_node::{Node, NodeConfig, StartError, loopback};
 use tesseras_storage::{StorageConfig, Store};
-use tokio::time::{Instant, sleep};
 
 use crate::command_error::CommandError;
 
@@ -43,34 +42,24 @@ impl Network {
         for _ in 0..nodes {
             network.join().await?;
         }
-        let deadline = Instant::now() + JOIN_DEADLINE;
-        loop {
-            let mut fewest = usize::MAX;
-            for member in &network.members {
-                fewest = fewest.min(member.node.dht().peers().await.len());
-            }
-            if fewest + 1 >= network.members.len() {
-                return Ok(network);
-            }
-            if Instant::now() > deadline {
-                return Err(CommandError::new("the nodes do not find each other")
-                    .with_hint("does a firewall block UDP on loopback?"));
-            }
-            sleep(Duration::from_millis(50)).await;
+        let nodes = network.members.iter().map(|member| &member.node);
+        if !loopback::acquainted(nodes, network.members.len() - 1, JOIN_DEADLINE).await {
+            return Err(CommandError::new("the nodes do not find each other")
+                .with_hint("does a firewall block UDP on loopback?"));
         }
+        Ok(network)
     }
 
     /// Starts one more node.
     pub async fn join(&mut self) -> Result<(), CommandError> {
         self.started += 1;
         let dir = self.root.join(format!("node-{}", self.started));
-        // Each in a /24 of its own, where the system has all of 127.0.0.0/8 (Linux).
-        let own = SocketAddr::from((Ipv4Addr::new(127, 0, self.started, 1), 0));
-        let node = match Node::start(self.config(&dir, own)).await {
-            Err(StartError::Bind(_)) => {
-                let shared = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-                Node::start(self.config(&dir, shared)).await
-            }
+        let config = self.config(&dir);
+        // Where the system does not have all of 127.0.0.0/8, nodes share one neighbourhood.
+        let shared =
+            NodeConfig { listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), ..config.clone() };
+        let node = match Node::start(config).await {
+            Err(StartError::Bind(_)) => Node::start(shared).await,
             other => other,
         };
         let node = node.map_err(|error| CommandError::new(error.to_string()))?;
@@ -80,9 +69,9 @@ impl Network {
         Ok(())
     }
 
-    fn config(&self, dir: &Path, listen: SocketAddr) -> NodeConfig {
-        let mut config = NodeConfig::new(dir, listen);
-        config.bootstrap = self.members.iter().take(3).map(|m| m.node.listen()).collect();
+    fn config(&self, dir: &Path) -> NodeConfig {
+        let others = self.members.iter().map(|member| member.node.listen());
+        let mut config = loopback::config(dir, self.started, others);
         config.work_bits = WORK_BITS;
         config.answer_deadline = ANSWER_DEADLINE;
         config.dht.request_deadline = LOOKUP_DEADLINE;

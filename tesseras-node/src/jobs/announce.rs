@@ -16,7 +16,7 @@ use crate::directory::DhtDirectory;
 const FIRST_ANNOUNCEMENT: Duration = Duration::from_secs(20);
 /// How often new pieces are announced that no roster asked about.
 const ANNOUNCE_NEW_EVERY: Duration = Duration::from_secs(30);
-/// How soon it is tried again when nobody was there to announce to, or others may have refused it.
+/// The pause after an announcement that reached no peer or that peers may have refused.
 const ANNOUNCE_AGAIN: Duration = Duration::from_secs(30);
 
 const _: () = assert!(FIRST_ANNOUNCEMENT.as_secs() < 60, "promise: within a minute of start");
@@ -27,7 +27,7 @@ pub struct Announce {
     pub replication: Replication,
     /// Where it is announced.
     pub directory: Arc<DhtDirectory>,
-    /// Who knows whether anybody is there.
+    /// Knows whether there are any peers.
     pub dht: Dht,
     /// Whether it was done since the start.
     pub done: AtomicBool,

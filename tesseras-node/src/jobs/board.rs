@@ -21,7 +21,7 @@ pub struct JobReport {
     pub name: &'static str,
     /// What it does now.
     pub state: JobState,
-    /// Since when.
+    /// When that state began.
     pub since: Timestamp,
     /// How its last run ended; `None` before that.
     pub outcome: Option<JobOutcome>,
@@ -48,7 +48,7 @@ enum News {
 }
 
 impl JobBoard {
-    /// An empty board. The clock says since when a job is as it is.
+    /// An empty board. The clock dates the states.
     pub fn new(clock: Clock) -> Self {
         Self { reports: Arc::default(), clock }
     }
@@ -71,8 +71,7 @@ impl JobBoard {
         (report.state, report.since) = (state, now);
     }
 
-    /// A run of a job has ended; it waits from now on. The log is told when trouble begins and when
-    /// it is over.
+    /// A run of a job has ended; it waits from now on. Logs when trouble begins and when it is over.
     pub fn end(&self, name: &'static str, outcome: JobOutcome) {
         let now = self.clock.now();
         let mut reports = self.lock();

@@ -11,7 +11,7 @@ use thiserror::Error;
 /// How one run of a job ended.
 #[derive(Debug, Clone)]
 pub enum JobOutcome {
-    /// There was nobody to announce to.
+    /// There was no peer to announce to.
     NoPeers,
     /// Pieces held here were announced.
     Announced {
@@ -24,12 +24,12 @@ pub enum JobOutcome {
     Published {
         /// How many were finished.
         finished: usize,
-        /// How many still go on.
+        /// How many are not finished yet.
         waiting: usize,
     },
     /// Tesserae were looked after.
     Repaired {
-        /// How many.
+        /// How many tesserae.
         checked: usize,
         /// How many pieces were brought back.
         restored: usize,
@@ -42,7 +42,7 @@ pub enum JobOutcome {
     },
     /// Peers were written down for the next start.
     Remembered {
-        /// How many.
+        /// How many peers.
         peers: usize,
     },
     /// Nothing of it could be done.

@@ -15,21 +15,21 @@ use crate::directory::DhtDirectory;
 /// How often peers are remembered, and own addresses looked at.
 const REMEMBER_EVERY: Duration = Duration::from_secs(60);
 const FIRST_REMEMBER: Duration = Duration::from_secs(2);
-/// Pieces of tasks that nobody went on with for this long are let go.
+/// Pieces of tasks that were not continued for this long are removed.
 const WORKBENCH_LIFETIME: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
-/// Writes down what would be lost with the process, and lets go what nobody came back for.
+/// Writes down what would be lost with the process, and removes pieces of abandoned tasks.
 #[derive(Clone)]
 pub struct Remember {
-    /// Who knows peers.
+    /// Knows the peers.
     pub dht: Dht,
-    /// Who wants to know this node's addresses.
+    /// Keeps this node's own addresses.
     pub directory: Arc<DhtDirectory>,
-    /// Where peers are kept.
+    /// Keeps peers on the disk.
     pub peers: Arc<dyn PeerRepository>,
-    /// Who was silent lately.
+    /// Knows which peers were silent lately.
     pub memory: SharedMemory,
-    /// Whose unfinished tasks are let go one day.
+    /// Its abandoned tasks are removed.
     pub replication: Replication,
     /// The date.
     pub clock: Clock,

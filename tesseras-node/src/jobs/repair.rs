@@ -11,11 +11,11 @@ use super::{Job, JobError, JobOutcome, jittered};
 
 /// Repairs what is looked after here, the endangered first.
 pub struct Repair {
-    /// Who does it.
+    /// Repairs one tessera or many.
     pub replication: Replication,
-    /// How often.
+    /// The time between two rounds.
     pub interval: Duration,
-    /// Moved by how much, at random.
+    /// The most by which that is moved at random, either way.
     pub jitter: Duration,
 }
 

@@ -1,4 +1,4 @@
-//! Who stores how much for whom, after all has been said and done.
+//! Who stores how much for whom, after publications and repairs.
 
 use tesseras_core::code::Piece;
 use tesseras_core::contact::Subnet;
@@ -27,7 +27,7 @@ async fn publishing_is_on_the_owners_account_and_repair_on_nobodys() {
         let placed = Usage { total: bytes, repair: 0, indebted: bytes, indebted_in_subnet: bytes };
         assert_eq!(usage, placed);
     }
-    // A holder in whose debt the owner is has a balance, and is no newcomer.
+    // A holder in whose debt the owner is has a balance, and is not a newcomer.
     assert!(account(owner, first).is_positive() && !account(first, owner).is_positive());
 
     let lost = first.held(hash).remove(0);

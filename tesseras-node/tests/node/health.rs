@@ -22,7 +22,7 @@ async fn told(member: &Member, hash: TesseraHash) -> TesseraStatus {
     }
 }
 
-/// Takes pieces from whoever holds them.
+/// Takes pieces from their holders.
 fn lose(net: &Net, hash: TesseraHash, lost: impl Fn(Piece) -> bool) {
     for member in &net.nodes {
         for fragment in member.held(hash).into_iter().filter(|f| lost(f.piece)) {

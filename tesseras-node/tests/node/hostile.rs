@@ -179,7 +179,7 @@ async fn only_a_true_witness_turns_a_piece_into_a_repair() {
     let first = alone(&mut net, |_| {}).await.contact();
     let second = alone(&mut net, |_| {}).await.contact();
     let third = alone(&mut net, |_| {}).await.contact();
-    // Nobody has it yet: whoever is named does not attest it, and nobody vouches for himself.
+    // It has no holder yet: those named do not attest it, and none can vouch for itself.
     let nobody = Contact { id: stranger.id, ..second.clone() };
     let false_witnesses = vec![second.clone(), nobody, first.clone()];
     let claimed = parcel.clone().witnessed_by(false_witnesses);

@@ -1,5 +1,5 @@
-//! Holders that lie to whoever fetches. Enough honest ones, and nobody notices; too few, and the
-//! error says so.
+//! Holders that lie to a reader. With enough honest ones the reader notices nothing; with too few,
+//! the error says so.
 
 use std::time::Duration;
 

@@ -11,7 +11,7 @@ use tesseras_replication::status::State;
 use crate::network::{MIB, Member, Net, assert_tidy};
 use crate::stranger::blob_path;
 
-/// Takes these pieces from whoever holds them; returns how many that were.
+/// Takes these pieces from their holders; returns how many that were.
 fn lose(members: &[Member], hash: TesseraHash, lost: &[u8]) -> usize {
     let mut count = 0;
     for member in members {
@@ -118,7 +118,7 @@ async fn whole_copies_become_the_coded_form_when_the_network_has_grown() {
     assert_eq!((health.state, health.live, health.total), (State::Healthy, 24, 24));
     assert_eq!((health.survives, health.copies.total), (6, 1));
 
-    // One copy is wanted and one more stays: the farthest from the key goes, whoever is asked.
+    // One copy is wanted and one more stays: the farthest from the key goes, no matter which holder is asked.
     let mut holders = wholes();
     holders.sort_by_key(|member| member.node.id().distance(&hash.dht_key()));
     for (at, left) in [(0, 3), (1, 3), (2, 2)] {

@@ -1,7 +1,6 @@
 //! A small network of real nodes, each in a /24 of its own.
 
 use std::fs;
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,7 +14,7 @@ use tesseras_core::ports::{
 };
 use tesseras_core::time::Clock;
 use tesseras_crypto::CreatorKeys;
-use tesseras_node::{Node, NodeConfig, clock, identity};
+use tesseras_node::{Node, NodeConfig, clock, identity, loopback};
 use tesseras_replication::fetch::{FetchError, Fetched};
 use tesseras_replication::progress::silent;
 use tesseras_replication::publish::{PublishError, Published};
@@ -28,6 +27,8 @@ use crate::gate::{Gate, Gated};
 /// Work that takes no time.
 pub const WORK_BITS: u32 = 4;
 pub const MIB: usize = 1 << 20;
+/// How long nodes may take to find each other.
+const JOIN_DEADLINE: Duration = Duration::from_secs(90);
 
 pub struct Net {
     root: TempDir,
@@ -83,9 +84,9 @@ impl Net {
 
     pub fn config(&mut self) -> NodeConfig {
         self.count += 1;
-        let listen: SocketAddr = format!("127.0.{}.1:0", self.count).parse().unwrap();
-        let mut config = NodeConfig::new(self.path(&format!("n{}", self.count)), listen);
-        config.bootstrap = self.nodes.iter().take(3).map(|m| m.node.listen()).collect();
+        let dir = self.path(&format!("n{}", self.count));
+        let others = self.nodes.iter().map(|member| member.node.listen());
+        let mut config = loopback::config(&dir, self.count, others);
         config.work_bits = WORK_BITS;
         config.limits.min_free_space = 0;
         config.join_patience = Duration::from_secs(2);
@@ -120,16 +121,8 @@ impl Net {
 
     /// Waits until everybody knows everybody.
     pub async fn settle(&self) {
-        let all = self.nodes.len();
-        until("everybody knows everybody", async || {
-            for member in &self.nodes {
-                if member.node.dht().peers().await.len() < all - 1 {
-                    return false;
-                }
-            }
-            true
-        })
-        .await;
+        let nodes = self.nodes.iter().map(|member| &member.node);
+        assert!(loopback::acquainted(nodes, self.nodes.len() - 1, JOIN_DEADLINE).await);
     }
 
     /// Stops a node at once and erases its disk.
@@ -237,7 +230,7 @@ fn left_in_tmp(dir: &Path) -> Vec<String> {
     names.filter(|name| !name.starts_with("tasks/")).collect()
 }
 
-/// A folder of texts and one recording of noise.
+/// A folder of text files and one recording of noise.
 fn album(folder: &Path, bytes: usize, seed: u8) {
     fs::create_dir_all(folder.join("verão 🌞")).unwrap();
     fs::write(folder.join("carta da avó.txt"), format!("Um domingo de sol. {seed}\n")).unwrap();
@@ -287,7 +280,7 @@ fn tree(folder: &Path) -> Vec<(String, Vec<u8>)> {
     files
 }
 
-/// Waits for something that must come to be; a minute and a half is for ever here.
+/// Waits until something holds; at most a minute and a half.
 pub async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
     for _ in 0..900 {
         if holds().await {
@@ -295,5 +288,5 @@ pub async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
         }
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
-    panic!("it did not come to be: {what}");
+    panic!("not in time: {what}");
 }

@@ -12,7 +12,7 @@ use crate::gate::Lie;
 use crate::network::{MIB, Member, Net, until};
 use crate::stranger::draft;
 
-/// Net whose nodes wait long for each other: nobody is to give up by itself.
+/// A network whose nodes wait long for each other, so that none gives up by itself.
 async fn patient(count: usize) -> Net {
     let mut net = Net::new();
     for _ in 0..count {
@@ -46,7 +46,7 @@ async fn an_interrupted_publication_and_an_interrupted_fetch_go_on_where_they_we
     let before: BTreeSet<Piece> = placed().iter().map(|placed| placed.piece).collect();
     holders[0].gate.be_honest();
     asked(holders);
-    // It is no publication any more, and can begin again.
+    // It is not a publication any more, and can begin again.
     let published = owner.publish(hash, &CreatorKeys::from_seeds(&[5; 32], &[6; 32])).await;
     assert_eq!(published.unwrap().placed, 24);
     let put: BTreeSet<Piece> = asked(holders)

@@ -1,4 +1,4 @@
-//! What a holder gives to whoever asks, and what it says to nonsense.
+//! What a holder gives to anyone who asks, and how it answers nonsense.
 
 use tesseras_core::code::Piece;
 use tesseras_core::ids::TesseraHash;

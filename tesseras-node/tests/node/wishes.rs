@@ -28,7 +28,7 @@ async fn own_capsules_and_dropped_ones_are_refused_until_they_are_fetched() {
     let offered: Offered = stranger.ask(&owner.contact(), &ask, None).await.unwrap();
     assert!(!offered.accepts);
 
-    // Dropped: refused, whoever comes, and not repaired onto it either.
+    // Dropped: refused, no matter who offers it, and not repaired onto it either.
     for fragment in holder.held(hash) {
         use tesseras_core::ports::FragmentStore as _;
         holder.store.fragments().delete_fragment(&fragment).unwrap();
@@ -39,7 +39,7 @@ async fn own_capsules_and_dropped_ones_are_refused_until_they_are_fetched() {
     other.repair(hash).await;
     assert_eq!(holder.held(hash), []);
 
-    // Its person asks for it: it comes, and is welcome again.
+    // The owner asks for it: it comes, and is accepted again.
     holder.fetch(hash).await.unwrap();
     assert!(!holder.store.holdings().is_blocked(&hash).unwrap());
     stranger.put(&holder.contact(), parcel).await.unwrap();

@@ -56,7 +56,7 @@ fn no_other_file_opens_sqlite_or_sets_its_knobs() {
         "Cargo.toml",
         "bench/src/main.rs",
         "tesd/src/main.rs",
-        "tesd/tests/daemon.rs",
+        "tesd/tests/running/daemon.rs",
         "tesseras-storage/src/migrations/0001_initial.sql",
         "tesseras-storage/tests/store/only_database.rs",
     ] {

@@ -7,8 +7,8 @@ use tesseras_replication::messages::Request;
 use tesseras_rpc::client::Client;
 use tesseras_rpc::messages::{Request as Question, Response};
 
-use crate::peer::{Asker, Owner};
-use crate::process::{FOR_EVER, Running, until};
+use super::node::{FOR_EVER, Running, until};
+use super::peer::{Asker, Owner};
 
 const PAGE: u64 = 4096;
 
@@ -54,7 +54,7 @@ async fn a_small_page_cache_reads_the_disk_again_and_again() {
 async fn full_synchronous_syncs_also_what_nobody_waits_for() {
     let dir = tempfile::tempdir().expect("a directory");
     let library = dir.path().join("syncs.so");
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/performance/syncs.c");
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/running/performance/syncs.c");
     let compiled =
         Command::new("cc").args(["-shared", "-fPIC", "-o"]).arg(&library).arg(source).status();
     assert!(compiled.expect("a C compiler").success());
@@ -64,7 +64,7 @@ async fn full_synchronous_syncs_also_what_nobody_waits_for() {
         let environment = [("LD_PRELOAD", library.as_path()), ("SYNCS", log)];
         Running::start_with(&format!("sqlite_synchronous_full = {full}"), &[], &environment)
     });
-    // Which peers it met is a hint, and nobody waits until that is on the disk.
+    // The peers it met are hints; nothing waits until they are on the disk.
     for node in &nodes {
         let remembers = async || job(node, "remember: ").await.ends_with("remembered");
         until("it remembers peers", FOR_EVER, remembers).await;

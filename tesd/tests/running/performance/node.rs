@@ -1,18 +1,19 @@
 //! A running `tesd` with some `[performance]` settings, watched from outside.
 
 use std::fs::{self, File};
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use tempfile::TempDir;
 use tesseras_core::contact::Contact;
 
-/// A `tesd` on loopback in a home of its own. Killed when dropped.
+use crate::process::{Process, tesd};
+
+/// A `tesd` on loopback in a home of its own.
 pub struct Running {
-    child: Child,
+    process: Process,
     home: TempDir,
     /// Who and where it is.
     pub contact: Contact,
@@ -47,32 +48,21 @@ impl Running {
         );
         fs::write(&config, text).expect("written");
         let log = File::create(home.path().join("log")).expect("made");
-        let mut child = Command::new(env!("CARGO_BIN_EXE_tesd"))
-            .env_clear()
-            .env("HOME", home.path())
-            .envs(environment.iter().copied())
-            .args(["--listen", "127.0.0.1:0", "--metrics", "127.0.0.1:0", "--config"])
-            .arg(&config)
-            .arg("--data-dir")
-            .arg(home.path().join("data"))
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(log)
-            .spawn()
-            .expect("it runs");
-        let mut ready = String::new();
-        BufReader::new(child.stdout.as_mut().expect("piped")).read_line(&mut ready).expect("UTF-8");
-        let log = fs::read_to_string(home.path().join("log")).expect("UTF-8");
+        let mut command = tesd(home.path());
+        command.envs(environment.iter().copied()).stderr(log);
+        command.args(["--listen", "127.0.0.1:0", "--metrics", "127.0.0.1:0", "--config"]);
+        command.arg(&config).arg("--data-dir").arg(home.path().join("data"));
+        let process = Process::start(&mut command);
+        let log = || fs::read_to_string(home.path().join("log"));
         let field = |name: &str| {
-            let value = ready.split_whitespace().find_map(|word| word.strip_prefix(name));
-            value.unwrap_or_else(|| panic!("no {name} in {ready:?}; its log: {log}"))
+            process.field(name).unwrap_or_else(|| panic!("no {name}; its log: {:?}", log()))
         };
         let contact = Contact {
-            id: field("node=").parse().expect("a NodeId"),
-            addresses: vec![field("listen=").parse().expect("an address")],
+            id: field("node").parse().expect("a NodeId"),
+            addresses: vec![field("listen").parse().expect("an address")],
         };
-        let metrics = field("metrics=").parse().expect("an address");
-        Self { child, home, contact, metrics }
+        let metrics = field("metrics").parse().expect("an address");
+        Self { process, home, contact, metrics }
     }
 
     /// Its data directory.
@@ -98,24 +88,17 @@ impl Running {
 
     /// Bytes that it has read from files so far, as its system calls count them.
     pub fn bytes_read(&self) -> u64 {
-        let path = format!("/proc/{}/io", self.child.id());
+        let path = format!("/proc/{}/io", self.process.pid());
         let text = fs::read_to_string(path).expect("it runs");
         let value = text.lines().find_map(|line| line.strip_prefix("rchar: "));
         value.expect("it is counted").parse().expect("a number")
     }
 }
 
-impl Drop for Running {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-/// For ever, for what takes a second or two.
+/// Far longer than what is waited for takes.
 pub const FOR_EVER: Duration = Duration::from_secs(60);
 
-/// Waits for something that must come to be.
+/// Waits until something holds.
 pub async fn until(what: &str, patience: Duration, mut holds: impl AsyncFnMut() -> bool) {
     let pause = Duration::from_millis(50);
     for _ in 0..patience.as_millis() / pause.as_millis() {
@@ -124,5 +107,5 @@ pub async fn until(what: &str, patience: Duration, mut holds: impl AsyncFnMut() 
         }
         tokio::time::sleep(pause).await;
     }
-    panic!("it did not come to be: {what}");
+    panic!("not in time: {what}");
 }

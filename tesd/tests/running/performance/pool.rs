@@ -6,14 +6,14 @@ use std::time::Duration;
 use tempfile::TempDir;
 use tesseras_node::Node;
 
-use crate::peer::node;
-use crate::process::{FOR_EVER, Running, until};
+use super::node::{FOR_EVER, Running, until};
+use super::peer::node;
 
 const SIZE: &str = "tesseras_conn_pool_size";
 const FOR_ROOM: &str = "tesseras_conn_pool_evictions_total{reason=\"capacity\"}";
 const FOR_IDLENESS: &str = "tesseras_conn_pool_evictions_total{reason=\"idle\"}";
 
-/// Nodes that know nobody, and where they are.
+/// Nodes without peers, and their addresses.
 async fn peers(dir: &TempDir, count: usize) -> (Vec<Node>, Vec<SocketAddr>) {
     let mut nodes = Vec::new();
     for number in 0..count {

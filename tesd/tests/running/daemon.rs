@@ -1,65 +1,18 @@
 //! The built `tesd`: what it prints, what it refuses, and how it stops.
 
-use std::io::{BufRead as _, BufReader, Read as _};
-use std::path::Path;
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tempfile::TempDir;
 
-fn tesd(home: &Path) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_tesd"));
-    command.env_clear().env("HOME", home).env("RUST_LOG", "info").current_dir(home);
-    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    command
-}
+use crate::process::{Process, tesd};
 
-/// A node on loopback that needs no work for its key. Killed when dropped.
-struct Running {
-    child: Child,
-    ready: String,
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-fn start(home: &TempDir, extra: &[&str]) -> Running {
+/// A node on loopback that needs no work for its key.
+fn start(home: &TempDir, extra: &[&str]) -> Process {
     let config = home.path().join("node.toml");
     std::fs::write(&config, "[node]\nwork_bits = 0\n").expect("written");
-    let mut child = tesd(home.path())
-        .args(["--listen", "127.0.0.1:0", "--data-dir", "data", "--config"])
-        .arg(&config)
-        .args(extra)
-        .spawn()
-        .expect("it runs");
-    let mut ready = String::new();
-    BufReader::new(child.stdout.as_mut().expect("piped")).read_line(&mut ready).expect("UTF-8");
-    Running { child, ready }
-}
-
-impl Running {
-    fn signal(&self, name: &str) {
-        let pid = self.child.id().to_string();
-        let sent = Command::new("kill").args(["-s", name, &pid]).status().expect("kill runs");
-        assert!(sent.success());
-    }
-
-    #[expect(clippy::disallowed_methods, reason = "a test measures real time")]
-    fn wait(&mut self) -> (Option<i32>, Duration) {
-        let begin = Instant::now();
-        let status = self.child.wait().expect("it ends");
-        (status.code(), begin.elapsed())
-    }
-
-    fn stderr(&mut self) -> String {
-        let mut text = String::new();
-        self.child.stderr.take().expect("piped").read_to_string(&mut text).expect("UTF-8");
-        text
-    }
+    let mut command = tesd(home.path());
+    command.args(["--listen", "127.0.0.1:0", "--data-dir", "data", "--config"]).arg(&config);
+    Process::start(command.args(extra))
 }
 
 #[test]
@@ -81,9 +34,7 @@ fn it_says_once_that_it_is_ready_and_stops_when_told() {
         assert_eq!(code, Some(0), "{}", node.stderr());
         assert!(took < Duration::from_secs(6), "{took:?}");
         assert!(!socket.exists());
-        let mut rest = String::new();
-        node.child.stdout.take().expect("piped").read_to_string(&mut rest).expect("UTF-8");
-        assert_eq!(rest, "");
+        assert_eq!(node.stdout(), "");
     }
 }
 
@@ -105,14 +56,13 @@ fn two_on_one_directory_are_one_too_many() {
 fn its_key_stays_and_a_stale_socket_is_replaced() {
     let home = tempfile::tempdir().expect("a directory");
     let mut first = start(&home, &[]);
-    let id = |ready: &str| ready.split(' ').nth(1).map(str::to_owned);
-    let before = id(&first.ready);
+    let before = first.field("node").map(str::to_owned);
     first.signal("KILL");
     first.wait();
     assert!(home.path().join("data/daemon.sock").exists());
     let second = start(&home, &[]);
     assert!(before.is_some());
-    assert_eq!(id(&second.ready), before);
+    assert_eq!(second.field("node"), before.as_deref());
 }
 
 #[test]
@@ -160,15 +110,9 @@ fn the_data_directory_may_come_from_the_environment() {
     let home = tempfile::tempdir().expect("a directory");
     let config = home.path().join("node.toml");
     std::fs::write(&config, "[node]\nwork_bits = 0\ndata_dir = \"file\"\n").expect("written");
-    let mut child = tesd(home.path())
-        .args(["--listen", "127.0.0.1:0", "--config"])
-        .arg(&config)
-        .env("TESSERAS_DATA_DIR", "environment")
-        .spawn()
-        .expect("it runs");
-    let mut ready = String::new();
-    BufReader::new(child.stdout.as_mut().expect("piped")).read_line(&mut ready).expect("UTF-8");
-    let running = Running { child, ready };
+    let mut command = tesd(home.path());
+    command.args(["--listen", "127.0.0.1:0", "--config"]).arg(&config);
+    let running = Process::start(command.env("TESSERAS_DATA_DIR", "environment"));
     assert!(running.ready.starts_with("ready "));
     assert!(home.path().join("environment/daemon.sock").exists());
     assert!(!home.path().join("file").exists());
@@ -193,11 +137,8 @@ fn refused(home: &TempDir, config: &str, extra: &[&str]) -> (Option<i32>, String
 fn why_it_does_not_start_is_told_in_the_format_of_the_logs() {
     let home = tempfile::tempdir().expect("a directory");
     let running = start(&home, &["--metrics", "127.0.0.1:0"]);
-    let field = |name: &str| {
-        let fields = running.ready.trim_end().split(' ');
-        fields.filter_map(|f| f.strip_prefix(name)).next().expect("told").to_owned()
-    };
-    let (listen, metrics) = (field("listen="), field("metrics="));
+    let field = |name: &str| running.field(name).expect("in the ready line").to_owned();
+    let (listen, metrics) = (field("listen"), field("metrics"));
     let json = "[node]\nwork_bits = 0\n[observability]\nlog_format = \"json\"\n";
     let text = "[node]\nwork_bits = 0\n";
     let taken = ["--listen", &listen];
@@ -264,13 +205,9 @@ fn logs_can_be_read_by_machines() {
     let text = "[node]\nwork_bits = 0\n[observability]\nlog_format = \"json\"\n";
     std::fs::write(&config, text).expect("written");
     let config = config.to_str().expect("UTF-8").to_owned();
-    let mut child = tesd(home.path())
-        .args(["--listen", "127.0.0.1:0", "--data-dir", "data", "--config", &config])
-        .spawn()
-        .expect("it runs");
-    let mut ready = String::new();
-    BufReader::new(child.stdout.as_mut().expect("piped")).read_line(&mut ready).expect("UTF-8");
-    let mut node = Running { child, ready };
+    let mut command = tesd(home.path());
+    command.args(["--listen", "127.0.0.1:0", "--data-dir", "data", "--config", &config]);
+    let mut node = Process::start(&mut command);
     node.signal("TERM");
     node.wait();
     let stderr = node.stderr();

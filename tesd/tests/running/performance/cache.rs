@@ -3,8 +3,8 @@
 use tesseras_core::code::Piece;
 use tesseras_replication::messages::Request;
 
-use crate::peer::{Asker, Owner};
-use crate::process::Running;
+use super::node::Running;
+use super::peer::{Asker, Owner};
 
 const HITS: &str = "tesseras_fragment_cache_hits_total";
 const MISSES: &str = "tesseras_fragment_cache_misses_total";

@@ -5,8 +5,8 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use crate::peer::Owner;
-use crate::process::Running;
+use super::node::Running;
+use super::peer::Owner;
 
 /// Another process that holds the lock for writing a database.
 struct Foreigner(Child);

@@ -18,7 +18,7 @@ use tesseras_storage::{StorageConfig, Store};
 use tesseras_wire::codec::{self, Answer};
 use tesseras_wire::{Target, Transport as _, read_to_vec};
 
-use crate::process::{FOR_EVER, Running, until};
+use super::node::{FOR_EVER, Running, until};
 
 /// A node on loopback, whose key costs no work.
 pub async fn node(dir: &TempDir, name: &str, holders: &[&Running]) -> Node {
@@ -27,7 +27,7 @@ pub async fn node(dir: &TempDir, name: &str, holders: &[&Running]) -> Node {
     config.bootstrap = holders.iter().map(|holder| holder.contact.addresses[0]).collect();
     config.work_bits = 0;
     config.limits.min_free_space = 0;
-    // Nobody comes but those who are known at once.
+    // All peers are known at once; no others join.
     config.join_patience = Duration::ZERO;
     // A holder that waits for a lock is patiently waited for.
     config.answer_deadline = FOR_EVER;
@@ -44,7 +44,7 @@ pub struct Owner {
 }
 
 impl Owner {
-    /// One that knows all of these holders, and nobody else.
+    /// One that knows only these holders.
     pub async fn knowing(holders: &[&Running]) -> Self {
         let dir = tempfile::tempdir().expect("a directory");
         let node = node(&dir, "owner", holders).await;
@@ -78,7 +78,7 @@ impl Owner {
     }
 }
 
-/// Somebody who only asks.
+/// A peer that only asks.
 pub struct Asker(Arc<QuinnTransport>);
 
 impl Asker {
