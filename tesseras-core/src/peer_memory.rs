@@ -16,7 +16,7 @@ pub const SILENT_FOR_AT_MOST: Duration = Duration::from_secs(60 * 60);
 /// A peer that did not answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SilentPeer {
-    /// Who.
+    /// Its id.
     pub id: NodeId,
     /// How many requests in a row it has failed.
     pub failures: u32,

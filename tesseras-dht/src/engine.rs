@@ -2,14 +2,17 @@
 //! time go in, effects come out. It opens no socket, reads no clock and owns no randomness, so a
 //! thousand of them run in one test, and a failure replays from its seed.
 //!
-//! Who does what: `neighbours` joins, greets and proves who is reachable; `search` runs lookups;
-//! `announce` spreads holder records; `serve` answers others; `events` is what goes in and out.
+//! Who does what: `joining` greets and proves who is reachable, when `neighbours` says so; `search`
+//! runs lookups; `announce` spreads holder records; `serve` answers others; `events` is what goes in
+//! and out, `state` what is known and under way.
 
 mod announce;
 mod events;
+mod joining;
 mod neighbours;
 mod search;
 mod serve;
+mod state;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -20,7 +23,6 @@ use rand::Rng;
 use tesseras_core::contact::Contact;
 use tesseras_core::ids::{DhtKey, NodeId};
 use tesseras_core::peer_memory::PeerMemory;
-use tesseras_core::time::Timestamp;
 use tesseras_wire::codec::Refusal;
 
 use crate::address;
@@ -36,71 +38,16 @@ pub use self::events::{
     Ticket,
 };
 
-use self::announce::Announcement;
 use self::neighbours::Neighbours;
-use self::search::{Discovery, Search};
-use self::serve::PendingHello;
+use self::search::Page;
+use self::state::{Answerer, Purpose, Turn};
+
+pub use self::state::Engine;
 
 /// A node that wakes so much later than it wanted to has slept, with the whole machine.
 const SLEPT: Duration = Duration::from_secs(10);
 /// How often expired records are swept out.
 const SWEEP_EVERY: Duration = Duration::from_secs(10 * 60);
-
-/// One turn of the machine: what it may read and what it has decided.
-struct Turn<'a> {
-    now: Duration,
-    wall: Timestamp,
-    rng: &'a mut dyn Rng,
-    effects: Vec<Effect>,
-}
-
-/// What a request was sent for.
-#[derive(Debug, Clone)]
-enum Purpose {
-    /// To learn who listens at a bootstrap or remembered address.
-    Knock,
-    /// To be known by a peer and to learn how it sees us.
-    Greet(NodeId),
-    /// To learn whether an announced address is true.
-    DialBack { inbound: InboundId, address: SocketAddr },
-    /// To learn whether the oldest of a full bucket lives.
-    Evict(NodeId),
-    /// To advance a search.
-    Search { search: u64, peer: NodeId, page: u32 },
-    /// To place records.
-    Announce { operation: OperationId, keys: Vec<DhtKey> },
-}
-
-#[derive(Debug)]
-struct Sent {
-    id: Option<NodeId>,
-    addresses: Vec<SocketAddr>,
-    purpose: Purpose,
-    at: Duration,
-}
-
-/// One DHT node.
-pub struct Engine {
-    config: DhtConfig,
-    id: NodeId,
-    identity: Arc<dyn Identity>,
-    table: RoutingTable,
-    records: RecordStore,
-    reach: Reachability,
-    clocks: Clocks,
-    neighbours: Neighbours,
-    silent: PeerMemory,
-    searches: BTreeMap<u64, Search>,
-    announcements: BTreeMap<OperationId, Announcement>,
-    discoveries: BTreeMap<OperationId, Discovery>,
-    hellos: BTreeMap<InboundId, PendingHello>,
-    sent: BTreeMap<Ticket, Sent>,
-    last_number: u64,
-    next_sweep: Duration,
-    /// When it wanted to be woken, and since when it has not slept.
-    due: Duration,
-    woke_at: Duration,
-}
 
 impl Engine {
     /// A node that knows what it is told here and nothing else. It does nothing before its first
@@ -269,14 +216,15 @@ impl Engine {
             self.neighbours.bootstrap_answered(&sent.addresses);
         }
         if from == self.id || sent.id.is_some_and(|expected| expected != from) {
-            return self.dispatch_failure(turn, sent, false);
+            return self.dispatch_failure(turn, sent.purpose);
         }
         self.silent.answered(&from);
         // Proven is what was dialled; a remote port that nobody announced proves nothing.
         let remote = address::canonical(remote);
         let dialled = sent.addresses.contains(&remote).then_some(remote);
+        let purpose = sent.purpose;
         if let Some(address) = dialled {
-            let greet = match sent.purpose {
+            let greet = match purpose {
                 Purpose::Knock | Purpose::Greet(_) => false,
                 // It has just greeted us, so it knows us.
                 Purpose::DialBack { .. } => self.reach.wants_opinions(turn.now),
@@ -285,39 +233,49 @@ impl Engine {
             self.met(turn, from, address, greet);
         }
         // Anyone can have itself dialled back; those are heard only while few others are.
-        let chosen = !matches!(sent.purpose, Purpose::DialBack { .. });
+        let chosen = !matches!(purpose, Purpose::DialBack { .. });
         if let Some(date) = answer.as_ref().ok().and_then(Response::date)
             && (chosen || self.clocks.wants_more(turn.now))
         {
             self.clocks.learn(remote.ip(), date, turn.now, turn.wall);
         }
-        match (sent.purpose, answer) {
+        self.dispatch_answer(turn, purpose, Answerer { id: from, remote, dialled }, answer);
+    }
+
+    /// Tells the purpose what was answered.
+    fn dispatch_answer(
+        &mut self,
+        turn: &mut Turn<'_>,
+        purpose: Purpose,
+        from: Answerer,
+        answer: Result<Response, Refusal>,
+    ) {
+        match (purpose, answer) {
             (Purpose::Knock, Ok(Response::Greeted(greeted))) => {
                 self.neighbours.knocks = self.neighbours.knocks.saturating_sub(1);
-                self.on_greeted(turn, from, remote, &greeted);
+                self.on_greeted(turn, from.id, from.remote, &greeted);
             }
             (Purpose::Greet(id), Ok(Response::Greeted(greeted))) => {
                 self.neighbours.greeted(&id);
-                self.on_greeted(turn, from, remote, &greeted);
+                self.on_greeted(turn, from.id, from.remote, &greeted);
             }
             (Purpose::DialBack { inbound, address }, Ok(Response::Pong(_))) => {
                 self.on_dialled_back(turn, inbound, address, true);
             }
             (Purpose::Search { search, peer, page }, Ok(Response::Contacts(answer))) => {
-                self.on_search_answer(turn, search, peer, page, remote, dialled, answer.into());
+                let page = Page { search, peer, page };
+                self.on_search_answer(turn, page, from, answer.into());
             }
             (Purpose::Search { search, peer, page }, Ok(Response::Holders(answer))) => {
-                self.on_search_answer(turn, search, peer, page, remote, dialled, answer.into());
+                let page = Page { search, peer, page };
+                self.on_search_answer(turn, page, from, answer.into());
             }
             (Purpose::Announce { operation, keys }, Ok(Response::Announced(answer))) => {
                 self.on_announced(turn, operation, &keys, Some(&answer));
             }
             (Purpose::Evict(_), _) => {}
             // It lives but would not do it, or answered something else.
-            (purpose, _) => {
-                let sent = Sent { id: None, addresses: Vec::new(), purpose, ..sent };
-                self.dispatch_failure(turn, sent, false);
-            }
+            (purpose, _) => self.dispatch_failure(turn, purpose),
         }
     }
 
@@ -325,23 +283,22 @@ impl Engine {
         if let Some(sent) = self.sent.remove(&ticket) {
             // Who was asked before this node slept may well have answered.
             let blame = blame && sent.at >= self.woke_at;
-            self.dispatch_failure(turn, sent, blame);
+            // A node that announces a false address beside a true one is not dead.
+            let is_dial_back = matches!(sent.purpose, Purpose::DialBack { .. });
+            match sent.id {
+                Some(id) if blame && !is_dial_back => self.accuse(turn, &id),
+                None if blame => self.neighbours.bootstrap_failed(&sent.addresses),
+                _ => {}
+            }
+            self.dispatch_failure(turn, sent.purpose);
         }
     }
 
-    /// Tells the purpose that nothing came of it. `blame` counts against the peer.
-    fn dispatch_failure(&mut self, turn: &mut Turn<'_>, sent: Sent, blame: bool) {
-        // A node that announces a false address beside a true one is not dead.
-        let is_dial_back = matches!(sent.purpose, Purpose::DialBack { .. });
-        if let Some(id) = sent.id.filter(|_| blame && !is_dial_back) {
-            self.accuse(turn, &id);
-        }
-        match sent.purpose {
+    /// Tells the purpose that there is no answer.
+    fn dispatch_failure(&mut self, turn: &mut Turn<'_>, purpose: Purpose) {
+        match purpose {
             Purpose::Knock => {
                 self.neighbours.knocks = self.neighbours.knocks.saturating_sub(1);
-                if blame && sent.id.is_none() {
-                    self.neighbours.bootstrap_failed(&sent.addresses);
-                }
             }
             Purpose::Greet(id) => self.neighbours.greeting_failed(id, turn.now),
             Purpose::DialBack { inbound, address } => {
@@ -392,36 +349,5 @@ impl Engine {
             Admission::Known | Admission::Waiting { ping: None } => {}
             Admission::SubnetFull | Admission::Own => {}
         }
-    }
-
-    fn send(
-        &mut self,
-        turn: &mut Turn<'_>,
-        to: &Contact,
-        request: Request,
-        deadline: Duration,
-        purpose: Purpose,
-    ) {
-        self.dispatch(turn, Some(to.id), to.addresses.clone(), request, deadline, purpose);
-    }
-
-    fn dispatch(
-        &mut self,
-        turn: &mut Turn<'_>,
-        id: Option<NodeId>,
-        addresses: Vec<SocketAddr>,
-        request: Request,
-        deadline: Duration,
-        purpose: Purpose,
-    ) {
-        let ticket = Ticket(self.number());
-        let at = turn.now;
-        self.sent.insert(ticket, Sent { id, addresses: addresses.clone(), purpose, at });
-        turn.effects.push(Effect::Send { ticket, id, addresses, request, deadline });
-    }
-
-    fn number(&mut self) -> u64 {
-        self.last_number += 1;
-        self.last_number
     }
 }

@@ -99,9 +99,11 @@ impl Lookup {
     }
 
     /// Adds a peer that was silent lately: it is asked only if there are fewer than k others, and
-    /// is waited for no longer than a slow one holds up the next.
+    /// is waited for no longer than a slow one holds up the next. The one node that is looked for is
+    /// asked like any other, since it may answer elsewhere.
     pub fn add_silent(&mut self, contact: Contact) {
-        self.add_as(contact, true);
+        let is_target = self.one_node && DhtKey::from(contact.id) == self.target;
+        self.add_as(contact, !is_target);
     }
 
     fn add_as(&mut self, contact: Contact, silent: bool) {

@@ -29,7 +29,7 @@ pub struct Entry {
     pub failures: u8,
 }
 
-/// What became of a peer that answered.
+/// Whether a peer that answered has a place in the table now.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Admission {
     /// It is new in the table.

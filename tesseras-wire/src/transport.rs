@@ -109,7 +109,7 @@ pub enum RequestError {
     /// Somebody else answered.
     #[error("{address} is node {found}, not {expected}")]
     WrongNode {
-        /// Where.
+        /// The address that was dialled.
         address: SocketAddr,
         /// Who was expected.
         expected: NodeId,

@@ -30,7 +30,7 @@ type Read = Box<dyn FnOnce(&Engine, Duration) + Send>;
 
 /// What the handle asks of the owner.
 pub(super) enum Call {
-    /// To be told what came of a command.
+    /// To be told the result of a command.
     Command(Command, oneshot::Sender<Outcome>),
     /// To be told what a search finds while it runs.
     Search(Command, mpsc::Sender<Found>),
@@ -61,6 +61,7 @@ enum Action {
     Call(Call),
 }
 
+/// The one who feeds the engine with events and has its effects carried out.
 pub(super) struct Owner {
     engine: Engine,
     rng: StdRng,
@@ -178,7 +179,7 @@ impl Owner {
         }
     }
 
-    /// Sends a request from a task of its own, which reports what came of it.
+    /// Sends a request from a task of its own, which reports how it ended.
     fn send(&self, ticket: Ticket, target: Target, request: Request, deadline: Duration) {
         let transport = Arc::clone(&self.transport);
         let outgoing = Arc::clone(&self.outgoing);

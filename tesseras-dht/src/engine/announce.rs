@@ -1,13 +1,13 @@
 //! Announcing what this node holds: one signed record a key, at the k nodes nearest to it, many
 //! records in one message to each (the STORE of Kademlia, batched by target).
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 
 use tesseras_core::contact::Contact;
-use tesseras_core::ids::{DhtKey, NodeId};
+use tesseras_core::ids::DhtKey;
 
-use super::search::Want;
-use super::{Effect, Engine, OperationId, Outcome, Purpose, Turn};
+use super::events::{Effect, OperationId, Outcome};
+use super::state::{Announcement, Engine, Purpose, Turn, Want};
 use crate::config::RECORDS_PER_ANNOUNCE;
 use crate::lookup::Lookup;
 use crate::messages::{Announced, Request};
@@ -20,24 +20,6 @@ const KEYS_PER_CHUNK: usize = 256;
 const LOOKUPS_AT_ONCE: usize = 8;
 /// Messages of one announcement that are out at once.
 const MESSAGES_AT_ONCE: usize = 16;
-
-/// One announcement under way.
-#[derive(Debug, Default)]
-pub(super) struct Announcement {
-    waiting: VecDeque<DhtKey>,
-    looking: usize,
-    /// Keys of this chunk, looked up or being looked up.
-    in_chunk: usize,
-    /// This chunk's keys by target.
-    batches: BTreeMap<NodeId, (Contact, Vec<DhtKey>)>,
-    ready: VecDeque<(Contact, Vec<DhtKey>)>,
-    sending: usize,
-    /// This chunk's records.
-    records: BTreeMap<DhtKey, HolderRecord>,
-    stored: BTreeMap<DhtKey, usize>,
-    /// Everyone, when a lookup has found fewer than k nodes: then all keys belong to all.
-    everyone: Option<Vec<Contact>>,
-}
 
 impl Engine {
     pub(super) fn start_announcement(

@@ -41,7 +41,7 @@ pub enum Event {
     Tick,
     /// A request was answered. Every ticket gets exactly one `Replied` or `Failed`.
     Replied {
-        /// Which.
+        /// The ticket with which it was sent.
         ticket: Ticket,
         /// Who answered, as the handshake proved.
         from: NodeId,
@@ -52,7 +52,7 @@ pub enum Event {
     },
     /// A request was not answered, or not with an answer that can be read.
     Failed {
-        /// Which.
+        /// The ticket with which it was sent.
         ticket: Ticket,
         /// Whether the fault is the peer's; not when this node had no connection to spare.
         blame: bool,
@@ -72,29 +72,29 @@ pub enum Event {
     Commanded {
         /// To be named in the outcome.
         operation: OperationId,
-        /// What.
+        /// The search or announcement that is wanted.
         command: Command,
     },
-    /// Nobody waits for what came of a command any more: a search ends, an announcement does not.
+    /// Nobody waits for the result of a command any more: a search ends, an announcement does not.
     Abandoned {
-        /// Which.
+        /// The number with which it was commanded.
         operation: OperationId,
     },
     /// A peer that another protocol dialled at this address has answered there.
     Observed {
-        /// Who.
+        /// The peer.
         id: NodeId,
-        /// Where.
+        /// Where it was dialled.
         address: SocketAddr,
     },
     /// A peer has failed a request of another protocol.
     Accused {
-        /// Who.
+        /// The peer.
         id: NodeId,
     },
     /// A peer was slower than another protocol would wait for.
     Doubted {
-        /// Who.
+        /// The peer.
         id: NodeId,
     },
 }
@@ -114,7 +114,7 @@ pub enum Command {
     Discover(usize),
 }
 
-/// What came of a command.
+/// Result of a command.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
     /// Of a lookup or discovery: nodes that answered, nearest first in a lookup.
@@ -172,23 +172,23 @@ pub enum Effect {
     },
     /// Answer another node's request.
     Answer {
-        /// Which.
+        /// The number with which it came.
         inbound: InboundId,
-        /// With what.
+        /// The answer, or why there is none.
         answer: Result<Response, Refusal>,
     },
-    /// A search found something; what counts of it is in its outcome, too.
+    /// A search found something. The nearest nodes and the newest records are in its outcome, too.
     Found {
-        /// Which search.
+        /// The number with which the search was commanded.
         operation: OperationId,
-        /// What.
+        /// A node or a record.
         found: Found,
     },
     /// A command is done.
     Finished {
-        /// Which.
+        /// The number with which it was commanded.
         operation: OperationId,
-        /// With what.
+        /// Its result.
         outcome: Outcome,
     },
 }

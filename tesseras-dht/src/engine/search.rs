@@ -1,14 +1,14 @@
 //! Lookups on the way, and what they are for (Kademlia, section 2.3).
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 
 use rand::RngExt;
 use tesseras_core::contact::Contact;
 use tesseras_core::ids::{DhtKey, NodeId};
 use tesseras_core::time::Timestamp;
 
-use super::{Effect, Engine, Found, OperationId, Outcome, Purpose, Turn};
+use super::events::{Effect, Found, OperationId, Outcome};
+use super::state::{Answerer, Discovery, Engine, Purpose, Records, Search, Turn, Want};
 use crate::address;
 use crate::config::{DhtConfig, MAX_CONTACTS, MAX_PAGES, RECORDS_PER_KEY, RECORDS_PER_PAGE};
 use crate::lookup::Lookup;
@@ -24,25 +24,6 @@ const SEEDS_PER_RESULT: usize = 4;
 const DRY_LOOKUPS: usize = 3;
 const MAX_DISCOVERY_LOOKUPS: usize = 32;
 
-/// What a lookup is for.
-#[derive(Debug)]
-pub(super) enum Want {
-    /// The nodes nearest to us.
-    Neighbourhood,
-    /// Peers of one bucket.
-    Refresh,
-    /// The nodes nearest to a point.
-    Nodes(OperationId),
-    /// One node.
-    Node(OperationId),
-    /// Peers in general.
-    Discovery(OperationId),
-    /// Where records of the target belong.
-    Targets(OperationId),
-    /// Records of the target.
-    Holders(OperationId, Records),
-}
-
 impl Want {
     /// The command that ends with this search, or with one of several like it.
     fn awaited_by(&self) -> Option<OperationId> {
@@ -55,27 +36,11 @@ impl Want {
     }
 }
 
-/// A lookup and its purpose.
-#[derive(Debug)]
-pub(super) struct Search {
-    pub(super) lookup: Lookup,
-    want: Want,
-}
-
-/// The checked records found so far, the newest of each holder.
-#[derive(Debug, Default)]
-pub(super) struct Records {
-    records: BTreeMap<NodeId, HolderRecord>,
-}
-
-/// A search for many peers.
-#[derive(Debug)]
-pub(super) struct Discovery {
-    wanted: usize,
-    known: BTreeMap<NodeId, Contact>,
-    lookups: usize,
-    dry: usize,
-    offset: u8,
+/// What was asked of whom for a search.
+pub(super) struct Page {
+    pub(super) search: u64,
+    pub(super) peer: NodeId,
+    pub(super) page: u32,
 }
 
 /// The answer to either kind of search request.
@@ -224,17 +189,15 @@ impl Engine {
         self.send(turn, contact, request, self.config.request_deadline, purpose);
     }
 
-    #[expect(clippy::too_many_arguments, reason = "one answer and all that is known about it")]
     pub(super) fn on_search_answer(
         &mut self,
         turn: &mut Turn<'_>,
-        number: u64,
-        peer: NodeId,
-        page: u32,
-        remote: SocketAddr,
-        dialled: Option<SocketAddr>,
+        page: Page,
+        from: Answerer,
         answer: SearchAnswer,
     ) {
+        let Page { search: number, peer, page } = page;
+        let Answerer { remote, dialled, .. } = from;
         let own = self.id;
         let Some(search) = self.searches.get_mut(&number) else { return };
         for contact in answer.contacts.into_iter().take(MAX_CONTACTS) {

@@ -7,7 +7,8 @@ use tesseras_core::contact::Contact;
 use tesseras_core::ids::{DhtKey, NodeId};
 use tesseras_wire::codec::Refusal;
 
-use super::{Effect, Engine, InboundId, Purpose, Turn};
+use super::events::{Effect, InboundId};
+use super::state::{Engine, PendingHello, Purpose, Turn};
 use crate::address;
 use crate::config::{MAX_CONTACTS, RECORDS_PER_ANNOUNCE};
 use crate::messages::{Announced, Contacts, Greeted, Holders, Pong, Request, Response};
@@ -15,16 +16,6 @@ use crate::records::HolderRecord;
 
 /// The most greetings that are dialled back at once; more are refused as busy.
 const MAX_HELLOS: usize = 64;
-
-/// A greeting whose dials back are under way.
-#[derive(Debug)]
-pub(super) struct PendingHello {
-    from: NodeId,
-    remote: SocketAddr,
-    /// How many dials are out.
-    waiting: usize,
-    reached: Vec<SocketAddr>,
-}
 
 impl Engine {
     pub(super) fn on_request(

@@ -21,7 +21,7 @@ struct Listener {
     dht: Dht,
 }
 
-/// Who listens where. Whoever is not in it cannot be dialled.
+/// Who listens where. A node that is not in it cannot be dialled.
 #[derive(Clone, Default)]
 pub struct Switchboard(Arc<Mutex<BTreeMap<SocketAddr, Listener>>>);
 

@@ -90,7 +90,7 @@ async fn thirty_nodes_join_announce_and_find() {
 }
 
 #[tokio::test]
-async fn whoever_cannot_be_dialled_back_is_in_nobodys_table() {
+async fn a_node_that_cannot_be_dialled_back_is_in_nobodys_table() {
     let board = Switchboard::default();
     let nodes = nodes(&board, 8);
     let hidden = board.start(address(99), vec![address(0)], false);

@@ -199,6 +199,19 @@ fn a_peer_is_tried_again_only_at_another_address() {
 }
 
 #[test]
+fn the_one_node_that_is_looked_for_is_asked_though_it_was_silent() {
+    let contact = |n: u8| {
+        let addresses = vec![SocketAddr::from(([10, 0, 0, n], 1))];
+        Contact { id: NodeId::new([n; 20]), addresses }
+    };
+    let mut lookup = Lookup::of_node(contact(1).id, &config(), Duration::ZERO);
+    (2..40).for_each(|n| lookup.add(contact(n)));
+    // It was silent at its old address; here is another.
+    lookup.add_silent(contact(1));
+    assert_eq!(lookup.next(Duration::ZERO)[0], contact(1));
+}
+
+#[test]
 fn among_few_nodes_the_dead_are_waited_for_no_longer_than_the_others_make_likely() {
     let config = config();
     let contact = |n: u8| {

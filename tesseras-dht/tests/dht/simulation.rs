@@ -21,7 +21,7 @@ fn ids(contacts: &[tesseras_core::contact::Contact]) -> Vec<NodeId> {
 }
 
 #[test]
-fn two_hundred_nodes_join_through_one_and_find_whoever_is_nearest() {
+fn two_hundred_nodes_join_through_one_and_find_those_who_are_nearest() {
     let mut world = World::joined(1, 200);
     let (mut right, mut all) = (0, 0);
     for round in 0..30 {

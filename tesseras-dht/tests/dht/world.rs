@@ -144,7 +144,7 @@ impl World {
         index
     }
 
-    /// Has a node do something, and returns what came of it.
+    /// Has a node do something, and returns the result.
     pub fn command(&mut self, node: usize, command: Command) -> Outcome {
         let operation = self.begin(node, command);
         let limit = self.now + Duration::from_secs(600);

@@ -20,7 +20,7 @@ async fn guarded(inbound: InboundConfig) -> Node {
 }
 
 #[tokio::test]
-async fn whoever_asks_too_often_is_told_so() {
+async fn a_node_that_asks_too_often_is_told_so() {
     let rate_limit = RateLimit { requests_per_second: 1, burst: 5 };
     let b = Node::start(BindConfig { rate_limit, ..config("127.0.1.1:0") }, &keys()).await;
     let (eager, modest) = (Node::on("127.0.2.1:0").await, Node::on("127.0.2.2:0").await);
@@ -61,7 +61,7 @@ async fn one_node_has_so_many_connections() {
 }
 
 #[tokio::test]
-async fn a_full_house_closes_its_idle_guests() {
+async fn a_full_node_closes_idle_connections() {
     let node = guarded(InboundConfig { max_connections: 2, ..InboundConfig::default() }).await;
     let first = Stranger::honest(node.address()).await.unwrap();
     let second = Stranger::honest(node.address()).await.unwrap();

@@ -1,0 +1,193 @@
+//! What one node of the DHT knows and has under way, and how it sends. What happens to it is in the
+//! files beside this one, each with its part of the machine.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rand::Rng;
+use tesseras_core::contact::Contact;
+use tesseras_core::ids::{DhtKey, NodeId};
+use tesseras_core::peer_memory::PeerMemory;
+use tesseras_core::time::Timestamp;
+
+use super::events::{Effect, InboundId, OperationId, Ticket};
+use super::neighbours::Neighbours;
+use crate::clocks::Clocks;
+use crate::config::DhtConfig;
+use crate::lookup::Lookup;
+use crate::messages::Request;
+use crate::reachability::Reachability;
+use crate::records::{HolderRecord, Identity, RecordStore};
+use crate::routing::RoutingTable;
+
+/// One turn of the machine: what it may read and what it has decided.
+pub(super) struct Turn<'a> {
+    pub(super) now: Duration,
+    pub(super) wall: Timestamp,
+    pub(super) rng: &'a mut dyn Rng,
+    pub(super) effects: Vec<Effect>,
+}
+
+/// What a request was sent for.
+#[derive(Debug, Clone)]
+pub(super) enum Purpose {
+    /// To learn who listens at a bootstrap or remembered address.
+    Knock,
+    /// To be known by a peer and to learn how it sees us.
+    Greet(NodeId),
+    /// To learn whether an announced address is true.
+    DialBack { inbound: InboundId, address: SocketAddr },
+    /// To learn whether the oldest of a full bucket lives.
+    Evict(NodeId),
+    /// To advance a search.
+    Search { search: u64, peer: NodeId, page: u32 },
+    /// To place records.
+    Announce { operation: OperationId, keys: Vec<DhtKey> },
+}
+
+/// Who answered, as the handshake proved.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Answerer {
+    pub(super) id: NodeId,
+    /// Where its packets come from.
+    pub(super) remote: SocketAddr,
+    /// The same, if that is where it was dialled.
+    pub(super) dialled: Option<SocketAddr>,
+}
+
+/// A request that is out.
+#[derive(Debug)]
+pub(super) struct Sent {
+    pub(super) id: Option<NodeId>,
+    pub(super) addresses: Vec<SocketAddr>,
+    pub(super) purpose: Purpose,
+    pub(super) at: Duration,
+}
+
+/// One DHT node.
+pub struct Engine {
+    pub(super) config: DhtConfig,
+    pub(super) id: NodeId,
+    pub(super) identity: Arc<dyn Identity>,
+    pub(super) table: RoutingTable,
+    pub(super) records: RecordStore,
+    pub(super) reach: Reachability,
+    pub(super) clocks: Clocks,
+    pub(super) neighbours: Neighbours,
+    pub(super) silent: PeerMemory,
+    pub(super) searches: BTreeMap<u64, Search>,
+    pub(super) announcements: BTreeMap<OperationId, Announcement>,
+    pub(super) discoveries: BTreeMap<OperationId, Discovery>,
+    pub(super) hellos: BTreeMap<InboundId, PendingHello>,
+    pub(super) sent: BTreeMap<Ticket, Sent>,
+    pub(super) last_number: u64,
+    pub(super) next_sweep: Duration,
+    /// When it wanted to be woken, and since when it has not slept.
+    pub(super) due: Duration,
+    pub(super) woke_at: Duration,
+}
+
+/// What a lookup is for.
+#[derive(Debug)]
+pub(super) enum Want {
+    /// The nodes nearest to us.
+    Neighbourhood,
+    /// Peers of one bucket.
+    Refresh,
+    /// The nodes nearest to a point.
+    Nodes(OperationId),
+    /// One node.
+    Node(OperationId),
+    /// Peers in general.
+    Discovery(OperationId),
+    /// Where records of the target belong.
+    Targets(OperationId),
+    /// Records of the target.
+    Holders(OperationId, Records),
+}
+
+/// A lookup and its purpose.
+#[derive(Debug)]
+pub(super) struct Search {
+    pub(super) lookup: Lookup,
+    pub(super) want: Want,
+}
+
+/// The checked records found so far, the newest of each holder.
+#[derive(Debug, Default)]
+pub(super) struct Records {
+    pub(super) records: BTreeMap<NodeId, HolderRecord>,
+}
+
+/// A search for many peers.
+#[derive(Debug)]
+pub(super) struct Discovery {
+    pub(super) wanted: usize,
+    pub(super) known: BTreeMap<NodeId, Contact>,
+    pub(super) lookups: usize,
+    pub(super) dry: usize,
+    pub(super) offset: u8,
+}
+
+/// One announcement under way.
+#[derive(Debug, Default)]
+pub(super) struct Announcement {
+    pub(super) waiting: VecDeque<DhtKey>,
+    pub(super) looking: usize,
+    /// Keys of this chunk, looked up or being looked up.
+    pub(super) in_chunk: usize,
+    /// This chunk's keys by target.
+    pub(super) batches: BTreeMap<NodeId, (Contact, Vec<DhtKey>)>,
+    pub(super) ready: VecDeque<(Contact, Vec<DhtKey>)>,
+    pub(super) sending: usize,
+    /// This chunk's records.
+    pub(super) records: BTreeMap<DhtKey, HolderRecord>,
+    pub(super) stored: BTreeMap<DhtKey, usize>,
+    /// Everyone, when a lookup has found fewer than k nodes: then all keys belong to all.
+    pub(super) everyone: Option<Vec<Contact>>,
+}
+
+/// A greeting whose dials back are under way.
+#[derive(Debug)]
+pub(super) struct PendingHello {
+    pub(super) from: NodeId,
+    pub(super) remote: SocketAddr,
+    /// How many dials are out.
+    pub(super) waiting: usize,
+    pub(super) reached: Vec<SocketAddr>,
+}
+
+impl Engine {
+    pub(super) fn send(
+        &mut self,
+        turn: &mut Turn<'_>,
+        to: &Contact,
+        request: Request,
+        deadline: Duration,
+        purpose: Purpose,
+    ) {
+        self.dispatch(turn, Some(to.id), to.addresses.clone(), request, deadline, purpose);
+    }
+
+    pub(super) fn dispatch(
+        &mut self,
+        turn: &mut Turn<'_>,
+        id: Option<NodeId>,
+        addresses: Vec<SocketAddr>,
+        request: Request,
+        deadline: Duration,
+        purpose: Purpose,
+    ) {
+        let ticket = Ticket(self.number());
+        let at = turn.now;
+        self.sent.insert(ticket, Sent { id, addresses: addresses.clone(), purpose, at });
+        turn.effects.push(Effect::Send { ticket, id, addresses, request, deadline });
+    }
+
+    pub(super) fn number(&mut self) -> u64 {
+        self.last_number += 1;
+        self.last_number
+    }
+}
