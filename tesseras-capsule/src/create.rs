@@ -15,7 +15,7 @@ use unicode_normalization::UnicodeNormalization as _;
 use crate::create_error::CreateError;
 use crate::gather::{Draft, gather};
 use crate::meta::rfc_3339;
-use crate::nowhere::Nowhere;
+use crate::null_blob_store::NullBlobStore;
 use crate::open::StoredCapsule;
 use crate::progress::Progress;
 use crate::walk::Skipped;
@@ -141,7 +141,7 @@ pub fn dry_run(
     progress: &mut dyn Progress,
 ) -> Result<Draft, CreateError> {
     let headers = headers(folder, options)?;
-    Ok(gather(folder, headers, creator, &Nowhere, progress)?.draft)
+    Ok(gather(folder, headers, creator, &NullBlobStore, progress)?.draft)
 }
 
 /// The MANIFEST's headers that come from a person.

@@ -15,7 +15,7 @@ use tesseras_core::signature::{ED25519_SIGNATURE_BYTES, ML_DSA_65_SIGNATURE_BYTE
 use tesseras_crypto::{Blake3, SignatureCheck, blake3};
 use thiserror::Error;
 
-use crate::beneath::Folder;
+use crate::dirfd::Folder;
 use crate::open::{OpenError, StoredCapsule};
 use crate::unpack::creator_of;
 

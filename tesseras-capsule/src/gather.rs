@@ -11,11 +11,11 @@ use tesseras_core::signature::{ED25519_SIGNATURE_BYTES, ML_DSA_65_SIGNATURE_BYTE
 use tesseras_core::sums;
 use tesseras_crypto::CreatorPublic;
 
-use crate::beneath::{Folder, state};
 use crate::create_error::CreateError;
+use crate::dirfd::{Folder, state};
 use crate::exif::{self, Shot};
+use crate::folder_plan::{FolderPlan, Source};
 use crate::meta::{META_VERSION, MemoryType, Meta, rfc_3339};
-use crate::plan::{Plan, Source};
 use crate::progress::Progress;
 use crate::pump::Pump;
 use crate::recognise::{Format, OTHER_TEXT, TextCheck};
@@ -60,7 +60,7 @@ pub(crate) fn gather<'a>(
 ) -> Result<Gathered<'a>, CreateError> {
     let folder = Folder::open(path)
         .map_err(|source| CreateError::Folder { folder: path.display().to_string(), source })?;
-    let plan = Plan::new(&folder, walk(&folder)?);
+    let plan = FolderPlan::new(&folder, walk(&folder)?);
     if plan.memories.is_empty() {
         return Err(CreateError::Nothing { skipped: sorted(plan.skipped) });
     }

@@ -8,21 +8,21 @@
 //! such a directory; [`verify`] says whether all of it is still what its creator signed; [`restore`]
 //! gives the folder back.
 
-mod beneath;
 pub mod card;
 pub mod create;
 mod create_error;
+mod dirfd;
 pub mod exif;
 pub mod export;
 pub mod exported;
+mod folder_plan;
 mod gather;
 pub mod import;
 pub mod meta;
-mod nowhere;
+mod null_blob_store;
 pub mod open;
 pub mod pack_reader;
 mod partial;
-mod plan;
 pub mod progress;
 mod pump;
 pub mod recognise;

@@ -20,7 +20,7 @@ use tesseras_core::ports::{BlobStore, StoreError};
 use tesseras_crypto::{Blake3, blake3};
 use thiserror::Error;
 
-use crate::beneath::Folder;
+use crate::dirfd::Folder;
 use crate::meta::{Meta, point_in_time, spelled};
 use crate::open::{OpenError, StoredCapsule};
 use crate::pack_reader::Sequential;

@@ -9,7 +9,7 @@ use tesseras_core::words::is_plain;
 use thiserror::Error;
 use unicode_normalization::UnicodeNormalization as _;
 
-use crate::beneath::{Folder, Kind};
+use crate::dirfd::{Folder, Kind};
 
 /// The most entries of a folder, over all its directories, that are looked at.
 pub const MAX_ENTRIES: usize = 1_000_000;

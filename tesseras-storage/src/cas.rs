@@ -26,13 +26,13 @@ use rusqlite::{Connection, OptionalExtension as _, Transaction, params};
 use tesseras_core::ids::ContentHash;
 use tesseras_core::ports::{BlobReader, BlobStore, BlobWriter, StagedBlob, StoreError};
 
-use crate::ballast::Ballast;
 use crate::columns::{count, to_integer};
 use crate::database::Database;
 use crate::disk::Disk;
 use crate::error::{Fault, io_error};
+use crate::parallel::in_parallel;
 use crate::regular;
-use crate::side_by_side::side_by_side;
+use crate::reserve::Reserve;
 use crate::staging::{Staging, Swept};
 
 /// Files that are removed in one turn, during which nobody else can write.
@@ -47,7 +47,7 @@ pub struct Cas {
     staging: Option<Arc<Staging>>,
     database: Arc<Database>,
     disk: Arc<dyn Disk>,
-    ballast: Ballast,
+    reserve: Reserve,
     /// Files whose rows a failed commit may or may not bring back; see [`Cas::clean_up`].
     doubtful: Mutex<Vec<ContentHash>>,
 }
@@ -63,7 +63,7 @@ impl Cas {
     pub(crate) fn open(
         root: PathBuf,
         tmp: PathBuf,
-        ballast: Ballast,
+        reserve: Reserve,
         database: Arc<Database>,
         disk: Arc<dyn Disk>,
     ) -> Result<Self, StoreError> {
@@ -84,19 +84,20 @@ impl Cas {
         if !absent.is_empty() {
             disk.sync_directory(&root).map_err(|e| io_error("syncing", &root, e))?;
         }
-        let staging = Arc::new(ballast.lighten(|| Staging::open(tmp.clone(), Arc::clone(&disk)))?);
+        let staging =
+            Arc::new(reserve.with_reserve(|| Staging::open(tmp.clone(), Arc::clone(&disk)))?);
         let staging = Some(staging);
-        Ok(Self { root, staging, database, disk, ballast, doubtful: Mutex::default() })
+        Ok(Self { root, staging, database, disk, reserve, doubtful: Mutex::default() })
     }
 
     /// Objects below `root`, on a disk that cannot be written.
     pub(crate) fn open_read_only(
         root: PathBuf,
-        ballast: Ballast,
+        reserve: Reserve,
         database: Arc<Database>,
         disk: Arc<dyn Disk>,
     ) -> Self {
-        Self { root, staging: None, database, disk, ballast, doubtful: Mutex::default() }
+        Self { root, staging: None, database, disk, reserve, doubtful: Mutex::default() }
     }
 
     /// Where bytes are staged.
@@ -128,7 +129,7 @@ impl Cas {
     /// Makes the names of all objects that are seen now survive a power cut.
     pub(crate) fn sync_all_names(&self) -> Result<(), StoreError> {
         let shards: Vec<PathBuf> = (0..=u8::MAX).map(|n| self.root.join(hex_byte(n))).collect();
-        side_by_side(&shards, |path| {
+        in_parallel(&shards, |path| {
             self.disk.sync_directory(path).map_err(|e| io_error("syncing", path, e))
         })
     }
@@ -200,9 +201,9 @@ impl Cas {
         if moved.is_empty() {
             return;
         }
-        if rolled_back || self.ballast.lighten(|| self.database.settle()).is_ok() {
+        if rolled_back || self.reserve.with_reserve(|| self.database.settle()).is_ok() {
             self.remove_unnamed(&moved);
-            self.ballast.take_aboard();
+            self.reserve.restore();
         } else {
             let mut doubtful = self.doubtful.lock().unwrap_or_else(PoisonError::into_inner);
             let room = MAX_DOUBTFUL.saturating_sub(doubtful.len());
@@ -227,14 +228,14 @@ impl Cas {
         what: &str,
         unname: impl Fn(&Transaction<'_>, &mut Released) -> Result<T, Fault>,
     ) -> Result<T, StoreError> {
-        let (value, released) = self.ballast.lighten(|| {
+        let (value, released) = self.reserve.with_reserve(|| {
             let mut released = Released::default();
             let value = self.database.write_durably(what, |tx| unname(tx, &mut released))?;
             Ok((value, released))
         })?;
         self.remove_unnamed(&released.unnamed);
         self.remove_doubtful();
-        self.ballast.take_aboard();
+        self.reserve.restore();
         Ok(value)
     }
 
@@ -429,7 +430,7 @@ impl<'a> Placing<'a> {
         let shards: BTreeSet<u8> = self.moved.iter().map(|hash| hash.as_bytes()[0]).collect();
         let paths: Vec<PathBuf> =
             shards.into_iter().map(|shard| self.cas.root.join(hex_byte(shard))).collect();
-        side_by_side(&paths, |path| {
+        in_parallel(&paths, |path| {
             self.cas.disk.sync_directory(path).map_err(|e| io_error("syncing", path, e))
         })
     }

@@ -16,20 +16,20 @@ pub mod metrics;
 #[cfg(feature = "baseline")]
 pub mod baseline;
 
-mod ballast;
 mod check;
 mod columns;
-mod early;
+mod early_sync;
 mod error;
 mod holdings;
 mod ledger;
 mod library;
 mod lock;
 mod ownership;
+mod parallel;
 mod peers;
 mod rebuild;
 mod regular;
-mod side_by_side;
+mod reserve;
 mod signature_files;
 mod staging;
 mod store;

@@ -16,9 +16,9 @@ use tesseras_core::ports::{BlobWriter, StagedBlob, StoreError};
 use tesseras_crypto::hash::Blake3;
 
 use crate::disk::Disk;
-use crate::early::EarlySync;
+use crate::early_sync::EarlySync;
 use crate::error::io_error;
-use crate::side_by_side::side_by_side;
+use crate::parallel::in_parallel;
 
 /// The directory below `tmp/` where pieces of unfinished tasks are; not of any process.
 pub(crate) const TASKS: &str = "tasks";
@@ -126,7 +126,7 @@ impl Staging {
         if rest.len() >= MANY && self.sync_file_system() {
             return Ok(());
         }
-        side_by_side(&rest, |path| {
+        in_parallel(&rest, |path| {
             self.disk.sync_file(path).map_err(|e| io_error("syncing", path, e))
         })
     }

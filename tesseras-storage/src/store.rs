@@ -16,7 +16,6 @@ use std::sync::Arc;
 
 use tesseras_core::ports::StoreError;
 
-use crate::ballast::Ballast;
 use crate::cache::CachedFragmentStore;
 use crate::cas::Cas;
 use crate::check::{self, StoreCheck};
@@ -31,6 +30,7 @@ use crate::lock::DaemonLock;
 use crate::ownership;
 use crate::peers::SqlitePeers;
 use crate::rebuild::{self, Rebuilt};
+use crate::reserve::Reserve;
 use crate::signature_files;
 use crate::staging::{self, Swept};
 use crate::workbench::FsWorkbench;
@@ -74,8 +74,8 @@ impl Store {
         let disk: Arc<dyn Disk> = Arc::new(OsDisk);
         let path = database_path(data_dir);
         let database = Arc::new(database::open_read_only(&path, config)?);
-        let ballast = Ballast::left_alone(data_dir.join("db/ballast"), Arc::clone(&disk));
-        let cas = Cas::open_read_only(data_dir.join("cas"), ballast, Arc::clone(&database), disk);
+        let reserve = Reserve::read_only(data_dir.join("db/reserve"), Arc::clone(&disk));
+        let cas = Cas::open_read_only(data_dir.join("cas"), reserve, Arc::clone(&database), disk);
         Ok(Self { data_dir: data_dir.to_owned(), database, cas: Arc::new(cas) })
     }
 
@@ -126,12 +126,12 @@ impl Store {
         }
         disk.sync_directory(data_dir).map_err(|e| io_error("syncing", data_dir, e))?;
         // A full disk must be opened, too: how else would anyone delete from it?
-        let ballast = Ballast::new(db.join("ballast"), Arc::clone(&disk));
+        let reserve = Reserve::new(db.join("reserve"), Arc::clone(&disk));
         let path = database_path(data_dir);
-        let database =
-            ballast.lighten(|| database::open_on(&path, config, Arc::clone(&disk), may_begin))?;
+        let database = reserve
+            .with_reserve(|| database::open_on(&path, config, Arc::clone(&disk), may_begin))?;
         let database = Arc::new(database);
-        let cas = Arc::new(Cas::open(cas, tmp, ballast, Arc::clone(&database), disk)?);
+        let cas = Arc::new(Cas::open(cas, tmp, reserve, Arc::clone(&database), disk)?);
         let store = Self { data_dir: data_dir.to_owned(), database, cas };
         match store.library().write_due_signature_files() {
             // They stay due. Anyone who wants to make room must be able to open the store.

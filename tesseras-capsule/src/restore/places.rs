@@ -13,7 +13,7 @@ use tesseras_core::ids::ContentHash;
 use tesseras_core::words::is_plain;
 use tesseras_crypto::blake3;
 
-use crate::beneath::Folder;
+use crate::dirfd::Folder;
 use crate::walk::why;
 
 /// Files that lie deeper are kept at the top: a hostile capsule could ask for thousands of

@@ -19,7 +19,7 @@ use tesseras_crypto::{Blake3, CreatorPublic, blake3, sha256};
 
 use super::listing::{MAX_SUMS_BYTES, line_of, parse};
 use super::{FileReport, FileStatus, Report, SignatureStatus, VerifyError, signature};
-use crate::beneath::{Folder, Kind};
+use crate::dirfd::{Folder, Kind};
 use crate::progress::Progress;
 use crate::pump::Pump;
 use crate::unpack::creator_of;

@@ -5,7 +5,7 @@ use tesseras_core::ports::{BlobReader, BlobStore, BlobWriter, StagedBlob, StoreE
 use tesseras_crypto::Blake3;
 
 /// Hashes what it is given, and forgets it.
-pub(crate) struct Nowhere;
+pub(crate) struct NullBlobStore;
 
 struct Hashing {
     hasher: Blake3,
@@ -24,7 +24,7 @@ impl BlobWriter for Hashing {
     }
 }
 
-impl BlobStore for Nowhere {
+impl BlobStore for NullBlobStore {
     fn stage(&self) -> Result<Box<dyn BlobWriter>, StoreError> {
         Ok(Box::new(Hashing { hasher: Blake3::default(), bytes: 0 }))
     }

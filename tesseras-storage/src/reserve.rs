@@ -1,5 +1,5 @@
 //! Room set aside for making room: on a disk that is full to the last block, even a deletion needs
-//! some for the database's log. So a file of no content is kept, and thrown overboard then.
+//! some for the database's log. So a file without content is kept, and removed then.
 
 use std::io;
 use std::path::PathBuf;
@@ -10,49 +10,51 @@ use tesseras_core::ports::StoreError;
 use crate::disk::Disk;
 
 /// Enough for the log of a deletion of some 10,000 objects.
-const BALLAST_BYTES: u64 = 1024 * 1024;
+const RESERVE_BYTES: u64 = 1024 * 1024;
 /// How much is written at a time.
 const CHUNK_BYTES: usize = 64 * 1024;
 
 /// The file. All processes on one data directory share it.
-pub(crate) struct Ballast {
+pub(crate) struct Reserve {
     path: PathBuf,
     disk: Arc<dyn Disk>,
 }
 
-impl Ballast {
-    /// The ballast at `path`, taken aboard if there is room.
+impl Reserve {
+    /// The reserve at `path`, written if there is room.
     pub(crate) fn new(path: PathBuf, disk: Arc<dyn Disk>) -> Self {
-        let ballast = Self { path, disk };
-        ballast.take_aboard();
-        ballast
+        // What earlier versions called it; where there is none, there is nothing to rename.
+        let _ = std::fs::rename(path.with_file_name("ballast"), &path);
+        let reserve = Self { path, disk };
+        reserve.restore();
+        reserve
     }
 
     /// For a disk that is only read: nothing is written now, and no deletion will follow.
-    pub(crate) fn left_alone(path: PathBuf, disk: Arc<dyn Disk>) -> Self {
+    pub(crate) fn read_only(path: PathBuf, disk: Arc<dyn Disk>) -> Self {
         Self { path, disk }
     }
 
-    /// Runs a deletion, a second time without ballast if the disk is full.
-    pub(crate) fn lighten<T>(
+    /// Runs a deletion, a second time without the reserve if the disk is full.
+    pub(crate) fn with_reserve<T>(
         &self,
         mut deletion: impl FnMut() -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
         match deletion() {
-            Err(StoreError::Full { .. }) if self.throw_overboard() => deletion(),
+            Err(StoreError::Full { .. }) if self.give_up() => deletion(),
             outcome => outcome,
         }
     }
 
     /// Writes the file again, if it is not there and there is room.
-    pub(crate) fn take_aboard(&self) {
-        if self.path.metadata().is_ok_and(|file| file.len() >= BALLAST_BYTES) {
+    pub(crate) fn restore(&self) {
+        if self.path.metadata().is_ok_and(|file| file.len() >= RESERVE_BYTES) {
             return;
         }
-        self.throw_overboard();
+        self.give_up();
         if let Err(error) = self.write() {
-            self.throw_overboard();
-            tracing::debug!(%error, "no room for ballast");
+            self.give_up();
+            tracing::debug!(%error, "no room for the reserve");
         }
     }
 
@@ -64,14 +66,14 @@ impl Ballast {
         };
         // Not zeros, which some file systems do not store.
         let chunk = [0x5a; CHUNK_BYTES];
-        for _ in 0..BALLAST_BYTES / CHUNK_BYTES as u64 {
+        for _ in 0..RESERVE_BYTES / CHUNK_BYTES as u64 {
             self.disk.write(&mut file, &chunk)?;
         }
         Ok(())
     }
 
     /// Whether there was anything to throw.
-    fn throw_overboard(&self) -> bool {
+    fn give_up(&self) -> bool {
         self.path.exists() && self.disk.remove(&self.path).is_ok()
     }
 }
@@ -82,15 +84,15 @@ mod tests {
     use crate::disk::OsDisk;
 
     #[test]
-    fn it_goes_overboard_once_and_only_for_a_full_disk() {
+    fn it_is_given_up_once_and_only_for_a_full_disk() {
         let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("ballast");
-        let ballast = Ballast::new(path.clone(), Arc::new(OsDisk));
-        assert_eq!(path.metadata().unwrap().len(), BALLAST_BYTES);
+        let path = dir.path().join("reserve");
+        let reserve = Reserve::new(path.clone(), Arc::new(OsDisk));
+        assert_eq!(path.metadata().unwrap().len(), RESERVE_BYTES);
         let mut runs = 0;
         let mut fail = |error: fn() -> StoreError| {
             runs = 0;
-            let outcome: Result<(), _> = ballast.lighten(|| {
+            let outcome: Result<(), _> = reserve.with_reserve(|| {
                 runs += 1;
                 Err(error())
             });
@@ -102,7 +104,7 @@ mod tests {
         assert_eq!(fail(|| StoreError::Full { what: String::new() }), 2);
         assert!(!path.exists());
         assert_eq!(fail(|| StoreError::Full { what: String::new() }), 1);
-        ballast.take_aboard();
+        reserve.restore();
         assert!(path.exists());
     }
 }

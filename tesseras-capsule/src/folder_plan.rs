@@ -6,7 +6,7 @@ use std::io::Read as _;
 
 use tesseras_core::manifest::{MAX_FILES, MAX_MANIFEST_BYTES};
 
-use crate::beneath::{Folder, state};
+use crate::dirfd::{Folder, state};
 use crate::recognise::{Format, HEAD_BYTES, Recognised, recognise};
 use crate::walk::{Found, SkipReason, Skipped, Walk, printable, why};
 
@@ -19,7 +19,7 @@ pub(crate) struct Source {
 
 /// What a folder becomes.
 #[derive(Debug)]
-pub(crate) struct Plan {
+pub(crate) struct FolderPlan {
     /// All files that are to be kept, in byte order of their paths.
     pub sources: Vec<Source>,
     /// For each source that is a memory of its own: which one, and the text beside it.
@@ -36,7 +36,7 @@ pub(crate) struct TooMuch {
     pub manifest_bytes: u64,
 }
 
-impl Plan {
+impl FolderPlan {
     /// Looks at the beginning of every file that was found.
     pub fn new(folder: &Folder, walk: Walk) -> Self {
         let mut sources = Vec::new();
@@ -148,14 +148,14 @@ mod tests {
     use super::*;
     use crate::recognise::TEXT;
 
-    fn plan(count: usize) -> Plan {
+    fn plan(count: usize) -> FolderPlan {
         let source = |n: usize| {
             let path = CapsulePath::new(format!("{n}.txt")).expect("a path");
             let raw = path.as_str().as_bytes().to_vec();
             Source { found: Found { raw, path, bytes: 1 }, format: TEXT }
         };
         let sources: Vec<Source> = (0..count).map(source).collect();
-        Plan { memories: pair(&sources), sources, skipped: Vec::new() }
+        FolderPlan { memories: pair(&sources), sources, skipped: Vec::new() }
     }
 
     #[test]

@@ -8,7 +8,7 @@ use tesseras_core::ports::StoreError;
 const SYNC_THREADS: usize = 8;
 
 /// Syncs many things, several at a time; the first error wins.
-pub(crate) fn side_by_side<T: Sync>(
+pub(crate) fn in_parallel<T: Sync>(
     all: &[T],
     sync: impl Fn(&T) -> Result<(), StoreError> + Sync,
 ) -> Result<(), StoreError> {
