@@ -11,7 +11,7 @@ use tesseras_core::buffer::PageBuffer;
 use tesseras_core::code::Shape;
 use tesseras_replication::erasure::WINDOW;
 
-use crate::Result;
+use crate::failure::Result;
 use crate::scene::Noise;
 
 const BUFFER: usize = 256 * 1024;

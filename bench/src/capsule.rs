@@ -2,9 +2,10 @@
 
 use tesseras_capsule::{Silent, export, verify_directory, verify_stored};
 
+use crate::bare;
+use crate::failure::Result;
 use crate::lap::{Contest, Table, Work, lap, lap_on_warm_memory};
 use crate::scene::{PHOTO, SMALL_PHOTO, Scene, capsule, open};
-use crate::{Result, bare};
 
 /// Measures `create` and `verify`.
 pub fn rows(scene: &Scene, table: &mut Table) -> Result<()> {

@@ -15,7 +15,7 @@ use tesseras_storage::StorageConfig;
 use tesseras_storage::baseline::Rows;
 use tesseras_storage::database::DEFAULT_BUSY_TIMEOUT;
 
-use crate::Result;
+use crate::failure::Result;
 use crate::lap::{Contest, Lap, Table, Work, lap};
 use crate::scene::Scene;
 

@@ -14,7 +14,7 @@ use tesseras_replication::progress::silent;
 use tokio::runtime::Runtime;
 use tokio::time::Instant;
 
-use crate::Result;
+use crate::failure::Result;
 use crate::lap::Table;
 use crate::network::{Member, config, join_at, publish, settle};
 use crate::scene::{PHOTO, SMALL_PHOTO, Scene};
@@ -163,12 +163,61 @@ impl Network<'_> {
         })
     }
 
+    /// Everything once, by the members of this number.
+    fn times(&self, cast: &Cast, hashes: &Hashes, number: usize) -> Result<Times> {
+        let (fetcher, asker) = (&cast.fetchers[number], &cast.askers[number]);
+        let fetch_small = self.fetch(fetcher, hashes.small)?;
+        let status_small = self.status(asker, hashes.small)?;
+        let status_large = self.status(asker, hashes.middle)?;
+        let publish = self.publish(&cast.owners[number], hashes.large[number])?;
+        let fetch_large = self.fetch(fetcher, hashes.large[number])?;
+        let (repair, restored) = repair(self, &cast.holders, hashes.middle)?;
+        let round = self.round(&cast.holders[number])?;
+        Ok(Times {
+            fetch_small,
+            fetch_large,
+            publish,
+            status_small,
+            status_large,
+            repair,
+            restored,
+            round,
+        })
+    }
+
     fn timed(&self, work: impl Future<Output = Result<()>>) -> Result<Duration> {
         rustix::fs::sync();
         let begun = Instant::now();
         self.runtime.block_on(work)?;
         Ok(begun.elapsed())
     }
+}
+
+/// Who holds, asks and publishes in this process; those that ask late have asked nobody before.
+struct Cast {
+    holders: [Member; 2],
+    owners: [Member; 2],
+    fetchers: [Member; 2],
+    askers: [Member; 2],
+}
+
+struct Hashes {
+    small: TesseraHash,
+    middle: TesseraHash,
+    large: [TesseraHash; 2],
+}
+
+/// How long each took, in one state of the network.
+struct Times {
+    fetch_small: Duration,
+    fetch_large: Duration,
+    publish: Duration,
+    status_small: Duration,
+    status_large: Duration,
+    repair: Duration,
+    /// How many pieces the repair placed.
+    restored: usize,
+    round: Duration,
 }
 
 /// Measures all of it in one network.
@@ -186,79 +235,72 @@ pub fn rows(scene: &Scene, table: &mut Table) -> Result<()> {
         }
         processes.push(process);
     }
-    let [holder, other] = [network.join()?, network.join()?];
-    let [owner, late_owner] = [network.join()?, network.join()?];
-    let [fetcher, late_fetcher] = [network.join()?, network.join()?];
-    let [asker, late_asker] = [network.join()?, network.join()?];
-
-    let small = network.create(&owner, 1, SMALL)?;
-    let middle = network.create(&owner, 2, MIDDLE)?;
-    let large = network.create(&owner, 3, scene.bytes())?;
-    let late_large = network.create(&late_owner, 4, scene.bytes())?;
-    network.publish(&owner, small)?;
-    let send_middle = network.publish(&owner, middle)?;
-    let publish_alive = network.publish(&owner, large)?;
-    let fetch_middle = network.fetch(&fetcher, middle)?;
-    let fetch_alive = network.fetch(&fetcher, large)?;
-    let small_alive = network.fetch(&fetcher, small)?;
-    let status_alive = network.status(&asker, small)?;
-    let status_large_alive = network.status(&asker, large)?;
-    let repair_alive = repair(&network, &holder, &other, middle)?.0;
+    let mut two = || -> Result<[Member; 2]> { Ok([network.join()?, network.join()?]) };
+    let cast = Cast { holders: two()?, owners: two()?, fetchers: two()?, askers: two()? };
+    let [owner, late_owner] = &cast.owners;
+    let hashes = Hashes {
+        small: network.create(owner, 1, SMALL)?,
+        middle: network.create(owner, 2, MIDDLE)?,
+        large: [
+            network.create(owner, 3, scene.bytes())?,
+            network.create(late_owner, 4, scene.bytes())?,
+        ],
+    };
+    network.publish(owner, hashes.small)?;
+    let send_middle = network.publish(owner, hashes.middle)?;
+    let fetch_middle = network.fetch(&cast.fetchers[0], hashes.middle)?;
     for seed in 0..ROUND {
-        let hash = network.create(&owner, 100 + seed, 60 << 10)?;
-        network.publish(&owner, hash)?;
+        let hash = network.create(owner, 100 + seed, 60 << 10)?;
+        network.publish(owner, hash)?;
     }
-    let round_alive = network.round(&holder)?;
-
+    let alive = network.times(&cast, &hashes, 0)?;
     // The first three are whom everybody joined through.
     processes.drain(3..3 + KILLED);
-    let small_dead = network.fetch(&late_fetcher, small)?;
-    let fetch_dead = network.fetch(&late_fetcher, large)?;
-    let status_dead = network.status(&late_asker, small)?;
-    let status_large_dead = network.status(&late_asker, large)?;
-    let publish_dead = network.publish(&late_owner, late_large)?;
-    let (repair_dead, restored) = repair(&network, &holder, &other, middle)?;
-    let round_dead = network.round(&other)?;
-
-    let more = Duration::from_millis(400);
-    let sent = send_middle.mul_f64(restored as f64 / 24.0);
-    let mib = scene.mib;
-    for row in [
-        Row::new("fetch 1 MiB", small_alive, small_dead, small_alive + more),
-        Row::new(&format!("fetch {mib} MiB"), fetch_alive, fetch_dead, fetch_alive.mul_f64(1.3)),
-        Row::new(
-            &format!("publish {mib} MiB"),
-            publish_alive,
-            publish_dead,
-            publish_alive.mul_f64(1.3),
-        ),
-        Row::new("status, whole copies", status_alive, status_dead, status_alive + more),
-        Row::new("status, coded", status_large_alive, status_large_dead, status_large_alive + more),
-        Row::new(
-            "repair of 100 MiB, a third of holders lost",
-            repair_alive,
-            repair_dead,
-            (fetch_middle + sent).mul_f64(1.5),
-        ),
-        Row::new("round over 100 small capsules", round_alive, round_dead, round_alive * 3),
-    ] {
-        row.print(table)?;
-    }
+    let dead = network.times(&cast, &hashes, 1)?;
+    let sent = send_middle.mul_f64(dead.restored as f64 / 24.0);
+    print(table, scene.mib, &alive, &dead, (fetch_middle + sent).mul_f64(1.5))?;
     table.note(format!(
         "dead: {HOLDERS} holders, {KILLED} of them killed; fetching 100 MiB took {:.2} s, sending the \
-         {restored} pieces that the repair placed would take {:.2} s of the {:.2} s of publishing",
+         {} pieces that the repair placed would take {:.2} s of the {:.2} s of publishing",
         fetch_middle.as_secs_f64(),
+        dead.restored,
         sent.as_secs_f64(),
         send_middle.as_secs_f64(),
     ));
     Ok(())
 }
 
+fn print(
+    table: &mut Table,
+    mib: u64,
+    alive: &Times,
+    dead: &Times,
+    repair_goal: Duration,
+) -> Result<()> {
+    let more = Duration::from_millis(400);
+    let row = |name: &str, of: fn(&Times) -> Duration, goal: fn(Duration, Duration) -> Duration| {
+        Row::new(name, of(alive), of(dead), goal(of(alive), more))
+    };
+    let a_little = |alive: Duration, more: Duration| alive + more;
+    let a_third = |alive: Duration, _| alive.mul_f64(1.3);
+    for row in [
+        row("fetch 1 MiB", |t| t.fetch_small, a_little),
+        row(&format!("fetch {mib} MiB"), |t| t.fetch_large, a_third),
+        row(&format!("publish {mib} MiB"), |t| t.publish, a_third),
+        row("status, whole copies", |t| t.status_small, a_little),
+        row("status, coded", |t| t.status_large, a_little),
+        Row::new("repair of 100 MiB", alive.repair, dead.repair, repair_goal),
+        row("round over 100 small capsules", |t| t.round, |alive, _| alive * 3),
+    ] {
+        row.print(table)?;
+    }
+    Ok(())
+}
+
 /// One repair cycle by a holder; how many pieces it placed.
 fn repair(
     network: &Network<'_>,
-    holder: &Member,
-    other: &Member,
+    holders: &[Member],
     hash: TesseraHash,
 ) -> Result<(Duration, usize)> {
     let holds = |member: &&Member| {
@@ -266,7 +308,7 @@ fn repair(
             tesseras_core::ports::FragmentStore::list_fragments(&*member.store.fragments(), &hash);
         held.is_ok_and(|held| !held.is_empty())
     };
-    let by = [holder, other].into_iter().find(holds).ok_or("no holder in this process")?;
+    let by = holders.iter().find(holds).ok_or("no holder in this process")?;
     let mut restored = 0;
     let took = network.timed(async {
         restored = by.node.replication().repair(hash, &silent()).await?.restored;

@@ -1,8 +1,8 @@
-//! What ends a run of the bench.
+//! What a run ends with when something goes wrong.
 
 use std::error::Error;
 
-/// Any error ends the run.
+/// Whatever goes wrong ends the run.
 pub type Failure = Box<dyn Error + Send + Sync>;
-/// What every step of the bench returns.
+/// [`std::result::Result`] with it.
 pub type Result<T> = std::result::Result<T, Failure>;

@@ -3,7 +3,7 @@
 use std::io::Write as _;
 use std::time::{Duration, Instant};
 
-use crate::Result;
+use crate::failure::Result;
 
 /// Every side of a contest runs so many times, in turns.
 pub const LAPS: usize = 3;

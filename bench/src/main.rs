@@ -22,7 +22,7 @@ use std::process::ExitCode;
 
 use clap::Parser as _;
 
-pub(crate) use crate::failure::Result;
+use crate::failure::Result;
 use crate::lap::{Sides, Table};
 use crate::scene::Scene;
 

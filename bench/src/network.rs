@@ -15,7 +15,7 @@ use tesseras_replication::progress::silent;
 use tesseras_storage::Store;
 use tokio::time::Instant;
 
-use crate::Result;
+use crate::failure::Result;
 use crate::lap::{Contest, LAPS, Lap, Table, Work, lap_on_warm_memory};
 use crate::scene::{PHOTO, Scene, open, pack};
 use crate::wire::{OwnTransport, PULL, PUSH, PlainQuinn};

@@ -13,7 +13,7 @@ use tokio::runtime::Runtime;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::Result;
+use crate::failure::Result;
 use crate::lap::{Contest, Lap, Table, Work, lap};
 use crate::wire;
 

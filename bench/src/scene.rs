@@ -13,7 +13,7 @@ use tesseras_crypto::CreatorKeys;
 use tesseras_node::clock;
 use tesseras_storage::{StorageConfig, Store};
 
-use crate::Result;
+use crate::failure::Result;
 
 /// Bytes of a photo as a camera makes it, and of one as a phone once did.
 pub const PHOTO: usize = 4 << 20;

@@ -14,7 +14,7 @@ use tesseras_replication::bulk::CHUNK;
 use tesseras_replication::messages::AttestedPiece;
 use tesseras_storage::{StorageMetrics, Store};
 
-use crate::Result;
+use crate::failure::Result;
 use crate::lap::{Contest, LAPS, Table, Work, lap};
 use crate::scene::{Noise, Scene, open};
 

@@ -27,7 +27,7 @@ use tokio::io::AsyncReadExt as _;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::Result;
+use crate::failure::Result;
 
 const DEADLINE: Duration = Duration::from_secs(60);
 /// Enough that nothing is lost on loopback, where the system grants it.

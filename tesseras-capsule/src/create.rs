@@ -5,23 +5,20 @@
 use std::path::Path;
 
 use tesseras_core::ids::{ContentHash, TesseraHash};
-use tesseras_core::manifest::{MAX_FILES, MAX_MANIFEST_BYTES, Manifest, ManifestError};
-use tesseras_core::path::{TextError, check_line};
-use tesseras_core::ports::{
-    BlobStore, NewTessera, Origin, StoreError, TesseraRecord, TesseraRepository,
-};
+use tesseras_core::manifest::Manifest;
+use tesseras_core::path::check_line;
+use tesseras_core::ports::{BlobStore, NewTessera, Origin, TesseraRecord, TesseraRepository};
 use tesseras_core::time::Timestamp;
-use tesseras_core::words::{count, size};
 use tesseras_crypto::{CreatorKeys, CreatorPublic};
-use thiserror::Error;
 use unicode_normalization::UnicodeNormalization as _;
 
-use crate::gather::gather;
+use crate::create_error::CreateError;
+use crate::gather::{Draft, gather};
 use crate::meta::rfc_3339;
 use crate::nowhere::Nowhere;
 use crate::open::StoredCapsule;
 use crate::progress::Progress;
-use crate::walk::{Skipped, WalkError};
+use crate::walk::Skipped;
 
 /// What a person says of a capsule.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -41,26 +38,6 @@ pub struct CreateOptions {
     /// Makes a new tessera also where one with the same content and headers, all but the date, is
     /// in the library already.
     pub again: bool,
-}
-
-/// A capsule as a dry run finds it: all but its signatures.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Draft {
-    /// How many memories.
-    pub memories: u64,
-    /// How many files its exported directory would have.
-    pub files: u64,
-    /// Their length together.
-    pub bytes: u64,
-    /// What is left out, in byte order of the paths.
-    pub skipped: Vec<Skipped>,
-    /// How many memories say where they were taken.
-    pub places: u64,
-    /// Which they are: their paths in the folder.
-    pub gps_files: Vec<String>,
-    /// Which files are kept though no text of `decode/` describes their kind: their paths in the
-    /// folder.
-    pub undescribed: Vec<String>,
 }
 
 /// A capsule that was made.
@@ -86,75 +63,6 @@ pub struct Created {
     /// Whether it is new: `false` if this capsule, or one that differs in its date alone, was in
     /// the library already. Nothing is made then, and damaged files of that one are mended.
     pub new: bool,
-}
-
-/// Why no capsule was made. Nothing is stored then.
-#[derive(Debug, Error)]
-#[non_exhaustive]
-pub enum CreateError {
-    /// The folder cannot be opened.
-    #[error("{folder} cannot be opened: {source}")]
-    Folder {
-        /// Which.
-        folder: String,
-        /// What the system said.
-        source: std::io::Error,
-    },
-    /// The folder cannot be walked.
-    #[error(transparent)]
-    Walk(#[from] WalkError),
-    /// Nothing in the folder is kept.
-    #[error(
-        "there is nothing to keep: {}, all left out",
-        count(skipped.len() as u64, "entry", "entries")
-    )]
-    Nothing {
-        /// All of it, and why.
-        skipped: Vec<Skipped>,
-    },
-    /// More than one tessera holds.
-    #[error(
-        "{memories} memories are too many for one tessera: {files} files (at most {MAX_FILES}) and \
-         a MANIFEST of about {} (at most {}); make several \
-         tesserae of its parts",
-        size(*manifest_bytes),
-        size(MAX_MANIFEST_BYTES)
-    )]
-    TooMuch {
-        /// How many memories there would be.
-        memories: usize,
-        /// How many files.
-        files: usize,
-        /// How long the MANIFEST.
-        manifest_bytes: u64,
-    },
-    /// The disk has not enough room.
-    #[error("{} are needed, and only {} are free on the disk", size(*needed), size(*free))]
-    NoSpace {
-        /// How many.
-        needed: u64,
-        /// How many there are.
-        free: u64,
-    },
-    /// A title, tag, language, location or name cannot stand in a MANIFEST.
-    #[error("the {what} {value:?} cannot be stored: {source}")]
-    Header {
-        /// Which of them.
-        what: &'static str,
-        /// What it is.
-        value: String,
-        /// Why not.
-        source: TextError,
-    },
-    /// A tag with a comma would be read as two.
-    #[error("the tag {0:?} holds a comma")]
-    TagWithComma(String),
-    /// The MANIFEST cannot be written.
-    #[error(transparent)]
-    Manifest(#[from] ManifestError),
-    /// The store failed.
-    #[error(transparent)]
-    Store(#[from] StoreError),
 }
 
 /// Makes a capsule of a folder and adds it to the library.

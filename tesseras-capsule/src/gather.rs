@@ -12,7 +12,7 @@ use tesseras_core::sums;
 use tesseras_crypto::CreatorPublic;
 
 use crate::beneath::{Folder, state};
-use crate::create::{CreateError, Draft};
+use crate::create_error::CreateError;
 use crate::exif::{self, Shot};
 use crate::meta::{META_VERSION, MemoryType, Meta, rfc_3339};
 use crate::plan::{Plan, Source};
@@ -22,6 +22,26 @@ use crate::recognise::{Format, OTHER_TEXT, TextCheck};
 use crate::staging::{Staging, Stored};
 use crate::texts::{ALWAYS, Description, README};
 use crate::walk::{SkipReason, Skipped, printable, walk, why};
+
+/// A capsule as a dry run finds it: all but its signatures.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Draft {
+    /// How many memories.
+    pub memories: u64,
+    /// How many files its exported directory would have.
+    pub files: u64,
+    /// Their length together.
+    pub bytes: u64,
+    /// What is left out, in byte order of the paths.
+    pub skipped: Vec<Skipped>,
+    /// How many memories say where they were taken.
+    pub places: u64,
+    /// Which they are: their paths in the folder.
+    pub gps_files: Vec<String>,
+    /// Which files are kept though no text of `decode/` describes their kind: their paths in the
+    /// folder.
+    pub undescribed: Vec<String>,
+}
 
 /// All of a capsule but its signatures.
 pub(crate) struct Gathered<'a> {

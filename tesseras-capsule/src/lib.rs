@@ -11,6 +11,7 @@
 mod beneath;
 pub mod card;
 pub mod create;
+mod create_error;
 pub mod exif;
 pub mod export;
 pub mod exported;
@@ -33,9 +34,11 @@ pub mod verify;
 pub mod walk;
 
 pub use card::{CardFacts, Kept, recovery_card};
-pub use create::{CreateError, CreateOptions, Created, Draft, create, dry_run};
+pub use create::{CreateOptions, Created, create, dry_run};
+pub use create_error::CreateError;
 pub use export::{ExportError, export};
 pub use exported::{ExportedCapsule, ExportedError};
+pub use gather::Draft;
 pub use import::{ImportError, Imported, import};
 pub use meta::{MemoryType, Place, rfc_3339};
 pub use open::{MemorySummary, OpenError, StoredCapsule};

@@ -1,53 +1,18 @@
 //! Says by its content, not only by its name, what a file is, and whether it is kept.
 
+mod format;
 mod programs;
 mod rare;
 mod side_files;
+
+pub use format::Format;
+use format::{extension, format, undescribed};
 
 use crate::texts::Description;
 use crate::walk::SkipReason;
 
 /// As many of a file's first bytes are looked at.
 pub const HEAD_BYTES: usize = 4096;
-
-/// A kind of file that is kept.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Format {
-    /// Its media type, without parameters.
-    pub mime: &'static str,
-    /// What stands after the dot in `media.<extension>`.
-    pub extension: &'static str,
-    /// Which text of the capsule's `decode/` describes it; of the rarer kinds, none does.
-    pub(crate) described_by: Option<Description>,
-}
-
-impl Format {
-    /// Whether it is plain UTF-8 text.
-    pub fn is_text(&self) -> bool {
-        *self == TEXT
-    }
-
-    /// Whether a page of `decode/` tells how such a file is built.
-    pub fn is_described(&self) -> bool {
-        self.described_by.is_some()
-    }
-
-    /// Whether it may carry EXIF that is understood here.
-    pub fn may_have_exif(&self) -> bool {
-        self.is_described()
-            && self.mime.starts_with("image/")
-            && !matches!(self.extension, "gif" | "bmp")
-    }
-}
-
-const fn format(mime: &'static str, extension: &'static str, described_by: Description) -> Format {
-    Format { mime, extension, described_by: Some(described_by) }
-}
-
-/// A kind of file that no text of `decode/` describes.
-const fn undescribed(mime: &'static str, extension: &'static str) -> Format {
-    Format { mime, extension, described_by: None }
-}
 
 /// Plain UTF-8 text.
 pub const TEXT: Format = format("text/plain", "txt", Description::Text);
@@ -130,11 +95,6 @@ pub fn recognise(name: &str, head: &[u8]) -> Recognised {
             || !head.iter().any(is_control);
         if other_text { OTHER_TEXT } else { UNKNOWN }
     }))
-}
-
-/// What stands after the last dot of a name, in lower case.
-fn extension(name: &str) -> String {
-    name.rsplit_once('.').map_or("", |(_, e)| e).to_ascii_lowercase()
 }
 
 fn by_magic(extension: &str, head: &[u8]) -> Option<Format> {

@@ -153,11 +153,38 @@ pub(crate) fn unpack_as(
 ) -> Result<Unpacked, UnpackError> {
     let mut pack = Pack { inner: pack, offset: 0 };
     let manifest_bytes = pack.manifest(expected)?;
-    let found = TesseraHash::from(blake3(&manifest_bytes));
+    let (manifest, layout) = begin(&manifest_bytes, expected, blobs)?;
+    progress.begin(layout.bytes(), layout.entries().len());
+    progress.advance(pack.offset);
+    let mut parts = Parts {
+        manifest: &manifest,
+        manifest_bytes: &manifest_bytes,
+        signatures: SignaturePair { ed25519: Vec::new(), ml_dsa_65: Vec::new() },
+        pems: [Vec::new(), Vec::new()],
+        staging: Staging::new(blobs),
+        pump: Pump::new(),
+    };
+    parts.staging.bytes(&manifest_bytes)?;
+    parts.take_all(&mut pack, &layout, expected, progress)?;
+    parts.check_signatures()?;
+    let record = record(&manifest, &layout, expected, parts.signatures, (origin, added));
+    let TesseraRecord { hash, memories, files, bytes, .. } = record;
+    let (content, staged) = parts.staging.take();
+    let new = repository.add(NewTessera { record, content, staged })?;
+    Ok(Unpacked { hash, memories, files, bytes, new })
+}
+
+/// Checks a MANIFEST before anything that it lists is read, and that there is room for it.
+fn begin(
+    manifest_bytes: &[u8],
+    expected: &TesseraHash,
+    blobs: &dyn BlobStore,
+) -> Result<(Manifest, PackLayout), UnpackError> {
+    let found = TesseraHash::from(blake3(manifest_bytes));
     if found != *expected {
         return Err(UnpackError::WrongTessera { expected: *expected, found });
     }
-    let manifest = Manifest::parse(&manifest_bytes)?;
+    let manifest = Manifest::parse(manifest_bytes)?;
     let layout = PackLayout::new(expected, &manifest, manifest_bytes.len() as u64)
         .ok_or(UnpackError::TooLong)?;
     for name in [listed::ED25519_PEM, listed::ML_DSA_65_PEM] {
@@ -169,58 +196,30 @@ pub(crate) fn unpack_as(
     if needed > free {
         return Err(UnpackError::NoSpace { needed, free });
     }
-    progress.begin(needed, layout.entries().len());
-    progress.advance(pack.offset);
+    Ok((manifest, layout))
+}
 
-    let mut parts = Parts {
-        manifest: &manifest,
-        manifest_bytes: &manifest_bytes,
-        signatures: SignaturePair { ed25519: Vec::new(), ml_dsa_65: Vec::new() },
-        pems: [Vec::new(), Vec::new()],
-        staging: Staging::new(blobs),
-        pump: Pump::new(),
-    };
-    parts.staging.bytes(&manifest_bytes)?;
-    let directory = directory_name(expected).len() + 1;
-    for entry in &layout.entries()[1..] {
-        let path = &entry.path[directory..];
-        progress.file(path);
-        let before = pack.offset;
-        pack.expect(&header(&entry.path, entry.bytes), path)?;
-        parts.take(&mut pack, entry, path)?;
-        pack.padding(entry.bytes, path)?;
-        progress.advance(pack.offset - before);
-    }
-    pack.expect(&[0; 2 * BLOCK as usize], "the end of the tar")?;
-    pack.end()?;
-
-    let public = creator_of(&manifest, &parts.pems[0], &parts.pems[1])?;
-    let check = public.verify(&manifest_bytes, &parts.signatures);
-    if !check.ed25519 {
-        return Err(UnpackError::Signature("Ed25519"));
-    }
-    if !check.ml_dsa_65 {
-        return Err(UnpackError::Signature("ML-DSA-65"));
-    }
-    let files = layout.entries().len() as u64;
-    let bytes = layout.entries().iter().fold(0_u64, |sum, e| sum.saturating_add(e.bytes));
-    let memories = manifest.memories();
+/// The capsule as the library lists it.
+fn record(
+    manifest: &Manifest,
+    layout: &PackLayout,
+    hash: &TesseraHash,
+    signatures: SignaturePair,
+    (origin, added): (Origin, Timestamp),
+) -> TesseraRecord {
     let header = |key| manifest.header(key).unwrap_or_default().to_owned();
-    let record = TesseraRecord {
-        hash: *expected,
+    TesseraRecord {
+        hash: *hash,
         title: header("title"),
         created: header("created"),
         creator: manifest.creator(),
-        memories,
-        files,
-        bytes,
-        signatures: parts.signatures,
+        memories: manifest.memories(),
+        files: layout.entries().len() as u64,
+        bytes: layout.entries().iter().fold(0_u64, |sum, e| sum.saturating_add(e.bytes)),
+        signatures,
         origin,
         added,
-    };
-    let (content, staged) = parts.staging.take();
-    let new = repository.add(NewTessera { record, content, staged })?;
-    Ok(Unpacked { hash: *expected, memories, files, bytes, new })
+    }
 }
 
 /// What was taken out of a pack so far.
@@ -234,6 +233,40 @@ struct Parts<'a> {
 }
 
 impl Parts<'_> {
+    /// Takes every entry after the MANIFEST, each as the layout has it, to the end of the tar.
+    fn take_all(
+        &mut self,
+        pack: &mut Pack<'_>,
+        layout: &PackLayout,
+        expected: &TesseraHash,
+        progress: &mut dyn Progress,
+    ) -> Result<(), UnpackError> {
+        let directory = directory_name(expected).len() + 1;
+        for entry in &layout.entries()[1..] {
+            let path = &entry.path[directory..];
+            progress.file(path);
+            let before = pack.offset;
+            pack.expect(&header(&entry.path, entry.bytes), path)?;
+            self.take(pack, entry, path)?;
+            pack.padding(entry.bytes, path)?;
+            progress.advance(pack.offset - before);
+        }
+        pack.expect(&[0; 2 * BLOCK as usize], "the end of the tar")?;
+        pack.end()
+    }
+
+    fn check_signatures(&self) -> Result<(), UnpackError> {
+        let public = creator_of(self.manifest, &self.pems[0], &self.pems[1])?;
+        let check = public.verify(self.manifest_bytes, &self.signatures);
+        if !check.ed25519 {
+            return Err(UnpackError::Signature("Ed25519"));
+        }
+        if !check.ml_dsa_65 {
+            return Err(UnpackError::Signature("ML-DSA-65"));
+        }
+        Ok(())
+    }
+
     /// Takes the bytes of one file and checks them.
     fn take(
         &mut self,

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::error::ErrorKind;
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand};
 
 use crate::command_error::CommandError;
 use crate::commands::{
@@ -13,6 +13,7 @@ use crate::commands::{
     publish, repair, restore, show, status, verify,
 };
 use crate::context::Context;
+use crate::exit::Exit;
 use crate::output::Output;
 
 /// Keep photos, voices and letters alive, together.
@@ -65,16 +66,6 @@ enum Command {
     Demo(demo::Args),
     Completions(completions::Args),
     Man(man::Args),
-}
-
-/// How a command that did its work ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Exit {
-    /// All is as it should be.
-    Done,
-    /// What was verified is not valid, or something that was to be kept or given back is not. The
-    /// report says what.
-    Failed,
 }
 
 /// Reads the command line, does what it says, and tells how it went.
@@ -146,8 +137,8 @@ impl Command {
             Self::Drop(args) => drop::run(context, args),
             Self::Peers(args) => peers::run(context, args),
             Self::Demo(args) => demo::run(context, args),
-            Self::Completions(args) => completions::run(context, args),
-            Self::Man(args) => man::run(context, args),
+            Self::Completions(args) => completions::run(context, args, Cli::command()),
+            Self::Man(args) => man::run(context, args, Cli::command()),
         }
     }
 }

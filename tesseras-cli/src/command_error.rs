@@ -4,7 +4,6 @@ use std::io;
 use std::process::ExitCode;
 
 use tesseras_core::ports::StoreError;
-use tesseras_rpc::ClientError;
 
 /// What to do about a damaged tessera. What is intact of it stays.
 pub const MEND: &str = "`tes verify HASH` says what is damaged; if it was published, `tes fetch \
@@ -100,29 +99,6 @@ impl From<StoreError> for CommandError {
             }
             StoreError::NewerFormat { .. } => failed.with_hint("install a newer version of tes"),
             StoreError::Busy { .. } => failed.with_hint("try again in a moment"),
-            _ => failed,
-        }
-    }
-}
-
-impl From<ClientError> for CommandError {
-    fn from(error: ClientError) -> Self {
-        let failed = Self::new(error.to_string());
-        match error {
-            ClientError::NotRunning { data_dir } => {
-                failed.with_hint(format!("start one with `tesd --data-dir {}`", data_dir.display()))
-            }
-            ClientError::PathTooLong { .. } => {
-                failed.with_hint("choose a data directory with a shorter path")
-            }
-            ClientError::Connect { .. } => {
-                failed.with_hint("only the user that runs tesd may talk to it")
-            }
-            ClientError::Ended | ClientError::Silent => {
-                failed.with_hint("see what tesd last logged, start it again, repeat the command")
-            }
-            ClientError::Frame(_) => failed.with_hint("use the tes and the tesd of one version"),
-            ClientError::Failed(failure) => crate::problems::failure(failure),
             _ => failed,
         }
     }

@@ -8,7 +8,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use tesseras_capsule::{CreateOptions, Silent, StoredCapsule, create, export, verify_directory};
+use serde::Serialize;
+use tesseras_capsule::{
+    CreateOptions, Created, Silent, StoredCapsule, create, export, verify_directory,
+};
 use tesseras_core::code::Piece;
 use tesseras_core::ids::{NodeId, TesseraHash};
 use tesseras_core::placement::Placement;
@@ -16,11 +19,11 @@ use tesseras_core::ports::TesseraRepository as _;
 use tesseras_crypto::CreatorKeys;
 use tesseras_node::clock;
 use tesseras_replication::progress::silent;
-use tesseras_replication::status::State;
+use tesseras_replication::publish::Published;
+use tesseras_replication::status::{State, TesseraHealth};
 use tokio::time::Instant;
 
 use crate::command_error::CommandError;
-use crate::commands::demo::Walked;
 use crate::human::{count, short, size};
 use crate::output::Output;
 use network::{Member, Network};
@@ -35,99 +38,81 @@ pub struct Plot {
     pub keep: Option<PathBuf>,
 }
 
+/// Result of the walk. Every number is a node's own answer.
+#[derive(Debug, Serialize)]
+pub struct Walked {
+    /// The tessera.
+    pub hash: TesseraHash,
+    /// How many memories it keeps.
+    pub memories: u64,
+    /// The length of its files.
+    pub bytes: u64,
+    /// Into how many pieces it was cut, or how many copies were made.
+    pub fragments: u64,
+    /// On how many nodes they were placed.
+    pub holders: u64,
+    /// How many of these could die.
+    pub survives: u64,
+    /// How many nodes were killed, the owner among them.
+    pub killed: u64,
+    /// Whether what was fetched is what was published, byte for byte.
+    pub identical: bool,
+    /// How many pieces were brought back.
+    pub restored: u64,
+    /// Whether every hash and both signatures hold after all.
+    pub valid: bool,
+    /// How long it took.
+    pub seconds: u64,
+    /// Where the fetched files are, if they were to be kept.
+    pub path: Option<PathBuf>,
+}
+
+/// Tells the story on the terminal.
+struct Teller(Output);
+
+impl Teller {
+    fn tell(&self, text: &str) {
+        if self.0.is_json() {
+            self.0.note(text);
+        } else {
+            // Whoever no longer reads it misses nothing that matters.
+            drop(self.0.raw(format!("{text}\n").as_bytes()));
+        }
+    }
+}
+
 /// Lets it happen, and tells it.
 pub async fn walk(plot: Plot, scene: PathBuf, output: Output) -> Result<Walked, CommandError> {
     let start = Instant::now();
-    let tell = |text: String| {
-        if output.is_json() {
-            output.note(&text)
-        } else {
-            drop(output.raw(format!("{text}\n").as_bytes()))
-        }
-    };
+    let teller = Teller(output);
     if let Some(keep) = &plot.keep
         && keep.exists()
     {
         return Err(CommandError::new(format!("{} is there already", keep.display()))
             .with_hint("name a folder that does not exist yet"));
     }
-    let folder = match plot.folder {
-        Some(folder) => folder,
-        None => {
-            let folder = scene.join("A summer by the sea");
-            let drawn = folder.clone();
-            let drawing = tokio::task::spawn_blocking(move || pictures::draw(&drawn));
-            let drawn = drawing.await.map_err(failed)?;
-            drawn.map_err(|e| CommandError::io("draw pictures in", &folder, &e))?;
-            folder
-        }
-    };
-
-    tell(format!("1. {} nodes start on this machine, each with its own disk and key.", plot.nodes));
-    let mut network = Network::start(&scene, plot.nodes).await?;
+    let folder = folder(plot.folder, &scene).await?;
+    let nodes = plot.nodes;
+    teller
+        .tell(&format!("1. {nodes} nodes start on this machine, each with its own disk and key."));
+    let mut network = Network::start(&scene, nodes).await?;
     let owner = network.newest();
-
     let keys = CreatorKeys::generate().map_err(|e| CommandError::new(e.to_string()))?;
-    let made = make(owner, &folder, &keys).await?;
-    tell(format!(
-        "2. Ana packs {} ({}) into a signed capsule.",
-        count(made.memories, "memory", "memories"),
-        size(made.bytes)
-    ));
-    for skipped in &made.skipped {
-        tell(format!("   left out: {} ({})", skipped.path, skipped.reason));
-    }
+    let made = pack(&teller, owner, &folder, &keys).await?;
     let hash = made.hash;
     let before = files_of(owner, hash, &scene.join("before")).await?;
-
-    let replication = owner.node.replication();
-    let plan = replication.draft_plan(hash, &silent()).await.map_err(failed)?;
-    let signatures = keys.sign(&plan);
-    let published = replication.publish(hash, plan, signatures, &silent()).await.map_err(failed)?;
-    let health = replication.status(hash).await.map_err(failed)?.ok_or_else(unknown)?;
-    tell(format!(
-        "3. She publishes it: {}.\n   The nodes say: {}",
-        words::held(&health),
-        words::may_die(health.survives)
-    ));
-    let survives = health.survives as u64;
+    let (published, health) = publish(&teller, owner, hash, &keys).await?;
 
     let mut doomed = fullest(&health.placement, health.survives);
-    let others = doomed.len() as u64;
     // Any node repairs what it holds, and only that.
     let left = health.placement.keys().find(|id| !doomed.contains(id));
     let keeper = *left.ok_or_else(|| CommandError::new("no holder would be left"))?;
+    teller.tell(&format!("4. {}", words::dies(doomed.len() as u64)));
     doomed.push(owner.node.id());
-    let killed = doomed.len() as u64;
     network.destroy(&doomed).await;
-    tell(format!("4. {}", words::dies(others)));
-
     network.join().await?;
-    let fresh = network.newest();
-    let fetching = Instant::now();
-    let fetched = fresh.node.replication().fetch(hash, &silent()).await.map_err(failed)?;
-    tell(format!(
-        "5. Her sister, on a new computer, types the hash {}…\n   \
-         It comes back from {} in {:.1} s.",
-        short(&hash),
-        count(fetched.holders as u64, "node", "nodes"),
-        fetching.elapsed().as_secs_f64()
-    ));
-
-    let keeper = network.by_id(keeper);
-    let repaired = keeper.node.replication().repair(hash, &silent()).await.map_err(failed)?;
-    let health = keeper.node.replication().status(hash).await.map_err(failed)?;
-    let health = health.ok_or_else(unknown)?;
-    tell(format!(
-        "6. A node that is left notices what is missing and brings back {}.\n   \
-         Held now: {}.\n   The nodes say: {}",
-        count(repaired.restored as u64, "piece", "pieces"),
-        words::held(&health),
-        words::may_die(health.survives)
-    ));
-    if health.state != State::Healthy {
-        tell(format!("   Not all is back yet: {} of {} live.", health.live, health.total));
-    }
+    fetch(&teller, network.newest(), hash).await?;
+    let restored = repair(&teller, network.by_id(keeper), hash).await?;
 
     let fresh = network.newest();
     let to = plot.keep.clone().unwrap_or_else(|| scene.join("after"));
@@ -143,14 +128,96 @@ pub async fn walk(plot: Plot, scene: PathBuf, output: Output) -> Result<Walked, 
         bytes: made.bytes,
         fragments: published.fragments as u64,
         holders: published.holders as u64,
-        survives,
-        killed,
+        survives: health.survives as u64,
+        killed: doomed.len() as u64,
         identical: before.digests == after.digests,
-        restored: repaired.restored as u64,
+        restored,
         valid: report.valid,
         seconds: start.elapsed().as_secs(),
         path: plot.keep.map(|_| after.directory),
     })
+}
+
+/// The folder of memories: the one that was named, or one that is drawn.
+async fn folder(named: Option<PathBuf>, scene: &Path) -> Result<PathBuf, CommandError> {
+    if let Some(folder) = named {
+        return Ok(folder);
+    }
+    let folder = scene.join("A summer by the sea");
+    let drawn = folder.clone();
+    let drawing = tokio::task::spawn_blocking(move || pictures::draw(&drawn));
+    let drawn = drawing.await.map_err(failed)?;
+    drawn.map_err(|e| CommandError::io("draw pictures in", &folder, &e))?;
+    Ok(folder)
+}
+
+async fn pack(
+    teller: &Teller,
+    owner: &Member,
+    folder: &Path,
+    keys: &CreatorKeys,
+) -> Result<Created, CommandError> {
+    let made = make(owner, folder, keys).await?;
+    teller.tell(&format!(
+        "2. Ana packs {} ({}) into a signed capsule.",
+        count(made.memories, "memory", "memories"),
+        size(made.bytes)
+    ));
+    for skipped in &made.skipped {
+        teller.tell(&format!("   left out: {} ({})", skipped.path, skipped.reason));
+    }
+    Ok(made)
+}
+
+async fn publish(
+    teller: &Teller,
+    owner: &Member,
+    hash: TesseraHash,
+    keys: &CreatorKeys,
+) -> Result<(Published, TesseraHealth), CommandError> {
+    let replication = owner.node.replication();
+    let plan = replication.draft_plan(hash, &silent()).await.map_err(failed)?;
+    let signatures = keys.sign(&plan);
+    let published = replication.publish(hash, plan, signatures, &silent()).await.map_err(failed)?;
+    let health = replication.status(hash).await.map_err(failed)?.ok_or_else(unknown)?;
+    teller.tell(&format!(
+        "3. She publishes it: {}.\n   The nodes say: {}",
+        words::held(&health),
+        words::may_die(health.survives)
+    ));
+    Ok((published, health))
+}
+
+async fn fetch(teller: &Teller, fresh: &Member, hash: TesseraHash) -> Result<(), CommandError> {
+    let fetching = Instant::now();
+    let fetched = fresh.node.replication().fetch(hash, &silent()).await.map_err(failed)?;
+    teller.tell(&format!(
+        "5. Her sister, on a new computer, types the hash {}…\n   \
+         It comes back from {} in {:.1} s.",
+        short(&hash),
+        count(fetched.holders as u64, "node", "nodes"),
+        fetching.elapsed().as_secs_f64()
+    ));
+    Ok(())
+}
+
+/// A holder brings back what is missing; how many pieces.
+async fn repair(teller: &Teller, keeper: &Member, hash: TesseraHash) -> Result<u64, CommandError> {
+    let repaired = keeper.node.replication().repair(hash, &silent()).await.map_err(failed)?;
+    let health = keeper.node.replication().status(hash).await.map_err(failed)?;
+    let health = health.ok_or_else(unknown)?;
+    teller.tell(&format!(
+        "6. A node that is left notices what is missing and brings back {}.\n   \
+         Held now: {}.\n   The nodes say: {}",
+        count(repaired.restored as u64, "piece", "pieces"),
+        words::held(&health),
+        words::may_die(health.survives)
+    ));
+    if health.state != State::Healthy {
+        let (live, total) = (health.live, health.total);
+        teller.tell(&format!("   Not all is back yet: {live} of {total} live."));
+    }
+    Ok(repaired.restored as u64)
 }
 
 async fn make(

@@ -35,6 +35,15 @@ fn width(text: &str) -> usize {
     text.chars().count()
 }
 
+/// How much loss a tessera stands, as a sentence.
+pub fn survives_text(survives: u64) -> String {
+    match survives {
+        0 => "It may not survive the loss of even one of these nodes.\n".to_owned(),
+        1 => "It survives the loss of any one of these nodes.\n".to_owned(),
+        n => format!("It survives the loss of any {n} of these nodes.\n"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

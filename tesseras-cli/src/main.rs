@@ -11,6 +11,7 @@ mod commands;
 mod consent;
 mod context;
 mod demo;
+mod exit;
 mod hashes;
 mod human;
 mod identity;

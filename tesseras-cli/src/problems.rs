@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 
 use tesseras_core::time::ClockOffset;
+use tesseras_rpc::ClientError;
 use tesseras_rpc::messages::Failure;
 use tesseras_rpc::problem::{Cause, Problem};
 
@@ -10,6 +11,29 @@ use crate::command_error::CommandError;
 use crate::human::{count, size};
 
 const SET_THE_CLOCK: &str = "set it right (NTP); until then other nodes refuse what this one dates";
+
+impl From<ClientError> for CommandError {
+    fn from(error: ClientError) -> Self {
+        let failed = CommandError::new(error.to_string());
+        match error {
+            ClientError::NotRunning { data_dir } => {
+                failed.with_hint(format!("start one with `tesd --data-dir {}`", data_dir.display()))
+            }
+            ClientError::PathTooLong { .. } => {
+                failed.with_hint("choose a data directory with a shorter path")
+            }
+            ClientError::Connect { .. } => {
+                failed.with_hint("only the user that runs tesd may talk to it")
+            }
+            ClientError::Ended | ClientError::Silent => {
+                failed.with_hint("see what tesd last logged, start it again, repeat the command")
+            }
+            ClientError::Frame(_) => failed.with_hint("use the tes and the tesd of one version"),
+            ClientError::Failed(failure) => self::failure(failure),
+            _ => failed,
+        }
+    }
+}
 
 /// What is wrong with a node that listens at `listen`, and what its operator can do.
 pub fn problem(problem: &Problem, listen: SocketAddr) -> (String, String) {

@@ -11,6 +11,7 @@ pub mod contact;
 pub mod dossier;
 pub mod hash_code;
 pub mod ids;
+pub mod lock;
 pub mod manifest;
 pub mod pack;
 pub mod path;

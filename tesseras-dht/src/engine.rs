@@ -19,19 +19,21 @@ use std::time::Duration;
 use rand::Rng;
 use tesseras_core::contact::Contact;
 use tesseras_core::ids::{DhtKey, NodeId};
+use tesseras_core::peer_memory::PeerMemory;
 use tesseras_core::time::Timestamp;
 use tesseras_wire::codec::Refusal;
 
 use crate::address;
 use crate::clocks::Clocks;
 use crate::config::DhtConfig;
-use crate::messages::{Kind, Request, Response};
+use crate::messages::{Request, Response};
 use crate::reachability::Reachability;
 use crate::records::{Identity, RecordStore};
 use crate::routing::{Admission, RoutingTable};
 
 pub use self::events::{
-    Beginnings, Command, Effect, Event, InboundId, Moment, OperationId, Outcome, Status, Ticket,
+    Bootstrap, Command, Effect, Event, Found, InboundId, Moment, OperationId, Outcome, Status,
+    Ticket,
 };
 
 use self::announce::Announcement;
@@ -39,6 +41,8 @@ use self::neighbours::Neighbours;
 use self::search::{Discovery, Search};
 use self::serve::PendingHello;
 
+/// A node that wakes so much later than it wanted to has slept, with the whole machine.
+const SLEPT: Duration = Duration::from_secs(10);
 /// How often expired records are swept out.
 const SWEEP_EVERY: Duration = Duration::from_secs(10 * 60);
 
@@ -71,8 +75,8 @@ enum Purpose {
 struct Sent {
     id: Option<NodeId>,
     addresses: Vec<SocketAddr>,
-    kind: Kind,
     purpose: Purpose,
+    at: Duration,
 }
 
 /// One DHT node.
@@ -85,6 +89,7 @@ pub struct Engine {
     reach: Reachability,
     clocks: Clocks,
     neighbours: Neighbours,
+    silent: PeerMemory,
     searches: BTreeMap<u64, Search>,
     announcements: BTreeMap<OperationId, Announcement>,
     discoveries: BTreeMap<OperationId, Discovery>,
@@ -92,24 +97,28 @@ pub struct Engine {
     sent: BTreeMap<Ticket, Sent>,
     last_number: u64,
     next_sweep: Duration,
+    /// When it wanted to be woken, and since when it has not slept.
+    due: Duration,
+    woke_at: Duration,
 }
 
 impl Engine {
     /// A node that knows what it is told here and nothing else. It does nothing before its first
     /// [`Event::Tick`].
-    pub fn new(config: DhtConfig, identity: Arc<dyn Identity>, beginnings: Beginnings) -> Self {
+    pub fn new(config: DhtConfig, identity: Arc<dyn Identity>, bootstrap: Bootstrap) -> Self {
         let config = config.bounded();
         let id = identity.public().id();
         Self {
             table: RoutingTable::new(id, &config),
             records: RecordStore::new(id, &config),
             reach: Reachability::new(
-                &beginnings.candidates,
-                beginnings.wildcard_port,
+                &bootstrap.candidates,
+                bootstrap.wildcard_port,
                 config.hello_every,
             ),
             clocks: Clocks::new(config.hello_every),
-            neighbours: Neighbours::new(beginnings.bootstrap, beginnings.remembered, id),
+            neighbours: Neighbours::new(bootstrap.addresses, bootstrap.remembered, id),
+            silent: PeerMemory::new(bootstrap.silent),
             searches: BTreeMap::new(),
             announcements: BTreeMap::new(),
             discoveries: BTreeMap::new(),
@@ -117,6 +126,8 @@ impl Engine {
             sent: BTreeMap::new(),
             last_number: 0,
             next_sweep: SWEEP_EVERY,
+            due: Duration::MAX,
+            woke_at: Duration::ZERO,
             config,
             id,
             identity,
@@ -183,8 +194,10 @@ impl Engine {
     /// Takes one event and returns what is to be done about it.
     pub fn handle(&mut self, moment: Moment, rng: &mut dyn Rng, event: Event) -> Vec<Effect> {
         let mut turn = Turn { now: moment.elapsed, wall: moment.wall, rng, effects: Vec::new() };
-        if self.clocks.look(turn.now, turn.wall) {
-            self.greet_some(turn.now);
+        let date_jumped = self.clocks.look(turn.now, turn.wall);
+        let woke_late = turn.now > self.due.saturating_add(SLEPT);
+        if date_jumped || woke_late {
+            self.wake(turn.now);
         }
         match event {
             Event::Tick => self.tick(&mut turn),
@@ -198,12 +211,27 @@ impl Engine {
             Event::Commanded { operation, command } => {
                 self.on_command(&mut turn, operation, command);
             }
+            Event::Abandoned { operation } => self.abandon(operation),
             Event::Observed { id, address } => {
+                self.silent.answered(&id);
                 self.met(&mut turn, id, address::canonical(address), true);
             }
-            Event::Accused { id } => self.accuse(turn.now, &id),
+            Event::Accused { id } => self.accuse(&turn, &id),
+            Event::Doubted { id } => {
+                self.neighbours.greet_at(id, turn.now);
+                self.send_greetings(&mut turn);
+            }
         }
+        self.due = self.wakes_at(turn.now);
         turn.effects
+    }
+
+    /// The machine may have slept, which some clocks show and some do not. Others have missed this
+    /// node, and their answers were not seen: those who are greeted dial back and know it again.
+    /// If only the date was set, they say what theirs is.
+    fn wake(&mut self, now: Duration) {
+        self.woke_at = now;
+        self.greet_everyone(now);
     }
 
     fn tick(&mut self, turn: &mut Turn<'_>) {
@@ -243,6 +271,7 @@ impl Engine {
         if from == self.id || sent.id.is_some_and(|expected| expected != from) {
             return self.dispatch_failure(turn, sent, false);
         }
+        self.silent.answered(&from);
         // Proven is what was dialled; a remote port that nobody announced proves nothing.
         let remote = address::canonical(remote);
         let dialled = sent.addresses.contains(&remote).then_some(remote);
@@ -286,7 +315,7 @@ impl Engine {
             (Purpose::Evict(_), _) => {}
             // It lives but would not do it, or answered something else.
             (purpose, _) => {
-                let sent = Sent { id: None, addresses: Vec::new(), kind: sent.kind, purpose };
+                let sent = Sent { id: None, addresses: Vec::new(), purpose, ..sent };
                 self.dispatch_failure(turn, sent, false);
             }
         }
@@ -294,6 +323,8 @@ impl Engine {
 
     fn on_failure(&mut self, turn: &mut Turn<'_>, ticket: Ticket, blame: bool) {
         if let Some(sent) = self.sent.remove(&ticket) {
+            // Who was asked before this node slept may well have answered.
+            let blame = blame && sent.at >= self.woke_at;
             self.dispatch_failure(turn, sent, blame);
         }
     }
@@ -303,7 +334,7 @@ impl Engine {
         // A node that announces a false address beside a true one is not dead.
         let is_dial_back = matches!(sent.purpose, Purpose::DialBack { .. });
         if let Some(id) = sent.id.filter(|_| blame && !is_dial_back) {
-            self.accuse(turn.now, &id);
+            self.accuse(turn, &id);
         }
         match sent.purpose {
             Purpose::Knock => {
@@ -324,13 +355,14 @@ impl Engine {
         }
     }
 
-    /// A peer failed. It may leave the table, and is then remembered for harder times; or it is
-    /// asked once more soon, since nobody asks the disgraced otherwise.
-    fn accuse(&mut self, now: Duration, id: &NodeId) {
-        if let Some(gone) = self.table.failed(id, now) {
-            self.neighbours.remember(gone);
+    /// A peer failed. It may leave the table, and is then looked for now and then; or it is asked
+    /// once more soon, since silent peers are not asked otherwise.
+    fn accuse(&mut self, turn: &Turn<'_>, id: &NodeId) {
+        self.silent.failed(*id, turn.wall);
+        if let Some(gone) = self.table.failed(id, turn.now) {
+            self.neighbours.remember(gone, turn.now);
         } else if self.table.get(id).is_some() {
-            self.neighbours.greet_again(*id, now);
+            self.neighbours.greet_again(*id, turn.now);
         }
     }
 
@@ -340,7 +372,11 @@ impl Engine {
             return;
         }
         self.neighbours.bootstrap_answered(&[address]);
-        match self.table.seen(id, address, turn.now) {
+        let admission = self.table.seen(id, address, turn.now);
+        if matches!(admission, Admission::New | Admission::Known) {
+            self.neighbours.found_again(&id);
+        }
+        match admission {
             Admission::New => {
                 self.begin_joining(turn.now);
                 if greet {
@@ -379,8 +415,8 @@ impl Engine {
         purpose: Purpose,
     ) {
         let ticket = Ticket(self.number());
-        let kind = request.kind();
-        self.sent.insert(ticket, Sent { id, addresses: addresses.clone(), kind, purpose });
+        let at = turn.now;
+        self.sent.insert(ticket, Sent { id, addresses: addresses.clone(), purpose, at });
         turn.effects.push(Effect::Send { ticket, id, addresses, request, deadline });
     }
 

@@ -21,6 +21,6 @@ pub mod routing;
 
 pub use config::{DhtConfig, REANNOUNCE_EVERY, REANNOUNCE_JITTER};
 pub use driver::Dht;
-pub use engine::{Beginnings, Status};
+pub use engine::{Bootstrap, Status};
 pub use messages::KINDS;
 pub use records::{HolderRecord, Identity};

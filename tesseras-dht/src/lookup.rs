@@ -27,8 +27,9 @@ const LOST_FACTOR: u32 = 3;
 /// A peer that failed is asked again at other addresses at most this often.
 const MAX_RETRIES: u8 = 2;
 
+/// How far a candidate has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum State {
+enum Standing {
     New,
     Waiting { since: Duration },
     Answered,
@@ -38,10 +39,12 @@ enum State {
 #[derive(Debug)]
 struct Candidate {
     contact: Contact,
-    state: State,
+    standing: Standing,
     /// The addresses of the last request.
     tried: Vec<SocketAddr>,
     retries: u8,
+    /// Whether it was silent lately: it is asked last, and hardly waited for.
+    silent: bool,
 }
 
 /// A lookup under way. It never asks the same address of a peer twice, so it ends.
@@ -92,6 +95,16 @@ impl Lookup {
 
     /// Adds a peer that somebody named. A known one gains its new addresses.
     pub fn add(&mut self, contact: Contact) {
+        self.add_as(contact, false);
+    }
+
+    /// Adds a peer that was silent lately: it is asked only if there are fewer than k others, and
+    /// is waited for no longer than a slow one holds up the next.
+    pub fn add_silent(&mut self, contact: Contact) {
+        self.add_as(contact, true);
+    }
+
+    fn add_as(&mut self, contact: Contact, silent: bool) {
         if contact.addresses.is_empty() {
             return;
         }
@@ -100,12 +113,13 @@ impl Lookup {
             known.learn(contact.addresses);
             return;
         }
-        let candidate = Candidate { contact, state: State::New, tried: Vec::new(), retries: 0 };
+        let candidate =
+            Candidate { contact, standing: Standing::New, tried: Vec::new(), retries: 0, silent };
         self.candidates.insert(distance, candidate);
         if self.candidates.len() > self.k * CANDIDATES_PER_RESULT {
             let farthest = self.candidates.iter().rev();
             let farthest = farthest
-                .filter(|(_, c)| matches!(c.state, State::New | State::Failed))
+                .filter(|(_, c)| matches!(c.standing, Standing::New | Standing::Failed))
                 .map(|(distance, _)| *distance)
                 .next();
             if let Some(farthest) = farthest {
@@ -118,37 +132,38 @@ impl Lookup {
     pub fn next(&mut self, now: Duration) -> Vec<Contact> {
         let mut asked = Vec::new();
         let mut prompt = self.waiting().filter(|c| !self.is_slow(c, now)).count();
-        while prompt < self.alpha
-            && self.in_flight.len() < self.alpha * SLOW_FACTOR
-            && self.queries < self.k * QUERIES_PER_RESULT
-            && !self.is_over(now)
-        {
+        while prompt < self.alpha && self.may_ask() && !self.is_over(now) {
             let Some(distance) = self.next_in_window(now) else { break };
             let Some(candidate) = self.candidates.get_mut(&distance) else { break };
-            candidate.state = State::Waiting { since: now };
+            candidate.standing = Standing::Waiting { since: now };
             candidate.tried.clone_from(&candidate.contact.addresses);
             asked.push(candidate.contact.clone());
             self.queries += 1;
             self.in_flight.insert(distance);
-            prompt += 1;
+            prompt += usize::from(!candidate.silent);
         }
         asked
     }
 
-    /// A peer answered, at the address that was dialled if that is known.
-    pub fn answered(&mut self, id: &NodeId, address: Option<SocketAddr>, now: Duration) {
+    /// A peer answered, at the address that was dialled if that is known. Returns where it is.
+    pub fn answered(
+        &mut self,
+        id: &NodeId,
+        address: Option<SocketAddr>,
+        now: Duration,
+    ) -> Option<Contact> {
         let distance = id.distance(&self.target);
         self.in_flight.remove(&distance);
-        if let Some(candidate) = self.candidates.get_mut(&distance) {
-            if let State::Waiting { since } = candidate.state {
-                let took = now.saturating_sub(since);
-                self.answers.insert(self.answers.partition_point(|known| *known < took), took);
-            }
-            candidate.state = State::Answered;
-            if let Some(address) = address {
-                candidate.contact.addresses = vec![address];
-            }
+        let candidate = self.candidates.get_mut(&distance)?;
+        if let Standing::Waiting { since } = candidate.standing {
+            let took = now.saturating_sub(since);
+            self.answers.insert(self.answers.partition_point(|known| *known < took), took);
         }
+        candidate.standing = Standing::Answered;
+        if let Some(address) = address {
+            candidate.contact.addresses = vec![address];
+        }
+        Some(candidate.contact.clone())
     }
 
     /// A peer did not answer, or not what was asked.
@@ -156,7 +171,7 @@ impl Lookup {
         let distance = id.distance(&self.target);
         self.in_flight.remove(&distance);
         if let Some(candidate) = self.candidates.get_mut(&distance) {
-            candidate.state = State::Failed;
+            candidate.standing = Standing::Failed;
             let tried = std::mem::take(&mut candidate.tried);
             candidate.contact.addresses.retain(|address| !tried.contains(address));
             candidate.tried = tried;
@@ -174,29 +189,42 @@ impl Lookup {
         if self.one_node && nearest.is_some_and(|nearest| self.in_flight.contains(nearest)) {
             return false;
         }
-        let (mut counted, mut slow) = (0, false);
+        let (mut counted, mut pending) = (0, false);
         for candidate in self.candidates.values() {
             if counted == self.k {
                 break;
             }
-            match candidate.state {
-                State::Failed => {}
-                State::Answered => counted += 1,
-                State::New if self.queries >= self.k * QUERIES_PER_RESULT => {}
-                State::New => return false,
-                State::Waiting { since } if now >= self.lost_at(since) => {}
-                State::Waiting { .. } if self.is_slow(candidate, now) => slow = true,
-                State::Waiting { .. } => return false,
+            match candidate.standing {
+                Standing::Failed => {}
+                Standing::Answered => counted += 1,
+                Standing::New if self.is_exhausted() => {}
+                Standing::New if candidate.silent => pending |= self.may_ask(),
+                Standing::New => return false,
+                Standing::Waiting { since } if self.is_lost(candidate, since, now) => {}
+                Standing::Waiting { .. } if self.is_slow(candidate, now) => pending = true,
+                Standing::Waiting { .. } => return false,
             }
         }
         // With k nearest answers a slow peer is left behind; with fewer it may still be needed.
-        counted == self.k || !slow
+        counted == self.k || !pending
+    }
+
+    /// Those who were asked and are waited for no longer.
+    pub fn lost(&self, now: Duration) -> impl Iterator<Item = NodeId> {
+        let is_lost = move |candidate: &&Candidate| match candidate.standing {
+            Standing::Waiting { since } => self.is_lost(candidate, since, now),
+            _ => false,
+        };
+        self.waiting().filter(is_lost).map(|candidate| candidate.contact.id)
     }
 
     /// When time alone changes what is to be done.
     pub fn wakes_at(&self, now: Duration) -> Duration {
-        let waiting = self.waiting().filter_map(|candidate| match candidate.state {
-            State::Waiting { since } => Some([since + self.slow_after(), self.lost_at(since)]),
+        let waiting = self.waiting().filter_map(|candidate| match candidate.standing {
+            Standing::Waiting { since } => {
+                let slow_after = self.slow_after();
+                Some([since + slow_after, since + slow_after * LOST_FACTOR])
+            }
             _ => None,
         });
         waiting.flatten().filter(|at| *at > now).min().unwrap_or(self.deadline).min(self.deadline)
@@ -210,7 +238,7 @@ impl Lookup {
     /// All that answered, nearest first.
     pub fn all_answered(&self) -> impl Iterator<Item = &Contact> {
         let all = self.candidates.values();
-        all.filter(|c| c.state == State::Answered).map(|candidate| &candidate.contact)
+        all.filter(|c| c.standing == Standing::Answered).map(|candidate| &candidate.contact)
     }
 
     /// The node whose id is the target, if it answered.
@@ -227,13 +255,27 @@ impl Lookup {
         now >= self.deadline || (self.one_node && self.found_node().is_some())
     }
 
-    fn is_slow(&self, candidate: &Candidate, now: Duration) -> bool {
-        matches!(candidate.state, State::Waiting { since } if now >= since + self.slow_after())
+    /// Whether so many were asked that nobody is asked any more.
+    fn is_exhausted(&self) -> bool {
+        self.queries >= self.k * QUERIES_PER_RESULT
     }
 
-    /// When a peer that was asked at this time is waited for no longer.
-    fn lost_at(&self, since: Duration) -> Duration {
-        since + self.slow_after() * LOST_FACTOR
+    /// Whether one more may be asked now.
+    fn may_ask(&self) -> bool {
+        self.in_flight.len() < self.alpha * SLOW_FACTOR && !self.is_exhausted()
+    }
+
+    /// Whether a peer does not keep others from being asked.
+    fn is_slow(&self, candidate: &Candidate, now: Duration) -> bool {
+        let Standing::Waiting { since } = candidate.standing else { return false };
+        candidate.silent || now >= since + self.slow_after()
+    }
+
+    /// Whether a peer that was asked at this time is waited for no longer. Where nobody has
+    /// answered, all may be slow.
+    fn is_lost(&self, candidate: &Candidate, since: Duration, now: Duration) -> bool {
+        let factor = if candidate.silent { 1 } else { LOST_FACTOR };
+        !self.answers.is_empty() && now >= since + self.slow_after() * factor
     }
 
     /// How long after it was asked a peer is slow, by what the others take.
@@ -243,25 +285,35 @@ impl Lookup {
         slow.max(SLOW_AT_LEAST).min(self.slow_after_at_most)
     }
 
-    /// The nearest unasked candidate among the k nearest that have not failed and are not slow.
+    /// The nearest unasked candidate among the k nearest that have not failed and are not slow. If
+    /// those are fewer than k, it may be one that was silent lately.
     fn next_in_window(&self, now: Duration) -> Option<Distance> {
-        let alive = self
-            .candidates
-            .iter()
-            .filter(|(_, c)| c.state != State::Failed && !self.is_slow(c, now));
-        alive.take(self.k).find(|(_, c)| c.state == State::New).map(|(distance, _)| *distance)
+        let is_unasked = |c: &Candidate| c.standing == Standing::New;
+        let is_awake = |c: &Candidate| {
+            let is_hopeless = c.silent && is_unasked(c);
+            c.standing != Standing::Failed && !self.is_slow(c, now) && !is_hopeless
+        };
+        let awake = self.candidates.iter().filter(|(_, c)| is_awake(c)).take(self.k);
+        let mut awake_count = 0;
+        let unasked = awake.inspect(|_| awake_count += 1).find(|(_, c)| is_unasked(c));
+        let silent = || self.candidates.iter().find(|(_, c)| c.silent && is_unasked(c));
+        let next = match unasked {
+            None if awake_count < self.k => silent(),
+            unasked => unasked,
+        };
+        next.map(|(distance, _)| *distance)
     }
 }
 
 impl Candidate {
     fn learn(&mut self, addresses: Vec<SocketAddr>) {
-        if self.state == State::Answered {
+        if self.standing == Standing::Answered {
             return;
         }
         for address in addresses {
             let full = self.contact.addresses.len() >= MAX_ADDRESSES;
             let known = self.contact.addresses.contains(&address);
-            let failed = self.state == State::Failed && self.tried.contains(&address);
+            let failed = self.standing == Standing::Failed && self.tried.contains(&address);
             if !full && !known && !failed {
                 self.contact.addresses.push(address);
             }
@@ -271,12 +323,12 @@ impl Candidate {
 
     /// A failed peer of which another address is known is worth another try.
     fn reconsider(&mut self) {
-        if self.state == State::Failed
+        if self.standing == Standing::Failed
             && !self.contact.addresses.is_empty()
             && self.retries < MAX_RETRIES
         {
             self.retries += 1;
-            self.state = State::New;
+            self.standing = Standing::New;
         }
     }
 }

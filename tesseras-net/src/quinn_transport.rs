@@ -12,35 +12,38 @@
 
 mod connection;
 mod dial;
+mod dial_backoff;
+mod dial_error;
 mod endpoint;
 mod exchange;
 mod inbound;
+mod last_address;
 mod outbox;
 mod pool;
 mod rate;
-mod silence;
 mod stream;
 mod window;
 
-use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tesseras_crypto::NodeKeys;
-use thiserror::Error;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+pub use self::endpoint::BindError;
+
 use self::connection::code;
+use self::dial::Dialler;
+use self::dial_backoff::DialBackoff;
 use self::endpoint::Endpoints;
 use self::exchange::exchange;
 use self::inbound::Inbound;
+use self::last_address::LastAddress;
 use self::pool::Pool;
-use self::silence::Silence;
 use self::window::Widths;
-use crate::certificate::CertificateError;
 use crate::metrics::NetMetrics;
 use crate::settings::{BindConfig, InboundConfig, RateLimit};
 use tesseras_wire::{
@@ -53,43 +56,18 @@ const CLOSE_PATIENCE: Duration = Duration::from_secs(1);
 /// From this deadline on, a request that heard nothing condemns its connection.
 const SILENCE: Duration = Duration::from_secs(1);
 
-/// Why a node cannot use the network.
-#[derive(Debug, Error)]
-#[non_exhaustive]
-pub enum BindError {
-    /// The socket cannot be opened: the address is in use, or not of this machine.
-    #[error("cannot listen on {address}: {source}")]
-    Socket {
-        /// The address that was asked for.
-        address: SocketAddr,
-        /// What the system said.
-        #[source]
-        source: io::Error,
-    },
-    /// The node's certificate cannot be made.
-    #[error(transparent)]
-    Certificate(CertificateError),
-    /// TLS does not take the node's key or settings.
-    #[error("cannot prepare TLS: {0}")]
-    Tls(#[source] rustls::Error),
-    /// It was called outside a Tokio runtime.
-    #[error("a QUIC socket needs a running Tokio runtime")]
-    NoRuntime,
-}
-
 /// A node's access to the network, over QUIC.
 #[derive(Debug)]
 pub struct QuinnTransport {
-    endpoints: Endpoints,
+    endpoints: Arc<Endpoints>,
     local_addr: SocketAddr,
     pool: Arc<Pool>,
+    dialler: Dialler,
     widths: Widths,
     metrics: NetMetrics,
-    connect_deadline: Duration,
     inbound: InboundConfig,
     rate_limit: RateLimit,
     closed: CancellationToken,
-    silence: Silence,
 }
 
 impl QuinnTransport {
@@ -105,22 +83,32 @@ impl QuinnTransport {
         keys: &NodeKeys,
         metrics: NetMetrics,
     ) -> Result<Arc<Self>, BindError> {
-        let endpoints = Endpoints::bind(&config, keys)?;
+        let endpoints = Arc::new(Endpoints::bind(&config, keys)?);
         let local_addr = endpoints
             .main
             .local_addr()
             .map_err(|source| BindError::Socket { address: config.listen, source })?;
+        let pool = Pool::new(config.pool, metrics.clone());
+        let (widths, closed) = (Widths::default(), CancellationToken::new());
+        let dialler = Dialler {
+            endpoints: endpoints.clone(),
+            pool: pool.clone(),
+            widths: widths.clone(),
+            backoff: DialBackoff::default(),
+            last_address: LastAddress::default(),
+            connect_deadline: config.connect_deadline,
+            closed: closed.clone(),
+        };
         Ok(Arc::new(Self {
             endpoints,
             local_addr,
-            pool: Pool::new(config.pool, metrics.clone()),
-            widths: Widths::default(),
+            pool,
+            dialler,
+            widths,
             metrics,
-            connect_deadline: config.connect_deadline,
             inbound: config.inbound,
             rate_limit: config.rate_limit,
-            closed: CancellationToken::new(),
-            silence: Silence::default(),
+            closed,
         }))
     }
 
@@ -145,7 +133,7 @@ impl QuinnTransport {
         );
         let accepting = async {
             while let Some(incoming) = self.endpoints.main.accept().await {
-                self.silence.heard(incoming.remote_address());
+                self.dialler.backoff.heard(incoming.remote_address());
                 inbound.admit(incoming);
             }
         };
@@ -184,7 +172,7 @@ impl QuinnTransport {
         let until = Instant::now() + deadline;
         let mut retried = false;
         loop {
-            let (lease, reused) = self.connect(target, until).await?;
+            let (lease, reused) = self.dialler.connect(target, until).await?;
             let connection = lease.clone();
             let failed = match exchange(lease, &frame, &mut body, deadline, until).await {
                 Ok(reply) => return Ok(reply),

@@ -20,8 +20,8 @@ pub struct BindConfig {
     pub inbound: InboundConfig,
     /// How many requests are answered per second.
     pub rate_limit: RateLimit,
-    /// How long one address may take for a handshake before the next one is tried. Default:
-    /// [`Self::CONNECT_DEADLINE`]. A request's own deadline cuts it short.
+    /// How long the handshake with one address may take; other addresses of the same node are tried
+    /// meanwhile. Default: [`Self::CONNECT_DEADLINE`]. A request's own deadline cuts it short.
     pub connect_deadline: Duration,
     /// The socket's send and receive buffers in the kernel, in bytes each: what four senders may
     /// have in flight to us on one stream each. Best effort: the system may grant less

@@ -63,7 +63,7 @@ impl Directory for DhtDirectory {
         let begun = stream::once(async move {
             self.joined().await;
             self.refresh_own_addresses().await;
-            self.dht.holders(key)
+            self.dht.find_holders(key)
         });
         let contact =
             |r: tesseras_dht::HolderRecord| Contact { id: r.node(), addresses: r.addresses };
@@ -79,13 +79,10 @@ impl Directory for DhtDirectory {
             met.sort_by_key(|contact| contact.id.distance(&key));
             self.memory.silent_last(met)
         });
-        let nearest = in_one_go(async move { self.dht.lookup(key).await });
-        let others = in_one_go(async move {
-            match self.dht.peers().await.len() < wanted {
-                true => self.dht.discover(wanted).await,
-                false => Vec::new(),
-            }
-        });
+        let nearest = stream::once(self.joined()).flat_map(move |()| self.dht.lookup(key));
+        let too_few =
+            stream::once(self.dht.peers()).filter(move |known| ready(known.len() < wanted));
+        let others = too_few.flat_map(move |_| self.dht.discover(wanted));
         // Those who are known are asked at once; the network is searched for nearer ones, or more,
         // meanwhile.
         let mut named = BTreeSet::from([self.id]);

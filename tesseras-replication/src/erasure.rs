@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use reed_solomon_simd::{ReedSolomonDecoder, ReedSolomonEncoder};
+use reed_solomon_simd::{DecoderResult, EncoderResult, ReedSolomonDecoder, ReedSolomonEncoder};
 use tesseras_core::buffer::PageBuffer;
 use tesseras_core::code::{CodedForm, Shape, WIDE};
 use tesseras_core::ids::ContentHash;
@@ -37,9 +37,6 @@ pub enum ErasureError {
     /// The codec refused its input: a piece of the wrong length, or one that does not exist.
     #[error("the pieces do not fit the code: {0}")]
     Codec(#[from] reed_solomon_simd::Error),
-    /// The task was given up.
-    #[error("cancelled")]
-    Cancelled,
 }
 
 /// What encoding a pack gave.
@@ -52,9 +49,8 @@ pub struct Encoded {
     pub parity: Vec<StagedBlob>,
 }
 
-/// Called with the number of pack bytes that were worked on since the last call; returns whether
-/// to go on.
-pub type OnBytes<'a> = &'a mut (dyn FnMut(u64) -> bool + Send);
+/// Called with the number of pack bytes that were worked on since the last call.
+pub type OnBytes<'a> = &'a mut (dyn FnMut(u64) + Send);
 
 /// Reads a data fragment of a pack as if it were stored: a range of the pack, then zeros.
 pub struct DataFragment {
@@ -100,7 +96,7 @@ pub fn encode(
     };
     // The pack's own hash needs its bytes in order, the code needs them in columns: one core each.
     std::thread::scope(|scope| {
-        let hashing = scope.spawn(|| hash_all(pack.as_ref(), &mut |_| true));
+        let hashing = scope.spawn(|| hash_all(pack.as_ref(), &mut |_| {}));
         let data: Vec<DataFragment> =
             (0..form.shape.k).map(|i| DataFragment::new(pack.clone(), form, i)).collect();
         let coded = encode_columns(&data, form, blobs, on_bytes);
@@ -117,9 +113,7 @@ fn hash_all(pack: &dyn BlobReader, on_bytes: OnBytes<'_>) -> Result<ContentHash,
         let buffer = &mut buffer[..window.len];
         pack.read_at(window.offset, buffer)?;
         hasher.update(buffer);
-        if !on_bytes(window.len as u64) {
-            return Err(ErasureError::Cancelled);
-        }
+        on_bytes(window.len as u64);
     }
     Ok(hasher.finish())
 }
@@ -147,9 +141,7 @@ fn encode_columns(
         for (sink, column) in sinks.writers.iter_mut().zip(result.recovery_iter()) {
             sink.write(column)?;
         }
-        if !on_bytes(window.len as u64 * u64::from(k)) {
-            return Err(ErasureError::Cancelled);
-        }
+        on_bytes(window.len as u64 * u64::from(k));
     }
     let parity = sinks.finish()?;
     let mut checksums: Vec<ContentHash> = hashers.iter().map(Blake3::finish).collect();
@@ -175,62 +167,122 @@ pub fn rebuild(
     if sources.len() < usize::from(k) {
         return Err(ErasureError::TooFew { found: sources.len(), needed: k.into() });
     }
-    let all_data_given = sources.iter().all(|(index, _)| *index < k);
-    let parity_wanted = wanted.iter().any(|index| *index >= k);
     let mut sinks = Sinks::stage(blobs, wanted.len())?;
-    let mut decoder = ReedSolomonDecoder::new(k.into(), m.into(), WINDOW)?;
+    let mut columns = Columns::new(sources, form)?;
+    let parity_wanted = wanted.iter().any(|index| *index >= k);
     let mut encoder = ReedSolomonEncoder::new(k.into(), m.into(), WINDOW)?;
-    let mut columns: Vec<PageBuffer> = (0..k).map(|_| PageBuffer::new(WINDOW)).collect();
     for window in windows(form.fragment_bytes, WINDOW) {
-        decoder.reset(k.into(), m.into(), window.len)?;
-        for ((index, source), column) in sources.iter().zip(&mut columns) {
+        let data = columns.read(window)?;
+        let coded = match parity_wanted {
+            true => Some(data.encode(&mut encoder)?),
+            false => None,
+        };
+        for (sink, index) in sinks.writers.iter_mut().zip(wanted) {
+            sink.write(match &coded {
+                Some(coded) if *index >= k => parity(coded, form.shape, *index)?,
+                _ => data.column(*index),
+            })?;
+        }
+        on_bytes(window.len as u64 * u64::from(k));
+    }
+    Ok(sinks.finish()?)
+}
+
+/// A window of one parity fragment.
+fn parity<'a>(
+    coded: &'a EncoderResult<'_>,
+    Shape { k, m }: Shape,
+    index: u8,
+) -> Result<&'a [u8], ErasureError> {
+    let index = usize::from(index - k);
+    Ok(coded.recovery(index).ok_or(reed_solomon_simd::Error::InvalidRecoveryShardIndex {
+        recovery_count: m.into(),
+        index,
+    })?)
+}
+
+/// Windows of the k pieces at hand, and the decoder that gives the data that is not among them.
+struct Columns {
+    sources: Vec<(u8, Arc<dyn BlobReader>)>,
+    shape: Shape,
+    /// Whether all data is among the sources, so that nothing need be decoded.
+    all_data_given: bool,
+    decoder: ReedSolomonDecoder,
+    buffers: Vec<PageBuffer>,
+}
+
+/// One window of all data.
+struct Data<'a> {
+    columns: &'a [PageBuffer],
+    given: &'a [(u8, Arc<dyn BlobReader>)],
+    shape: Shape,
+    len: usize,
+    restored: Option<DecoderResult<'a>>,
+}
+
+impl Columns {
+    fn new(sources: Vec<(u8, Arc<dyn BlobReader>)>, form: CodedForm) -> Result<Self, ErasureError> {
+        let Shape { k, m } = form.shape;
+        let all_data_given = sources.iter().all(|(index, _)| *index < k);
+        Ok(Self {
+            sources,
+            shape: form.shape,
+            all_data_given,
+            decoder: ReedSolomonDecoder::new(k.into(), m.into(), WINDOW)?,
+            buffers: (0..k).map(|_| PageBuffer::new(WINDOW)).collect(),
+        })
+    }
+
+    /// Reads one window of every piece, and restores the data that is lacking.
+    fn read(&mut self, window: Window) -> Result<Data<'_>, ErasureError> {
+        let Shape { k, m } = self.shape;
+        self.decoder.reset(k.into(), m.into(), window.len)?;
+        for ((index, source), column) in self.sources.iter().zip(&mut self.buffers) {
             let column = &mut column[..window.len];
             source.read_at(window.offset, column)?;
-            if all_data_given {
+            if self.all_data_given {
                 continue;
             }
             if *index < k {
-                decoder.add_original_shard(usize::from(*index), column)?;
+                self.decoder.add_original_shard(usize::from(*index), column)?;
             } else {
-                decoder.add_recovery_shard(usize::from(*index - k), column)?;
+                self.decoder.add_recovery_shard(usize::from(*index - k), column)?;
             }
         }
-        let given = |index: u8| {
-            sources.iter().position(|(i, _)| *i == index).map(|at| &columns[at][..window.len])
-        };
-        let restored = if all_data_given { None } else { Some(decoder.decode()?) };
-        let data = |index: u8| {
-            given(index)
-                .or_else(|| restored.as_ref()?.restored_original(usize::from(index)))
-                .expect("every data fragment is given or was restored")
-        };
-        let coded = if parity_wanted {
-            encoder.reset(k.into(), m.into(), window.len)?;
-            for index in 0..k {
-                encoder.add_original_shard(data(index))?;
-            }
-            Some(encoder.encode()?)
-        } else {
-            None
-        };
-        for (sink, index) in sinks.writers.iter_mut().zip(wanted) {
-            let column = if *index < k {
-                data(*index)
-            } else {
-                coded.as_ref().and_then(|c| c.recovery(usize::from(*index - k))).ok_or(
-                    reed_solomon_simd::Error::InvalidRecoveryShardIndex {
-                        recovery_count: m.into(),
-                        index: usize::from(*index - k),
-                    },
-                )?
-            };
-            sink.write(column)?;
-        }
-        if !on_bytes(window.len as u64 * u64::from(k)) {
-            return Err(ErasureError::Cancelled);
-        }
+        let restored = if self.all_data_given { None } else { Some(self.decoder.decode()?) };
+        Ok(Data {
+            columns: &self.buffers,
+            given: &self.sources,
+            shape: self.shape,
+            len: window.len,
+            restored,
+        })
     }
-    Ok(sinks.finish()?)
+}
+
+impl Data<'_> {
+    /// The window of one data fragment.
+    fn column(&self, index: u8) -> &[u8] {
+        let given = self.given.iter().position(|(given, _)| *given == index);
+        let restored = || self.restored.as_ref()?.restored_original(usize::from(index));
+        given
+            .map(|at| &self.columns[at][..self.len])
+            .or_else(restored)
+            .expect("every data fragment is given or was restored")
+    }
+
+    /// The window of all parity.
+    fn encode<'e>(
+        &self,
+        encoder: &'e mut ReedSolomonEncoder,
+    ) -> Result<EncoderResult<'e>, ErasureError> {
+        let Shape { k, m } = self.shape;
+        encoder.reset(k.into(), m.into(), self.len)?;
+        for index in 0..k {
+            encoder.add_original_shard(self.column(index))?;
+        }
+        Ok(encoder.encode()?)
+    }
 }
 
 /// Several blobs that are written side by side; all or none of them are kept.
@@ -260,6 +312,7 @@ impl<'a> Sinks<'a> {
     }
 }
 
+#[derive(Clone, Copy)]
 struct Window {
     offset: u64,
     len: usize,

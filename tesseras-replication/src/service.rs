@@ -4,6 +4,7 @@
 //! Nothing is acknowledged before it is durable, nothing is kept before it is verified, and
 //! attestations are made from the index alone: no blob is read for them.
 
+mod answer;
 mod put;
 
 use std::sync::Arc;
@@ -23,32 +24,17 @@ use tokio::time::timeout;
 use crate::announce::announce_new;
 use crate::attestation::{self, Question};
 use crate::bulk::{self, BodyReader};
-use crate::dossier::VerifiedDossier;
-use crate::holder::{Asker, Holder, NotAdmitted, StoredDossierError};
+use crate::holder::Asker;
 use crate::messages::{
-    Announced, Attestation, AttestedPiece, Bulk, KINDS, MAX_HOLDERS, Offered, Request, refusal,
+    Announced, Attestation, AttestedPiece, Bulk, KINDS, MAX_HOLDERS, Offered, Request,
 };
-use crate::peers::Peers;
-use crate::ports::Directory;
+use answer::{LARGE_DOSSIER, Outcome, internal, not_held, refuse};
 use put::Put;
+
+pub(crate) use answer::Service;
 
 /// How long announcing may take before a roster is answered all the same.
 const ANNOUNCING: Duration = Duration::from_secs(2);
-/// All that a peer is told with [`refusal::DECLINED`].
-const DECLINED: &str = "this node does not take it";
-/// Dossiers longer than this, in bytes, wait for each other.
-const LARGE_DOSSIER: u64 = 1024 * 1024;
-
-/// What answering gives.
-type Outcome<T> = Result<T, Refusal>;
-
-/// What an answer may touch.
-pub(crate) struct Service<'a> {
-    pub(crate) peers: &'a Peers,
-    pub(crate) holder: &'a Holder,
-    pub(crate) directory: &'a dyn Directory,
-}
-
 impl Service<'_> {
     /// Answers a request; `None` if its kind belongs to somebody else.
     pub(crate) async fn serve(
@@ -215,26 +201,6 @@ impl Service<'_> {
         }
         Ok(Announced {})
     }
-
-    /// Refuses what this node's owner made or does not want. The peer is not told why.
-    async fn refuse_unwanted(&self, tessera: TesseraHash) -> Outcome<()> {
-        match self.holder.unwanted(tessera).await.map_err(internal)? {
-            None => Ok(()),
-            Some(why) => {
-                tracing::debug!(%tessera, why, "declined");
-                Err(Refusal::new(refusal::DECLINED, DECLINED))
-            }
-        }
-    }
-
-    async fn stored_dossier(&self, tessera: TesseraHash) -> Outcome<Option<VerifiedDossier>> {
-        self.holder.stored_dossier(tessera).await.map_err(|error| match error {
-            StoredDossierError::Store(error) => internal(error),
-            StoredDossierError::Damaged(_) => {
-                Refusal::new(Refusal::INTERNAL, "the dossier kept here is damaged")
-            }
-        })
-    }
 }
 
 fn plain<T: Serialize>(outcome: Outcome<T>) -> Response {
@@ -252,31 +218,6 @@ fn with_body(outcome: Outcome<(Bulk, Body)>) -> Response {
         Ok((bulk, body)) => Response { body: Some(body), ..plain(Ok(bulk)) },
         Err(refusal) => plain::<Bulk>(Err(refusal)),
     }
-}
-
-fn internal(error: StoreError) -> Refusal {
-    tracing::error!(%error, "the store failed");
-    match error {
-        StoreError::Full { .. } => Refusal::new(refusal::DECLINED, DECLINED),
-        StoreError::Busy { .. } => Refusal::new(Refusal::BUSY, "the store is busy"),
-        _ => Refusal::new(Refusal::INTERNAL, "the store failed"),
-    }
-}
-
-/// What a peer is told of a limit: only what is about itself.
-fn refuse(error: NotAdmitted) -> Refusal {
-    match error {
-        NotAdmitted::Store(error) => internal(error),
-        NotAdmitted::Limit(limit) if limit.code() == refusal::DECLINED => {
-            tracing::debug!(why = %limit, "declined");
-            Refusal::new(refusal::DECLINED, DECLINED)
-        }
-        NotAdmitted::Limit(limit) => Refusal::new(limit.code(), limit.to_string()),
-    }
-}
-
-fn not_held() -> Refusal {
-    Refusal::new(refusal::NOT_HELD, "it is not held here")
 }
 
 /// A dossier on its way out.

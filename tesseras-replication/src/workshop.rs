@@ -170,10 +170,7 @@ impl Workshop {
             .run(move || {
                 // Kept until the work ends, even if nobody waits for it any more.
                 let _turn = turn;
-                let mut on_bytes = |bytes| {
-                    count.add(bytes);
-                    true
-                };
+                let mut on_bytes = |bytes| count.add(bytes);
                 let encoded = erasure::encode(&pack, &*stores.blobs, &mut on_bytes)?;
                 for staged in encoded.parity {
                     stores.workbench.pin(&tessera, staged, now)?;
@@ -255,10 +252,7 @@ fn rebuild(
         .filter(is_usable)
         .map(|index| Ok((index, source.open(Piece::Index(index))?)))
         .collect::<Result<Vec<_>, StoreError>>()?;
-    let mut on_bytes = |bytes| {
-        count.add(bytes);
-        true
-    };
+    let mut on_bytes = |bytes| count.add(bytes);
     Ok(erasure::rebuild(&pieces, form, wanted, blobs, &mut on_bytes)?)
 }
 

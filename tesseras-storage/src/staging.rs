@@ -19,7 +19,9 @@ use crate::disk::Disk;
 use crate::early::EarlySync;
 use crate::error::io_error;
 use crate::side_by_side::side_by_side;
-use crate::workbench::TASKS;
+
+/// The directory below `tmp/` where pieces of unfinished tasks are; not of any process.
+pub(crate) const TASKS: &str = "tasks";
 
 /// Smaller writes are gathered up to this many bytes.
 const BUFFER_BYTES: usize = 64 * 1024;

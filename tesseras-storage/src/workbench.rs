@@ -18,9 +18,7 @@ use tesseras_core::time::Timestamp;
 
 use crate::cas::{Cas, FileReader};
 use crate::error::io_error;
-
-/// The directory below `tmp/`.
-pub(crate) const TASKS: &str = "tasks";
+use crate::staging::TASKS;
 
 /// Pinned files. Clones share one store.
 #[derive(Debug, Clone)]

@@ -1,11 +1,12 @@
 //! A transport that remembers who did not answer, for everybody who asks.
 
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tesseras_core::contact::Contact;
 use tesseras_core::ids::NodeId;
+use tesseras_core::lock::lock;
 use tesseras_core::peer_memory::{PeerMemory, SilentPeer};
 use tesseras_core::time::Clock;
 use tokio::time::Instant;
@@ -16,15 +17,6 @@ use crate::{BoxFuture, Reply, Request, RequestError, Target, Transport};
 const LITTLE_PATIENCE: Duration = Duration::from_secs(2);
 /// A question that was given up after this long without an answer counts as a failure.
 const GIVEN_UP_AFTER: Duration = Duration::from_millis(250);
-
-/// Whoever wants to know of each request whether its peer answered: the routing table.
-pub trait PeerObserver: Send + Sync + 'static {
-    /// A peer answered at an address that was dialled.
-    fn answered(&self, id: NodeId, address: SocketAddr);
-
-    /// A peer did not answer.
-    fn failed(&self, id: NodeId);
-}
 
 /// Who was silent lately, as all parts of one node know it. Cheap to clone; all clones are one.
 #[derive(Debug, Clone)]
@@ -41,34 +33,42 @@ impl SharedMemory {
 
     /// Whether a peer was silent lately.
     pub fn is_silent(&self, id: &NodeId) -> bool {
-        self.lock().is_silent(id, self.clock.now())
+        lock(&self.memory).is_silent(id, self.clock.now())
     }
 
     /// The same peers, those who were silent lately last.
     pub fn silent_last(&self, mut contacts: Vec<Contact>) -> Vec<Contact> {
-        let (memory, now) = (self.lock(), self.clock.now());
+        let (memory, now) = (lock(&self.memory), self.clock.now());
         contacts.sort_by_key(|contact| memory.is_silent(&contact.id, now));
         contacts
     }
 
     /// All that is known, to be kept across a restart.
     pub fn list(&self) -> Vec<SilentPeer> {
-        self.lock().list()
+        lock(&self.memory).list()
     }
 
     fn answered(&self, id: &NodeId) {
-        self.lock().answered(id);
+        lock(&self.memory).answered(id);
     }
 
     fn failed(&self, id: NodeId) {
         let now = self.clock.now();
-        self.lock().failed(id, now);
+        lock(&self.memory).failed(id, now);
     }
+}
 
-    fn lock(&self) -> MutexGuard<'_, PeerMemory> {
-        // Each change is one step, so a panic leaves nothing half-done.
-        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
-    }
+/// Somebody else who is told how requests end, as the routing table is. It is called by those who
+/// ask, so it must not block.
+pub trait PeerObserver: Send + Sync + 'static {
+    /// A peer that was dialled at this address has answered there.
+    fn answered(&self, id: NodeId, address: SocketAddr);
+
+    /// A peer has failed a request.
+    fn failed(&self, id: NodeId);
+
+    /// A peer took longer than it was waited for: it may be silent, or only slow.
+    fn doubted(&self, id: NodeId);
 }
 
 /// A [`Transport`] that notes for every request whether its peer answered, and has little patience
@@ -85,7 +85,7 @@ impl RememberingTransport {
         Self { inner, memory, observer: None }
     }
 
-    /// Tells an observer as well.
+    /// Tells somebody else as well.
     pub fn observed_by(self, observer: Arc<dyn PeerObserver>) -> Self {
         Self { observer: Some(observer), ..self }
     }
@@ -102,9 +102,9 @@ impl Transport for RememberingTransport {
             if self.memory.is_silent(&id) && request.body.is_none() {
                 request.deadline = request.deadline.min(LITTLE_PATIENCE);
             }
-            let question = Question { id, of: self, since: Instant::now(), open: true };
+            let question = Question { id, asker: self, since: Instant::now(), open: true };
             let result = self.inner.request(target, request).await;
-            question.end(&result);
+            question.end(target, &result);
             result
         })
     }
@@ -113,32 +113,31 @@ impl Transport for RememberingTransport {
 /// A question that is out.
 struct Question<'a> {
     id: NodeId,
-    of: &'a RememberingTransport,
+    asker: &'a RememberingTransport,
     since: Instant,
     open: bool,
 }
 
 impl Question<'_> {
-    fn end(mut self, result: &Result<Reply, RequestError>) {
+    fn end(mut self, target: &Target, result: &Result<Reply, RequestError>) {
         self.open = false;
+        let RememberingTransport { memory, observer, .. } = self.asker;
         match result {
             Ok(reply) => {
-                self.of.memory.answered(&self.id);
-                if let Some(observer) = &self.of.observer {
-                    observer.answered(self.id, reply.peer.remote);
+                memory.answered(&self.id);
+                // Where its packets come from proves an address only if that was dialled.
+                let remote = reply.peer.remote;
+                if let Some(observer) = observer.as_ref().filter(|_| target.names(remote)) {
+                    observer.answered(self.id, remote);
                 }
             }
-            Err(error) if is_the_peers_fault(error) => self.failed(),
+            Err(error) if is_the_peers_fault(error) => {
+                memory.failed(self.id);
+                if let Some(observer) = observer {
+                    observer.failed(self.id);
+                }
+            }
             Err(_) => {}
-        }
-    }
-}
-
-impl Question<'_> {
-    fn failed(&self) {
-        self.of.memory.failed(self.id);
-        if let Some(observer) = &self.of.observer {
-            observer.failed(self.id);
         }
     }
 }
@@ -146,9 +145,11 @@ impl Question<'_> {
 impl Drop for Question<'_> {
     /// Another one answered first, and nobody waits for this one any more.
     fn drop(&mut self) {
-        // It may only be slow, so the observer, which forgets who fails, is not told.
         if self.open && self.since.elapsed() >= GIVEN_UP_AFTER {
-            self.of.memory.failed(self.id);
+            self.asker.memory.failed(self.id);
+            if let Some(observer) = &self.asker.observer {
+                observer.doubted(self.id);
+            }
         }
     }
 }
@@ -196,6 +197,51 @@ mod tests {
                 Ok(Reply { peer, frame: Vec::new(), body: empty_body() })
             })
         }
+    }
+
+    #[derive(Default)]
+    struct Notes(Mutex<Vec<(u8, &'static str)>>);
+
+    impl Notes {
+        fn note(&self, id: NodeId, what: &'static str) {
+            self.0.lock().unwrap().push((id.as_bytes()[0], what));
+        }
+    }
+
+    impl PeerObserver for Notes {
+        fn answered(&self, id: NodeId, address: SocketAddr) {
+            assert_eq!(address, SocketAddr::from(([127, 0, 0, 1], 1)));
+            self.note(id, "answered");
+        }
+
+        fn failed(&self, id: NodeId) {
+            self.note(id, "failed");
+        }
+
+        fn doubted(&self, id: NodeId) {
+            self.note(id, "doubted");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_observer_is_told_how_requests_end_and_of_addresses_that_were_dialled() {
+        let memory = SharedMemory::new(Vec::new(), Clock::new(|| Timestamp(1000)));
+        let notes = Arc::new(Notes::default());
+        let transport =
+            RememberingTransport::new(Arc::new(SomeAnswer), memory).observed_by(notes.clone());
+        let [dead, alive] = [0, 1].map(|byte| NodeId::new([byte; 20]));
+        let elsewhere = SocketAddr::from(([127, 0, 0, 2], 1));
+        let dialled = SocketAddr::from(([127, 0, 0, 1], 1));
+        for addresses in [vec![elsewhere], vec![elsewhere, dialled]] {
+            let target = Target { id: Some(alive), addresses };
+            assert!(transport.request(&target, request()).await.is_ok());
+        }
+        let target = asked(dead);
+        let asking = transport.request(&target, request());
+        assert!(tokio::time::timeout(GIVEN_UP_AFTER, asking).await.is_err());
+        assert!(transport.request(&target, request()).await.is_err());
+        let expected = [(1, "answered"), (0, "doubted"), (0, "failed")];
+        assert_eq!(*notes.0.lock().unwrap(), expected);
     }
 
     fn asked(id: NodeId) -> Target {

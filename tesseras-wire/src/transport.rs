@@ -47,6 +47,14 @@ pub struct Target {
     pub addresses: Vec<SocketAddr>,
 }
 
+impl Target {
+    /// Whether it names this address, be it IPv4 or IPv4 within IPv6.
+    pub fn names(&self, address: SocketAddr) -> bool {
+        let canonical = |a: SocketAddr| SocketAddr::new(a.ip().to_canonical(), a.port());
+        self.addresses.iter().any(|known| canonical(*known) == canonical(address))
+    }
+}
+
 impl From<&Contact> for Target {
     fn from(contact: &Contact) -> Self {
         Self { id: Some(contact.id), addresses: contact.addresses.clone() }

@@ -3,7 +3,7 @@
 
 use infer::MatcherType;
 
-use super::{Format, undescribed};
+use super::format::{Format, undescribed};
 
 /// What a file that is neither described nor text is, if that can be told.
 pub(super) fn recognise(extension: &str, head: &[u8]) -> Option<Format> {

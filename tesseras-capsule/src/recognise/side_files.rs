@@ -9,7 +9,7 @@ pub(super) fn is_side_file(name: &str, head: &[u8]) -> bool {
     const NAMES: [&str; 6] =
         [".ds_store", "thumbs.db", "ehthumbs.db", "desktop.ini", ".picasa.ini", "picasa.ini"];
     let name = name.to_lowercase();
-    let extension = super::extension(&name);
+    let extension = super::format::extension(&name);
     NAMES.contains(&name.as_str())
         // AppleDouble: what macOS knows of a file and another file system cannot keep.
         || (name.starts_with("._") && head.starts_with(b"\x00\x05\x16\x07"))
@@ -39,7 +39,7 @@ fn is_beside_media(name: &str) -> bool {
         }
         _ => stem,
     };
-    MEDIA.contains(&super::extension(stem).as_str())
+    MEDIA.contains(&super::format::extension(stem).as_str())
 }
 
 /// Whether ASCII letters stand somewhere in a head, in upper or lower case.

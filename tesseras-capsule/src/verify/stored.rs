@@ -7,7 +7,7 @@ use tesseras_core::ids::{ContentHash, Sha256Digest, TesseraHash};
 use tesseras_core::manifest::{FileEntry, MAX_MANIFEST_BYTES, Manifest, listed, unlisted};
 use tesseras_core::ports::{BlobStore, StoreError, TesseraRepository};
 use tesseras_core::signature::SignaturePair;
-use tesseras_crypto::{Blake3, blake3};
+use tesseras_crypto::{Blake3, CreatorPublic, blake3};
 
 use super::{FileReport, FileStatus, Report, SignatureStatus, VerifyError, signature};
 use crate::open::read_small;
@@ -32,42 +32,9 @@ pub fn verify_stored(
         }
     };
     let (manifest_bytes, manifest) = manifest;
-    let files = manifest.files();
-    progress.begin(manifest.bytes(), files.len());
-
-    let mut pump = Pump::new();
-    let mut checked: HashMap<(ContentHash, u64), Result<Sha256Digest, Fault>> = HashMap::new();
-    let mut reports = Vec::with_capacity(files.len() + unlisted::ALL.len());
-    for file in files {
-        progress.file(file.path.as_str());
-        let outcome = match checked.get(&(file.blake3, file.bytes)) {
-            Some(known) => {
-                progress.advance(file.bytes);
-                *known
-            }
-            None => {
-                let outcome = digest(blobs, file, &mut pump, progress)?;
-                checked.insert((file.blake3, file.bytes), outcome);
-                outcome
-            }
-        };
-        reports.push(match outcome {
-            Ok(sha256) if sha256 == file.sha256 => FileReport::ok(file.path.as_str()),
-            Ok(_) => fault(file, FileStatus::Corrupt, "its SHA-256 is not the one listed"),
-            Err((status, reason)) => fault(file, status, reason),
-        });
-    }
-
-    let pem = |path: &str| -> Option<Vec<u8>> {
-        let entry = manifest.file(path)?;
-        let bytes = read_small(&*blobs.open(&entry.blake3).ok()?, MAX_PEM_BYTES as u64).ok()??;
-        (blake3(&bytes) == entry.blake3).then_some(bytes)
-    };
-    let keys = match (pem(listed::ED25519_PEM), pem(listed::ML_DSA_65_PEM)) {
-        (Some(ed25519), Some(ml_dsa)) => creator_of(&manifest, &ed25519, &ml_dsa).ok(),
-        _ => None,
-    };
-    let check = keys.map(|keys| keys.verify(&manifest_bytes, &record.signatures));
+    let mut reports = files(blobs, &manifest, progress)?;
+    let check =
+        creator(blobs, &manifest).map(|keys| keys.verify(&manifest_bytes, &record.signatures));
     let present = |bytes: &[u8]| (!bytes.is_empty()).then(|| bytes.to_vec());
     let ed25519 = present(&record.signatures.ed25519);
     let ml_dsa_65 = present(&record.signatures.ml_dsa_65);
@@ -90,6 +57,49 @@ pub fn verify_stored(
     reports.push(FileReport::ok(unlisted::MANIFEST));
     reports.push(FileReport::ok(unlisted::SHA256SUMS));
     Ok(Report::close(*hash, Some(hash), statuses, reports))
+}
+
+/// Reads every file that the MANIFEST lists, equal ones once.
+fn files(
+    blobs: &dyn BlobStore,
+    manifest: &Manifest,
+    progress: &mut dyn Progress,
+) -> Result<Vec<FileReport>, VerifyError> {
+    let files = manifest.files();
+    progress.begin(manifest.bytes(), files.len());
+    let mut pump = Pump::new();
+    let mut checked: HashMap<(ContentHash, u64), Result<Sha256Digest, Fault>> = HashMap::new();
+    let mut reports = Vec::with_capacity(files.len() + unlisted::ALL.len());
+    for file in files {
+        progress.file(file.path.as_str());
+        let outcome = match checked.get(&(file.blake3, file.bytes)) {
+            Some(known) => {
+                progress.advance(file.bytes);
+                *known
+            }
+            None => {
+                let outcome = digest(blobs, file, &mut pump, progress)?;
+                checked.insert((file.blake3, file.bytes), outcome);
+                outcome
+            }
+        };
+        reports.push(match outcome {
+            Ok(sha256) if sha256 == file.sha256 => FileReport::ok(file.path.as_str()),
+            Ok(_) => fault(file, FileStatus::Corrupt, "its SHA-256 is not the one listed"),
+            Err((status, reason)) => fault(file, status, reason),
+        });
+    }
+    Ok(reports)
+}
+
+/// The creator whose keys are stored as the MANIFEST lists them.
+fn creator(blobs: &dyn BlobStore, manifest: &Manifest) -> Option<CreatorPublic> {
+    let pem = |path: &str| -> Option<Vec<u8>> {
+        let entry = manifest.file(path)?;
+        let bytes = read_small(&*blobs.open(&entry.blake3).ok()?, MAX_PEM_BYTES as u64).ok()??;
+        (blake3(&bytes) == entry.blake3).then_some(bytes)
+    };
+    creator_of(manifest, &pem(listed::ED25519_PEM)?, &pem(listed::ML_DSA_65_PEM)?).ok()
 }
 
 /// What can be said of a capsule whose MANIFEST is lost: no more than whether it has signatures.

@@ -8,9 +8,9 @@ use tesseras_core::ports::{
 };
 use tesseras_storage::Store;
 
-use crate::cli::Exit;
 use crate::command_error::CommandError;
 use crate::context::Context;
+use crate::exit::Exit;
 use crate::hashes::{HashArg, not_in_library, resolve};
 use crate::output::Report;
 

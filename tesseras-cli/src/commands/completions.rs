@@ -1,12 +1,12 @@
 //! `tes completions`: what a shell needs to complete `tes`.
 
-use clap::CommandFactory as _;
+use clap::Command;
 use clap_complete::Shell;
 use serde::Serialize;
 
-use crate::cli::{Cli, Exit};
 use crate::command_error::CommandError;
 use crate::context::Context;
+use crate::exit::Exit;
 use crate::output::Report;
 
 /// Print a completion script for a shell
@@ -22,10 +22,10 @@ struct Script {
     script: String,
 }
 
-/// Runs the command.
-pub fn run(context: &Context, args: Args) -> Result<Exit, CommandError> {
+/// Runs the command; `tes` is the whole command line.
+pub fn run(context: &Context, args: Args, mut tes: Command) -> Result<Exit, CommandError> {
     let mut script = Vec::new();
-    clap_complete::generate(args.shell, &mut Cli::command(), "tes", &mut script);
+    clap_complete::generate(args.shell, &mut tes, "tes", &mut script);
     let script = String::from_utf8_lossy(&script).into_owned();
     if context.output.is_json() {
         context.output.report(&Script { shell: args.shell.to_string(), script })?;

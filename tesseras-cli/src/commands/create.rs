@@ -1,7 +1,7 @@
 //! `tes create`: from a folder to a signed capsule in the library.
 
 use std::fmt::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 use tesseras_capsule::{CreateError, CreateOptions, Skipped};
@@ -9,9 +9,9 @@ use tesseras_core::ids::TesseraHash;
 use tesseras_core::ports::HoldingRepository as _;
 use tesseras_crypto::CreatorKeys;
 
-use crate::cli::Exit;
 use crate::command_error::CommandError;
 use crate::context::Context;
+use crate::exit::Exit;
 use crate::human::{count, short, size};
 use crate::identity;
 use crate::output::Report;
@@ -88,61 +88,72 @@ pub fn run(context: &Context, args: Args) -> Result<Exit, CommandError> {
         again: args.again,
     };
     let mut bar = FileBar::new("Reading");
-    let failed = |skipped: &[Skipped]| skipped.iter().any(|left| left.reason.is_failure());
-    let incomplete;
-    let made = if args.dry_run {
-        // Without keys of one's own, any will do: nothing is signed.
-        let keys = identity::load(&context.data_dir).map(|identity| identity.keys);
-        let keys = keys.or_else(|_| CreatorKeys::generate()).map_err(|error| {
-            CommandError::new(format!("keys for a dry run cannot be made: {error}"))
-        })?;
-        let draft = tesseras_capsule::dry_run(&args.folder, &options, &keys.public(), &mut bar)?;
-        incomplete = failed(&draft.skipped);
-        Made {
-            hash: None,
-            code: None,
-            memories: draft.memories,
-            files: draft.files,
-            bytes: draft.bytes,
-            skipped: left(&draft.skipped),
-            places: draft.places,
-            gps_files: draft.gps_files,
-            undescribed: draft.undescribed,
-            already: false,
-            dry_run: true,
-        }
-    } else {
-        let identity = identity::load(&context.data_dir)?;
-        let store = context.store()?;
-        // What an interrupted create left. If it cannot be removed now, it will be later.
-        let _ = store.sweep_tmp();
-        let created = tesseras_capsule::create(
-            &args.folder,
-            &options,
-            &identity.keys,
-            &*store.blobs(),
-            &*store.library(),
-            &mut bar,
-        )?;
-        store.holdings().unblock(&created.hash)?;
-        incomplete = failed(&created.skipped);
-        Made {
-            hash: Some(created.hash),
-            code: Some(created.hash.to_code()),
-            memories: created.memories,
-            files: created.files,
-            bytes: created.bytes,
-            skipped: left(&created.skipped),
-            places: created.places,
-            gps_files: created.gps_files,
-            undescribed: created.undescribed,
-            already: !created.new,
-            dry_run: false,
-        }
+    let (made, skipped) = match args.dry_run {
+        true => dry_run(context, &args.folder, &options, &mut bar)?,
+        false => create(context, &args.folder, &options, &mut bar)?,
     };
     drop(bar);
     context.output.report(&made)?;
-    Ok(if incomplete { Exit::Failed } else { Exit::Done })
+    let is_incomplete = skipped.iter().any(|left| left.reason.is_failure());
+    Ok(if is_incomplete { Exit::Failed } else { Exit::Done })
+}
+
+fn dry_run(
+    context: &Context,
+    folder: &Path,
+    options: &CreateOptions,
+    bar: &mut FileBar,
+) -> Result<(Made, Vec<Skipped>), CommandError> {
+    // Without keys of one's own, any will do: nothing is signed.
+    let keys = identity::load(&context.data_dir).map(|identity| identity.keys);
+    let keys = keys.or_else(|_| CreatorKeys::generate()).map_err(|error| {
+        CommandError::new(format!("keys for a dry run cannot be made: {error}"))
+    })?;
+    let draft = tesseras_capsule::dry_run(folder, options, &keys.public(), bar)?;
+    let made = Made {
+        hash: None,
+        code: None,
+        memories: draft.memories,
+        files: draft.files,
+        bytes: draft.bytes,
+        skipped: left(&draft.skipped),
+        places: draft.places,
+        gps_files: draft.gps_files,
+        undescribed: draft.undescribed,
+        already: false,
+        dry_run: true,
+    };
+    Ok((made, draft.skipped))
+}
+
+fn create(
+    context: &Context,
+    folder: &Path,
+    options: &CreateOptions,
+    bar: &mut FileBar,
+) -> Result<(Made, Vec<Skipped>), CommandError> {
+    let identity = identity::load(&context.data_dir)?;
+    let store = context.store()?;
+    // What an interrupted create left. If it cannot be removed now, it will be later.
+    let _ = store.sweep_tmp();
+    let (blobs, library) = (store.blobs(), store.library());
+    let created =
+        tesseras_capsule::create(folder, options, &identity.keys, &*blobs, &*library, bar)?;
+    store.holdings().unblock(&created.hash)?;
+    let made = Made {
+        hash: Some(created.hash),
+        code: Some(created.hash.to_code()),
+        memories: created.memories,
+        files: created.files,
+        bytes: created.bytes,
+        skipped: left(&created.skipped),
+        places: created.places,
+        gps_files: created.gps_files,
+        undescribed: created.undescribed,
+        already: !created.new,
+        dry_run: false,
+    };
+    Ok((made, created.skipped))
 }
 
 fn left(skipped: &[Skipped]) -> Vec<Left> {

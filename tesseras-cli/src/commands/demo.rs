@@ -5,14 +5,13 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use serde::Serialize;
-use tesseras_core::ids::TesseraHash;
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::cli::Exit;
 use crate::command_error::CommandError;
 use crate::context::Context;
+use crate::demo::Walked;
 use crate::demo::{self, Plot};
+use crate::exit::Exit;
 use crate::human::{count, size};
 use crate::output::Report;
 
@@ -30,35 +29,6 @@ pub struct Args {
     /// Leave what was fetched back in this folder. Without it nothing stays behind.
     #[arg(long, value_name = "FOLDER")]
     keep: Option<PathBuf>,
-}
-
-/// Result of the walk. Every number is a node's own answer.
-#[derive(Debug, Serialize)]
-pub struct Walked {
-    /// The tessera.
-    pub hash: TesseraHash,
-    /// How many memories it keeps.
-    pub memories: u64,
-    /// The length of its files.
-    pub bytes: u64,
-    /// Into how many pieces it was cut, or how many copies were made.
-    pub fragments: u64,
-    /// On how many nodes they were placed.
-    pub holders: u64,
-    /// How many of these could die.
-    pub survives: u64,
-    /// How many nodes were killed, the owner among them.
-    pub killed: u64,
-    /// Whether what was fetched is what was published, byte for byte.
-    pub identical: bool,
-    /// How many pieces were brought back.
-    pub restored: u64,
-    /// Whether every hash and both signatures hold after all.
-    pub valid: bool,
-    /// How long it took.
-    pub seconds: u64,
-    /// Where the fetched files are, if they were to be kept.
-    pub path: Option<PathBuf>,
 }
 
 pub fn run(context: &Context, args: Args) -> Result<Exit, CommandError> {

@@ -9,9 +9,9 @@ use tesseras_rpc::messages::{Request, Response};
 use tesseras_storage::Store;
 
 use crate::ask::{ask, is_running};
-use crate::cli::Exit;
 use crate::command_error::CommandError;
 use crate::context::Context;
+use crate::exit::Exit;
 use crate::hashes::{HashArg, not_in_library, resolve};
 use crate::human::{count, size};
 use crate::output::Report;

@@ -7,9 +7,9 @@ use tesseras_capsule::{ExportError, StoredCapsule};
 use tesseras_core::ids::TesseraHash;
 use tesseras_core::ports::TesseraRepository as _;
 
-use crate::cli::Exit;
 use crate::command_error::{CommandError, MEND};
 use crate::context::Context;
+use crate::exit::Exit;
 use crate::hashes::{HashArg, not_in_library, resolve};
 use crate::output::Report;
 use crate::progress::FileBar;

@@ -4,9 +4,9 @@ use serde::Serialize;
 use tesseras_rpc::messages::{Fetched, Request, Response};
 
 use crate::ask::{ask, unexpected};
-use crate::cli::Exit;
 use crate::command_error::CommandError;
 use crate::context::Context;
+use crate::exit::Exit;
 use crate::hashes::{HashArg, named};
 use crate::human::{count, short, size};
 use crate::output::Report;

@@ -9,9 +9,9 @@ use serde::Serialize;
 use tesseras_core::ids::CreatorId;
 use tesseras_crypto::passphrase::{Passphrase, UnsealError, seal, unseal};
 
-use crate::cli::Exit;
 use crate::command_error::CommandError;
 use crate::context::Context;
+use crate::exit::Exit;
 use crate::identity::{self, Identity, backup};
 use crate::output::Report;
 use crate::passphrase;

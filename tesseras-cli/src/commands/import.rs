@@ -4,9 +4,9 @@ mod capsule;
 
 use clap::Subcommand;
 
-use crate::cli::Exit;
 use crate::command_error::CommandError;
 use crate::context::Context;
+use crate::exit::Exit;
 
 /// Bring memories from elsewhere into your library
 #[derive(Debug, clap::Args)]

@@ -5,9 +5,9 @@ use std::path::PathBuf;
 use serde::Serialize;
 use tesseras_core::ids::CreatorId;
 
-use crate::cli::Exit;
 use crate::command_error::CommandError;
 use crate::context::Context;
+use crate::exit::Exit;
 use crate::identity;
 use crate::output::Report;
 

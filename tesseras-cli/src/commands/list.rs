@@ -8,9 +8,9 @@ use tesseras_core::ports::{
 
 use tesseras_core::publication::PublicationState;
 
-use crate::cli::Exit;
 use crate::command_error::CommandError;
 use crate::context::Context;
+use crate::exit::Exit;
 use crate::human::{short, size, table};
 use crate::output::Report;
 

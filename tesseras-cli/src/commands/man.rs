@@ -3,12 +3,12 @@
 use std::fs;
 use std::path::PathBuf;
 
-use clap::CommandFactory as _;
+use clap::Command;
 use serde::Serialize;
 
-use crate::cli::{Cli, Exit};
 use crate::command_error::CommandError;
 use crate::context::Context;
+use crate::exit::Exit;
 use crate::human::count;
 use crate::output::Report;
 
@@ -25,11 +25,11 @@ struct Pages {
     pages: u64,
 }
 
-/// Runs the command.
-pub fn run(context: &Context, args: Args) -> Result<Exit, CommandError> {
+/// Runs the command; `tes` is the whole command line.
+pub fn run(context: &Context, args: Args, tes: Command) -> Result<Exit, CommandError> {
     let failed = |error: &std::io::Error| CommandError::io("write pages to", &args.dir, error);
     fs::create_dir_all(&args.dir).map_err(|error| failed(&error))?;
-    clap_mangen::generate_to(Cli::command(), &args.dir).map_err(|error| failed(&error))?;
+    clap_mangen::generate_to(tes, &args.dir).map_err(|error| failed(&error))?;
     let entries = fs::read_dir(&args.dir).map_err(|error| failed(&error))?;
     let page = |name: &str| name.starts_with("tes") && name.ends_with(".1");
     let pages = entries

@@ -4,9 +4,9 @@ use serde::Serialize;
 use tesseras_rpc::messages::{PeerInfo, Request, Response};
 
 use crate::ask::{ask, unexpected};
-use crate::cli::Exit;
 use crate::command_error::CommandError;
 use crate::context::Context;
+use crate::exit::Exit;
 use crate::human::table;
 use crate::output::Report;
 

@@ -12,12 +12,12 @@ use tesseras_rpc::messages::{PublicationReport, Published, Request, Response, Si
 use tesseras_storage::Store;
 
 use crate::ask::{ask, is_running, peers_known, unexpected};
-use crate::cli::Exit;
 use crate::command_error::CommandError;
 use crate::consent::warning;
 use crate::context::Context;
+use crate::exit::Exit;
 use crate::hashes::{HashArg, not_in_library, resolve};
-use crate::human::{count, short};
+use crate::human::{count, short, survives_text};
 use crate::identity::{self, Identity};
 use crate::interrupt::{Ended, ask_unless_interrupted};
 use crate::output::Report;
@@ -280,14 +280,5 @@ impl Report for Shown {
         )
         .expect("a String takes all");
         out
-    }
-}
-
-/// How much loss a tessera stands, as a sentence.
-pub fn survives_text(survives: u64) -> String {
-    match survives {
-        0 => "It may not survive the loss of even one of these nodes.\n".to_owned(),
-        1 => "It survives the loss of any one of these nodes.\n".to_owned(),
-        n => format!("It survives the loss of any {n} of these nodes.\n"),
     }
 }

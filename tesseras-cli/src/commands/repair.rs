@@ -10,9 +10,9 @@ use tesseras_rpc::messages::{Repaired, Request, Response};
 use tesseras_storage::{Rebuilt, StorageConfig, Store};
 
 use crate::ask::{ask, unexpected};
-use crate::cli::Exit;
 use crate::command_error::CommandError;
 use crate::context::Context;
+use crate::exit::Exit;
 use crate::hashes::named;
 use crate::human::count;
 use crate::output::Report;

@@ -10,9 +10,9 @@ use tesseras_capsule::{ExportedCapsule, ExportedError, RestoreError, StoredCapsu
 use tesseras_core::ids::TesseraHash;
 use tesseras_core::ports::TesseraRepository as _;
 
-use crate::cli::Exit;
 use crate::command_error::CommandError;
 use crate::context::Context;
+use crate::exit::Exit;
 use crate::hashes::{not_in_library, resolve};
 use crate::human::{count, size};
 use crate::output::Report;

@@ -7,9 +7,9 @@ use tesseras_capsule::{MemorySummary, MemoryType, OpenError, Place, StoredCapsul
 use tesseras_core::ids::{CreatorId, TesseraHash};
 use tesseras_core::ports::TesseraRepository as _;
 
-use crate::cli::Exit;
 use crate::command_error::{CommandError, MEND};
 use crate::context::Context;
+use crate::exit::Exit;
 use crate::hashes::{HashArg, not_in_library, resolve};
 use crate::human::{count, size, table};
 use crate::output::Report;

@@ -6,16 +6,16 @@ use std::fmt::Write as _;
 use serde::Serialize;
 use tesseras_core::ids::NodeId;
 use tesseras_rpc::messages::{
-    CopyCount, FragmentCount, NodeStatus, Request, Response, State, TesseraGlance, TesseraStatus,
+    CopyCount, FragmentCount, NodeStatus, PlacedPiece, Request, Response, State, TesseraGlance,
+    TesseraStatus,
 };
 
-use super::publish::survives_text;
 use crate::ask::{ask, unexpected};
-use crate::cli::Exit;
 use crate::command_error::CommandError;
 use crate::context::Context;
+use crate::exit::Exit;
 use crate::hashes::{joined, named};
-use crate::human::{count, short, size, table};
+use crate::human::{count, short, size, survives_text, table};
 use crate::output::Report;
 use crate::problems::problem;
 
@@ -138,83 +138,82 @@ fn word(state: State) -> &'static str {
 
 impl Report for Tessera {
     fn human(&self) -> String {
-        let TesseraStatus {
-            hash,
-            state,
-            fragments,
-            copies,
-            holders,
-            survives,
-            placement,
-            in_library,
-            notes,
-        } = &self.0;
-        let mut out = format!("Tessera {hash}\n");
-        out += match state {
-            State::Local => "It is not published; `tes publish` lets others keep it alive.\n",
-            State::Publishing => {
-                "It is being published from here; `tes publish --cancel` stops it.\n"
-            }
-            State::Healthy => "It is healthy: every piece was attested just now.\n",
-            State::Degraded => "It is readable, but pieces are missing; `tes repair` helps.\n",
-            State::Unreachable if *in_library => {
-                "It is only here: too few of its holders answer, but your own copy is in the library.\n\
-                 `tes publish` places it anew.\n"
-            }
-            State::Unreachable => "It cannot be read now: too few of its holders answer.\n",
-            State::Unchecked => "Its holders were not asked in time.\n",
-        };
-        if *state == State::Local && !placement.is_empty() {
-            let pieces = count(placement.len() as u64, "piece of it is", "pieces of it are");
-            let nodes = count(*holders, "other node", "other nodes");
-            writeln!(
-                out,
-                "{pieces} with {nodes} all the same, from a publication that was stopped or \
-                 cancelled.\nNobody can call them back, and your node does not look after them."
-            )
-            .expect("a String takes all");
+        let status = &self.0;
+        let mut out = format!("Tessera {}\n", status.hash);
+        out += sentence(status);
+        out += &left_by_a_publication(status);
+        if status.state != State::Local {
+            out += &live(status);
         }
-        if *state != State::Local {
-            writeln!(
-                out,
-                "Live: {} of {} on {}; {} needed to read it.",
-                fragments.live,
-                count(fragments.total, "piece", "pieces"),
-                count(*holders, "node", "nodes"),
-                match fragments.needed {
-                    1 => "1 is".to_owned(),
-                    n => format!("{n} are"),
-                }
-            )
-            .expect("a String takes all");
-            if fragments.needed > 1 && copies.total > 0 {
-                let CopyCount { total, live } = copies;
-                writeln!(
-                    out,
-                    "Beside them: {live} of {}.",
-                    count(*total, "whole copy", "whole copies")
-                )
-                .expect("a String takes all");
-            }
-            if *state != State::Unreachable {
-                out += &survives_text(*survives);
-            }
+        for note in &status.notes {
+            out += &format!("Note: {note}\n");
         }
-        for note in notes {
-            writeln!(out, "Note: {note}").expect("a String takes all");
-        }
-        if !placement.is_empty() {
-            let mut held: BTreeMap<NodeId, Vec<String>> = BTreeMap::new();
-            for placed in placement {
-                held.entry(placed.node_id).or_default().push(placed.fragment.to_string());
-            }
-            let rows: Vec<_> = held
-                .into_iter()
-                .map(|(node, pieces)| [node.to_string(), pieces.join(" ")])
-                .collect();
-            out.push('\n');
-            out += &table(["NODE", "PIECES"], &rows);
-        }
-        out
+        out + &pieces_of_nodes(&status.placement)
     }
+}
+
+/// The state of a tessera as a sentence for people.
+fn sentence(status: &TesseraStatus) -> &'static str {
+    match status.state {
+        State::Local => "It is not published; `tes publish` lets others keep it alive.\n",
+        State::Publishing => "It is being published from here; `tes publish --cancel` stops it.\n",
+        State::Healthy => "It is healthy: every piece was attested just now.\n",
+        State::Degraded => "It is readable, but pieces are missing; `tes repair` helps.\n",
+        State::Unreachable if status.in_library => {
+            "It is only here: too few of its holders answer, but your own copy is in the library.\n\
+             `tes publish` places it anew.\n"
+        }
+        State::Unreachable => "It cannot be read now: too few of its holders answer.\n",
+        State::Unchecked => "Its holders were not asked in time.\n",
+    }
+}
+
+/// What others hold of a tessera that is not published.
+fn left_by_a_publication(status: &TesseraStatus) -> String {
+    if status.state != State::Local || status.placement.is_empty() {
+        return String::new();
+    }
+    let pieces = count(status.placement.len() as u64, "piece of it is", "pieces of it are");
+    let nodes = count(status.holders, "other node", "other nodes");
+    format!(
+        "{pieces} with {nodes} all the same, from a publication that was stopped or cancelled.\n\
+         Nobody can call them back, and your node does not look after them.\n"
+    )
+}
+
+fn live(status: &TesseraStatus) -> String {
+    let TesseraStatus { state, fragments, copies, holders, survives, .. } = status;
+    let needed = match fragments.needed {
+        1 => "1 is".to_owned(),
+        n => format!("{n} are"),
+    };
+    let mut out = format!(
+        "Live: {} of {} on {}; {needed} needed to read it.\n",
+        fragments.live,
+        count(fragments.total, "piece", "pieces"),
+        count(*holders, "node", "nodes"),
+    );
+    if fragments.needed > 1 && copies.total > 0 {
+        let CopyCount { total, live } = copies;
+        let copies = count(*total, "whole copy", "whole copies");
+        out += &format!("Beside them: {live} of {copies}.\n");
+    }
+    if *state != State::Unreachable {
+        out += &survives_text(*survives);
+    }
+    out
+}
+
+/// A row for each node, with the pieces that it attested.
+fn pieces_of_nodes(placement: &[PlacedPiece]) -> String {
+    if placement.is_empty() {
+        return String::new();
+    }
+    let mut held: BTreeMap<NodeId, Vec<String>> = BTreeMap::new();
+    for placed in placement {
+        held.entry(placed.node_id).or_default().push(placed.fragment.to_string());
+    }
+    let rows: Vec<_> =
+        held.into_iter().map(|(node, pieces)| [node.to_string(), pieces.join(" ")]).collect();
+    format!("\n{}", table(["NODE", "PIECES"], &rows))
 }

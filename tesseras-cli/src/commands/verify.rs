@@ -11,9 +11,9 @@ use tesseras_capsule::{FileStatus, SignatureStatus, VerifyError, verify_director
 use tesseras_core::ids::TesseraHash;
 use tesseras_core::ports::TesseraRepository as _;
 
-use crate::cli::Exit;
 use crate::command_error::CommandError;
 use crate::context::Context;
+use crate::exit::Exit;
 use crate::hashes::{joined, not_in_library, resolve, whole};
 use crate::human::count;
 use crate::output::Report;

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tesseras_core::contact::Contact;
 use tesseras_core::ids::{DhtKey, NodeId};
+use tesseras_core::peer_memory::SilentPeer;
 use tesseras_core::time::{ClockOffset, Timestamp};
 use tesseras_wire::codec::Refusal;
 
@@ -74,6 +75,11 @@ pub enum Event {
         /// What.
         command: Command,
     },
+    /// Nobody waits for what came of a command any more: a search ends, an announcement does not.
+    Abandoned {
+        /// Which.
+        operation: OperationId,
+    },
     /// A peer that another protocol dialled at this address has answered there.
     Observed {
         /// Who.
@@ -83,6 +89,11 @@ pub enum Event {
     },
     /// A peer has failed a request of another protocol.
     Accused {
+        /// Who.
+        id: NodeId,
+    },
+    /// A peer was slower than another protocol would wait for.
+    Doubted {
         /// Who.
         id: NodeId,
     },
@@ -116,6 +127,33 @@ pub enum Outcome {
     Resolved(Option<Contact>),
 }
 
+/// What a search finds on its way.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Found {
+    /// A node that answered just now, or, to begin a discovery with, one of the routing table.
+    Node(Contact),
+    /// A checked record, newer than any that was told before of its holder.
+    Holder(HolderRecord),
+}
+
+impl Found {
+    /// The node, if it is one.
+    pub fn node(self) -> Option<Contact> {
+        match self {
+            Self::Node(contact) => Some(contact),
+            Self::Holder(_) => None,
+        }
+    }
+
+    /// The record, if it is one.
+    pub fn holder(self) -> Option<HolderRecord> {
+        match self {
+            Self::Node(_) => None,
+            Self::Holder(record) => Some(record),
+        }
+    }
+}
+
 /// What a node wants done.
 #[derive(Debug, Clone)]
 pub enum Effect {
@@ -139,12 +177,12 @@ pub enum Effect {
         /// With what.
         answer: Result<Response, Refusal>,
     },
-    /// A search for holders found one; all of them are in its outcome, too.
+    /// A search found something; what counts of it is in its outcome, too.
     Found {
         /// Which search.
         operation: OperationId,
-        /// A checked record, newer than any that was told before of its holder.
-        record: HolderRecord,
+        /// What.
+        found: Found,
     },
     /// A command is done.
     Finished {
@@ -157,16 +195,18 @@ pub enum Effect {
 
 /// Where this node may be reached, and whom it knows to begin with.
 #[derive(Debug, Clone, Default)]
-pub struct Beginnings {
+pub struct Bootstrap {
     /// Where this node may be reached: what it advertises, listens on, or its interfaces have.
     pub candidates: Vec<SocketAddr>,
     /// The port of a wildcard listen address, so that an IP that two neighbourhoods report becomes
     /// a candidate; `None` when the listen address is concrete or one is advertised.
     pub wildcard_port: Option<u16>,
-    /// Nodes whose ids are not known yet.
-    pub bootstrap: Vec<SocketAddr>,
+    /// Where nodes are whose ids are not known yet.
+    pub addresses: Vec<SocketAddr>,
     /// Peers met before the last restart.
     pub remembered: Vec<Contact>,
+    /// Those of all peers that were silent then.
+    pub silent: Vec<SilentPeer>,
 }
 
 /// How a node stands.

@@ -4,6 +4,9 @@
 //! A node knocks with a greeting, so that the node that it asks first can name it to those who come
 //! next; then it looks itself up, refreshes the farther buckets, and greets everyone whom it meets
 //! on the way. It does so again after a few seconds, for those who came at the same time.
+//!
+//! Who is silent leaves the table and is not forgotten: it is looked for after a while that grows,
+//! and at once when it asks something.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
@@ -18,8 +21,16 @@ use super::{Engine, Purpose, Turn};
 use crate::address;
 use crate::messages::{Greeted, Request};
 
-/// Bootstrap addresses and remembered peers that are kept, each.
-const MAX_REMEMBERED: usize = 64;
+/// Bootstrap addresses that are kept.
+const MAX_BOOTSTRAP: usize = 64;
+/// Peers outside the table that are remembered; the one that left it first goes.
+const MAX_REMEMBERED: usize = 256;
+/// After which pause such a peer is looked for, while others are known, and the longest one; it
+/// doubles between.
+const SEARCH_PAUSE: Duration = Duration::from_secs(30);
+const LONGEST_SEARCH_PAUSE: Duration = Duration::from_secs(60 * 60);
+/// How many of them are looked for at once.
+const SEARCHED_AT_ONCE: usize = 4;
 /// Knocks of one attempt, each of bootstrap addresses and remembered peers.
 const KNOCKS_AT_ONCE: usize = 16;
 /// The first pause before knocking again, and the longest; it doubles between.
@@ -46,6 +57,16 @@ struct Due {
     retries: u8,
 }
 
+/// A peer that is not in the table, or was not when it was remembered.
+#[derive(Debug)]
+struct Remembered {
+    contact: Contact,
+    /// When it is looked for next, and how long to wait if that is in vain.
+    due: Duration,
+    pause: Duration,
+    asked: Option<Duration>,
+}
+
 /// Whom to ask, whom to greet, and when.
 #[derive(Debug)]
 pub(super) struct Neighbours {
@@ -54,7 +75,7 @@ pub(super) struct Neighbours {
     answered: BTreeSet<SocketAddr>,
     failed: BTreeSet<SocketAddr>,
     /// The latest last.
-    remembered: VecDeque<Contact>,
+    remembered: VecDeque<Remembered>,
     /// Knocks that are out.
     pub(super) knocks: usize,
     next_knock: Duration,
@@ -77,7 +98,7 @@ impl Neighbours {
             bootstrap: bootstrap
                 .into_iter()
                 .filter(|address| address::is_dialable(*address))
-                .take(MAX_REMEMBERED)
+                .take(MAX_BOOTSTRAP)
                 .collect(),
             answered: BTreeSet::new(),
             failed: BTreeSet::new(),
@@ -94,7 +115,7 @@ impl Neighbours {
             next_round: None,
         };
         for contact in remembered.into_iter().filter(|contact| contact.id != own).rev() {
-            kept.remember(contact);
+            kept.remember(contact, Duration::ZERO);
         }
         kept
     }
@@ -114,25 +135,43 @@ impl Neighbours {
         self.failed.difference(&self.answered).copied().collect()
     }
 
-    /// Keeps a peer for the time when the table is empty.
-    pub(super) fn remember(&mut self, mut contact: Contact) {
+    /// Keeps a peer that is not in the table, to be looked for now and then, and knocked at when the
+    /// table is empty.
+    pub(super) fn remember(&mut self, mut contact: Contact, now: Duration) {
         contact.addresses = contact.addresses.into_iter().map(address::canonical).collect();
         contact.addresses.retain(|address| address::is_dialable(*address));
         contact.addresses.truncate(tesseras_core::contact::MAX_ADDRESSES);
         if contact.addresses.is_empty() {
             return;
         }
-        self.remembered.retain(|known| known.id != contact.id);
-        self.remembered.push_back(contact);
+        self.found_again(&contact.id);
+        let due = now + SEARCH_PAUSE;
+        self.remembered.push_back(Remembered { contact, due, pause: SEARCH_PAUSE, asked: None });
         if self.remembered.len() > MAX_REMEMBERED {
             self.remembered.pop_front();
         }
     }
 
-    /// A peer that is remembered, to be found again where it was.
-    fn take_remembered(&mut self, id: &NodeId) -> Option<Contact> {
-        let position = self.remembered.iter().position(|known| known.id == *id)?;
-        self.remembered.remove(position)
+    /// A peer is in the table.
+    pub(super) fn found_again(&mut self, id: &NodeId) {
+        self.remembered.retain(|known| known.contact.id != *id);
+    }
+
+    /// A remembered peer has asked something: it is there again, or it is silent to us alone.
+    fn look_for_now(&mut self, id: &NodeId, now: Duration) {
+        if let Some(known) = self.remembered.iter_mut().find(|known| known.contact.id == *id) {
+            let asked = known.asked.map_or(now, |asked| asked + GREETING_PAUSE);
+            known.due = known.due.min(asked.max(now));
+        }
+    }
+
+    /// Whom to look for now.
+    fn next_sought(&mut self, now: Duration) -> Option<Contact> {
+        let known = self.remembered.iter_mut().find(|known| known.due <= now)?;
+        known.pause = (known.pause * 2).min(LONGEST_SEARCH_PAUSE);
+        known.due = now + known.pause;
+        known.asked = Some(now);
+        Some(known.contact.clone())
     }
 
     /// Notes that a peer should be greeted.
@@ -145,6 +184,15 @@ impl Neighbours {
     /// Notes that a peer has failed and should be greeted when it has had time to recover.
     pub(super) fn greet_again(&mut self, id: NodeId, now: Duration) {
         self.greet_at(id, now + GREETING_PAUSE);
+    }
+
+    /// Notes that a peer that failed should be greeted at once.
+    fn greet_now(&mut self, id: NodeId, now: Duration) {
+        if let Some(due) = self.greetings.get_mut(&id) {
+            due.at = due.at.min(now);
+        } else {
+            self.greet_at(id, now);
+        }
     }
 
     pub(super) fn greeted(&mut self, id: &NodeId) {
@@ -168,7 +216,9 @@ impl Neighbours {
         let can_greet = self.greeting.len() < GREETINGS_AT_ONCE;
         let greeting = self.next_greeting().map(|(_, due)| due.at).filter(|_| can_greet);
         let round = self.rounds.front().copied();
-        [knock, greeting, round, self.next_round].into_iter().flatten().min()
+        let can_search = !alone && self.knocks < SEARCHED_AT_ONCE;
+        let search = self.remembered.iter().map(|known| known.due).min().filter(|_| can_search);
+        [knock, greeting, round, search, self.next_round].into_iter().flatten().min()
     }
 
     /// Whom to greet next; one that is being greeted is left until that is over.
@@ -203,6 +253,32 @@ impl Engine {
         self.queue_stale_buckets(turn);
         self.refresh(turn);
         self.send_greetings(turn);
+        self.look_for_the_silent(turn);
+    }
+
+    /// Greets those who left the table and are due.
+    fn look_for_the_silent(&mut self, turn: &mut Turn<'_>) {
+        while !self.table.is_empty()
+            && self.neighbours.knocks < SEARCHED_AT_ONCE
+            && let Some(contact) = self.neighbours.next_sought(turn.now)
+        {
+            self.knock_at(turn, Some(contact.id), contact.addresses);
+        }
+    }
+
+    /// A peer asks something. If it was silent lately, it is seen whether it can be reached again.
+    pub(super) fn look_for(&mut self, turn: &mut Turn<'_>, id: &NodeId) {
+        match self.table.get(id) {
+            Some(entry) if entry.failures > 0 => {
+                self.neighbours.greet_now(*id, turn.now);
+                self.send_greetings(turn);
+            }
+            Some(_) => {}
+            None => {
+                self.neighbours.look_for_now(id, turn.now);
+                self.look_for_the_silent(turn);
+            }
+        }
     }
 
     /// Greets bootstrap addresses and remembered peers, without knowing who answers.
@@ -224,9 +300,10 @@ impl Engine {
         }
         // Those that do not answer go to the back, so that the next attempt asks others.
         for _ in 0..KNOCKS_AT_ONCE.min(self.neighbours.remembered.len()) {
-            if let Some(contact) = self.neighbours.remembered.pop_back() {
-                self.neighbours.remembered.push_front(contact.clone());
-                self.knock_at(turn, Some(contact.id), contact.addresses);
+            if let Some(known) = self.neighbours.remembered.pop_back() {
+                let Contact { id, addresses } = known.contact.clone();
+                self.neighbours.remembered.push_front(known);
+                self.knock_at(turn, Some(id), addresses);
             }
         }
     }
@@ -237,17 +314,6 @@ impl Engine {
         self.neighbours.knocks += 1;
         let deadline = self.config.hello_deadline();
         self.dispatch(turn, id, addresses, hello, deadline, Purpose::Knock);
-    }
-
-    /// A peer that left the table because it did not answer asks something: it is back, perhaps
-    /// from sleep, and does not know that it was forgotten. It is greeted where it was.
-    pub(super) fn notice_return(&mut self, turn: &mut Turn<'_>, from: NodeId) {
-        if self.table.get(&from).is_some() || self.neighbours.knocks >= KNOCKS_AT_ONCE {
-            return;
-        }
-        if let Some(contact) = self.neighbours.take_remembered(&from) {
-            self.knock_at(turn, Some(contact.id), contact.addresses);
-        }
     }
 
     /// The first peer is met: the rounds of joining begin.
@@ -320,10 +386,11 @@ impl Engine {
         }
     }
 
-    /// Greets some peers soon, to hear their dates.
-    pub(super) fn greet_some(&mut self, now: Duration) {
-        for id in self.table.least_recently_seen(GREETINGS_AT_ONCE) {
-            self.neighbours.greet_at(id, now);
+    /// Greets the whole table soon.
+    pub(super) fn greet_everyone(&mut self, now: Duration) {
+        let everyone: Vec<_> = self.table.entries().map(|entry| entry.contact.id).collect();
+        for id in everyone {
+            self.neighbours.greet_now(id, now);
         }
     }
 
@@ -354,10 +421,7 @@ impl Engine {
         let news = reach.learn(from, remote.ip(), greeted.observed, &greeted.reached, turn.now);
         if news {
             // Those who could not reach us before may be able to now.
-            let everyone: Vec<_> = self.table.entries().map(|entry| entry.contact.id).collect();
-            for id in everyone {
-                self.neighbours.greet_at(id, turn.now);
-            }
+            self.greet_everyone(turn.now);
         }
         self.send_greetings(turn);
     }

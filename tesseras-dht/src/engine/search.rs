@@ -8,7 +8,7 @@ use tesseras_core::contact::Contact;
 use tesseras_core::ids::{DhtKey, NodeId};
 use tesseras_core::time::Timestamp;
 
-use super::{Effect, Engine, OperationId, Outcome, Purpose, Turn};
+use super::{Effect, Engine, Found, OperationId, Outcome, Purpose, Turn};
 use crate::address;
 use crate::config::{DhtConfig, MAX_CONTACTS, MAX_PAGES, RECORDS_PER_KEY, RECORDS_PER_PAGE};
 use crate::lookup::Lookup;
@@ -40,7 +40,19 @@ pub(super) enum Want {
     /// Where records of the target belong.
     Targets(OperationId),
     /// Records of the target.
-    Holders(OperationId, Found),
+    Holders(OperationId, Records),
+}
+
+impl Want {
+    /// The command that ends with this search, or with one of several like it.
+    fn awaited_by(&self) -> Option<OperationId> {
+        match self {
+            Self::Nodes(op) | Self::Node(op) | Self::Discovery(op) | Self::Holders(op, _) => {
+                Some(*op)
+            }
+            Self::Neighbourhood | Self::Refresh | Self::Targets(_) => None,
+        }
+    }
 }
 
 /// A lookup and its purpose.
@@ -52,7 +64,7 @@ pub(super) struct Search {
 
 /// The checked records found so far, the newest of each holder.
 #[derive(Debug, Default)]
-pub(super) struct Found {
+pub(super) struct Records {
     records: BTreeMap<NodeId, HolderRecord>,
 }
 
@@ -85,7 +97,7 @@ impl From<Holders> for SearchAnswer {
     }
 }
 
-impl Found {
+impl Records {
     /// Takes what a peer delivered, if it is about this key and true; whether it is news.
     fn add(
         &mut self,
@@ -130,11 +142,12 @@ impl Engine {
         op: OperationId,
         key: DhtKey,
     ) {
-        let mut found = Found::default();
+        let mut found = Records::default();
         for page in 0..MAX_PAGES {
             let (records, more) = self.records.page(&key, page, turn.wall);
             for record in records {
-                turn.effects.push(Effect::Found { operation: op, record: record.clone() });
+                let told = Found::Holder(record.clone());
+                turn.effects.push(Effect::Found { operation: op, found: told });
                 found.records.insert(record.node(), record);
             }
             if !more {
@@ -146,10 +159,21 @@ impl Engine {
 
     pub(super) fn start_discovery(&mut self, turn: &mut Turn<'_>, op: OperationId, wanted: usize) {
         let healthy = self.table.entries().filter(|entry| entry.failures == 0);
-        let known = healthy.map(|entry| (entry.contact.id, entry.contact.clone())).collect();
+        let known: BTreeMap<_, _> =
+            healthy.map(|entry| (entry.contact.id, entry.contact.clone())).collect();
+        for contact in known.values().cloned() {
+            let found = Found::Node(contact);
+            turn.effects.push(Effect::Found { operation: op, found });
+        }
         let offset = turn.rng.random();
         self.discoveries.insert(op, Discovery { wanted, known, lookups: 0, dry: 0, offset });
         self.advance_discovery(turn, op);
+    }
+
+    /// Ends a search that nobody waits for. What is still out is answered to nobody.
+    pub(super) fn abandon(&mut self, operation: OperationId) {
+        self.discoveries.remove(&operation);
+        self.searches.retain(|_, search| search.want.awaited_by() != Some(operation));
     }
 
     /// Begins a lookup from what the table knows.
@@ -162,7 +186,10 @@ impl Engine {
             _ => Lookup::new(target, &self.config, turn.now),
         };
         for contact in self.table.closest(&target, self.config.k * SEEDS_PER_RESULT, false) {
-            lookup.add(contact);
+            match self.silent.is_silent(&contact.id, turn.wall) {
+                true => lookup.add_silent(contact),
+                false => lookup.add(contact),
+            }
         }
         let number = self.number();
         self.searches.insert(number, Search { lookup, want });
@@ -172,6 +199,10 @@ impl Engine {
     /// Asks whom the lookup wants asked, and ends it when it is done.
     pub(super) fn advance_search(&mut self, turn: &mut Turn<'_>, number: u64) {
         let Some(search) = self.searches.get_mut(&number) else { return };
+        for lost in search.lookup.lost(turn.now) {
+            // Until it answers: the next search should not wait for it as well.
+            self.silent.failed(lost, turn.wall);
+        }
         let asked = search.lookup.next(turn.now);
         let done = search.lookup.is_done(turn.now);
         for contact in asked {
@@ -208,8 +239,11 @@ impl Engine {
         let Some(search) = self.searches.get_mut(&number) else { return };
         for contact in answer.contacts.into_iter().take(MAX_CONTACTS) {
             let addresses = address::cleaned(&contact.addresses, remote.ip());
-            if contact.id != own {
-                search.lookup.add(Contact { id: contact.id, addresses });
+            let id = contact.id;
+            match self.silent.is_silent(&id, turn.wall) {
+                _ if id == own => {}
+                true => search.lookup.add_silent(Contact { id, addresses }),
+                false => search.lookup.add(Contact { id, addresses }),
             }
         }
         if let Want::Holders(operation, found) = &mut search.want {
@@ -217,8 +251,8 @@ impl Engine {
             for record in answer.records.into_iter().take(RECORDS_PER_PAGE) {
                 let news = record.clone();
                 if found.add(record, &target, &*self.identity, &self.config, turn.wall) {
-                    let operation = *operation;
-                    turn.effects.push(Effect::Found { operation, record: news });
+                    let found = Found::Holder(news);
+                    turn.effects.push(Effect::Found { operation: *operation, found });
                 }
             }
             if answer.more && page + 1 < MAX_PAGES {
@@ -226,7 +260,11 @@ impl Engine {
                 return self.ask(turn, number, &contact, page + 1);
             }
         }
-        search.lookup.answered(&peer, dialled, turn.now);
+        if let Some(contact) = search.lookup.answered(&peer, dialled, turn.now)
+            && let Want::Nodes(operation) = search.want
+        {
+            turn.effects.push(Effect::Found { operation, found: Found::Node(contact) });
+        }
         self.advance_search(turn, number);
     }
 
@@ -245,7 +283,10 @@ impl Engine {
             Want::Targets(op) => return self.on_targets(turn, op, &lookup),
             Want::Discovery(op) => {
                 if let Some(discovery) = self.discoveries.get_mut(&op) {
-                    discovery.learn(&lookup);
+                    for contact in discovery.learn(&lookup) {
+                        let found = Found::Node(contact);
+                        turn.effects.push(Effect::Found { operation: op, found });
+                    }
                 }
                 return self.advance_discovery(turn, op);
             }
@@ -285,11 +326,15 @@ impl Discovery {
         Some(DhtKey::new(target))
     }
 
-    fn learn(&mut self, lookup: &Lookup) {
-        let before = self.known.len();
+    /// Takes those who answered, and returns who of them is new.
+    fn learn(&mut self, lookup: &Lookup) -> Vec<Contact> {
+        let mut new = Vec::new();
         for contact in lookup.all_answered() {
-            self.known.insert(contact.id, contact.clone());
+            if self.known.insert(contact.id, contact.clone()).is_none() {
+                new.push(contact.clone());
+            }
         }
-        self.dry = if self.known.len() > before { 0 } else { self.dry + 1 };
+        self.dry = if new.is_empty() { self.dry + 1 } else { 0 };
+        new
     }
 }

@@ -35,7 +35,10 @@ impl Engine {
         remote: SocketAddr,
         request: Request,
     ) {
-        self.notice_return(turn, from);
+        if !matches!(request, Request::Hello { .. }) {
+            // A greeting is answered by a dial back anyway.
+            self.look_for(turn, &from);
+        }
         let answer = match request {
             Request::Ping {} => Ok(Response::Pong(Pong { date: Some(turn.wall) })),
             Request::FindNode { target } => {

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use tesseras_dht::engine::Beginnings;
+use tesseras_dht::engine::Bootstrap;
 
 use crate::world::{World, address_of, keys};
 
@@ -81,12 +81,12 @@ fn a_bootstrap_address_is_dead_until_something_answers_there() {
     let mut world = World::joined(9, 3);
     let late = address_of(40);
     let key = keys(&mut world.rng);
-    let beginnings = Beginnings {
+    let bootstrap = Bootstrap {
         candidates: vec![address_of(3)],
-        bootstrap: vec![address_of(0), late],
-        ..Beginnings::default()
+        addresses: vec![address_of(0), late],
+        ..Bootstrap::default()
     };
-    let node = world.add_with(key, beginnings, address_of(3), true);
+    let node = world.add_with(key, bootstrap, address_of(3), true);
     let silent = |world: &World| world.nodes[node].engine.status(world.now).silent_bootstrap;
     assert_eq!(silent(&world), [], "it was not tried yet");
     world.run_for(MINUTE);

@@ -9,7 +9,7 @@ use rand::rngs::StdRng;
 use tesseras_core::ids::NodeId;
 use tesseras_core::time::Timestamp;
 use tesseras_crypto::NodeKeys;
-use tesseras_dht::engine::{Beginnings, Effect, Engine, Event, Moment, Ticket};
+use tesseras_dht::engine::{Bootstrap, Effect, Engine, Event, Moment, Ticket};
 use tesseras_dht::messages::{Pong, Request, Response};
 
 use crate::world::config;
@@ -31,7 +31,7 @@ fn peer(engine: &Engine, n: u8) -> (NodeId, SocketAddr) {
 impl Bench {
     fn new() -> Self {
         let keys = NodeKeys::from_parts(&[1; 32], [0; 8]);
-        let engine = Engine::new(config(), Arc::new(keys), Beginnings::default());
+        let engine = Engine::new(config(), Arc::new(keys), Bootstrap::default());
         Self { engine, rng: StdRng::seed_from_u64(1), now: Duration::ZERO }
     }
 

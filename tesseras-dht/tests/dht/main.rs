@@ -7,5 +7,6 @@ mod forgeries;
 mod memory;
 mod network;
 mod properties;
+mod silent;
 mod simulation;
 mod world;

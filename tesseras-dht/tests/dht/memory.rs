@@ -10,7 +10,7 @@ use futures_util::stream;
 use tesseras_core::ids::NodeId;
 use tesseras_core::time::{Clock, Timestamp};
 use tesseras_crypto::{NodeKeys, NodePublic};
-use tesseras_dht::{Beginnings, Dht, DhtConfig};
+use tesseras_dht::{Bootstrap, Dht, DhtConfig};
 use tesseras_wire::{BoxFuture, Peer, Reply, Request, RequestError, Target, Transport, codec};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -67,7 +67,7 @@ impl Switchboard {
             },
             Arc::new(keys),
             Arc::new(line),
-            Beginnings { candidates: vec![address], bootstrap, ..Beginnings::default() },
+            Bootstrap { candidates: vec![address], addresses: bootstrap, ..Bootstrap::default() },
             Clock::new(|| Timestamp(1_700_000_000)),
             &tracker,
             token.clone(),

@@ -3,16 +3,21 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use futures_util::StreamExt as _;
 use tesseras_core::ids::DhtKey;
 use tesseras_dht::messages::{Request, Response};
 use tesseras_wire::codec::{self, Refusal};
-use tesseras_wire::{MAX_FRAME_BYTES, PeerObserver as _};
+use tesseras_wire::{BoxStream, MAX_FRAME_BYTES, PeerObserver as _};
 
 use crate::memory::{Node, Switchboard, peer};
 
 fn address(n: u16) -> SocketAddr {
     let [high, low] = n.to_be_bytes();
     SocketAddr::from(([10, 1, high, low], 4433))
+}
+
+async fn all<T>(stream: BoxStream<'_, T>) -> Vec<T> {
+    stream.collect().await
 }
 
 /// Nodes that join through the first, all at once.
@@ -56,19 +61,19 @@ async fn thirty_nodes_join_announce_and_find() {
     let keys: Vec<_> = (0..100).map(|n| DhtKey::new([n; 20])).collect();
     let stored = nodes[4].dht.announce(keys.clone()).await;
     assert!(stored.len() == 100 && stored.values().all(|count| *count >= 19), "{stored:?}");
-    let found = nodes[20].dht.find_holders(keys[50]).await;
+    let found = all(nodes[20].dht.find_holders(keys[50])).await;
     assert_eq!(found.len(), 1);
     assert_eq!((found[0].node(), &found[0].addresses), (nodes[4].id, &vec![address(4)]));
-    assert!(nodes[20].dht.find_holders(DhtKey::new([200; 20])).await.is_empty());
+    assert!(all(nodes[20].dht.find_holders(DhtKey::new([200; 20]))).await.is_empty());
 
     // A third of the network goes; nobody is told.
     for node in nodes.iter().skip(20) {
         board.cut(&node.address);
         node.token.cancel();
     }
-    let found = nodes[1].dht.find_holders(keys[51]).await;
+    let found = all(nodes[1].dht.find_holders(keys[51])).await;
     assert_eq!(found.len(), 1);
-    let answered = nodes[1].dht.lookup(keys[3]).await;
+    let answered = all(nodes[1].dht.lookup(keys[3])).await;
     assert!(answered.len() >= 15 && answered.iter().all(|c| c.id != nodes[25].id));
     assert_eq!(
         nodes[1].dht.resolve(nodes[9].id).await.map(|c| c.addresses),
@@ -96,8 +101,8 @@ async fn whoever_cannot_be_dialled_back_is_in_nobodys_table() {
     }
     let status = hidden.dht.status().await.expect("it runs");
     assert!(!status.reachable);
-    assert_eq!(hidden.dht.lookup(DhtKey::new([1; 20])).await.len(), 8);
-    assert_eq!(hidden.dht.discover(50).await.len(), 8);
+    assert_eq!(all(hidden.dht.lookup(DhtKey::new([1; 20]))).await.len(), 8);
+    assert_eq!(all(hidden.dht.discover(50)).await.len(), 8);
 }
 
 #[tokio::test]
@@ -115,6 +120,23 @@ async fn other_protocols_tell_what_they_see() {
     one.dht.failed(two.id);
     one.dht.failed(two.id);
     until("the dead one is gone", || async { one.dht.peers().await.is_empty() }).await;
+}
+
+#[tokio::test]
+async fn findings_come_while_the_search_runs_and_a_dropped_search_makes_room() {
+    let board = Switchboard::default();
+    let nodes = nodes(&board, 12);
+    all_know_all(&nodes).await;
+    let key = DhtKey::new([9; 20]);
+    assert!(nodes[4].dht.announce(vec![key]).await[&key] >= 11);
+    // More searches than may run at once, each left at its first finding.
+    for _ in 0..200 {
+        let mut found = nodes[7].dht.find_holders(key);
+        assert_eq!(found.next().await.map(|record| record.node()), Some(nodes[4].id));
+    }
+    let mut met = nodes[7].dht.lookup(key);
+    assert!(met.next().await.is_some());
+    assert_eq!(met.count().await, 10, "eleven others answer, each once");
 }
 
 #[tokio::test]

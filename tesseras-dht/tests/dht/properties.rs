@@ -118,8 +118,11 @@ proptest! {
             id: NodeId::new(rng.random()),
             addresses: vec![SocketAddr::from((rng.random::<[u8; 4]>(), 1))],
         };
-        for _ in 0..20 {
-            lookup.add(invent(&mut rng));
+        for n in 0..20 {
+            match n % 3 {
+                0 => lookup.add_silent(invent(&mut rng)),
+                _ => lookup.add(invent(&mut rng)),
+            }
         }
         let (mut asked, mut now, mut out) = (0, Duration::ZERO, Vec::new());
         while !lookup.is_done(now) {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use rand::RngExt;
 use tesseras_core::ids::{DhtKey, NodeId};
 use tesseras_crypto::NodeKeys;
-use tesseras_dht::Beginnings;
+use tesseras_dht::Bootstrap;
 use tesseras_dht::engine::{Command, Outcome};
 
 use crate::world::{World, address_of};
@@ -113,10 +113,10 @@ fn a_node_that_moved_is_found_by_its_id() {
     let mut world = World::joined(6, 40);
     let wanderer = || NodeKeys::from_parts(&[77; 32], [0; 8]);
     let id = wanderer().id();
-    let listening = |address, bootstrap| Beginnings {
+    let listening = |address, bootstrap| Bootstrap {
         candidates: vec![address],
-        bootstrap: vec![bootstrap],
-        ..Beginnings::default()
+        addresses: vec![bootstrap],
+        ..Bootstrap::default()
     };
     let (old, new) = (address_of(400), address_of(401));
     let before = world.add_with(wanderer(), listening(old, address_of(1)), old, true);
@@ -144,12 +144,12 @@ fn a_node_on_a_wildcard_address_learns_from_others_where_it_is() {
     }
     world.run_for(Duration::from_secs(30));
     let here = SocketAddr::from(([203, 0, 113, 5], 4433));
-    let behind = Beginnings {
+    let behind = Bootstrap {
         // All that its interfaces say is of no use to the others.
         candidates: vec![address_of(1)],
         wildcard_port: Some(4433),
-        bootstrap: vec![public(0)],
-        ..Beginnings::default()
+        addresses: vec![public(0)],
+        ..Bootstrap::default()
     };
     let keys = NodeKeys::from_parts(&[77; 32], [0; 8]);
     let node = world.add_with(keys, behind, here, true);

@@ -13,7 +13,7 @@ use tesseras_core::ids::{DhtKey, NodeId};
 use tesseras_core::time::Timestamp;
 use tesseras_crypto::NodeKeys;
 use tesseras_dht::engine::{
-    Beginnings, Command, Effect, Engine, Event, InboundId, Moment, OperationId, Outcome, Ticket,
+    Bootstrap, Command, Effect, Engine, Event, InboundId, Moment, OperationId, Outcome, Ticket,
 };
 use tesseras_dht::{DhtConfig, HolderRecord};
 use tesseras_wire::codec;
@@ -34,6 +34,8 @@ pub struct Node {
     pub alive: bool,
     /// Whether others can dial it.
     pub reachable: bool,
+    /// Until when it does nothing, as a machine that sleeps: what comes meanwhile it sees then.
+    pub asleep_until: Duration,
     /// How many seconds its clock is ahead of the world's.
     pub ahead: i64,
     /// Requests that it awaits answers to.
@@ -113,25 +115,26 @@ impl World {
         address: SocketAddr,
         reachable: bool,
     ) -> usize {
-        let beginnings =
-            Beginnings { candidates: vec![address], bootstrap, ..Beginnings::default() };
+        let bootstrap =
+            Bootstrap { candidates: vec![address], addresses: bootstrap, ..Bootstrap::default() };
         let keys = keys(&mut self.rng);
-        self.add_with(keys, beginnings, address, reachable)
+        self.add_with(keys, bootstrap, address, reachable)
     }
 
     pub fn add_with(
         &mut self,
         keys: NodeKeys,
-        beginnings: Beginnings,
+        bootstrap: Bootstrap,
         address: SocketAddr,
         reachable: bool,
     ) -> usize {
         let index = self.nodes.len();
         self.nodes.push(Node {
-            engine: Engine::new(config(), Arc::new(keys), beginnings),
+            engine: Engine::new(config(), Arc::new(keys), bootstrap),
             address,
             alive: true,
             reachable,
+            asleep_until: Duration::ZERO,
             ahead: 0,
             waiting: BTreeSet::new(),
             next_tick: self.now,
@@ -143,15 +146,26 @@ impl World {
 
     /// Has a node do something, and returns what came of it.
     pub fn command(&mut self, node: usize, command: Command) -> Outcome {
-        self.number += 1;
-        let operation = OperationId(self.number);
-        self.put(self.now, node, Item::Event(Event::Commanded { operation, command }));
+        let operation = self.begin(node, command);
         let limit = self.now + Duration::from_secs(600);
         while !self.outcomes.contains_key(&operation) {
             assert!(self.now < limit, "a command that never ends");
             self.step();
         }
         self.outcomes.remove(&operation).expect("just seen")
+    }
+
+    /// Has a node begin something.
+    pub fn begin(&mut self, node: usize, command: Command) -> OperationId {
+        self.number += 1;
+        let operation = OperationId(self.number);
+        self.put(self.now, node, Item::Event(Event::Commanded { operation, command }));
+        operation
+    }
+
+    /// Nobody waits for it any more.
+    pub fn abandon(&mut self, node: usize, operation: OperationId) {
+        self.put(self.now, node, Item::Event(Event::Abandoned { operation }));
     }
 
     pub fn run_for(&mut self, time: Duration) {
@@ -188,10 +202,14 @@ impl World {
             panic!("nothing will ever happen again");
         };
         self.now = at;
-        let node = &mut self.nodes[index];
-        if !node.alive {
+        if !self.nodes[index].alive {
             return;
         }
+        let asleep_until = self.nodes[index].asleep_until;
+        if asleep_until > at {
+            return self.put(asleep_until, index, item);
+        }
+        let node = &mut self.nodes[index];
         let event = match item {
             Item::Tick if node.next_tick > at => return,
             Item::Tick => {
@@ -268,8 +286,10 @@ impl World {
                 let event = Event::Replied { ticket, from, remote, answer };
                 self.put(self.now + delay, asker, Item::Event(event));
             }
-            Effect::Found { operation, record } => {
-                self.found.entry(operation).or_default().insert(record.node(), record);
+            Effect::Found { operation, found } => {
+                if let Some(record) = found.holder() {
+                    self.found.entry(operation).or_default().insert(record.node(), record);
+                }
             }
             Effect::Finished { operation, outcome } => {
                 if let Outcome::Holders(records) = &outcome {

@@ -1,12 +1,12 @@
 //! One connection, and who is using it.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use quinn::VarInt;
 use tesseras_core::ids::NodeId;
+use tesseras_core::lock::lock;
 use tesseras_crypto::NodePublic;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
@@ -134,8 +134,8 @@ impl PooledConnection {
         self.quic.close(code, reason.as_bytes());
     }
 
-    fn usage(&self) -> std::sync::MutexGuard<'_, Usage> {
-        self.usage.lock().expect("nothing panics while it holds this lock")
+    fn usage(&self) -> MutexGuard<'_, Usage> {
+        lock(&self.usage)
     }
 }
 

@@ -1,29 +1,49 @@
-//! From a target to a connection: one that is there already, or a new one, address by address.
+//! From a target to a connection: one that is there already, or a new one. The addresses of a
+//! target are tried side by side, each a little after the one before (Happy Eyeballs, RFC 8305), so
+//! that one that is dead costs little.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
 
+use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use tesseras_core::contact::MAX_ADDRESSES;
 use tesseras_core::ids::NodeId;
 use tesseras_core::words::one_line;
-use tokio::time::{Instant, timeout_at};
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep_until, timeout_at};
+use tokio_util::sync::CancellationToken;
 
-use super::QuinnTransport;
 use super::connection::{Lease, PooledConnection, canonical};
-use super::pool::{Found, Outcome};
+use super::dial_backoff::DialBackoff;
+use super::dial_error::DialError;
+use super::endpoint::Endpoints;
+use super::last_address::LastAddress;
+use super::pool::{DialOutcome, DialTicket, Found, Pool};
+use super::window::Widths;
 use tesseras_wire::{RequestError, Target};
 
-/// Why an address gave no connection; the same for all who wait for it.
-#[derive(Debug, Clone)]
-pub(crate) enum DialError {
-    /// No handshake, and why.
-    Connect(String),
-    /// Somebody else answered.
-    WrongNode(NodeId),
-}
+/// How long an address is tried by itself before the next one is tried as well (RFC 8305, section
+/// 5: "Connection Attempt Delay").
+const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
 
 const NO_ANSWER: &str = "no handshake in time";
 
-impl QuinnTransport {
+/// What connections to others are made with.
+#[derive(Debug)]
+pub(super) struct Dialler {
+    pub(super) endpoints: Arc<Endpoints>,
+    pub(super) pool: Arc<Pool>,
+    pub(super) widths: Widths,
+    /// Which addresses did not answer a moment ago.
+    pub(super) backoff: DialBackoff,
+    pub(super) last_address: LastAddress,
+    /// How long one handshake may take.
+    pub(super) connect_deadline: Duration,
+    pub(super) closed: CancellationToken,
+}
+
+impl Dialler {
     /// A connection to the target, and whether it had been used before.
     pub(super) async fn connect(
         &self,
@@ -38,34 +58,51 @@ impl QuinnTransport {
         Box::pin(self.dial(addresses, target.id, until)).await
     }
 
-    /// Tries one address after the other.
+    /// Tries one address after the other, without waiting for those before to fail. The first
+    /// handshake wins, and the others are given up.
     async fn dial(
         &self,
-        addresses: Vec<SocketAddr>,
+        mut addresses: Vec<SocketAddr>,
         expected: Option<NodeId>,
         until: Instant,
     ) -> Result<(Lease, bool), RequestError> {
+        self.last_address.put_first(expected, &mut addresses);
+        let mut untried = addresses.into_iter();
+        let mut trying = FuturesUnordered::new();
+        let mut next_at = Instant::now();
         let mut last = RequestError::NoAddress;
-        for address in addresses {
-            match self.connect_to(address, expected, until).await {
-                Ok(found) => return Ok(found),
-                Err(error @ RequestError::Unavailable(_)) => return Err(error),
-                Err(error) => last = error,
+        loop {
+            let may_try = untried.len() > 0 && (trying.is_empty() || next_at < until);
+            tokio::select! {
+                biased;
+                Some(tried) = trying.next() => match tried {
+                    Ok(found) => return Ok(found),
+                    Err(error) => {
+                        last = error;
+                        next_at = Instant::now();
+                    }
+                },
+                () = sleep_until(next_at), if may_try => {
+                    let address = untried.next();
+                    trying.extend(address.map(|a| self.connect_to(a, expected, until)));
+                    next_at = Instant::now() + ATTEMPT_DELAY;
+                }
+                else => return Err(last),
             }
-            if Instant::now() >= until {
-                break;
+            if trying.is_empty() && next_at >= until {
+                return Err(last);
             }
         }
-        Err(last)
     }
 
+    /// A connection to one address: that of another request, or a new one.
     async fn connect_to(
         &self,
         address: SocketAddr,
         expected: Option<NodeId>,
         until: Instant,
     ) -> Result<(Lease, bool), RequestError> {
-        let refuse = |error| request_error(address, expected, error);
+        let refuse = |error: DialError| error.at(address, expected);
         loop {
             if self.closed.is_cancelled() {
                 return Err(RequestError::Unavailable("the node is shutting down"));
@@ -88,18 +125,33 @@ impl QuinnTransport {
                     None => {}
                 },
                 Found::Dial(ticket) => {
-                    let patience = Instant::now() + self.connect_deadline;
-                    return match self.handshake(address, expected, until.min(patience)).await {
-                        Ok(connection) => Ok((ticket.opened(&connection), false)),
-                        Err(error) => {
-                            // A caller in a hurry must not speak for the more patient ones.
-                            if patience <= until || !matches!(error, DialError::Connect(_)) {
-                                ticket.failed(error.clone());
-                            }
-                            Err(refuse(error))
-                        }
-                    };
+                    let dialled = self.dial_for(ticket, address, expected, until).await;
+                    return dialled.map(|lease| (lease, false)).map_err(refuse);
                 }
+            }
+        }
+    }
+
+    /// Dials for all who wait for this address.
+    async fn dial_for(
+        &self,
+        ticket: DialTicket,
+        address: SocketAddr,
+        expected: Option<NodeId>,
+        until: Instant,
+    ) -> Result<Lease, DialError> {
+        let patience = Instant::now() + self.connect_deadline;
+        match self.handshake(address, expected, until.min(patience)).await {
+            Ok(connection) => {
+                self.last_address.note(connection.id, address);
+                Ok(ticket.opened(&connection))
+            }
+            Err(error) => {
+                // A caller in a hurry must not speak for the more patient ones.
+                if patience <= until || !matches!(error, DialError::Connect(_)) {
+                    ticket.failed(error.clone());
+                }
+                Err(error)
             }
         }
     }
@@ -109,8 +161,8 @@ impl QuinnTransport {
         address: SocketAddr,
         expected: Option<NodeId>,
         until: Instant,
-    ) -> Result<std::sync::Arc<PooledConnection>, DialError> {
-        if self.silence.lasts(address) {
+    ) -> Result<Arc<PooledConnection>, DialError> {
+        if self.backoff.lasts(address) {
             return Err(DialError::Connect("no answer a moment ago".to_owned()));
         }
         let dialled = Instant::now();
@@ -130,7 +182,7 @@ impl QuinnTransport {
             (Ok(Err(error)), _) => Err(DialError::Connect(one_line(&error.to_string()))),
             (Ok(Ok(_)), None) => Err(DialError::Connect("no certificate was shown".to_owned())),
             (Err(_), _) => {
-                self.silence.note(address, dialled);
+                self.backoff.note(address, dialled);
                 Err(DialError::Connect(NO_ANSWER.to_owned()))
             }
         }
@@ -138,7 +190,7 @@ impl QuinnTransport {
 }
 
 /// Waits for somebody else's handshake; `None` if it was given up, or our time is.
-async fn joined(mut outcome: tokio::sync::watch::Receiver<Outcome>, until: Instant) -> Outcome {
+async fn joined(mut outcome: watch::Receiver<DialOutcome>, until: Instant) -> DialOutcome {
     let settled = timeout_at(until, outcome.wait_for(Option::is_some)).await.ok()?.ok()?;
     settled.clone()
 }
@@ -154,16 +206,4 @@ fn diallable(addresses: &[SocketAddr]) -> Vec<SocketAddr> {
         }
     }
     found
-}
-
-fn request_error(address: SocketAddr, expected: Option<NodeId>, error: DialError) -> RequestError {
-    match (error, expected) {
-        (DialError::Connect(reason), _) => RequestError::Connect { address, reason },
-        (DialError::WrongNode(found), Some(expected)) => {
-            RequestError::WrongNode { address, expected, found }
-        }
-        (DialError::WrongNode(found), None) => {
-            RequestError::Connect { address, reason: format!("refused as node {found}") }
-        }
-    }
 }

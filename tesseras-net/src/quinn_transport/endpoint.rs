@@ -13,11 +13,12 @@ use quinn::{
 };
 use socket2::{Domain, Protocol, Socket, Type};
 use tesseras_crypto::NodeKeys;
+use thiserror::Error;
 use zeroize::Zeroizing;
 
-use super::BindError;
 use super::connection::MAX_IN_FLIGHT;
 use super::window;
+use crate::certificate::CertificateError;
 use crate::settings::{BindConfig, InboundConfig};
 use crate::tls::{Expectation, Identity, IdentityError};
 
@@ -37,6 +38,30 @@ const IDLE_GRACE: Duration = Duration::from_secs(10);
 const MAX_INCOMING: usize = 64;
 const INCOMING_BYTES: u64 = 16 * 1024;
 const INCOMING_BYTES_TOTAL: u64 = 1024 * 1024;
+
+/// Why a node cannot use the network.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum BindError {
+    /// The socket cannot be opened: the address is in use, or not of this machine.
+    #[error("cannot listen on {address}: {source}")]
+    Socket {
+        /// The address that was asked for.
+        address: SocketAddr,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// The node's certificate cannot be made.
+    #[error(transparent)]
+    Certificate(CertificateError),
+    /// TLS does not take the node's key or settings.
+    #[error("cannot prepare TLS: {0}")]
+    Tls(#[source] rustls::Error),
+    /// It was called outside a Tokio runtime.
+    #[error("a QUIC socket needs a running Tokio runtime")]
+    NoRuntime,
+}
 
 /// The sockets of a node: the one it listens on, and, once an address of the other family is
 /// dialled, one of that family.

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use tesseras_core::contact::Subnet;
 use tesseras_core::ids::NodeId;
+use tesseras_core::lock::lock;
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
@@ -36,30 +37,30 @@ pub(super) struct Inbound {
     config: InboundConfig,
     requests: Semaphore,
     limiter: Mutex<RateLimiter>,
-    guests: Mutex<Guests>,
-    next_guest: AtomicU64,
+    connections: Mutex<InboundConnections>,
+    next_slot: AtomicU64,
 }
 
 /// The connections that others made, by an arbitrary number.
 #[derive(Default)]
-struct Guests(HashMap<u64, Guest>);
+struct InboundConnections(HashMap<u64, InboundConnection>);
 
-struct Guest {
+struct InboundConnection {
     subnet: Subnet,
     /// `None` until the handshake is done.
     connection: Option<Arc<PooledConnection>>,
 }
 
-/// The place of a guest, freed when it leaves.
-struct Seat {
+/// The slot of one of them, freed when it is dropped.
+struct Slot {
     inbound: Arc<Inbound>,
     number: u64,
     outbox: Outbox,
 }
 
-impl Drop for Seat {
+impl Drop for Slot {
     fn drop(&mut self) {
-        self.inbound.guests().0.remove(&self.number);
+        self.inbound.connections().0.remove(&self.number);
     }
 }
 
@@ -82,16 +83,16 @@ impl Inbound {
             config,
             requests: Semaphore::new(config.max_requests.min(Semaphore::MAX_PERMITS)),
             limiter: Mutex::new(RateLimiter::new(limit, Instant::now())),
-            guests: Mutex::default(),
-            next_guest: AtomicU64::new(0),
+            connections: Mutex::default(),
+            next_slot: AtomicU64::new(0),
         })
     }
 
     /// Begins a handshake on its own task, or refuses it where the limits say so.
     pub(super) fn admit(self: &Arc<Self>, incoming: quinn::Incoming) {
         let subnet = Subnet::of(incoming.remote_address().ip());
-        let (seat, under_way) = self.take_seat(subnet);
-        let Some(seat) = seat else {
+        let (slot, under_way) = self.take_slot(subnet);
+        let Some(slot) = slot else {
             tracing::debug!(%subnet, "refused a connection: too many");
             incoming.refuse();
             return;
@@ -105,26 +106,26 @@ impl Inbound {
         self.tracker.spawn(async move {
             tokio::select! {
                 () = inbound.closed.cancelled() => {}
-                () = inbound.welcome(incoming, seat) => {}
+                () = inbound.welcome(incoming, slot) => {}
             }
         });
     }
 
-    /// A place for a handshake from there, unless there are too many, and how many are under way.
-    fn take_seat(self: &Arc<Self>, subnet: Subnet) -> (Option<Seat>, usize) {
-        let mut guests = self.guests();
-        let under_way = guests.0.values().filter(|guest| guest.connection.is_none()).count();
-        let neighbours = guests.0.values().filter(|guest| guest.subnet == subnet).count();
+    /// A slot for a handshake from there, unless there are too many, and how many are under way.
+    fn take_slot(self: &Arc<Self>, subnet: Subnet) -> (Option<Slot>, usize) {
+        let mut connections = self.connections();
+        let under_way = connections.0.values().filter(|one| one.connection.is_none()).count();
+        let neighbours = connections.0.values().filter(|one| one.subnet == subnet).count();
         let crowded = !subnet.is_local() && neighbours >= self.config.max_per_subnet;
         if crowded || under_way >= InboundConfig::MAX_HANDSHAKES {
             return (None, under_way);
         }
-        let number = self.next_guest.fetch_add(1, Ordering::Relaxed);
-        guests.0.insert(number, Guest { subnet, connection: None });
-        (Some(Seat { inbound: self.clone(), number, outbox: Outbox::default() }), under_way)
+        let number = self.next_slot.fetch_add(1, Ordering::Relaxed);
+        connections.0.insert(number, InboundConnection { subnet, connection: None });
+        (Some(Slot { inbound: self.clone(), number, outbox: Outbox::default() }), under_way)
     }
 
-    async fn welcome(self: &Arc<Self>, incoming: quinn::Incoming, seat: Seat) {
+    async fn welcome(self: &Arc<Self>, incoming: quinn::Incoming, slot: Slot) {
         let remote = canonical(incoming.remote_address());
         let Ok(connecting) = incoming.accept() else { return };
         let quic = match timeout(self.config.handshake_deadline, connecting).await {
@@ -151,12 +152,12 @@ impl Inbound {
             return;
         };
         let connection = PooledConnection::new(quic, public, self.widths.clone());
-        if !self.seat_node(seat.number, &connection) {
+        if !self.fill_slot(slot.number, &connection) {
             tracing::debug!(%remote, node = %connection.id, "no place for a connection");
             connection.close(code::TOO_MANY, "too many connections");
             return;
         }
-        let seat = Arc::new(seat);
+        let slot = Arc::new(slot);
         let mut stopping = std::pin::pin!(self.cancel.cancelled());
         loop {
             let stream = tokio::select! {
@@ -164,41 +165,41 @@ impl Inbound {
                 stream = connection.quic.accept_bi() => stream,
             };
             let Ok((send, recv)) = stream else { break };
-            let (inbound, seat, connection) = (self.clone(), seat.clone(), connection.clone());
+            let (inbound, slot, connection) = (self.clone(), slot.clone(), connection.clone());
             self.tracker.spawn(async move {
                 // The request first: most are answered at once, and never look at what all share.
                 tokio::select! {
                     biased;
-                    () = inbound.request(&seat, &connection, send, recv) => {}
+                    () = inbound.request(&slot, &connection, send, recv) => {}
                     () = inbound.closed.cancelled() => {}
                 }
             });
         }
-        for answer in seat.outbox.close() {
+        for answer in slot.outbox.close() {
             if !answer.drained(&connection.quic, &self.stall()).await {
                 return stands_still(connection.id);
             }
         }
     }
 
-    /// Notes who sits there, and makes room if the house is full; `false` if that node has too many
-    /// seats, or nobody has been idle long enough to leave.
-    fn seat_node(&self, number: u64, connection: &Arc<PooledConnection>) -> bool {
-        let mut guests = self.guests();
-        if guests.of_node(connection.id) >= self.config.max_per_node {
+    /// Notes whose connection a slot is for, and makes room if all are taken; `false` if that node has
+    /// too many, or none has been idle for long enough to be closed.
+    fn fill_slot(&self, number: u64, connection: &Arc<PooledConnection>) -> bool {
+        let mut connections = self.connections();
+        if connections.of_node(connection.id) >= self.config.max_per_node {
             return false;
         }
-        if guests.seated() >= self.config.max_connections {
-            let oldest = guests.longest_idle(Instant::now());
-            let Some(leaving) = oldest.and_then(|number| guests.0.remove(&number)) else {
+        if connections.established() >= self.config.max_connections {
+            let oldest = connections.longest_idle(Instant::now());
+            let Some(leaving) = oldest.and_then(|number| connections.0.remove(&number)) else {
                 return false;
             };
             if let Some(connection) = leaving.connection {
                 connection.close(code::IDLE, "the place is needed");
             }
         }
-        if let Some(guest) = guests.0.get_mut(&number) {
-            guest.connection = Some(connection.clone());
+        if let Some(one) = connections.0.get_mut(&number) {
+            one.connection = Some(connection.clone());
         }
         true
     }
@@ -206,7 +207,7 @@ impl Inbound {
     /// Answers one request.
     async fn request(
         &self,
-        seat: &Seat,
+        slot: &Slot,
         connection: &Arc<PooledConnection>,
         send: quinn::SendStream,
         recv: quinn::RecvStream,
@@ -222,7 +223,7 @@ impl Inbound {
             receiver.refuse();
             refuse(Refusal::BUSY, "too many requests, ask again later")
         };
-        self.respond(seat, &lease, sender, response).await;
+        self.respond(slot, &lease, sender, response).await;
     }
 
     /// What the service says to a request; `None` if it could not be read.
@@ -254,18 +255,15 @@ impl Inbound {
 
     /// The right to be answered now, or `None` for a peer that asks too much.
     fn permit(&self, peer: &Peer) -> Option<tokio::sync::SemaphorePermit<'_>> {
-        let admitted = self.limiter.lock().expect("nothing panics while it holds this lock").admit(
-            peer.id,
-            Subnet::of(peer.remote.ip()),
-            Instant::now(),
-        );
+        let admitted =
+            lock(&self.limiter).admit(peer.id, Subnet::of(peer.remote.ip()), Instant::now());
         if !admitted {
             return None;
         }
         self.requests.try_acquire().ok()
     }
 
-    async fn respond(&self, seat: &Seat, lease: &Lease, mut sender: Sender, response: Response) {
+    async fn respond(&self, slot: &Slot, lease: &Lease, mut sender: Sender, response: Response) {
         let stall = self.stall();
         let bulk = response.body.is_some();
         let sending = async {
@@ -285,7 +283,7 @@ impl Inbound {
             return;
         }
         // Until it has arrived, so that a shutdown does not cut off an answer.
-        let waiting = if bulk { Some(sender) } else { seat.outbox.keep(sender) };
+        let waiting = if bulk { Some(sender) } else { slot.outbox.keep(sender) };
         if let Some(sender) = waiting
             && !sender.drained(&lease.quic, &stall).await
         {
@@ -299,8 +297,8 @@ impl Inbound {
         Stall::new(patience, Instant::now() + patience)
     }
 
-    fn guests(&self) -> MutexGuard<'_, Guests> {
-        self.guests.lock().expect("nothing panics while it holds this lock")
+    fn connections(&self) -> MutexGuard<'_, InboundConnections> {
+        lock(&self.connections)
     }
 }
 
@@ -312,23 +310,20 @@ fn stands_still(node: NodeId) {
     tracing::debug!(%node, "a reader stands still");
 }
 
-impl Guests {
-    fn seated(&self) -> usize {
-        self.0.values().filter(|guest| guest.connection.is_some()).count()
+impl InboundConnections {
+    fn established(&self) -> usize {
+        self.0.values().filter(|one| one.connection.is_some()).count()
     }
 
     fn of_node(&self, node: NodeId) -> usize {
-        self.0
-            .values()
-            .filter(|guest| guest.connection.as_ref().is_some_and(|c| c.id == node))
-            .count()
+        self.0.values().filter(|one| one.connection.as_ref().is_some_and(|c| c.id == node)).count()
     }
 
     fn longest_idle(&self, now: Instant) -> Option<u64> {
         self.0
             .iter()
-            .filter_map(|(number, guest)| {
-                let since = guest.connection.as_ref()?.idle_since()?;
+            .filter_map(|(number, one)| {
+                let since = one.connection.as_ref()?.idle_since()?;
                 let idle = now.saturating_duration_since(since);
                 (idle >= InboundConfig::MIN_IDLE).then_some((since, *number))
             })

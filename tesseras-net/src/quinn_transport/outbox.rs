@@ -2,7 +2,9 @@
 //! arrived. To wait for each by itself would cost two timers and wake its task once more.
 
 use std::collections::VecDeque;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
+
+use tesseras_core::lock::lock;
 
 use super::endpoint::MAX_STREAMS;
 use super::stream::Sender;
@@ -37,6 +39,6 @@ impl Outbox {
     }
 
     fn inside(&self) -> MutexGuard<'_, Option<VecDeque<Sender>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0)
     }
 }

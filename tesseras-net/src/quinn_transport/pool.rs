@@ -1,7 +1,7 @@
 //! The outgoing connections, by address.
 //!
 //! A place in the pool is taken by a connection, or by the handshake that will make one, so the
-//! limit holds for both. Who finds neither gets a [`Ticket`] and dials; who comes meanwhile
+//! limit holds for both. Who finds neither gets a [`DialTicket`] and dials; who comes meanwhile
 //! waits for the outcome. A full pool closes its oldest idle connection to make room,
 //! and never one that is in use.
 
@@ -10,17 +10,18 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use tesseras_core::ids::NodeId;
+use tesseras_core::lock::lock;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::connection::{Lease, PooledConnection, code};
-use super::dial::DialError;
+use super::dial_error::DialError;
 use crate::metrics::{Eviction, NetMetrics};
 use crate::settings::PoolConfig;
 
 /// How a handshake ended; `None` while it runs. If its sender is dropped first, the dialler gave
 /// up, and somebody else may try.
-pub(crate) type Outcome = Option<Result<(), DialError>>;
+pub(crate) type DialOutcome = Option<Result<(), DialError>>;
 
 #[derive(Debug)]
 pub(crate) struct Pool {
@@ -31,7 +32,7 @@ pub(crate) struct Pool {
 
 #[derive(Debug)]
 enum Place {
-    Dialling(watch::Receiver<Outcome>),
+    Dialling(watch::Receiver<DialOutcome>),
     Open(Arc<PooledConnection>),
 }
 
@@ -42,9 +43,9 @@ pub(crate) enum Found {
     /// A connection to somebody else.
     WrongNode(NodeId),
     /// A handshake that is under way.
-    Handshake(watch::Receiver<Outcome>),
+    Handshake(watch::Receiver<DialOutcome>),
     /// Nothing yet: the caller is to dial.
-    Dial(Ticket),
+    Dial(DialTicket),
     /// Nothing, and no place.
     Full,
 }
@@ -87,7 +88,7 @@ impl Pool {
         let (sender, outcome) = watch::channel(None);
         places.insert(address, Place::Dialling(outcome));
         self.metrics.pool_misses.inc();
-        Found::Dial(Ticket { pool: self.clone(), address, sender, settled: false })
+        Found::Dial(DialTicket { pool: self.clone(), address, sender, settled: false })
     }
 
     /// Forgets a connection that was found broken or silent.
@@ -179,7 +180,7 @@ impl Pool {
     }
 
     fn places(&self) -> MutexGuard<'_, HashMap<SocketAddr, Place>> {
-        self.places.lock().expect("nothing panics while it holds this lock")
+        lock(&self.places)
     }
 }
 
@@ -194,14 +195,14 @@ fn open(
 
 /// A place in the pool for the connection that its holder is dialling. Dropped unused, it frees
 /// the place, and one of those who wait may try.
-pub(crate) struct Ticket {
+pub(crate) struct DialTicket {
     pool: Arc<Pool>,
     address: SocketAddr,
-    sender: watch::Sender<Outcome>,
+    sender: watch::Sender<DialOutcome>,
     settled: bool,
 }
 
-impl Ticket {
+impl DialTicket {
     /// The handshake is done.
     pub(crate) fn opened(mut self, connection: &Arc<PooledConnection>) -> Lease {
         let lease = connection.first_lease();
@@ -223,7 +224,7 @@ impl Ticket {
     }
 }
 
-impl Drop for Ticket {
+impl Drop for DialTicket {
     fn drop(&mut self) {
         if !self.settled {
             self.pool.places().remove(&self.address);

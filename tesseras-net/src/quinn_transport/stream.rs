@@ -11,6 +11,7 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use futures_util::{FutureExt as _, StreamExt as _, stream};
 use quinn::{ReadError, RecvStream, SendStream, WriteError};
+use tesseras_core::lock::lock;
 use thiserror::Error;
 use tokio::io::AsyncReadExt as _;
 use tokio::time::{Instant, sleep_until, timeout};
@@ -122,7 +123,7 @@ impl Stall {
     /// Something moved.
     pub(crate) fn moved(&self) {
         let later = Instant::now() + self.patience;
-        let mut until = self.until.lock().expect("nothing panics while it holds this lock");
+        let mut until = lock(&self.until);
         *until = later.max(*until);
     }
 
@@ -142,7 +143,7 @@ impl Stall {
     }
 
     fn until(&self) -> Instant {
-        *self.until.lock().expect("nothing panics while it holds this lock")
+        *lock(&self.until)
     }
 }
 

@@ -9,6 +9,7 @@
 use std::sync::{Arc, Mutex};
 
 use quinn::VarInt;
+use tesseras_core::lock::lock;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use tesseras_wire::MAX_FRAME_BYTES;
@@ -41,11 +42,11 @@ impl Default for Widths {
 #[derive(Debug)]
 pub(crate) struct Window {
     widths: Widths,
-    state: Mutex<State>,
+    state: Mutex<WindowState>,
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct WindowState {
     bodies: usize,
     permit: Option<OwnedSemaphorePermit>,
     /// A window that was narrowed shrinks only as the peer sends. Until it has sent this much,
@@ -60,14 +61,14 @@ impl Window {
 
     /// A body begins to be read.
     pub(crate) fn begin(&self, connection: &quinn::Connection) {
-        let mut state = self.lock();
+        let mut state = lock(&self.state);
         state.bodies += 1;
         self.widen(&mut state, connection);
     }
 
     /// So many bytes of a body were read.
     pub(crate) fn read(&self, connection: &quinn::Connection, bytes: usize) {
-        let mut state = self.lock();
+        let mut state = lock(&self.state);
         if state.permit.is_none() {
             state.debt = state.debt.saturating_sub(bytes as u64);
             self.widen(&mut state, connection);
@@ -76,7 +77,7 @@ impl Window {
 
     /// A body will not be read any further.
     pub(crate) fn end(&self, connection: &quinn::Connection) {
-        let mut state = self.lock();
+        let mut state = lock(&self.state);
         state.bodies -= 1;
         if state.bodies == 0 && state.permit.take().is_some() {
             connection.set_receive_window(VarInt::from_u32(NARROW));
@@ -84,16 +85,12 @@ impl Window {
         }
     }
 
-    fn widen(&self, state: &mut State, connection: &quinn::Connection) {
+    fn widen(&self, state: &mut WindowState, connection: &quinn::Connection) {
         if state.permit.is_none() && state.debt == 0 {
             state.permit = self.widths.0.clone().try_acquire_owned().ok();
             if state.permit.is_some() {
                 connection.set_receive_window(VarInt::from_u32(WIDE));
             }
         }
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, State> {
-        self.state.lock().expect("nothing panics while it holds this lock")
     }
 }

@@ -3,7 +3,7 @@
 use std::net::{SocketAddr, UdpSocket};
 use std::time::Duration;
 
-use tesseras_net::{BindConfig, BindError, QuinnTransport};
+use tesseras_net::{BindConfig, BindError, Eviction, PoolConfig, QuinnTransport};
 use tesseras_wire::{RequestError, Target};
 
 use crate::node::{Node, config, keys};
@@ -80,6 +80,52 @@ async fn a_dead_address_costs_its_deadline_and_no_more() {
         Err(RequestError::Connect { address, .. }) => assert_eq!(address, closed),
         other => panic!("{:?}", other.err()),
     }
+}
+
+/// A socket that is bound and never answers, and its address.
+fn dead(ip: &str) -> (UdpSocket, SocketAddr) {
+    let socket = UdpSocket::bind(format!("{ip}:0")).unwrap();
+    let address = socket.local_addr().unwrap();
+    (socket, address)
+}
+
+#[tokio::test]
+async fn a_dead_address_before_a_live_one_does_not_use_up_the_deadline() {
+    let pool = PoolConfig { max_connections: 3, ..PoolConfig::default() };
+    let a = Node::start(BindConfig { pool, ..config("127.0.1.1:0") }, &keys()).await;
+    let b = Node::on("127.0.2.1:0").await;
+    let (_first, first) = dead("127.0.3.1");
+    let (_second, second) = dead("127.0.3.2");
+    let target = Target { id: Some(b.id), addresses: vec![first, second, b.address()] };
+    // One dead address alone may take longer than that for its handshake.
+    let deadline = BindConfig::CONNECT_DEADLINE - Duration::from_millis(500);
+    let reply = a.send(&target, "who", None, deadline).await.unwrap();
+    assert_eq!((reply.peer.id, reply.peer.remote), (b.id, b.address()));
+    for n in 4..6 {
+        let other = Node::on(&format!("127.0.{n}.1:0")).await;
+        a.meet(&other.target()).await.unwrap();
+    }
+    let evicted = a.evictions(Eviction::Capacity);
+    assert_eq!(evicted, 0, "the handshakes that lost take no places in the pool");
+}
+
+#[tokio::test]
+async fn the_address_that_answered_last_is_dialled_first() {
+    let pool = PoolConfig { max_connections: 3, ..PoolConfig::default() };
+    let a = Node::start(BindConfig { pool, ..config("127.0.1.1:0") }, &keys()).await;
+    let b = Node::on("127.0.2.1:0").await;
+    let (_socket, dead) = dead("127.0.3.1");
+    let target = Target { id: Some(b.id), addresses: vec![dead, b.address()] };
+    assert_eq!(a.meet(&target).await.unwrap(), b.id);
+    assert_eq!(a.misses(), 2);
+    for n in 3..6 {
+        // Others take the place of the connection in the pool.
+        let other = Node::on(&format!("127.0.{n}.1:0")).await;
+        a.meet(&other.target()).await.unwrap();
+    }
+    assert_eq!(a.misses(), 5);
+    assert_eq!(a.meet(&target).await.unwrap(), b.id);
+    assert_eq!(a.misses(), 6, "the dead address is not dialled again");
 }
 
 #[tokio::test]

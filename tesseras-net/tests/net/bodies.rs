@@ -78,6 +78,30 @@ async fn a_request_that_is_given_up_is_no_body() {
 }
 
 #[tokio::test]
+async fn an_answer_that_nobody_wants_any_more_is_not_sent_on() {
+    let (a, mut b) = pair().await;
+    let target = b.target();
+    // Given up while its body is read …
+    let reply = a.ask(&target, "endless").await.unwrap();
+    let mut body = reply.body;
+    body.next().await.unwrap().unwrap();
+    drop(body);
+    let dropped = Err("the body was dropped".to_owned());
+    assert_eq!(b.seen.recv().await.unwrap(), dropped);
+    // … and before it has begun.
+    let asking = a.ask(&target, "held_endless");
+    let begun = async { b.seen.recv().await.unwrap() };
+    tokio::select! {
+        answered = asking => panic!("it is held: {:?}", answered.err()),
+        begun = begun => assert_eq!(begun, Ok(0)),
+    }
+    b.service.release();
+    assert_eq!(b.seen.recv().await.unwrap(), dropped);
+    assert_eq!(a.meet(&target).await.unwrap(), b.id, "the connection still serves others");
+    assert_eq!(a.misses(), 1);
+}
+
+#[tokio::test]
 async fn a_reply_body_that_fails_is_an_error() {
     let (a, b) = pair().await;
     for length in [0, 10, 1 << 20] {

@@ -130,6 +130,27 @@ impl Obedient {
     }
 }
 
+impl Obedient {
+    /// A body without an end, which reports when it is dropped.
+    fn endless(&self) -> Response {
+        let report = Report(self.report.clone());
+        let zeros = stream::repeat_with(move || {
+            let _kept = &report;
+            Ok(Bytes::from_static(&[0; 1000]))
+        });
+        Response { frame: b"given".to_vec(), body: Some(Box::pin(zeros)) }
+    }
+}
+
+/// Reports when it is dropped.
+struct Report(mpsc::Sender<Result<usize, String>>);
+
+impl Drop for Report {
+    fn drop(&mut self) {
+        let _ = self.0.try_send(Err("the body was dropped".to_owned()));
+    }
+}
+
 impl Service for Obedient {
     fn serve(&self, peer: Peer, frame: Vec<u8>, body: Body) -> BoxFuture<'_, Response> {
         Box::pin(async move {
@@ -162,6 +183,12 @@ impl Service for Obedient {
                 "stall" => {
                     let stalled = noise(number).chain(stream::pending());
                     Response { frame: b"given".to_vec(), body: Some(Box::pin(stalled)) }
+                }
+                "endless" => self.endless(),
+                "held_endless" => {
+                    let _ = self.report.send(Ok(0)).await;
+                    self.release.notified().await;
+                    self.endless()
                 }
                 "huge" => reply(vec![0; 1 << 20]),
                 _ => reply(b"what?".to_vec()),

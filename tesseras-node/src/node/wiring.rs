@@ -7,9 +7,10 @@ use std::sync::atomic::AtomicBool;
 use prometheus::Registry;
 use tesseras_core::contact::Contact;
 use tesseras_core::ids::NodeId;
+use tesseras_core::peer_memory::SilentPeer;
 use tesseras_core::ports::{FragmentStore, PeerRepository};
 use tesseras_core::time::Clock;
-use tesseras_dht::{Beginnings, Dht, DhtConfig};
+use tesseras_dht::{Bootstrap, Dht, DhtConfig};
 use tesseras_net::QuinnTransport;
 use tesseras_net::interfaces::announce_candidates;
 use tesseras_replication::{Parts, Replication, ReplicationConfig, Stores, TokioBlocking};
@@ -52,7 +53,7 @@ impl Wiring {
             DhtConfig { work_bits: config.work_bits, ..config.dht.clone() },
             keys.clone(),
             Arc::new(remembering),
-            beginnings(config, transport.local_addr(), remembered.clone()),
+            bootstrap(config, transport.local_addr(), remembered.clone(), silent.clone()),
             clock.clone(),
             &tasks.tracker(),
             tasks.token(),
@@ -144,13 +145,19 @@ fn stores(config: &NodeConfig, store: &Store, registry: &Registry) -> Result<Sto
 }
 
 /// Where this node may be reached, and whom it knows to begin with.
-fn beginnings(config: &NodeConfig, listen: SocketAddr, remembered: Vec<Contact>) -> Beginnings {
+fn bootstrap(
+    config: &NodeConfig,
+    listen: SocketAddr,
+    remembered: Vec<Contact>,
+    silent: Vec<SilentPeer>,
+) -> Bootstrap {
     let advertised = !config.advertise.is_empty();
     let wildcard = listen.ip().is_unspecified();
-    Beginnings {
+    Bootstrap {
         candidates: if advertised { config.advertise.clone() } else { announce_candidates(listen) },
         wildcard_port: (wildcard && !advertised).then(|| listen.port()),
-        bootstrap: config.bootstrap.clone(),
+        addresses: config.bootstrap.clone(),
         remembered,
+        silent,
     }
 }

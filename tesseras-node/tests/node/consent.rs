@@ -3,9 +3,11 @@
 
 use std::time::Duration;
 
+use futures_util::StreamExt as _;
 use tesseras_core::ids::TesseraHash;
 use tesseras_core::ports::{FragmentStore as _, HoldingRepository as _, TesseraRepository as _};
 use tesseras_core::publication::PublicationState;
+use tesseras_dht::HolderRecord;
 use tesseras_node::clock;
 use tesseras_replication::progress::silent;
 use tesseras_replication::publication::PublicationReport;
@@ -28,6 +30,10 @@ async fn looks_after_everything(member: &Member) -> usize {
     }
     replication.announce_unannounced().await;
     all.len()
+}
+
+async fn announced(member: &Member, hash: TesseraHash) -> Vec<HolderRecord> {
+    member.node.dht().find_holders(hash.dht_key()).collect().await
 }
 
 fn pieces(net: &Net, hash: TesseraHash) -> usize {
@@ -100,8 +106,7 @@ async fn a_publication_that_was_stopped_is_completed_by_nobody() {
     assert_eq!(health.state, State::Local);
     assert!(health.live >= 17, "what others hold already is told");
     // Nobody announced it: a stranger finds nothing.
-    let records = net.nodes[2].node.dht().find_holders(hash.dht_key()).await;
-    assert_eq!(records, []);
+    assert_eq!(announced(&net.nodes[2], hash).await, []);
 
     // It begins again where it was, and then everybody looks after it.
     assert_eq!(owner.publish(hash, &keys).await.unwrap().placed, 24);
@@ -245,7 +250,7 @@ async fn a_stranger_cannot_complete_what_was_cancelled() {
         stranger.tell_to_announce(&member.contact(), hash).await;
         assert_eq!(looks_after_everything(member).await, 0);
     }
-    assert_eq!(net.nodes[2].node.dht().find_holders(hash.dht_key()).await, []);
+    assert_eq!(announced(&net.nodes[2], hash).await, []);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -267,5 +272,5 @@ async fn what_is_dropped_while_it_is_published_is_not_published() {
     for member in &net.nodes {
         assert_eq!(looks_after_everything(member).await, 0);
     }
-    assert_eq!(net.nodes[2].node.dht().find_holders(hash.dht_key()).await, []);
+    assert_eq!(announced(&net.nodes[2], hash).await, []);
 }

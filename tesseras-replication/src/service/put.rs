@@ -11,7 +11,7 @@ use tesseras_core::ports::Fragment;
 use tesseras_wire::codec::Refusal;
 use tokio::time::timeout;
 
-use super::{LARGE_DOSSIER, Outcome, Service, internal, refuse};
+use super::answer::{LARGE_DOSSIER, Outcome, Service, internal, refuse};
 use crate::bulk::{BodyReader, ReceiveError};
 use crate::dossier::{MAX_DOSSIER_BYTES, VerifiedDossier};
 use crate::holder::{Asker, StoredDossierError};

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use proptest::prelude::{ProptestConfig, Strategy, prop_oneof, proptest};
 use tesseras_core::code::{CODED_FROM_BYTES, CodedForm, Piece, WIDE_FROM_BYTES};
-use tesseras_core::ids::TesseraHash;
+use tesseras_core::ids::{ContentHash, TesseraHash};
 use tesseras_core::plan::Plan;
 use tesseras_core::ports::{BlobReader, BlobStore, StoreError, Workbench as _};
 use tesseras_core::time::Timestamp;
@@ -39,10 +39,7 @@ fn survives(bytes: u64, lost: &BTreeSet<u8>, wanted: &[u8]) {
     let (blobs, tessera) = (store.blobs(), TesseraHash::new([1; 32]));
     let pack: Arc<dyn BlobReader> = Arc::new(Pattern(bytes));
     let mut done = 0;
-    let encoded = erasure::encode(&pack, &*blobs, &mut |bytes| {
-        done += bytes;
-        true
-    });
+    let encoded = erasure::encode(&pack, &*blobs, &mut |bytes| done += bytes);
     let encoded = encoded.unwrap();
     assert!(done >= bytes, "all of it was worked on");
     assert_eq!(encoded.pack_hash, hash_of(&*pack).unwrap());
@@ -60,7 +57,7 @@ fn survives(bytes: u64, lost: &BTreeSet<u8>, wanted: &[u8]) {
         .filter(|index| !lost.contains(index))
         .map(|index| (index, source.open(Piece::Index(index)).unwrap()))
         .collect();
-    let rebuilt = erasure::rebuild(&left, form, wanted, &*blobs, &mut |_| true).unwrap();
+    let rebuilt = erasure::rebuild(&left, form, wanted, &*blobs, &mut |_| {}).unwrap();
     assert_eq!(rebuilt.len(), wanted.len());
     for (index, staged) in wanted.iter().zip(rebuilt) {
         assert_eq!(Some(staged.hash), plan.checksum(Piece::Index(*index)), "piece {index}");
@@ -106,8 +103,24 @@ fn the_wide_code_begins_where_it_should_and_rebuilds_as_well() {
     survives(WIDE_FROM_BYTES, &(20..44).collect(), &[20, 43, 47, 48, 71]);
 }
 
+/// A pack whose end cannot be read.
+struct Breaks(Arc<dyn BlobReader>);
+
+impl BlobReader for Breaks {
+    fn bytes(&self) -> u64 {
+        self.0.bytes()
+    }
+
+    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Result<(), StoreError> {
+        if offset + buffer.len() as u64 > self.bytes() - 1000 {
+            return Err(StoreError::Corrupt(ContentHash::new([0; 32])));
+        }
+        self.0.read_at(offset, buffer)
+    }
+}
+
 #[test]
-fn too_few_pieces_and_a_cancelled_task_leave_nothing_staged() {
+fn too_few_pieces_and_a_disk_that_breaks_midway_leave_nothing_staged() {
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open(dir.path(), &StorageConfig::default()).unwrap();
     let blobs: Arc<dyn BlobStore> = store.blobs();
@@ -122,20 +135,16 @@ fn too_few_pieces_and_a_cancelled_task_leave_nothing_staged() {
     };
     let mut pieces: Vec<_> = (0..15).map(data).collect();
     pieces.push(data(3)); // The same once more is no more.
-    let error = erasure::rebuild(&pieces, form, &[15], &*blobs, &mut |_| true).unwrap_err();
+    let error = erasure::rebuild(&pieces, form, &[15], &*blobs, &mut |_| {}).unwrap_err();
     assert!(matches!(error, ErasureError::TooFew { found: 15, needed: 16 }), "{error}");
     assert_eq!(staged(), 0);
 
-    let mut calls = 0;
-    let mut soon = |_| {
-        calls += 1;
-        calls < 2
-    };
-    let error = erasure::encode(&pack, &*blobs, &mut soon).err().expect("cancelled");
-    assert!(matches!(error, ErasureError::Cancelled), "{error}");
+    let breaks: Arc<dyn BlobReader> = Arc::new(Breaks(pack.clone()));
+    let error = erasure::encode(&breaks, &*blobs, &mut |_| {}).err().expect("it breaks");
+    assert!(matches!(error, ErasureError::Store(StoreError::Corrupt(_))), "{error}");
     assert_eq!(staged(), 0);
-    pieces.push(data(15));
-    let error = erasure::rebuild(&pieces, form, &[20, 21], &*blobs, &mut |_| false).unwrap_err();
-    assert!(matches!(error, ErasureError::Cancelled), "{error}");
+    pieces.push((15, Arc::new(erasure::DataFragment::new(breaks, form, 15))));
+    let error = erasure::rebuild(&pieces, form, &[20, 21], &*blobs, &mut |_| {}).unwrap_err();
+    assert!(matches!(error, ErasureError::Store(StoreError::Corrupt(_))), "{error}");
     assert_eq!(staged(), 0);
 }

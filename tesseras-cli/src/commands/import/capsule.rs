@@ -9,9 +9,9 @@ use tesseras_capsule::import::{Before, Imported as Done};
 use tesseras_core::ids::TesseraHash;
 use tesseras_core::ports::HoldingRepository as _;
 
-use crate::cli::Exit;
 use crate::command_error::CommandError;
 use crate::context::Context;
+use crate::exit::Exit;
 use crate::human::{count, short, size};
 use crate::identity;
 use crate::output::Report;

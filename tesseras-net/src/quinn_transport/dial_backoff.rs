@@ -3,9 +3,10 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
+use tesseras_core::lock::lock;
 use tokio::time::Instant;
 
 use super::connection::canonical;
@@ -17,10 +18,11 @@ const PATIENCE: Duration = Duration::from_secs(1);
 /// How many addresses are remembered; when full, new ones are not.
 const MAX_ADDRESSES: usize = 1024;
 
+/// Until when each address that did not answer is not dialled again.
 #[derive(Debug, Default)]
-pub(super) struct Silence(Mutex<BTreeMap<SocketAddr, Instant>>);
+pub(super) struct DialBackoff(Mutex<BTreeMap<SocketAddr, Instant>>);
 
-impl Silence {
+impl DialBackoff {
     /// Whether an address did not answer a moment ago.
     pub(super) fn lasts(&self, address: SocketAddr) -> bool {
         self.table().get(&address).is_some_and(|until| Instant::now() < *until)
@@ -45,6 +47,6 @@ impl Silence {
     }
 
     fn table(&self) -> MutexGuard<'_, BTreeMap<SocketAddr, Instant>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0)
     }
 }

@@ -1,0 +1,78 @@
+//! Why no capsule was made.
+
+use tesseras_core::manifest::{MAX_FILES, MAX_MANIFEST_BYTES, ManifestError};
+use tesseras_core::path::TextError;
+use tesseras_core::ports::StoreError;
+use tesseras_core::words::{count, size};
+use thiserror::Error;
+
+use crate::walk::{Skipped, WalkError};
+
+/// Why no capsule was made. Nothing is stored then.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum CreateError {
+    /// The folder cannot be opened.
+    #[error("{folder} cannot be opened: {source}")]
+    Folder {
+        /// Which.
+        folder: String,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The folder cannot be walked.
+    #[error(transparent)]
+    Walk(#[from] WalkError),
+    /// Nothing in the folder is kept.
+    #[error(
+        "there is nothing to keep: {}, all left out",
+        count(skipped.len() as u64, "entry", "entries")
+    )]
+    Nothing {
+        /// All of it, and why.
+        skipped: Vec<Skipped>,
+    },
+    /// More than one tessera holds.
+    #[error(
+        "{memories} memories are too many for one tessera: {files} files (at most {MAX_FILES}) and \
+         a MANIFEST of about {} (at most {}); make several \
+         tesserae of its parts",
+        size(*manifest_bytes),
+        size(MAX_MANIFEST_BYTES)
+    )]
+    TooMuch {
+        /// How many memories there would be.
+        memories: usize,
+        /// How many files.
+        files: usize,
+        /// How long the MANIFEST.
+        manifest_bytes: u64,
+    },
+    /// The disk has not enough room.
+    #[error("{} are needed, and only {} are free on the disk", size(*needed), size(*free))]
+    NoSpace {
+        /// How many.
+        needed: u64,
+        /// How many there are.
+        free: u64,
+    },
+    /// A title, tag, language, location or name cannot stand in a MANIFEST.
+    #[error("the {what} {value:?} cannot be stored: {source}")]
+    Header {
+        /// Which of them.
+        what: &'static str,
+        /// What it is.
+        value: String,
+        /// Why not.
+        source: TextError,
+    },
+    /// A tag with a comma would be read as two.
+    #[error("the tag {0:?} holds a comma")]
+    TagWithComma(String),
+    /// The MANIFEST cannot be written.
+    #[error(transparent)]
+    Manifest(#[from] ManifestError),
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}

@@ -1,0 +1,236 @@
+//! The task that owns the [`Engine`]. It never waits for anything but the next event; requests go
+//! out from tasks of their own.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rand::rngs::StdRng;
+use tesseras_core::time::Clock;
+use tesseras_wire::codec::{self, Refusal};
+use tesseras_wire::{Peer, Request as Outgoing, Target, Transport, is_the_peers_fault};
+use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::engine::{
+    Command, Effect, Engine, Event, Found, InboundId, Moment, OperationId, Outcome, Ticket,
+};
+use crate::messages::{Request, Response};
+
+/// Requests that are out at once; more wait for a place.
+const MAX_OUTGOING: usize = 128;
+/// Reports that wait for the owner.
+const REPORTS: usize = 1024;
+/// A transport that forgets its deadline is given up on after this much longer.
+const GRACE: Duration = Duration::from_secs(2);
+
+type Read = Box<dyn FnOnce(&Engine, Duration) + Send>;
+
+/// What the handle asks of the owner.
+pub(super) enum Call {
+    /// To be told what came of a command.
+    Command(Command, oneshot::Sender<Outcome>),
+    /// To be told what a search finds while it runs.
+    Search(Command, mpsc::Sender<Found>),
+    Asked(Peer, Request, oneshot::Sender<Result<Response, Refusal>>),
+    Tell(Event),
+    Read(Read),
+}
+
+/// Who waits for a command.
+enum Waiter {
+    Outcome(oneshot::Sender<Outcome>),
+    Finds(mpsc::Sender<Found>),
+}
+
+impl Waiter {
+    fn is_gone(&self) -> bool {
+        match self {
+            Self::Outcome(done) => done.is_closed(),
+            Self::Finds(finds) => finds.is_closed(),
+        }
+    }
+}
+
+/// What the owner does next.
+enum Action {
+    Stop,
+    Handle(Event),
+    Call(Call),
+}
+
+pub(super) struct Owner {
+    engine: Engine,
+    rng: StdRng,
+    clock: Clock,
+    started: Instant,
+    transport: Arc<dyn Transport>,
+    tracker: TaskTracker,
+    token: CancellationToken,
+    outgoing: Arc<Semaphore>,
+    reports: (mpsc::Sender<Event>, mpsc::Receiver<Event>),
+    running: BTreeMap<OperationId, Waiter>,
+    asked: BTreeMap<InboundId, oneshot::Sender<Result<Response, Refusal>>>,
+    last_number: u64,
+}
+
+impl Owner {
+    pub(super) fn new(
+        engine: Engine,
+        transport: Arc<dyn Transport>,
+        clock: Clock,
+        tracker: TaskTracker,
+        token: CancellationToken,
+    ) -> Self {
+        Self {
+            engine,
+            rng: rand::make_rng(),
+            clock,
+            started: Instant::now(),
+            transport,
+            tracker,
+            token,
+            outgoing: Arc::new(Semaphore::new(MAX_OUTGOING)),
+            reports: mpsc::channel(REPORTS),
+            running: BTreeMap::new(),
+            asked: BTreeMap::new(),
+            last_number: 0,
+        }
+    }
+
+    /// Handles what happens, until the node is told to stop.
+    pub(super) async fn run(mut self, mut calls: mpsc::Receiver<Call>) {
+        self.handle(Event::Tick);
+        loop {
+            let wakes_at = self.started + self.engine.wakes_at(self.started.elapsed());
+            let action = tokio::select! {
+                biased;
+                () = self.token.cancelled() => Action::Stop,
+                Some(event) = self.reports.1.recv() => Action::Handle(event),
+                () = tokio::time::sleep_until(wakes_at) => Action::Handle(Event::Tick),
+                call = calls.recv() => call.map_or(Action::Stop, Action::Call),
+            };
+            match action {
+                Action::Stop => return,
+                Action::Handle(event) => self.handle(event),
+                Action::Call(call) => self.take(call),
+            }
+            self.abandon_searches();
+        }
+    }
+
+    /// Ends the searches whose findings nobody takes any more.
+    fn abandon_searches(&mut self) {
+        let gone = self.running.extract_if(.., |_, waiter| waiter.is_gone());
+        for operation in gone.map(|(operation, _)| operation).collect::<Vec<_>>() {
+            self.handle(Event::Abandoned { operation });
+        }
+    }
+
+    fn take(&mut self, call: Call) {
+        match call {
+            Call::Command(command, done) => self.begin(command, Waiter::Outcome(done)),
+            Call::Search(command, finds) => self.begin(command, Waiter::Finds(finds)),
+            Call::Asked(peer, request, answer) => {
+                let inbound = InboundId(self.number());
+                self.asked.insert(inbound, answer);
+                let (from, remote) = (peer.id, peer.remote);
+                self.handle(Event::Asked { inbound, from, remote, request });
+            }
+            Call::Tell(event) => self.handle(event),
+            Call::Read(read) => read(&self.engine, self.started.elapsed()),
+        }
+    }
+
+    fn begin(&mut self, command: Command, waiter: Waiter) {
+        let operation = OperationId(self.number());
+        self.running.insert(operation, waiter);
+        self.handle(Event::Commanded { operation, command });
+    }
+
+    fn handle(&mut self, event: Event) {
+        let moment = Moment { elapsed: self.started.elapsed(), wall: self.clock.now() };
+        for effect in self.engine.handle(moment, &mut self.rng, event) {
+            match effect {
+                Effect::Send { ticket, id, addresses, request, deadline } => {
+                    self.send(ticket, Target { id, addresses }, request, deadline);
+                }
+                // The asker may have stopped waiting; then nobody minds.
+                Effect::Answer { inbound, answer } => {
+                    if let Some(asker) = self.asked.remove(&inbound) {
+                        let _ = asker.send(answer);
+                    }
+                }
+                Effect::Found { operation, found } => {
+                    if let Some(Waiter::Finds(finds)) = self.running.get(&operation) {
+                        // One that takes none for long does without; they are hints.
+                        let _ = finds.try_send(found);
+                    }
+                }
+                Effect::Finished { operation, outcome } => {
+                    if let Some(Waiter::Outcome(done)) = self.running.remove(&operation) {
+                        let _ = done.send(outcome);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Sends a request from a task of its own, which reports what came of it.
+    fn send(&self, ticket: Ticket, target: Target, request: Request, deadline: Duration) {
+        let transport = Arc::clone(&self.transport);
+        let outgoing = Arc::clone(&self.outgoing);
+        let reports = self.reports.0.clone();
+        let token = self.token.clone();
+        self.tracker.spawn(async move {
+            let exchange = async {
+                let _place = outgoing.acquire().await;
+                let event = ask(&*transport, ticket, &target, &request, deadline).await;
+                // The owner is gone only at shutdown.
+                let _ = reports.send(event).await;
+            };
+            token.run_until_cancelled(exchange).await;
+        });
+    }
+
+    fn number(&mut self) -> u64 {
+        self.last_number += 1;
+        self.last_number
+    }
+}
+
+async fn ask(
+    transport: &dyn Transport,
+    ticket: Ticket,
+    target: &Target,
+    request: &Request,
+    deadline: Duration,
+) -> Event {
+    let frame = match codec::encode(request) {
+        Ok(frame) => frame,
+        Err(error) => {
+            tracing::error!(%error, "a request of our own does not fit a frame");
+            return Event::Failed { ticket, blame: false };
+        }
+    };
+    let outgoing = Outgoing { frame, body: None, deadline };
+    let exchange = transport.request(target, outgoing);
+    let reply = match tokio::time::timeout(deadline + GRACE, exchange).await {
+        Ok(Ok(reply)) => reply,
+        Ok(Err(error)) => {
+            tracing::debug!(peer = ?target.id, addresses = ?target.addresses, %error, "no answer");
+            return Event::Failed { ticket, blame: is_the_peers_fault(&error) };
+        }
+        Err(_) => return Event::Failed { ticket, blame: true },
+    };
+    let (from, remote) = (reply.peer.id, reply.peer.remote);
+    match Response::decode(request.kind(), &reply.frame) {
+        Ok(answer) => Event::Replied { ticket, from, remote, answer },
+        Err(error) => {
+            tracing::debug!(peer = %from, %remote, %error, "an answer that cannot be read");
+            Event::Failed { ticket, blame: true }
+        }
+    }
+}

@@ -1,0 +1,76 @@
+//! What every answer to another node needs: who may be touched, and how a refusal is told.
+
+use tesseras_core::ids::TesseraHash;
+use tesseras_core::ports::StoreError;
+use tesseras_wire::codec::Refusal;
+
+use crate::dossier::VerifiedDossier;
+use crate::holder::{Holder, NotAdmitted, StoredDossierError};
+use crate::messages::refusal;
+use crate::peers::Peers;
+use crate::ports::Directory;
+
+/// All that a peer is told with [`refusal::DECLINED`].
+const DECLINED: &str = "this node does not take it";
+/// Dossiers longer than this, in bytes, wait for each other.
+pub(super) const LARGE_DOSSIER: u64 = 1024 * 1024;
+
+/// What answering gives.
+pub(super) type Outcome<T> = Result<T, Refusal>;
+
+/// What an answer may touch.
+pub(crate) struct Service<'a> {
+    pub(crate) peers: &'a Peers,
+    pub(crate) holder: &'a Holder,
+    pub(crate) directory: &'a dyn Directory,
+}
+
+impl Service<'_> {
+    /// Refuses what this node's owner made or does not want. The peer is not told why.
+    pub(super) async fn refuse_unwanted(&self, tessera: TesseraHash) -> Outcome<()> {
+        match self.holder.unwanted(tessera).await.map_err(internal)? {
+            None => Ok(()),
+            Some(why) => {
+                tracing::debug!(%tessera, why, "declined");
+                Err(Refusal::new(refusal::DECLINED, DECLINED))
+            }
+        }
+    }
+
+    pub(super) async fn stored_dossier(
+        &self,
+        tessera: TesseraHash,
+    ) -> Outcome<Option<VerifiedDossier>> {
+        self.holder.stored_dossier(tessera).await.map_err(|error| match error {
+            StoredDossierError::Store(error) => internal(error),
+            StoredDossierError::Damaged(_) => {
+                Refusal::new(Refusal::INTERNAL, "the dossier kept here is damaged")
+            }
+        })
+    }
+}
+
+pub(super) fn internal(error: StoreError) -> Refusal {
+    tracing::error!(%error, "the store failed");
+    match error {
+        StoreError::Full { .. } => Refusal::new(refusal::DECLINED, DECLINED),
+        StoreError::Busy { .. } => Refusal::new(Refusal::BUSY, "the store is busy"),
+        _ => Refusal::new(Refusal::INTERNAL, "the store failed"),
+    }
+}
+
+/// What a peer is told of a limit: only what is about itself.
+pub(super) fn refuse(error: NotAdmitted) -> Refusal {
+    match error {
+        NotAdmitted::Store(error) => internal(error),
+        NotAdmitted::Limit(limit) if limit.code() == refusal::DECLINED => {
+            tracing::debug!(why = %limit, "declined");
+            Refusal::new(refusal::DECLINED, DECLINED)
+        }
+        NotAdmitted::Limit(limit) => Refusal::new(limit.code(), limit.to_string()),
+    }
+}
+
+pub(super) fn not_held() -> Refusal {
+    Refusal::new(refusal::NOT_HELD, "it is not held here")
+}
