@@ -16,6 +16,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
 use crate::blocking::{Blocking, lock};
+use crate::turns::Turn;
 
 /// How much is read from disk at once, in bytes.
 pub const CHUNK: usize = 256 * 1024;
@@ -58,13 +59,22 @@ pub enum ReceiveError {
     Store(#[from] StoreError),
 }
 
+/// What a body keeps until it ends.
+pub(crate) enum Permit {
+    /// The place of a large dossier in memory.
+    #[expect(dead_code, reason = "only kept")]
+    Dossier(OwnedSemaphorePermit),
+    /// One of the turns to send, which may be cut.
+    Turn(Turn),
+}
+
 /// Bytes of a stored object from an offset on, as a body; one chunk is read ahead. The permit is
 /// kept until the last byte is taken or the body is dropped.
-pub fn send(
+pub(crate) fn send(
     disk: &Blocking,
     reader: Arc<dyn BlobReader>,
     offset: u64,
-    permit: Option<OwnedSemaphorePermit>,
+    permit: Option<Permit>,
 ) -> Body {
     let sending = Sending {
         disk: disk.clone(),
@@ -100,8 +110,8 @@ struct Sending {
     pace: Pace,
     /// The chunk at `at`, if it is being read already.
     ahead: Option<BoxFuture<'static, io::Result<Bytes>>>,
-    #[expect(dead_code, reason = "kept until the body ends")]
-    permit: Option<OwnedSemaphorePermit>,
+    /// Kept until the body ends.
+    permit: Option<Permit>,
 }
 
 impl Sending {
@@ -115,7 +125,13 @@ impl Sending {
         self.at += chunk.len() as u64;
         self.ahead = self.read();
         // A receiver that takes bytes a few at a time does not keep others from their turn.
-        Some(self.pace.check(chunk.len()).map(|()| chunk).map_err(io::Error::other))
+        let paced = self.pace.check(chunk.len()).map(|()| chunk).map_err(io::Error::other);
+        Some(paced.and_then(|chunk| match &self.permit {
+            Some(Permit::Turn(turn)) if !turn.goes_on(chunk.len() as u64) => {
+                Err(io::Error::other(ReceiveError::TooSlow))
+            }
+            _ => Ok(chunk),
+        }))
     }
 
     /// Begins to read the chunk at `at`; `None` at the end.
@@ -187,14 +203,15 @@ impl BodyReader {
     }
 
     /// The rest of the body, which must be `bytes` long and hash to `expected`, staged on disk: a
-    /// chunk is written while the next one comes. Whatever goes wrong, nothing is left behind.
+    /// chunk is written while the next one comes. `on_bytes` is told how many came, and says whether
+    /// to go on. Whatever goes wrong, nothing is left behind.
     pub async fn stage(
         mut self,
         disk: &Blocking,
         blobs: &Arc<dyn BlobStore>,
         bytes: u64,
         expected: ContentHash,
-        mut on_bytes: impl FnMut(u64),
+        mut on_bytes: impl FnMut(u64) -> bool,
     ) -> Result<StagedBlob, ReceiveError> {
         let mut file = StagedFile::begin(disk, blobs);
         let (mut pace, mut found) = (Pace::start(), 0);
@@ -228,7 +245,7 @@ impl BodyReader {
         &mut self,
         limit: u64,
         pace: &mut Pace,
-        on_bytes: &mut impl FnMut(u64),
+        on_bytes: &mut impl FnMut(u64) -> bool,
     ) -> Result<PageBuffer, ReceiveError> {
         let len = usize::try_from(limit).map_or(CHUNK, |limit| limit.min(CHUNK));
         let (mut gathered, mut filled) = (PageBuffer::new(len), 0);
@@ -236,7 +253,9 @@ impl BodyReader {
             && let Some(packet) = self.next((len - filled) as u64).await?
         {
             pace.check(packet.len())?;
-            on_bytes(packet.len() as u64);
+            if !on_bytes(packet.len() as u64) {
+                return Err(ReceiveError::TooSlow);
+            }
             gathered[filled..filled + packet.len()].copy_from_slice(&packet);
             filled += packet.len();
         }

@@ -218,7 +218,11 @@ impl<'a> Collector<'a> {
             self.peers.take_piece(from, dossier, piece).await?;
         on_bytes(0);
         let (disk, blobs) = (&self.workshop.disk, self.workshop.blobs());
-        let staged = body.stage(disk, blobs, bytes, checksum, on_bytes).await?;
+        let all = |bytes| {
+            on_bytes(bytes);
+            true
+        };
+        let staged = body.stage(disk, blobs, bytes, checksum, all).await?;
         let pinned = self.workshop.pin(dossier.tessera(), staged).await;
         pinned.map_err(|error| AskError::Receive(ReceiveError::Store(error)))
     }

@@ -20,6 +20,7 @@ use tesseras_crypto::NodeKeys;
 use tesseras_wire::codec::Refusal;
 use thiserror::Error;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::{Instant, timeout};
 
 use crate::blocking::{Blocking, lock};
 use crate::dossier::{DossierError, VerifiedDossier};
@@ -28,6 +29,7 @@ use crate::policy::admission::{self, Limits, Standing};
 use crate::policy::in_flight::InFlight;
 use crate::policy::survey::{LiveHolder, Survey};
 use crate::stores::Stores;
+use crate::turns::{Turn, Turns};
 
 /// How long a request waits for its turn before it is told that the node is busy.
 const TURN: Duration = Duration::from_secs(10);
@@ -64,8 +66,8 @@ pub struct Holder {
     tables: Mutex<Tables>,
     in_flight: Arc<Mutex<InFlight>>,
     /// Transfers to and from others who asked for them.
-    incoming: Arc<Semaphore>,
-    outgoing: Arc<Semaphore>,
+    incoming: Turns,
+    outgoing: Turns,
     /// One large dossier in memory at a time.
     large_dossiers: Arc<Semaphore>,
 }
@@ -101,8 +103,8 @@ impl Holder {
             limits,
             tables: Mutex::default(),
             in_flight: Arc::default(),
-            incoming: Arc::new(Semaphore::new(max_transfers)),
-            outgoing: Arc::new(Semaphore::new(max_transfers)),
+            incoming: Turns::new(max_transfers),
+            outgoing: Turns::new(max_transfers),
             large_dossiers: Arc::new(Semaphore::new(1)),
         }
     }
@@ -127,18 +129,19 @@ impl Holder {
     }
 
     /// A turn to receive from one who asked; kept until all bytes are there.
-    pub(crate) async fn turn_to_receive(&self) -> Result<OwnedSemaphorePermit, Refusal> {
-        turn(&self.incoming).await
+    pub(crate) async fn turn_to_receive(&self, from: NodeId) -> Result<Turn, Refusal> {
+        self.incoming.take(from, Instant::now() + TURN).await.ok_or_else(busy)
     }
 
     /// A turn to send to one who asked; kept until all bytes are gone.
-    pub(crate) async fn turn_to_send(&self) -> Result<OwnedSemaphorePermit, Refusal> {
-        turn(&self.outgoing).await
+    pub(crate) async fn turn_to_send(&self, to: NodeId) -> Result<Turn, Refusal> {
+        self.outgoing.take(to, Instant::now() + TURN).await.ok_or_else(busy)
     }
 
     /// The turn to have a large dossier in memory.
     pub(crate) async fn turn_for_dossier(&self) -> Result<OwnedSemaphorePermit, Refusal> {
-        turn(&self.large_dossiers).await
+        let turn = timeout(TURN, self.large_dossiers.clone().acquire_owned()).await;
+        turn.ok().and_then(Result::ok).ok_or_else(busy)
     }
 
     /// The tesserae of which this node holds a piece.
@@ -364,9 +367,6 @@ impl Holder {
     }
 }
 
-async fn turn(turns: &Arc<Semaphore>) -> Result<OwnedSemaphorePermit, Refusal> {
-    match tokio::time::timeout(TURN, turns.clone().acquire_owned()).await {
-        Ok(Ok(permit)) => Ok(permit),
-        _ => Err(Refusal::new(Refusal::BUSY, "too many transfers at once")),
-    }
+fn busy() -> Refusal {
+    Refusal::new(Refusal::BUSY, "too many transfers at once")
 }

@@ -40,6 +40,7 @@ mod service;
 pub mod status;
 mod stores;
 mod survey;
+mod turns;
 mod workshop;
 
 pub use announce::ANNOUNCE_BATCH;

@@ -13,3 +13,4 @@ pub(crate) mod patience;
 pub(crate) mod rebuild;
 pub(crate) mod rounds;
 pub mod survey;
+pub(crate) mod turns;

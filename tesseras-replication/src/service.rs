@@ -23,7 +23,7 @@ use tokio::time::timeout;
 
 use crate::announce::announce_new;
 use crate::attestation::{self, Question};
-use crate::bulk::{self, BodyReader};
+use crate::bulk::{self, BodyReader, Permit};
 use crate::holder::Asker;
 use crate::messages::{
     Announced, Attestation, AttestedPiece, Bulk, KINDS, MAX_HOLDERS, Offered, Request,
@@ -69,7 +69,7 @@ impl Service<'_> {
             Request::Attest { tessera, nonce } => plain(self.attest(from, tessera, nonce).await),
             Request::GetDossier { tessera } => with_body(self.dossier(tessera).await),
             Request::GetPiece { tessera, piece, offset } => {
-                with_body(self.piece(tessera, piece, offset).await)
+                with_body(self.piece(from, tessera, piece, offset).await)
             }
             Request::Roster { tessera, holders } => {
                 plain(self.roster(from, tessera, holders).await)
@@ -135,6 +135,7 @@ impl Service<'_> {
         let encoded = self.stored_dossier(tessera).await?.ok_or_else(not_held)?.encode();
         let bytes = encoded.len() as u64;
         let body = if is_large {
+            let turn = turn.map(Permit::Dossier);
             bulk::send(&holder.disk, Arc::new(InMemory(encoded)), 0, turn)
         } else {
             body_from_bytes(encoded)
@@ -144,11 +145,12 @@ impl Service<'_> {
 
     async fn piece(
         &self,
+        from: Asker,
         tessera: TesseraHash,
         piece: Piece,
         offset: u64,
     ) -> Outcome<(Bulk, Body)> {
-        let permit = self.holder.turn_to_send().await?;
+        let permit = self.holder.turn_to_send(from.id).await?;
         let held = self.holder.held_pieces(tessera).await.map_err(internal)?;
         // A holder of the whole pack has its data fragments, too.
         let found = held.iter().find(|f| f.piece == piece);
@@ -163,7 +165,10 @@ impl Service<'_> {
             Err(error) => return Err(internal(error)),
         };
         let bytes = reader.bytes().saturating_sub(offset);
-        Ok((Bulk { bytes }, bulk::send(&self.holder.disk, reader, offset, Some(permit))))
+        Ok((
+            Bulk { bytes },
+            bulk::send(&self.holder.disk, reader, offset, Some(Permit::Turn(permit))),
+        ))
     }
 
     /// Opens a piece of what is held: itself, or as a range of the whole pack.

@@ -40,7 +40,7 @@ impl Service<'_> {
         if dossier_bytes > MAX_DOSSIER_BYTES {
             return Err(Refusal::new(Refusal::MALFORMED, "the dossier is too long"));
         }
-        let _permit = self.holder.turn_to_receive().await?;
+        let turn = self.holder.turn_to_receive(from.id).await?;
         let claimed = from.charge(!witnesses.is_empty());
         // What it claims is refused early, and counts for nobody until it is known to be true.
         let all = bytes.saturating_add(dossier_bytes);
@@ -54,7 +54,8 @@ impl Service<'_> {
         let charge = from.charge(is_repair);
         let _reserved = self.holder.reserve(from, charge, bytes).await.map_err(refuse)?;
         let (disk, blobs) = (&self.holder.disk, self.holder.blobs());
-        let staged = body.stage(disk, blobs, bytes, fragment.checksum, |_| {}).await;
+        let goes_on = |bytes| turn.goes_on(bytes);
+        let staged = body.stage(disk, blobs, bytes, fragment.checksum, goes_on).await;
         let staged = staged.map_err(refuse_receive)?;
         if !self.holder.store(dossier, fragment, staged, charge).await.map_err(internal)? {
             return Err(plan_conflict());
