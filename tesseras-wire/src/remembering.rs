@@ -102,7 +102,10 @@ impl Transport for RememberingTransport {
             if self.memory.is_silent(&id) && request.body.is_none() {
                 request.deadline = request.deadline.min(LITTLE_PATIENCE);
             }
-            let question = Question { id, asker: self, since: Instant::now(), open: true };
+            // Bytes that are on their way take their time; giving them up says nothing of the peer.
+            let is_short = request.body.is_none();
+            let question =
+                Question { id, asker: self, since: Instant::now(), is_short, open: true };
             let result = self.inner.request(target, request).await;
             question.end(target, &result);
             result
@@ -115,6 +118,8 @@ struct Question<'a> {
     id: NodeId,
     asker: &'a RememberingTransport,
     since: Instant,
+    /// Whether nothing but a frame was sent.
+    is_short: bool,
     open: bool,
 }
 
@@ -145,7 +150,7 @@ impl Question<'_> {
 impl Drop for Question<'_> {
     /// Another one answered first, and nobody waits for this one any more.
     fn drop(&mut self) {
-        if self.open && self.since.elapsed() >= GIVEN_UP_AFTER {
+        if self.open && self.is_short && self.since.elapsed() >= GIVEN_UP_AFTER {
             self.asker.memory.failed(self.id);
             if let Some(observer) = &self.asker.observer {
                 observer.doubted(self.id);
@@ -277,6 +282,11 @@ mod tests {
         let memory = SharedMemory::new(Vec::new(), Clock::new(|| Timestamp(1000)));
         let transport = RememberingTransport::new(Arc::new(SomeAnswer), memory.clone());
         let dead = NodeId::new([0; 20]);
+        let target = asked(dead);
+        let with_bytes = Request { body: Some(empty_body()), ..request() };
+        let sending = transport.request(&target, with_bytes);
+        assert!(tokio::time::timeout(GIVEN_UP_AFTER, sending).await.is_err());
+        assert!(!memory.is_silent(&dead), "a transfer that was stopped is no failure");
         for (patience, is_silent) in [(GIVEN_UP_AFTER / 2, false), (GIVEN_UP_AFTER, true)] {
             let target = asked(dead);
             let asking = transport.request(&target, request());
