@@ -1,7 +1,9 @@
 //! Capsules that were made once with real keys, and their form in the simulation: a pack is its
 //! bytes.
 
+use std::io::Write as _;
 use std::sync::{Arc, OnceLock};
+use std::time::{Duration, UNIX_EPOCH};
 
 use tesseras_capsule::{CreateOptions, PackReader, Silent, StoredCapsule, create};
 use tesseras_core::ids::TesseraHash;
@@ -50,7 +52,11 @@ fn make(bytes: usize) -> Made {
         state ^= state << 17;
         jpeg.extend(state.to_le_bytes());
     }
-    std::fs::write(dir.path().join("sea.jpg"), jpeg).unwrap();
+    // The date of a file stands in the capsule: it is one date, so that every run has one hash.
+    let mut file = std::fs::File::create(dir.path().join("sea.jpg")).unwrap();
+    file.write_all(&jpeg).unwrap();
+    file.set_modified(UNIX_EPOCH + Duration::from_secs(1_600_000_000)).unwrap();
+    drop(file);
     let memory = Memory::default();
     let options = CreateOptions {
         title: Some("Sea".to_owned()),

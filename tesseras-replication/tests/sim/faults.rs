@@ -28,7 +28,7 @@ fn a_store_that_forgets_what_it_acknowledged_is_found_out() {
 #[test]
 fn a_disk_that_damages_what_is_written_is_found_out() {
     let violated = violation(10, async |world| {
-        world.place(4).memory.rot();
+        (1..10).for_each(|index| world.place(index).memory.rot());
         world.publish(0, small()).await.unwrap();
     });
     assert!(violated.starts_with("stored_bytes_are_the_plans"), "{violated}");
