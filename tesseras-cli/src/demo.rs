@@ -75,7 +75,7 @@ impl Teller {
         if self.0.is_json() {
             self.0.note(text);
         } else {
-            // Whoever no longer reads it misses nothing that matters.
+            // If nobody reads it any more, nothing that matters is missed.
             drop(self.0.raw(format!("{text}\n").as_bytes()));
         }
     }

@@ -66,7 +66,7 @@ impl Blocking {
 }
 
 /// Locks small state. What a panic may have left half-done there is harmless, or the panic goes on
-/// in whoever waits for it.
+/// in the one who waits for it.
 pub(crate) fn lock<T>(state: &Mutex<T>) -> MutexGuard<'_, T> {
     state.lock().unwrap_or_else(PoisonError::into_inner)
 }

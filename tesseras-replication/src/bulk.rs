@@ -54,6 +54,9 @@ pub enum ReceiveError {
     /// It took longer than any honest transfer.
     #[error("the transfer is too slow")]
     TooSlow,
+    /// Its turn was given to another peer, who had none.
+    #[error("the transfer was broken off, others wait")]
+    Cut,
     /// The disk failed.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -128,7 +131,7 @@ impl Sending {
         let paced = self.pace.check(chunk.len()).map(|()| chunk).map_err(io::Error::other);
         Some(paced.and_then(|chunk| match &self.permit {
             Some(Permit::Turn(turn)) if !turn.goes_on(chunk.len() as u64) => {
-                Err(io::Error::other(ReceiveError::TooSlow))
+                Err(io::Error::other(ReceiveError::Cut))
             }
             _ => Ok(chunk),
         }))
@@ -254,7 +257,7 @@ impl BodyReader {
         {
             pace.check(packet.len())?;
             if !on_bytes(packet.len() as u64) {
-                return Err(ReceiveError::TooSlow);
+                return Err(ReceiveError::Cut);
             }
             gathered[filled..filled + packet.len()].copy_from_slice(&packet);
             filled += packet.len();

@@ -1,9 +1,7 @@
 //! Gathering enough pieces of a tessera on this node to read it. What is late is asked of others as
-//! well, and whoever is found meanwhile is asked too.
+//! well, and holders that are found meanwhile are asked too.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use futures_util::StreamExt as _;
 use futures_util::future::OptionFuture;
@@ -20,6 +18,7 @@ use tokio::time::{Duration, Instant, sleep};
 use crate::bulk::ReceiveError;
 use crate::dossier::VerifiedDossier;
 use crate::erasure::ErasureError;
+use crate::heartbeat::Heartbeat;
 use crate::holder::Holder;
 use crate::peers::{AskError, IncomingPiece, Peers};
 use crate::pieces::PieceSource;
@@ -116,8 +115,7 @@ pub(crate) struct Collector<'a> {
 struct Transfer {
     piece: Piece,
     holder: NodeId,
-    /// When bytes last came, in milliseconds since the hunt began; 0 before the first.
-    heard: Arc<AtomicU64>,
+    heard: Heartbeat,
 }
 
 /// A transfer that has ended.
@@ -268,15 +266,15 @@ impl Hunting<'_> {
         {
             let Some((piece, holder)) = self.hunt.next() else { return };
             self.paces.begin(piece, holder.id, self.begun.elapsed());
-            let heard = Arc::new(AtomicU64::new(0));
+            let heard = Heartbeat::since(self.begun);
             let transfer = Transfer { piece, holder: holder.id, heard: heard.clone() };
             self.transfers.push(transfer);
-            let (collector, dossier, begun) = (self.collector, self.dossier, self.begun);
+            let (collector, dossier) = (self.collector, self.dossier);
             let count = self.count.clone();
             self.running.push(Box::pin(async move {
                 let on_bytes = |bytes| {
                     count.add(bytes);
-                    heard.store(begun.elapsed().as_millis() as u64 + 1, Ordering::Relaxed);
+                    heard.mark();
                 };
                 let result = collector.take(&holder, dossier, piece, on_bytes).await;
                 Ended { piece, holder: holder.id, result }
@@ -287,8 +285,8 @@ impl Hunting<'_> {
     /// Another piece, or another holder, makes up for what is late.
     fn look_for_late(&mut self) {
         for Transfer { piece, holder, heard } in &self.transfers {
-            if let Some(at) = heard.load(Ordering::Relaxed).checked_sub(1) {
-                self.paces.heard(*piece, *holder, Duration::from_millis(at));
+            if let Some(at) = heard.last() {
+                self.paces.heard(*piece, *holder, at);
             }
         }
         for (piece, holder) in self.paces.late(self.begun.elapsed()) {

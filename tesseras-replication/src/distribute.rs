@@ -3,8 +3,6 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use futures_util::stream::FuturesUnordered;
 use futures_util::{StreamExt as _, stream};
@@ -19,6 +17,7 @@ use tokio::time::{Duration, Instant, sleep};
 
 use crate::bulk;
 use crate::dossier::VerifiedDossier;
+use crate::heartbeat::Heartbeat;
 use crate::holder::Holder;
 use crate::messages::{Attestation, MAX_WITNESSES, Offered};
 use crate::peers::{AskError, Parcel, Peers, ask_all};
@@ -87,8 +86,7 @@ struct Transfer {
     slot: usize,
     piece: Piece,
     node: NodeId,
-    /// When bytes were last taken, in milliseconds since the delivery began, and 1.
-    heard: Arc<AtomicU64>,
+    heard: Heartbeat,
 }
 
 /// A transfer that has ended.
@@ -330,11 +328,9 @@ impl Delivering<'_> {
     fn begin(&mut self, slot: usize, node: NodeId) {
         let (piece, begun) = (self.pieces[slot], self.begun);
         self.paces.begin(piece, node, begun.elapsed());
-        let heard = Arc::new(AtomicU64::new(0));
+        let heard = Heartbeat::since(self.begun);
         self.transfers.push(Transfer { slot, piece, node, heard: heard.clone() });
-        let on_bytes = move || {
-            heard.store(begun.elapsed().as_millis() as u64 + 1, Ordering::Relaxed);
-        };
+        let on_bytes = move || heard.mark();
         let (distributor, dossier, source) = (self.distributor, self.dossier, self.source);
         let with_dossier = !self.has_dossier.contains(&node);
         let witnesses = self.purpose.witnesses(node);
@@ -360,8 +356,8 @@ impl Delivering<'_> {
     /// What is late is given to another node as well.
     fn look_for_late(&mut self) {
         for Transfer { piece, node, heard, .. } in &self.transfers {
-            if let Some(at) = heard.load(Ordering::Relaxed).checked_sub(1) {
-                self.paces.heard(*piece, *node, Duration::from_millis(at));
+            if let Some(at) = heard.last() {
+                self.paces.heard(*piece, *node, at);
             }
         }
         for (piece, node) in self.paces.late(self.begun.elapsed()) {

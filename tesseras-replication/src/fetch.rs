@@ -13,6 +13,7 @@ use crate::clock::{ClockOff, check_clock_after};
 use crate::collect::{CollectError, Collector};
 use crate::dossier::VerifiedDossier;
 use crate::dossiers::dossiers_of_holders;
+use crate::erasure::ErasureError;
 use crate::holder::Holder;
 use crate::library::Library;
 use crate::peers::Peers;
@@ -88,6 +89,20 @@ fn all_silent(tessera: &TesseraHash, silent: usize) -> String {
 }
 
 impl FetchError {
+    /// Whether this node's own disk is the reason, so that no other plan or holder helps.
+    fn is_of_this_node(&self) -> bool {
+        matches!(
+            self,
+            Self::Store(_)
+                | Self::Unpack(UnpackError::Store(_))
+                | Self::Collect(
+                    CollectError::NoSpace { .. }
+                        | CollectError::Store(_)
+                        | CollectError::Erasure(ErasureError::Store(_))
+                )
+        )
+    }
+
     /// Whether the same may succeed a moment later.
     fn may_pass(&self) -> bool {
         matches!(
@@ -165,9 +180,7 @@ impl Fetcher<'_> {
         }
         let survey = surveying.finish().await?;
         let result = match early {
-            Err(error) if !error.may_pass() && !matches!(error, FetchError::Unpack(_)) => {
-                Err(error)
-            }
+            Err(error) if error.is_of_this_node() => Err(error),
             _ => self.fetch_from_all(tessera, &survey, on_step).await,
         };
         Ok((survey, result))

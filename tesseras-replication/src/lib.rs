@@ -20,6 +20,7 @@ pub mod dossier;
 mod dossiers;
 pub mod erasure;
 pub mod fetch;
+mod heartbeat;
 mod holder;
 mod library;
 pub mod messages;

@@ -311,7 +311,7 @@ impl Peers {
     ) -> Result<(), AskError> {
         let holders = holders.iter().take(MAX_HOLDERS).cloned().collect();
         let request = Request::Roster { tessera, holders };
-        let deadline = self.deadlines.transfer;
+        let deadline = self.deadlines.answer;
         let telling = || self.ask::<Announced>(to, &request, None, deadline);
         again(UNTIL_ANSWERED, telling).await.map(|_| ())
     }

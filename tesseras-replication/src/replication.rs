@@ -75,7 +75,7 @@ pub struct Parts {
     pub directory: Arc<dyn Directory>,
     /// The date.
     pub clock: Clock,
-    /// Where nonces come from; seeded by whoever starts the node.
+    /// Where nonces come from; seeded by the one who starts the node.
     pub rng: StdRng,
     /// Where work that blocks on a disk runs.
     pub blocking: Arc<dyn BlockingPool>,

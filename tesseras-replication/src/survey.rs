@@ -1,5 +1,5 @@
-//! Asking all who may hold a piece of a tessera what they have. A stream: whoever reads it goes on
-//! with what is known, and nothing waits for the slowest.
+//! Asking all who may hold a piece of a tessera what they have. A stream: its reader goes on with
+//! what is known, and nothing waits for the slowest.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;

@@ -1,5 +1,5 @@
-//! Turns to transfer for others: a few at once, and nobody's many or slow ones keep the rest
-//! waiting. What this node begins itself has turns of its own ([`crate::peers`]).
+//! Turns to transfer for others: a few at once; no peer keeps the others waiting with many or
+//! slow ones. What this node begins itself has turns of its own ([`crate::peers`]).
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -187,6 +187,7 @@ mod tests {
         let turns = Turns::new(2);
         let (first, second) =
             (turns.take(node(1), soon()).await, turns.take(node(1), soon()).await);
+        tokio::time::sleep(Duration::from_secs(20)).await;
         let begun = Instant::now();
         let other = turns.take(node(2), soon()).await.expect("one was cut");
         assert_eq!(begun.elapsed(), BEFORE_CUTTING);

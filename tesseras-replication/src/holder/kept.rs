@@ -36,7 +36,7 @@ impl Holder {
             }
             stores.fragments.store_fragment(&fragment, staged, &charge)?;
             let mut publication = stores.holdings.publication(&tessera)?;
-            // What others attest is published; of the rest, whoever places it will tell.
+            // What others attest is published; of the rest, the node that places it will tell.
             if charge == Charge::Repair && !publication.confirmed {
                 let event = PublicationEvent::Confirmed;
                 publication = stores.holdings.note_publication(&tessera, event)?;

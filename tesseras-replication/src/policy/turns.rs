@@ -25,15 +25,17 @@ impl Holding {
     }
 }
 
-/// Which turn `waiting` may have, if it has none: the last of a peer that has several, else the
-/// slowest of those that are too slow.
+/// Which turn `waiting` may have, if it has none: of those that have lasted for [`AT_LEAST`] the last
+/// of a peer that has several, else the slowest of those that are too slow. Most transfers are done
+/// before that, and then the one who waits is next.
 pub(crate) fn to_cut(holding: &[Holding], waiting: &NodeId) -> Option<u64> {
     let turns_of = |peer: &NodeId| holding.iter().filter(|h| h.peer == *peer).count();
     if turns_of(waiting) > 0 {
         return None;
     }
-    let greedy = holding.iter().filter(|h| turns_of(&h.peer) > 1).map(|h| h.number).max();
-    let slow = holding.iter().filter(|h| h.lasted >= AT_LEAST && h.rate() < SLOWEST);
+    let old = || holding.iter().filter(|h| h.lasted >= AT_LEAST);
+    let greedy = old().filter(|h| turns_of(&h.peer) > 1).map(|h| h.number).max();
+    let slow = old().filter(|h| h.rate() < SLOWEST);
     greedy.or_else(|| slow.min_by_key(|h| (h.rate(), h.number)).map(|h| h.number))
 }
 
@@ -59,5 +61,8 @@ mod tests {
         assert_eq!(to_cut(&[fast, new], &node(9)), None);
         let again = Holding { number: 5, ..fast };
         assert_eq!(to_cut(&[fast, slow, slower, again], &node(9)), Some(5));
+        let young =
+            [1, 5].map(|number| Holding { number, lasted: Duration::from_secs(19), ..fast });
+        assert_eq!(to_cut(&young, &node(9)), None, "they are soon done");
     }
 }

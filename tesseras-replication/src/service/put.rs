@@ -146,6 +146,8 @@ fn planned(dossier: &VerifiedDossier, piece: Piece, bytes: u64) -> Outcome<Fragm
 fn refuse_receive(error: ReceiveError) -> Refusal {
     match error {
         ReceiveError::Store(error) => internal(error),
+        // It may be sent again, in its turn.
+        ReceiveError::Cut => Refusal::new(Refusal::BUSY, error.to_string()),
         error => Refusal::new(refusal::INVALID, error.to_string()),
     }
 }

@@ -15,7 +15,7 @@ use tesseras_core::time::Timestamp;
 use tesseras_crypto::CreatorKeys;
 use tesseras_replication::{Capsules, UnpackError};
 
-use crate::memory::Memory;
+use crate::memory::{Memory, Reader};
 
 /// A capsule that was made.
 pub struct Made {
@@ -100,23 +100,6 @@ pub fn add(memory: &Memory, made: &Made, origin: Origin) -> TesseraRecord {
 /// The capsules of one simulated node.
 pub struct SimCapsules(pub Memory);
 
-struct Whole(Arc<Vec<u8>>);
-
-impl BlobReader for Whole {
-    fn bytes(&self) -> u64 {
-        self.0.len() as u64
-    }
-
-    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Result<(), StoreError> {
-        let end = offset.saturating_add(buffer.len() as u64);
-        if end > self.bytes() {
-            return Err(StoreError::OutOfRange { offset, end, bytes: self.bytes() });
-        }
-        buffer.copy_from_slice(&self.0[offset as usize..end as usize]);
-        Ok(())
-    }
-}
-
 fn known(tessera: &TesseraHash) -> &'static Made {
     let all = [small, coded];
     all.iter().map(|made| made()).find(|made| made.record.hash == *tessera).unwrap()
@@ -124,7 +107,7 @@ fn known(tessera: &TesseraHash) -> &'static Made {
 
 impl Capsules for SimCapsules {
     fn pack(&self, record: &TesseraRecord) -> Result<Arc<dyn BlobReader>, StoreError> {
-        Ok(Arc::new(Whole(known(&record.hash).pack.clone())))
+        Ok(Arc::new(Reader(known(&record.hash).pack.clone())))
     }
 
     fn check(&self, _: &TesseraRecord) -> Result<(), UnpackError> {

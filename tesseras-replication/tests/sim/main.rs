@@ -12,5 +12,6 @@ mod faults;
 mod interrupted;
 mod memory;
 mod network;
+mod plans;
 mod walk;
 mod world;

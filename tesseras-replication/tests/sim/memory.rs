@@ -19,7 +19,7 @@ use tesseras_replication::Stores;
 
 const MAX_HOLDERS: usize = 256;
 
-type Bytes = Arc<Vec<u8>>;
+pub type Bytes = Arc<Vec<u8>>;
 
 /// What one node has stored. It outlives the node, as a disk does.
 #[derive(Clone, Default)]
@@ -107,7 +107,8 @@ impl Memory {
     }
 }
 
-struct Reader(Bytes);
+/// Bytes in memory, as if they were stored.
+pub struct Reader(pub Bytes);
 
 impl BlobReader for Reader {
     fn bytes(&self) -> u64 {
