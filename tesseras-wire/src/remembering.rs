@@ -137,7 +137,11 @@ impl Question<'_> {
                 }
             }
             Err(error) if is_the_peers_fault(error) => {
-                memory.failed(self.id);
+                // That another node is at an address, which anybody may have named, says nothing of
+                // this one.
+                if !matches!(error, RequestError::WrongNode { .. }) {
+                    memory.failed(self.id);
+                }
                 if let Some(observer) = observer {
                     observer.failed(self.id);
                 }
@@ -182,7 +186,7 @@ mod tests {
     use super::*;
     use crate::{Peer, empty_body};
 
-    /// Answers at once, or never, as the first byte of the id says.
+    /// Answers at once, never, or as another node, as the first byte of the id says.
     struct SomeAnswer;
 
     impl Transport for SomeAnswer {
@@ -198,6 +202,10 @@ mod tests {
                     return Err(RequestError::Deadline);
                 }
                 let remote = SocketAddr::from(([127, 0, 0, 1], 1));
+                if id.as_bytes()[0] == 2 {
+                    let found = NodeId::new([3; 20]);
+                    return Err(RequestError::WrongNode { address: remote, expected: id, found });
+                }
                 let peer = Peer { id, public_key: [0; 32], nonce: [0; 8], remote };
                 Ok(Reply { peer, frame: Vec::new(), body: empty_body() })
             })
@@ -267,6 +275,9 @@ mod tests {
         assert_eq!(begun.elapsed(), Duration::from_secs(10));
         assert!(transport.request(&asked(alive), request()).await.is_ok());
         assert!(memory.is_silent(&dead) && !memory.is_silent(&alive));
+        let misnamed = NodeId::new([2; 20]);
+        assert!(transport.request(&asked(misnamed), request()).await.is_err());
+        assert!(!memory.is_silent(&misnamed), "others may have named a false address");
         let contacts = [dead, alive].map(|id| Contact { id, addresses: Vec::new() });
         let ordered = memory.silent_last(contacts.to_vec());
         assert_eq!(ordered.iter().map(|c| c.id).collect::<Vec<_>>(), [alive, dead]);
