@@ -1,15 +1,22 @@
 //! What nodes ask each other about tesserae. See `docs/PROTOCOL.md`.
 
 use serde::{Deserialize, Serialize};
+use serde_bytes::ByteBuf;
 use tesseras_core::code::Piece;
 use tesseras_core::contact::Contact;
 use tesseras_core::ids::{ContentHash, TesseraHash};
 use tesseras_core::time::Timestamp;
+use tesseras_wire::MAX_FRAME_BYTES;
 
 /// The most holders that one message may name.
 pub const MAX_HOLDERS: usize = 128;
 /// The most witnesses that a repair placement may name.
 pub const MAX_WITNESSES: usize = 4;
+/// The most requests in one batch.
+pub const MAX_BATCH: usize = 64;
+/// How many bytes of answers to a batch are gathered into one frame: one more answer, and what
+/// stands around them, still fits.
+pub const MAX_BATCH_ANSWER_BYTES: usize = MAX_FRAME_BYTES - 16 * 1024;
 
 /// A request about one tessera.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -66,10 +73,24 @@ pub enum Request {
         /// Who; at most [`MAX_HOLDERS`].
         holders: Vec<Contact>,
     },
+    /// Several short requests at once, about as many tesserae.
+    Batch {
+        /// [`Request::Offer`]s and [`Request::Attest`]s; at least one and at most [`MAX_BATCH`].
+        requests: Vec<Request>,
+    },
 }
 
 /// The kinds of [`Request`], as they stand on the wire.
-pub const KINDS: [&str; 6] = ["offer", "put_piece", "attest", "get_dossier", "get_piece", "roster"];
+pub const KINDS: [&str; 7] =
+    ["offer", "put_piece", "attest", "get_dossier", "get_piece", "roster", "batch"];
+
+/// To [`Request::Batch`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BatchAnswer {
+    /// The frames that answer the requests, in their order. Fewer than there are requests if more
+    /// do not fit a frame: the rest is to be asked again.
+    pub answers: Vec<ByteBuf>,
+}
 
 /// To [`Request::Offer`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

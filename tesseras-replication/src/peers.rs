@@ -1,6 +1,7 @@
 //! Other nodes, and how they are asked. Touches the network and nothing else: no store, no disk.
 
 mod ask_all;
+mod batches;
 
 use std::future::Future;
 use std::net::SocketAddr;
@@ -30,6 +31,7 @@ use crate::messages::{
 };
 
 pub(crate) use ask_all::ask_all;
+use batches::Batches;
 
 /// How long a dossier may take to come; at most 16 MiB.
 const DOSSIER_DEADLINE: Duration = Duration::from_secs(120);
@@ -142,6 +144,7 @@ pub struct Peers {
     rng: Mutex<StdRng>,
     deadlines: Deadlines,
     max_transfers: usize,
+    batches: Batches,
     incoming: Arc<Semaphore>,
     outgoing: Arc<Semaphore>,
 }
@@ -152,6 +155,7 @@ impl Peers {
         let Way { keys, transport, memory, clock, rng, deadlines, max_transfers } = way;
         Self {
             keys,
+            batches: Batches::new(transport.clone(), deadlines.answer),
             transport,
             memory,
             clock,
@@ -316,15 +320,18 @@ impl Peers {
         again(UNTIL_ANSWERED, telling).await.map(|_| ())
     }
 
-    /// Asks for a short answer.
+    /// Asks for a short answer, together with what else that node is asked at this time.
     async fn short<T: DeserializeOwned + Send>(
         &self,
         retry: Retry,
         to: &Contact,
         request: &Request,
     ) -> Result<(Peer, T), AskError> {
-        let asking = || self.ask::<T>(to, request, None, self.deadlines.answer);
-        again(retry, asking).await.map(|(peer, answer, _)| (peer, answer))
+        let asking = || async {
+            let (peer, frame) = self.batches.ask(to, request).await?;
+            Ok((peer, read(&frame)?))
+        };
+        again(retry, asking).await
     }
 
     /// Asks for bulk bytes, in this node's turn. They are to be read while the permit is kept.
@@ -352,10 +359,15 @@ impl Peers {
         let frame = codec::encode(request)?;
         let request = tesseras_wire::Request { frame, body, deadline };
         let reply = self.transport.request(&Target::from(to), request).await?;
-        match codec::decode(&reply.frame)? {
-            Answer::Ok(answer) => Ok((reply.peer, answer, BodyReader::new(reply.body))),
-            Answer::Error(refusal) => Err(refusal.into()),
-        }
+        Ok((reply.peer, read(&reply.frame)?, BodyReader::new(reply.body)))
+    }
+}
+
+/// What an answer says, or why it was refused.
+fn read<T: DeserializeOwned>(frame: &[u8]) -> Result<T, AskError> {
+    match codec::decode(frame)? {
+        Answer::Ok(answer) => Ok(answer),
+        Answer::Error(refusal) => Err(refusal.into()),
     }
 }
 

@@ -1,6 +1,7 @@
 //! Repair: holders bring back what is missing, without the owner.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::{StreamExt as _, stream};
@@ -11,6 +12,7 @@ use tesseras_core::ids::{NodeId, TesseraHash};
 use tesseras_core::ports::StoreError;
 use tesseras_wire::{BoxFuture, BoxStream};
 use thiserror::Error;
+use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 use crate::clock::{ClockOff, check_clock_after};
@@ -35,8 +37,10 @@ use crate::workshop::Workshop;
 
 /// How long looking after one tessera may take, however many are looked after at once.
 pub const REPAIR_DEADLINE: Duration = Duration::from_secs(60 * 60);
-/// How many tesserae are looked after at once.
-const AT_ONCE: usize = 16;
+/// Of how many tesserae the remembered holders are asked at once.
+const CHECKS_AT_ONCE: usize = 64;
+/// How many tesserae are repaired at once.
+const REPAIRS_AT_ONCE: usize = 16;
 
 /// Result of looking after one tessera.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -105,22 +109,57 @@ struct Prepared {
 }
 
 impl<'a> Repairer<'a> {
-    /// Looks after many tesserae, several at once, the endangered first. Each has its own deadline:
-    /// a dead or slow holder delays only those that it holds.
+    /// Looks after many tesserae, several at once, the endangered first. Where the remembered holders
+    /// attest all there should be, nobody else is asked. Each has its own deadline: a dead or slow
+    /// holder delays only those that it holds.
     pub(crate) fn repair_each(
         self,
         mut tesserae: Vec<TesseraHash>,
         on_step: OnStep,
     ) -> BoxStream<'a, (TesseraHash, Result<Repaired, RepairError>)> {
         tesserae.sort_by_cached_key(|tessera| self.holder.last_survived(tessera));
+        let repairs = Arc::new(Semaphore::new(REPAIRS_AT_ONCE));
         let each = stream::iter(tesserae).map(move |tessera| -> BoxFuture<'a, _> {
-            let on_step = on_step.clone();
+            let (repairs, on_step) = (repairs.clone(), on_step.clone());
             Box::pin(async move {
-                let repairing = timeout(REPAIR_DEADLINE, self.repair(tessera, &on_step)).await;
-                (tessera, repairing.unwrap_or(Err(RepairError::Deadline(tessera))))
+                let done = match self.check(tessera).await {
+                    Ok(None) => {
+                        let _place = repairs.acquire().await;
+                        let repairing = self.repair(tessera, &on_step);
+                        let in_time = timeout(REPAIR_DEADLINE, repairing).await;
+                        in_time.unwrap_or(Err(RepairError::Deadline(tessera)))
+                    }
+                    Ok(Some(done)) => Ok(done),
+                    Err(error) => Err(error),
+                };
+                (tessera, done)
             })
         });
-        Box::pin(each.buffer_unordered(AT_ONCE))
+        Box::pin(each.buffer_unordered(CHECKS_AT_ONCE))
+    }
+
+    /// Asks only those who are remembered as holders of a tessera, and only if they are as many as
+    /// there should be. `None` if they do not attest all there should be.
+    async fn check(&self, tessera: TesseraHash) -> Result<Option<Repaired>, RepairError> {
+        let Self { peers, holder, directory, .. } = *self;
+        let _turn = self.workshop.turn(tessera).await;
+        let Some(dossier) = self.stored_dossier(tessera).await? else { return Ok(None) };
+        let begun =
+            Surveying::begin(peers, holder, directory, tessera, Scope::Known, Manner::Quick);
+        let mut surveying = begun.await?;
+        let plan = dossier.plan();
+        if surveying.hopeful() < surveying.so_far().attested(plan).holders_when_full() {
+            return Ok(None);
+        }
+        surveying.settle().await;
+        if !surveying.so_far().attested(plan).is_full() {
+            return Ok(None);
+        }
+        let survey = surveying.end().await?;
+        check_clock_after(directory, &survey).await?;
+        self.holder.note_survived(tessera, survey.survives(plan));
+        self.nothing_to_place(&dossier, &survey).await?;
+        Ok(Some(Repaired { unreachable: silent(&survey), ..Repaired::default() }))
     }
 
     /// Looks after one tessera: asks its holders, and where pieces are missing, rebuilds and
@@ -139,13 +178,19 @@ impl<'a> Repairer<'a> {
         self.holder.note_survived(tessera, survey.survives(dossier.plan()));
         let lack = eligible.assignment.lack();
         let mut done = Repaired {
-            unreachable: survey.silent.iter().map(|contact| contact.id).collect(),
+            unreachable: silent(&survey),
             missing: lack.without_room,
             ..Repaired::default()
         };
         if lack.pieces.is_empty() {
+            if done.missing == 0 {
+                self.nothing_to_place(&dossier, &survey).await?;
+                return Ok(done);
+            }
+            self.confirm_again(&dossier, &survey).await?;
             self.workshop.unpin(tessera).await?;
-            self.nothing_to_place(&dossier, &survey, eligible, &mut done).await?;
+            done.refusals = distinct(eligible.refusals);
+            done.refusals.push("no other node has room".to_owned());
             return Ok(done);
         }
         let source = match prepared {
@@ -242,23 +287,27 @@ impl<'a> Repairer<'a> {
         Ok(Seen { dossier, survey, eligible, prepared })
     }
 
-    /// Nothing can be placed: perhaps because nothing is missing.
+    /// Ends with a tessera of which nothing is missing.
     async fn nothing_to_place(
         &self,
         dossier: &VerifiedDossier,
         survey: &Survey,
-        eligible: Eligible,
-        done: &mut Repaired,
+    ) -> Result<(), StoreError> {
+        self.confirm_again(dossier, survey).await?;
+        self.workshop.unpin(dossier.tessera()).await?;
+        release_whole(self.peers, self.holder, dossier, survey).await?;
+        Ok(())
+    }
+
+    /// Tells all who attest that a tessera is published, unless they were told.
+    async fn confirm_again(
+        &self,
+        dossier: &VerifiedDossier,
+        survey: &Survey,
     ) -> Result<(), StoreError> {
         if self.library.is_to_confirm(dossier.tessera()).await? {
             let others = survey.contacts_except(self.peers.me());
             self.publisher().confirm(dossier, &others).await;
-        }
-        if done.missing == 0 {
-            release_whole(self.peers, self.holder, dossier, survey).await?;
-        } else {
-            done.refusals = distinct(eligible.refusals);
-            done.refusals.push("no other node has room".to_owned());
         }
         Ok(())
     }
@@ -307,4 +356,9 @@ impl<'a> Repairer<'a> {
         let Self { peers, holder, library, workshop, directory } = *self;
         Publisher { peers, holder, library, workshop, directory }
     }
+}
+
+/// The known holders that did not answer.
+fn silent(survey: &Survey) -> BTreeSet<NodeId> {
+    survey.silent.iter().map(|contact| contact.id).collect()
 }

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Serialize;
+use serde_bytes::ByteBuf;
 use tesseras_core::code::Piece;
 use tesseras_core::contact::{Contact, Subnet};
 use tesseras_core::ids::TesseraHash;
@@ -26,7 +27,8 @@ use crate::attestation::{self, Question};
 use crate::bulk::{self, BodyReader, Permit};
 use crate::holder::Asker;
 use crate::messages::{
-    Announced, Attestation, AttestedPiece, Bulk, KINDS, MAX_HOLDERS, Offered, Request,
+    Announced, Attestation, AttestedPiece, BatchAnswer, Bulk, KINDS, MAX_BATCH,
+    MAX_BATCH_ANSWER_BYTES, MAX_HOLDERS, Offered, Request,
 };
 use answer::{LARGE_DOSSIER, Outcome, internal, not_held, refuse};
 use put::Put;
@@ -35,6 +37,7 @@ pub(crate) use answer::Service;
 
 /// How long announcing may take before a roster is answered all the same.
 const ANNOUNCING: Duration = Duration::from_secs(2);
+
 impl Service<'_> {
     /// Answers a request; `None` if its kind belongs to somebody else.
     pub(crate) async fn serve(
@@ -59,20 +62,50 @@ impl Service<'_> {
     async fn answer(&self, peer: &Peer, request: Request, body: Body) -> Response {
         let from = Asker { id: peer.id, subnet: Subnet::of(peer.remote.ip()) };
         match request {
-            Request::Offer { tessera, bytes, repair } => {
-                plain(self.offer(from, tessera, bytes, repair).await)
-            }
+            Request::Offer { .. } | Request::Attest { .. } => self.short(from, request).await,
             Request::PutPiece { tessera, piece, bytes, dossier_bytes, witnesses } => {
                 let put = Put { tessera, piece, bytes, dossier_bytes, witnesses };
                 plain(self.put(from, put, BodyReader::new(body)).await)
             }
-            Request::Attest { tessera, nonce } => plain(self.attest(from, tessera, nonce).await),
             Request::GetDossier { tessera } => with_body(self.dossier(tessera).await),
             Request::GetPiece { tessera, piece, offset } => {
                 with_body(self.piece(from, tessera, piece, offset).await)
             }
             Request::Roster { tessera, holders } => {
                 plain(self.roster(from, tessera, holders).await)
+            }
+            Request::Batch { requests } => plain(self.batch(from, requests).await),
+        }
+    }
+
+    /// Answers one request of a batch after the other, as many as fit a frame.
+    async fn batch(&self, from: Asker, requests: Vec<Request>) -> Outcome<BatchAnswer> {
+        if requests.is_empty() || requests.len() > MAX_BATCH {
+            let why = format!("a batch has 1 to {MAX_BATCH} requests, not {}", requests.len());
+            return Err(Refusal::new(Refusal::MALFORMED, why));
+        }
+        let (mut answers, mut bytes) = (Vec::with_capacity(requests.len()), 0);
+        for request in requests {
+            if bytes > MAX_BATCH_ANSWER_BYTES {
+                break;
+            }
+            let frame = self.short(from, request).await.frame;
+            bytes += frame.len();
+            answers.push(ByteBuf::from(frame));
+        }
+        Ok(BatchAnswer { answers })
+    }
+
+    /// Answers a request that may be part of a batch.
+    async fn short(&self, from: Asker, request: Request) -> Response {
+        match request {
+            Request::Offer { tessera, bytes, repair } => {
+                plain(self.offer(from, tessera, bytes, repair).await)
+            }
+            Request::Attest { tessera, nonce } => plain(self.attest(from, tessera, nonce).await),
+            _ => {
+                let why = "a batch has only offer and attest requests";
+                plain::<Offered>(Err(Refusal::new(Refusal::MALFORMED, why)))
             }
         }
     }

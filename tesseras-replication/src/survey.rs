@@ -137,6 +137,15 @@ impl<'a> Surveying<'a> {
         Ok(surveying)
     }
 
+    /// How many may turn out to hold something: those who are asked and were not silent lately, and
+    /// those who have attested.
+    pub(crate) fn hopeful(&self) -> usize {
+        let open = |suspect: &&Suspect| {
+            !suspect.was_silent && !matches!(suspect.state, State::Failed | State::Answered)
+        };
+        self.suspects.values().filter(open).count() + self.survey.live.len()
+    }
+
     /// What is known so far.
     pub(crate) fn so_far(&self) -> &Survey {
         &self.survey

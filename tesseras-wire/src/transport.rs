@@ -4,6 +4,7 @@
 use std::future::Future;
 use std::net::SocketAddr;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -92,7 +93,7 @@ pub struct Response {
 }
 
 /// Why a request got no answer.
-#[derive(Debug, Error)]
+#[derive(Debug, Clone, Error)]
 #[non_exhaustive]
 pub enum RequestError {
     /// The target names no address that can be dialled from here.
@@ -127,7 +128,7 @@ pub enum RequestError {
     FrameTooLong(usize),
     /// The request's own body failed.
     #[error("the body could not be read: {0}")]
-    Body(#[source] std::io::Error),
+    Body(#[source] Arc<std::io::Error>),
     /// The pool is full of busy connections, or the node is shutting down.
     #[error("no connection can be made: {0}")]
     Unavailable(&'static str),

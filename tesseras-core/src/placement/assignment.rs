@@ -108,6 +108,23 @@ impl Assignment {
         per_subnet.iter().any(|(subnet, n)| !subnet.is_local() && *n > HOLDERS_PER_SUBNET)
     }
 
+    /// How many holders there are when nothing more would ever be given: one for each whole copy of
+    /// a small pack, or for each fragment.
+    pub fn holders_when_full(&self) -> usize {
+        self.coded.map_or(WHOLE_COPIES, |form| form.shape.n().into())
+    }
+
+    /// Whether nothing more would be given, however many other candidates there were.
+    pub fn is_full(&self) -> bool {
+        let mut placement = self.placement();
+        if self.coded.is_some() {
+            // Each fragment on a holder that has nothing else.
+            placement.retain(|_, pieces| pieces.len() == 1 && !pieces.contains(&Piece::Whole));
+            return distinct_fragments(&placement).len() >= self.holders_when_full();
+        }
+        whole_copies(&placement) >= self.holders_when_full()
+    }
+
     /// Who holds what, what was just given among it.
     pub fn placement(&self) -> Placement {
         let holding = self.candidates.values().filter(|c| !c.pieces.is_empty());

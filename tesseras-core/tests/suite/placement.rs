@@ -463,3 +463,49 @@ fn a_whole_copy_goes_only_from_afar_and_only_while_as_many_may_vanish() {
     let going: Vec<bool> = whole.iter().map(|id| goes(&heavy, id)).collect();
     assert_eq!(going, [false, false, false, false, true]);
 }
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..Default::default() })]
+
+    #[test]
+    fn what_is_full_lacks_nothing_however_large_the_network_is(
+        holders in 1..90u8,
+        others in 0..60u8,
+        moved in prop::collection::vec((0..90u8, 0..90u8), 0..6),
+        pack in prop::sample::select(&PACKS[..]),
+    ) {
+        let mut assignment = Assignment::new(KEY, pack, nodes(holders));
+        give_all(&mut assignment);
+        let mut held = assignment.placement();
+        for (from, to) in moved {
+            let pieces = held.get(&node(from)).cloned().unwrap_or_default();
+            held.entry(node(to)).or_default().extend(pieces);
+        }
+        let candidates: Vec<Candidate> = nodes(90 + others / 2).collect();
+        let with = |c: Candidate| Candidate { pieces: held.get(&c.id).cloned().unwrap_or_default(), ..c };
+        let here: Vec<Candidate> =
+            candidates.iter().cloned().map(with).filter(|c| !c.pieces.is_empty()).collect();
+        let is_full = Assignment::new(KEY, pack, here).is_full();
+        let lack = Assignment::new(KEY, pack, candidates.into_iter().map(with)).lack();
+        if is_full {
+            prop_assert!(lack.pieces.is_empty() && lack.without_room == 0, "{lack:?}");
+        }
+    }
+}
+
+#[test]
+fn what_was_placed_on_enough_holders_is_full() {
+    for pack in PACKS {
+        let mut assignment = Assignment::new(KEY, pack, nodes(80));
+        assert!(!assignment.is_full());
+        give_all(&mut assignment);
+        assert!(assignment.is_full());
+        let held = assignment.placement();
+        assert_eq!(held.len(), assignment.holders_when_full());
+        let one_less = held.into_iter().skip(1).map(|(id, pieces)| Candidate {
+            pieces,
+            ..candidate(id.as_bytes()[1], public(id.as_bytes()[1]))
+        });
+        assert!(!Assignment::new(KEY, pack, one_less).is_full());
+    }
+}

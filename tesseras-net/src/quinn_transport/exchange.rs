@@ -1,5 +1,6 @@
 //! One request on one connection: send it, read the reply's frame, hand on the rest.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tesseras_core::words::one_line;
@@ -97,7 +98,7 @@ async fn ask(
         let early = tokio::select! {
             biased;
             sent = &mut sending => match sent {
-                Err(SendError::Body(error)) => return Err(RequestError::Body(error)),
+                Err(SendError::Body(error)) => return Err(RequestError::Body(Arc::new(error))),
                 // A peer that stops reading has its answer ready, and one that is gone may have
                 // left it.
                 Ok(()) | Err(SendError::Write(_)) => None,

@@ -12,7 +12,8 @@ use tesseras_core::ids::{ContentHash, NodeId, TesseraHash};
 use tesseras_core::time::Timestamp;
 use tesseras_replication::dossier::VerifiedDossier;
 use tesseras_replication::messages::{
-    Announced, Attestation, AttestedPiece, Bulk, KINDS, MAX_HOLDERS, Offered, Request, Stored,
+    Announced, Attestation, AttestedPiece, BatchAnswer, Bulk, KINDS, MAX_HOLDERS, Offered, Request,
+    Stored,
 };
 use tesseras_wire::codec::{self, Answer};
 
@@ -35,6 +36,11 @@ fn contact() -> impl Strategy<Value = Contact> {
 }
 
 fn request() -> impl Strategy<Value = Request> {
+    let batch = proptest::collection::vec(single(), 0..4);
+    prop_oneof![6 => single(), 1 => batch.prop_map(|requests| Request::Batch { requests })]
+}
+
+fn single() -> impl Strategy<Value = Request> {
     let contacts = || proptest::collection::vec(contact(), 0..6);
     prop_oneof![
         (tessera(), any::<u64>(), any::<bool>())
@@ -101,6 +107,7 @@ fn read_as_everything(bytes: &[u8]) {
     let _ = codec::decode::<Answer<Offered>>(bytes);
     let _ = codec::decode::<Answer<Stored>>(bytes);
     let _ = codec::decode::<Answer<Attestation>>(bytes);
+    let _ = codec::decode::<Answer<BatchAnswer>>(bytes);
     let _ = codec::decode::<Answer<Bulk>>(bytes);
     let _ = codec::decode::<Answer<Announced>>(bytes);
     let _ = VerifiedDossier::decode(bytes, &TesseraHash::new([0; 32]));
@@ -120,6 +127,8 @@ proptest! {
     fn answers_survive_the_wire(
         attestation in attestation(), offered in offered(), bytes in any::<u64>(),
     ) {
+        let answers = vec![codec::encode(&Answer::Ok(&attestation)).unwrap().into()];
+        comes_back(&Answer::Ok(BatchAnswer { answers }));
         comes_back(&Answer::Ok(attestation));
         comes_back(&Answer::Ok(offered));
         comes_back(&Answer::Ok(Bulk { bytes }));

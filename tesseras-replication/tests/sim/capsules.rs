@@ -42,6 +42,18 @@ pub fn coded() -> &'static Made {
     MADE.get_or_init(|| make(4 << 20))
 }
 
+/// Several small ones.
+pub fn many() -> &'static [Made] {
+    static MADE: OnceLock<Vec<Made>> = OnceLock::new();
+    MADE.get_or_init(|| (1..25).map(|number| make(2000 + 8 * number)).collect())
+}
+
+/// The capsule of a hash.
+pub fn known(tessera: &TesseraHash) -> &'static Made {
+    let large = [small, coded].into_iter().map(|made| made());
+    large.chain(many()).find(|made| made.record.hash == *tessera).unwrap()
+}
+
 fn make(bytes: usize) -> Made {
     let dir = tempfile::tempdir().unwrap();
     let mut jpeg = b"\xff\xd8\xff\xe0\0\x10JFIF\0\x01\x01\0\0\x01\0\x01\0\0".to_vec();
@@ -99,11 +111,6 @@ pub fn add(memory: &Memory, made: &Made, origin: Origin) -> TesseraRecord {
 
 /// The capsules of one simulated node.
 pub struct SimCapsules(pub Memory);
-
-fn known(tessera: &TesseraHash) -> &'static Made {
-    let all = [small, coded];
-    all.iter().map(|made| made()).find(|made| made.record.hash == *tessera).unwrap()
-}
 
 impl Capsules for SimCapsules {
     fn pack(&self, record: &TesseraRecord) -> Result<Arc<dyn BlobReader>, StoreError> {

@@ -16,7 +16,7 @@ use tesseras_core::time::ClockOffset;
 use tesseras_replication::attestation::{Question, attest};
 use tesseras_replication::messages::{AttestedPiece, Request as Message, Stored};
 use tesseras_replication::{BlockingPool, Directory};
-use tesseras_wire::codec::{self, Answer};
+use tesseras_wire::codec::{self, Answer, Refusal};
 use tesseras_wire::{
     Body, BoxFuture, BoxStream, Peer, Reply, Request, RequestError, Response, Target, Transport,
     empty_body,
@@ -117,6 +117,7 @@ async fn exchange(
     if world.reached(from, place.address) != Some(to) {
         return Err(RequestError::Broken("it died".to_owned()));
     }
+    world.answered(&kind);
     world.note(&format!("{from} {kind} {to}: {} bytes", response.frame.len()));
     let body = response.body.unwrap_or_else(empty_body);
     let body = flow(world.clone(), from, to, body);
@@ -152,6 +153,11 @@ async fn serve(
         Conduct::Silent => return std::future::pending().await,
         Conduct::Late(time) => sleep(time).await,
         Conduct::Boasts if kind == "attest" => return boast(&place, &frame, &peer),
+        // It knows no batches, so it is asked one by one.
+        Conduct::Boasts if kind == "batch" => {
+            let frame = codec::refuse(Refusal::UNKNOWN_REQUEST, "no batches here");
+            return Response { frame, body: None };
+        }
         _ => {}
     }
     let served = place.replication.serve(peer, &kind, &frame, body).await;

@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
+use tesseras_replication::repair::Repaired;
 use tesseras_replication::status::State;
 
-use crate::capsules::{coded, small};
+use crate::capsules::{coded, many, small};
 use crate::network::Conduct;
 use crate::world::{run, simulate};
 
@@ -51,6 +52,34 @@ fn waves_of_deaths_are_made_good_one_after_the_other() {
         }
         let last = world.join();
         world.fetch(last, made).await.unwrap();
+    });
+}
+
+#[test]
+fn a_round_over_many_capsules_asks_each_holder_about_many_at_once_and_nobody_else() {
+    simulate(60..62, 20, async |world| {
+        for made in many() {
+            world.publish(0, made).await.unwrap();
+        }
+        world.wait(MINUTE).await;
+        let kinds = ["attest", "batch", "offer"];
+        let before = kinds.map(|kind| world.answered(kind));
+        let done = world.repair_each(0).await;
+        assert!(done.iter().all(|done| *done == Repaired::default()), "{done:?}");
+        assert_eq!(done.len(), many().len());
+        let after = kinds.map(|kind| world.answered(kind));
+        let [attest, batch, offer] = [0, 1, 2].map(|at| after[at] - before[at]);
+        assert_eq!(offer, 0, "nothing is to be placed");
+        let questions = 7 * many().len();
+        assert!(attest + batch <= questions / 3, "{attest} + {batch} of {questions}");
+        // Who lost its copies is found out, and only these are placed anew.
+        world.kill(world.holders(&many()[0])[0]);
+        world.wait(MINUTE).await;
+        let lost: usize = many().iter().map(|made| 7 - world.pieces(made).1).sum();
+        assert!(lost > 0);
+        let restored: usize = world.repair_each(0).await.iter().map(|done| done.restored).sum();
+        assert_eq!(restored, lost);
+        assert!(many().iter().all(|made| world.pieces(made) == (0, 7)));
     });
 }
 

@@ -11,6 +11,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
+use futures_util::StreamExt as _;
 use rand::rngs::StdRng;
 use rand::{Rng as _, RngExt as _, SeedableRng as _};
 use tesseras_core::code::Piece;
@@ -32,7 +33,7 @@ use tesseras_wire::{Peer, RememberingTransport, SharedMemory};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use crate::capsules::{Made, SimCapsules, add, coded, creator, small};
+use crate::capsules::{Made, SimCapsules, add, coded, creator, many, small};
 use crate::memory::Memory;
 use crate::network::{AtOnce, Conduct, Records, SimDirectory, SimTransport};
 
@@ -86,6 +87,8 @@ struct State {
     places: Vec<Place>,
     records: Records,
     acknowledged: BTreeSet<(usize, TesseraHash, Piece)>,
+    /// How many requests of each kind were answered.
+    answered: BTreeMap<String, usize>,
     events: VecDeque<String>,
     count: usize,
     trace: u64,
@@ -135,8 +138,8 @@ impl Shared {
 
     pub fn announced(&self, by: usize, key: DhtKey) {
         let place = self.place(by);
-        for made in [small(), coded()].into_iter().filter(|made| made.record.hash.dht_key() == key)
-        {
+        let all = [small(), coded()].into_iter().chain(many());
+        for made in all.filter(|made| made.record.hash.dht_key() == key) {
             let known = place.memory.publication(&made.record.hash).unwrap();
             if !known.confirmed && !known.published {
                 self.violate("nothing_unpublished_is_announced", &format!("by {by}"));
@@ -183,6 +186,11 @@ impl Shared {
                 self.violate("acknowledged_is_kept", &format!("{index} lost {piece}"));
             }
         }
+    }
+
+    /// Counts an answered request.
+    pub fn answered(&self, kind: &str) {
+        *self.state().answered.entry(kind.to_owned()).or_default() += 1;
     }
 
     /// Notes that something happened.
@@ -260,6 +268,7 @@ impl World {
             places: Vec::new(),
             records: Records::new(),
             acknowledged: BTreeSet::new(),
+            answered: BTreeMap::new(),
             events: VecDeque::new(),
             count: 0,
             trace: 0xcbf2_9ce4_8422_2325,
@@ -412,6 +421,21 @@ impl World {
             }
         }
         restored
+    }
+
+    /// A node looks after all that it has to.
+    pub async fn repair_each(&self, by: usize) -> Vec<Repaired> {
+        let replication = self.place(by).replication;
+        let all = replication.looked_after().await.unwrap();
+        let each = replication.repair_each(all, silent()).map(|(_, done)| done.unwrap());
+        let done = each.collect().await;
+        self.check();
+        done
+    }
+
+    /// How many requests of a kind were answered so far.
+    pub fn answered(&self, kind: &str) -> usize {
+        self.shared.state().answered.get(kind).copied().unwrap_or(0)
     }
 
     /// How a capsule is, by what its holders say; what that promises must be true.
