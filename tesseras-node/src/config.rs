@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use tesseras_dht::DhtConfig;
 use tesseras_net::settings::{BindConfig, InboundConfig, PoolConfig, RateLimit};
-use tesseras_replication::DEFAULT_MAX_TRANSFERS;
 use tesseras_replication::admission::{INDEBTED_SUBNET_SHARE, Limits};
+use tesseras_replication::{DEFAULT_HEDGE_PERCENT, DEFAULT_MAX_TRANSFERS};
 use tesseras_storage::StorageConfig;
 
 pub use tesseras_dht::config::{MAX_ALPHA, MAX_CONTACTS};
@@ -71,6 +71,9 @@ pub struct NodeConfig {
     pub limits: Limits,
     /// Transfers in each direction at once.
     pub max_transfers: usize,
+    /// How many of all requests about tesserae may be sent in place of late ones that then came
+    /// after all, in percent.
+    pub hedge_percent: u8,
     /// How long to wait for a short answer.
     pub answer_deadline: Duration,
     /// How long a transfer may stand still.
@@ -116,6 +119,7 @@ impl NodeConfig {
                 repair_share: percent(DEFAULT_STORAGE_LIMIT, DEFAULT_REPAIR_SHARE_PERCENT),
             },
             max_transfers: DEFAULT_MAX_TRANSFERS,
+            hedge_percent: DEFAULT_HEDGE_PERCENT,
             answer_deadline: DEFAULT_ANSWER_DEADLINE,
             transfer_deadline: DEFAULT_TRANSFER_DEADLINE,
             join_patience: DEFAULT_JOIN_PATIENCE,

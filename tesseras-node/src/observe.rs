@@ -7,7 +7,9 @@ use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
 use axum::routing::get;
-use prometheus::{Encoder as _, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder};
+use prometheus::core::Collector as _;
+use prometheus::proto::MetricFamily;
+use prometheus::{Encoder as _, IntCounter, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder};
 use tesseras_dht::Dht;
 use tesseras_replication::Replication;
 use tokio::net::TcpListener;
@@ -92,6 +94,13 @@ pub async fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
 }
 
 impl Observed {
+    /// Writes all metrics as text.
+    fn encode(&self, text: &mut Vec<u8>) -> Result<(), prometheus::Error> {
+        let mut families = self.registry.gather();
+        families.extend(requests(&self.replication)?);
+        TextEncoder::new().encode(&families, text)
+    }
+
     async fn refresh(&self) -> Result<(), String> {
         let status = self.dht.status().await.ok_or("the node is stopping")?;
         let fragments = self.replication.stores().fragments.clone();
@@ -115,12 +124,26 @@ impl Observed {
     }
 }
 
+/// What replication asked of other nodes, as counters.
+fn requests(replication: &Replication) -> Result<Vec<MetricFamily>, prometheus::Error> {
+    let requests = replication.requests();
+    let mut families = Vec::new();
+    for (name, help, value) in [
+        ("tesseras_replication_requests_total", "Requests about tesserae.", requests.sent),
+        ("tesseras_hedged_requests_total", "Those sent in place of a late one.", requests.hedged),
+        ("tesseras_hedges_needed_total", "Late ones that then failed.", requests.needed),
+    ] {
+        let counter = IntCounter::new(name, help)?;
+        counter.inc_by(value);
+        families.extend(counter.collect());
+    }
+    Ok(families)
+}
+
 async fn metrics(State(observed): State<Observed>) -> impl IntoResponse {
     let mut text = Vec::new();
     let encoded = match observed.refresh().await {
-        Ok(()) => TextEncoder::new()
-            .encode(&observed.registry.gather(), &mut text)
-            .map_err(|error| error.to_string()),
+        Ok(()) => observed.encode(&mut text).map_err(|error| error.to_string()),
         Err(error) => Err(error),
     };
     match encoded {

@@ -116,6 +116,8 @@ struct Transfer {
     piece: Piece,
     holder: NodeId,
     heard: Heartbeat,
+    /// Whether something else was asked for in its place.
+    hedged: bool,
 }
 
 /// A transfer that has ended.
@@ -267,7 +269,8 @@ impl Hunting<'_> {
             let Some((piece, holder)) = self.hunt.next() else { return };
             self.paces.begin(piece, holder.id, self.begun.elapsed());
             let heard = Heartbeat::since(self.begun);
-            let transfer = Transfer { piece, holder: holder.id, heard: heard.clone() };
+            let heartbeat = heard.clone();
+            let transfer = Transfer { piece, holder: holder.id, heard: heartbeat, hedged: false };
             self.transfers.push(transfer);
             let (collector, dossier) = (self.collector, self.dossier);
             let count = self.count.clone();
@@ -284,20 +287,27 @@ impl Hunting<'_> {
 
     /// Another piece, or another holder, makes up for what is late.
     fn look_for_late(&mut self) {
-        for Transfer { piece, holder, heard } in &self.transfers {
+        for Transfer { piece, holder, heard, .. } in &self.transfers {
             if let Some(at) = heard.last() {
                 self.paces.heard(*piece, *holder, at);
             }
         }
-        for (piece, holder) in self.paces.late(self.begun.elapsed()) {
+        let peers = self.collector.peers;
+        for (piece, holder) in self.paces.late(self.begun.elapsed(), || peers.may_hedge()) {
             tracing::debug!(%piece, %holder, "a piece is late");
+            let is_late = |t: &&mut Transfer| (t.piece, t.holder) == (piece, holder);
+            self.transfers.iter_mut().filter(is_late).for_each(|t| t.hedged = true);
             self.hunt.is_late(piece, holder);
         }
     }
 
     async fn ended(&mut self, ended: Ended, source: &mut PieceSource) -> Result<(), CollectError> {
         let Ended { piece, holder, result } = ended;
-        self.transfers.retain(|t| (t.piece, t.holder) != (piece, holder));
+        let is_this = |t: &mut Transfer| (t.piece, t.holder) == (piece, holder);
+        let hedged = self.transfers.extract_if(.., is_this).any(|t| t.hedged);
+        if hedged && result.is_err() {
+            self.collector.peers.hedge_was_needed();
+        }
         self.paces.end(piece, holder, result.is_ok(), self.begun.elapsed());
         match result {
             Ok(()) => {

@@ -87,6 +87,8 @@ struct Transfer {
     piece: Piece,
     node: NodeId,
     heard: Heartbeat,
+    /// Whether it is brought to another node in this one's place.
+    hedged: bool,
 }
 
 /// A transfer that has ended.
@@ -329,7 +331,8 @@ impl Delivering<'_> {
         let (piece, begun) = (self.pieces[slot], self.begun);
         self.paces.begin(piece, node, begun.elapsed());
         let heard = Heartbeat::since(self.begun);
-        self.transfers.push(Transfer { slot, piece, node, heard: heard.clone() });
+        let transfer = Transfer { slot, piece, node, heard: heard.clone(), hedged: false };
+        self.transfers.push(transfer);
         let on_bytes = move || heard.mark();
         let (distributor, dossier, source) = (self.distributor, self.dossier, self.source);
         let with_dossier = !self.has_dossier.contains(&node);
@@ -360,17 +363,24 @@ impl Delivering<'_> {
                 self.paces.heard(*piece, *node, at);
             }
         }
-        for (piece, node) in self.paces.late(self.begun.elapsed()) {
+        let peers = self.distributor.peers;
+        for (piece, node) in self.paces.late(self.begun.elapsed(), || peers.may_hedge()) {
             tracing::debug!(%piece, %node, "a piece is late");
-            let late = self.transfers.iter().find(|t| (t.piece, t.node) == (piece, node));
-            self.waiting.extend(late.map(|t| t.slot).filter(|slot| self.open.contains(slot)));
+            let late = self.transfers.iter_mut().find(|t| (t.piece, t.node) == (piece, node));
+            let Some(late) = late else { continue };
+            late.hedged = true;
+            self.waiting.extend(Some(late.slot).filter(|slot| self.open.contains(slot)));
         }
     }
 
     fn ended(&mut self, sent: Sent) {
         let Sent { slot, node, result } = sent;
         let piece = self.pieces[slot];
-        self.transfers.retain(|t| (t.piece, t.node) != (piece, node));
+        let is_this = |t: &mut Transfer| (t.piece, t.node) == (piece, node);
+        let hedged = self.transfers.extract_if(.., is_this).any(|t| t.hedged);
+        if hedged && result.is_err() {
+            self.distributor.peers.hedge_was_needed();
+        }
         self.paces.end(piece, node, result.is_ok(), self.begun.elapsed());
         match result {
             Ok(()) => {

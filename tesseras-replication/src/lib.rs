@@ -49,6 +49,7 @@ pub use blocking::{BlockingPool, TokioBlocking};
 pub use policy::{admission, causes};
 pub use ports::{Capsules, Directory, UnpackError};
 pub use replication::{
-    DEFAULT_MAX_TRANSFERS, MAX_TRANSFERS, Parts, Replication, ReplicationConfig,
+    DEFAULT_HEDGE_PERCENT, DEFAULT_MAX_TRANSFERS, MAX_TRANSFERS, Parts, Replication,
+    ReplicationConfig,
 };
 pub use stores::Stores;

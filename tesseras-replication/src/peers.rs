@@ -1,7 +1,9 @@
 //! Other nodes, and how they are asked. Touches the network and nothing else: no store, no disk.
 
 mod ask_all;
+mod ask_error;
 mod batches;
+mod hedges;
 
 use std::future::Future;
 use std::net::SocketAddr;
@@ -17,21 +19,23 @@ use tesseras_core::ids::{ContentHash, NodeId, TesseraHash};
 use tesseras_core::time::Clock;
 use tesseras_core::words::{code_word, one_line};
 use tesseras_crypto::{NodeKeys, NodePublic};
-use tesseras_wire::codec::{self, Answer, CodecError, Refusal};
-use tesseras_wire::{Body, Peer, RequestError, SharedMemory, Target, Transport};
-use thiserror::Error;
+use tesseras_wire::codec::{self, Answer, Refusal};
+use tesseras_wire::{Body, Peer, SharedMemory, Target, Transport};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{sleep, timeout};
 
 use crate::attestation::{self, Question};
 use crate::bulk::{BodyReader, ReceiveError};
-use crate::dossier::{DossierError, MAX_DOSSIER_BYTES, VerifiedDossier};
+use crate::dossier::{MAX_DOSSIER_BYTES, VerifiedDossier};
 use crate::messages::{
     Announced, Attestation, Bulk, MAX_HOLDERS, Offered, Request, Stored, refusal,
 };
+use crate::policy::hedging::Requests;
 
 pub(crate) use ask_all::ask_all;
+pub use ask_error::AskError;
 use batches::Batches;
+use hedges::Hedges;
 
 /// How long a dossier may take to come; at most 16 MiB.
 const DOSSIER_DEADLINE: Duration = Duration::from_secs(120);
@@ -68,40 +72,6 @@ pub struct Deadlines {
     pub transfer: Duration,
 }
 
-/// Why a question was not answered as hoped.
-#[derive(Debug, Error)]
-#[non_exhaustive]
-pub enum AskError {
-    /// No answer came.
-    #[error(transparent)]
-    Request(#[from] RequestError),
-    /// The answer was a refusal.
-    #[error("refused: {0}")]
-    Refused(#[from] Refusal),
-    /// The answer made no sense.
-    #[error(transparent)]
-    Codec(#[from] CodecError),
-    /// The bulk bytes did not arrive.
-    #[error(transparent)]
-    Receive(#[from] ReceiveError),
-    /// The dossier is not that of the tessera.
-    #[error(transparent)]
-    Dossier(#[from] DossierError),
-    /// The attestation is not signed by the holder, or answers another question.
-    #[error("the attestation does not hold")]
-    BadAttestation,
-    /// The answer names a length that cannot be.
-    #[error("a length of {0} bytes was announced, which cannot be")]
-    BadLength(u64),
-}
-
-impl AskError {
-    /// Whether the answer was a refusal with this code.
-    pub fn is_refusal(&self, code: &str) -> bool {
-        matches!(self, Self::Refused(refusal) if refusal.code == code)
-    }
-}
-
 /// A piece whose bytes are still to be read, and compared with the plan.
 pub(crate) struct IncomingPiece {
     pub(crate) bytes: u64,
@@ -133,6 +103,8 @@ pub(crate) struct Way {
     pub(crate) deadlines: Deadlines,
     /// How many transfers in each direction a task begins at once; twice as many in all.
     pub(crate) max_transfers: usize,
+    /// How many of the requests may be asked twice in vain, in percent.
+    pub(crate) hedge_percent: u8,
 }
 
 /// Other nodes.
@@ -144,6 +116,7 @@ pub struct Peers {
     rng: Mutex<StdRng>,
     deadlines: Deadlines,
     max_transfers: usize,
+    hedges: Arc<Hedges>,
     batches: Batches,
     incoming: Arc<Semaphore>,
     outgoing: Arc<Semaphore>,
@@ -152,10 +125,13 @@ pub struct Peers {
 impl Peers {
     /// Reached this way.
     pub(crate) fn new(way: Way) -> Self {
-        let Way { keys, transport, memory, clock, rng, deadlines, max_transfers } = way;
+        let Way { keys, transport, memory, clock, rng, deadlines, .. } = way;
+        let hedges = Arc::new(Hedges::new(way.hedge_percent));
+        let max_transfers = way.max_transfers;
         Self {
             keys,
-            batches: Batches::new(transport.clone(), deadlines.answer),
+            batches: Batches::new(transport.clone(), hedges.clone(), deadlines.answer),
+            hedges,
             transport,
             memory,
             clock,
@@ -170,6 +146,21 @@ impl Peers {
     /// Whether a node was silent lately: it is asked, and nobody waits for it.
     pub(crate) fn is_silent(&self, id: NodeId) -> bool {
         self.memory.is_silent(&id)
+    }
+
+    /// Whether something may be asked for in place of what is late; it is counted then.
+    pub(crate) fn may_hedge(&self) -> bool {
+        self.hedges.begin()
+    }
+
+    /// What was late, and asked twice, has failed.
+    pub(crate) fn hedge_was_needed(&self) {
+        self.hedges.was_needed();
+    }
+
+    /// What was asked of other nodes since the start.
+    pub(crate) fn requests(&self) -> Requests {
+        self.hedges.so_far()
     }
 
     /// Who asks.
@@ -358,6 +349,7 @@ impl Peers {
     ) -> Result<(Peer, T, BodyReader), AskError> {
         let frame = codec::encode(request)?;
         let request = tesseras_wire::Request { frame, body, deadline };
+        self.hedges.sent();
         let reply = self.transport.request(&Target::from(to), request).await?;
         Ok((reply.peer, read(&reply.frame)?, BodyReader::new(reply.body)))
     }

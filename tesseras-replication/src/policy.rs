@@ -5,6 +5,7 @@
 pub mod admission;
 pub mod causes;
 pub mod health;
+pub mod hedging;
 pub(crate) mod hunt;
 pub(crate) mod in_flight;
 pub(crate) mod offers;

@@ -21,6 +21,7 @@ use crate::library::Library;
 use crate::overview::Glance;
 use crate::peers::{Deadlines, Peers, Way};
 use crate::policy::admission::Limits;
+use crate::policy::hedging::Requests;
 use crate::ports::{Capsules, Directory};
 use crate::progress::OnStep;
 use crate::publication::{self, PublicationReport};
@@ -37,6 +38,9 @@ pub const DEFAULT_MAX_TRANSFERS: usize = 4;
 /// The most transfers in each direction that can be configured.
 pub const MAX_TRANSFERS: usize = 4;
 
+/// How much may be asked twice in vain, by default, in percent of all requests.
+pub const DEFAULT_HEDGE_PERCENT: u8 = 10;
+
 /// In each direction: what this node begins, as much again in place of what is late, and what
 /// others asked for.
 const _: () = assert!(
@@ -51,6 +55,9 @@ pub struct ReplicationConfig {
     pub limits: Limits,
     /// Transfers in each direction at once; 1 to [`MAX_TRANSFERS`].
     pub max_transfers: usize,
+    /// How many of all requests may be sent in place of late ones that then came after all, in
+    /// percent; 0 waits for what is late until it fails.
+    pub hedge_percent: u8,
     /// How long to wait for a short answer, connecting included.
     pub answer_deadline: Duration,
     /// How long a transfer may stand still.
@@ -114,6 +121,7 @@ impl Replication {
                 rng,
                 deadlines,
                 max_transfers: transfers,
+                hedge_percent: config.hedge_percent,
             }),
             holder: Holder::new(
                 keys,
@@ -133,6 +141,11 @@ impl Replication {
     /// This node.
     pub fn id(&self) -> NodeId {
         self.0.peers.me()
+    }
+
+    /// What was asked of other nodes since the start.
+    pub fn requests(&self) -> Requests {
+        self.0.peers.requests()
     }
 
     /// The stores it works on.

@@ -214,6 +214,17 @@ pub const KEYS: &[Key] = &[
     },
     Key {
         section: "replication",
+        name: "hedge_percent",
+        about: "What is late is asked of another node as well. How many of all requests may turn out\n\
+              to have been asked twice in vain, in percent; {range}, 0 waits instead.",
+        kind: Kind::Number {
+            range: 0..=100,
+            get: |c| c.node.hedge_percent.into(),
+            set: |c, n| c.node.hedge_percent = n as u8,
+        },
+    },
+    Key {
+        section: "replication",
         name: "deficit_allowance",
         about: "How much more a peer may have stored here than it stores for us: bytes, or a string. What\n\
               a newcomer can publish before it stores anything in return; all newcomers together\n\

@@ -120,6 +120,7 @@ fn replication_config(config: &NodeConfig) -> ReplicationConfig {
     ReplicationConfig {
         limits: config.limits,
         max_transfers: config.max_transfers,
+        hedge_percent: config.hedge_percent,
         answer_deadline: config.answer_deadline,
         transfer_deadline: config.transfer_deadline,
     }

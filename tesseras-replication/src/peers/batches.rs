@@ -17,7 +17,8 @@ use tesseras_wire::{BoxFuture, Peer, Reply, RequestError, Target, Transport};
 use tokio::sync::oneshot;
 use tokio::time::sleep;
 
-use super::AskError;
+use super::ask_error::AskError;
+use super::hedges::Hedges;
 use crate::messages::{BatchAnswer, MAX_BATCH, Request};
 
 /// How long a batch gathers at most while the one before it is under way.
@@ -46,17 +47,29 @@ struct Batch {
 
 /// The batches to all nodes.
 pub(super) struct Batches {
-    transport: Arc<dyn Transport>,
-    /// How long each batch waits for its answer, connecting included.
-    deadline: Duration,
+    way: Way,
     /// By where a node is to be reached: one that is asked elsewhere is asked apart.
     newest: Mutex<BTreeMap<(NodeId, Vec<SocketAddr>), Batch>>,
 }
 
+/// How a frame is sent.
+#[derive(Clone)]
+struct Way {
+    transport: Arc<dyn Transport>,
+    /// Where it is counted.
+    hedges: Arc<Hedges>,
+    /// How long each batch waits for its answer, connecting included.
+    deadline: Duration,
+}
+
 impl Batches {
     /// Sends through this transport.
-    pub(super) fn new(transport: Arc<dyn Transport>, deadline: Duration) -> Self {
-        Self { transport, deadline, newest: Mutex::default() }
+    pub(super) fn new(
+        transport: Arc<dyn Transport>,
+        hedges: Arc<Hedges>,
+        deadline: Duration,
+    ) -> Self {
+        Self { way: Way { transport, hedges, deadline }, newest: Mutex::default() }
     }
 
     /// Sends a short request to a node, with others that it is sent at this time; returns the frame
@@ -73,7 +86,7 @@ impl Batches {
             Outcome::Failed(error) => Err(error.into()),
             Outcome::Alone => {
                 let frame = codec::encode(request)?;
-                let reply = send(&*self.transport, &Target::from(to), frame, self.deadline).await?;
+                let reply = self.way.send(&Target::from(to), frame).await?;
                 Ok((reply.peer, reply.frame))
             }
         }
@@ -115,8 +128,7 @@ impl Batches {
         gathering: Gathering,
         before: Option<Shared<Sending>>,
     ) -> Sending {
-        let (transport, target, deadline) =
-            (self.transport.clone(), Target::from(to), self.deadline);
+        let (way, target) = (self.way.clone(), Target::from(to));
         Box::pin(async move {
             if let Some(before) = before {
                 select(before, Box::pin(sleep(GATHER_AT_MOST))).await;
@@ -125,18 +137,17 @@ impl Batches {
             // Who does not wait any more need not be asked for.
             let open = requests.into_iter().filter(|(_, tell)| !tell.is_closed());
             let (requests, tell): (Vec<_>, Vec<_>) = open.unzip();
-            exchange(&*transport, &target, requests, tell, deadline).await;
+            exchange(&way, &target, requests, tell).await;
         })
     }
 }
 
 /// Sends requests in one frame, and tells each what became of it.
 async fn exchange(
-    transport: &dyn Transport,
+    way: &Way,
     target: &Target,
     mut requests: Vec<Request>,
     tell: Vec<oneshot::Sender<Outcome>>,
-    deadline: Duration,
 ) {
     let is_one = requests.len() == 1;
     let request = match requests.pop() {
@@ -149,7 +160,7 @@ async fn exchange(
     };
     // Who was not told, and is told nothing here, sends alone.
     let Ok(frame) = codec::encode(&request) else { return };
-    match send(transport, target, frame, deadline).await {
+    match way.send(target, frame).await {
         Err(error) => {
             for tell in tell {
                 let _ = tell.send(Outcome::Failed(error.clone()));
@@ -184,12 +195,10 @@ fn frames(frame: Vec<u8>, is_one: bool) -> Vec<Vec<u8>> {
     }
 }
 
-async fn send(
-    transport: &dyn Transport,
-    target: &Target,
-    frame: Vec<u8>,
-    deadline: Duration,
-) -> Result<Reply, RequestError> {
-    let request = tesseras_wire::Request { frame, body: None, deadline };
-    transport.request(target, request).await
+impl Way {
+    async fn send(&self, target: &Target, frame: Vec<u8>) -> Result<Reply, RequestError> {
+        self.hedges.sent();
+        let request = tesseras_wire::Request { frame, body: None, deadline: self.deadline };
+        self.transport.request(target, request).await
+    }
 }

@@ -67,8 +67,12 @@ impl Paces {
         self.running.len()
     }
 
-    /// Those that are late now, each told once.
-    pub(crate) fn late(&mut self, now: Duration) -> Vec<(Piece, NodeId)> {
+    /// Those that are late now and may be made up for, each told once.
+    pub(crate) fn late(
+        &mut self,
+        now: Duration,
+        mut may_hedge: impl FnMut() -> bool,
+    ) -> Vec<(Piece, NodeId)> {
         let silent = self.patience.overdue_after();
         let slow =
             self.done.get(self.done.len() / 2).map(|median| (*median * SLOWER).max(SLOW_FROM));
@@ -76,8 +80,8 @@ impl Paces {
             now.saturating_sub(pace.heard) >= silent
                 || slow.is_some_and(|slow| now.saturating_sub(pace.begun) >= slow)
         };
-        let late: Vec<_> =
-            self.running.iter().filter(|(_, pace)| is_late(pace)).map(|(key, _)| *key).collect();
+        let late = self.running.iter().filter(|(_, pace)| is_late(pace));
+        let late: Vec<_> = late.map(|(key, _)| *key).take_while(|_| may_hedge()).collect();
         self.running.retain(|key, _| !late.contains(key));
         late
     }
@@ -105,17 +109,18 @@ mod tests {
         let mut paces = paces();
         paces.begin(piece, one, ms(0));
         paces.begin(piece, two, ms(0));
-        assert!(paces.late(ms(299)).is_empty());
+        assert!(paces.late(ms(299), || true).is_empty());
         paces.heard(piece, two, ms(290));
-        assert_eq!(paces.late(ms(300)), [(piece, one)]);
-        assert!(paces.late(ms(301)).is_empty(), "it was told");
+        assert!(paces.late(ms(300), || false).is_empty(), "too much is asked twice already");
+        assert_eq!(paces.late(ms(300), || true), [(piece, one)]);
+        assert!(paces.late(ms(301), || true).is_empty(), "it was told");
         paces.begin(piece, three, ms(300));
         paces.end(piece, three, true, ms(600));
         for at in (300..1000).step_by(100) {
             paces.heard(piece, two, ms(at));
         }
-        assert!(paces.late(ms(999)).is_empty(), "it is slow, and bytes come");
+        assert!(paces.late(ms(999), || true).is_empty(), "it is slow, and bytes come");
         paces.heard(piece, two, ms(7000));
-        assert_eq!(paces.late(ms(7001)), [(piece, two)], "three times as long as another");
+        assert_eq!(paces.late(ms(7001), || true), [(piece, two)], "three times as long as another");
     }
 }

@@ -129,6 +129,7 @@ fn node(store: &Store, fragments: Arc<dyn FragmentStore>, keys: Arc<NodeKeys>) -
     let patience = Duration::from_secs(5);
     Replication::new(Parts {
         config: ReplicationConfig {
+            hedge_percent: 10,
             limits,
             max_transfers: 4,
             answer_deadline: patience,

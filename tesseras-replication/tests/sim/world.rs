@@ -302,6 +302,7 @@ impl World {
         };
         let replication = Replication::new(Parts {
             config: ReplicationConfig {
+                hedge_percent: 10,
                 limits,
                 max_transfers: 4,
                 answer_deadline: Duration::from_secs(10),
