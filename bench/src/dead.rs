@@ -1,22 +1,19 @@
 //! Rows: what the dead cost. Every node but those that ask is a process of its own on loopback; a
 //! third of them is killed, and nobody is told.
 
-use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::SocketAddr;
-use std::path::PathBuf;
-use std::process::{Child, ChildStdin, Command, Stdio};
 use std::time::Duration;
 
-use futures_util::StreamExt as _;
 use tesseras_core::ids::TesseraHash;
-use tesseras_node::{Node, loopback};
+use tesseras_replication::policy::hedging::Requests;
 use tesseras_replication::progress::silent;
 use tokio::runtime::Runtime;
 use tokio::time::Instant;
 
 use crate::failure::Result;
 use crate::lap::Table;
-use crate::network::{Member, config, join_at, publish, settle};
+use crate::network::{Member, join_at, publish, settle};
+use crate::processes::{Process, bootstrap, kill, look_after_all};
 use crate::scene::{PHOTO, SMALL_PHOTO, Scene};
 
 /// Nodes that are processes of their own, beside two holders in this one.
@@ -28,65 +25,6 @@ const SMALL: u64 = MIB;
 const MIDDLE: u64 = 100 * MIB;
 /// Capsules of a daily round.
 const ROUND: u64 = 100;
-
-/// One node, until its standard input ends or it is killed
-#[derive(Debug, Clone, clap::Args)]
-pub struct Alone {
-    dir: PathBuf,
-    listen: SocketAddr,
-    bootstrap: Vec<SocketAddr>,
-}
-
-impl Alone {
-    /// Runs it; says on standard output where it listens.
-    pub fn run(&self) -> Result<()> {
-        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-        let node = runtime.block_on(Node::start(config(
-            &self.dir,
-            self.listen,
-            self.bootstrap.clone(),
-        )))?;
-        let mut out = std::io::stdout();
-        writeln!(out, "{}", node.listen())?;
-        out.flush()?;
-        std::io::stdin().lines().last();
-        Ok(())
-    }
-}
-
-struct Process {
-    child: Child,
-    listen: SocketAddr,
-    /// The node ends when this is dropped.
-    _stdin: Option<ChildStdin>,
-}
-
-impl Process {
-    fn start(scene: &Scene, number: u8, bootstrap: &[SocketAddr]) -> Result<Self> {
-        let dir = scene.empty(&format!("dead-{number}"))?;
-        let listen = loopback::address(number);
-        let mut child = Command::new(std::env::current_exe()?)
-            .arg("alone")
-            .arg(dir)
-            .arg(listen.to_string())
-            .args(bootstrap.iter().map(SocketAddr::to_string))
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()?;
-        let out = child.stdout.take().ok_or("a pipe was asked for")?;
-        let line = BufReader::new(out).lines().next().ok_or("a node did not start")??;
-        let stdin = child.stdin.take();
-        Ok(Self { child, listen: line.parse()?, _stdin: stdin })
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        // It may be dead already.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
 
 /// What was measured with everybody alive, and with a third of the holders dead.
 struct Row {
@@ -158,15 +96,7 @@ impl Network<'_> {
     }
 
     fn round(&self, by: &Member) -> Result<Duration> {
-        self.timed(async {
-            let replication = by.node.replication();
-            let all = replication.looked_after().await?;
-            let mut each = replication.repair_each(all, silent());
-            while let Some((_, result)) = each.next().await {
-                result?;
-            }
-            Ok(())
-        })
+        self.timed(async { look_after_all(by).await.map(drop) })
     }
 
     /// Everything once, by the members of this number.
@@ -207,6 +137,19 @@ struct Cast {
     askers: [Member; 2],
 }
 
+impl Cast {
+    /// What all of them together have asked of other nodes.
+    fn requests(&self) -> Requests {
+        let members = [&self.holders, &self.owners, &self.fetchers, &self.askers];
+        let each = members.into_iter().flatten().map(|member| member.node.replication().requests());
+        each.fold(Requests::default(), |all, one| Requests {
+            sent: all.sent + one.sent,
+            hedged: all.hedged + one.hedged,
+            needed: all.needed + one.needed,
+        })
+    }
+}
+
 struct Hashes {
     small: TesseraHash,
     middle: TesseraHash,
@@ -232,15 +175,9 @@ pub fn rows(scene: &Scene, table: &mut Table) -> Result<()> {
         return Ok(());
     }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let mut network = Network { scene, runtime, bootstrap: Vec::new(), started: 0 };
-    let mut processes = Vec::new();
-    for number in 1..=CHILDREN {
-        let process = Process::start(scene, number, &network.bootstrap)?;
-        if network.bootstrap.len() < 3 {
-            network.bootstrap.push(process.listen);
-        }
-        processes.push(process);
-    }
+    let mut processes = Process::start_many(scene, CHILDREN)?;
+    let bootstrap = bootstrap(&processes);
+    let mut network = Network { scene, runtime, bootstrap, started: 0 };
     let mut two = || -> Result<[Member; 2]> { Ok([network.join()?, network.join()?]) };
     let cast = Cast { holders: two()?, owners: two()?, fetchers: two()?, askers: two()? };
     let [owner, late_owner] = &cast.owners;
@@ -260,11 +197,19 @@ pub fn rows(scene: &Scene, table: &mut Table) -> Result<()> {
         network.publish(owner, hash)?;
     }
     let alive = network.times(&cast, &hashes, 0)?;
-    // The first three are whom everybody joined through.
-    processes.drain(3..3 + KILLED);
+    let requests = cast.requests();
+    kill(&mut processes, KILLED);
     let dead = network.times(&cast, &hashes, 1)?;
     let sent = send_middle.mul_f64(dead.restored as f64 / 24.0);
     print(table, scene.mib, &alive, &dead, (fetch_middle + sent).mul_f64(1.5))?;
+    let share = requests.hedged as f64 / (requests.sent - requests.hedged) as f64;
+    table.line(&format!(
+        "| hedging, all alive | {} requests, {} of them hedged: {:.1} % more | goal 10 %: {} |",
+        requests.sent,
+        requests.hedged,
+        share * 100.0,
+        if share <= 0.1 { "holds" } else { "fails" },
+    ))?;
     table.note(format!(
         "dead: {HOLDERS} holders, {KILLED} of them killed; fetching 100 MiB took {:.2} s, sending the \
          {} pieces that the repair placed would take {:.2} s of the {:.2} s of publishing",

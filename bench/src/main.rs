@@ -2,17 +2,19 @@
 //! and prints one table. Asserts no timing: `docs/BENCHMARKS.md` says what the gaps are.
 //!
 //! [`lap`] measures and prints; [`capsule`], [`code`], [`storage`], [`database`], [`requests`],
-//! [`network`] and [`dead`] have the rows; [`bare`] and [`wire`] have what they are compared with; [`scene`]
+//! [`network`], [`dead`] and [`day`] have the rows; [`bare`] and [`wire`] have what they are compared with; [`scene`]
 //! makes the things to work on.
 
 mod bare;
 mod capsule;
 mod code;
 mod database;
+mod day;
 mod dead;
 mod failure;
 mod lap;
 mod network;
+mod processes;
 mod requests;
 mod scene;
 mod storage;
@@ -36,9 +38,12 @@ struct Options {
     #[arg(long, default_value_t = 24, value_parser = clap::value_parser!(u8).range(8..=200))]
     nodes: u8,
     /// Only rows whose name contains this: create, verify, encode, rebuild, attest, cache,
-    /// database, requests, publish, fetch; and dead, which only runs if it is asked for.
+    /// database, requests, publish, fetch; and dead and day, which only run if they are asked for.
     #[arg(long, value_name = "NAME", default_value = "")]
     only: String,
+    /// Capsules of the daily round.
+    #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u64).range(1..=100_000))]
+    capsules: u64,
     /// Which laps to run: one side alone is for strace, perf and the like.
     #[arg(long, value_name = "SIDE", value_enum, default_value_t = Sides::Both)]
     sides: Sides,
@@ -54,7 +59,7 @@ enum Role {
     Writer(database::Writer),
     /// One of the nodes that are killed
     #[command(hide = true)]
-    Alone(dead::Alone),
+    Alone(processes::Alone),
 }
 
 fn main() -> ExitCode {
@@ -82,5 +87,6 @@ fn run(options: &Options) -> Result<()> {
     requests::rows(&mut table)?;
     network::rows(&scene, options.nodes, &mut table)?;
     dead::rows(&scene, &mut table)?;
+    day::rows(&scene, options.capsules, &mut table)?;
     table.end()
 }
