@@ -9,26 +9,37 @@ use crate::ports::Directory;
 /// How many tesserae are announced at once.
 pub const ANNOUNCE_BATCH: usize = 64;
 
-/// Announces tesserae of which pieces came here. While this node's clock seems wrong they stay
-/// unannounced, since others may have refused the records.
-pub(crate) async fn announce_new(
-    holder: &Holder,
-    directory: &dyn Directory,
-    tesserae: Vec<TesseraHash>,
-) {
-    holder.is_to_announce(tesserae.iter().copied());
-    directory.announce(tesserae.iter().map(TesseraHash::dht_key).collect()).await;
-    if check_clock(directory).await.is_ok() {
-        holder.has_announced(&tesserae);
+/// Announces a tessera of which pieces came here. Announcements take turns: what comes while one is
+/// under way goes out with the next, many tesserae in few messages.
+pub(crate) async fn announce_new(holder: &Holder, directory: &dyn Directory, tessera: TesseraHash) {
+    holder.is_to_announce(tessera);
+    let _turn = holder.turn_to_announce().await;
+    let unannounced = holder.unannounced();
+    if !unannounced.contains(&tessera) {
+        return;
     }
+    let others = unannounced.into_iter().filter(|other| *other != tessera);
+    let batch: Vec<TesseraHash> =
+        [tessera].into_iter().chain(others).take(ANNOUNCE_BATCH).collect();
+    announce(holder, directory, &batch).await;
 }
 
-/// Announces all tesserae of which pieces came here and that nobody asked to announce since;
-/// returns how many.
+/// Announces all tesserae of which pieces came here and that were not announced since; returns how
+/// many.
 pub(crate) async fn announce_unannounced(holder: &Holder, directory: &dyn Directory) -> usize {
+    let _turn = holder.turn_to_announce().await;
     let new: Vec<TesseraHash> = holder.unannounced().into_iter().collect();
     for batch in new.chunks(ANNOUNCE_BATCH) {
-        announce_new(holder, directory, batch.to_vec()).await;
+        announce(holder, directory, batch).await;
     }
     new.len()
+}
+
+/// Announces some. While this node's clock seems wrong they stay unannounced, since others may have
+/// refused the records.
+async fn announce(holder: &Holder, directory: &dyn Directory, tesserae: &[TesseraHash]) {
+    directory.announce(tesserae.iter().map(TesseraHash::dht_key).collect()).await;
+    if check_clock(directory).await.is_ok() {
+        holder.has_announced(tesserae);
+    }
 }

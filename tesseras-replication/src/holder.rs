@@ -70,6 +70,8 @@ pub struct Holder {
     outgoing: Turns,
     /// One large dossier in memory at a time.
     large_dossiers: Arc<Semaphore>,
+    /// One announcement at a time.
+    announcing: tokio::sync::Mutex<()>,
 }
 
 /// What changes while a node runs and need not survive it.
@@ -106,6 +108,7 @@ impl Holder {
             incoming: Turns::new(max_transfers),
             outgoing: Turns::new(max_transfers),
             large_dossiers: Arc::new(Semaphore::new(1)),
+            announcing: tokio::sync::Mutex::default(),
         }
     }
 
@@ -240,9 +243,14 @@ impl Holder {
         lock(&self.tables).unannounced.clone()
     }
 
-    /// Notes tesserae that are to be announced.
-    pub(crate) fn is_to_announce(&self, tesserae: impl IntoIterator<Item = TesseraHash>) {
-        lock(&self.tables).unannounced.extend(tesserae);
+    /// Notes a tessera that is to be announced.
+    pub(crate) fn is_to_announce(&self, tessera: TesseraHash) {
+        lock(&self.tables).unannounced.insert(tessera);
+    }
+
+    /// Waits for the turn to announce, which lasts until it is dropped.
+    pub(crate) async fn turn_to_announce(&self) -> impl Drop {
+        self.announcing.lock().await
     }
 
     /// Notes tesserae that were announced.

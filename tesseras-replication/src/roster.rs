@@ -29,7 +29,7 @@ pub(crate) async fn send_roster(
         if let Err(error) = holder.note_confirmed(tessera).await {
             tracing::error!(%tessera, %error, "that it is published could not be noted");
         }
-        announce_new(holder, directory, vec![tessera]).await;
+        announce_new(holder, directory, tessera).await;
     }
     let tell =
         |other| -> BoxFuture<'_, _> { Box::pin(peers.tell_holders(other, tessera, holders)) };

@@ -232,7 +232,7 @@ impl Service<'_> {
         holders.truncate(MAX_HOLDERS);
         let is_new = self.holder.note_roster(tessera, from.id, holders).await.map_err(internal)?;
         if is_new.ok_or_else(not_held)? || self.holder.unannounced().contains(&tessera) {
-            let announced = announce_new(self.holder, self.directory, vec![tessera]);
+            let announced = announce_new(self.holder, self.directory, tessera);
             if timeout(ANNOUNCING, announced).await.is_err() {
                 tracing::info!(%tessera, "announcing takes long");
             }

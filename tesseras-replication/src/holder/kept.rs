@@ -46,7 +46,7 @@ impl Holder {
         let Some(publication) = kept.await? else { return Ok(false) };
         self.stored_anew(tessera, piece);
         if publication.confirmed {
-            self.is_to_announce([tessera]);
+            self.is_to_announce(tessera);
         }
         Ok(true)
     }
