@@ -1,22 +1,33 @@
 //! How replication finds nodes: through the DHT.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::ready;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures_util::{StreamExt as _, stream};
 use tesseras_core::contact::Contact;
 use tesseras_core::ids::{DhtKey, NodeId};
+use tesseras_core::lock::lock;
 use tesseras_core::time::ClockOffset;
 use tesseras_dht::Dht;
 use tesseras_replication::Directory;
 use tesseras_wire::{BoxFuture, BoxStream, SharedMemory};
+use tokio::sync::OnceCell;
 use tokio::time::{Instant, sleep};
 
 /// How long to wait before asking again while joining.
 const JOIN_PAUSE: Duration = Duration::from_millis(200);
+
+/// For how long an answer to where a node is now is the answer to all who ask. After a death many
+/// ask for the same node at once.
+const RESOLVED_FOR: Duration = Duration::from_secs(15);
+/// How many such answers are kept; when full, more are not.
+const MAX_RESOLVED: usize = 1024;
+
+/// Where a node is now, once that is known.
+type Resolved = Arc<OnceCell<Option<Contact>>>;
 
 /// The DHT as replication's [`Directory`].
 pub struct DhtDirectory {
@@ -27,6 +38,8 @@ pub struct DhtDirectory {
     own_addresses: Arc<Mutex<Vec<SocketAddr>>>,
     /// Until when it is expected that nobody is known yet.
     joined_by: Instant,
+    /// Who was asked for lately, and since when.
+    resolved: Mutex<BTreeMap<NodeId, (Instant, Resolved)>>,
 }
 
 impl DhtDirectory {
@@ -34,7 +47,18 @@ impl DhtDirectory {
     /// believed.
     pub fn new(dht: Dht, id: NodeId, memory: SharedMemory, join_patience: Duration) -> Self {
         let joined_by = Instant::now() + join_patience;
-        Self { dht, id, memory, own_addresses: Arc::default(), joined_by }
+        let resolved = Mutex::default();
+        Self { dht, id, memory, own_addresses: Arc::default(), joined_by, resolved }
+    }
+
+    /// Where to find where a node is now, together with all who ask for it at this time.
+    fn resolution(&self, id: NodeId) -> Resolved {
+        let mut resolved = lock(&self.resolved);
+        resolved.retain(|_, (since, _)| since.elapsed() < RESOLVED_FOR);
+        if resolved.len() >= MAX_RESOLVED {
+            return resolved.get(&id).map(|(_, known)| known.clone()).unwrap_or_default();
+        }
+        resolved.entry(id).or_insert_with(|| (Instant::now(), Resolved::default())).1.clone()
     }
 
     /// Waits until some peer is known, while the node is still joining.
@@ -47,7 +71,7 @@ impl DhtDirectory {
     /// Looks up anew where this node was reached.
     pub async fn refresh_own_addresses(&self) {
         if let Some(status) = self.dht.status().await {
-            let mut own = self.own_addresses.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut own = lock(&self.own_addresses);
             *own = if status.reachable { status.addresses } else { Vec::new() };
         }
     }
@@ -92,7 +116,8 @@ impl Directory for DhtDirectory {
     }
 
     fn resolve(&self, id: NodeId) -> BoxFuture<'_, Option<Contact>> {
-        Box::pin(self.dht.resolve(id))
+        let resolution = self.resolution(id);
+        Box::pin(async move { resolution.get_or_init(|| self.dht.resolve(id)).await.clone() })
     }
 
     fn announce(&self, keys: Vec<DhtKey>) -> BoxFuture<'_, ()> {
@@ -103,7 +128,7 @@ impl Directory for DhtDirectory {
     }
 
     fn own_addresses(&self) -> Vec<SocketAddr> {
-        self.own_addresses.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        lock(&self.own_addresses).clone()
     }
 
     fn clock_offset(&self) -> BoxFuture<'_, Option<ClockOffset>> {
