@@ -113,7 +113,8 @@ impl Dht {
 
     /// Tells the nodes nearest to each key that this node holds something of it, and returns how
     /// many other nodes keep each record now. Due again after
-    /// [`REANNOUNCE_EVERY`](crate::REANNOUNCE_EVERY), which is the caller's to see to.
+    /// [`REANNOUNCE_EVERY`](crate::REANNOUNCE_EVERY), which is the caller's to see to. It goes on if
+    /// the future is dropped.
     pub async fn announce(&self, keys: Vec<DhtKey>) -> BTreeMap<DhtKey, usize> {
         match self.command(Command::Announce(keys)).await {
             Some(Outcome::Announced(stored)) => stored,

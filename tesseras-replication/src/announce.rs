@@ -14,32 +14,32 @@ pub const ANNOUNCE_BATCH: usize = 64;
 pub(crate) async fn announce_new(holder: &Holder, directory: &dyn Directory, tessera: TesseraHash) {
     holder.is_to_announce(tessera);
     let _turn = holder.turn_to_announce().await;
-    let unannounced = holder.unannounced();
-    if !unannounced.contains(&tessera) {
+    let others = holder.unannounced();
+    if !others.contains(&tessera) {
         return;
     }
-    let others = unannounced.into_iter().filter(|other| *other != tessera);
-    let batch: Vec<TesseraHash> =
-        [tessera].into_iter().chain(others).take(ANNOUNCE_BATCH).collect();
-    announce(holder, directory, &batch).await;
+    let others = others.into_iter().filter(|other| *other != tessera);
+    let batch = [tessera].into_iter().chain(others).take(ANNOUNCE_BATCH);
+    announce(holder, directory, batch.collect()).await;
 }
 
 /// Announces all tesserae of which pieces came here and that were not announced since; returns how
 /// many.
 pub(crate) async fn announce_unannounced(holder: &Holder, directory: &dyn Directory) -> usize {
-    let _turn = holder.turn_to_announce().await;
     let new: Vec<TesseraHash> = holder.unannounced().into_iter().collect();
     for batch in new.chunks(ANNOUNCE_BATCH) {
-        announce(holder, directory, batch).await;
+        announce(holder, directory, batch.to_vec()).await;
     }
     new.len()
 }
 
 /// Announces some. While this node's clock seems wrong they stay unannounced, since others may have
 /// refused the records.
-async fn announce(holder: &Holder, directory: &dyn Directory, tesserae: &[TesseraHash]) {
+async fn announce(holder: &Holder, directory: &dyn Directory, tesserae: Vec<TesseraHash>) {
+    // Before it is done: it goes on where nobody waits for it any more.
+    holder.is_announced(&tesserae);
     directory.announce(tesserae.iter().map(TesseraHash::dht_key).collect()).await;
-    if check_clock(directory).await.is_ok() {
-        holder.has_announced(tesserae);
+    if check_clock(directory).await.is_err() {
+        tesserae.into_iter().for_each(|tessera| holder.is_to_announce(tessera));
     }
 }

@@ -253,8 +253,8 @@ impl Holder {
         self.announcing.lock().await
     }
 
-    /// Notes tesserae that were announced.
-    pub(crate) fn has_announced(&self, tesserae: &[TesseraHash]) {
+    /// Notes tesserae that are announced now.
+    pub(crate) fn is_announced(&self, tesserae: &[TesseraHash]) {
         lock(&self.tables).unannounced.retain(|tessera| !tesserae.contains(tessera));
     }
 

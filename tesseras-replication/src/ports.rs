@@ -54,7 +54,8 @@ pub trait Directory: Send + Sync + 'static {
     /// Where a node is now, if it can be found.
     fn resolve(&self, id: NodeId) -> BoxFuture<'_, Option<Contact>>;
 
-    /// Announces this node as a holder at these keys; returns when it is done.
+    /// Announces this node as a holder at these keys; returns when it is done. It goes on if the
+    /// future is dropped.
     fn announce(&self, keys: Vec<DhtKey>) -> BoxFuture<'_, ()>;
 
     /// The addresses at which this node was reached by others.

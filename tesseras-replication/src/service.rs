@@ -36,7 +36,7 @@ use put::Put;
 pub(crate) use answer::Service;
 
 /// How long announcing may take before a roster is answered all the same.
-const ANNOUNCING: Duration = Duration::from_secs(2);
+const ANNOUNCING: Duration = Duration::from_millis(300);
 
 impl Service<'_> {
     /// Answers a request; `None` if its kind belongs to somebody else.
