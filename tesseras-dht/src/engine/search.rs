@@ -8,7 +8,7 @@ use tesseras_core::ids::{DhtKey, NodeId};
 use tesseras_core::time::Timestamp;
 
 use super::events::{Effect, Found, OperationId, Outcome};
-use super::state::{Answerer, Discovery, Engine, Purpose, Records, Search, Turn, Want};
+use super::state::{Answerer, Discovery, Engine, Purpose, Records, Search, Sent, Turn, Want};
 use crate::address;
 use crate::config::{DhtConfig, MAX_CONTACTS, MAX_PAGES, RECORDS_PER_KEY, RECORDS_PER_PAGE};
 use crate::lookup::Lookup;
@@ -168,13 +168,38 @@ impl Engine {
             // Until it answers: the next search should not wait for it as well.
             self.silent.failed(lost, turn.wall);
         }
-        let asked = search.lookup.next(turn.now);
-        let done = search.lookup.is_done(turn.now);
-        for contact in asked {
-            self.ask(turn, number, &contact, 0);
+        loop {
+            let Some(search) = self.searches.get_mut(&number) else { return };
+            let asked = search.lookup.next(turn.now);
+            if asked.is_empty() {
+                break;
+            }
+            for contact in asked {
+                match self.is_awaited(&contact, turn.wall) {
+                    true => self.give_up_on(number, &contact.id),
+                    false => self.ask(turn, number, &contact, 0),
+                }
+            }
         }
-        if done && let Some(search) = self.searches.remove(&number) {
-            self.finish_search(turn, search);
+        let is_done = |search: &mut Search| search.lookup.is_done(turn.now);
+        if let Some(search) = self.searches.extract_if(number..=number, |_, s| is_done(s)).next() {
+            self.finish_search(turn, search.1);
+        }
+    }
+
+    /// Whether a silent peer is being asked already, at these addresses: many searches at once need
+    /// not each wait for it. If it answers, it is not silent for the next one.
+    fn is_awaited(&self, contact: &Contact, wall: Timestamp) -> bool {
+        let is_there = |sent: &Sent| {
+            sent.id == Some(contact.id)
+                && contact.addresses.iter().all(|address| sent.addresses.contains(address))
+        };
+        self.silent.is_silent(&contact.id, wall) && self.sent.values().any(is_there)
+    }
+
+    fn give_up_on(&mut self, number: u64, peer: &NodeId) {
+        if let Some(search) = self.searches.get_mut(&number) {
+            search.lookup.failed(peer);
         }
     }
 
@@ -232,10 +257,8 @@ impl Engine {
     }
 
     pub(super) fn on_search_failure(&mut self, turn: &mut Turn<'_>, number: u64, peer: &NodeId) {
-        if let Some(search) = self.searches.get_mut(&number) {
-            search.lookup.failed(peer);
-            self.advance_search(turn, number);
-        }
+        self.give_up_on(number, peer);
+        self.advance_search(turn, number);
     }
 
     fn finish_search(&mut self, turn: &mut Turn<'_>, search: Search) {

@@ -93,6 +93,26 @@ fn among_few_nodes_a_third_of_which_is_dead_a_second_search_is_as_fast_as_among_
 }
 
 #[test]
+fn many_searches_at_once_ask_a_silent_peer_once() {
+    let mut world = World::joined(27, 24);
+    (0..8).for_each(|dead| world.nodes[dead].alive = false);
+    search_times(&mut world, 8..9);
+    world.run_for(5 * SECOND);
+    let before = world.to_the_dead;
+    let searches: Vec<_> = (0..16)
+        .map(|_| {
+            let key = DhtKey::new(world.rng.random());
+            world.begin(8, Command::FindHolders(key))
+        })
+        .collect();
+    world.run_for(2 * SECOND);
+    assert!(searches.iter().all(|search| world.outcomes.contains_key(search)));
+    let asked = world.to_the_dead - before;
+    // By a search, and by a greeting.
+    assert!((1..=16).contains(&asked), "{asked} requests to 8 dead nodes");
+}
+
+#[test]
 fn a_silent_peer_is_asked_last_and_found_again() {
     let mut world = World::joined(25, 40);
     let target = world.nodes[7].engine.id().into();

@@ -45,6 +45,8 @@ pub struct Node {
 
 pub struct World {
     pub nodes: Vec<Node>,
+    /// Requests to where nobody is.
+    pub to_the_dead: usize,
     /// The part of all requests and answers that is lost on the way.
     pub loss: f64,
     pub now: Duration,
@@ -55,7 +57,7 @@ pub struct World {
     at_address: BTreeMap<SocketAddr, usize>,
     /// Who asked: node and ticket of a request that another node is answering.
     asked: BTreeMap<InboundId, (usize, Ticket)>,
-    outcomes: BTreeMap<OperationId, Outcome>,
+    pub outcomes: BTreeMap<OperationId, Outcome>,
     /// What searches for holders found so far, the newest record of each.
     found: BTreeMap<OperationId, BTreeMap<NodeId, HolderRecord>>,
     number: u64,
@@ -82,6 +84,7 @@ impl World {
     pub fn new(seed: u64) -> Self {
         Self {
             nodes: Vec::new(),
+            to_the_dead: 0,
             loss: 0.0,
             now: Duration::ZERO,
             rng: StdRng::seed_from_u64(seed),
@@ -260,7 +263,10 @@ impl World {
                     let node = &self.nodes[*to];
                     node.alive && node.reachable && id.is_none_or(|id| id == node.engine.id())
                 });
-                let Some(to) = to else { return };
+                let Some(to) = to else {
+                    self.to_the_dead += 1;
+                    return;
+                };
                 if self.rng.random_bool(self.loss) {
                     return;
                 }
