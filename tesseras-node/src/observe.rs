@@ -10,6 +10,7 @@ use axum::routing::get;
 use prometheus::core::Collector as _;
 use prometheus::proto::MetricFamily;
 use prometheus::{Encoder as _, IntCounter, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder};
+use tesseras_core::ports::StoreError;
 use tesseras_dht::Dht;
 use tesseras_replication::Replication;
 use tokio::net::TcpListener;
@@ -22,6 +23,7 @@ use crate::jobs::JobBoard;
 pub struct Gauges {
     fragments: IntGauge,
     fragment_bytes: IntGauge,
+    damaged: IntGauge,
     storage_limit: IntGauge,
     peers: IntGauge,
     reachable: IntGauge,
@@ -47,6 +49,10 @@ impl Gauges {
             job_failures,
             fragments: gauge("tesseras_held_fragments", "Pieces held for other nodes.")?,
             fragment_bytes: gauge("tesseras_held_bytes", "Bytes held for other nodes.")?,
+            damaged: gauge(
+                "tesseras_damaged_pieces",
+                "Pieces held for other nodes whose bytes were found damaged and not yet replaced.",
+            )?,
             storage_limit: gauge("tesseras_storage_limit_bytes", "Bytes offered to others.")?,
             peers: gauge("tesseras_dht_peers", "Nodes in the routing table.")?,
             reachable: gauge("tesseras_reachable", "1 if another node has lately reached it.")?,
@@ -104,12 +110,16 @@ impl Observed {
     async fn refresh(&self) -> Result<(), String> {
         let status = self.dht.status().await.ok_or("the node is stopping")?;
         let fragments = self.replication.stores().fragments.clone();
-        let totals = tokio::task::spawn_blocking(move || fragments.totals()).await;
-        let (count, bytes) = totals.map_err(|e| e.to_string())?.map_err(|e| e.to_string())?;
+        let counted = tokio::task::spawn_blocking(move || {
+            Ok::<_, StoreError>((fragments.totals()?, fragments.count_damaged()?))
+        });
+        let counted = counted.await.map_err(|e| e.to_string())?;
+        let ((count, bytes), damaged) = counted.map_err(|e| e.to_string())?;
         let set =
             |gauge: &IntGauge, value: u64| gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
         set(&self.gauges.fragments, count);
         set(&self.gauges.fragment_bytes, bytes);
+        set(&self.gauges.damaged, damaged);
         set(&self.gauges.storage_limit, self.storage_limit);
         set(&self.gauges.peers, status.peers as u64);
         set(&self.gauges.reachable, status.reachable.into());

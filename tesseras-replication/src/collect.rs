@@ -157,7 +157,7 @@ impl<'a> Collector<'a> {
             Ok::<_, StoreError>((source, have))
         };
         let (mut source, have) = self.workshop.disk.run(sound).await?;
-        self.holder.found_damaged(dossier.tessera(), source.damaged());
+        self.holder.found_damaged(dossier.tessera(), source.damaged()).await?;
         let hunt = Hunt::new(dossier.plan().clone(), have);
         let (missing, each) = (hunt.missing() as u64, hunt.piece_bytes());
         if missing > 0 {

@@ -79,9 +79,6 @@ pub struct Holder {
 struct Tables {
     /// Tesserae of which pieces came, and that were not announced since.
     unannounced: BTreeSet<TesseraHash>,
-    /// Held pieces that were found damaged when they were read: they are not attested, and taken
-    /// again when somebody brings them.
-    damaged: BTreeSet<(TesseraHash, Piece)>,
     /// How many holders of each tessera might have vanished when it was last looked after.
     survived: BTreeMap<TesseraHash, usize>,
 }
@@ -175,10 +172,7 @@ impl Holder {
         &self,
         tessera: TesseraHash,
     ) -> Result<Vec<Fragment>, StoreError> {
-        let mut held = self.all_pieces(tessera).await?;
-        let tables = lock(&self.tables);
-        held.retain(|fragment| !tables.damaged.contains(&(tessera, fragment.piece)));
-        Ok(held)
+        self.run(move |stores| stores.fragments.list_sound_fragments(&tessera)).await
     }
 
     /// Whether this node holds a piece: only then does it tell anything of a tessera.
@@ -205,27 +199,26 @@ impl Holder {
         }))
     }
 
-    /// Notes that pieces on this disk are not what they were.
-    pub(crate) fn found_damaged(
+    /// Notes that pieces on this disk are not what they were: they are not attested, and taken again
+    /// when somebody brings them.
+    pub(crate) async fn found_damaged(
         &self,
         tessera: TesseraHash,
-        pieces: impl IntoIterator<Item = Piece>,
-    ) {
-        let mut tables = lock(&self.tables);
-        for piece in pieces {
-            tracing::error!(%tessera, %piece, "a piece on disk is damaged");
-            tables.damaged.insert((tessera, piece));
+        pieces: Vec<Piece>,
+    ) -> Result<(), StoreError> {
+        if pieces.is_empty() {
+            return Ok(());
         }
-    }
-
-    /// Whether a piece on this disk was found to be not what it was.
-    pub(crate) fn is_damaged(&self, tessera: TesseraHash, piece: Piece) -> bool {
-        lock(&self.tables).damaged.contains(&(tessera, piece))
-    }
-
-    /// Notes that a piece was stored anew, from bytes that were hashed on the way.
-    pub(crate) fn stored_anew(&self, tessera: TesseraHash, piece: Piece) {
-        lock(&self.tables).damaged.remove(&(tessera, piece));
+        self.run(move |stores| {
+            for fragment in stores.fragments.list_fragments(&tessera)? {
+                if pieces.contains(&fragment.piece) {
+                    tracing::error!(%tessera, piece = %fragment.piece, "a piece on disk is damaged");
+                    stores.fragments.mark_damaged(&fragment)?;
+                }
+            }
+            Ok(())
+        })
+        .await
     }
 
     /// Notes how many holders of a tessera might vanish now.

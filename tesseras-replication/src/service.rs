@@ -192,7 +192,8 @@ impl Service<'_> {
         let reader = match self.open(fragment, piece).await {
             Ok(reader) => reader.ok_or_else(not_held)?,
             Err(StoreError::Corrupt(_) | StoreError::Missing(_)) => {
-                self.holder.found_damaged(tessera, [fragment.piece]);
+                let noting = self.holder.found_damaged(tessera, vec![fragment.piece]);
+                noting.await.map_err(internal)?;
                 return Err(not_held());
             }
             Err(error) => return Err(internal(error)),

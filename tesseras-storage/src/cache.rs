@@ -359,6 +359,20 @@ impl FragmentStore for CachedFragmentStore {
         self.inner.list_fragments(tessera)
     }
 
+    fn list_sound_fragments(&self, tessera: &TesseraHash) -> Result<Vec<Fragment>, StoreError> {
+        self.inner.list_sound_fragments(tessera)
+    }
+
+    fn mark_damaged(&self, fragment: &Fragment) -> Result<bool, StoreError> {
+        let outcome = self.inner.mark_damaged(fragment);
+        self.forget(fragment);
+        outcome
+    }
+
+    fn count_damaged(&self) -> Result<u64, StoreError> {
+        self.inner.count_damaged()
+    }
+
     fn read_fragment(&self, fragment: &Fragment) -> Result<Box<dyn BlobReader>, StoreError> {
         let step = self.decide(fragment);
         if let Some(metrics) = &self.metrics {

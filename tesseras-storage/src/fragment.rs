@@ -27,6 +27,29 @@ impl FsFragmentStore {
         let held = self.cas.database().read("looking up a piece", |c| held(c, fragment))?;
         Ok(held == Some((fragment.checksum, fragment.bytes)))
     }
+
+    fn list(&self, tessera: &TesseraHash, damaged: bool) -> Result<Vec<Fragment>, StoreError> {
+        self.cas.database().read("listing pieces", |connection| {
+            connection
+                .prepare_cached(
+                    "SELECT tessera, piece, checksum, bytes FROM fragments
+                     WHERE tessera = ?1 AND damaged <= ?2 ORDER BY piece",
+                )?
+                .query_map(params![tessera.as_bytes(), damaged], fragment)?
+                .collect()
+        })
+    }
+}
+
+/// Notes whether the stored bytes of all pieces with this checksum are damaged.
+fn set_damaged(
+    connection: &Connection,
+    checksum: &ContentHash,
+    damaged: bool,
+) -> rusqlite::Result<usize> {
+    connection
+        .prepare_cached("UPDATE fragments SET damaged = ?2 WHERE checksum = ?1 AND damaged <> ?2")?
+        .execute(params![checksum.as_bytes(), damaged])
 }
 
 /// Checksum and length of what is held in a piece's place.
@@ -69,12 +92,14 @@ impl FragmentStore for FsFragmentStore {
             match held(tx, fragment)? {
                 Some((checksum, _)) if checksum == fragment.checksum => {
                     placing.heal(tx, &checksum)?;
+                    set_damaged(tx, &checksum, false)?;
                     return Ok(());
                 }
                 // The place is taken: what was acknowledged is never overwritten.
                 Some((checksum, _)) => return Ok(mismatch(checksum, fragment.checksum)?),
                 None => placing.acquire(tx, &fragment.checksum)?,
             }
+            set_damaged(tx, &fragment.checksum, false)?;
             let (peer, subnet) = match charge {
                 Charge::Peer { id, subnet } => (Some(id.as_bytes()), Some(subnet.to_string())),
                 Charge::Repair => (None, None),
@@ -97,14 +122,28 @@ impl FragmentStore for FsFragmentStore {
     }
 
     fn list_fragments(&self, tessera: &TesseraHash) -> Result<Vec<Fragment>, StoreError> {
-        self.cas.database().read("listing pieces", |connection| {
+        self.list(tessera, true)
+    }
+
+    fn list_sound_fragments(&self, tessera: &TesseraHash) -> Result<Vec<Fragment>, StoreError> {
+        self.list(tessera, false)
+    }
+
+    fn mark_damaged(&self, fragment: &Fragment) -> Result<bool, StoreError> {
+        self.cas.database().write_durably("noting a damaged piece", |tx| {
+            let is_held = held(tx, fragment)? == Some((fragment.checksum, fragment.bytes));
+            if is_held {
+                set_damaged(tx, &fragment.checksum, true)?;
+            }
+            Ok(is_held)
+        })
+    }
+
+    fn count_damaged(&self) -> Result<u64, StoreError> {
+        self.cas.database().read("counting damaged pieces", |connection| {
             connection
-                .prepare_cached(
-                    "SELECT tessera, piece, checksum, bytes FROM fragments
-                     WHERE tessera = ?1 ORDER BY piece",
-                )?
-                .query_map([tessera.as_bytes()], fragment)?
-                .collect()
+                .prepare_cached("SELECT COUNT(*) FROM fragments WHERE damaged = 1")?
+                .query_row([], |row| count(row, 0))
         })
     }
 

@@ -117,6 +117,7 @@ pub fn fragment_store(fragments: &dyn FragmentStore, blobs: &dyn BlobStore, hash
     assert_eq!(fragments.list_fragments(&tessera(9)).expect("asked"), []);
 
     fragment_refusals(fragments, blobs, hash, &held, &bytes);
+    fragment_damage(fragments, blobs, &held, &bytes);
     held_pages(fragments);
 
     // One of two equal contents goes; the other keeps its bytes.
@@ -167,6 +168,29 @@ fn chunks(reader: &dyn BlobReader, bytes: &[u8]) {
         let outcome = reader.read_chunk(offset, 1);
         assert!(matches!(outcome, Err(StoreError::OutOfRange { .. })), "{outcome:?}");
     }
+}
+
+fn fragment_damage(
+    fragments: &dyn FragmentStore,
+    blobs: &dyn BlobStore,
+    held: &[Fragment],
+    bytes: &[Vec<u8>],
+) {
+    let listed = || {
+        let sound = fragments.list_sound_fragments(&tessera(1)).expect("asked");
+        (sound, fragments.count_damaged().expect("asked"))
+    };
+    assert_eq!(listed(), (held[..3].to_vec(), 0));
+    let unknown = Fragment { piece: Piece::Index(70), ..held[1] };
+    assert!(!fragments.mark_damaged(&unknown).expect("asked"), "it is not held");
+    // Its bytes are those of another piece, too.
+    assert!(fragments.mark_damaged(&held[1]).expect("asked"), "it is held");
+    assert_eq!(listed(), (vec![held[0], held[2]], 2));
+    assert_eq!(fragments.list_sound_fragments(&tessera(3)).expect("asked"), []);
+    assert_eq!(fragments.list_fragments(&tessera(1)).expect("asked"), held[..3], "still held");
+    let again = stage(blobs, &bytes[1]);
+    fragments.store_fragment(&held[1], again, &Charge::Repair).expect("it is stored again");
+    assert_eq!(listed(), (held[..3].to_vec(), 0));
 }
 
 fn fragment_refusals(

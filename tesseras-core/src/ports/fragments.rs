@@ -22,7 +22,7 @@ pub struct Fragment {
 pub trait FragmentStore: Send + Sync {
     /// Stores a piece whose staged bytes must have the checksum and length of `fragment`
     /// ([`StoreError::Mismatch`] otherwise; the staged blob is discarded). Storing a piece that is
-    /// already held changes nothing and succeeds.
+    /// already held puts the staged bytes in the place of those held, so it is no longer damaged.
     fn store_fragment(
         &self,
         fragment: &Fragment,
@@ -32,6 +32,16 @@ pub trait FragmentStore: Send + Sync {
 
     /// The pieces held of a tessera, whole first, then by index. Reads no blob.
     fn list_fragments(&self, tessera: &TesseraHash) -> Result<Vec<Fragment>, StoreError>;
+
+    /// The same, without the pieces that were found damaged.
+    fn list_sound_fragments(&self, tessera: &TesseraHash) -> Result<Vec<Fragment>, StoreError>;
+
+    /// Notes that the stored bytes of a held piece, and of all that are equal to it, no longer match
+    /// the checksum; kept until they are stored again. `false` if it is not held.
+    fn mark_damaged(&self, fragment: &Fragment) -> Result<bool, StoreError>;
+
+    /// How many held pieces are noted as damaged.
+    fn count_damaged(&self) -> Result<u64, StoreError>;
 
     /// Opens a held piece for reading; [`StoreError::Missing`] if it is not held.
     fn read_fragment(&self, fragment: &Fragment) -> Result<Box<dyn BlobReader>, StoreError>;

@@ -24,7 +24,7 @@ impl Holder {
         staged: StagedBlob,
         charge: Charge,
     ) -> Result<bool, StoreError> {
-        let Fragment { tessera, piece, .. } = fragment;
+        let tessera = fragment.tessera;
         let kept = self.run(move |stores| {
             // Asked again: its owner may have dropped it while it came.
             let refused = stores.holdings.is_blocked(&tessera).and_then(|blocked| {
@@ -44,7 +44,6 @@ impl Holder {
             Ok(Some(publication))
         });
         let Some(publication) = kept.await? else { return Ok(false) };
-        self.stored_anew(tessera, piece);
         if publication.confirmed {
             self.is_to_announce(tessera);
         }
@@ -58,23 +57,18 @@ impl Holder {
         source: &PieceSource,
         piece: Piece,
     ) -> Result<(), StoreError> {
-        let tessera = dossier.tessera();
         let (dossier, source) = (dossier.clone(), source.clone());
-        self.run(move |stores| keep_copy(stores, &dossier, &source, piece)).await?;
-        self.stored_anew(tessera, piece);
-        Ok(())
+        self.run(move |stores| keep_copy(stores, &dossier, &source, piece)).await
     }
 
     /// Replaces a held piece that was found damaged by the sound one that is at hand now. If that
     /// fails, the piece is still at hand, and still counts as damaged.
     pub(crate) async fn mend(&self, dossier: &VerifiedDossier, source: &PieceSource, piece: Piece) {
         let tessera = dossier.tessera();
-        if !self.is_damaged(tessera, piece) {
-            return;
-        }
         let mending = async {
-            let held = self.all_pieces(tessera).await?;
-            if held.iter().any(|fragment| fragment.piece == piece) {
+            let sound = self.held_pieces(tessera).await?;
+            let mut held = self.all_pieces(tessera).await?.into_iter();
+            if held.any(|fragment| fragment.piece == piece && !sound.contains(&fragment)) {
                 self.keep(dossier, source, piece).await?;
             }
             Ok::<_, StoreError>(())

@@ -41,6 +41,9 @@ mockall::mock! {
             charge: &Charge,
         ) -> Result<(), StoreError>;
         fn list_fragments(&self, tessera: &TesseraHash) -> Result<Vec<Fragment>, StoreError>;
+        fn list_sound_fragments(&self, tessera: &TesseraHash) -> Result<Vec<Fragment>, StoreError>;
+        fn mark_damaged(&self, fragment: &Fragment) -> Result<bool, StoreError>;
+        fn count_damaged(&self) -> Result<u64, StoreError>;
         fn read_fragment(&self, fragment: &Fragment) -> Result<Box<dyn BlobReader>, StoreError>;
         fn delete_fragment(&self, fragment: &Fragment) -> Result<bool, StoreError>;
         fn held_tesserae<'a>(
@@ -180,7 +183,7 @@ async fn a_hundred_fragments_are_attested_without_reading_one() {
         .collect();
     let mut fragments = MockFragments::new();
     fragments.expect_read_fragment().never();
-    fragments.expect_list_fragments().times(1).return_once({
+    fragments.expect_list_sound_fragments().times(1).return_once({
         let held = held.clone();
         move |_| Ok(held)
     });

@@ -34,6 +34,8 @@ struct State {
     pins: BTreeMap<TesseraHash, BTreeMap<ContentHash, (Bytes, Timestamp)>>,
     library: BTreeMap<TesseraHash, (TesseraRecord, Vec<ContentHash>)>,
     fragments: BTreeMap<(TesseraHash, Piece), (Fragment, Charge)>,
+    /// Objects whose bytes were found damaged.
+    damaged: BTreeSet<ContentHash>,
     dossiers: BTreeMap<TesseraHash, Dossier>,
     publications: BTreeMap<TesseraHash, Publication>,
     holders: BTreeMap<TesseraHash, BTreeMap<NodeId, (Contact, Timestamp)>>,
@@ -285,11 +287,13 @@ impl FragmentStore for Memory {
         match state.fragments.get(&key) {
             Some((held, _)) if held == fragment => {
                 state.objects.get_mut(&fragment.checksum).unwrap().0 = bytes;
+                state.damaged.remove(&fragment.checksum);
                 Ok(())
             }
             Some(_) => Err(mismatch),
             None => {
                 state.name(fragment.checksum, bytes);
+                state.damaged.remove(&fragment.checksum);
                 state.fragments.insert(key, (*fragment, *charge));
                 Ok(())
             }
@@ -301,6 +305,30 @@ impl FragmentStore for Memory {
         let held = state.fragments.range((*tessera, Piece::Whole)..);
         let held = held.take_while(|((of, _), _)| of == tessera);
         Ok(held.map(|(_, (fragment, _))| *fragment).collect())
+    }
+
+    fn list_sound_fragments(&self, tessera: &TesseraHash) -> Result<Vec<Fragment>, StoreError> {
+        let mut all = self.list_fragments(tessera)?;
+        let state = self.state();
+        all.retain(|fragment| !state.damaged.contains(&fragment.checksum));
+        Ok(all)
+    }
+
+    fn mark_damaged(&self, fragment: &Fragment) -> Result<bool, StoreError> {
+        let mut state = self.state();
+        let held = state.fragments.get(&(fragment.tessera, fragment.piece));
+        let is_held = held.is_some_and(|(held, _)| held == fragment);
+        if is_held {
+            state.damaged.insert(fragment.checksum);
+        }
+        Ok(is_held)
+    }
+
+    fn count_damaged(&self) -> Result<u64, StoreError> {
+        let state = self.state();
+        let damaged =
+            |(fragment, _): &&(Fragment, Charge)| state.damaged.contains(&fragment.checksum);
+        Ok(state.fragments.values().filter(damaged).count() as u64)
     }
 
     fn read_fragment(&self, fragment: &Fragment) -> Result<Box<dyn BlobReader>, StoreError> {

@@ -322,3 +322,21 @@ fn an_object_that_became_a_pipe_is_damaged() {
     assert!(matches!(error, Some(StoreError::Corrupt(_))), "{error:?}");
     assert!(!store.blobs().contains(&hash).unwrap());
 }
+
+#[test]
+fn that_a_piece_is_damaged_is_known_after_a_restart_until_it_is_stored_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let bytes = content(1, 5000);
+    let piece = fragment(1, 0, &bytes);
+    put(&store, &piece, &bytes).unwrap();
+    assert!(store.fragments().mark_damaged(&piece).unwrap());
+    drop(store);
+    let store = open(dir.path());
+    let sound = |store: &Store| store.fragments().list_sound_fragments(&piece.tessera).unwrap();
+    assert_eq!((sound(&store), store.fragments().count_damaged().unwrap()), (Vec::new(), 1));
+    put(&store, &piece, &bytes).unwrap();
+    drop(store);
+    let store = open(dir.path());
+    assert_eq!((sound(&store), store.fragments().count_damaged().unwrap()), (vec![piece], 0));
+}
