@@ -1,6 +1,7 @@
 //! Rows: making a capsule, and checking one.
 
-use tesseras_capsule::{Silent, export, verify_directory, verify_stored};
+use tesseras_capsule::{export, verify_directory, verify_stored};
+use tesseras_core::progress::Meter;
 
 use crate::bare;
 use crate::failure::Result;
@@ -46,20 +47,21 @@ fn large_photos(scene: &Scene, table: &mut Table) -> Result<()> {
         name: "verify".to_owned(),
         work: Work::Bytes(scene.bytes()),
         real: Box::new(|_| {
-            let (lap, report) = lap(|| Ok(verify_stored(&*blobs, &*library, &hash, &mut Silent)?))?;
+            let (lap, report) =
+                lap(|| Ok(verify_stored(&*blobs, &*library, &hash, &Meter::silent())?))?;
             if report.valid { Ok(lap) } else { Err("the capsule is not valid".into()) }
         }),
         bare: vec![("BLAKE3 and SHA-256 on two threads", Box::new(|_| digest()))],
     })?;
     if table.wants("verify a directory") {
         let to = scene.empty("exported")?;
-        let exported = export(&capsule(&store, &hash)?, &*blobs, &to, &mut Silent)?;
+        let exported = export(&capsule(&store, &hash)?, &*blobs, &to, &Meter::silent())?;
         table.add(Contest {
             name: "verify a directory".to_owned(),
             work: Work::Bytes(scene.bytes()),
             real: Box::new(|_| {
                 let (lap, report) =
-                    lap(|| Ok(verify_directory(&exported, Some(&hash), &mut Silent)?))?;
+                    lap(|| Ok(verify_directory(&exported, Some(&hash), &Meter::silent())?))?;
                 if report.valid { Ok(lap) } else { Err("the capsule is not valid".into()) }
             }),
             bare: vec![("BLAKE3 and SHA-256 on two threads", Box::new(|_| digest()))],

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use tesseras_core::code::{CodedForm, NARROW, Shape, WIDE, WIDE_FROM_BYTES};
 use tesseras_core::ports::{BlobReader, BlobStore as _, StoreError, Workbench as _};
+use tesseras_core::progress::Meter;
 use tesseras_node::clock;
 use tesseras_replication::erasure::{DataFragment, encode, rebuild};
 use tesseras_storage::Store;
@@ -67,7 +68,7 @@ fn code(
         name: name("encode"),
         work: Work::Bytes(pack.bytes()),
         real: Box::new(|_| {
-            let (lap, encoded) = lap(|| Ok(encode(pack, &*blobs, &mut |_| {})?))?;
+            let (lap, encoded) = lap(|| Ok(encode(pack, &*blobs, &Meter::silent())?))?;
             encoded.parity.into_iter().for_each(|staged| blobs.discard(staged));
             Ok(lap)
         }),
@@ -80,7 +81,7 @@ fn code(
         return Ok(());
     }
     let tessera = tesseras_core::ids::TesseraHash::new([shape.k; 32]);
-    let encoded = encode(pack, &*blobs, &mut |_| {})?;
+    let encoded = encode(pack, &*blobs, &Meter::silent())?;
     let mut pieces: Vec<(u8, Arc<dyn BlobReader>)> = Vec::new();
     for index in shape.m..shape.k {
         pieces.push((index, Arc::new(DataFragment::new(pack.clone(), form, index))));
@@ -95,7 +96,8 @@ fn code(
         name: name("rebuild"),
         work: Work::Bytes(pack.bytes()),
         real: Box::new(|_| {
-            let (lap, rebuilt) = lap(|| Ok(rebuild(&pieces, form, &lost, &*blobs, &mut |_| {})?))?;
+            let (lap, rebuilt) =
+                lap(|| Ok(rebuild(&pieces, form, &lost, &*blobs, &Meter::silent())?))?;
             let right = rebuilt
                 .iter()
                 .map(|s| s.hash)

@@ -5,8 +5,8 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use tesseras_core::ids::TesseraHash;
+use tesseras_core::progress::silent;
 use tesseras_replication::policy::hedging::Requests;
-use tesseras_replication::progress::silent;
 use tokio::runtime::Runtime;
 use tokio::time::Instant;
 

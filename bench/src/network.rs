@@ -8,10 +8,10 @@ use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use tesseras_core::code::{CodedForm, WHOLE_COPIES};
 use tesseras_core::ids::TesseraHash;
+use tesseras_core::progress::silent;
 use tesseras_net::RateLimit;
 use tesseras_node::{Node, NodeConfig, loopback};
 use tesseras_replication::admission::Limits;
-use tesseras_replication::progress::silent;
 use tesseras_storage::Store;
 use tokio::time::Instant;
 

@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use std::process::{Child, ChildStdin, Command, Stdio};
 
 use futures_util::StreamExt as _;
+use tesseras_core::progress::silent;
 use tesseras_node::{Node, loopback};
-use tesseras_replication::progress::silent;
 
 use crate::failure::Result;
 use crate::network::{Member, config};

@@ -6,9 +6,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tempfile::TempDir;
-use tesseras_capsule::{CreateOptions, Created, PackReader, Silent, StoredCapsule, create};
+use tesseras_capsule::{CreateOptions, Created, PackReader, StoredCapsule, create};
 use tesseras_core::ids::TesseraHash;
 use tesseras_core::ports::{BlobReader, TesseraRepository as _};
+use tesseras_core::progress::Meter;
 use tesseras_crypto::CreatorKeys;
 use tesseras_node::clock;
 use tesseras_storage::{StorageConfig, Store};
@@ -81,7 +82,7 @@ impl Scene {
     pub fn create(&self, store: &Store, folder: &Path) -> Result<Created> {
         let options = CreateOptions { created: clock::now(), ..CreateOptions::default() };
         let (blobs, library) = (store.blobs(), store.library());
-        let made = create(folder, &options, &self.keys, &*blobs, &*library, &mut Silent)?;
+        let made = create(folder, &options, &self.keys, &*blobs, &*library, &Meter::silent())?;
         if made.skipped.is_empty() { Ok(made) } else { Err("a photo was left out".into()) }
     }
 }

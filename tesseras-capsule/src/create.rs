@@ -17,8 +17,8 @@ use crate::gather::{Draft, gather};
 use crate::meta::rfc_3339;
 use crate::null_blob_store::NullBlobStore;
 use crate::open::StoredCapsule;
-use crate::progress::Progress;
 use crate::walk::Skipped;
+use tesseras_core::progress::Meter;
 
 /// What a person says of a capsule.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -75,7 +75,7 @@ pub fn create(
     keys: &CreatorKeys,
     blobs: &dyn BlobStore,
     repository: &dyn TesseraRepository,
-    progress: &mut dyn Progress,
+    progress: &Meter,
 ) -> Result<Created, CreateError> {
     let public = keys.public();
     let mut made = gather(folder, headers(folder, options)?, &public, blobs, progress)?;
@@ -138,7 +138,7 @@ pub fn dry_run(
     folder: &Path,
     options: &CreateOptions,
     creator: &CreatorPublic,
-    progress: &mut dyn Progress,
+    progress: &Meter,
 ) -> Result<Draft, CreateError> {
     let headers = headers(folder, options)?;
     Ok(gather(folder, headers, creator, &NullBlobStore, progress)?.draft)

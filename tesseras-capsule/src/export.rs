@@ -15,8 +15,8 @@ use thiserror::Error;
 use crate::open::StoredCapsule;
 use crate::pack_reader::Sequential;
 use crate::partial::{Partial, sync_all, sync_file};
-use crate::progress::Progress;
 use crate::pump::Pump;
+use tesseras_core::progress::Meter;
 
 /// Why a capsule was not exported. Nothing of it is left at the destination then.
 #[derive(Debug, Error)]
@@ -55,7 +55,7 @@ pub fn export(
     capsule: &StoredCapsule,
     blobs: &dyn BlobStore,
     dest: &Path,
-    progress: &mut dyn Progress,
+    progress: &Meter,
 ) -> Result<PathBuf, ExportError> {
     let name = directory_name(&capsule.hash());
     let path = dest.join(&name);
@@ -66,11 +66,10 @@ pub fn export(
     let partial =
         Partial::make(dest, &name).map_err(|(path, source)| ExportError::Write { path, source })?;
     let layout = capsule.layout();
-    progress.begin(layout.bytes(), layout.entries().len());
+    progress.begin(layout.bytes());
     let mut pump = Pump::new();
     for entry in layout.entries() {
         let relative = &entry.path[name.len() + 1..];
-        progress.file(relative);
         let target = partial.path().join(relative);
         if let Some(parent) = target.parent() {
             fs::create_dir_all(parent).map_err(failed(parent))?;
@@ -107,7 +106,7 @@ fn write(
     pump: &mut Pump,
     out: &mut File,
     target: &Path,
-    progress: &mut dyn Progress,
+    progress: &Meter,
 ) -> Result<(), ExportError> {
     let damaged = |reason: &str| ExportError::Damaged {
         path: relative.to_owned(),
@@ -132,7 +131,7 @@ fn write(
                 |buffer| Ok(reader.read(buffer)?),
                 |bytes| {
                     blake3.update(bytes);
-                    progress.advance(bytes.len() as u64);
+                    progress.add(bytes.len() as u64);
                     out.write_all(bytes).map_err(failed(target))
                 },
             )?;
@@ -145,6 +144,6 @@ fn write(
     if part.len() as u64 != entry.bytes {
         return Err(damaged("it has another length than every such file"));
     }
-    progress.advance(entry.bytes);
+    progress.add(entry.bytes);
     out.write_all(part).map_err(failed(target))
 }

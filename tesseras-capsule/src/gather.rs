@@ -16,12 +16,12 @@ use crate::dirfd::{Folder, state};
 use crate::exif::{self, Shot};
 use crate::folder_plan::{FolderPlan, Source};
 use crate::meta::{META_VERSION, MemoryType, Meta, rfc_3339};
-use crate::progress::Progress;
 use crate::pump::Pump;
 use crate::recognise::{Format, OTHER_TEXT, TextCheck};
 use crate::staging::{Staging, Stored};
 use crate::texts::{ALWAYS, Description, README};
 use crate::walk::{SkipReason, Skipped, printable, walk, why};
+use tesseras_core::progress::Meter;
 
 /// A capsule as a dry run finds it: all but its signatures.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,7 +56,7 @@ pub(crate) fn gather<'a>(
     headers: Vec<(String, String)>,
     creator: &CreatorPublic,
     blobs: &'a dyn BlobStore,
-    progress: &mut dyn Progress,
+    progress: &Meter,
 ) -> Result<Gathered<'a>, CreateError> {
     let folder = Folder::open(path)
         .map_err(|source| CreateError::Folder { folder: path.display().to_string(), source })?;
@@ -73,7 +73,7 @@ pub(crate) fn gather<'a>(
     if needed > free {
         return Err(CreateError::NoSpace { needed, free });
     }
-    progress.begin(needed, plan.sources.len());
+    progress.begin(needed);
 
     let mut gathering = Gathering {
         folder: &folder,
@@ -119,7 +119,7 @@ struct Gathering<'a, 'w> {
     memories: u64,
     gps_files: Vec<String>,
     undescribed: Vec<String>,
-    progress: &'w mut dyn Progress,
+    progress: &'w Meter,
 }
 
 /// A file's content that was staged, and what the file says of itself.
@@ -197,7 +197,6 @@ impl<'a> Gathering<'a, '_> {
 
     /// Stages a file's content, unless it is to be left out.
     fn read(&mut self, source: &Source) -> Result<Option<Read>, CreateError> {
-        self.progress.file(source.found.path.as_str());
         match self.try_read(source) {
             Ok(read) => Ok(Some(read)),
             Err(Stop::Fail(error)) => Err(error.into()),
@@ -222,7 +221,7 @@ impl<'a> Gathering<'a, '_> {
         };
         let mut text = source.format.is_text().then(TextCheck::default);
         let mut is_text = true;
-        let progress = &mut *self.progress;
+        let progress = self.progress;
         let (stored, blob) = self.staging.stream::<Stop>(
             &mut self.pump,
             |buffer| {
@@ -232,7 +231,7 @@ impl<'a> Gathering<'a, '_> {
                 }
                 Ok(n)
             },
-            |bytes| progress.advance(bytes),
+            |bytes| progress.add(bytes),
         )?;
         let outcome = match state(&file) {
             Err(e) => Err(unreadable(e)),

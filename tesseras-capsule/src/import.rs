@@ -13,11 +13,11 @@ use thiserror::Error;
 
 use crate::exported::{ExportedCapsule, ExportedError};
 use crate::pack_reader::{PackReader, PackStream};
-use crate::progress::{Progress, Silent};
 use crate::unpack::{UnpackError, unpack_as};
 use crate::verify::{
     FileReport, FileStatus, Report, SignatureStatus, VerifyError, verify_directory, verify_stored,
 };
+use tesseras_core::progress::Meter;
 
 /// How many faults of a damaged capsule an error names.
 const SHOWN_FAULTS: usize = 5;
@@ -85,7 +85,7 @@ pub fn import(
     blobs: &dyn BlobStore,
     repository: &dyn TesseraRepository,
     added: Timestamp,
-    progress: &mut dyn Progress,
+    progress: &Meter,
 ) -> Result<Imported, ImportError> {
     let report = verify_directory(directory, None, progress)?;
     let ignored = check(&report)?;
@@ -93,7 +93,7 @@ pub fn import(
     let capsule = exported.capsule();
     let hash = capsule.hash();
     let known = repository.get(&hash)?.is_some();
-    if known && verify_stored(blobs, repository, &hash, &mut Silent)?.valid {
+    if known && verify_stored(blobs, repository, &hash, &Meter::silent())?.valid {
         let layout = capsule.layout();
         let bytes = layout.entries().iter().fold(0_u64, |sum, e| sum.saturating_add(e.bytes));
         return Ok(Imported {

@@ -23,7 +23,6 @@ mod null_blob_store;
 pub mod open;
 pub mod pack_reader;
 mod partial;
-pub mod progress;
 mod pump;
 pub mod recognise;
 pub mod restore;
@@ -43,7 +42,6 @@ pub use import::{ImportError, Imported, import};
 pub use meta::{MemoryType, Place, rfc_3339};
 pub use open::{MemorySummary, OpenError, StoredCapsule};
 pub use pack_reader::{PackReader, PackStream};
-pub use progress::{Progress, Silent};
 pub use restore::{RestoreError, Restored, restore};
 pub use unpack::{UnpackError, Unpacked, unpack};
 pub use verify::{

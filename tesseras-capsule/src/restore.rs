@@ -25,10 +25,10 @@ use crate::meta::{Meta, point_in_time, spelled};
 use crate::open::{OpenError, StoredCapsule};
 use crate::pack_reader::Sequential;
 use crate::partial::{Partial, remove_abandoned, sync_all, sync_file};
-use crate::progress::Progress;
 use crate::pump::Pump;
 use crate::walk::printable;
 use places::{Placed, Places};
+use tesseras_core::progress::Meter;
 
 /// A folder that was given back.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -107,7 +107,7 @@ pub fn restore(
     capsule: &StoredCapsule,
     blobs: &dyn BlobStore,
     dest: &Path,
-    progress: &mut dyn Progress,
+    progress: &Meter,
 ) -> Result<Restored, RestoreError> {
     remove_abandoned(dest);
     let into_existing = is_empty_directory(dest)?;
@@ -115,7 +115,7 @@ pub fn restore(
     let folder = Folder::open(partial.path()).map_err(failed(partial.path()))?;
     let memories: Vec<&FileEntry> = capsule.files().iter().filter(|f| is_memory(f)).collect();
     let bytes = memories.iter().fold(0_u64, |sum, f| sum.saturating_add(f.bytes));
-    progress.begin(bytes, memories.len());
+    progress.begin(bytes);
 
     let mut restoring = Restoring {
         capsule,
@@ -227,7 +227,7 @@ struct Restoring<'a> {
     /// several memories.
     contexts: HashSet<(ContentHash, ContentHash)>,
     pump: Pump,
-    progress: &'a mut dyn Progress,
+    progress: &'a Meter,
     out: Restored,
 }
 
@@ -293,7 +293,7 @@ impl Restoring<'_> {
             if is_context(name) {
                 let path = before.spelling.or(before.path).unwrap_or(file.path.as_str());
                 if !self.contexts.insert((blake3(path.as_bytes()), file.blake3)) {
-                    self.progress.advance(file.bytes);
+                    self.progress.add(file.bytes);
                     continue;
                 }
             }
@@ -320,7 +320,6 @@ impl Restoring<'_> {
     /// Writes one file under its name or a safe one, unless it is damaged.
     fn file(&mut self, file: &FileEntry, before: Before, spare: &str) -> Result<(), RestoreError> {
         let Before { path: original, spelling, modified } = before;
-        self.progress.file(&printable(original.unwrap_or(spare).as_bytes()));
         let wanted = match original {
             None => Err("its name is not known".to_owned()),
             Some(text) => CapsulePath::new(text)
@@ -367,13 +366,13 @@ impl Restoring<'_> {
     fn write(&mut self, file: &FileEntry, target: &mut File, path: &str) -> Result<(), Stop> {
         let mut reader = Sequential::open(self.blobs, file)?;
         let mut blake3 = Blake3::default();
-        let progress = &mut *self.progress;
+        let progress = self.progress;
         let full = self.root.join(path);
         let (_, sha256) = self.pump.run::<Stop>(
             |buffer| Ok(reader.read(buffer)?),
             |bytes| {
                 blake3.update(bytes);
-                progress.advance(bytes.len() as u64);
+                progress.add(bytes.len() as u64);
                 target.write_all(bytes).map_err(|e| Stop::Fail(failed(&full)(e)))
             },
         )?;

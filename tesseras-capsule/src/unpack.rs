@@ -17,9 +17,9 @@ use tesseras_core::words::size;
 use tesseras_crypto::{CreatorPublic, blake3, sha256};
 use thiserror::Error;
 
-use crate::progress::Progress;
 use crate::pump::Pump;
 use crate::staging::Staging;
+use tesseras_core::progress::Meter;
 
 /// A capsule that was unpacked.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -137,7 +137,7 @@ pub fn unpack(
     blobs: &dyn BlobStore,
     repository: &dyn TesseraRepository,
     added: Timestamp,
-    progress: &mut dyn Progress,
+    progress: &Meter,
 ) -> Result<Unpacked, UnpackError> {
     unpack_as(pack, expected, blobs, repository, (Origin::Fetched, added), progress)
 }
@@ -149,13 +149,13 @@ pub(crate) fn unpack_as(
     blobs: &dyn BlobStore,
     repository: &dyn TesseraRepository,
     (origin, added): (Origin, Timestamp),
-    progress: &mut dyn Progress,
+    progress: &Meter,
 ) -> Result<Unpacked, UnpackError> {
     let mut pack = Pack { inner: pack, offset: 0 };
     let manifest_bytes = pack.manifest(expected)?;
     let (manifest, layout) = begin(&manifest_bytes, expected, blobs)?;
-    progress.begin(layout.bytes(), layout.entries().len());
-    progress.advance(pack.offset);
+    progress.begin(layout.bytes());
+    progress.add(pack.offset);
     let mut parts = Parts {
         manifest: &manifest,
         manifest_bytes: &manifest_bytes,
@@ -239,17 +239,16 @@ impl Parts<'_> {
         pack: &mut Pack<'_>,
         layout: &PackLayout,
         expected: &TesseraHash,
-        progress: &mut dyn Progress,
+        progress: &Meter,
     ) -> Result<(), UnpackError> {
         let directory = directory_name(expected).len() + 1;
         for entry in &layout.entries()[1..] {
             let path = &entry.path[directory..];
-            progress.file(path);
             let before = pack.offset;
             pack.expect(&header(&entry.path, entry.bytes), path)?;
             self.take(pack, entry, path)?;
             pack.padding(entry.bytes, path)?;
-            progress.advance(pack.offset - before);
+            progress.add(pack.offset - before);
         }
         pack.expect(&[0; 2 * BLOCK as usize], "the end of the tar")?;
         pack.end()

@@ -1,36 +1,27 @@
 //! Asking the running `tesd`, and showing progress meanwhile.
 
-use tesseras_rpc::messages::{Request, Response};
+use tesseras_rpc::calls::{AskPeers, Call};
 use tesseras_rpc::{Client, ClientError, socket_path};
 
 use crate::command_error::CommandError;
 use crate::context::Context;
 use crate::progress::Bar;
 
-/// Sends a request to the node of the data directory and waits for its result. Interrupted
-/// (Ctrl-C), the connection closes and the node gives up on the request.
-pub fn ask(context: &Context, request: &Request) -> Result<Response, CommandError> {
+/// Asks the node of the data directory and waits for its answer. Interrupted (Ctrl-C), the
+/// connection closes and the node gives up on it.
+pub fn ask<C: Call>(context: &Context, call: C) -> Result<C::Answer, CommandError> {
     let runtime = runtime()?;
     let mut bar = Bar::new();
-    let response = runtime.block_on(async {
+    let answer = runtime.block_on(async {
         let client = Client::connect(&socket_path(&context.data_dir)).await?;
-        client.request(request, |progress| bar.show(&progress)).await
+        client.ask(call, |progress| bar.show(&progress)).await
     })?;
-    Ok(response)
-}
-
-/// The error for a result of another kind than was asked for.
-pub fn unexpected() -> CommandError {
-    CommandError::new("tesd answered something else than it was asked")
-        .with_hint("use the tes and the tesd of one version")
+    Ok(answer)
 }
 
 /// How many other nodes the running node knows; fails, with a hint, if no node runs.
 pub fn peers_known(context: &Context) -> Result<u64, CommandError> {
-    match ask(context, &Request::Peers)? {
-        Response::Peers { peers } => Ok(peers.len() as u64),
-        _ => Err(unexpected()),
-    }
+    Ok(ask(context, AskPeers {})?.peers.len() as u64)
 }
 
 /// Whether a node runs; an error if that cannot be told.

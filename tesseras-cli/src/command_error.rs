@@ -1,40 +1,36 @@
-//! The one place where errors of the lower floors become a message, a hint and an exit code.
+//! The one place where errors of the lower floors become a message, a code, a hint and an exit code.
 
 use std::io;
 use std::process::ExitCode;
 
 use tesseras_core::ports::StoreError;
 
+use crate::code::Code;
+
 /// What to do about a damaged tessera. What is intact of it stays.
 pub const MEND: &str = "`tes verify HASH` says what is damaged; if it was published, `tes fetch \
                         HASH` mends it and keeps what is intact";
 
-/// Why a command failed, in words for people.
+/// What to do about a full disk.
+const FREE_SPACE: &str = "free some disk space, then repeat the command";
+
+/// Why a command failed, in words for people and as a code for scripts.
 #[derive(Debug)]
 pub struct CommandError {
     message: String,
     hint: Option<String>,
-    kind: Kind,
-}
-
-/// What kind of failure it is: it decides the exit code.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
-    /// It was tried, and failed.
-    Failed,
-    /// The command was used wrongly: nothing was tried.
-    Usage,
+    code: Code,
 }
 
 impl CommandError {
     /// An error without a hint.
     pub fn new(message: impl Into<String>) -> Self {
-        Self { message: message.into(), hint: None, kind: Kind::Failed }
+        Self { message: message.into(), hint: None, code: Code::Failed }
     }
 
     /// The command line asks for something that cannot be done as it is written: exit code 2.
     pub fn usage(message: impl Into<String>) -> Self {
-        Self { kind: Kind::Usage, ..Self::new(message) }
+        Self::new(message).with_code(Code::Usage)
     }
 
     /// Adds what the person can do next.
@@ -44,13 +40,22 @@ impl CommandError {
         self
     }
 
+    /// Says what kind of failure it is.
+    #[must_use]
+    pub fn with_code(mut self, code: Code) -> Self {
+        self.code = code;
+        self
+    }
+
     /// An action on a path that the system refused.
     pub fn io(action: &str, path: &std::path::Path, error: &io::Error) -> Self {
         let failed = Self::new(format!("cannot {action} {}: {error}", path.display()));
         match error.kind() {
-            io::ErrorKind::PermissionDenied => failed.with_hint("check who owns it"),
+            io::ErrorKind::PermissionDenied => {
+                failed.with_code(Code::NotAllowed).with_hint("check who owns it")
+            }
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
-                failed.with_hint("free some disk space, then repeat the command")
+                failed.with_code(Code::DiskFull).with_hint(FREE_SPACE)
             }
             _ => failed,
         }
@@ -61,11 +66,16 @@ impl CommandError {
         &self.message
     }
 
+    /// What kind of failure it is.
+    pub fn code(&self) -> Code {
+        self.code
+    }
+
     /// 2 for wrong usage, 1 for everything else.
     pub fn exit_code(&self) -> ExitCode {
-        match self.kind {
-            Kind::Failed => ExitCode::FAILURE,
-            Kind::Usage => ExitCode::from(2),
+        match self.code {
+            Code::Usage => ExitCode::from(2),
+            _ => ExitCode::FAILURE,
         }
     }
 
@@ -77,11 +87,9 @@ impl CommandError {
 
 impl From<StoreError> for CommandError {
     fn from(error: StoreError) -> Self {
-        let failed = Self::new(error.to_string());
+        let failed = Self::new(error.to_string()).with_code(Code::of_store(&error));
         match error {
-            StoreError::Full { .. } => {
-                failed.with_hint("free some disk space, then repeat the command")
-            }
+            StoreError::Full { .. } => failed.with_hint(FREE_SPACE),
             StoreError::Missing(_) | StoreError::Corrupt(_) => failed.with_hint(MEND),
             StoreError::IndexMissing { .. } | StoreError::IndexDamaged { .. } => failed.with_hint(
                 "`tes repair --library` lists your tesserae again from the stored files; it \

@@ -9,16 +9,14 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
-use tesseras_capsule::{
-    CreateOptions, Created, Silent, StoredCapsule, create, export, verify_directory,
-};
+use tesseras_capsule::{CreateOptions, Created, StoredCapsule, create, export, verify_directory};
 use tesseras_core::code::Piece;
 use tesseras_core::ids::{NodeId, TesseraHash};
 use tesseras_core::placement::Placement;
 use tesseras_core::ports::TesseraRepository as _;
+use tesseras_core::progress::{Meter, silent};
 use tesseras_crypto::CreatorKeys;
 use tesseras_node::clock;
-use tesseras_replication::progress::silent;
 use tesseras_replication::publish::Published;
 use tesseras_replication::status::{State, TesseraHealth};
 use tokio::time::Instant;
@@ -118,8 +116,9 @@ pub async fn walk(plot: Plot, scene: PathBuf, output: Output) -> Result<Walked, 
     let to = plot.keep.clone().unwrap_or_else(|| scene.join("after"));
     let after = files_of(fresh, hash, &to).await?;
     let directory = after.directory.clone();
-    let report =
-        tokio::task::spawn_blocking(move || verify_directory(&directory, Some(&hash), &mut Silent));
+    let report = tokio::task::spawn_blocking(move || {
+        verify_directory(&directory, Some(&hash), &Meter::silent())
+    });
     let report = report.await.map_err(failed)?.map_err(failed)?;
     network.stop().await;
     Ok(Walked {
@@ -231,7 +230,7 @@ async fn make(
         ..CreateOptions::default()
     };
     let (blobs, library) = (owner.store.blobs(), owner.store.library());
-    Ok(create(folder, &options, keys, &*blobs, &*library, &mut Silent)?)
+    Ok(create(folder, &options, keys, &*blobs, &*library, &Meter::silent())?)
 }
 
 /// What an export wrote.
@@ -247,7 +246,7 @@ async fn files_of(member: &Member, hash: TesseraHash, to: &Path) -> Result<Expor
         let record = record.ok_or_else(|| CommandError::new("the capsule is not there"))?;
         let blobs = store.blobs();
         let capsule = StoredCapsule::of_record(&*blobs, &record)?;
-        let directory = export(&capsule, &*blobs, &to, &mut Silent)?;
+        let directory = export(&capsule, &*blobs, &to, &Meter::silent())?;
         let mut digests = BTreeMap::new();
         digest_all(&directory, Path::new(""), &mut digests)
             .map_err(|error| CommandError::io("read", &directory, &error))?;

@@ -8,6 +8,7 @@ use tesseras_core::ids::TesseraHash;
 use tesseras_core::ports::{FragmentStore as _, TesseraRepository as _};
 use tesseras_storage::Store;
 
+use crate::code::Code;
 use crate::command_error::CommandError;
 use crate::context::Context;
 use crate::human::count;
@@ -120,6 +121,7 @@ pub fn resolve(store: &Store, text: &str) -> Result<TesseraHash, CommandError> {
     found.dedup();
     match found[..] {
         [] => Err(CommandError::new(format!("no tessera stored here begins with {prefix}"))
+            .with_code(Code::NotInLibrary)
             .with_hint(
                 "`tes list` shows those that are; of any other give the code or all 64 digits",
             )),
@@ -128,6 +130,7 @@ pub fn resolve(store: &Store, text: &str) -> Result<TesseraHash, CommandError> {
             let shown: Vec<_> = found.iter().take(SHOWN).map(ToString::to_string).collect();
             let more = if found.len() > SHOWN { " and more" } else { "" };
             Err(CommandError::new(format!("{prefix} is ambiguous: {}{more}", shown.join(" or ")))
+                .with_code(Code::Ambiguous)
                 .with_hint("give more digits"))
         }
     }
@@ -138,10 +141,12 @@ pub fn not_in_library(store: &Store, hash: &TesseraHash) -> CommandError {
     let held = store.fragments().list_fragments(hash).map_or(0, |pieces| pieces.len());
     if held == 0 {
         return CommandError::new(format!("{hash} is not stored here"))
+            .with_code(Code::NotInLibrary)
             .with_hint(format!("bring it here with `tes fetch {hash}`"));
     }
     let (pieces, are) = if held == 1 { ("piece", "is") } else { ("pieces", "are") };
     CommandError::new(format!("only {held} {pieces} of {hash} {are} stored here, held for others"))
+        .with_code(Code::NotInLibrary)
         .with_hint(format!("bring all of it here with `tes fetch {hash}`"))
 }
 

@@ -20,6 +20,7 @@ use tesseras_crypto::{CreatorKeys, KeyError};
 use tesseras_storage::{check_owner, keep_to_owner};
 use zeroize::Zeroizing;
 
+use crate::code::Code;
 use crate::command_error::CommandError;
 use crate::context::make_private;
 
@@ -47,6 +48,7 @@ pub struct Identity {
 pub fn load(data_dir: &Path) -> Result<Identity, CommandError> {
     find(data_dir)?.ok_or_else(|| {
         CommandError::new(format!("there is no creator in {}", data_dir.display()))
+            .with_code(Code::NoIdentity)
             .with_hint("make one with `tes init --name NAME`")
     })
 }

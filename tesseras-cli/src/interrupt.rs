@@ -1,7 +1,6 @@
 //! A long request that a person or the system can interrupt (Ctrl-C, SIGTERM, SIGHUP).
 
-use tesseras_rpc::messages::{Request, Response};
-use tesseras_rpc::{Client, socket_path};
+use tesseras_rpc::{Call, Client, socket_path};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::ask::runtime;
@@ -9,38 +8,45 @@ use crate::command_error::CommandError;
 use crate::context::Context;
 use crate::progress::Bar;
 
-/// How a request ended that could be interrupted.
+/// How a call ended that could be interrupted. `A` is its answer, `S` that of the call that stops it.
 #[derive(Debug)]
-pub enum Ended {
+pub enum Ended<A, S> {
     /// The node answered.
-    Answered(Response),
+    Answered(A),
+    /// A signal came, and the node answered that it has stopped.
+    Stopped(Why, S),
+}
+
+/// Why a call was stopped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Why {
     /// Somebody pressed Ctrl-C, and may be asked what they want.
     Interrupted,
     /// The process is to end.
     Terminated,
 }
 
-/// Sends a request and waits for its result, or for a signal. After a signal, `stop` is sent and
-/// answered before this returns, while the connection of the request is still kept.
-pub fn ask_unless_interrupted(
+/// Asks and waits for the answer, or for a signal. After a signal, `stop` is asked and answered
+/// before this returns, while the connection of the call is still kept.
+pub fn ask_unless_interrupted<C: Call, S: Call>(
     context: &Context,
-    request: &Request,
-    stop: &Request,
-) -> Result<(Ended, Option<Response>), CommandError> {
+    call: C,
+    stop: S,
+) -> Result<Ended<C::Answer, S::Answer>, CommandError> {
     let runtime = runtime()?;
     runtime.block_on(async {
         let socket = socket_path(&context.data_dir);
         let mut signals = Signals::new()?;
         let mut bar = Bar::new();
         let client = Client::connect(&socket).await?;
-        let work = client.request(request, |progress| bar.show(&progress));
+        let work = client.ask(call, |progress| bar.show(&progress));
         tokio::pin!(work);
-        let ended = tokio::select! {
-            done = &mut work => return Ok((Ended::Answered(done?), None)),
-            ended = signals.next() => ended,
+        let why = tokio::select! {
+            done = &mut work => return Ok(Ended::Answered(done?)),
+            why = signals.next() => why,
         };
-        let stopped = Client::connect(&socket).await?.request(stop, |_| {}).await?;
-        Ok((ended, Some(stopped)))
+        let stopped = Client::connect(&socket).await?.ask(stop, |_| {}).await?;
+        Ok(Ended::Stopped(why, stopped))
     })
 }
 
@@ -64,11 +70,11 @@ impl Signals {
     }
 
     /// Waits for the next.
-    async fn next(&mut self) -> Ended {
+    async fn next(&mut self) -> Why {
         tokio::select! {
-            _ = self.interrupt.recv() => Ended::Interrupted,
-            _ = self.terminate.recv() => Ended::Terminated,
-            _ = self.hang_up.recv() => Ended::Terminated,
+            _ = self.interrupt.recv() => Why::Interrupted,
+            _ = self.terminate.recv() => Why::Terminated,
+            _ = self.hang_up.recv() => Why::Terminated,
         }
     }
 }

@@ -6,12 +6,14 @@
 
 mod ask;
 mod cli;
+mod code;
 mod command_error;
 mod commands;
 mod consent;
 mod context;
 mod demo;
 mod exit;
+mod failures;
 mod hashes;
 mod human;
 mod identity;

@@ -73,7 +73,11 @@ impl Output {
     /// [`Output::fail`] for an error that people have been shown already.
     pub fn fail_json(self, error: &CommandError) -> ExitCode {
         if self.json {
-            let value = serde_json::json!({ "error": error.message(), "hint": error.hint() });
+            let value = serde_json::json!({
+                "error": error.message(),
+                "code": error.code().word(),
+                "hint": error.hint(),
+            });
             let _ = self.raw(format!("{value}\n").as_bytes());
         }
         error.exit_code()

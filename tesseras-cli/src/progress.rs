@@ -1,13 +1,15 @@
 //! How far a command is, on stderr: a bar where a person looks at it, a line every few seconds
 //! where it goes to a file or to another program.
 
+use std::borrow::Cow;
 use std::io::{self, IsTerminal as _};
 use std::ops::RangeInclusive;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use console::{Term, measure_text_width};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use tesseras_rpc::messages::{Progress, Unit};
+use tesseras_core::progress::{Meter, OnProgress, Progress, Unit};
 use tokio::time::Instant;
 
 use crate::human::size;
@@ -26,7 +28,7 @@ pub struct Bar(Shown);
 
 #[derive(Debug)]
 enum Shown {
-    OnTerminal { bar: ProgressBar, stage: String, next: Instant },
+    OnTerminal { bar: ProgressBar, stage: Cow<'static, str>, next: Instant },
     AsLines(Lines),
 }
 
@@ -37,7 +39,7 @@ impl Bar {
         Self(if io::stderr().is_terminal() {
             let target = ProgressDrawTarget::term(Term::stderr(), 20);
             let bar = bar_on(target);
-            Shown::OnTerminal { bar, stage: String::new(), next: now }
+            Shown::OnTerminal { bar, stage: Cow::default(), next: now }
         } else {
             Shown::AsLines(Lines::new(now))
         })
@@ -156,39 +158,17 @@ fn picture(progress: &Progress, pace: &str, columns: usize) -> String {
     format!("{text} [{bar:width$}]{pace}")
 }
 
-/// A bar over the bytes of files on this disk.
-#[derive(Debug)]
-pub struct FileBar {
-    bar: Bar,
-    progress: Progress,
-}
-
-impl FileBar {
-    /// A bar for a stage such as "Reading".
-    pub fn new(stage: &str) -> Self {
-        let stage = stage.to_owned();
-        Self { bar: Bar::new(), progress: Progress { stage, done: 0, total: 0, unit: Unit::Bytes } }
-    }
-}
-
-impl tesseras_capsule::Progress for FileBar {
-    fn begin(&mut self, bytes: u64, _files: usize) {
-        self.progress.done = 0;
-        self.progress.total = bytes;
-        self.bar.show(&self.progress);
-    }
-
-    fn advance(&mut self, bytes: u64) {
-        self.progress.done += bytes;
-        self.progress.total = self.progress.total.max(self.progress.done);
-        self.bar.show(&self.progress);
-    }
+/// Counts the bytes of files on this disk, and shows a bar of them until it is dropped.
+pub fn file_meter(stage: &'static str) -> Meter {
+    let bar = Mutex::new(Bar::new());
+    let show = move |progress: Progress| {
+        bar.lock().unwrap_or_else(PoisonError::into_inner).show(&progress);
+    };
+    Meter::new(stage, 0, &(Arc::new(show) as OnProgress))
 }
 
 #[cfg(test)]
 mod tests {
-    use std::sync::{Arc, Mutex};
-
     use indicatif::TermLike;
 
     use super::*;
@@ -196,7 +176,7 @@ mod tests {
     const MIB: u64 = 1 << 20;
 
     fn bytes(stage: &str, done: u64, total: u64) -> Progress {
-        Progress { stage: stage.to_owned(), done, total, unit: Unit::Bytes }
+        Progress { stage: stage.to_owned().into(), done, total, unit: Unit::Bytes }
     }
 
     /// A terminal that remembers every line that ever stood on it.

@@ -19,6 +19,7 @@ pub mod peer_memory;
 pub mod placement;
 pub mod plan;
 pub mod ports;
+pub mod progress;
 pub mod publication;
 pub mod signature;
 pub mod sums;

@@ -56,7 +56,7 @@ impl fmt::Debug for Clock {
 }
 
 /// How far one node's clock is from those of its peers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ClockOffset {
     /// How many seconds it is ahead; negative when behind.
     pub seconds: i64,

@@ -2,11 +2,10 @@
 
 use std::sync::Arc;
 
-use tesseras_capsule::{
-    PackReader, PackStream, Progress, Silent, StoredCapsule, unpack, verify_stored,
-};
+use tesseras_capsule::{PackReader, PackStream, StoredCapsule, unpack, verify_stored};
 use tesseras_core::ids::TesseraHash;
 use tesseras_core::ports::{BlobReader, BlobStore, StoreError, TesseraRecord, TesseraRepository};
+use tesseras_core::progress::Meter;
 use tesseras_core::time::Clock;
 use tesseras_replication::{Capsules, UnpackError};
 
@@ -32,7 +31,7 @@ impl Capsules for StoredCapsules {
     }
 
     fn check(&self, record: &TesseraRecord) -> Result<(), UnpackError> {
-        let report = verify_stored(&*self.blobs, &*self.library, &record.hash, &mut Silent)
+        let report = verify_stored(&*self.blobs, &*self.library, &record.hash, &Meter::silent())
             .map_err(|error| UnpackError::Invalid(error.to_string()))?;
         if report.valid {
             return Ok(());
@@ -45,25 +44,17 @@ impl Capsules for StoredCapsules {
         &self,
         tessera: &TesseraHash,
         pack: Arc<dyn BlobReader>,
-        on_bytes: &mut dyn FnMut(u64),
+        meter: &Meter,
     ) -> Result<TesseraRecord, UnpackError> {
         let mut reader = PackStream::new(pack);
         let (blobs, library) = (&*self.blobs, &*self.library);
-        let mut progress = OnBytes(on_bytes);
-        unpack::unpack(&mut reader, tessera, blobs, library, self.clock.now(), &mut progress)
-            .map_err(|error| match error {
+        unpack::unpack(&mut reader, tessera, blobs, library, self.clock.now(), meter).map_err(
+            |error| match error {
                 unpack::UnpackError::Store(error) => UnpackError::Store(error),
                 other => UnpackError::Invalid(other.to_string()),
-            })?;
+            },
+        )?;
         let missing = || UnpackError::Store(StoreError::Missing((*tessera).into()));
         self.library.get(tessera)?.ok_or_else(missing)
-    }
-}
-
-struct OnBytes<'a>(&'a mut dyn FnMut(u64));
-
-impl Progress for OnBytes<'_> {
-    fn advance(&mut self, bytes: u64) {
-        (self.0)(bytes);
     }
 }

@@ -16,11 +16,12 @@ use tesseras_wire::BoxFuture;
 use tokio_util::sync::CancellationToken;
 
 pub use announce::{Announce, AnnounceNew};
-pub use board::{JobBoard, JobReport, JobState};
-pub use outcome::{JobError, JobOutcome};
+pub use board::JobBoard;
+pub use outcome::JobError;
 pub use publish::Publish;
 pub use remember::Remember;
 pub use repair::Repair;
+pub use tesseras_rpc::job::{JobOutcome, JobReport, JobState};
 
 /// One piece of work that comes back.
 pub trait Job: Send + Sync + 'static {

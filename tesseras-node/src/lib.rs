@@ -4,11 +4,12 @@
 //! and `tes` ([`requests`]), and runs the background [`jobs`]. The node owns every task; stopping
 //! it stops them all. Knows no command lines.
 
+mod answers;
 pub mod capsules;
-pub mod causes;
 pub mod clock;
 pub mod config;
 pub mod directory;
+mod failure;
 pub mod identity;
 pub mod jobs;
 pub mod loopback;
@@ -16,7 +17,6 @@ pub mod node;
 pub mod observe;
 pub mod problems;
 pub mod requests;
-mod room;
 pub mod router;
 mod start_error;
 

@@ -127,7 +127,7 @@ impl Observed {
         let clock_off = status.clock.filter(|offset| offset.is_off());
         self.gauges.clock_offset.set(clock_off.map_or(0, |offset| offset.seconds));
         for report in self.board.reports() {
-            let failures = self.gauges.job_failures.with_label_values(&[report.name]);
+            let failures = self.gauges.job_failures.with_label_values(&[report.name.as_str()]);
             failures.set(report.consecutive_failures.into());
         }
         Ok(())

@@ -26,9 +26,9 @@ use crate::policy::hunt::Hunt;
 use crate::policy::pace::Paces;
 use crate::policy::patience::{Manner, Patience};
 use crate::policy::survey::{LiveHolder, Survey};
-use crate::progress::{ByteCount, OnStep};
 use crate::survey::Surveying;
 use crate::workshop::{NoSpace, RebuildError, Workshop};
+use tesseras_core::progress::{Meter, OnProgress};
 
 /// How often it is looked whether a transfer is late.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
@@ -134,7 +134,7 @@ struct Hunting<'a> {
     begun: Instant,
     hunt: Hunt,
     paces: Paces,
-    count: ByteCount,
+    count: Meter,
     transfers: Vec<Transfer>,
     running: FuturesUnordered<BoxFuture<'a, Ended>>,
     last: Option<String>,
@@ -150,7 +150,7 @@ impl<'a> Collector<'a> {
         mut source: PieceSource,
         survey: Option<&Survey>,
         more: Option<&mut Surveying<'_>>,
-        on_step: &OnStep,
+        on_progress: &OnProgress,
     ) -> Result<Collected, CollectError> {
         let sound = move || {
             let have = source.sound_pieces()?;
@@ -164,7 +164,7 @@ impl<'a> Collector<'a> {
             self.workshop.check_room(missing * each).await?;
         }
         let needed = hunt.needed() as u64;
-        let count = ByteCount::new("fetching pieces", needed * each, on_step);
+        let count = Meter::new("fetching pieces", needed * each, on_progress);
         count.add(needed.saturating_sub(missing) * each);
         let mut hunting = Hunting {
             collector: *self,
@@ -197,9 +197,9 @@ impl<'a> Collector<'a> {
         source: &mut PieceSource,
         have: &BTreeSet<Piece>,
         wanted: &[u8],
-        on_step: &OnStep,
+        on_progress: &OnProgress,
     ) -> Result<(), CollectError> {
-        self.workshop.rebuild(source, have, wanted, on_step).await?;
+        self.workshop.rebuild(source, have, wanted, on_progress).await?;
         for piece in wanted.iter().map(|index| Piece::Index(*index)) {
             self.holder.mend(dossier, source, piece).await;
         }

@@ -27,8 +27,8 @@ use crate::policy::pace::Paces;
 use crate::policy::patience::{Manner, Patience};
 use crate::policy::survey::{LiveHolder, Survey};
 use crate::ports::Directory;
-use crate::progress::ByteCount;
 use crate::workshop::Workshop;
+use tesseras_core::progress::Meter;
 
 /// How many nodes are asked at once whether they would hold something.
 const OFFERS_AT_ONCE: usize = 32;
@@ -104,7 +104,7 @@ struct Delivering<'a> {
     dossier: &'a VerifiedDossier,
     source: &'a PieceSource,
     purpose: &'a Purpose,
-    count: &'a ByteCount,
+    count: &'a Meter,
     begun: Instant,
     assignment: Assignment,
     contacts: BTreeMap<NodeId, Contact>,
@@ -228,7 +228,7 @@ impl<'a> Distributor<'a> {
         pieces: Vec<Piece>,
         eligible: Eligible,
         purpose: &'a Purpose,
-        count: &'a ByteCount,
+        count: &'a Meter,
     ) -> Delivery {
         let Eligible { assignment, contacts, has_dossier, refusals, .. } = eligible;
         let patience = Patience::new(Manner::Unhurried, self.peers.transfer_deadline());

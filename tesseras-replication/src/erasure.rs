@@ -10,6 +10,7 @@ use tesseras_core::buffer::PageBuffer;
 use tesseras_core::code::{CodedForm, Shape, WIDE};
 use tesseras_core::ids::ContentHash;
 use tesseras_core::ports::{BlobReader, BlobStore, BlobWriter, StagedBlob, StoreError};
+use tesseras_core::progress::Meter;
 use tesseras_crypto::Blake3;
 use thiserror::Error;
 
@@ -49,9 +50,6 @@ pub struct Encoded {
     pub parity: Vec<StagedBlob>,
 }
 
-/// Called with the number of pack bytes that were worked on since the last call.
-pub type OnBytes<'a> = &'a mut (dyn FnMut(u64) + Send);
-
 /// Reads a data fragment of a pack as if it were stored: a range of the pack, then zeros.
 pub struct DataFragment {
     pack: Arc<dyn BlobReader>,
@@ -88,32 +86,32 @@ impl BlobReader for DataFragment {
 pub fn encode(
     pack: &Arc<dyn BlobReader>,
     blobs: &dyn BlobStore,
-    on_bytes: OnBytes<'_>,
+    meter: &Meter,
 ) -> Result<Encoded, ErasureError> {
     let Some(form) = CodedForm::of_pack(pack.bytes()) else {
-        let pack_hash = hash_all(pack.as_ref(), on_bytes)?;
+        let pack_hash = hash_all(pack.as_ref(), meter)?;
         return Ok(Encoded { pack_hash, checksums: Vec::new(), parity: Vec::new() });
     };
     // The pack's own hash needs its bytes in order, the code needs them in columns: one core each.
     std::thread::scope(|scope| {
-        let hashing = scope.spawn(|| hash_all(pack.as_ref(), &mut |_| {}));
+        let hashing = scope.spawn(|| hash_all(pack.as_ref(), &Meter::silent()));
         let data: Vec<DataFragment> =
             (0..form.shape.k).map(|i| DataFragment::new(pack.clone(), form, i)).collect();
-        let coded = encode_columns(&data, form, blobs, on_bytes);
+        let coded = encode_columns(&data, form, blobs, meter);
         let pack_hash = hashing.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
         let (checksums, parity) = coded?;
         Ok(Encoded { pack_hash, checksums, parity })
     })
 }
 
-fn hash_all(pack: &dyn BlobReader, on_bytes: OnBytes<'_>) -> Result<ContentHash, ErasureError> {
+fn hash_all(pack: &dyn BlobReader, meter: &Meter) -> Result<ContentHash, ErasureError> {
     let mut hasher = Blake3::default();
     let mut buffer = PageBuffer::new(4 * WINDOW);
     for window in windows(pack.bytes(), buffer.len()) {
         let buffer = &mut buffer[..window.len];
         pack.read_at(window.offset, buffer)?;
         hasher.update(buffer);
-        on_bytes(window.len as u64);
+        meter.add(window.len as u64);
     }
     Ok(hasher.finish())
 }
@@ -122,7 +120,7 @@ fn encode_columns(
     data: &[DataFragment],
     form: CodedForm,
     blobs: &dyn BlobStore,
-    on_bytes: OnBytes<'_>,
+    meter: &Meter,
 ) -> Result<(Vec<ContentHash>, Vec<StagedBlob>), ErasureError> {
     let Shape { k, m } = form.shape;
     let mut hashers = vec![Blake3::default(); usize::from(k)];
@@ -141,7 +139,7 @@ fn encode_columns(
         for (sink, column) in sinks.writers.iter_mut().zip(result.recovery_iter()) {
             sink.write(column)?;
         }
-        on_bytes(window.len as u64 * u64::from(k));
+        meter.add(window.len as u64 * u64::from(k));
     }
     let parity = sinks.finish()?;
     let mut checksums: Vec<ContentHash> = hashers.iter().map(Blake3::finish).collect();
@@ -156,7 +154,7 @@ pub fn rebuild(
     form: CodedForm,
     wanted: &[u8],
     blobs: &dyn BlobStore,
-    on_bytes: OnBytes<'_>,
+    meter: &Meter,
 ) -> Result<Vec<StagedBlob>, ErasureError> {
     let Shape { k, m } = form.shape;
     let mut sources = pieces.to_vec();
@@ -183,7 +181,7 @@ pub fn rebuild(
                 _ => data.column(*index),
             })?;
         }
-        on_bytes(window.len as u64 * u64::from(k));
+        meter.add(window.len as u64 * u64::from(k));
     }
     Ok(sinks.finish()?)
 }

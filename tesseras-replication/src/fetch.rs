@@ -20,9 +20,9 @@ use crate::peers::Peers;
 use crate::policy::patience::Manner;
 use crate::policy::survey::{LiveHolder, Survey};
 use crate::ports::{Directory, UnpackError};
-use crate::progress::{ByteCount, OnStep, Step};
 use crate::survey::{Scope, Surveying};
 use crate::workshop::Workshop;
+use tesseras_core::progress::{Meter, OnProgress, Progress};
 
 /// How often all holders are asked when some of them were silent and the rest does not suffice.
 const TRIES: u32 = 3;
@@ -131,18 +131,18 @@ impl Fetcher<'_> {
     pub(crate) async fn fetch(
         &self,
         tessera: TesseraHash,
-        on_step: &OnStep,
+        on_progress: &OnProgress,
     ) -> Result<Fetched, FetchError> {
         let _turn = self.workshop.turn(tessera).await;
         if let Some(record) = self.library.sound_copy(tessera).await? {
             return Ok(Fetched { record, holders: 0 });
         }
         self.library.unblock(tessera).await?;
-        on_step(Step { stage: "finding holders", done: 0, total: 0, bytes: false });
+        on_progress(Progress::begun("finding holders"));
         let mut tries = 0;
         loop {
             tries += 1;
-            let (survey, result) = self.try_once(tessera, on_step).await?;
+            let (survey, result) = self.try_once(tessera, on_progress).await?;
             let error = match result {
                 Err(error) if error.may_pass() => error,
                 Ok(fetched) => {
@@ -167,13 +167,13 @@ impl Fetcher<'_> {
     async fn try_once(
         &self,
         tessera: TesseraHash,
-        on_step: &OnStep,
+        on_progress: &OnProgress,
     ) -> Result<(Survey, Result<Fetched, FetchError>), FetchError> {
         let Self { peers, holder, directory, .. } = *self;
         let begun =
             Surveying::begin(peers, holder, directory, tessera, Scope::Network, Manner::Quick);
         let mut surveying = begun.await?;
-        let early = self.fetch_early(tessera, &mut surveying, on_step).await;
+        let early = self.fetch_early(tessera, &mut surveying, on_progress).await;
         if early.is_ok() {
             // Enough is enough: who has not answered by now need not.
             return Ok((surveying.end().await?, early));
@@ -181,7 +181,7 @@ impl Fetcher<'_> {
         let survey = surveying.finish().await?;
         let result = match early {
             Err(error) if error.is_of_this_node() => Err(error),
-            _ => self.fetch_from_all(tessera, &survey, on_step).await,
+            _ => self.fetch_from_all(tessera, &survey, on_progress).await,
         };
         Ok((survey, result))
     }
@@ -191,14 +191,14 @@ impl Fetcher<'_> {
         &self,
         tessera: TesseraHash,
         surveying: &mut Surveying<'_>,
-        on_step: &OnStep,
+        on_progress: &OnProgress,
     ) -> Result<Fetched, FetchError> {
         let stored = self.holder.stored_dossier(tessera).await.ok().flatten();
         let dossier = match stored {
             Some(dossier) => dossier,
             None => self.first_dossier(tessera, surveying).await?,
         };
-        self.fetch_by(&dossier, None, Some(surveying), on_step).await
+        self.fetch_by(&dossier, None, Some(surveying), on_progress).await
     }
 
     /// The dossier of the first holder that gives one.
@@ -247,7 +247,7 @@ impl Fetcher<'_> {
         &self,
         tessera: TesseraHash,
         survey: &Survey,
-        on_step: &OnStep,
+        on_progress: &OnProgress,
     ) -> Result<Fetched, FetchError> {
         if survey.live.is_empty() {
             return Err(nobody(tessera, survey));
@@ -259,7 +259,7 @@ impl Fetcher<'_> {
         }
         let mut last = FetchError::NoDossier(tessera);
         for dossier in dossiers {
-            match self.fetch_by(&dossier, Some(survey), None, on_step).await {
+            match self.fetch_by(&dossier, Some(survey), None, on_progress).await {
                 Ok(fetched) => return Ok(fetched),
                 Err(error) => {
                     tracing::warn!(%tessera, plan = %dossier.plan_hash(), %error, "no capsule");
@@ -275,21 +275,21 @@ impl Fetcher<'_> {
         dossier: &VerifiedDossier,
         survey: Option<&Survey>,
         more: Option<&mut Surveying<'_>>,
-        on_step: &OnStep,
+        on_progress: &OnProgress,
     ) -> Result<Fetched, FetchError> {
         let Self { peers, holder, workshop, .. } = *self;
         let collector = Collector { peers, holder, workshop };
         let source = workshop.pieces(dossier.plan().clone(), None).await?;
-        let collected = collector.collect(dossier, source, survey, more, on_step).await?;
+        let collected = collector.collect(dossier, source, survey, more, on_progress).await?;
         let mut source = collected.source;
         if !collected.pieces.contains(&Piece::Whole) {
             let data = 0..source.plan().coded().map_or(0, |form| form.shape.k);
             let lost: Vec<u8> =
                 data.filter(|i| !collected.pieces.contains(&Piece::Index(*i))).collect();
             let have = &collected.pieces;
-            collector.rebuild(dossier, &mut source, have, &lost, on_step).await?;
+            collector.rebuild(dossier, &mut source, have, &lost, on_progress).await?;
         }
-        let count = ByteCount::new("checking and storing", source.plan().pack_bytes(), on_step);
+        let count = Meter::new("checking and storing", source.plan().pack_bytes(), on_progress);
         let record = self.library.unpack(dossier.tessera(), source, count).await?;
         self.keep(dossier).await;
         Ok(Fetched { record, holders: collected.holders.len() })

@@ -29,7 +29,6 @@ mod peers;
 pub mod pieces;
 pub mod policy;
 mod ports;
-pub mod progress;
 pub mod publication;
 pub mod publish;
 mod release;

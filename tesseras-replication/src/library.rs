@@ -22,9 +22,9 @@ use crate::dossier::{DossierError, VerifiedDossier};
 use crate::pieces::PieceSource;
 use crate::policy::health::{State, TesseraHealth};
 use crate::ports::{Capsules, UnpackError};
-use crate::progress::ByteCount;
 use crate::seen::Seen;
 use crate::stores::Stores;
+use tesseras_core::progress::Meter;
 
 /// Why a dossier was not kept.
 #[derive(Debug, Error)]
@@ -129,13 +129,13 @@ impl Library {
         &self,
         tessera: TesseraHash,
         source: PieceSource,
-        count: ByteCount,
+        count: Meter,
     ) -> Result<TesseraRecord, UnpackError> {
         let capsules = self.capsules.clone();
         self.disk
             .run(move || {
                 let pack = source.pack()?;
-                capsules.unpack(&tessera, pack, &mut |bytes| count.add(bytes))
+                capsules.unpack(&tessera, pack, &count)
             })
             .await
     }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use tesseras_core::contact::Contact;
 use tesseras_core::ids::{DhtKey, NodeId, TesseraHash};
 use tesseras_core::ports::{BlobReader, StoreError, TesseraRecord};
+use tesseras_core::progress::Meter;
 use tesseras_core::time::ClockOffset;
 use tesseras_wire::{BoxFuture, BoxStream};
 use thiserror::Error;
@@ -19,13 +20,13 @@ pub trait Capsules: Send + Sync + 'static {
     /// Checks every byte of a capsule in the library: only what is sound may be published.
     fn check(&self, record: &TesseraRecord) -> Result<(), UnpackError>;
 
-    /// Checks every byte of a pack and adds its capsule to the library. `on_bytes` is called with
-    /// each number of bytes done.
+    /// Checks every byte of a pack and adds its capsule to the library. `meter` is told each
+    /// number of bytes done.
     fn unpack(
         &self,
         tessera: &TesseraHash,
         pack: Arc<dyn BlobReader>,
-        on_bytes: &mut dyn FnMut(u64),
+        meter: &Meter,
     ) -> Result<TesseraRecord, UnpackError>;
 }
 

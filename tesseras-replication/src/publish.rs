@@ -28,10 +28,10 @@ use crate::policy::patience::Manner;
 use crate::policy::rounds::{Next, Rounds};
 use crate::policy::survey::Survey;
 use crate::ports::{Directory, UnpackError};
-use crate::progress::{ByteCount, OnStep};
 use crate::roster::send_roster;
 use crate::survey::{Scope, survey};
 use crate::workshop::{EncodeError, Turn, Workshop};
+use tesseras_core::progress::{Meter, OnProgress};
 
 /// Result of publishing.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -183,7 +183,7 @@ impl Publisher<'_> {
     pub(crate) async fn draft_plan(
         &self,
         tessera: TesseraHash,
-        on_step: &OnStep,
+        on_progress: &OnProgress,
     ) -> Result<Vec<u8>, PublishError> {
         if let Some(plan) = self.library.plan(tessera).await? {
             return Ok(plan);
@@ -196,7 +196,7 @@ impl Publisher<'_> {
         }
         // A plan never changes: one of damaged files could never be mended.
         let checking = self.library.check(record);
-        let coding = self.workshop.encode(tessera, pack, on_step);
+        let coding = self.workshop.encode(tessera, pack, on_progress);
         let (checked, plan) = tokio::join!(checking, coding);
         if checked.is_err() {
             self.workshop.unpin(tessera).await?;
@@ -213,14 +213,14 @@ impl Publisher<'_> {
         &self,
         tessera: TesseraHash,
         signed: Option<SignedPlan>,
-        on_step: &OnStep,
+        on_progress: &OnProgress,
     ) -> Result<Published, PublishError> {
         let under_way = self.library.start_publishing(tessera);
         let under_way = under_way.ok_or(PublishError::InProgress(tessera))?;
         let publishing = async {
             let turn = self.workshop.turn(tessera).await;
             let dossier = self.dossier(tessera, signed).await?;
-            self.publish_dossier(&dossier, turn, on_step).await
+            self.publish_dossier(&dossier, turn, on_progress).await
         };
         tokio::select! {
             biased;
@@ -268,12 +268,12 @@ impl Publisher<'_> {
         &self,
         dossier: &VerifiedDossier,
         turn: Turn,
-        on_step: &OnStep,
+        on_progress: &OnProgress,
     ) -> Result<Published, PublishError> {
         let tessera = dossier.tessera();
         let (_, pack) = self.pack(tessera).await?;
         let mut source = self.workshop.pieces(dossier.plan().clone(), Some(pack)).await?;
-        let published = self.place_all(dossier, &mut source, turn, on_step).await?;
+        let published = self.place_all(dossier, &mut source, turn, on_progress).await?;
         if published.placed == published.fragments {
             self.workshop.unpin(tessera).await?;
         }
@@ -287,7 +287,7 @@ impl Publisher<'_> {
         dossier: &VerifiedDossier,
         source: &mut PieceSource,
         turn: Turn,
-        on_step: &OnStep,
+        on_progress: &OnProgress,
     ) -> Result<Published, PublishError> {
         let plan = dossier.plan();
         let k = plan.coded().map(|coded| coded.shape.k);
@@ -312,8 +312,8 @@ impl Publisher<'_> {
                     return self.end(dossier, &known, eligible, distinct(refusals), turn).await;
                 }
             };
-            self.prepare_parity(dossier, source, &missing, on_step).await?;
-            let count = ByteCount::new("placing pieces", bytes_of(plan, &missing), on_step);
+            self.prepare_parity(dossier, source, &missing, on_progress).await?;
+            let count = Meter::new("placing pieces", bytes_of(plan, &missing), on_progress);
             let delivery = distributor
                 .distribute(dossier, source, missing, eligible, &Purpose::Own, &count)
                 .await;
@@ -377,13 +377,13 @@ impl Publisher<'_> {
         dossier: &VerifiedDossier,
         source: &mut PieceSource,
         missing: &[tesseras_core::code::Piece],
-        on_step: &OnStep,
+        on_progress: &OnProgress,
     ) -> Result<(), CollectError> {
         let gone = self.workshop.lacking_parity(source, missing).await?;
         let whole = [tesseras_core::code::Piece::Whole].into();
         let Self { peers, holder, workshop, .. } = *self;
         let collector = Collector { peers, holder, workshop };
-        collector.rebuild(dossier, source, &whole, &gone, on_step).await
+        collector.rebuild(dossier, source, &whole, &gone, on_progress).await
     }
 
     fn distributor(&self) -> Distributor<'_> {

@@ -29,11 +29,11 @@ use crate::policy::patience::Manner;
 use crate::policy::rebuild::to_rebuild;
 use crate::policy::survey::Survey;
 use crate::ports::Directory;
-use crate::progress::{ByteCount, OnStep, Step};
 use crate::publish::Publisher;
 use crate::release::release_whole;
 use crate::survey::{Scope, Surveying};
 use crate::workshop::Workshop;
+use tesseras_core::progress::{Meter, OnProgress, Progress};
 
 /// How long looking after one tessera may take, however many are looked after at once.
 pub const REPAIR_DEADLINE: Duration = Duration::from_secs(60 * 60);
@@ -115,17 +115,17 @@ impl<'a> Repairer<'a> {
     pub(crate) fn repair_each(
         self,
         mut tesserae: Vec<TesseraHash>,
-        on_step: OnStep,
+        on_progress: OnProgress,
     ) -> BoxStream<'a, (TesseraHash, Result<Repaired, RepairError>)> {
         tesserae.sort_by_cached_key(|tessera| self.holder.last_survived(tessera));
         let repairs = Arc::new(Semaphore::new(REPAIRS_AT_ONCE));
         let each = stream::iter(tesserae).map(move |tessera| -> BoxFuture<'a, _> {
-            let (repairs, on_step) = (repairs.clone(), on_step.clone());
+            let (repairs, on_progress) = (repairs.clone(), on_progress.clone());
             Box::pin(async move {
                 let done = match self.check(tessera).await {
                     Ok(None) => {
                         let _place = repairs.acquire().await;
-                        let repairing = self.repair(tessera, &on_step);
+                        let repairing = self.repair(tessera, &on_progress);
                         let in_time = timeout(REPAIR_DEADLINE, repairing).await;
                         in_time.unwrap_or(Err(RepairError::Deadline(tessera)))
                     }
@@ -167,14 +167,14 @@ impl<'a> Repairer<'a> {
     pub(crate) async fn repair(
         &self,
         tessera: TesseraHash,
-        on_step: &OnStep,
+        on_progress: &OnProgress,
     ) -> Result<Repaired, RepairError> {
         let _turn = self.workshop.turn(tessera).await;
-        on_step(Step { stage: "asking holders", done: 0, total: 0, bytes: false });
+        on_progress(Progress::begun("asking holders"));
         let stored = self.stored_dossier(tessera).await?;
         let is_own = self.library.is_own(tessera).await?;
         let Seen { dossier, survey, eligible, prepared } =
-            self.look(tessera, stored, is_own, on_step).await?;
+            self.look(tessera, stored, is_own, on_progress).await?;
         self.holder.note_survived(tessera, survey.survives(dossier.plan()));
         let lack = eligible.assignment.lack();
         let mut done = Repaired {
@@ -199,14 +199,14 @@ impl<'a> Repairer<'a> {
             {
                 source?
             }
-            _ => self.prepare(&dossier, &survey, &lack.pieces, on_step).await?,
+            _ => self.prepare(&dossier, &survey, &lack.pieces, on_progress).await?,
         };
         let purpose = match is_own {
             true => Purpose::Own,
             false => Purpose::Repair { witnesses: survey.contacts_except(self.peers.me()) },
         };
         let total = bytes_of(dossier.plan(), &lack.pieces);
-        let count = ByteCount::new("placing pieces", total, on_step);
+        let count = Meter::new("placing pieces", total, on_progress);
         let distributor = self.distributor();
         let placing =
             distributor.distribute(&dossier, &source, lack.pieces, eligible, &purpose, &count);
@@ -247,7 +247,7 @@ impl<'a> Repairer<'a> {
         tessera: TesseraHash,
         stored: Option<VerifiedDossier>,
         is_own: bool,
-        on_step: &OnStep,
+        on_progress: &OnProgress,
     ) -> Result<Seen, RepairError> {
         let Self { peers, holder, directory, .. } = *self;
         let distributor = self.distributor();
@@ -277,7 +277,7 @@ impl<'a> Repairer<'a> {
             if missing.is_empty() || !early.others_attested {
                 return None;
             }
-            let source = self.prepare(&dossier, &early, &missing, on_step).await;
+            let source = self.prepare(&dossier, &early, &missing, on_progress).await;
             Some(Prepared { pieces: missing, source })
         };
         let (prepared, survey) = tokio::join!(preparing, surveying.finish());
@@ -330,7 +330,7 @@ impl<'a> Repairer<'a> {
         dossier: &VerifiedDossier,
         survey: &Survey,
         missing: &[Piece],
-        on_step: &OnStep,
+        on_progress: &OnProgress,
     ) -> Result<PieceSource, RepairError> {
         let (tessera, plan) = (dossier.tessera(), dossier.plan());
         let Self { peers, holder, workshop, .. } = *self;
@@ -338,9 +338,9 @@ impl<'a> Repairer<'a> {
         let whole = self.library.pack(tessera).await?.map(|(_, pack)| pack);
         let source = workshop.pieces(plan.clone(), whole).await?;
         let Collected { mut source, pieces: have, .. } =
-            collector.collect(dossier, source, Some(survey), None, on_step).await?;
+            collector.collect(dossier, source, Some(survey), None, on_progress).await?;
         let lost = to_rebuild(plan, missing, &have);
-        collector.rebuild(dossier, &mut source, &have, &lost, on_step).await?;
+        collector.rebuild(dossier, &mut source, &have, &lost, on_progress).await?;
         if !missing.contains(&Piece::Whole) {
             return Ok(source);
         }

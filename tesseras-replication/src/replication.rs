@@ -23,7 +23,6 @@ use crate::peers::{Deadlines, Peers, Way};
 use crate::policy::admission::Limits;
 use crate::policy::hedging::Requests;
 use crate::ports::{Capsules, Directory};
-use crate::progress::OnStep;
 use crate::publication::{self, PublicationReport};
 use crate::publish::{PublishError, Published, Publisher, SignedPlan};
 use crate::repair::{RepairError, Repaired, Repairer};
@@ -31,6 +30,7 @@ use crate::service::Service;
 use crate::status::{Asking, StatusError, TesseraHealth};
 use crate::stores::Stores;
 use crate::workshop::Workshop;
+use tesseras_core::progress::OnProgress;
 
 /// Transfers in each direction that a task begins at once, by default; as many again that others
 /// asked for.
@@ -170,9 +170,9 @@ impl Replication {
     pub async fn draft_plan(
         &self,
         tessera: TesseraHash,
-        on_step: &OnStep,
+        on_progress: &OnProgress,
     ) -> Result<Vec<u8>, PublishError> {
-        self.publisher().draft_plan(tessera, on_step).await
+        self.publisher().draft_plan(tessera, on_progress).await
     }
 
     /// Places a capsule of the library on other nodes, by a plan that was signed just now.
@@ -181,10 +181,10 @@ impl Replication {
         tessera: TesseraHash,
         plan: Vec<u8>,
         signatures: SignaturePair,
-        on_step: &OnStep,
+        on_progress: &OnProgress,
     ) -> Result<Published, PublishError> {
         let signed = SignedPlan { plan, signatures };
-        self.publisher().publish(tessera, Some(signed), on_step).await
+        self.publisher().publish(tessera, Some(signed), on_progress).await
     }
 
     /// Places a capsule of the library on other nodes, by the signed plan that is kept here or that
@@ -192,9 +192,9 @@ impl Replication {
     pub async fn publish_signed(
         &self,
         tessera: TesseraHash,
-        on_step: &OnStep,
+        on_progress: &OnProgress,
     ) -> Result<Published, PublishError> {
-        self.publisher().publish(tessera, None, on_step).await
+        self.publisher().publish(tessera, None, on_progress).await
     }
 
     /// Publishes in the background from now on, until it is done or stopped. The plan and its
@@ -233,22 +233,22 @@ impl Replication {
     pub async fn fetch(
         &self,
         tessera: TesseraHash,
-        on_step: &OnStep,
+        on_progress: &OnProgress,
     ) -> Result<Fetched, FetchError> {
         let Collaborators { peers, holder, library, workshop, directory, .. } = &*self.0;
         let fetcher = Fetcher { peers, holder, library, workshop, directory: &**directory };
-        fetcher.fetch(tessera, on_step).await
+        fetcher.fetch(tessera, on_progress).await
     }
 
     /// Looks after one tessera: asks its holders, and brings back what is missing.
     pub async fn repair(
         &self,
         tessera: TesseraHash,
-        on_step: &OnStep,
+        on_progress: &OnProgress,
     ) -> Result<Repaired, RepairError> {
         let Collaborators { peers, holder, library, workshop, directory, .. } = &*self.0;
         let repairer = Repairer { peers, holder, library, workshop, directory: &**directory };
-        repairer.repair(tessera, on_step).await
+        repairer.repair(tessera, on_progress).await
     }
 
     /// Looks after many tesserae, several at once, the endangered first; tells of each as soon as it
@@ -256,11 +256,11 @@ impl Replication {
     pub fn repair_each(
         &self,
         tesserae: Vec<TesseraHash>,
-        on_step: OnStep,
+        on_progress: OnProgress,
     ) -> BoxStream<'_, (TesseraHash, Result<Repaired, RepairError>)> {
         let Collaborators { peers, holder, library, workshop, directory, .. } = &*self.0;
         let repairer = Repairer { peers, holder, library, workshop, directory: &**directory };
-        repairer.repair_each(tesserae, on_step)
+        repairer.repair_each(tesserae, on_progress)
     }
 
     /// How a tessera is now; `None` if no record of it is found anywhere.

@@ -16,8 +16,8 @@ use tokio::sync::{OwnedMutexGuard, Semaphore};
 use crate::blocking::{Blocking, lock};
 use crate::erasure::{self, ErasureError};
 use crate::pieces::PieceSource;
-use crate::progress::{ByteCount, OnStep};
 use crate::stores::Stores;
+use tesseras_core::progress::{Meter, OnProgress};
 
 /// This node's turn to work on a tessera. Work on disk threads keeps it until it has ended.
 pub(crate) type Turn = Arc<OwnedMutexGuard<()>>;
@@ -161,17 +161,16 @@ impl Workshop {
         &self,
         tessera: TesseraHash,
         pack: Arc<dyn BlobReader>,
-        on_step: &OnStep,
+        on_progress: &OnProgress,
     ) -> Result<Plan, EncodeError> {
         let turn = self.coding_turn().await;
         let (stores, now) = (self.stores.clone(), self.clock.now());
-        let count = ByteCount::new("computing redundancy", pack.bytes(), on_step);
+        let count = Meter::new("computing redundancy", pack.bytes(), on_progress);
         self.disk
             .run(move || {
                 // Kept until the work ends, even if nobody waits for it any more.
                 let _turn = turn;
-                let mut on_bytes = |bytes| count.add(bytes);
-                let encoded = erasure::encode(&pack, &*stores.blobs, &mut on_bytes)?;
+                let encoded = erasure::encode(&pack, &*stores.blobs, &count)?;
                 for staged in encoded.parity {
                     stores.workbench.pin(&tessera, staged, now)?;
                 }
@@ -210,7 +209,7 @@ impl Workshop {
         source: &mut PieceSource,
         have: &BTreeSet<Piece>,
         wanted: &[u8],
-        on_step: &OnStep,
+        on_progress: &OnProgress,
     ) -> Result<(), RebuildError> {
         let Some(form) = source.plan().coded() else { return Ok(()) };
         if wanted.is_empty() {
@@ -218,7 +217,7 @@ impl Workshop {
         }
         self.check_room(wanted.len() as u64 * form.fragment_bytes).await?;
         let turn = self.coding_turn().await;
-        let count = ByteCount::new("rebuilding", source.plan().pack_bytes(), on_step);
+        let count = Meter::new("rebuilding", source.plan().pack_bytes(), on_progress);
         let (stores, now) = (self.stores.clone(), self.clock.now());
         let (here, have, lost) = (source.clone(), have.clone(), wanted.to_vec());
         self.disk
@@ -243,7 +242,7 @@ fn rebuild(
     have: &BTreeSet<Piece>,
     wanted: &[u8],
     blobs: &dyn BlobStore,
-    count: &ByteCount,
+    count: &Meter,
 ) -> Result<Vec<StagedBlob>, RebuildError> {
     let Some(form) = source.plan().coded() else { return Ok(Vec::new()) };
     let whole = have.contains(&Piece::Whole);
@@ -252,8 +251,7 @@ fn rebuild(
         .filter(is_usable)
         .map(|index| Ok((index, source.open(Piece::Index(index))?)))
         .collect::<Result<Vec<_>, StoreError>>()?;
-    let mut on_bytes = |bytes| count.add(bytes);
-    Ok(erasure::rebuild(&pieces, form, wanted, blobs, &mut on_bytes)?)
+    Ok(erasure::rebuild(&pieces, form, wanted, blobs, count)?)
 }
 
 /// Keeps the rebuilt pieces that are what the plan says.

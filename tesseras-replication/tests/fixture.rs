@@ -12,7 +12,7 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use tempfile::TempDir;
 use tesseras_capsule::{
-    CreateOptions, PackReader, Silent, StoredCapsule, create, export, unpack, verify_directory,
+    CreateOptions, PackReader, StoredCapsule, create, export, unpack, verify_directory,
 };
 use tesseras_core::code::{NARROW, Piece};
 use tesseras_core::ids::TesseraHash;
@@ -20,6 +20,7 @@ use tesseras_core::manifest::{Manifest, listed};
 use tesseras_core::pack::{BLOCK, PackLayout, header};
 use tesseras_core::plan::Plan;
 use tesseras_core::ports::{BlobReader, Workbench as _};
+use tesseras_core::progress::Meter;
 use tesseras_core::time::Timestamp;
 use tesseras_crypto::{CreatorKeys, CreatorPublic, SignaturePair, blake3, sha256};
 use tesseras_replication::erasure;
@@ -117,7 +118,7 @@ impl Stored {
         let (blobs, library) = (store.blobs(), store.library());
         let capsule = Arc::new(StoredCapsule::open(&*blobs, &*library, &hash).unwrap());
         let pack: Arc<dyn BlobReader> = Arc::new(PackReader::new(capsule.clone(), blobs.clone()));
-        let encoded = erasure::encode(&pack, &*blobs, &mut |_| {}).unwrap();
+        let encoded = erasure::encode(&pack, &*blobs, &Meter::silent()).unwrap();
         for (index, staged) in encoded.parity.into_iter().enumerate() {
             assert_eq!(staged.hash, encoded.checksums[usize::from(NARROW.k) + index]);
             store.workbench().pin(&hash, staged, CREATED).unwrap();
@@ -139,7 +140,8 @@ impl Stored {
             }
             let (blobs, library) = (store.blobs(), store.library());
             let options = options(which);
-            let made = create(&root, &options, &keys(), &*blobs, &*library, &mut Silent).unwrap();
+            let made =
+                create(&root, &options, &keys(), &*blobs, &*library, &Meter::silent()).unwrap();
             assert_eq!(made.skipped, []);
             made.hash
         })
@@ -149,7 +151,7 @@ impl Stored {
     fn fetched(pack: &[u8], hash: TesseraHash) -> Self {
         Self::new(|_, store| {
             let (blobs, library, mut pack) = (store.blobs(), store.library(), pack);
-            unpack(&mut pack, &hash, &*blobs, &*library, CREATED, &mut Silent).unwrap();
+            unpack(&mut pack, &hash, &*blobs, &*library, CREATED, &Meter::silent()).unwrap();
             hash
         })
     }
@@ -161,7 +163,7 @@ impl Stored {
     /// Exports it, and says where to.
     fn exported(&self) -> PathBuf {
         let blobs = self.store.blobs();
-        export(&self.capsule, &*blobs, &self.dir.path().join("exported"), &mut Silent).unwrap()
+        export(&self.capsule, &*blobs, &self.dir.path().join("exported"), &Meter::silent()).unwrap()
     }
 
     /// Writes all fragments as files, and says where to.
@@ -299,7 +301,7 @@ fn digests(pack: &[u8]) -> String {
 }
 
 fn assert_valid(directory: &Path, hash: TesseraHash, label: &str) {
-    let report = verify_directory(directory, Some(&hash), &mut Silent).unwrap();
+    let report = verify_directory(directory, Some(&hash), &Meter::silent()).unwrap();
     let faults: Vec<_> = report.faults().collect();
     assert!(report.valid && faults.is_empty(), "{label}: {faults:?}");
 }

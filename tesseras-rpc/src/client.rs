@@ -4,13 +4,15 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use tesseras_core::progress::Progress;
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::UnixStream;
 use tokio::time::timeout;
 
 use crate::MAX_SOCKET_PATH_BYTES;
+use crate::calls::{Call, Request};
+use crate::failure::Failure;
 use crate::frame::{self, Event, FrameError, MAX_EVENT_BYTES, MAX_REQUEST_BYTES};
-use crate::messages::{Failure, Progress, Request, Response};
 
 /// How long a node may stay silent before it counts as hung. It says that it is alive every
 /// [`crate::server::ALIVE_INTERVAL`].
@@ -54,6 +56,9 @@ pub enum ClientError {
     /// What was said is not a message of this version.
     #[error("tes and tesd do not understand each other: {0}")]
     Frame(#[source] FrameError),
+    /// The node answered another call than this one.
+    #[error("tesd answered something else than it was asked")]
+    Unexpected,
     /// The node did what it was asked and failed.
     #[error("{0}")]
     Failed(Failure),
@@ -83,14 +88,15 @@ impl Client {
         }
     }
 
-    /// Sends a request and waits for its result, showing progress on the way. Dropped before
-    /// that, the node stops working on it.
-    pub async fn request(
+    /// Asks, and waits for the answer, showing progress on the way. Dropped before that, the node
+    /// stops working on it.
+    pub async fn ask<C: Call>(
         mut self,
-        request: &Request,
+        call: C,
         mut on_progress: impl FnMut(Progress),
-    ) -> Result<Response, ClientError> {
-        let frame = frame::encode(request, MAX_REQUEST_BYTES).map_err(ClientError::Frame)?;
+    ) -> Result<C::Answer, ClientError> {
+        let request: Request = call.into();
+        let frame = frame::encode(&request, MAX_REQUEST_BYTES).map_err(ClientError::Frame)?;
         // A node that is busy answers and closes without reading, so a failed write is no reason
         // not to read; if the node is gone, reading says so.
         let sent = timeout(SILENCE_LIMIT, self.stream.write_all(&frame)).await;
@@ -105,7 +111,9 @@ impl Client {
                 Ok(Err(error)) => return Err(ClientError::Frame(error)),
                 Ok(Ok(Event::Progress(progress))) => on_progress(progress),
                 Ok(Ok(Event::Alive)) => {}
-                Ok(Ok(Event::Done(response))) => return Ok(response),
+                Ok(Ok(Event::Done(response))) => {
+                    return C::answer(response).ok_or(ClientError::Unexpected);
+                }
                 Ok(Ok(Event::Failed(failure))) => return Err(ClientError::Failed(failure)),
             }
         }

@@ -4,9 +4,11 @@ use std::io;
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use tesseras_core::progress::Progress;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 
-use crate::messages::{Failure, Progress, Response};
+use crate::calls::Response;
+use crate::failure::Failure;
 
 /// The longest request, in bytes.
 pub const MAX_REQUEST_BYTES: usize = 1024 * 1024;
@@ -135,7 +137,8 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::messages::Request;
+    use crate::calls::{AskStatus, Fetch, Repair, Request};
+    use crate::failure::Cause;
 
     fn read_now<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, FrameError> {
         let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
@@ -146,9 +149,9 @@ mod tests {
     fn requests_round_trip() {
         use tesseras_core::ids::TesseraHash;
         let hash = TesseraHash::new([7; 32]);
-        for request in
-            [Request::Status, Request::Fetch { hash }, Request::Repair { hash: Some(hash) }]
-        {
+        let requests: [Request; 3] =
+            [AskStatus {}.into(), Fetch { hash }.into(), Repair { hash: Some(hash) }.into()];
+        for request in requests {
             let frame = encode(&request, MAX_REQUEST_BYTES).expect("short");
             assert_eq!(read_now::<Request>(&frame).expect("own frame"), request);
         }
@@ -160,7 +163,7 @@ mod tests {
         runtime.expect("a runtime").block_on(async {
             let (near, mut far) = tokio::io::duplex(16);
             let mut to = FrameWriter::new(near);
-            let first = Event::Failed(Failure::new("a".repeat(100)));
+            let first = Event::Failed(Failure::new(Cause::Failed, "a".repeat(100)));
             let frame = |event: &Event| encode(event, MAX_EVENT_BYTES).expect("short");
             let patience = std::time::Duration::from_millis(5);
             let cut = tokio::time::timeout(patience, to.send(frame(&first))).await;

@@ -1,17 +1,23 @@
 //! The conversation between `tes` and a running `tesd`, over a Unix socket.
 //!
-//! One request, then progress events, then one result. Follow one request: [`client`] sends it as
-//! a [`frame`]; [`server`] reads it, gives it to the node's [`Handler`] with a [`ProgressSink`],
-//! and sends back events until the result. What the node does with a request is not known here.
+//! One request, then progress events, then one result. Follow one request: [`client`] sends a
+//! [`Call`] as a [`frame`]; [`server`] reads it, gives it to the node's [`Handler`] with a
+//! [`ProgressSink`], and sends back events until the result, whose type the call has named. What the
+//! node does with a request is not known here.
 
+pub mod calls;
 pub mod client;
+pub mod failure;
 pub mod frame;
+pub mod job;
 pub mod messages;
 pub mod problem;
 pub mod progress;
 pub mod server;
 
+pub use calls::Call;
 pub use client::{Client, ClientError};
+pub use failure::{Cause, Failure};
 pub use progress::ProgressSink;
 pub use server::{BoxFuture, Handler, Server, ServerError};
 

@@ -1,4 +1,4 @@
-//! What can be asked of a running node, and what it answers.
+//! What a node answers. What can be asked is in [`crate::calls`].
 
 use std::net::SocketAddr;
 
@@ -6,154 +6,9 @@ use serde::{Deserialize, Serialize};
 use tesseras_core::code::Piece;
 use tesseras_core::ids::{NodeId, TesseraHash};
 use tesseras_core::publication::PublicationState;
-use tesseras_core::signature::SignaturePair;
 
-use crate::problem::{Cause, Problem};
-
-/// What `tes` asks.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Request {
-    /// How the node is.
-    Status,
-    /// Whom it knows.
-    Peers,
-    /// How a tessera is, asked of its holders now.
-    TesseraStatus {
-        /// Which.
-        hash: TesseraHash,
-    },
-    /// Compute the plan of a capsule in the library, so that its creator can sign it.
-    DraftPlan {
-        /// Which.
-        hash: TesseraHash,
-    },
-    /// Place a capsule of the library on other nodes. It ends when the client goes away.
-    Publish {
-        /// Which.
-        hash: TesseraHash,
-        /// Its plan, signed just now; without one, the plan that its creator signed earlier.
-        signed: Option<SignedPlan>,
-    },
-    /// Go on publishing in the background, until it is done or stopped.
-    PublishInBackground {
-        /// Which.
-        hash: TesseraHash,
-        /// As in [`Request::Publish`].
-        signed: Option<SignedPlan>,
-    },
-    /// Stop publishing.
-    StopPublication {
-        /// Which.
-        hash: TesseraHash,
-        /// Whether a finished publication ends, too: the node no longer looks after it.
-        unpublish: bool,
-    },
-    /// Bring a tessera into the library.
-    Fetch {
-        /// Which.
-        hash: TesseraHash,
-    },
-    /// One repair cycle, now.
-    Repair {
-        /// Of one tessera; of all that are held here, without.
-        hash: Option<TesseraHash>,
-    },
-}
-
-/// A plan and its creator's signatures over it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SignedPlan {
-    /// The plan's bytes.
-    pub plan: Vec<u8>,
-    /// Over those.
-    pub signatures: SignaturePair,
-}
-
-/// How far a long request has come. Sent at most a few times a second.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Progress {
-    /// What is being done, in a few words for people.
-    pub stage: String,
-    /// How much of it is done.
-    pub done: u64,
-    /// How much there is; 0 when that is not known.
-    pub total: u64,
-    /// What is counted.
-    pub unit: Unit,
-}
-
-/// What a progress counts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Unit {
-    /// Bytes.
-    Bytes,
-    /// Anything else: pieces, nodes, tesserae.
-    Items,
-}
-
-/// Why a request failed.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
-#[error("{message}")]
-pub struct Failure {
-    /// One sentence: what failed, and why.
-    pub message: String,
-    /// What the person can do next.
-    pub hint: Option<String>,
-    /// The reason as data, where `tes` says it in its own words.
-    #[serde(default)]
-    pub cause: Option<Cause>,
-}
-
-impl Failure {
-    /// A failure without a hint.
-    pub fn new(message: impl Into<String>) -> Self {
-        Self { message: message.into(), hint: None, cause: None }
-    }
-
-    /// Adds what the person can do next.
-    #[must_use]
-    pub fn with_hint(mut self, hint: impl Into<String>) -> Self {
-        self.hint = Some(hint.into());
-        self
-    }
-
-    /// Adds the reason as data.
-    #[must_use]
-    pub fn because(mut self, cause: Cause) -> Self {
-        self.cause = Some(cause);
-        self
-    }
-}
-
-/// What the node answers when it was done.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Response {
-    /// To [`Request::Status`].
-    Status(NodeStatus),
-    /// To [`Request::Peers`].
-    Peers {
-        /// Those in the routing table.
-        peers: Vec<PeerInfo>,
-    },
-    /// To [`Request::TesseraStatus`].
-    TesseraStatus(TesseraStatus),
-    /// To [`Request::DraftPlan`].
-    DraftPlan {
-        /// The plan's bytes, to be signed as they are.
-        plan: Vec<u8>,
-    },
-    /// To [`Request::Publish`].
-    Published(Published),
-    /// To [`Request::PublishInBackground`] and [`Request::StopPublication`].
-    Publication(PublicationReport),
-    /// To [`Request::Fetch`].
-    Fetched(Fetched),
-    /// To [`Request::Repair`].
-    Repaired(Repaired),
-}
+use crate::job::JobReport;
+use crate::problem::Problem;
 
 /// How a node is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -179,8 +34,8 @@ pub struct NodeStatus {
     pub clock_offset_seconds: Option<i64>,
     /// What its operator should do something about, the worst first.
     pub problems: Vec<Problem>,
-    /// Its background jobs, a line each.
-    pub jobs: Vec<String>,
+    /// Its background jobs.
+    pub jobs: Vec<JobReport>,
     /// The capsules in its library, newest first.
     pub tesserae: Vec<TesseraGlance>,
 }
@@ -200,6 +55,13 @@ pub struct TesseraGlance {
     pub survives: u64,
     /// When its holders were last asked, RFC 3339; absent if they were not since the node started.
     pub checked: Option<String>,
+}
+
+/// The nodes in a routing table.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PeerList {
+    /// In no order.
+    pub peers: Vec<PeerInfo>,
 }
 
 /// A node that another one knows.
@@ -279,6 +141,13 @@ pub struct PlacedPiece {
     pub fragment: Piece,
     /// Who.
     pub node_id: NodeId,
+}
+
+/// A plan that waits for its creator's signatures.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DraftedPlan {
+    /// The plan's bytes, to be signed as they are.
+    pub plan: Vec<u8>,
 }
 
 /// Result of publishing.

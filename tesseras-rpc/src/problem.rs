@@ -1,5 +1,4 @@
-//! What is wrong with a node, and why a request failed, as data: `tes` finds the words, and says
-//! what to do.
+//! What is wrong with a node, as data: `tes` finds the words, and says what to do.
 
 use std::net::SocketAddr;
 
@@ -43,40 +42,5 @@ pub enum Problem {
         used: u64,
         /// Bytes offered.
         limit: u64,
-    },
-}
-
-/// Why a request failed, where `tes` knows better words than the node.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case", tag = "code", content = "data")]
-pub enum Cause {
-    /// The node's clock differs from its peers'; see [`Problem::ClockOff`].
-    ClockOff {
-        /// How far it is ahead, in seconds; negative when behind.
-        seconds: i64,
-        /// How many peers, each of another network, said so.
-        witnesses: u64,
-    },
-    /// The disk has too little room beside its reserve.
-    NoSpace {
-        /// Bytes that the task needs.
-        needed: u64,
-        /// Bytes that are free beyond the reserve.
-        free: u64,
-    },
-    /// The disk is full.
-    DiskFull,
-    /// Nodes announce something under the key, and those that answered hold nothing of exactly
-    /// this hash.
-    OtherHash {
-        /// How many answered.
-        answered: u64,
-        /// How many did not.
-        silent: u64,
-    },
-    /// Holders are known, and none of them answers.
-    HoldersSilent {
-        /// How many.
-        silent: u64,
     },
 }

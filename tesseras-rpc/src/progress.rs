@@ -3,10 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tesseras_core::progress::{OnProgress, Progress};
 use tokio::sync::watch;
 use tokio::time::Instant;
-
-use crate::messages::{Progress, Unit};
 
 /// The shortest time between two events to one client.
 pub const PROGRESS_INTERVAL: Duration = Duration::from_millis(200);
@@ -24,24 +23,14 @@ impl ProgressSink {
         (Self { newest: Arc::new(newest) }, ProgressStream { events, next: Instant::now() })
     }
 
-    /// A sink that nobody looks at, for work that no client asked for.
-    pub fn discard() -> Self {
-        Self::new().0
-    }
-
     /// Says how far the work is. Never waits; cheap enough for every window of a transfer.
     pub fn report(&self, progress: Progress) {
         self.newest.send_replace(Some(progress));
     }
 
-    /// [`ProgressSink::report`] for bytes.
-    pub fn bytes(&self, stage: &str, done: u64, total: u64) {
-        self.report(Progress { stage: stage.to_owned(), done, total, unit: Unit::Bytes });
-    }
-
-    /// [`ProgressSink::report`] for pieces, nodes, tesserae.
-    pub fn items(&self, stage: &str, done: u64, total: u64) {
-        self.report(Progress { stage: stage.to_owned(), done, total, unit: Unit::Items });
+    /// The same as a function, for those who know only that.
+    pub fn on_progress(self) -> OnProgress {
+        Arc::new(move |progress| self.report(progress))
     }
 }
 

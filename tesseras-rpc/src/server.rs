@@ -24,9 +24,10 @@ use tokio_util::task::TaskTracker;
 use tracing::{debug, warn};
 
 use crate::MAX_SOCKET_PATH_BYTES;
+use crate::calls::{Request, Response};
 use crate::client::SILENCE_LIMIT;
+use crate::failure::{Cause, Failure};
 use crate::frame::{self, Event, FrameError, FrameWriter, MAX_EVENT_BYTES, MAX_REQUEST_BYTES};
-use crate::messages::{Failure, Request, Response};
 use crate::progress::{ProgressSink, ProgressStream};
 
 /// The most clients at once; one more is told to come back later.
@@ -172,9 +173,8 @@ impl Server {
 
 /// Tells one client too many so. A fresh socket takes these few bytes without waiting.
 fn refuse(stream: &UnixStream) {
-    let busy = Failure::new(format!("tesd is already serving {MAX_CLIENTS} requests"))
-        .with_hint("try again when one of them is done");
-    let busy = Event::Failed(busy);
+    let busy = format!("tesd is already serving {MAX_CLIENTS} requests");
+    let busy = Event::Failed(Failure::new(Cause::Busy, busy));
     if let Ok(frame) = frame::encode(&busy, MAX_EVENT_BYTES) {
         let _ = stream.try_write(&frame);
     }
@@ -195,12 +195,12 @@ async fn serve(
         Ok(Ok(request)) => request,
         Ok(Err(FrameError::Closed)) => return Ok(()),
         Ok(Err(error)) => {
-            let failure = Failure::new(format!("tesd does not understand the request: {error}"))
-                .with_hint("use the tes and the tesd of the same version");
+            let message = format!("tesd does not understand the request: {error}");
+            let failure = Failure::new(Cause::UnknownRequest, message);
             return send_result(&mut to, Err(failure), RESULT_DEADLINE).await;
         }
         Err(_) => {
-            let failure = Failure::new("no request arrived in time");
+            let failure = Failure::new(Cause::TooSlow, "no request arrived in time");
             return send_result(&mut to, Err(failure), RESULT_DEADLINE).await;
         }
     };
@@ -237,8 +237,7 @@ async fn left(from: &mut OwnedReadHalf) {
 }
 
 async fn say_goodbye(to: &mut FrameWriter<OwnedWriteHalf>) -> Result<(), FrameError> {
-    let failure =
-        Failure::new("tesd is stopping").with_hint("start it again and repeat the command");
+    let failure = Failure::new(Cause::Stopping, "tesd is stopping");
     send_result(to, Err(failure), GOODBYE_DEADLINE).await
 }
 
@@ -252,7 +251,8 @@ async fn send_result(
         Err(failure) => Event::Failed(failure),
     };
     let frame = frame::encode(&event, MAX_EVENT_BYTES).or_else(|error| {
-        let failure = Failure::new(format!("the answer cannot be sent: {error}"));
+        let failure =
+            Failure::new(Cause::AnswerTooLong, format!("the answer cannot be sent: {error}"));
         frame::encode(&Event::Failed(failure), MAX_EVENT_BYTES)
     })?;
     match timeout(deadline, to.send(frame)).await {

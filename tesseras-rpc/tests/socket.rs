@@ -9,10 +9,16 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tesseras_core::ids::TesseraHash;
+use tesseras_core::progress::{Progress, Unit};
+use tesseras_rpc::calls::{
+    AskPeers, AskStatus, AskTesseraStatus, Call, Fetch, Repair, Request, Response,
+};
 use tesseras_rpc::client::{Client, ClientError};
-use tesseras_rpc::messages::{Failure, PeerInfo, Repaired, Request, Response, Unit};
+use tesseras_rpc::messages::{PeerInfo, PeerList, Repaired};
 use tesseras_rpc::server::MAX_CLIENTS;
-use tesseras_rpc::{BoxFuture, Handler, ProgressSink, SOCKET_NAME, Server, ServerError};
+use tesseras_rpc::{
+    BoxFuture, Cause, Failure, Handler, ProgressSink, SOCKET_NAME, Server, ServerError,
+};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -40,25 +46,28 @@ impl Handler for Node {
     ) -> BoxFuture<'_, Result<Response, Failure>> {
         Box::pin(async move {
             match request {
-                Request::Status => {
+                Request::Status(_) => {
                     self.working.fetch_add(1, Ordering::SeqCst);
                     let _working = Working(self);
                     loop {
-                        progress.items(&"x".repeat(10_000), 1, 2);
+                        let stage = "x".repeat(10_000).into();
+                        progress.report(Progress { stage, done: 1, total: 2, unit: Unit::Items });
                         tokio::time::sleep(Duration::from_millis(1)).await;
                     }
                 }
-                Request::Peers => {
+                Request::Peers(_) => {
                     let node_id = tesseras_core::ids::NodeId::new([1; 20]);
                     let address = "127.0.0.1:1".parse().expect("an address");
-                    Ok(Response::Peers { peers: vec![PeerInfo { node_id, address }; 400_000] })
+                    let peers = vec![PeerInfo { node_id, address }; 400_000];
+                    Ok(Response::Peers(PeerList { peers }))
                 }
-                Request::Fetch { .. } => {
+                Request::Fetch(_) => {
                     for done in 0..1000 {
-                        progress.bytes("fetching", done, 1000);
+                        let (stage, unit) = ("fetching".into(), Unit::Bytes);
+                        progress.report(Progress { stage, done, total: 1000, unit });
                         tokio::time::sleep(Duration::from_millis(1)).await;
                     }
-                    Err(Failure::new("nobody has it").with_hint("wait"))
+                    Err(Failure::new(Cause::HoldersSilent { silent: 3 }, "nobody has it"))
                 }
                 _ => Ok(Response::Repaired(Repaired { checked: 3, ..Repaired::default() })),
             }
@@ -93,8 +102,8 @@ impl Running {
         self.dir.path().join(SOCKET_NAME)
     }
 
-    async fn ask(&self, request: &Request) -> Result<Response, ClientError> {
-        Client::connect(&self.socket()).await?.request(request, |_| {}).await
+    async fn ask<C: Call>(&self, call: C) -> Result<C::Answer, ClientError> {
+        Client::connect(&self.socket()).await?.ask(call, |_| {}).await
     }
 
     async fn stop(self) {
@@ -127,8 +136,8 @@ async fn a_request_is_answered_and_only_this_user_may_ask() {
     let running = Running::start().await;
     assert_eq!(mode(&running.socket()), 0o600);
     assert_eq!(mode(running.dir.path()), 0o700);
-    let answer = running.ask(&Request::Repair { hash: None }).await.expect("an answer");
-    assert!(matches!(answer, Response::Repaired(Repaired { checked: 3, .. })));
+    let answer = running.ask(Repair { hash: None }).await.expect("an answer");
+    assert_eq!(answer.checked, 3);
     running.stop().await;
 }
 
@@ -138,9 +147,10 @@ async fn progress_comes_a_few_times_a_second_and_then_the_failure() {
     let mut seen = Vec::new();
     let hash = TesseraHash::new([9; 32]);
     let client = Client::connect(&running.socket()).await.expect("it listens");
-    let result = client.request(&Request::Fetch { hash }, |p| seen.push(p)).await;
+    let result = client.ask(Fetch { hash }, |p| seen.push(p)).await;
     let Err(ClientError::Failed(failure)) = result else { panic!("{result:?}") };
-    assert_eq!(failure.hint.as_deref(), Some("wait"));
+    assert_eq!(failure.cause, Cause::HoldersSilent { silent: 3 });
+    assert_eq!(failure.message, "nobody has it");
     assert!((2..=12).contains(&seen.len()), "{} events in about a second", seen.len());
     assert!(seen.iter().all(|p| p.unit == Unit::Bytes && p.total == 1000));
     assert!(seen.is_sorted_by_key(|p| p.done));
@@ -150,7 +160,7 @@ async fn progress_comes_a_few_times_a_second_and_then_the_failure() {
 #[tokio::test]
 async fn a_client_that_goes_away_cancels_its_request() {
     let running = Running::start().await;
-    let asking = tokio::time::timeout(Duration::from_millis(300), running.ask(&Request::Status));
+    let asking = tokio::time::timeout(Duration::from_millis(300), running.ask(AskStatus {}));
     assert!(asking.await.is_err());
     until("the request is cancelled", || running.node.cancelled.load(Ordering::SeqCst) == 1).await;
     running.stop().await;
@@ -160,9 +170,9 @@ async fn a_client_that_goes_away_cancels_its_request() {
 async fn a_client_that_never_reads_holds_nothing_up() {
     let running = Running::start().await;
     let mut deaf = UnixStream::connect(running.socket()).expect("it listens");
-    let frame = tesseras_rpc::frame::encode(&Request::Peers, 100).expect("short");
+    let frame = tesseras_rpc::frame::encode(&Request::from(AskPeers {}), 100).expect("short");
     deaf.write_all(&frame).expect("sent");
-    assert!(running.ask(&Request::Repair { hash: None }).await.is_ok());
+    assert!(running.ask(Repair { hash: None }).await.is_ok());
     drop(deaf);
     running.stop().await;
 }
@@ -170,9 +180,10 @@ async fn a_client_that_never_reads_holds_nothing_up() {
 #[tokio::test]
 async fn an_answer_that_is_too_long_is_a_failure_and_not_a_dead_line() {
     let running = Running::start().await;
-    let result = running.ask(&Request::Peers).await;
+    let result = running.ask(AskPeers {}).await;
     let Err(ClientError::Failed(failure)) = result else { panic!("{result:?}") };
     assert!(failure.message.contains("too long"), "{failure}");
+    assert_eq!(failure.cause, Cause::AnswerTooLong);
     running.stop().await;
 }
 
@@ -196,7 +207,7 @@ async fn hostile_bytes_are_answered_with_a_failure_or_nothing() {
         let _ = stream.read_to_end(&mut answer);
         assert!(answer.len() < 500);
     }
-    assert!(running.ask(&Request::Repair { hash: None }).await.is_ok());
+    assert!(running.ask(Repair { hash: None }).await.is_ok());
     running.stop().await;
 }
 
@@ -212,8 +223,9 @@ async fn one_client_too_many_is_told_so_and_half_open_ones_do_not_stop_a_shutdow
     }
     let mut last = String::new();
     for _ in 0..100 {
-        match running.ask(&Request::Repair { hash: None }).await {
+        match running.ask(Repair { hash: None }).await {
             Err(ClientError::Failed(failure)) => {
+                assert_eq!(failure.cause, Cause::Busy);
                 last = failure.message;
                 break;
             }
@@ -230,12 +242,13 @@ async fn a_stop_tells_the_waiting_client() {
     let socket = running.socket();
     let tracker = running.tracker.clone();
     let client = Client::connect(&socket).await.expect("it listens");
-    let waiting = tracker.spawn(async move { client.request(&Request::Status, |_| {}).await });
+    let waiting = tracker.spawn(async move { client.ask(AskStatus {}, |_| {}).await });
     until("the request is at work", || running.node.working.load(Ordering::SeqCst) == 1).await;
     running.stop().await;
     let result = waiting.await.expect("no panic");
     let Err(ClientError::Failed(failure)) = result else { panic!("{result:?}") };
     assert_eq!(failure.message, "tesd is stopping");
+    assert_eq!(failure.cause, Cause::Stopping);
 }
 
 #[tokio::test]
@@ -246,7 +259,7 @@ async fn a_node_that_dies_is_noticed() {
     let client = Client::connect(&socket).await.expect("it listens");
     let (dying, _) = listener.accept().expect("a client");
     drop(dying);
-    let result = client.request(&Request::Status, |_| {}).await;
+    let result = client.ask(AskStatus {}, |_| {}).await;
     assert!(matches!(result, Err(ClientError::Ended)), "{result:?}");
 }
 
@@ -287,4 +300,27 @@ async fn a_path_that_cannot_be_is_refused_in_words() {
     assert!(dir.path().join("none").join(SOCKET_NAME).symlink_metadata().is_err());
     let none = Client::connect(&dir.path().join("none").join(SOCKET_NAME)).await;
     assert!(matches!(none, Err(ClientError::NotRunning { .. })));
+}
+
+#[tokio::test]
+async fn an_answer_to_another_call_and_an_unknown_request_are_told_apart() {
+    let running = Running::start().await;
+    // This node answers so to whatever it does not know.
+    let result = running.ask(AskTesseraStatus { hash: TesseraHash::new([9; 32]) }).await;
+    assert!(matches!(result, Err(ClientError::Unexpected)), "{result:?}");
+
+    let mut stream = UnixStream::connect(running.socket()).expect("it listens");
+    let unknown = std::collections::BTreeMap::from([("drop_table", 1)]);
+    let frame = tesseras_rpc::frame::encode(&unknown, 100).expect("short");
+    stream.write_all(&frame).expect("sent");
+    let answer = tokio::task::spawn_blocking(move || {
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).expect("answered");
+        answer
+    });
+    let answer = answer.await.expect("no panic");
+    let event = tesseras_rpc::frame::read(&mut &answer[..], 1000).await.expect("an event");
+    let tesseras_rpc::frame::Event::Failed(failure) = event else { panic!("{event:?}") };
+    assert_eq!(failure.cause, Cause::UnknownRequest, "{failure}");
+    running.stop().await;
 }

@@ -2,6 +2,7 @@
 //! must not know, and files and functions stay short enough to read. Here, because `tesd` is at the
 //! top.
 
+mod advice;
 mod circles;
 mod crates;
 mod lengths;

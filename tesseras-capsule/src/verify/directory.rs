@@ -20,10 +20,10 @@ use tesseras_crypto::{Blake3, CreatorPublic, blake3, sha256};
 use super::listing::{MAX_SUMS_BYTES, line_of, parse};
 use super::{FileReport, FileStatus, Report, SignatureStatus, VerifyError, signature};
 use crate::dirfd::{Folder, Kind};
-use crate::progress::Progress;
 use crate::pump::Pump;
 use crate::unpack::creator_of;
 use crate::walk::{printable, why};
+use tesseras_core::progress::Meter;
 
 /// As many entries of a directory are looked at; a capsule has fewer.
 const MAX_ENTRIES: usize = 4 * MAX_FILES;
@@ -35,7 +35,7 @@ const MAX_ENTRIES: usize = 4 * MAX_FILES;
 pub fn verify_directory(
     path: &Path,
     expected: Option<&TesseraHash>,
-    progress: &mut dyn Progress,
+    progress: &Meter,
 ) -> Result<Report, VerifyError> {
     let failed = |source| VerifyError::Directory { path: path.display().to_string(), source };
     let folder = Folder::open(path).map_err(failed)?;
@@ -47,7 +47,7 @@ pub fn verify_directory(
 
     let wanted = head.wanted();
     let bytes = wanted.values().filter_map(|w| w.bytes).fold(0, u64::saturating_add);
-    look.progress.begin(bytes, wanted.len());
+    look.progress.begin(bytes);
     head.report(&mut look.reports);
     for (path, wanted) in &wanted {
         look.check(path, wanted);
@@ -354,12 +354,11 @@ struct Look<'a> {
     folder: &'a Folder,
     pump: Pump,
     reports: BTreeMap<Vec<u8>, FileReport>,
-    progress: &'a mut dyn Progress,
+    progress: &'a Meter,
 }
 
 impl Look<'_> {
     fn check(&mut self, path: &str, wanted: &Wanted) {
-        self.progress.file(path);
         let report = match self.fault(path, wanted) {
             Ok(None) => FileReport::ok(path),
             Ok(Some(reason)) => FileReport::fault(path, FileStatus::Corrupt, reason),
@@ -382,7 +381,7 @@ impl Look<'_> {
         }
         let mut file = file.take(found.saturating_add(1));
         let mut digest = Blake3::default();
-        let progress = &mut *self.progress;
+        let progress = self.progress;
         let (bytes, sha256) = self.pump.run(
             |buffer| loop {
                 match file.read(buffer) {
@@ -392,7 +391,7 @@ impl Look<'_> {
             },
             |chunk| {
                 digest.update(chunk);
-                progress.advance(chunk.len() as u64);
+                progress.add(chunk.len() as u64);
                 Ok(())
             },
         )?;

@@ -12,9 +12,9 @@ use tesseras_crypto::{Blake3, CreatorPublic, blake3};
 use super::{FileReport, FileStatus, Report, SignatureStatus, VerifyError, signature};
 use crate::open::read_small;
 use crate::pack_reader::Sequential;
-use crate::progress::Progress;
 use crate::pump::Pump;
 use crate::unpack::creator_of;
+use tesseras_core::progress::Meter;
 
 /// Verifies a capsule of the library. SHA256SUMS is not stored but made from the rest, so it is
 /// always as it must be.
@@ -22,7 +22,7 @@ pub fn verify_stored(
     blobs: &dyn BlobStore,
     repository: &dyn TesseraRepository,
     hash: &TesseraHash,
-    progress: &mut dyn Progress,
+    progress: &Meter,
 ) -> Result<Report, VerifyError> {
     let record = repository.get(hash)?.ok_or(VerifyError::NotStored(*hash))?;
     let manifest = match manifest(blobs, hash)? {
@@ -63,18 +63,17 @@ pub fn verify_stored(
 fn files(
     blobs: &dyn BlobStore,
     manifest: &Manifest,
-    progress: &mut dyn Progress,
+    progress: &Meter,
 ) -> Result<Vec<FileReport>, VerifyError> {
     let files = manifest.files();
-    progress.begin(manifest.bytes(), files.len());
+    progress.begin(manifest.bytes());
     let mut pump = Pump::new();
     let mut checked: HashMap<(ContentHash, u64), Result<Sha256Digest, Fault>> = HashMap::new();
     let mut reports = Vec::with_capacity(files.len() + unlisted::ALL.len());
     for file in files {
-        progress.file(file.path.as_str());
         let outcome = match checked.get(&(file.blake3, file.bytes)) {
             Some(known) => {
-                progress.advance(file.bytes);
+                progress.add(file.bytes);
                 *known
             }
             None => {
@@ -172,7 +171,7 @@ fn digest(
     blobs: &dyn BlobStore,
     file: &FileEntry,
     pump: &mut Pump,
-    progress: &mut dyn Progress,
+    progress: &Meter,
 ) -> Result<Result<Sha256Digest, Fault>, VerifyError> {
     let outcome = Sequential::open(blobs, file).and_then(|mut reader| {
         let mut blake3 = Blake3::default();
@@ -180,7 +179,7 @@ fn digest(
             |buffer| reader.read(buffer),
             |bytes| {
                 blake3.update(bytes);
-                progress.advance(bytes.len() as u64);
+                progress.add(bytes.len() as u64);
                 Ok(())
             },
         )?;

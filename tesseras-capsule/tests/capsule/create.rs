@@ -3,13 +3,15 @@
 use std::fs;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
-use std::sync::atomic::Ordering;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use tesseras_capsule::{
-    CreateError, CreateOptions, MemoryType, Progress, Silent, SkipReason, StoredCapsule, create,
-    dry_run,
+    CreateError, CreateOptions, MemoryType, SkipReason, StoredCapsule, create, dry_run,
 };
 use tesseras_core::ports::TesseraRepository as _;
+use tesseras_core::progress::{Meter, OnProgress};
 use tesseras_core::time::Timestamp;
 
 use crate::samples::{NOW, World, jpeg, jpeg_with_exif, options, wav};
@@ -194,7 +196,7 @@ fn the_same_content_is_made_once_whatever_the_date_and_mended_on_the_way() {
     let library = &*world.library;
     let later = CreateOptions { created: Timestamp(NOW.0 + 86_400), ..options() };
     let attempt = |options: &CreateOptions| {
-        create(&world.folder, options, &world.keys, library, library, &mut Silent).unwrap()
+        create(&world.folder, options, &world.keys, library, library, &Meter::silent()).unwrap()
     };
     let capsule = world.capsule();
     let photo = capsule.files().iter().find(|f| f.mime == "image/jpeg").unwrap();
@@ -210,7 +212,8 @@ fn the_same_content_is_made_once_whatever_the_date_and_mended_on_the_way() {
     let again = attempt(&CreateOptions { again: true, ..later.clone() });
     assert!(again.new && again.hash != first.hash);
     let other = tesseras_crypto::CreatorKeys::from_seeds(&[8; 32], &[9; 32]);
-    let by_other = create(&world.folder, &later, &other, library, library, &mut Silent).unwrap();
+    let by_other =
+        create(&world.folder, &later, &other, library, library, &Meter::silent()).unwrap();
     assert!(by_other.new, "another creator's tessera is another");
     world.put("new.txt", b"one more");
     assert!(attempt(&later).new);
@@ -253,38 +256,29 @@ fn what_cannot_be_read_is_reported() {
     assert_eq!(created.memories, 3, "the text beside the locked photo is a memory of its own");
 }
 
-/// Changes a file as soon as its first bytes were read.
-struct Meddler<'a> {
-    world: &'a World,
-    victim: &'static str,
-    current: String,
-    done: bool,
-}
-
-impl Progress for Meddler<'_> {
-    fn file(&mut self, path: &str) {
-        self.current = path.to_owned();
-    }
-
-    fn advance(&mut self, _bytes: u64) {
-        if self.current == self.victim && !std::mem::replace(&mut self.done, true) {
-            let path = self.world.folder.join(self.victim);
-            let mut bytes = fs::read(&path).unwrap();
+/// Changes a file as soon as the first of so many bytes at once were read.
+fn meddler(file: PathBuf, at_once: u64) -> Meter {
+    let (done, meddled) = (AtomicU64::new(0), AtomicBool::new(false));
+    let on_progress: OnProgress = Arc::new(move |progress| {
+        let step = progress.done.saturating_sub(done.swap(progress.done, Ordering::Relaxed));
+        if step >= at_once && !meddled.swap(true, Ordering::Relaxed) {
+            let mut bytes = fs::read(&file).unwrap();
             bytes.push(0);
-            fs::write(&path, bytes).unwrap();
+            fs::write(&file, bytes).unwrap();
         }
-    }
+    });
+    Meter::new("reading", 0, &on_progress)
 }
 
 #[test]
 fn a_file_that_changes_while_it_is_read_is_left_out() {
     let world = World::small();
     world.put("beach.jpg", &jpeg(&[7; 1_000_000]));
-    let mut meddler =
-        Meddler { world: &world, victim: "beach.jpg", current: String::new(), done: false };
+    // No other file is half as long.
+    let meddler = meddler(world.folder.join("beach.jpg"), 10_000);
     let library = &*world.library;
     let created =
-        create(&world.folder, &options(), &world.keys, library, library, &mut meddler).unwrap();
+        create(&world.folder, &options(), &world.keys, library, library, &meddler).unwrap();
     assert_eq!(created.skipped.len(), 1);
     assert_eq!(created.skipped[0].path, "beach.jpg");
     assert_eq!(created.skipped[0].reason, SkipReason::Changed);
@@ -297,7 +291,7 @@ fn a_dry_run_says_what_create_will_do_and_stores_nothing() {
     let world = World::small();
     world.put("empty.txt", b"");
     world.put("rio.jpg", &jpeg_with_exif());
-    let draft = dry_run(&world.folder, &options(), &world.keys.public(), &mut Silent).unwrap();
+    let draft = dry_run(&world.folder, &options(), &world.keys.public(), &Meter::silent()).unwrap();
     assert_eq!(world.library.objects() + world.library.staged(), 0);
     let created = world.create().unwrap();
     assert_eq!(
@@ -322,7 +316,7 @@ fn nothing_is_stored_when_it_cannot_be_done() {
     world.library.free.store(u64::MAX, Ordering::Relaxed);
     let library = &*world.library;
     let attempt = |options: CreateOptions| {
-        create(&world.folder, &options, &world.keys, library, library, &mut Silent)
+        create(&world.folder, &options, &world.keys, library, library, &Meter::silent())
     };
     let title = Some("two\nlines".to_owned());
     let error = attempt(CreateOptions { title, ..options() }).unwrap_err().to_string();
@@ -333,7 +327,7 @@ fn nothing_is_stored_when_it_cannot_be_done() {
         Err(CreateError::TagWithComma(_))
     ));
     let gone = world.dir.path().join("gone");
-    let error = create(&gone, &options(), &world.keys, library, library, &mut Silent);
+    let error = create(&gone, &options(), &world.keys, library, library, &Meter::silent());
     assert!(error.unwrap_err().to_string().contains("gone"));
     assert_eq!(library.objects() + library.staged(), 0);
 }
@@ -351,7 +345,8 @@ fn headers_come_from_the_person_and_the_folder() {
         tags: vec![" mar ".to_owned(), "sol".to_owned(), String::new()],
         again: false,
     };
-    let created = create(&world.folder, &full, &world.keys, library, library, &mut Silent).unwrap();
+    let created =
+        create(&world.folder, &full, &world.keys, library, library, &Meter::silent()).unwrap();
     let capsule = StoredCapsule::open(library, library, &created.hash).unwrap();
     let header = |key| capsule.manifest().header(key);
     assert_eq!(header("title"), Some("folder"));

@@ -3,8 +3,9 @@
 use std::fs;
 
 use proptest::prelude::*;
-use tesseras_capsule::{ExportError, Silent, export, verify_directory, verify_stored};
+use tesseras_capsule::{ExportError, export, verify_directory, verify_stored};
 use tesseras_core::pack::directory_name;
+use tesseras_core::progress::Meter;
 
 use crate::samples::{World, jpeg, put, tree};
 
@@ -13,19 +14,19 @@ fn two_exports_are_the_same_bytes_and_nothing_is_written_over() {
     let world = World::small();
     let capsule = world.capsule();
     let dest = world.dir.path().join("a/b");
-    let path = export(&capsule, &*world.library, &dest, &mut Silent).unwrap();
+    let path = export(&capsule, &*world.library, &dest, &Meter::silent()).unwrap();
     assert_eq!(path, dest.join(directory_name(&capsule.hash())));
     let other = world.dir.path().join("c");
-    let again = export(&capsule, &*world.library, &other, &mut Silent).unwrap();
+    let again = export(&capsule, &*world.library, &other, &Meter::silent()).unwrap();
     assert_eq!(tree(&path), tree(&again));
     assert_eq!(fs::read_dir(&dest).unwrap().count(), 1, "nothing is left beside it");
     let before = tree(&path);
-    let error = export(&capsule, &*world.library, &dest, &mut Silent).unwrap_err();
+    let error = export(&capsule, &*world.library, &dest, &Meter::silent()).unwrap_err();
     assert!(matches!(error, ExportError::Exists { .. }), "{error}");
     assert_eq!(tree(&path), before);
     fs::remove_dir_all(&path).unwrap();
     fs::create_dir(&path).unwrap();
-    let error = export(&capsule, &*world.library, &dest, &mut Silent).unwrap_err();
+    let error = export(&capsule, &*world.library, &dest, &Meter::silent()).unwrap_err();
     assert!(matches!(error, ExportError::Exists { .. }), "even an empty directory stays: {error}");
 }
 
@@ -47,7 +48,7 @@ fn a_damaged_object_is_named_and_leaves_nothing() {
             "cut" => fs::write(&object, &good[..50]).unwrap(),
             _ => fs::remove_file(&object).unwrap(),
         }
-        let error = export(&capsule, &*world.library, &dest, &mut Silent).unwrap_err();
+        let error = export(&capsule, &*world.library, &dest, &Meter::silent()).unwrap_err();
         assert!(error.to_string().contains("media.wav"), "{damage}: {error}");
         assert_eq!(fs::read_dir(&dest).unwrap().count(), 0, "{damage}");
         fs::write(&object, good).unwrap();
@@ -88,11 +89,11 @@ proptest! {
         prop_assert_eq!(&created.skipped, &[]);
         prop_assert!(created.memories >= media);
         let path = world.exported();
-        let report = verify_directory(&path, Some(&created.hash), &mut Silent).unwrap();
+        let report = verify_directory(&path, Some(&created.hash), &Meter::silent()).unwrap();
         prop_assert!(report.valid, "{:?}", report);
         prop_assert_eq!(report.files.len() as u64, created.files);
         let stored =
-            verify_stored(&*world.library, &*world.library, &created.hash, &mut Silent).unwrap();
+            verify_stored(&*world.library, &*world.library, &created.hash, &Meter::silent()).unwrap();
         prop_assert_eq!(stored, report);
     }
 }

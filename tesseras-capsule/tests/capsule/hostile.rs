@@ -4,9 +4,10 @@ use std::fs;
 use std::os::unix::fs::symlink;
 
 use proptest::prelude::*;
-use tesseras_capsule::{FileStatus, Silent, StoredCapsule, verify_directory};
+use tesseras_capsule::{FileStatus, StoredCapsule, verify_directory};
 use tesseras_core::ids::TesseraHash;
 use tesseras_core::manifest::Manifest;
+use tesseras_core::progress::Meter;
 use tesseras_core::signature::SignaturePair;
 
 use crate::samples::World;
@@ -42,7 +43,7 @@ fn a_hostile_manifest_is_named_with_its_reason() {
     ];
     for (bytes, reason) in cases {
         fs::write(path.join("MANIFEST"), &bytes).unwrap();
-        let report = verify_directory(&path, None, &mut Silent).unwrap();
+        let report = verify_directory(&path, None, &Meter::silent()).unwrap();
         assert!(!report.valid);
         let faults: Vec<_> = report.faults().collect();
         assert_eq!(faults.len(), 1, "{reason}: {faults:?}");
@@ -58,7 +59,7 @@ fn an_endless_or_odd_manifest_does_not_hold_anybody_up() {
     let path = world.exported();
     let manifest = path.join("MANIFEST");
     let check = |status: FileStatus| {
-        let report = verify_directory(&path, None, &mut Silent).unwrap();
+        let report = verify_directory(&path, None, &Meter::silent()).unwrap();
         let fault = report.faults().find(|f| f.path == "MANIFEST").unwrap().clone();
         assert_eq!(fault.status, status, "{fault:?}");
         assert!(!report.valid);
@@ -75,9 +76,9 @@ fn an_endless_or_odd_manifest_does_not_hold_anybody_up() {
     check(FileStatus::Unexpected);
     let empty = world.dir.path().join("empty");
     fs::create_dir(&empty).unwrap();
-    let error = verify_directory(&empty, None, &mut Silent).unwrap_err();
+    let error = verify_directory(&empty, None, &Meter::silent()).unwrap_err();
     assert!(error.to_string().contains("is not a capsule"), "{error}");
-    let error = verify_directory(&empty.join("gone"), None, &mut Silent).unwrap_err();
+    let error = verify_directory(&empty.join("gone"), None, &Meter::silent()).unwrap_err();
     assert!(error.to_string().contains("gone"));
 }
 
@@ -88,7 +89,7 @@ fn wrong_lengths_are_found_without_reading() {
     // A file that claims a terabyte, as a hole.
     let readme = fs::OpenOptions::new().write(true).open(path.join("README.decode")).unwrap();
     readme.set_len(1 << 40).unwrap();
-    let report = verify_directory(&path, None, &mut Silent).unwrap();
+    let report = verify_directory(&path, None, &Meter::silent()).unwrap();
     let fault = report.faults().next().unwrap();
     assert_eq!(fault.path, "README.decode");
     assert!(fault.reason.as_deref().unwrap().contains("instead of"));

@@ -3,9 +3,10 @@
 use std::fs;
 
 use tesseras_capsule::import::Before;
-use tesseras_capsule::{ImportError, Imported, Silent, import, verify_stored};
+use tesseras_capsule::{ImportError, Imported, import, verify_stored};
 use tesseras_core::ids::CreatorId;
 use tesseras_core::ports::{Origin, TesseraRepository as _};
+use tesseras_core::progress::Meter;
 
 use crate::samples::{NOW, World, tree};
 
@@ -13,7 +14,7 @@ fn attempt(from: &World, into: &World, own: Option<CreatorId>) -> Result<Importe
     let path = from.dir.path().join("exports");
     let path = fs::read_dir(&path).unwrap().next().unwrap().unwrap().path();
     let library = &*into.library;
-    import(&path, own, library, library, NOW, &mut Silent)
+    import(&path, own, library, library, NOW, &Meter::silent())
 }
 
 #[test]
@@ -35,7 +36,7 @@ fn an_export_becomes_the_same_tessera() {
         }
     );
     let library = &*into.library;
-    assert!(verify_stored(library, library, &made.hash, &mut Silent).unwrap().valid);
+    assert!(verify_stored(library, library, &made.hash, &Meter::silent()).unwrap().valid);
     let record = library.get(&made.hash).unwrap().unwrap();
     assert_eq!((record.origin, record.title.as_str()), (Origin::Fetched, "Férias 2025"));
     assert_eq!(library.staged(), 0);
@@ -62,7 +63,7 @@ fn what_is_here_stays_and_its_damage_is_mended() {
         fs::write(library.object(&file.blake3), b"rot").unwrap();
     }
     assert_eq!(attempt(&world, &world, None).unwrap().before, Before::Damaged);
-    assert!(verify_stored(library, library, &capsule.hash(), &mut Silent).unwrap().valid);
+    assert!(verify_stored(library, library, &capsule.hash(), &Meter::silent()).unwrap().valid);
     assert_eq!(library.staged(), 0);
 }
 

@@ -6,10 +6,11 @@ use std::path::Path;
 use std::sync::Arc;
 
 use proptest::prelude::*;
-use tesseras_capsule::{PackReader, Silent, UnpackError, export, unpack, verify_stored};
+use tesseras_capsule::{PackReader, UnpackError, export, unpack, verify_stored};
 use tesseras_core::ids::TesseraHash;
 use tesseras_core::pack::{PackSource, header};
 use tesseras_core::ports::{BlobReader as _, Origin, StoreError, TesseraRepository as _};
+use tesseras_core::progress::Meter;
 
 use crate::samples::{NOW, World, jpeg, tree};
 use crate::store::Library;
@@ -23,8 +24,8 @@ fn packed(world: &World) -> (Vec<u8>, PackReader) {
 
 fn try_unpack(pack: &[u8], hash: &TesseraHash, at: &Path) -> (Result<bool, UnpackError>, Library) {
     let library = Library::new(at);
-    let outcome =
-        unpack(&mut Cursor::new(pack), hash, &library, &library, NOW, &mut Silent).map(|u| u.new);
+    let outcome = unpack(&mut Cursor::new(pack), hash, &library, &library, NOW, &Meter::silent())
+        .map(|u| u.new);
     (outcome, library)
 }
 
@@ -34,7 +35,7 @@ fn the_pack_is_the_tar_of_the_exported_directory() {
     world.put(&format!("{}.txt", "long name ".repeat(20)), b"a long name");
     let (pack, reader) = packed(&world);
     let dest = world.dir.path().join("dest");
-    let exported = export(reader.capsule(), &*world.library, &dest, &mut Silent).unwrap();
+    let exported = export(reader.capsule(), &*world.library, &dest, &Meter::silent()).unwrap();
     let mut archive = tar::Archive::new(&pack[..]);
     let mut listed = Vec::new();
     for entry in archive.entries().unwrap() {
@@ -95,8 +96,8 @@ fn a_pack_becomes_the_same_capsule_elsewhere() {
     assert_eq!(theirs.origin, Origin::Fetched);
     theirs.origin = Origin::Created;
     assert_eq!(Some(theirs), world.library.get(&hash).unwrap());
-    assert!(verify_stored(&library, &library, &hash, &mut Silent).unwrap().valid);
-    let again = unpack(&mut Cursor::new(&pack), &hash, &library, &library, NOW, &mut Silent);
+    assert!(verify_stored(&library, &library, &hash, &Meter::silent()).unwrap().valid);
+    let again = unpack(&mut Cursor::new(&pack), &hash, &library, &library, NOW, &Meter::silent());
     assert!(!again.unwrap().new);
     assert_eq!(library.staged(), 0);
 }

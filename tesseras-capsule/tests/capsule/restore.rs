@@ -5,14 +5,13 @@ use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use tesseras_capsule::{
-    ExportedCapsule, RestoreError, Restored, Silent, StoredCapsule, export, restore,
-};
+use tesseras_capsule::{ExportedCapsule, RestoreError, Restored, StoredCapsule, export, restore};
 use tesseras_core::ids::TesseraHash;
 use tesseras_core::manifest::{FileEntry, Manifest, listed};
 use tesseras_core::pack::directory_name;
 use tesseras_core::path::CapsulePath;
 use tesseras_core::ports::BlobStore as _;
+use tesseras_core::progress::Meter;
 use tesseras_core::signature::SignaturePair;
 
 use crate::samples::{World, jpeg, tree};
@@ -46,7 +45,7 @@ fn full() -> World {
 }
 
 fn restored(world: &World, dest: &Path) -> Restored {
-    restore(&world.capsule(), &*world.library, dest, &mut Silent).unwrap()
+    restore(&world.capsule(), &*world.library, dest, &Meter::silent()).unwrap()
 }
 
 #[test]
@@ -65,7 +64,7 @@ fn a_folder_comes_back_bit_for_bit_with_names_and_dates() {
     let empty = world.dir.path().join("empty");
     fs::create_dir(&empty).unwrap();
     let blobs = &**exported.blobs();
-    restore(exported.capsule(), blobs, &empty, &mut Silent).unwrap();
+    restore(exported.capsule(), blobs, &empty, &Meter::silent()).unwrap();
     assert_eq!(tree(&empty), tree(&world.folder));
     assert_eq!(dates(&empty), dates(&world.folder));
 }
@@ -79,7 +78,7 @@ fn names_come_back_as_their_disk_spelled_them() {
     world.put("f\u{e9}rias/caf\u{e9}.txt", b"a text beside it");
     let capsule = world.capsule();
     let dest = world.dir.path().join("back");
-    let back = restore(&capsule, &*world.library, &dest, &mut Silent).unwrap();
+    let back = restore(&capsule, &*world.library, &dest, &Meter::silent()).unwrap();
     assert_eq!(tree(&dest), tree(&world.folder));
     assert_eq!(back.renamed, []);
     let memories = capsule.memories(&*world.library).unwrap();
@@ -106,7 +105,7 @@ fn a_spelling_that_is_not_one_of_the_path_is_not_taken() {
     });
     let capsule = described(&world, &metas);
     let dest = world.dir.path().join("back");
-    let back = restore(&capsule, &*world.library, &dest, &mut Silent).unwrap();
+    let back = restore(&capsule, &*world.library, &dest, &Meter::silent()).unwrap();
     assert_eq!((back.files, back.renamed), (cases.len() as u64, vec![]));
     for (original, _) in cases {
         assert!(dest.join(original).exists(), "{original}");
@@ -168,10 +167,10 @@ fn what_dead_processes_left_is_removed_and_nothing_else() {
     expected.push("back".to_owned());
     expected.sort();
 
-    restore(&capsule, &*world.library, &parent.join("back"), &mut Silent).unwrap();
+    restore(&capsule, &*world.library, &parent.join("back"), &Meter::silent()).unwrap();
     assert_eq!(names(), expected);
     left.iter().for_each(|name| leave(name));
-    let exported = export(&capsule, &*world.library, &parent, &mut Silent).unwrap();
+    let exported = export(&capsule, &*world.library, &parent, &Meter::silent()).unwrap();
     expected.push(exported.file_name().unwrap().to_str().unwrap().to_owned());
     expected.sort();
     assert_eq!(names(), expected);
@@ -180,7 +179,7 @@ fn what_dead_processes_left_is_removed_and_nothing_else() {
     // A directory that holds nothing else is empty.
     let dest = world.dir.path().join("empty");
     fs::create_dir_all(dest.join(&left[0])).unwrap();
-    restore(&capsule, &*world.library, &dest, &mut Silent).unwrap();
+    restore(&capsule, &*world.library, &dest, &Meter::silent()).unwrap();
     assert_eq!(tree(&dest), tree(&world.folder));
 }
 
@@ -188,7 +187,7 @@ fn what_dead_processes_left_is_removed_and_nothing_else() {
 fn nothing_is_written_over() {
     let world = full();
     let capsule = world.capsule();
-    let attempt = |dest: &Path| restore(&capsule, &*world.library, dest, &mut Silent);
+    let attempt = |dest: &Path| restore(&capsule, &*world.library, dest, &Meter::silent());
     let file = world.dir.path().join("file");
     fs::write(&file, "mine").unwrap();
     let used = world.dir.path().join("used");
@@ -220,7 +219,7 @@ fn damaged_files_are_named_and_the_others_come_back() {
     fs::remove_file(library.object(&meta.blake3)).unwrap();
 
     let dest = world.dir.path().join("back");
-    let back = restore(&capsule, library, &dest, &mut Silent).unwrap();
+    let back = restore(&capsule, library, &dest, &Meter::silent()).unwrap();
     let damaged: Vec<_> =
         back.damaged.iter().map(|d| (d.path.as_str(), d.original.as_deref())).collect();
     let voice = (voice.path.as_str(), Some("voices/um dó.wav"));
@@ -237,7 +236,7 @@ fn damaged_files_are_named_and_the_others_come_back() {
     for file in capsule.files() {
         let _ = fs::remove_file(library.object(&file.blake3));
     }
-    let nothing = restore(&capsule, library, &world.dir.path().join("none"), &mut Silent);
+    let nothing = restore(&capsule, library, &world.dir.path().join("none"), &Meter::silent());
     assert!(matches!(nothing, Err(RestoreError::Nothing { .. })), "{nothing:?}");
     assert!(!world.dir.path().join("none").exists());
 }
@@ -256,7 +255,8 @@ fn an_intact_copy_in_an_export_speaks_for_a_damaged_one() {
         fs::write(&damaged, vec![0; good.len()]).unwrap();
         let exported = ExportedCapsule::open(&path).unwrap();
         let dest = world.dir.path().join("back");
-        let back = restore(exported.capsule(), &**exported.blobs(), &dest, &mut Silent).unwrap();
+        let back =
+            restore(exported.capsule(), &**exported.blobs(), &dest, &Meter::silent()).unwrap();
         assert_eq!(back.damaged, []);
         assert_eq!(tree(&dest), tree(&world.folder));
         fs::remove_dir_all(&dest).unwrap();
@@ -327,7 +327,7 @@ fn clashes_and_refused_names_are_kept_under_safe_names() {
         ["a.txt", "a.txt", "a.txt/inside.txt", "d", "d/file.txt", &long, &deep, "a (2).txt"];
     let capsule = asking(&world, &originals, None);
     let dest = world.dir.path().join("back");
-    let back = restore(&capsule, &*world.library, &dest, &mut Silent).unwrap();
+    let back = restore(&capsule, &*world.library, &dest, &Meter::silent()).unwrap();
     assert_eq!(back.files, originals.len() as u64);
     let renamed: Vec<_> = back.renamed.iter().map(|r| (r.path.as_str(), r.now.as_str())).collect();
     assert_eq!(
@@ -371,7 +371,7 @@ fn hostile_paths_stay_in_the_folder() {
     ];
     let capsule = asking(&world, &originals, Some("../../outside/context.txt"));
     let dest = world.dir.path().join("back");
-    let back = restore(&capsule, &*world.library, &dest, &mut Silent).unwrap();
+    let back = restore(&capsule, &*world.library, &dest, &Meter::silent()).unwrap();
     assert_eq!(back.files, 2 * originals.len() as u64);
     assert_eq!(back.renamed.len(), 2 * originals.len());
     assert!(tree(&outside).is_empty());
@@ -411,7 +411,7 @@ fn what_a_capsule_says_of_its_memories_forges_no_line() {
     let capsule = described(&world, &[unknown, meta(LINES)]);
     one_line(&capsule.memories(&*world.library).unwrap_err().to_string());
     let dest = world.dir.path().join("back");
-    let back = restore(&capsule, &*world.library, &dest, &mut Silent).unwrap();
+    let back = restore(&capsule, &*world.library, &dest, &Meter::silent()).unwrap();
     assert_eq!((back.damaged.len(), back.renamed.len()), (1, 2));
     for damaged in &back.damaged {
         one_line(&damaged.reason);
@@ -434,7 +434,7 @@ fn links_in_an_export_are_not_followed() {
     symlink(&secret, path.join(photo.path.as_str())).unwrap();
     let exported = ExportedCapsule::open(&path).unwrap();
     let dest = world.dir.path().join("back");
-    let back = restore(exported.capsule(), &**exported.blobs(), &dest, &mut Silent).unwrap();
+    let back = restore(exported.capsule(), &**exported.blobs(), &dest, &Meter::silent()).unwrap();
     assert_eq!(back.damaged.iter().map(|d| &*d.path).collect::<Vec<_>>(), [photo.path.as_str()]);
 }
 

@@ -5,9 +5,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tempfile::TempDir;
-use tesseras_capsule::{
-    CreateError, CreateOptions, Created, Silent, StoredCapsule, create, export,
-};
+use tesseras_capsule::{CreateError, CreateOptions, Created, StoredCapsule, create, export};
+use tesseras_core::progress::Meter;
 use tesseras_core::time::Timestamp;
 use tesseras_crypto::CreatorKeys;
 
@@ -49,7 +48,7 @@ impl World {
 
     pub fn create(&self) -> Result<Created, CreateError> {
         let (library, folder) = (&*self.library, &self.folder);
-        create(folder, &options(), &self.keys, library, library, &mut Silent)
+        create(folder, &options(), &self.keys, library, library, &Meter::silent())
     }
 
     /// Creates and opens.
@@ -61,7 +60,7 @@ impl World {
     /// Creates and exports.
     pub fn exported(&self) -> PathBuf {
         let dest = self.dir.path().join("exports");
-        export(&self.capsule(), &*self.library, &dest, &mut Silent).unwrap()
+        export(&self.capsule(), &*self.library, &dest, &Meter::silent()).unwrap()
     }
 }
 

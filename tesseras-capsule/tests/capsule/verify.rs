@@ -5,15 +5,16 @@ use std::os::unix::fs::symlink;
 use std::path::Path;
 
 use tesseras_capsule::{
-    FileStatus, Report, SignatureStatus, Silent, VerifyError, verify_directory, verify_stored,
+    FileStatus, Report, SignatureStatus, VerifyError, verify_directory, verify_stored,
 };
 use tesseras_core::ids::{ContentHash, TesseraHash};
 use tesseras_core::ports::TesseraRepository as _;
+use tesseras_core::progress::Meter;
 
 use crate::samples::{World, tree};
 
 fn verify(path: &Path) -> Report {
-    verify_directory(path, None, &mut Silent).unwrap()
+    verify_directory(path, None, &Meter::silent()).unwrap()
 }
 
 fn faults(report: &Report) -> Vec<(&str, FileStatus)> {
@@ -33,7 +34,7 @@ fn what_was_exported_is_valid_and_every_file_is_named() {
     assert_eq!(report.files.iter().map(|f| f.path.as_str()).collect::<Vec<_>>(), files);
 
     let wrong = TesseraHash::new([9; 32]);
-    let report = verify_directory(&path, Some(&wrong), &mut Silent).unwrap();
+    let report = verify_directory(&path, Some(&wrong), &Meter::silent()).unwrap();
     assert!(!report.valid);
     assert_eq!(faults(&report), [("MANIFEST", FileStatus::Corrupt)]);
 }
@@ -104,7 +105,7 @@ fn a_missing_file_is_named() {
 #[test]
 fn a_folder_that_is_no_capsule_is_not_judged_file_by_file() {
     let world = World::small();
-    let attempt = || verify_directory(&world.folder, None, &mut Silent);
+    let attempt = || verify_directory(&world.folder, None, &Meter::silent());
     assert!(matches!(attempt(), Err(VerifyError::NoCapsule { .. })));
     world.put("MANIFEST", b"Manifest-Version: 1.0\n");
     let error = attempt().unwrap_err().to_string();
@@ -192,7 +193,7 @@ fn a_stored_capsule_is_verified_object_by_object() {
     let world = World::small();
     let capsule = world.capsule();
     let library = &*world.library;
-    let verify = || verify_stored(library, library, &capsule.hash(), &mut Silent).unwrap();
+    let verify = || verify_stored(library, library, &capsule.hash(), &Meter::silent()).unwrap();
     assert!(verify().valid);
     for file in capsule.files() {
         let object = library.object(&file.blake3);
@@ -227,6 +228,6 @@ fn a_stored_capsule_is_verified_object_by_object() {
         (false, SignatureStatus::Invalid, SignatureStatus::Valid)
     );
     let unknown = TesseraHash::new([1; 32]);
-    let error = verify_stored(library, library, &unknown, &mut Silent);
+    let error = verify_stored(library, library, &unknown, &Meter::silent());
     assert!(matches!(error, Err(VerifyError::NotStored(_))));
 }

@@ -7,15 +7,17 @@ use serde::Serialize;
 use tesseras_capsule::{CreateError, CreateOptions, Skipped};
 use tesseras_core::ids::TesseraHash;
 use tesseras_core::ports::HoldingRepository as _;
+use tesseras_core::progress::Meter;
 use tesseras_crypto::CreatorKeys;
 
+use crate::code::Code;
 use crate::command_error::CommandError;
 use crate::context::Context;
 use crate::exit::Exit;
 use crate::human::{count, short, size};
 use crate::identity;
 use crate::output::Report;
-use crate::progress::FileBar;
+use crate::progress::file_meter;
 
 /// Make a tessera of a folder
 ///
@@ -87,12 +89,12 @@ pub fn run(context: &Context, args: Args) -> Result<Exit, CommandError> {
         tags: args.tags,
         again: args.again,
     };
-    let mut bar = FileBar::new("Reading");
+    let meter = file_meter("Reading");
     let (made, skipped) = match args.dry_run {
-        true => dry_run(context, &args.folder, &options, &mut bar)?,
-        false => create(context, &args.folder, &options, &mut bar)?,
+        true => dry_run(context, &args.folder, &options, &meter)?,
+        false => create(context, &args.folder, &options, &meter)?,
     };
-    drop(bar);
+    drop(meter);
     context.output.report(&made)?;
     let is_incomplete = skipped.iter().any(|left| left.reason.is_failure());
     Ok(if is_incomplete { Exit::Failed } else { Exit::Done })
@@ -102,14 +104,14 @@ fn dry_run(
     context: &Context,
     folder: &Path,
     options: &CreateOptions,
-    bar: &mut FileBar,
+    meter: &Meter,
 ) -> Result<(Made, Vec<Skipped>), CommandError> {
     // Without keys of one's own, any will do: nothing is signed.
     let keys = identity::load(&context.data_dir).map(|identity| identity.keys);
     let keys = keys.or_else(|_| CreatorKeys::generate()).map_err(|error| {
         CommandError::new(format!("keys for a dry run cannot be made: {error}"))
     })?;
-    let draft = tesseras_capsule::dry_run(folder, options, &keys.public(), bar)?;
+    let draft = tesseras_capsule::dry_run(folder, options, &keys.public(), meter)?;
     let made = Made {
         hash: None,
         code: None,
@@ -130,7 +132,7 @@ fn create(
     context: &Context,
     folder: &Path,
     options: &CreateOptions,
-    bar: &mut FileBar,
+    meter: &Meter,
 ) -> Result<(Made, Vec<Skipped>), CommandError> {
     let identity = identity::load(&context.data_dir)?;
     let store = context.store()?;
@@ -138,7 +140,7 @@ fn create(
     let _ = store.sweep_tmp();
     let (blobs, library) = (store.blobs(), store.library());
     let created =
-        tesseras_capsule::create(folder, options, &identity.keys, &*blobs, &*library, bar)?;
+        tesseras_capsule::create(folder, options, &identity.keys, &*blobs, &*library, meter)?;
     store.holdings().unblock(&created.hash)?;
     let made = Made {
         hash: Some(created.hash),
@@ -245,6 +247,7 @@ impl From<CreateError> for CommandError {
                 size(needed),
                 size(free)
             ))
+            .with_code(Code::NoSpace)
             .with_hint("free some disk space, or keep the library elsewhere with --data-dir"),
             _ => Self::new(message),
         }

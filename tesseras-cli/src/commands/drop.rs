@@ -5,7 +5,7 @@ use tesseras_core::ids::TesseraHash;
 use tesseras_core::ports::{
     FragmentStore as _, HoldingRepository as _, TesseraRepository as _, Workbench as _,
 };
-use tesseras_rpc::messages::{Request, Response};
+use tesseras_rpc::calls::{AskTesseraStatus, StopPublication};
 use tesseras_storage::Store;
 
 use crate::ask::{ask, is_running};
@@ -62,7 +62,7 @@ pub fn run(context: &Context, args: Args) -> Result<Exit, CommandError> {
     }
     if running {
         // What is under way would publish it after all.
-        ask(context, &Request::StopPublication { hash, unpublish: true })?;
+        ask(context, StopPublication { hash, unpublish: true })?;
     }
     // Kept out first: a node that runs meanwhile accepts nothing of it while it goes.
     store.holdings().block(&hash, context.now())?;
@@ -88,12 +88,8 @@ pub fn run(context: &Context, args: Args) -> Result<Exit, CommandError> {
 /// How many other nodes attested pieces of a tessera just now, if it survives the loss of any of
 /// them. What was placed long ago, and what a single node says, is no reason not to ask.
 fn attested_elsewhere(context: &Context, hash: TesseraHash, holds_pieces: bool) -> Option<u64> {
-    match ask(context, &Request::TesseraStatus { hash }) {
-        Ok(Response::TesseraStatus(status)) => {
-            kept_without_us(status.holders, status.survives, holds_pieces)
-        }
-        _ => None,
-    }
+    let status = ask(context, AskTesseraStatus { hash }).ok()?;
+    kept_without_us(status.holders, status.survives, holds_pieces)
 }
 
 /// How many holders are left when this one has let its pieces go, if any one of them may vanish.

@@ -12,7 +12,7 @@ use crate::context::Context;
 use crate::exit::Exit;
 use crate::hashes::{HashArg, not_in_library, resolve};
 use crate::output::Report;
-use crate::progress::FileBar;
+use crate::progress::file_meter;
 
 /// Write a tessera of your library as plain files
 #[derive(Debug, clap::Args)]
@@ -38,9 +38,9 @@ pub fn run(context: &Context, args: Args) -> Result<Exit, CommandError> {
     let capsule = StoredCapsule::of_record(&*blobs, &record)?;
     let dest = std::path::absolute(&args.dest)
         .map_err(|error| CommandError::io("find", &args.dest, &error))?;
-    let mut bar = FileBar::new("Writing");
-    let path = tesseras_capsule::export(&capsule, &*blobs, &dest, &mut bar)?;
-    drop(bar);
+    let meter = file_meter("Writing");
+    let path = tesseras_capsule::export(&capsule, &*blobs, &dest, &meter)?;
+    drop(meter);
     context.output.report(&Exported { hash, path })?;
     Ok(Exit::Done)
 }

@@ -1,9 +1,10 @@
 //! `tes fetch`: brings a tessera from the network into the library.
 
 use serde::Serialize;
-use tesseras_rpc::messages::{Fetched, Request, Response};
+use tesseras_rpc::calls::Fetch;
+use tesseras_rpc::messages::Fetched;
 
-use crate::ask::{ask, unexpected};
+use crate::ask::ask;
 use crate::command_error::CommandError;
 use crate::context::Context;
 use crate::exit::Exit;
@@ -28,9 +29,7 @@ struct Shown {
 /// Runs the command.
 pub fn run(context: &Context, args: Args) -> Result<Exit, CommandError> {
     let hash = named(context, &args.hash.text()?)?;
-    let Response::Fetched(fetched) = ask(context, &Request::Fetch { hash })? else {
-        return Err(unexpected());
-    };
+    let fetched = ask(context, Fetch { hash })?;
     context.output.report(&Shown { code: hash.to_code(), fetched })?;
     Ok(Exit::Done)
 }

@@ -1,9 +1,10 @@
 //! `tes peers`: the nodes that the node knows.
 
 use serde::Serialize;
-use tesseras_rpc::messages::{PeerInfo, Request, Response};
+use tesseras_rpc::calls::AskPeers;
+use tesseras_rpc::messages::{PeerInfo, PeerList};
 
-use crate::ask::{ask, unexpected};
+use crate::ask::ask;
 use crate::command_error::CommandError;
 use crate::context::Context;
 use crate::exit::Exit;
@@ -15,28 +16,25 @@ use crate::output::Report;
 pub struct Args {}
 
 #[derive(Serialize)]
-struct Peers {
-    peers: Vec<PeerInfo>,
-}
+#[serde(transparent)]
+struct Peers(PeerList);
 
 /// Runs the command.
 pub fn run(context: &Context, Args {}: Args) -> Result<Exit, CommandError> {
-    let Response::Peers { peers } = ask(context, &Request::Peers)? else {
-        return Err(unexpected());
-    };
-    context.output.report(&Peers { peers })?;
+    context.output.report(&Peers(ask(context, AskPeers {})?))?;
     Ok(Exit::Done)
 }
 
 impl Report for Peers {
     fn human(&self) -> String {
-        if self.peers.is_empty() {
+        let PeerList { peers } = &self.0;
+        if peers.is_empty() {
             return "Your node knows nobody yet.\n\
                     Next: start tesd with --bootstrap HOST:PORT of another node\n"
                 .to_owned();
         }
         let row = |peer: &PeerInfo| [peer.node_id.to_string(), peer.address.to_string()];
-        let rows: Vec<_> = self.peers.iter().map(row).collect();
+        let rows: Vec<_> = peers.iter().map(row).collect();
         table(["NODE", "ADDRESS"], &rows)
     }
 }

@@ -8,10 +8,12 @@ use tesseras_core::ids::TesseraHash;
 use tesseras_core::plan::Plan;
 use tesseras_core::ports::{HoldingRepository as _, TesseraRepository as _, Workbench as _};
 use tesseras_core::publication::{PublicationEvent, PublicationState};
-use tesseras_rpc::messages::{PublicationReport, Published, Request, Response, SignedPlan};
+use tesseras_rpc::calls::{DraftPlan, Publish, PublishInBackground, SignedPlan, StopPublication};
+use tesseras_rpc::messages::{PublicationReport, Published};
 use tesseras_storage::Store;
 
-use crate::ask::{ask, is_running, peers_known, unexpected};
+use crate::ask::{ask, is_running, peers_known};
+use crate::code::Code;
 use crate::command_error::CommandError;
 use crate::consent::warning;
 use crate::context::Context;
@@ -19,7 +21,7 @@ use crate::exit::Exit;
 use crate::hashes::{HashArg, not_in_library, resolve};
 use crate::human::{count, short, survives_text};
 use crate::identity::{self, Identity};
-use crate::interrupt::{Ended, ask_unless_interrupted};
+use crate::interrupt::{Ended, Why, ask_unless_interrupted};
 use crate::output::Report;
 
 /// Let other nodes keep a tessera alive; public and for ever
@@ -77,8 +79,7 @@ pub fn run(context: &Context, args: Args) -> Result<Exit, CommandError> {
     }
     if state == PublicationState::Publishing {
         let placed = store.holdings().placements(&hash)?.len() as u64;
-        let report = PublicationReport { hash, state, placed };
-        return report_state(context, Response::Publication(report));
+        return report_state(context, PublicationReport { hash, state, placed });
     }
     let capsule = StoredCapsule::of_record(&*store.blobs(), &record)?;
     let signer = signer(context, &store, &capsule)?;
@@ -96,7 +97,7 @@ pub fn run(context: &Context, args: Args) -> Result<Exit, CommandError> {
         None => None,
     };
     if args.background {
-        let begun = ask(context, &Request::PublishInBackground { hash, signed })?;
+        let begun = ask(context, PublishInBackground { hash, signed })?;
         return report_state(context, begun);
     }
     publish(context, hash, signed)
@@ -108,18 +109,17 @@ fn publish(
     hash: TesseraHash,
     signed: Option<SignedPlan>,
 ) -> Result<Exit, CommandError> {
-    let request = Request::Publish { hash, signed: signed.clone() };
-    let stop = Request::StopPublication { hash, unpublish: false };
+    let stop = StopPublication { hash, unpublish: false };
     loop {
-        let (ended, left) = match ask_unless_interrupted(context, &request, &stop)? {
-            (Ended::Answered(Response::Published(published)), _) => {
+        let call = Publish { hash, signed: signed.clone() };
+        let (why, left) = match ask_unless_interrupted(context, call, stop)? {
+            Ended::Answered(published) => {
                 context.output.report(&Shown { code: hash.to_code(), published })?;
                 return Ok(Exit::Done);
             }
-            (ended, Some(Response::Publication(left))) => (ended, left),
-            _ => return Err(unexpected()),
+            Ended::Stopped(why, left) => (why, left),
         };
-        if !matches!(ended, Ended::Interrupted) || !context.output.can_ask() {
+        if why != Why::Interrupted || !context.output.can_ask() {
             return Err(stopped(&left));
         }
         context.output.note(&format!("\n{}.", stopped_text(&left)));
@@ -128,7 +128,7 @@ fn publish(
         match context.output.ask(question)?.as_deref() {
             Some("c") => {}
             Some("b") => {
-                let begun = ask(context, &Request::PublishInBackground { hash, signed })?;
+                let begun = ask(context, PublishInBackground { hash, signed })?;
                 return report_state(context, begun);
             }
             _ => return Err(stopped(&left)),
@@ -138,6 +138,7 @@ fn publish(
 
 fn stopped(left: &PublicationReport) -> CommandError {
     CommandError::new(stopped_text(left))
+        .with_code(Code::Interrupted)
         .with_hint(format!("`tes publish {}` begins again with what was placed", short(&left.hash)))
 }
 
@@ -157,18 +158,17 @@ fn stopped_text(left: &PublicationReport) -> String {
 /// Ends a publication, through the node if one runs.
 fn cancel(context: &Context, store: &Store, hash: TesseraHash) -> Result<Exit, CommandError> {
     if is_running(context)? {
-        let left = ask(context, &Request::StopPublication { hash, unpublish: true })?;
+        let left = ask(context, StopPublication { hash, unpublish: true })?;
         return report_state(context, left);
     }
     let holdings = store.holdings();
     let state = holdings.note_publication(&hash, PublicationEvent::Cancelled)?.state();
     store.workbench().unpin(&hash)?;
     let placed = holdings.placements(&hash)?.len() as u64;
-    report_state(context, Response::Publication(PublicationReport { hash, state, placed }))
+    report_state(context, PublicationReport { hash, state, placed })
 }
 
-fn report_state(context: &Context, answer: Response) -> Result<Exit, CommandError> {
-    let Response::Publication(publication) = answer else { return Err(unexpected()) };
+fn report_state(context: &Context, publication: PublicationReport) -> Result<Exit, CommandError> {
     context.output.report(&State(publication))?;
     Ok(Exit::Done)
 }
@@ -201,10 +201,7 @@ fn sign(
     identity: &Identity,
     capsule: &StoredCapsule,
 ) -> Result<SignedPlan, CommandError> {
-    let Response::DraftPlan { plan } = ask(context, &Request::DraftPlan { hash: capsule.hash() })?
-    else {
-        return Err(unexpected());
-    };
+    let plan = ask(context, DraftPlan { hash: capsule.hash() })?.plan;
     check_plan(&plan, capsule)?;
     Ok(SignedPlan { signatures: identity.keys.sign(&plan), plan })
 }

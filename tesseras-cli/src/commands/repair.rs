@@ -6,10 +6,11 @@ use std::path::PathBuf;
 use serde::Serialize;
 use tesseras_core::ids::TesseraHash;
 use tesseras_core::ports::StoreError;
-use tesseras_rpc::messages::{Repaired, Request, Response};
+use tesseras_rpc::calls::Repair;
+use tesseras_rpc::messages::Repaired;
 use tesseras_storage::{Rebuilt, StorageConfig, Store};
 
-use crate::ask::{ask, unexpected};
+use crate::ask::ask;
 use crate::command_error::CommandError;
 use crate::context::Context;
 use crate::exit::Exit;
@@ -43,10 +44,7 @@ pub fn run(context: &Context, args: Args) -> Result<Exit, CommandError> {
         None => None,
         Some(groups) => Some(named(context, &groups.join(" "))?),
     };
-    let Response::Repaired(repaired) = ask(context, &Request::Repair { hash })? else {
-        return Err(unexpected());
-    };
-    context.output.report(&Shown(repaired))?;
+    context.output.report(&Shown(ask(context, Repair { hash })?))?;
     Ok(Exit::Done)
 }
 

@@ -9,6 +9,7 @@ use tesseras_capsule::restore::Restored as Done;
 use tesseras_capsule::{ExportedCapsule, ExportedError, RestoreError, StoredCapsule};
 use tesseras_core::ids::TesseraHash;
 use tesseras_core::ports::TesseraRepository as _;
+use tesseras_core::progress::Meter;
 
 use crate::command_error::CommandError;
 use crate::context::Context;
@@ -16,7 +17,7 @@ use crate::exit::Exit;
 use crate::hashes::{not_in_library, resolve};
 use crate::human::{count, size};
 use crate::output::Report;
-use crate::progress::FileBar;
+use crate::progress::file_meter;
 
 /// Give back the folder of which a tessera was made
 ///
@@ -68,7 +69,7 @@ struct Damaged {
 pub fn run(context: &Context, args: Args) -> Result<Exit, CommandError> {
     let dest = std::path::absolute(&args.dest)
         .map_err(|error| CommandError::io("find", &args.dest, &error))?;
-    let mut bar = FileBar::new("Writing");
+    let meter = file_meter("Writing");
     // Several arguments are the groups of one code or hash.
     let what = PathBuf::from(args.what.join(OsStr::new(" ")));
     let (hash, done, unsigned) = if what.is_dir() {
@@ -77,13 +78,13 @@ pub fn run(context: &Context, args: Args) -> Result<Exit, CommandError> {
         let signatures = [("ed25519", check.ed25519), ("ml-dsa-65", check.ml_dsa_65)];
         let unsigned = signatures.into_iter().filter(|(_, valid)| !valid).map(|(name, _)| name);
         let capsule = exported.capsule();
-        let done = tesseras_capsule::restore(capsule, &**exported.blobs(), &dest, &mut bar)?;
+        let done = tesseras_capsule::restore(capsule, &**exported.blobs(), &dest, &meter)?;
         (capsule.hash(), done, unsigned.collect())
     } else {
-        let (hash, done) = stored(context, &what, &dest, &mut bar)?;
+        let (hash, done) = stored(context, &what, &dest, &meter)?;
         (hash, done, Vec::new())
     };
-    drop(bar);
+    drop(meter);
     let restored = Restored::new(hash, done, unsigned);
     let whole = restored.damaged.is_empty() && restored.unsigned.is_empty();
     context.output.report(&restored)?;
@@ -94,7 +95,7 @@ fn stored(
     context: &Context,
     what: &Path,
     dest: &Path,
-    bar: &mut FileBar,
+    meter: &Meter,
 ) -> Result<(TesseraHash, Done), CommandError> {
     let missing = || {
         CommandError::new(format!("there is no directory {}", what.display()))
@@ -107,7 +108,7 @@ fn stored(
     let hash = resolve(&store, what.to_str().ok_or_else(missing)?)?;
     let record = store.library().get(&hash)?.ok_or_else(|| not_in_library(&store, &hash))?;
     let capsule = StoredCapsule::of_record(&*store.blobs(), &record)?;
-    Ok((hash, tesseras_capsule::restore(&capsule, &*store.blobs(), dest, bar)?))
+    Ok((hash, tesseras_capsule::restore(&capsule, &*store.blobs(), dest, meter)?))
 }
 
 impl Restored {

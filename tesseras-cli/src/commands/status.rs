@@ -5,12 +5,13 @@ use std::fmt::Write as _;
 
 use serde::Serialize;
 use tesseras_core::ids::NodeId;
+use tesseras_rpc::calls::{AskStatus, AskTesseraStatus};
+use tesseras_rpc::job::JobOutcome;
 use tesseras_rpc::messages::{
-    CopyCount, FragmentCount, NodeStatus, PlacedPiece, Request, Response, State, TesseraGlance,
-    TesseraStatus,
+    CopyCount, FragmentCount, NodeStatus, PlacedPiece, State, TesseraGlance, TesseraStatus,
 };
 
-use crate::ask::{ask, unexpected};
+use crate::ask::ask;
 use crate::command_error::CommandError;
 use crate::context::Context;
 use crate::exit::Exit;
@@ -38,14 +39,12 @@ struct Tessera(TesseraStatus);
 
 /// Runs the command.
 pub fn run(context: &Context, args: Args) -> Result<Exit, CommandError> {
-    let request = match &args.hash {
-        None => Request::Status,
-        Some(text) => Request::TesseraStatus { hash: named(context, &joined(text)?)? },
-    };
-    match (ask(context, &request)?, args.hash) {
-        (Response::Status(status), None) => context.output.report(&Node(status))?,
-        (Response::TesseraStatus(status), Some(_)) => context.output.report(&Tessera(status))?,
-        _ => return Err(unexpected()),
+    match &args.hash {
+        None => context.output.report(&Node(ask(context, AskStatus {})?))?,
+        Some(text) => {
+            let hash = named(context, &joined(text)?)?;
+            context.output.report(&Tessera(ask(context, AskTesseraStatus { hash })?))?;
+        }
     }
     Ok(Exit::Done)
 }
@@ -85,8 +84,10 @@ impl Report for Node {
             line("Problem", &what);
             line("", &format!("→ {to_do}"));
         }
-        for job in node.jobs.iter().filter(|job| job.contains("fail") || job.contains("put off")) {
-            line("Job", job);
+        let troubled =
+            |outcome: &Option<JobOutcome>| outcome.as_ref().is_some_and(JobOutcome::is_trouble);
+        for job in node.jobs.iter().filter(|job| troubled(&job.outcome)) {
+            line("Job", &job.to_string());
         }
         out += &overview(&node.tesserae);
         if node.peers == 0 {

@@ -10,6 +10,7 @@ use tesseras_capsule::verify::{FileReport, Report as Found};
 use tesseras_capsule::{FileStatus, SignatureStatus, VerifyError, verify_directory, verify_stored};
 use tesseras_core::ids::TesseraHash;
 use tesseras_core::ports::TesseraRepository as _;
+use tesseras_core::progress::Meter;
 
 use crate::command_error::CommandError;
 use crate::context::Context;
@@ -17,7 +18,7 @@ use crate::exit::Exit;
 use crate::hashes::{joined, not_in_library, resolve, whole};
 use crate::human::count;
 use crate::output::Report;
-use crate::progress::FileBar;
+use crate::progress::file_meter;
 
 /// Check every byte and both signatures of a tessera; exit code 1 if it is not valid
 #[derive(Debug, clap::Args)]
@@ -50,7 +51,7 @@ struct File {
 
 /// Runs the command.
 pub fn run(context: &Context, args: Args) -> Result<Exit, CommandError> {
-    let mut bar = FileBar::new("Verifying");
+    let meter = file_meter("Verifying");
     let what = match &args.what[..] {
         [one] => PathBuf::from(one),
         groups => {
@@ -59,11 +60,11 @@ pub fn run(context: &Context, args: Args) -> Result<Exit, CommandError> {
         }
     };
     let found = if what.is_dir() {
-        verify_directory(&what, args.expect.as_ref(), &mut bar)?
+        verify_directory(&what, args.expect.as_ref(), &meter)?
     } else {
-        stored(context, &what, &mut bar)?
+        stored(context, &what, &meter)?
     };
-    drop(bar);
+    drop(meter);
     let expected = args.expect.is_none_or(|expected| expected == found.hash);
     if !expected {
         context.output.note(&format!("this is tessera {}, not the expected one", found.hash));
@@ -73,7 +74,7 @@ pub fn run(context: &Context, args: Args) -> Result<Exit, CommandError> {
     Ok(exit)
 }
 
-fn stored(context: &Context, what: &Path, bar: &mut FileBar) -> Result<Found, CommandError> {
+fn stored(context: &Context, what: &Path, meter: &Meter) -> Result<Found, CommandError> {
     let missing = || {
         CommandError::new(format!("there is no directory {}", what.display()))
             .with_hint("give the directory of an exported tessera, or a tessera's hash")
@@ -86,7 +87,7 @@ fn stored(context: &Context, what: &Path, bar: &mut FileBar) -> Result<Found, Co
     if store.library().get(&hash)?.is_none() {
         return Err(not_in_library(&store, &hash));
     }
-    Ok(verify_stored(&*store.blobs(), &*store.library(), &hash, bar)?)
+    Ok(verify_stored(&*store.blobs(), &*store.library(), &hash, meter)?)
 }
 
 impl From<Found> for Verified {

@@ -95,6 +95,7 @@ impl Environment {
         assert_eq!(answer.code, Some(1), "{args:?}: {}", answer.stderr);
         let error = answer.json["error"].as_str().expect("a reason").to_owned();
         assert!(answer.json.get("hint").is_some());
+        assert!(answer.json["code"].as_str().is_some_and(|code| !code.is_empty()));
         assert!(answer.stderr.contains(error.lines().next().expect("a line")), "{}", answer.stderr);
         error
     }

@@ -3,11 +3,14 @@
 use crate::environment::{Environment, text};
 
 use tesseras_core::ids::{NodeId, TesseraHash};
+use tesseras_core::progress::{Progress, Unit};
+use tesseras_rpc::calls::Response;
 use tesseras_rpc::frame::{Event, MAX_EVENT_BYTES, encode};
 use tesseras_rpc::messages::{
-    CopyCount, Failure, Fetched, FragmentCount, PeerInfo, PlacedPiece, Progress, Repaired,
-    Response, State, TesseraStatus, Unit,
+    CopyCount, DraftedPlan, Fetched, FragmentCount, PeerInfo, PeerList, PlacedPiece, Repaired,
+    State, TesseraStatus,
 };
+use tesseras_rpc::{Cause, Failure};
 
 fn done(response: Response) -> Vec<u8> {
     encode(&Event::Done(response), MAX_EVENT_BYTES).expect("short")
@@ -32,6 +35,7 @@ fn without_a_node_each_says_how_to_start_one() {
         assert!(error.contains("no tesd is running"), "{error}");
         let hint = answer.json["hint"].as_str().expect("a hint");
         assert!(hint.contains(text(&environment.data_dir())), "{hint}");
+        assert_eq!(answer.json["code"], "not_running");
     }
 }
 
@@ -57,7 +61,7 @@ fn what_the_node_says_is_shown() {
     let title = "Summer".to_owned();
     let got = Fetched { hash, title, memories: 3, files: 20, bytes: 9000, holders: 4 };
     fetched.extend(done(Response::Fetched(got)));
-    let failed = Failure::new("nobody has it");
+    let failed = Failure::new(Cause::NotFound, "nobody has it");
     let tessera = TesseraStatus {
         hash,
         state: State::Healthy,
@@ -73,13 +77,13 @@ fn what_the_node_says_is_shown() {
         notes: Vec::new(),
     };
     let node = environment.fake_node(vec![
-        done(Response::Peers { peers: vec![PeerInfo { node_id, address }] }),
+        done(Response::Peers(PeerList { peers: vec![PeerInfo { node_id, address }] })),
         fetched,
         encode(&Event::Failed(failed), MAX_EVENT_BYTES).expect("short"),
         done(Response::TesseraStatus(tessera.clone())),
         done(Response::TesseraStatus(tessera)),
         done(Response::Repaired(Repaired { checked: 2, ..Repaired::default() })),
-        done(Response::Peers { peers: Vec::new() }),
+        done(Response::Peers(PeerList { peers: Vec::new() })),
     ]);
     let peers = environment.ok(&["peers"]);
     let id = "07".repeat(20);
@@ -103,7 +107,9 @@ fn what_the_node_says_is_shown() {
     assert!(human.contains("survives the loss of any 3") && human.contains("5 whole"), "{human}");
     assert!(human.contains("Beside them: 3 of 3 whole copies."), "{human}");
     assert_eq!(environment.ok(&["repair"])["checked"], 2);
-    assert!(environment.fails(&["status"]).contains("something else"));
+    let other = environment.json(&["status"]);
+    assert_eq!((other.code, &other.json["code"]), (Some(1), &"other_version".into()));
+    assert!(other.json["error"].as_str().expect("a reason").contains("something else"));
     assert_eq!(node.join().expect("no panic").len(), 7);
 }
 
@@ -118,8 +124,8 @@ fn a_plan_of_another_tessera_is_not_signed() {
         Vec::new(),
     );
     let plan = plan.expect("a plan").render().into_bytes();
-    let peers = done(Response::Peers { peers: Vec::new() });
-    let node = environment.fake_node(vec![peers, done(Response::DraftPlan { plan })]);
+    let peers = done(Response::Peers(PeerList { peers: Vec::new() }));
+    let node = environment.fake_node(vec![peers, done(Response::DraftPlan(DraftedPlan { plan }))]);
     assert!(environment.fails(&["publish", &hash, "--yes"]).contains("cannot be signed"));
     assert_eq!(node.join().expect("no panic").len(), 2);
 }
@@ -128,7 +134,7 @@ fn a_plan_of_another_tessera_is_not_signed() {
 fn only_its_creator_publishes_a_tessera_and_only_after_a_yes() {
     let environment = Environment::with_creator();
     let hash = environment.tessera();
-    let node = environment.fake_node(vec![done(Response::Peers { peers: Vec::new() })]);
+    let node = environment.fake_node(vec![done(Response::Peers(PeerList { peers: Vec::new() }))]);
     let asked = environment.human(&["publish", &hash]);
     assert_eq!(asked.status.code(), Some(2));
     let stderr = String::from_utf8_lossy(&asked.stderr);

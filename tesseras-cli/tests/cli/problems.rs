@@ -1,9 +1,11 @@
 //! What is wrong, and what to do about it, in words.
 
 use tesseras_core::ids::{NodeId, TesseraHash};
+use tesseras_rpc::calls::Response;
 use tesseras_rpc::frame::{Event, MAX_EVENT_BYTES, encode};
-use tesseras_rpc::messages::{Failure, NodeStatus, Response};
-use tesseras_rpc::problem::{Cause, Problem};
+use tesseras_rpc::messages::NodeStatus;
+use tesseras_rpc::problem::Problem;
+use tesseras_rpc::{Cause, Failure};
 
 use crate::environment::Environment;
 
@@ -95,9 +97,14 @@ fn a_failure_is_told_in_human_units_and_without_false_hope() {
             "4 nodes are known to hold it, but none of them answers now",
             "they may be back later",
         ),
+        (Cause::NotFound, "as the node said", "`tes peers`"),
+        (Cause::NotPublished, "as the node said", "`tes publish`"),
+        (Cause::NotInLibrary, "as the node said", "`tes list`"),
+        (Cause::Damaged, "as the node said", "`tes verify HASH`"),
+        (Cause::Busy, "as the node said", "try again"),
     ];
     let failed = |cause: &Cause| {
-        let failure = Failure::new("as the node said").because(cause.clone());
+        let failure = Failure::new(cause.clone(), "as the node said");
         encode(&Event::Failed(failure), MAX_EVENT_BYTES).expect("short")
     };
     let node = environment.fake_node(cases.iter().map(|(cause, ..)| failed(cause)).collect());
@@ -107,6 +114,7 @@ fn a_failure_is_told_in_human_units_and_without_false_hope() {
         let said = |key: &str| answer.json[key].as_str().expect("words").to_owned();
         assert!(said("error").contains(message), "{}", said("error"));
         assert!(said("hint").contains(hint), "{}", said("hint"));
+        assert_eq!(said("code"), cause.code());
         let hopeful = matches!(cause, Cause::HoldersSilent { .. });
         assert_eq!(answer.stderr.contains("later"), hopeful, "{}", answer.stderr);
     }

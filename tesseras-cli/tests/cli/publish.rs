@@ -10,9 +10,11 @@ use serde_json::json;
 use tesseras_core::ids::{ContentHash, TesseraHash};
 use tesseras_core::plan::Plan;
 use tesseras_core::ports::TesseraRepository as _;
+use tesseras_core::progress::{Progress, Unit};
 use tesseras_core::publication::PublicationState;
+use tesseras_rpc::calls::{PublishInBackground, Request, Response, StopPublication};
 use tesseras_rpc::frame::{Event, MAX_EVENT_BYTES, encode};
-use tesseras_rpc::messages::{Progress, PublicationReport, Request, Response, Unit};
+use tesseras_rpc::messages::{DraftedPlan, PeerList, PublicationReport};
 use tesseras_storage::{StorageConfig, Store};
 
 use crate::environment::Environment;
@@ -43,29 +45,29 @@ fn patient_node(environment: &Environment, hash: TesseraHash, goes_on: bool) -> 
             let (mut stream, _) = listener.accept().expect("a client");
             let request = read(&mut stream);
             let state = match request {
-                Request::Peers => {
-                    answer(&mut stream, Response::Peers { peers: Vec::new() });
+                Request::Peers(_) => {
+                    answer(&mut stream, Response::Peers(PeerList { peers: Vec::new() }));
                     continue;
                 }
-                Request::DraftPlan { .. } => {
-                    answer(&mut stream, Response::DraftPlan { plan: plan.clone() });
+                Request::DraftPlan(_) => {
+                    answer(&mut stream, Response::DraftPlan(DraftedPlan { plan: plan.clone() }));
                     continue;
                 }
-                Request::Publish { .. } => {
-                    let stage = "placing pieces".to_owned();
+                Request::Publish(_) => {
+                    let stage = "placing pieces".into();
                     let progress = Progress { stage, done: 1, total: 9, unit: Unit::Items };
                     send(&mut stream, &Event::Progress(progress));
                     kept.push(stream);
                     say.send(()).expect("somebody waits");
                     continue;
                 }
-                Request::StopPublication { .. } if goes_on => {
+                Request::StopPublication(_) if goes_on => {
                     let report =
                         PublicationReport { hash, state: PublicationState::Local, placed: 3 };
                     answer(&mut stream, Response::Publication(report));
                     continue;
                 }
-                Request::StopPublication { .. } => PublicationState::Local,
+                Request::StopPublication(_) => PublicationState::Local,
                 _ => PublicationState::Publishing,
             };
             answer(
@@ -126,8 +128,9 @@ fn a_publication_that_is_interrupted_where_nobody_can_be_asked_is_stopped() {
         let said: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
         let error = said["error"].as_str().expect("a reason");
         assert!(error.contains("not published") && error.contains("3 pieces"), "{error}");
+        assert_eq!(said["code"], "interrupted");
         let hash = hash.parse().expect("a hash");
-        let stop = Request::StopPublication { hash, unpublish: false };
+        let stop = Request::from(StopPublication { hash, unpublish: false });
         assert_eq!(node.told.join().expect("no panic"), stop);
     }
 }
@@ -148,10 +151,13 @@ fn a_person_at_a_terminal_is_asked_what_ctrl_c_means() {
         assert!(talked.shown.contains("stopped: it is not published"), "{}", talked.shown);
         let told = node.told.join().expect("no panic");
         if goes_on {
-            assert!(matches!(told, Request::PublishInBackground { .. }), "{told:?}");
+            assert!(matches!(told, Request::PublishInBackground(_)), "{told:?}");
             assert!(talked.shown.contains("in the background, also after"), "{}", talked.shown);
         } else {
-            assert!(matches!(told, Request::StopPublication { unpublish: false, .. }), "{told:?}");
+            assert!(
+                matches!(told, Request::StopPublication(StopPublication { unpublish: false, .. })),
+                "{told:?}"
+            );
         }
     }
 }
@@ -175,7 +181,10 @@ fn a_publication_goes_on_in_the_background_until_it_is_cancelled() {
     let begun = environment.ok(&["publish", &hash, "--yes", "--background"]);
     assert_eq!(begun, json!({ "hash": hash, "state": "publishing", "placed": 3 }));
     let told = node.told.join().expect("no panic");
-    assert!(matches!(told, Request::PublishInBackground { signed: Some(_), .. }), "{told:?}");
+    assert!(
+        matches!(told, Request::PublishInBackground(PublishInBackground { signed: Some(_), .. })),
+        "{told:?}"
+    );
     // Without a node, too.
     let cancelled = environment.ok(&["publish", "--cancel", &hash]);
     assert_eq!(cancelled, json!({ "hash": hash, "state": "local", "placed": 0 }));

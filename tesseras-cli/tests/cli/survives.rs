@@ -7,10 +7,9 @@ use std::process::{Command, Output};
 
 use tesseras_core::ids::TesseraHash;
 use tesseras_core::publication::PublicationState;
+use tesseras_rpc::calls::Response;
 use tesseras_rpc::frame::{Event, MAX_EVENT_BYTES, encode};
-use tesseras_rpc::messages::{
-    CopyCount, FragmentCount, PublicationReport, Response, State, TesseraStatus,
-};
+use tesseras_rpc::messages::{CopyCount, FragmentCount, PublicationReport, State, TesseraStatus};
 
 use crate::environment::{Environment, text};
 

@@ -9,7 +9,7 @@ use tesseras_dht::{Dht, REANNOUNCE_EVERY, REANNOUNCE_JITTER};
 use tesseras_replication::{ANNOUNCE_BATCH, Directory as _, Replication};
 use tesseras_wire::BoxFuture;
 
-use super::{Job, JobError, JobOutcome, jittered};
+use super::{Job, JobError, JobOutcome, jittered, outcome};
 use crate::directory::DhtDirectory;
 
 /// How long after the start everything held is announced: when most peers are known.
@@ -44,7 +44,7 @@ impl Announce {
         for batch in keys.chunks(ANNOUNCE_BATCH) {
             self.directory.announce(batch.to_vec()).await;
         }
-        let outcome = announced(keys.len(), &self.replication).await;
+        let outcome = announced(keys.len() as u64, &self.replication).await;
         self.done.store(outcome.clock().is_none(), Ordering::Relaxed);
         Ok(outcome)
     }
@@ -66,7 +66,7 @@ impl Job for Announce {
     }
 
     fn run(&self) -> BoxFuture<'_, JobOutcome> {
-        Box::pin(async move { self.announce().await.into() })
+        Box::pin(async move { outcome::of(self.announce().await) })
     }
 }
 
@@ -88,13 +88,13 @@ impl Job for AnnounceNew {
     fn run(&self) -> BoxFuture<'_, JobOutcome> {
         Box::pin(async move {
             let tesserae = self.replication.announce_unannounced().await;
-            announced(tesserae, &self.replication).await
+            announced(tesserae as u64, &self.replication).await
         })
     }
 }
 
 /// What a wrong clock dates is refused by others, and announced again.
-async fn announced(tesserae: usize, replication: &Replication) -> JobOutcome {
+async fn announced(tesserae: u64, replication: &Replication) -> JobOutcome {
     let clock = replication.check_clock().await.err().map(|off| off.0);
     JobOutcome::Announced { tesserae, clock }
 }

@@ -1,41 +1,15 @@
 //! How all jobs of a node are, for `tes status`, metrics and the log.
 
-use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tesseras_core::time::{Clock, Timestamp};
-
-use super::outcome::JobOutcome;
+use tesseras_rpc::job::{JobOutcome, JobReport, JobState};
 
 /// How each job is. Cheap to clone; all clones are one.
 #[derive(Debug, Clone)]
 pub struct JobBoard {
     reports: Arc<Mutex<Vec<JobReport>>>,
     clock: Clock,
-}
-
-/// How one job is.
-#[derive(Debug, Clone)]
-pub struct JobReport {
-    /// Its name.
-    pub name: &'static str,
-    /// What it does now.
-    pub state: JobState,
-    /// When that state began.
-    pub since: Timestamp,
-    /// How its last run ended; `None` before that.
-    pub outcome: Option<JobOutcome>,
-    /// How many of its last runs failed, without one between them that did not.
-    pub consecutive_failures: u32,
-}
-
-/// What a job does now.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum JobState {
-    /// It waits for its time.
-    Waiting,
-    /// It runs.
-    Running,
 }
 
 /// What of an outcome is worth a line in the log: only changes are.
@@ -56,11 +30,6 @@ impl JobBoard {
     /// Every job, in the order of their first mention.
     pub fn reports(&self) -> Vec<JobReport> {
         self.lock().clone()
-    }
-
-    /// Every job, a line each.
-    pub fn lines(&self) -> Vec<String> {
-        self.lock().iter().map(JobReport::to_string).collect()
     }
 
     /// A job waits or runs from now on.
@@ -103,28 +72,17 @@ fn of<'a>(
     let at = reports.iter().position(|report| report.name == name).unwrap_or(reports.len());
     if at == reports.len() {
         let state = JobState::Waiting;
+        let name = name.to_owned();
         reports.push(JobReport { name, state, since: now, outcome: None, consecutive_failures: 0 });
     }
     &mut reports[at]
 }
 
 fn news(before: Option<&JobOutcome>, now: &JobOutcome) -> Option<News> {
-    let trouble = |outcome: &JobOutcome| outcome.is_failure() || outcome.clock().is_some();
-    match (before.is_some_and(trouble), trouble(now)) {
+    match (before.is_some_and(JobOutcome::is_trouble), now.is_trouble()) {
         (false, true) => Some(News::Trouble),
         (true, false) => Some(News::Over),
         _ => None,
-    }
-}
-
-/// One line for people.
-impl fmt::Display for JobReport {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match (self.state, &self.outcome) {
-            (JobState::Running, _) => write!(f, "{}: running", self.name),
-            (JobState::Waiting, None) => write!(f, "{}: waiting", self.name),
-            (JobState::Waiting, Some(outcome)) => write!(f, "{}: {outcome}", self.name),
-        }
     }
 }
 
@@ -135,12 +93,17 @@ mod tests {
     use tesseras_core::ports::StoreError;
     use tesseras_core::time::ClockOffset;
 
+    use super::super::outcome;
     use super::*;
+
+    fn lines(board: &JobBoard) -> Vec<String> {
+        board.reports().iter().map(JobReport::to_string).collect()
+    }
 
     fn failed() -> JobOutcome {
         let source = std::io::Error::other("the disk is gone").into();
         let error = StoreError::Backend { what: "reading".to_owned(), source };
-        JobOutcome::Failed(error.into())
+        outcome::of(Err(error.into()))
     }
 
     fn announced(seconds: Option<i64>) -> JobOutcome {
@@ -148,7 +111,7 @@ mod tests {
         JobOutcome::Announced { tesserae: 1, clock }
     }
 
-    fn repaired(failed: usize) -> JobOutcome {
+    fn repaired(failed: u64) -> JobOutcome {
         JobOutcome::Repaired { checked: 3, restored: 1, failed, put_off: 0, clock: None }
     }
 
@@ -162,20 +125,20 @@ mod tests {
         let board = JobBoard::new(clock);
         board.begin("repair", JobState::Waiting);
         board.begin("announce", JobState::Waiting);
-        assert_eq!(board.lines(), ["repair: waiting", "announce: waiting"]);
+        assert_eq!(lines(&board), ["repair: waiting", "announce: waiting"]);
         now.store(150, Ordering::Relaxed);
         board.begin("repair", JobState::Running);
         let [repair, announce] = &board.reports()[..] else { panic!("two jobs") };
         assert_eq!((repair.state, repair.since), (JobState::Running, Timestamp(150)));
         assert_eq!((announce.state, announce.since), (JobState::Waiting, Timestamp(100)));
-        assert_eq!(board.lines()[0], "repair: running");
+        assert_eq!(lines(&board)[0], "repair: running");
         for (outcome, failures) in
             [(repaired(1), 1), (failed(), 2), (repaired(0), 0), (failed(), 1)]
         {
             board.end("repair", outcome);
             assert_eq!(board.reports()[0].consecutive_failures, failures);
         }
-        assert!(board.lines()[0].starts_with("repair: failed: reading"), "{:?}", board.lines());
+        assert!(lines(&board)[0].starts_with("repair: failed: reading"), "{:?}", lines(&board));
     }
 
     #[test]

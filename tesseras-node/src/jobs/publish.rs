@@ -5,12 +5,13 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tesseras_core::ids::TesseraHash;
+use tesseras_core::progress;
+use tesseras_replication::Replication;
 use tesseras_replication::publish::PublishError;
-use tesseras_replication::{Replication, progress};
 use tesseras_wire::BoxFuture;
 use tokio::time::Instant;
 
-use super::{Job, JobError, JobOutcome};
+use super::{Job, JobError, JobOutcome, outcome};
 
 /// How often it is looked whether a publication was left to the background.
 const LOOK_FOR_PUBLICATIONS_EVERY: Duration = Duration::from_secs(5);
@@ -34,14 +35,14 @@ impl Publish {
     async fn publish(&self) -> Result<JobOutcome, JobError> {
         let publishing = self.replication.publishing().await?;
         self.table().retain(|tessera, _| publishing.contains(tessera));
-        let mut finished = 0;
+        let mut finished = 0_u64;
         for tessera in &publishing {
             let waits = self.table().get(tessera).is_some_and(|(at, _)| *at > Instant::now());
             if !waits && self.go_on(*tessera).await {
                 finished += 1;
             }
         }
-        Ok(JobOutcome::Published { finished, waiting: publishing.len() - finished })
+        Ok(JobOutcome::Published { finished, waiting: publishing.len() as u64 - finished })
     }
 
     /// Whether it is finished.
@@ -79,6 +80,6 @@ impl Job for Publish {
     }
 
     fn run(&self) -> BoxFuture<'_, JobOutcome> {
-        Box::pin(async move { self.publish().await.into() })
+        Box::pin(async move { outcome::of(self.publish().await) })
     }
 }

@@ -9,7 +9,7 @@ use tesseras_dht::Dht;
 use tesseras_replication::Replication;
 use tesseras_wire::{BoxFuture, SharedMemory};
 
-use super::{Job, JobError, JobOutcome};
+use super::{Job, JobError, JobOutcome, outcome};
 use crate::directory::DhtDirectory;
 
 /// How often peers are remembered, and own addresses looked at.
@@ -39,7 +39,7 @@ impl Remember {
     async fn remember(&self) -> Result<JobOutcome, JobError> {
         self.directory.refresh_own_addresses().await;
         let peers = self.dht.peers().await;
-        let outcome = JobOutcome::Remembered { peers: peers.len() };
+        let outcome = JobOutcome::Remembered { peers: peers.len() as u64 };
         let silent = self.memory.list();
         let (store, now) = (self.peers.clone(), self.clock.now());
         let workbench = self.replication.stores().workbench.clone();
@@ -64,6 +64,6 @@ impl Job for Remember {
     }
 
     fn run(&self) -> BoxFuture<'_, JobOutcome> {
-        Box::pin(async move { self.remember().await.into() })
+        Box::pin(async move { outcome::of(self.remember().await) })
     }
 }

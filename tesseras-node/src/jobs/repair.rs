@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
+use tesseras_core::progress;
+use tesseras_replication::Replication;
 use tesseras_replication::repair::RepairError;
-use tesseras_replication::{Replication, progress};
 use tesseras_wire::BoxFuture;
 
-use super::{Job, JobError, JobOutcome, jittered};
+use super::{Job, JobError, JobOutcome, jittered, outcome};
 
 /// Repairs what is looked after here, the endangered first.
 pub struct Repair {
@@ -24,11 +25,11 @@ impl Repair {
         let tesserae = self.replication.looked_after().await?;
         let (mut restored, mut failed) = (0, 0);
         let mut put_off = Vec::new();
-        let checked = tesserae.len();
+        let checked = tesserae.len() as u64;
         let mut each = self.replication.repair_each(tesserae, progress::silent());
         while let Some((tessera, result)) = each.next().await {
             match result {
-                Ok(done) => restored += done.restored,
+                Ok(done) => restored += done.restored as u64,
                 Err(RepairError::ClockOff(off)) => put_off.push(off.0),
                 Err(error) => {
                     tracing::warn!(%tessera, %error, "not repaired");
@@ -36,7 +37,7 @@ impl Repair {
                 }
             }
         }
-        let (put_off, clock) = (put_off.len(), put_off.first().copied());
+        let (put_off, clock) = (put_off.len() as u64, put_off.first().copied());
         Ok(JobOutcome::Repaired { checked, restored, failed, put_off, clock })
     }
 }
@@ -51,6 +52,6 @@ impl Job for Repair {
     }
 
     fn run(&self) -> BoxFuture<'_, JobOutcome> {
-        Box::pin(async move { self.repair().await.into() })
+        Box::pin(async move { outcome::of(self.repair().await) })
     }
 }

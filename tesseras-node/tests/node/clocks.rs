@@ -1,20 +1,25 @@
 //! A node whose clock is wrong says so, and does not take its peers for dead. One whose peers lie
 //! about the date goes on with its work.
 
+use std::fmt::Debug;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use tesseras_core::ids::TesseraHash;
+use tesseras_core::progress::silent;
 use tesseras_core::time::{Clock, ClockOffset, Timestamp};
 use tesseras_crypto::CreatorKeys;
 use tesseras_node::directory::DhtDirectory;
 use tesseras_node::jobs::{Announce, AnnounceNew, Job as _, JobOutcome, Repair};
 use tesseras_node::{NodeConfig, clock};
-use tesseras_replication::progress::silent;
 use tesseras_replication::publish::PublishError;
-use tesseras_rpc::messages::{NodeStatus, Request, Response, SignedPlan, State};
-use tesseras_rpc::problem::{Cause, Problem};
+use tesseras_rpc::Cause;
+use tesseras_rpc::calls::{
+    AskStatus, AskTesseraStatus, Call, Fetch, Publish, Repair as RepairNow, SignedPlan,
+};
+use tesseras_rpc::messages::{NodeStatus, State};
+use tesseras_rpc::problem::Problem;
 use tesseras_wire::SharedMemory;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -36,10 +41,7 @@ fn two_hours_ahead() -> Timestamp {
 }
 
 pub async fn status(member: &Member) -> NodeStatus {
-    match ask(member, Request::Status).await.unwrap() {
-        Response::Status(status) => status,
-        other => panic!("{other:?}"),
-    }
+    ask(member, AskStatus {}).await.unwrap()
 }
 
 /// What the metric says.
@@ -61,21 +63,24 @@ fn two_hours_off(outcome: &JobOutcome) -> bool {
     outcome.clock().is_some_and(|ClockOffset { seconds, .. }| is_two_hours(seconds))
 }
 
-async fn assert_told(member: &Member, request: Request) {
-    let failure = ask(member, request.clone()).await.unwrap_err();
+async fn assert_told<C>(member: &Member, call: C)
+where
+    C: Call<Answer: Debug> + Debug + Clone,
+{
+    let failure = ask(member, call.clone()).await.unwrap_err();
     match failure.cause {
-        Some(Cause::ClockOff { seconds, witnesses: 3.. }) => assert!(is_two_hours(seconds)),
-        other => panic!("{request:?}: {other:?}"),
+        Cause::ClockOff { seconds, witnesses: 3.. } => assert!(is_two_hours(seconds)),
+        other => panic!("{call:?}: {other:?}"),
     }
     assert!(failure.message.contains("clock"), "{failure}");
     assert!(failure.message.contains("ahead of its peers'"), "{failure}");
 }
 
 /// The request of an owner to publish.
-async fn publish(member: &Member, hash: TesseraHash, keys: &CreatorKeys) -> Request {
+async fn publish(member: &Member, hash: TesseraHash, keys: &CreatorKeys) -> Publish {
     let plan = member.node.replication().draft_plan(hash, &silent()).await.unwrap();
     let signatures = keys.sign(&plan);
-    Request::Publish { hash, signed: Some(SignedPlan { plan, signatures }) }
+    Publish { hash, signed: Some(SignedPlan { plan, signatures }) }
 }
 
 fn repair_job(member: &Member) -> Repair {
@@ -130,16 +135,15 @@ async fn a_wrong_clock_is_named_wherever_it_matters_until_it_is_set_right() {
     assert!(states.contains(&(hash, State::Local)), "{states:?}");
 
     let unheard = TesseraHash::new([7; 32]);
-    for request in [
-        publish(late, hash, &keys).await,
-        Request::Fetch { hash: elsewhere },
-        Request::Fetch { hash: unheard },
-        Request::TesseraStatus { hash: elsewhere },
-        Request::TesseraStatus { hash: own },
-        Request::Repair { hash: Some(held) },
-        Request::Repair { hash: None },
-    ] {
-        assert_told(late, request).await;
+    assert_told(late, publish(late, hash, &keys).await).await;
+    for hash in [elsewhere, unheard] {
+        assert_told(late, Fetch { hash }).await;
+    }
+    for hash in [elsewhere, own] {
+        assert_told(late, AskTesseraStatus { hash }).await;
+    }
+    for hash in [Some(held), None] {
+        assert_told(late, RepairNow { hash }).await;
     }
     let outcome = repair_job(late).run().await;
     assert!(two_hours_off(&outcome), "{outcome}");
@@ -204,8 +208,8 @@ async fn lies_about_the_date_stop_nobody_whose_holders_attest() {
     assert_eq!(owner.publish(hash, &keys).await.unwrap().holders, 3);
     let told = status(owner).await.tesserae;
     assert_eq!(told[0].state, State::Healthy, "{told:?}");
-    let known = ask(reader, Request::TesseraStatus { hash }).await;
-    assert!(matches!(known, Ok(Response::TesseraStatus(_))), "{known:?}");
+    let known = ask(reader, AskTesseraStatus { hash }).await;
+    assert!(known.is_ok(), "{known:?}");
     let job = announce_job(holder);
     let outcome = job.run().await;
     assert!(matches!(outcome, JobOutcome::Announced { tesserae: 1, .. }), "{outcome}");

@@ -6,15 +6,15 @@ use std::time::Duration;
 use futures_util::StreamExt as _;
 use tesseras_core::ids::TesseraHash;
 use tesseras_core::ports::{FragmentStore as _, HoldingRepository as _, TesseraRepository as _};
+use tesseras_core::progress::silent;
 use tesseras_core::publication::PublicationState;
 use tesseras_dht::HolderRecord;
 use tesseras_node::clock;
-use tesseras_replication::progress::silent;
 use tesseras_replication::publication::PublicationReport;
 use tesseras_replication::publish::PublishError;
 use tesseras_replication::repair::RepairError;
 use tesseras_replication::status::State;
-use tesseras_rpc::messages::{Request, Response, SignedPlan};
+use tesseras_rpc::calls::{Call, Publish, PublishInBackground, SignedPlan, StopPublication};
 use tesseras_rpc::{Client, socket_path};
 
 use crate::gate::Lie;
@@ -40,9 +40,9 @@ fn pieces(net: &Net, hash: TesseraHash) -> usize {
     net.nodes.iter().map(|member| member.held(hash).len()).sum()
 }
 
-async fn rpc(member: &Member, request: Request) -> Response {
+async fn rpc<C: Call>(member: &Member, call: C) -> C::Answer {
     let client = Client::connect(&socket_path(&member.dir)).await.unwrap();
-    client.request(&request, |_| {}).await.unwrap()
+    client.ask(call, |_| {}).await.unwrap()
 }
 
 async fn signed(
@@ -144,8 +144,8 @@ async fn a_client_that_goes_away_takes_its_publication_along() {
         member.gate.lie(Lie::SilentOnPuts);
     }
     let client = Client::connect(&socket_path(&owner.dir)).await.unwrap();
-    let request = Request::Publish { hash, signed };
-    let asked = tokio::time::timeout(Duration::from_secs(1), client.request(&request, |_| {}));
+    let publishing = client.ask(Publish { hash, signed }, |_| {});
+    let asked = tokio::time::timeout(Duration::from_secs(1), publishing);
     assert!(asked.await.is_err(), "nobody takes a piece, so there is no answer yet");
     for member in &net.nodes {
         member.gate.be_honest();
@@ -162,13 +162,11 @@ async fn a_publication_in_the_background_goes_on_by_itself_until_it_is_cancelled
     let (second, _) = owner.create(&net.path("two"), 1001, 5);
     for hash in [first, second] {
         let signed = signed(owner, hash, &keys).await;
-        let begun = rpc(owner, Request::PublishInBackground { hash, signed }).await;
-        let Response::Publication(begun) = begun else { panic!("{begun:?}") };
+        let begun = rpc(owner, PublishInBackground { hash, signed }).await;
         assert_eq!(begun.state, PublicationState::Publishing);
         assert_eq!(owner.health(hash).await.state, State::Publishing);
     }
-    let cancelled = rpc(owner, Request::StopPublication { hash: second, unpublish: true }).await;
-    let Response::Publication(cancelled) = cancelled else { panic!("{cancelled:?}") };
+    let cancelled = rpc(owner, StopPublication { hash: second, unpublish: true }).await;
     assert_eq!((cancelled.state, cancelled.placed), (PublicationState::Local, 0));
 
     for _ in 0..3 {
@@ -184,8 +182,7 @@ async fn a_publication_in_the_background_goes_on_by_itself_until_it_is_cancelled
     assert_eq!(pieces(&net, second), 0);
 
     // A finished one that is cancelled stays with those who hold it, and only with them.
-    let cancelled = rpc(owner, Request::StopPublication { hash: first, unpublish: true }).await;
-    let Response::Publication(cancelled) = cancelled else { panic!("{cancelled:?}") };
+    let cancelled = rpc(owner, StopPublication { hash: first, unpublish: true }).await;
     assert_eq!((cancelled.state, cancelled.placed), (PublicationState::Local, 3));
     assert_eq!(looks_after_everything(owner).await, 0);
     assert_eq!(owner.health(first).await.state, State::Local);
@@ -216,8 +213,7 @@ async fn a_reader_keeps_a_capsule_alive_when_its_owner_and_all_holders_are_gone(
         net.nodes[0].node.dht().peers().await.len() >= 3
     })
     .await;
-    let published = rpc(&net.nodes[0], Request::Publish { hash, signed: None }).await;
-    let Response::Published(published) = published else { panic!("{published:?}") };
+    let published = rpc(&net.nodes[0], Publish { hash, signed: None }).await;
     assert_eq!((published.placed, published.fragments), (3, 3));
     // From now on her node looks after it.
     let lost = net.nodes[1].held(hash).remove(0);

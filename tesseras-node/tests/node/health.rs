@@ -7,7 +7,8 @@ use tesseras_core::code::Piece;
 use tesseras_core::ids::TesseraHash;
 use tesseras_core::ports::FragmentStore as _;
 use tesseras_replication::status::{Copies, State};
-use tesseras_rpc::messages::{self, Request, Response, TesseraStatus};
+use tesseras_rpc::calls::{AskStatus, AskTesseraStatus};
+use tesseras_rpc::messages::{self, TesseraGlance, TesseraStatus};
 use tesseras_rpc::{Client, socket_path};
 
 use crate::gate::Lie;
@@ -16,10 +17,7 @@ use crate::network::{MIB, Member, Net};
 /// What `tes status` is answered.
 async fn told(member: &Member, hash: TesseraHash) -> TesseraStatus {
     let client = Client::connect(&socket_path(&member.dir)).await.unwrap();
-    match client.request(&Request::TesseraStatus { hash }, |_| {}).await.unwrap() {
-        Response::TesseraStatus(status) => status,
-        other => panic!("{other:?}"),
-    }
+    client.ask(AskTesseraStatus { hash }, |_| {}).await.unwrap()
 }
 
 /// Takes pieces from their holders.
@@ -91,22 +89,17 @@ async fn whole_copies_are_counted_as_copies() {
     lose(&net, hash, |_| true);
     assert_eq!(owner.health(hash).await.state, State::Unreachable);
     let nowhere = Client::connect(&socket_path(&owner.dir)).await.unwrap();
-    let unknown = Request::TesseraStatus { hash: TesseraHash::new([7; 32]) };
-    let failure = nowhere.request(&unknown, |_| {}).await.unwrap_err();
+    let unknown = AskTesseraStatus { hash: TesseraHash::new([7; 32]) };
+    let failure = nowhere.ask(unknown, |_| {}).await.unwrap_err();
     assert!(failure.to_string().contains("no node is known"), "{failure}");
 }
 
 /// What `tes status` lists.
 async fn listed(member: &Member) -> Vec<(TesseraHash, messages::State, u64, bool)> {
     let client = Client::connect(&socket_path(&member.dir)).await.unwrap();
-    match client.request(&Request::Status, |_| {}).await.unwrap() {
-        Response::Status(status) => status
-            .tesserae
-            .into_iter()
-            .map(|t| (t.hash, t.state, t.fragments.live, t.checked.is_some()))
-            .collect(),
-        other => panic!("{other:?}"),
-    }
+    let status = client.ask(AskStatus {}, |_| {}).await.unwrap();
+    let listed = |t: TesseraGlance| (t.hash, t.state, t.fragments.live, t.checked.is_some());
+    status.tesserae.into_iter().map(listed).collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]

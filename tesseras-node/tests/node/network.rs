@@ -6,17 +6,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tempfile::TempDir;
-use tesseras_capsule::{CreateOptions, Silent, create};
+use tesseras_capsule::{CreateOptions, create};
 use tesseras_core::contact::Contact;
 use tesseras_core::ids::{NodeId, TesseraHash};
 use tesseras_core::ports::{
     Fragment, FragmentStore as _, HoldingRepository as _, TesseraRepository as _,
 };
+use tesseras_core::progress::{Meter, silent};
 use tesseras_core::time::Clock;
 use tesseras_crypto::CreatorKeys;
 use tesseras_node::{Node, NodeConfig, clock, identity, loopback};
 use tesseras_replication::fetch::{FetchError, Fetched};
-use tesseras_replication::progress::silent;
 use tesseras_replication::publish::{PublishError, Published};
 use tesseras_replication::repair::Repaired;
 use tesseras_replication::status::TesseraHealth;
@@ -189,7 +189,7 @@ impl Member {
         let record = self.store.library().get(&hash).unwrap().expect("in the library");
         let blobs = self.store.blobs();
         let capsule = tesseras_capsule::StoredCapsule::of_record(&*blobs, &record).unwrap();
-        let path = tesseras_capsule::export(&capsule, &*blobs, to, &mut Silent).unwrap();
+        let path = tesseras_capsule::export(&capsule, &*blobs, to, &Meter::silent()).unwrap();
         tree(&path)
     }
 }
@@ -209,7 +209,7 @@ pub fn create_in(
     album(folder, bytes, seed);
     let options = CreateOptions { created: clock::now(), ..CreateOptions::default() };
     let (blobs, library) = (store.blobs(), store.library());
-    let made = create(folder, &options, &keys, &*blobs, &*library, &mut Silent).unwrap();
+    let made = create(folder, &options, &keys, &*blobs, &*library, &Meter::silent()).unwrap();
     assert!(made.skipped.is_empty(), "{:?}", made.skipped);
     (made.hash, keys)
 }

@@ -1,26 +1,20 @@
 //! What `tes` is told when something cannot be done: why, and no false hope.
 
 use tesseras_core::ids::TesseraHash;
-use tesseras_rpc::messages::{Failure, Repaired, Request, Response};
-use tesseras_rpc::problem::Cause;
-use tesseras_rpc::{Client, ClientError, socket_path};
+use tesseras_rpc::calls::{AskTesseraStatus, Call, Fetch, Repair};
+use tesseras_rpc::{Cause, Client, ClientError, Failure, socket_path};
 
 use crate::gate::Lie;
 use crate::network::{Member, Net};
 
 /// Asks a node as `tes` does.
-pub async fn ask(member: &Member, request: Request) -> Result<Response, Failure> {
+pub async fn ask<C: Call>(member: &Member, call: C) -> Result<C::Answer, Failure> {
     let client = Client::connect(&socket_path(&member.dir)).await.unwrap();
-    match client.request(&request, |_| {}).await {
-        Ok(response) => Ok(response),
+    match client.ask(call, |_| {}).await {
+        Ok(answer) => Ok(answer),
         Err(ClientError::Failed(failure)) => Err(failure),
         Err(error) => panic!("{error}"),
     }
-}
-
-/// All that a person is told.
-fn words(failure: &Failure) -> String {
-    format!("{} {}", failure.message, failure.hint.as_deref().unwrap_or_default())
 }
 
 /// The hash with another last digit.
@@ -38,13 +32,14 @@ async fn a_wrong_digit_is_found_out() {
     owner.publish(hash, &keys).await.unwrap();
     let wrong = mistyped(hash);
     assert_eq!(wrong.dht_key(), hash.dht_key(), "holders are announced under the same key");
-    let failure = ask(other, Request::Fetch { hash: wrong }).await.unwrap_err();
-    assert!(words(&failure).contains("a digit may be wrong"), "{failure:?}");
-    assert_eq!(failure.cause, Some(Cause::OtherHash { answered: 3, silent: 0 }));
-    assert!(!words(&failure).contains("later"), "{failure:?}");
+    let failure = ask(other, Fetch { hash: wrong }).await.unwrap_err();
+    assert!(failure.message.contains("a digit may be wrong"), "{failure:?}");
+    assert_eq!(failure.cause, Cause::OtherHash { answered: 3, silent: 0 });
+    assert!(!failure.message.contains("later"), "{failure:?}");
     // Nobody holds it, so its state is not that of the other.
-    let failure = ask(other, Request::TesseraStatus { hash: wrong }).await.unwrap_err();
-    assert!(words(&failure).contains("no node is known to hold"), "{failure:?}");
+    let failure = ask(other, AskTesseraStatus { hash: wrong }).await.unwrap_err();
+    assert!(failure.message.contains("no node is known to hold"), "{failure:?}");
+    assert_eq!(failure.cause, Cause::NotFound);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -57,8 +52,8 @@ async fn silent_holders_are_counted_and_may_be_back() {
     for holder in &net.nodes[1..] {
         holder.gate.lie(Lie::SilentOnAttest);
     }
-    let failure = ask(&net.nodes[0], Request::Fetch { hash }).await.unwrap_err();
-    assert_eq!(failure.cause, Some(Cause::HoldersSilent { silent: 3 }));
+    let failure = ask(&net.nodes[0], Fetch { hash }).await.unwrap_err();
+    assert_eq!(failure.cause, Cause::HoldersSilent { silent: 3 });
     for holder in &net.nodes[1..] {
         holder.gate.be_honest();
     }
@@ -75,10 +70,10 @@ async fn a_fetch_without_room_on_the_disk_gives_no_hope_of_holders() {
     let owner = &net.nodes[0];
     let (hash, keys) = owner.create(&net.path("album"), 1000, 5);
     owner.publish(hash, &keys).await.unwrap();
-    let failure = ask(&net.nodes[small], Request::Fetch { hash }).await.unwrap_err();
-    assert!(!words(&failure).contains("later"), "{failure:?}");
+    let failure = ask(&net.nodes[small], Fetch { hash }).await.unwrap_err();
+    assert!(!failure.message.contains("later"), "{failure:?}");
     match failure.cause {
-        Some(Cause::NoSpace { needed, free: 0 }) => assert!(needed > 1000, "{needed}"),
+        Cause::NoSpace { needed, free: 0 } => assert!(needed > 1000, "{needed}"),
         other => panic!("{other:?}"),
     }
 }
@@ -92,9 +87,6 @@ async fn a_dead_holder_of_two_capsules_is_counted_once() {
         assert_eq!(owner.publish(hash, &keys).await.unwrap().holders, 2);
     }
     net.destroy(net.nodes[2].node.id()).await;
-    let answer = ask(&net.nodes[0], Request::Repair { hash: None }).await.unwrap();
-    let Response::Repaired(Repaired { checked, unreachable, .. }) = answer else {
-        panic!("{answer:?}")
-    };
-    assert_eq!((checked, unreachable), (2, 1));
+    let answer = ask(&net.nodes[0], Repair { hash: None }).await.unwrap();
+    assert_eq!((answer.checked, answer.unreachable), (2, 1));
 }

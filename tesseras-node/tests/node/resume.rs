@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 
 use tesseras_core::code::Piece;
 use tesseras_core::ports::{HoldingRepository as _, Workbench as _};
+use tesseras_core::progress::silent;
 use tesseras_crypto::CreatorKeys;
 use tesseras_replication::messages::Request;
-use tesseras_replication::progress::silent;
 
 use crate::gate::Lie;
 use crate::network::{MIB, Member, Net, until};

@@ -9,7 +9,7 @@ use tesseras_core::ids::ContentHash;
 use tesseras_core::ports::{
     BlobStore as _, FragmentStore as _, TesseraRepository as _, Workbench as _,
 };
-use tesseras_replication::progress::silent;
+use tesseras_core::progress::silent;
 use tesseras_replication::publish::PublishError;
 use tesseras_replication::status::State;
 
@@ -42,7 +42,7 @@ async fn a_damaged_capsule_is_never_published_and_creating_it_again_mends_it() {
     let report = tesseras_capsule::verify_directory(
         &exported(owner, other, &net.path("x")),
         None,
-        &mut tesseras_capsule::Silent,
+        &tesseras_core::progress::Meter::silent(),
     );
     assert!(report.unwrap().valid);
     assert!(owner.store.check().unwrap().is_sound());

@@ -1,8 +1,9 @@
 //! One data directory, several writers: `tes` creates while the node receives.
 
-use tesseras_capsule::{Silent, verify_stored};
+use tesseras_capsule::verify_stored;
 use tesseras_core::code::Piece;
 use tesseras_core::ports::TesseraRepository as _;
+use tesseras_core::progress::Meter;
 
 use crate::network::{MIB, Net, assert_tidy, create_in, open};
 use crate::stranger::{Goods, Stranger};
@@ -40,7 +41,7 @@ async fn two_libraries_and_a_node_write_to_one_directory_and_lose_nothing() {
     let (library, blobs) = (holder.store.library(), holder.store.blobs());
     assert_eq!(library.list().unwrap().len(), 2 * usize::from(EACH));
     for hash in hashes {
-        let report = verify_stored(&*blobs, &*library, &hash, &mut Silent).unwrap();
+        let report = verify_stored(&*blobs, &*library, &hash, &Meter::silent()).unwrap();
         assert!(report.valid, "{report:?}");
     }
     assert_tidy(&holder.store, &holder.dir);

@@ -17,6 +17,7 @@ use tesseras_core::plan::Plan;
 use tesseras_core::ports::{
     BlobReader, BlobStore as _, TesseraRecord, TesseraRepository as _, Workbench as _,
 };
+use tesseras_core::progress::Meter;
 use tesseras_crypto::{CreatorKeys, NodeKeys, blake3};
 use tesseras_net::QuinnTransport;
 use tesseras_net::settings::BindConfig;
@@ -209,7 +210,7 @@ pub fn draft(store: &Store, tessera: TesseraHash) -> (Plan, PieceSource) {
     let (blobs, library) = (store.blobs(), store.library());
     let capsules = StoredCapsules { blobs, library, clock: clock::system() };
     let pack: Arc<dyn BlobReader> = capsules.pack(&record).unwrap();
-    let encoded = erasure::encode(&pack, &*store.blobs(), &mut |_| {}).unwrap();
+    let encoded = erasure::encode(&pack, &*store.blobs(), &Meter::silent()).unwrap();
     for staged in encoded.parity {
         store.workbench().pin(&tessera, staged, clock::now()).unwrap();
     }

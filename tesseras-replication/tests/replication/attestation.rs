@@ -107,7 +107,7 @@ impl Capsules for Nobody {
         &self,
         _: &TesseraHash,
         _: Arc<dyn BlobReader>,
-        _: &mut dyn FnMut(u64),
+        _: &tesseras_core::progress::Meter,
     ) -> Result<TesseraRecord, UnpackError> {
         unreachable!("nothing is unpacked")
     }

@@ -2,12 +2,14 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use proptest::prelude::{ProptestConfig, Strategy, prop_oneof, proptest};
 use tesseras_core::code::{CODED_FROM_BYTES, CodedForm, Piece, WIDE_FROM_BYTES};
 use tesseras_core::ids::{ContentHash, TesseraHash};
 use tesseras_core::plan::Plan;
 use tesseras_core::ports::{BlobReader, BlobStore, StoreError, Workbench as _};
+use tesseras_core::progress::{Meter, OnProgress};
 use tesseras_core::time::Timestamp;
 use tesseras_replication::erasure::{self, ErasureError, WINDOW};
 use tesseras_replication::pieces::{PieceSource, hash_of};
@@ -38,10 +40,14 @@ fn survives(bytes: u64, lost: &BTreeSet<u8>, wanted: &[u8]) {
     let store = Store::open(dir.path(), &StorageConfig::default()).unwrap();
     let (blobs, tessera) = (store.blobs(), TesseraHash::new([1; 32]));
     let pack: Arc<dyn BlobReader> = Arc::new(Pattern(bytes));
-    let mut done = 0;
-    let encoded = erasure::encode(&pack, &*blobs, &mut |bytes| done += bytes);
-    let encoded = encoded.unwrap();
-    assert!(done >= bytes, "all of it was worked on");
+    let done = Arc::new(AtomicU64::new(0));
+    let on_progress: OnProgress = {
+        let done = done.clone();
+        Arc::new(move |progress| done.store(progress.done, Ordering::Relaxed))
+    };
+    let meter = Meter::new("encoding", u64::MAX, &on_progress);
+    let encoded = erasure::encode(&pack, &*blobs, &meter).unwrap();
+    assert!(done.load(Ordering::Relaxed) >= bytes, "all of it was worked on");
     assert_eq!(encoded.pack_hash, hash_of(&*pack).unwrap());
     let form = CodedForm::of_pack(bytes).unwrap();
     assert_eq!(encoded.parity.len(), usize::from(form.shape.m));
@@ -57,7 +63,7 @@ fn survives(bytes: u64, lost: &BTreeSet<u8>, wanted: &[u8]) {
         .filter(|index| !lost.contains(index))
         .map(|index| (index, source.open(Piece::Index(index)).unwrap()))
         .collect();
-    let rebuilt = erasure::rebuild(&left, form, wanted, &*blobs, &mut |_| {}).unwrap();
+    let rebuilt = erasure::rebuild(&left, form, wanted, &*blobs, &Meter::silent()).unwrap();
     assert_eq!(rebuilt.len(), wanted.len());
     for (index, staged) in wanted.iter().zip(rebuilt) {
         assert_eq!(Some(staged.hash), plan.checksum(Piece::Index(*index)), "piece {index}");
@@ -135,16 +141,16 @@ fn too_few_pieces_and_a_disk_that_breaks_midway_leave_nothing_staged() {
     };
     let mut pieces: Vec<_> = (0..15).map(data).collect();
     pieces.push(data(3)); // The same once more is no more.
-    let error = erasure::rebuild(&pieces, form, &[15], &*blobs, &mut |_| {}).unwrap_err();
+    let error = erasure::rebuild(&pieces, form, &[15], &*blobs, &Meter::silent()).unwrap_err();
     assert!(matches!(error, ErasureError::TooFew { found: 15, needed: 16 }), "{error}");
     assert_eq!(staged(), 0);
 
     let breaks: Arc<dyn BlobReader> = Arc::new(Breaks(pack.clone()));
-    let error = erasure::encode(&breaks, &*blobs, &mut |_| {}).err().expect("it breaks");
+    let error = erasure::encode(&breaks, &*blobs, &Meter::silent()).err().expect("it breaks");
     assert!(matches!(error, ErasureError::Store(StoreError::Corrupt(_))), "{error}");
     assert_eq!(staged(), 0);
     pieces.push((15, Arc::new(erasure::DataFragment::new(breaks, form, 15))));
-    let error = erasure::rebuild(&pieces, form, &[20, 21], &*blobs, &mut |_| {}).unwrap_err();
+    let error = erasure::rebuild(&pieces, form, &[20, 21], &*blobs, &Meter::silent()).unwrap_err();
     assert!(matches!(error, ErasureError::Store(StoreError::Corrupt(_))), "{error}");
     assert_eq!(staged(), 0);
 }

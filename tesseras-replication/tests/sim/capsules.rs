@@ -5,12 +5,13 @@ use std::io::Write as _;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, UNIX_EPOCH};
 
-use tesseras_capsule::{CreateOptions, PackReader, Silent, StoredCapsule, create};
+use tesseras_capsule::{CreateOptions, PackReader, StoredCapsule, create};
 use tesseras_core::ids::TesseraHash;
 use tesseras_core::manifest::listed;
 use tesseras_core::ports::{
     BlobReader, BlobStore, NewTessera, Origin, StoreError, TesseraRecord, TesseraRepository,
 };
+use tesseras_core::progress::Meter;
 use tesseras_core::time::Timestamp;
 use tesseras_crypto::CreatorKeys;
 use tesseras_replication::{Capsules, UnpackError};
@@ -75,7 +76,8 @@ fn make(bytes: usize) -> Made {
         created: Timestamp(1_700_000_000),
         ..CreateOptions::default()
     };
-    let made = create(dir.path(), &options, &creator(), &memory, &memory, &mut Silent).unwrap();
+    let made =
+        create(dir.path(), &options, &creator(), &memory, &memory, &Meter::silent()).unwrap();
     let record = TesseraRepository::get(&memory, &made.hash).unwrap().unwrap();
     let capsule = Arc::new(StoredCapsule::of_record(&memory, &record).unwrap());
     let pem = |path| capsule.manifest().file(path).unwrap().blake3;
@@ -125,13 +127,13 @@ impl Capsules for SimCapsules {
         &self,
         tessera: &TesseraHash,
         pack: Arc<dyn BlobReader>,
-        on_bytes: &mut dyn FnMut(u64),
+        meter: &Meter,
     ) -> Result<TesseraRecord, UnpackError> {
         let made = known(tessera);
         if read_all(&*pack) != *made.pack {
             return Err(UnpackError::Invalid("not the bytes that were packed".to_owned()));
         }
-        on_bytes(pack.bytes());
+        meter.add(pack.bytes());
         Ok(add(&self.0, made, Origin::Fetched))
     }
 }

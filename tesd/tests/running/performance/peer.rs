@@ -5,15 +5,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tempfile::TempDir;
-use tesseras_capsule::{CreateOptions, Silent, create};
+use tesseras_capsule::{CreateOptions, create};
 use tesseras_core::contact::Contact;
 use tesseras_core::ids::TesseraHash;
+use tesseras_core::progress::{Meter, silent};
 use tesseras_crypto::{CreatorKeys, NodeKeys};
 use tesseras_net::QuinnTransport;
 use tesseras_net::settings::BindConfig;
 use tesseras_node::{Node, NodeConfig, clock};
 use tesseras_replication::messages::{Bulk, Request};
-use tesseras_replication::progress::silent;
 use tesseras_storage::{StorageConfig, Store};
 use tesseras_wire::codec::{self, Answer};
 use tesseras_wire::{Target, Transport as _, read_to_vec};
@@ -65,7 +65,9 @@ impl Owner {
         fs::write(folder.join("letter.txt"), "a".repeat(bytes)).expect("written");
         let options = CreateOptions { created: clock::now(), ..CreateOptions::default() };
         let (blobs, library) = (self.store.blobs(), self.store.library());
-        create(&folder, &options, &self.keys, &*blobs, &*library, &mut Silent).expect("made").hash
+        create(&folder, &options, &self.keys, &*blobs, &*library, &Meter::silent())
+            .expect("made")
+            .hash
     }
 
     /// Gives every holder a whole copy; how many took it, or why too few did.

@@ -4,8 +4,9 @@ use std::path::Path;
 use std::process::Command;
 
 use tesseras_replication::messages::Request;
-use tesseras_rpc::client::Client;
-use tesseras_rpc::messages::{Request as Question, Response};
+use tesseras_rpc::Client;
+use tesseras_rpc::calls::AskStatus;
+use tesseras_rpc::job::JobOutcome;
 
 use super::node::{FOR_EVER, Running, until};
 use super::peer::{Asker, Owner};
@@ -13,15 +14,10 @@ use super::peer::{Asker, Owner};
 const PAGE: u64 = 4096;
 
 /// How a background job of a node went last.
-async fn job(node: &Running, name: &str) -> String {
+async fn job(node: &Running, name: &str) -> Option<JobOutcome> {
     let client = Client::connect(&tesseras_rpc::socket_path(&node.data_dir())).await.expect("runs");
-    match client.request(&Question::Status, |_| {}).await.expect("an answer") {
-        Response::Status(status) => {
-            let mut lines = status.jobs.iter().filter_map(|line| line.strip_prefix(name));
-            lines.next().map(str::to_owned).unwrap_or_default()
-        }
-        other => panic!("{other:?}"),
-    }
+    let status = client.ask(AskStatus {}, |_| {}).await.expect("an answer");
+    status.jobs.into_iter().find(|job| job.name == name)?.outcome
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -66,7 +62,8 @@ async fn full_synchronous_syncs_also_what_nobody_waits_for() {
     });
     // The peers it met are hints; nothing waits until they are on the disk.
     for node in &nodes {
-        let remembers = async || job(node, "remember: ").await.ends_with("remembered");
+        let remembers =
+            async || matches!(job(node, "remember").await, Some(JobOutcome::Remembered { .. }));
         until("it remembers peers", FOR_EVER, remembers).await;
     }
     let counted = logs.map(|log| log.metadata().expect("it was written").len());

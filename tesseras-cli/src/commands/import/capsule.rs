@@ -15,7 +15,7 @@ use crate::exit::Exit;
 use crate::human::{count, short, size};
 use crate::identity;
 use crate::output::Report;
-use crate::progress::FileBar;
+use crate::progress::file_meter;
 
 /// Take an exported tessera, from a memory stick or an archive, into your library
 ///
@@ -48,16 +48,16 @@ pub fn run(context: &Context, args: Args) -> Result<Exit, CommandError> {
     let store = context.store()?;
     // What an interrupted import left. If it cannot be removed now, it will be later.
     let _ = store.sweep_tmp();
-    let mut bar = FileBar::new("Importing");
+    let meter = file_meter("Importing");
     let done = tesseras_capsule::import(
         &args.directory,
         own,
         &*store.blobs(),
         &*store.library(),
         context.now(),
-        &mut bar,
+        &meter,
     )?;
-    drop(bar);
+    drop(meter);
     // It may have been dropped, and kept out since.
     store.holdings().unblock(&done.hash)?;
     let Done { hash, memories, files, bytes, before, ignored } = done;

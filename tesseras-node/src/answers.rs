@@ -1,0 +1,119 @@
+//! What replication found out, as `tes` is told.
+
+use tesseras_capsule::rfc_3339;
+use tesseras_core::ids::TesseraHash;
+use tesseras_core::placement::Placement;
+use tesseras_core::words::count;
+use tesseras_replication::overview::Glance;
+use tesseras_replication::publication::PublicationReport;
+use tesseras_replication::seen::Seen;
+use tesseras_replication::status::{Copies, State, TesseraHealth};
+use tesseras_rpc::messages;
+use tesseras_rpc::messages::{
+    CopyCount, FragmentCount, PlacedPiece, Published, TesseraGlance, TesseraStatus,
+};
+
+/// How far a tessera is published.
+pub(crate) fn publication(
+    hash: TesseraHash,
+    report: PublicationReport,
+) -> messages::PublicationReport {
+    let PublicationReport { state, placed } = report;
+    messages::PublicationReport { hash, state, placed: placed as u64 }
+}
+
+/// A capsule of the library at a glance.
+pub(crate) fn glance(glance: Glance) -> TesseraGlance {
+    let Glance { hash, title, state, seen } = glance;
+    let figure = |of: fn(&Seen) -> usize| seen.as_ref().map_or(0, of) as u64;
+    TesseraGlance {
+        hash,
+        title,
+        state: state.map_or(messages::State::Unchecked, told),
+        fragments: FragmentCount {
+            total: figure(|seen| seen.total),
+            live: figure(|seen| seen.live),
+            needed: figure(|seen| seen.needed),
+        },
+        survives: figure(|seen| seen.survives),
+        checked: seen.and_then(|seen| rfc_3339(i64::try_from(seen.checked.0).ok()?, 0)),
+    }
+}
+
+fn told(state: State) -> messages::State {
+    match state {
+        State::Local => messages::State::Local,
+        State::Publishing => messages::State::Publishing,
+        State::Healthy => messages::State::Healthy,
+        State::Degraded => messages::State::Degraded,
+        State::Unreachable => messages::State::Unreachable,
+    }
+}
+
+/// How a tessera is.
+pub(crate) fn tessera_status(hash: TesseraHash, health: &TesseraHealth) -> TesseraStatus {
+    let mut notes = Vec::new();
+    if health.crowded {
+        notes.push("more than two holders share a network (/24 or /48)".to_owned());
+    }
+    TesseraStatus {
+        hash,
+        state: told(health.state),
+        fragments: FragmentCount {
+            total: health.total as u64,
+            live: health.live as u64,
+            needed: health.needed as u64,
+        },
+        copies: copy_count(health.copies),
+        holders: health.placement.len() as u64,
+        survives: health.survives as u64,
+        placement: pieces(&health.placement),
+        in_library: health.in_library,
+        notes,
+    }
+}
+
+fn copy_count(copies: Copies) -> CopyCount {
+    CopyCount { total: copies.total as u64, live: copies.live as u64 }
+}
+
+fn pieces(placement: &Placement) -> Vec<PlacedPiece> {
+    let mut pieces: Vec<PlacedPiece> = placement
+        .iter()
+        .flat_map(|(id, held)| {
+            held.iter().map(|piece| PlacedPiece { fragment: *piece, node_id: *id })
+        })
+        .collect();
+    pieces.sort_by_key(|placed| placed.fragment);
+    pieces
+}
+
+/// Result of publishing.
+pub(crate) fn published(
+    hash: TesseraHash,
+    done: tesseras_replication::publish::Published,
+) -> Published {
+    let mut notes = Vec::new();
+    if done.placed < done.fragments {
+        let unplaced = (done.fragments - done.placed) as u64;
+        notes.push(format!("{} without a holder yet", count(unplaced, "piece is", "pieces are")));
+    }
+    if done.copies.live < done.copies.total {
+        let unplaced = (done.copies.total - done.copies.live) as u64;
+        let copies = count(unplaced, "whole copy is", "whole copies are");
+        notes.push(format!("{copies} without a holder yet"));
+    }
+    notes.extend(done.refusals);
+    if done.crowded {
+        notes.push("more than two holders share a network (/24 or /48)".to_owned());
+    }
+    Published {
+        hash,
+        fragments: done.fragments as u64,
+        placed: done.placed as u64,
+        copies: copy_count(done.copies),
+        holders: done.holders as u64,
+        survives: done.survives as u64,
+        notes,
+    }
+}

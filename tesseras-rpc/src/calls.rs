@@ -1,0 +1,179 @@
+//! What can be asked of a running node: each call is a type that names the type of its answer, so
+//! neither side can take one answer for another.
+//!
+//! On the wire a call is a [`Request`] and its answer a [`Response`], both tagged with a name.
+
+use serde::{Deserialize, Serialize};
+use tesseras_core::ids::TesseraHash;
+use tesseras_core::signature::SignaturePair;
+
+use crate::messages::{
+    DraftedPlan, Fetched, NodeStatus, PeerList, PublicationReport, Published, Repaired,
+    TesseraStatus,
+};
+
+/// Something that can be asked of a node.
+pub trait Call: Into<Request> + Send {
+    /// What the node answers when it was done.
+    type Answer: Send;
+
+    /// An answer as it is sent.
+    fn response(answer: Self::Answer) -> Response;
+
+    /// The answer in what was received; `None` if that answers another call.
+    fn answer(response: Response) -> Option<Self::Answer>;
+}
+
+/// How the node is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AskStatus {}
+
+/// Whom the node knows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AskPeers {}
+
+/// How a tessera is, asked of its holders now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AskTesseraStatus {
+    /// Which.
+    pub hash: TesseraHash,
+}
+
+/// Compute the plan of a capsule in the library, so that its creator can sign it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DraftPlan {
+    /// Which.
+    pub hash: TesseraHash,
+}
+
+/// Place a capsule of the library on other nodes. It ends when the client goes away.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Publish {
+    /// Which.
+    pub hash: TesseraHash,
+    /// Its plan, signed just now; without one, the plan that its creator signed earlier.
+    pub signed: Option<SignedPlan>,
+}
+
+/// Go on publishing in the background, until it is done or stopped.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PublishInBackground {
+    /// Which.
+    pub hash: TesseraHash,
+    /// As in [`Publish`].
+    pub signed: Option<SignedPlan>,
+}
+
+/// Stop publishing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StopPublication {
+    /// Which.
+    pub hash: TesseraHash,
+    /// Whether a finished publication ends, too: the node no longer looks after it.
+    pub unpublish: bool,
+}
+
+/// Bring a tessera into the library.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Fetch {
+    /// Which.
+    pub hash: TesseraHash,
+}
+
+/// One repair cycle, now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Repair {
+    /// Of one tessera; of all that are held here, without.
+    pub hash: Option<TesseraHash>,
+}
+
+/// A plan and its creator's signatures over it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SignedPlan {
+    /// The plan's bytes.
+    pub plan: Vec<u8>,
+    /// Over those.
+    pub signatures: SignaturePair,
+}
+
+/// Any call, as it is sent.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Request {
+    /// How the node is.
+    Status(AskStatus),
+    /// Whom it knows.
+    Peers(AskPeers),
+    /// How a tessera is.
+    TesseraStatus(AskTesseraStatus),
+    /// Compute a plan.
+    DraftPlan(DraftPlan),
+    /// Publish, and wait for it.
+    Publish(Publish),
+    /// Publish in the background.
+    PublishInBackground(PublishInBackground),
+    /// Stop publishing.
+    StopPublication(StopPublication),
+    /// Fetch.
+    Fetch(Fetch),
+    /// Repair.
+    Repair(Repair),
+}
+
+/// Any answer, as it is sent.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Response {
+    /// To [`AskStatus`].
+    Status(NodeStatus),
+    /// To [`AskPeers`].
+    Peers(PeerList),
+    /// To [`AskTesseraStatus`].
+    TesseraStatus(TesseraStatus),
+    /// To [`DraftPlan`].
+    DraftPlan(DraftedPlan),
+    /// To [`Publish`].
+    Published(Published),
+    /// To [`PublishInBackground`] and [`StopPublication`].
+    Publication(PublicationReport),
+    /// To [`Fetch`].
+    Fetched(Fetched),
+    /// To [`Repair`].
+    Repaired(Repaired),
+}
+
+/// Says of a call under which names it and its answer are sent.
+macro_rules! call {
+    ($call:ident as $request:ident -> $response:ident($answer:ty)) => {
+        impl From<$call> for Request {
+            fn from(call: $call) -> Self {
+                Self::$request(call)
+            }
+        }
+
+        impl Call for $call {
+            type Answer = $answer;
+
+            fn response(answer: $answer) -> Response {
+                Response::$response(answer)
+            }
+
+            fn answer(response: Response) -> Option<$answer> {
+                match response {
+                    Response::$response(answer) => Some(answer),
+                    _ => None,
+                }
+            }
+        }
+    };
+}
+
+call!(AskStatus as Status -> Status(NodeStatus));
+call!(AskPeers as Peers -> Peers(PeerList));
+call!(AskTesseraStatus as TesseraStatus -> TesseraStatus(TesseraStatus));
+call!(DraftPlan as DraftPlan -> DraftPlan(DraftedPlan));
+call!(Publish as Publish -> Published(Published));
+call!(PublishInBackground as PublishInBackground -> Publication(PublicationReport));
+call!(StopPublication as StopPublication -> Publication(PublicationReport));
+call!(Fetch as Fetch -> Fetched(Fetched));
+call!(Repair as Repair -> Repaired(Repaired));

@@ -1,0 +1,189 @@
+//! Why a request failed: one sentence, and the reason as a code that stays the same between
+//! versions. What a person can do next is not said here: `tes` knows its own commands.
+
+use std::net::SocketAddr;
+
+use serde::{Deserialize, Serialize};
+use tesseras_core::ids::NodeId;
+
+/// Why a request failed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[error("{message}")]
+pub struct Failure {
+    /// One sentence: what failed, and why.
+    pub message: String,
+    /// The reason as data.
+    pub cause: Cause,
+}
+
+impl Failure {
+    /// A failure with this cause, in these words.
+    pub fn new(cause: Cause, message: impl Into<String>) -> Self {
+        Self { message: message.into(), cause }
+    }
+}
+
+/// Why a request failed, as data.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "code", content = "data")]
+pub enum Cause {
+    /// Something that has no code of its own; the message says what.
+    Failed,
+    /// The node serves as many clients as it can.
+    Busy,
+    /// The node is stopping.
+    Stopping,
+    /// The node does not know the request.
+    UnknownRequest,
+    /// The request did not arrive in time.
+    TooSlow,
+    /// The answer is longer than an event may be.
+    AnswerTooLong,
+    /// The node's clock differs from its peers'; see [`crate::problem::Problem::ClockOff`].
+    ClockOff {
+        /// How far it is ahead, in seconds; negative when behind.
+        seconds: i64,
+        /// How many peers, each of another network, said so.
+        witnesses: u64,
+    },
+    /// The disk has too little room beside its reserve.
+    NoSpace {
+        /// Bytes that the task needs.
+        needed: u64,
+        /// Bytes that are free beyond the reserve.
+        free: u64,
+    },
+    /// The disk is full.
+    DiskFull,
+    /// The node's store failed otherwise.
+    StoreFailed,
+    /// What is stored here is damaged.
+    Damaged,
+    /// What other nodes gave is not valid.
+    NotValid,
+    /// No node is known to hold the tessera.
+    NotFound,
+    /// Nodes announce something under the key, and those that answered hold nothing of exactly
+    /// this hash.
+    OtherHash {
+        /// How many answered.
+        answered: u64,
+        /// How many did not.
+        silent: u64,
+    },
+    /// Holders are known, and none of them answers.
+    HoldersSilent {
+        /// How many.
+        silent: u64,
+    },
+    /// The holders that answered do not give enough pieces to read it.
+    TooFewPieces,
+    /// The tessera is not in the node's library.
+    NotInLibrary,
+    /// The node neither holds nor has published the tessera.
+    NotHeld,
+    /// The tessera is not published.
+    NotPublished,
+    /// No plan that the tessera's creator signed is known, and none was given.
+    NoSignedPlan,
+    /// The plan is not valid, or another one was signed before.
+    PlanRefused,
+    /// Another request is publishing the tessera.
+    InProgress,
+    /// The publication was stopped by another request.
+    Stopped,
+    /// No other node would keep a piece.
+    NobodyEligible {
+        /// The node that has the most room of those with too little, if there are such.
+        shortage: Option<Box<Shortage>>,
+    },
+    /// The nodes that would keep pieces have too little room together.
+    NoRoom {
+        /// As in [`Cause::NobodyEligible`].
+        shortage: Option<Box<Shortage>>,
+    },
+    /// What was placed does not suffice to read the tessera back.
+    TooFewPlaced {
+        /// As in [`Cause::NobodyEligible`].
+        shortage: Option<Box<Shortage>>,
+    },
+}
+
+/// The node that comes nearest to having room for a tessera, and what is lacking.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Shortage {
+    /// Which node.
+    pub node_id: NodeId,
+    /// Where it was reached.
+    pub address: Option<SocketAddr>,
+    /// For how many bytes it has room.
+    pub room: u64,
+    /// How many bytes each node would have to take.
+    pub bytes_per_node: u64,
+    /// How many bytes the asking node would have to keep for others to be given that room.
+    pub lacking: u64,
+}
+
+impl Cause {
+    /// All codes, in the order of the variants.
+    pub const CODES: [&str; 26] = [
+        "failed",
+        "busy",
+        "stopping",
+        "unknown_request",
+        "too_slow",
+        "answer_too_long",
+        "clock_off",
+        "no_space",
+        "disk_full",
+        "store_failed",
+        "damaged",
+        "not_valid",
+        "not_found",
+        "other_hash",
+        "holders_silent",
+        "too_few_pieces",
+        "not_in_library",
+        "not_held",
+        "not_published",
+        "no_signed_plan",
+        "plan_refused",
+        "in_progress",
+        "stopped",
+        "nobody_eligible",
+        "no_room",
+        "too_few_placed",
+    ];
+
+    /// The code: one word that stays the same between versions.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Failed => "failed",
+            Self::Busy => "busy",
+            Self::Stopping => "stopping",
+            Self::UnknownRequest => "unknown_request",
+            Self::TooSlow => "too_slow",
+            Self::AnswerTooLong => "answer_too_long",
+            Self::ClockOff { .. } => "clock_off",
+            Self::NoSpace { .. } => "no_space",
+            Self::DiskFull => "disk_full",
+            Self::StoreFailed => "store_failed",
+            Self::Damaged => "damaged",
+            Self::NotValid => "not_valid",
+            Self::NotFound => "not_found",
+            Self::OtherHash { .. } => "other_hash",
+            Self::HoldersSilent { .. } => "holders_silent",
+            Self::TooFewPieces => "too_few_pieces",
+            Self::NotInLibrary => "not_in_library",
+            Self::NotHeld => "not_held",
+            Self::NotPublished => "not_published",
+            Self::NoSignedPlan => "no_signed_plan",
+            Self::PlanRefused => "plan_refused",
+            Self::InProgress => "in_progress",
+            Self::Stopped => "stopped",
+            Self::NobodyEligible { .. } => "nobody_eligible",
+            Self::NoRoom { .. } => "no_room",
+            Self::TooFewPlaced { .. } => "too_few_placed",
+        }
+    }
+}
