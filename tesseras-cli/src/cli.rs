@@ -14,6 +14,7 @@ use crate::commands::{
 };
 use crate::context::Context;
 use crate::exit::Exit;
+use crate::interrupt;
 use crate::output::Output;
 
 /// Keep photos, voices and letters alive, together.
@@ -84,7 +85,13 @@ pub fn run() -> ExitCode {
     };
     let output = Output::new(cli.global.json);
     let context = Context::new(cli.global.data_dir, output);
-    match context.and_then(|context| cli.command.run(&context)) {
+    let listening = match cli.command {
+        // It has a network to take down first.
+        Command::Demo(_) => Ok(()),
+        _ if output.is_json() => interrupt::end_with_json(output),
+        _ => Ok(()),
+    };
+    match listening.and(context).and_then(|context| cli.command.run(&context)) {
         Ok(Exit::Done) => ExitCode::SUCCESS,
         Ok(Exit::Failed) => ExitCode::FAILURE,
         Err(error) => output.fail(&error),

@@ -1,12 +1,46 @@
-//! A long request that a person or the system can interrupt (Ctrl-C, SIGTERM, SIGHUP).
+//! What happens when a person or the system ends a command (Ctrl-C, SIGTERM, SIGHUP).
+//!
+//! For people the system's way is the right one: the process ends. A script still gets its JSON object,
+//! and a publication is stopped in order and asked about.
+
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use tesseras_rpc::{Call, Client, socket_path};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::ask::runtime;
+use crate::code::Code;
 use crate::command_error::CommandError;
 use crate::context::Context;
+use crate::output::Output;
 use crate::progress::Bar;
+
+/// Whether a signal is waited for elsewhere, where more is done about it.
+static TAKEN: AtomicBool = AtomicBool::new(false);
+
+/// From now on a signal ends the process with one JSON object that says so, and exit code 1. What a
+/// command leaves half-done is what it would leave if it were killed.
+pub fn end_with_json(output: Output) -> Result<(), CommandError> {
+    let runtime = runtime()?;
+    let mut signals = {
+        let _inside = runtime.enter();
+        Signals::new()?
+    };
+    std::thread::spawn(move || {
+        loop {
+            runtime.block_on(signals.next());
+            if !TAKEN.load(Ordering::SeqCst) {
+                output.end(&interrupted());
+            }
+        }
+    });
+    Ok(())
+}
+
+/// The error of a command that somebody ended.
+pub fn interrupted() -> CommandError {
+    CommandError::new("interrupted before it was done").with_code(Code::Interrupted)
+}
 
 /// How a call ended that could be interrupted. `A` is its answer, `S` that of the call that stops it.
 #[derive(Debug)]
@@ -37,6 +71,7 @@ pub fn ask_unless_interrupted<C: Call, S: Call>(
     runtime.block_on(async {
         let socket = socket_path(&context.data_dir);
         let mut signals = Signals::new()?;
+        let _taken = Taken::new();
         let mut bar = Bar::new();
         let client = Client::connect(&socket).await?;
         let work = client.ask(call, |progress| bar.show(&progress));
@@ -48,6 +83,22 @@ pub fn ask_unless_interrupted<C: Call, S: Call>(
         let stopped = Client::connect(&socket).await?.ask(stop, |_| {}).await?;
         Ok(Ended::Stopped(why, stopped))
     })
+}
+
+/// As long as it lives, a signal is the business of whoever made it.
+struct Taken;
+
+impl Taken {
+    fn new() -> Self {
+        TAKEN.store(true, Ordering::SeqCst);
+        Self
+    }
+}
+
+impl Drop for Taken {
+    fn drop(&mut self) {
+        TAKEN.store(false, Ordering::SeqCst);
+    }
 }
 
 /// The signals that end a request.

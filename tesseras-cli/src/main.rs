@@ -15,6 +15,7 @@ mod demo;
 mod exit;
 mod failures;
 mod hashes;
+mod hidden_line;
 mod human;
 mod identity;
 mod interrupt;

@@ -1,7 +1,8 @@
 //! The only place that writes to stdout and stderr, and that asks questions.
 
 use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
-use std::process::ExitCode;
+use std::process::{self, ExitCode};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use serde::Serialize;
 use tesseras_core::words::is_plain;
@@ -13,6 +14,9 @@ pub trait Report: Serialize {
     /// What people read, with a line feed at the end of each line.
     fn human(&self) -> String;
 }
+
+/// Whether the one JSON object was written. Whoever writes it keeps the lock meanwhile.
+static SAID: Mutex<bool> = Mutex::new(false);
 
 /// How to show things.
 #[derive(Debug, Clone, Copy)]
@@ -33,15 +37,33 @@ impl Output {
 
     /// Shows the result of a command, on stdout.
     pub fn report(self, report: &impl Report) -> Result<(), CommandError> {
-        let text = if self.json {
+        if self.json {
             let mut text = serde_json::to_string(report)
                 .map_err(|error| CommandError::new(format!("cannot write JSON: {error}")))?;
             text.push('\n');
-            text
-        } else {
-            printable(&report.human())
-        };
+            return self.json_once(said(), &text);
+        }
+        self.raw(printable(&report.human()).as_bytes())
+    }
+
+    /// Writes the JSON object, unless there was one.
+    fn json_once(self, mut said: MutexGuard<'_, bool>, text: &str) -> Result<(), CommandError> {
+        if *said {
+            return Ok(());
+        }
+        *said = true;
         self.raw(text.as_bytes())
+    }
+
+    /// Shows an error and ends the process, unless it has shown its result already and ends by itself.
+    pub fn end(self, error: &CommandError) {
+        let said = said();
+        if !*said {
+            // The lock is kept until the process is gone, so nothing else is written.
+            self.note(&format!("tes: {}", error.message()));
+            let _ = self.raw(json(error).as_bytes());
+            process::exit(1);
+        }
     }
 
     /// Writes bytes as they are, on stdout. That nobody reads them any more (`tes list | head`)
@@ -73,12 +95,7 @@ impl Output {
     /// [`Output::fail`] for an error that people have been shown already.
     pub fn fail_json(self, error: &CommandError) -> ExitCode {
         if self.json {
-            let value = serde_json::json!({
-                "error": error.message(),
-                "code": error.code().word(),
-                "hint": error.hint(),
-            });
-            let _ = self.raw(format!("{value}\n").as_bytes());
+            let _ = self.json_once(said(), &json(error));
         }
         error.exit_code()
     }
@@ -109,6 +126,20 @@ impl Output {
         let answer = self.ask(&format!("{question} [y/N] "))?.unwrap_or_default();
         Ok(matches!(answer.to_lowercase().as_str(), "y" | "yes"))
     }
+}
+
+fn said() -> MutexGuard<'static, bool> {
+    SAID.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// An error as the one JSON object, with a line feed.
+fn json(error: &CommandError) -> String {
+    let value = serde_json::json!({
+        "error": error.message(),
+        "code": error.code().word(),
+        "hint": error.hint(),
+    });
+    format!("{value}\n")
 }
 
 /// Says something on the side, on stderr.

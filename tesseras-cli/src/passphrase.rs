@@ -2,7 +2,7 @@
 //! first line of a file.
 
 use std::fs::File;
-use std::io::{BufRead as _, BufReader, Read as _};
+use std::io::{self, BufRead as _, BufReader, Read as _};
 use std::path::Path;
 
 use tesseras_crypto::passphrase::Passphrase;
@@ -10,6 +10,8 @@ use zeroize::Zeroizing;
 
 use crate::command_error::CommandError;
 use crate::context::Context;
+use crate::hidden_line;
+use crate::interrupt::interrupted;
 
 /// The fewest characters of a new passphrase.
 pub const MIN_CHARACTERS: usize = 10;
@@ -66,9 +68,12 @@ fn check_terminal(context: &Context) -> Result<(), CommandError> {
 }
 
 fn hidden(prompt: &str) -> Result<Zeroizing<String>, CommandError> {
-    rpassword::prompt_password(prompt)
-        .map(Zeroizing::new)
-        .map_err(|error| CommandError::new(format!("cannot read the passphrase: {error}")))
+    let failed =
+        |error: io::Error| CommandError::new(format!("cannot read the passphrase: {error}"));
+    match hidden_line::ask(prompt).map_err(failed)? {
+        Some(line) => Ok(line),
+        None => Err(interrupted()),
+    }
 }
 
 fn first_line(path: &Path) -> Result<Zeroizing<String>, CommandError> {

@@ -280,3 +280,17 @@ fn on_a_terminal_a_passphrase_is_typed_twice_and_never_shown() {
     assert_eq!(talked.code, 0, "{}", talked.shown);
     assert_eq!(elsewhere.ok(&["identity"])["creator"], environment.ok(&["identity"])["creator"]);
 }
+
+#[test]
+fn ctrl_c_at_a_passphrase_ends_the_command_and_leaves_no_file() {
+    let environment = Environment::with_creator();
+    let file = environment.path("ana.age");
+    let dialogue = [("Passphrase: ", "\u{3}")];
+    let Some(talked) = whisper(&environment, &["identity", "backup", text(&file)], &dialogue)
+    else {
+        return;
+    };
+    assert_eq!(talked.code, 1, "{}", talked.shown);
+    assert!(talked.shown.contains("interrupted"), "{}", talked.shown);
+    assert!(!file.exists());
+}

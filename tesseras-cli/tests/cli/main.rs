@@ -4,6 +4,7 @@ mod demo;
 mod environment;
 mod folder;
 mod identity;
+mod interrupted;
 mod library;
 mod node;
 mod owner;

@@ -8,10 +8,10 @@ use serde_json::{Value, json};
 use crate::environment::{Environment, text};
 
 /// Runs a program on a terminal of its own. Waits for each prompt in turn and types its answer,
-/// for a passphrase once the terminal shows no more what is typed. Ctrl-C is an answer, too. A program that asks nothing for
+/// for a passphrase the terminal must not show any more what is typed. Ctrl-C is an answer, too. A program that asks nothing for
 /// a minute is stopped.
 const TALK: &str = r#"
-import fcntl, json, os, pty, select, signal, struct, sys, termios, time
+import fcntl, json, os, pty, select, signal, struct, sys, termios
 task = json.load(sys.stdin)
 pid, screen = pty.fork()
 if pid == 0:
@@ -19,10 +19,7 @@ if pid == 0:
 fcntl.ioctl(screen, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
 shown, looked_at = b"", 0
 dialogue = [(prompt.encode(), answer.encode()) for prompt, answer in task["dialogue"]]
-def wait_until_hidden():
-    deadline = time.monotonic() + 60
-    while termios.tcgetattr(screen)[3] & termios.ECHO and time.monotonic() < deadline:
-        os.sched_yield()
+echoed = False
 while True:
     if not select.select([screen], [], [], 60)[0]:
         os.kill(pid, signal.SIGKILL)
@@ -38,10 +35,10 @@ while True:
         prompt, answer = dialogue.pop(0)
         looked_at = shown.index(prompt, looked_at) + len(prompt)
         if task["hidden"]:
-            wait_until_hidden()
+            echoed = echoed or bool(termios.tcgetattr(screen)[3] & termios.ECHO)
         os.write(screen, answer if answer == b"\x03" else answer + b"\n")
 code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-print(json.dumps({"code": code, "shown": shown.decode(), "left": len(dialogue)}))
+print(json.dumps({"code": code, "shown": shown.decode(), "left": len(dialogue), "echoed": echoed}))
 "#;
 
 /// What came of a dialogue.
@@ -90,6 +87,7 @@ fn run(
     drop(stdin);
     let output = python.wait_with_output().expect("it ends");
     let talked: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert_eq!(talked["echoed"], false, "the terminal shows what is typed at a hidden prompt");
     let shown = talked["shown"].as_str().expect("a text").to_owned();
     assert_eq!(talked["left"], 0, "not everything was asked: {shown}");
     Some(Talked { code: talked["code"].as_i64().expect("a code"), shown })

@@ -1,0 +1,72 @@
+//! A script that ends a command gets its JSON object all the same.
+
+use std::io::Read as _;
+use std::os::unix::net::UnixListener;
+use std::process::{Child, Command, Output, Stdio};
+
+use serde_json::Value;
+
+use crate::environment::{Environment, text};
+
+/// Starts `tes --json`.
+fn start(environment: &Environment, args: &[&str]) -> Child {
+    let mut tes = Command::new(assert_cmd::cargo::cargo_bin("tes"));
+    tes.arg("--json").args(args).arg("--data-dir").arg(environment.data_dir());
+    tes.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    tes.spawn().expect("it runs")
+}
+
+fn kill(tes: &Child, signal: &str) {
+    let killed = Command::new("kill").args([signal, &tes.id().to_string()]).status();
+    assert!(killed.expect("it runs").success());
+}
+
+fn assert_interrupted(output: &Output, what: &str) {
+    let stdout = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(output.status.code(), Some(1), "{what}: {stdout}");
+    assert!(stdout.ends_with('\n') && stdout.lines().count() == 1, "{what}: {stdout:?}");
+    let said: Value = serde_json::from_str(&stdout).expect("JSON");
+    assert_eq!(said["code"], "interrupted", "{what}");
+    assert!(said["error"].as_str().is_some_and(|error| error.contains("interrupted")), "{said}");
+}
+
+#[test]
+fn a_fetch_that_waits_for_its_node_says_that_it_was_interrupted() {
+    let environment = Environment::with_creator();
+    let hash = "ab".repeat(32);
+    let listener = UnixListener::bind(environment.data_dir().join("daemon.sock")).expect("bound");
+    for signal in ["-INT", "-TERM", "-HUP"] {
+        let tes = start(&environment, &["fetch", &hash]);
+        let (mut asked, _) = listener.accept().expect("a client");
+        asked.read_exact(&mut [0; 4]).expect("a request");
+        kill(&tes, signal);
+        assert_interrupted(&tes.wait_with_output().expect("it ends"), signal);
+    }
+}
+
+#[test]
+fn work_on_the_disk_says_that_it_was_interrupted_and_lists_nothing() {
+    const BYTES: u64 = 4 << 30;
+    let environment = Environment::with_creator();
+    let folder = environment.path("large");
+    std::fs::create_dir(&folder).expect("made");
+    let file = std::fs::File::create(folder.join("film.txt")).expect("made");
+    // Sparse; reading it takes far longer than a signal.
+    file.set_len(BYTES).expect("as long as that");
+    let tes = start(&environment, &["create", text(&folder), "--dry-run"]);
+    // It has begun once it has opened the file.
+    let files = format!("/proc/{}/fd", tes.id());
+    let reads = || {
+        let mut open = std::fs::read_dir(&files).into_iter().flatten().flatten();
+        open.any(|fd| std::fs::read_link(fd.path()).is_ok_and(|path| path.starts_with(&folder)))
+    };
+    for _ in 0..6000 {
+        if reads() {
+            break;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+    kill(&tes, "-INT");
+    assert_interrupted(&tes.wait_with_output().expect("it ends"), "create");
+    assert_eq!(environment.ok(&["list"])["tesseras"], serde_json::json!([]));
+}
