@@ -17,6 +17,7 @@ mod network;
 mod plans;
 mod problems;
 mod reasons;
+mod remembered;
 mod resume;
 mod rot;
 mod serving;

@@ -143,6 +143,9 @@ fn holders_that_lie_stall_are_late_or_forget_stop_nobody() {
         let fetched = world.fetch(fetcher, made).await;
         fetched.unwrap();
         assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
+        let requests = world.requests(fetcher);
+        assert!(requests.hedged > 0, "the holder that stalls is not waited for: {requests:?}");
+        assert!(requests.may_hedge(10), "within the share: {requests:?}");
         let mut forgetful = world.join();
         world.behave(forgetful, Conduct::Forgets);
         world.kill(holders[0]);

@@ -25,6 +25,7 @@ use tesseras_core::time::{Clock, Timestamp};
 use tesseras_crypto::{NodeKeys, blake3};
 use tesseras_replication::admission::Limits;
 use tesseras_replication::fetch::{FetchError, Fetched};
+use tesseras_replication::policy::hedging::Requests;
 use tesseras_replication::publish::{PublishError, Published};
 use tesseras_replication::repair::{RepairError, Repaired};
 use tesseras_replication::status::TesseraHealth;
@@ -440,6 +441,11 @@ impl World {
     }
 
     /// How a capsule is, by what its holders say; what that promises must be true.
+    /// What a node has requested of others.
+    pub fn requests(&self, of: usize) -> Requests {
+        self.place(of).replication.requests()
+    }
+
     pub async fn status(&self, by: usize, made: &Made) -> TesseraHealth {
         let health = self.place(by).replication.status(made.record.hash).await;
         let health = health.unwrap().unwrap();

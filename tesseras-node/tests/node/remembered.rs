@@ -1,0 +1,44 @@
+//! What a node learns of silent peers reaches its routing table, and its next start.
+
+use std::time::Duration;
+
+use tesseras_core::ports::PeerRepository as _;
+
+use crate::network::{Net, open, until};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_did_not_answer_about_a_tessera_leaves_the_table_and_is_silent_after_a_restart() {
+    let mut net = Net::of(5).await;
+    net.settle().await;
+    let (hash, keys) = net.nodes[0].create(&net.path("album"), 1000, 5);
+    net.nodes[0].publish(hash, &keys).await.unwrap();
+    let dead = net.nodes[3].node.id();
+    net.destroy(dead).await;
+
+    let owner = &net.nodes[0];
+    let is_known = async || {
+        let peers = owner.node.dht().peers().await;
+        peers.iter().any(|peer| peer.id == dead)
+    };
+    assert!(is_known().await);
+    until("the dead holder has left the table", async || {
+        owner.health(hash).await;
+        !is_known().await
+    })
+    .await;
+
+    let owner = net.nodes.remove(0);
+    owner.node.stop().await;
+    drop(owner.store);
+    let silent = open(&owner.dir).peers().silent_peers().unwrap();
+    assert!(silent.iter().any(|peer| peer.id == dead && peer.failures > 0), "{silent:?}");
+
+    let config = {
+        let mut config = net.config();
+        config.data_dir.clone_from(&owner.dir);
+        config
+    };
+    let again = net.join_with(config).await;
+    let asked = tokio::time::timeout(Duration::from_secs(60), net.nodes[again].health(hash));
+    assert_eq!(asked.await.expect("an answer").live, 3);
+}
