@@ -62,6 +62,11 @@ impl DataFragment {
     pub fn new(pack: Arc<dyn BlobReader>, form: CodedForm, index: u8) -> Self {
         Self { pack, start: u64::from(index) * form.fragment_bytes, bytes: form.fragment_bytes }
     }
+
+    /// How many of `len` bytes from `offset` on are bytes of the pack; the rest is padding.
+    fn of_pack(&self, offset: u64, len: usize) -> usize {
+        self.pack.bytes().saturating_sub(self.start + offset).min(len as u64) as usize
+    }
 }
 
 impl BlobReader for DataFragment {
@@ -74,11 +79,9 @@ impl BlobReader for DataFragment {
         if end > self.bytes {
             return Err(StoreError::OutOfRange { offset, end, bytes: self.bytes });
         }
-        let at = self.start + offset;
-        let there = self.pack.bytes().saturating_sub(at).min(buffer.len() as u64) as usize;
-        let (data, padding) = buffer.split_at_mut(there);
+        let (data, padding) = buffer.split_at_mut(self.of_pack(offset, buffer.len()));
         padding.fill(0);
-        if data.is_empty() { Ok(()) } else { self.pack.read_at(at, data) }
+        if data.is_empty() { Ok(()) } else { self.pack.read_at(self.start + offset, data) }
     }
 }
 
@@ -92,16 +95,36 @@ pub fn encode(
         let pack_hash = hash_all(pack.as_ref(), meter)?;
         return Ok(Encoded { pack_hash, checksums: Vec::new(), parity: Vec::new() });
     };
-    // The pack's own hash needs its bytes in order, the code needs them in columns: one core each.
+    let data: Vec<DataFragment> =
+        (0..form.shape.k).map(|i| DataFragment::new(pack.clone(), form, i)).collect();
+    // Hashing needs the bytes in order, the code needs them in columns: one core each.
     std::thread::scope(|scope| {
-        let hashing = scope.spawn(|| hash_all(pack.as_ref(), &Meter::silent()));
-        let data: Vec<DataFragment> =
-            (0..form.shape.k).map(|i| DataFragment::new(pack.clone(), form, i)).collect();
+        let hashing = scope.spawn(|| hash_in_order(&data));
         let coded = encode_columns(&data, form, blobs, meter);
-        let pack_hash = hashing.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
-        let (checksums, parity) = coded?;
+        let hashed = hashing.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        let parity = coded?;
+        let (pack_hash, mut checksums) = hashed?;
+        checksums.extend(parity.iter().map(|staged| staged.hash));
         Ok(Encoded { pack_hash, checksums, parity })
     })
+}
+
+/// Hashes a pack, and each of its data fragments.
+fn hash_in_order(data: &[DataFragment]) -> Result<(ContentHash, Vec<ContentHash>), ErasureError> {
+    let mut pack = Blake3::default();
+    let mut checksums = Vec::with_capacity(data.len());
+    let mut buffer = PageBuffer::new(4 * WINDOW);
+    for fragment in data {
+        let mut hasher = Blake3::default();
+        for window in windows(fragment.bytes, buffer.len()) {
+            let buffer = &mut buffer[..window.len];
+            fragment.read_at(window.offset, buffer)?;
+            hasher.update(buffer);
+            pack.update(&buffer[..fragment.of_pack(window.offset, window.len)]);
+        }
+        checksums.push(hasher.finish());
+    }
+    Ok((pack.finish(), checksums))
 }
 
 fn hash_all(pack: &dyn BlobReader, meter: &Meter) -> Result<ContentHash, ErasureError> {
@@ -121,18 +144,16 @@ fn encode_columns(
     form: CodedForm,
     blobs: &dyn BlobStore,
     meter: &Meter,
-) -> Result<(Vec<ContentHash>, Vec<StagedBlob>), ErasureError> {
+) -> Result<Vec<StagedBlob>, ErasureError> {
     let Shape { k, m } = form.shape;
-    let mut hashers = vec![Blake3::default(); usize::from(k)];
     let mut sinks = Sinks::stage(blobs, usize::from(m))?;
     let mut encoder = ReedSolomonEncoder::new(k.into(), m.into(), WINDOW)?;
     let mut buffer = PageBuffer::new(WINDOW);
     for window in windows(form.fragment_bytes, WINDOW) {
         encoder.reset(k.into(), m.into(), window.len)?;
-        for (source, hasher) in data.iter().zip(&mut hashers) {
+        for fragment in data {
             let buffer = &mut buffer[..window.len];
-            source.read_at(window.offset, buffer)?;
-            hasher.update(buffer);
+            fragment.read_at(window.offset, buffer)?;
             encoder.add_original_shard(buffer)?;
         }
         let result = encoder.encode()?;
@@ -141,10 +162,7 @@ fn encode_columns(
         }
         meter.add(window.len as u64 * u64::from(k));
     }
-    let parity = sinks.finish()?;
-    let mut checksums: Vec<ContentHash> = hashers.iter().map(Blake3::finish).collect();
-    checksums.extend(parity.iter().map(|staged| staged.hash));
-    Ok((checksums, parity))
+    Ok(sinks.finish()?)
 }
 
 /// Rebuilds the pieces `wanted` from at least k others, in the order of `wanted`, staged. Nothing
