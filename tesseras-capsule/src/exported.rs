@@ -8,16 +8,15 @@ use std::path::Path;
 use std::sync::Arc;
 
 use tesseras_core::dossier::MAX_PEM_BYTES;
-use tesseras_core::ids::{ContentHash, TesseraHash};
+use tesseras_core::ids::ContentHash;
 use tesseras_core::manifest::{MAX_MANIFEST_BYTES, listed, unlisted};
 use tesseras_core::ports::{BlobReader, BlobStore, BlobWriter, StagedBlob, StoreError};
 use tesseras_core::signature::{ED25519_SIGNATURE_BYTES, ML_DSA_65_SIGNATURE_BYTES, SignaturePair};
-use tesseras_crypto::{Blake3, SignatureCheck, blake3};
+use tesseras_crypto::{Blake3, CreatorPems, NamedManifest, SignatureCheck};
 use thiserror::Error;
 
 use crate::dirfd::Folder;
 use crate::open::{OpenError, StoredCapsule};
-use crate::unpack::creator_of;
 
 /// Why a directory cannot be read as a capsule.
 #[derive(Debug, Error)]
@@ -80,10 +79,12 @@ impl ExportedCapsule {
         };
         let pems =
             [listed::ED25519_PEM, listed::ML_DSA_65_PEM].map(|name| optional(name, MAX_PEM_BYTES));
-        let hash = TesseraHash::from(blake3(&manifest));
-        let capsule = Arc::new(StoredCapsule::new(hash, manifest, signatures)?);
-        let check = creator_of(capsule.manifest(), &pems[0], &pems[1])
-            .map(|keys| keys.verify(capsule.manifest_bytes(), capsule.signatures()))
+        let (tessera, named) = NamedManifest::of_any(Arc::from(manifest));
+        let named = named.map_err(|source| OpenError::Manifest { tessera, source })?;
+        let capsule = Arc::new(StoredCapsule::of_manifest(named, signatures)?);
+        let pems = CreatorPems { ed25519: &pems[0], ml_dsa_65: &pems[1] };
+        let check = capsule.named().check(pems, capsule.signatures());
+        let check = check
             .ok()
             .filter(|check| check.ed25519 || check.ml_dsa_65)
             .ok_or_else(|| ExportedError::Unsigned { path: shown() })?;

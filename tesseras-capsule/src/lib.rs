@@ -45,6 +45,7 @@ pub use pack_reader::{PackReader, PackStream};
 pub use restore::{RestoreError, Restored, restore};
 pub use unpack::{UnpackError, Unpacked, unpack};
 pub use verify::{
-    FileStatus, Report, SignatureStatus, VerifyError, verify_directory, verify_stored,
+    FileStatus, Report, SignatureStatus, VerifyError, verify_directory, verify_opened,
+    verify_stored,
 };
 pub use walk::{SkipReason, Skipped};

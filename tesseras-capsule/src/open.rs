@@ -9,7 +9,8 @@ use tesseras_core::ports::{BlobReader, BlobStore, StoreError, TesseraRecord, Tes
 use tesseras_core::signature::SignaturePair;
 use tesseras_core::sums::{self, UnlistedDigests};
 use tesseras_core::words::{one_line, printable};
-use tesseras_crypto::{blake3, sha256};
+use tesseras_crypto::signed_manifest::NameError;
+use tesseras_crypto::{NamedManifest, blake3, sha256};
 use thiserror::Error;
 
 use crate::meta::{MAX_META_BYTES, MemoryType, Meta, Place};
@@ -54,9 +55,7 @@ pub enum OpenError {
 /// 80 MiB.
 #[derive(Debug, Clone)]
 pub struct StoredCapsule {
-    hash: TesseraHash,
-    manifest: Manifest,
-    manifest_bytes: Arc<[u8]>,
+    manifest: NamedManifest<Arc<[u8]>>,
     signatures: SignaturePair,
     sums: Arc<str>,
     layout: PackLayout,
@@ -112,35 +111,51 @@ impl StoredCapsule {
         manifest_bytes: Vec<u8>,
         signatures: SignaturePair,
     ) -> Result<Self, OpenError> {
-        if TesseraHash::from(blake3(&manifest_bytes)) != hash {
-            return Err(OpenError::Damaged(hash));
-        }
-        let manifest = Manifest::parse(&manifest_bytes)
-            .map_err(|source| OpenError::Manifest { tessera: hash, source })?;
-        let layout = PackLayout::new(&hash, &manifest, manifest_bytes.len() as u64)
-            .ok_or(OpenError::TooLong(hash))?;
+        let named = NamedManifest::read(Arc::from(manifest_bytes), &hash);
+        let named = named.map_err(|error| match error {
+            NameError::WrongTessera { .. } => OpenError::Damaged(hash),
+            NameError::Malformed(source) => OpenError::Manifest { tessera: hash, source },
+        })?;
+        Self::of_manifest(named, signatures)
+    }
+
+    /// Puts a capsule together from a MANIFEST that was read already, and signatures, which are not
+    /// checked.
+    pub(crate) fn of_manifest(
+        manifest: NamedManifest<Arc<[u8]>>,
+        signatures: SignaturePair,
+    ) -> Result<Self, OpenError> {
+        let hash = manifest.tessera();
+        let length = manifest.bytes().len() as u64;
+        let layout =
+            PackLayout::new(&hash, manifest.manifest(), length).ok_or(OpenError::TooLong(hash))?;
         let digests = UnlistedDigests {
-            manifest: sha256(&manifest_bytes),
+            manifest: sha256(manifest.bytes()),
             ed25519_signature: sha256(&signatures.ed25519),
             ml_dsa_65_signature: sha256(&signatures.ml_dsa_65),
         };
-        let sums = sums::render(&manifest, &digests).into();
-        Ok(Self { hash, manifest, manifest_bytes: manifest_bytes.into(), signatures, sums, layout })
+        let sums = sums::render(manifest.manifest(), &digests).into();
+        Ok(Self { manifest, signatures, sums, layout })
     }
 
     /// Its name.
     pub fn hash(&self) -> TesseraHash {
-        self.hash
+        self.manifest.tessera()
     }
 
     /// What its MANIFEST says.
     pub fn manifest(&self) -> &Manifest {
-        &self.manifest
+        self.manifest.manifest()
     }
 
     /// The MANIFEST as it was signed.
     pub fn manifest_bytes(&self) -> &[u8] {
-        &self.manifest_bytes
+        self.manifest.bytes()
+    }
+
+    /// Both: the MANIFEST that the name names.
+    pub fn named(&self) -> &NamedManifest<Arc<[u8]>> {
+        &self.manifest
     }
 
     /// The creator's signatures over it.
@@ -160,7 +175,7 @@ impl StoredCapsule {
 
     /// The files that the MANIFEST lists.
     pub fn files(&self) -> &[FileEntry] {
-        self.manifest.files()
+        self.manifest().files()
     }
 
     /// The creator's public keys as PEM, Ed25519 first: what a holder keeps beside its pieces.
@@ -189,7 +204,7 @@ impl StoredCapsule {
                 bytes: meta.bytes,
                 taken: meta.taken.as_deref().map(one_line),
                 place: meta.place,
-                has_context: self.manifest.file(&format!("{directory}/context.txt")).is_some(),
+                has_context: self.manifest().file(&format!("{directory}/context.txt")).is_some(),
                 described: meta.described,
             });
         }
@@ -221,7 +236,7 @@ impl StoredCapsule {
     ) -> Result<Vec<u8>, OpenError> {
         let refuse =
             |reason: &str| OpenError::Meta { path: path.to_owned(), reason: reason.into() };
-        let entry = self.manifest.file(path).ok_or_else(|| refuse("it is not listed"))?;
+        let entry = self.manifest().file(path).ok_or_else(|| refuse("it is not listed"))?;
         let reader = blobs.open(&entry.blake3)?;
         let bytes = read_small(&*reader, limit)?.ok_or_else(|| refuse("it is too long"))?;
         if blake3(&bytes) != entry.blake3 {

@@ -5,7 +5,7 @@ use std::io::Read;
 
 use tesseras_core::dossier::MAX_PEM_BYTES;
 use tesseras_core::ids::TesseraHash;
-use tesseras_core::manifest::{FileEntry, MAX_MANIFEST_BYTES, Manifest, ManifestError, listed};
+use tesseras_core::manifest::{FileEntry, MAX_MANIFEST_BYTES, ManifestError, listed};
 use tesseras_core::pack::{BLOCK, PackEntry, PackLayout, PackSource, directory_name, header};
 use tesseras_core::ports::{
     BlobStore, NewTessera, Origin, StoreError, TesseraRecord, TesseraRepository,
@@ -14,7 +14,8 @@ use tesseras_core::signature::SignaturePair;
 use tesseras_core::sums::{self, UnlistedDigests};
 use tesseras_core::time::Timestamp;
 use tesseras_core::words::size;
-use tesseras_crypto::{CreatorPublic, blake3, sha256};
+use tesseras_crypto::signed_manifest::{CreatorError, NameError, SignedError};
+use tesseras_crypto::{CreatorPems, NamedManifest, SignedManifest, sha256};
 use thiserror::Error;
 
 use crate::pump::Pump;
@@ -86,8 +87,8 @@ pub enum UnpackError {
     /// The keys in `identity/` are not those of the creator that the MANIFEST names.
     #[error("{0}")]
     Creator(#[from] CreatorError),
-    /// A signature over the MANIFEST does not hold.
-    #[error("the creator's {0} signature over the MANIFEST does not hold")]
+    /// A signature over the MANIFEST is not valid.
+    #[error("the creator's {0} signature over the MANIFEST is not valid")]
     Signature(&'static str),
     /// The disk has not enough room.
     #[error("{} are needed, and only {} are free on the disk", size(*needed), size(*free))]
@@ -102,28 +103,22 @@ pub enum UnpackError {
     Store(#[from] StoreError),
 }
 
-/// Why keys are not those of a capsule's creator.
-#[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[non_exhaustive]
-pub enum CreatorError {
-    /// They are no keys.
-    #[error("the files in identity/ are not public keys")]
-    NoKeys,
-    /// They are somebody else's.
-    #[error("the keys in identity/ are not those of the creator that the MANIFEST names")]
-    Other,
+impl From<SignedError> for UnpackError {
+    fn from(error: SignedError) -> Self {
+        match error {
+            SignedError::Creator(error) => Self::Creator(error),
+            SignedError::Signature(check) => Self::Signature(check.first_invalid()),
+        }
+    }
 }
 
-/// The creator whose public keys these are, if it is the one that the MANIFEST names.
-pub fn creator_of(
-    manifest: &Manifest,
-    ed25519_pem: &[u8],
-    ml_dsa_65_pem: &[u8],
-) -> Result<CreatorPublic, CreatorError> {
-    let text = |bytes| std::str::from_utf8(bytes).map_err(|_| CreatorError::NoKeys);
-    let public = CreatorPublic::from_pem(text(ed25519_pem)?, text(ml_dsa_65_pem)?)
-        .map_err(|_| CreatorError::NoKeys)?;
-    if public.id() == manifest.creator() { Ok(public) } else { Err(CreatorError::Other) }
+impl From<NameError> for UnpackError {
+    fn from(error: NameError) -> Self {
+        match error {
+            NameError::WrongTessera { expected, found } => Self::WrongTessera { expected, found },
+            NameError::Malformed(error) => Self::Manifest(error),
+        }
+    }
 }
 
 /// Reads the pack of the tessera `expected` to its end, stores it and adds it to the library as
@@ -153,12 +148,11 @@ pub(crate) fn unpack_as(
 ) -> Result<Unpacked, UnpackError> {
     let mut pack = Pack { inner: pack, offset: 0 };
     let manifest_bytes = pack.manifest(expected)?;
-    let (manifest, layout) = begin(&manifest_bytes, expected, blobs)?;
+    let (named, layout) = begin(&manifest_bytes, expected, blobs)?;
     progress.begin(layout.bytes());
     progress.add(pack.offset);
     let mut parts = Parts {
-        manifest: &manifest,
-        manifest_bytes: &manifest_bytes,
+        named: &named,
         signatures: SignaturePair { ed25519: Vec::new(), ml_dsa_65: Vec::new() },
         pems: [Vec::new(), Vec::new()],
         staging: Staging::new(blobs),
@@ -166,8 +160,15 @@ pub(crate) fn unpack_as(
     };
     parts.staging.bytes(&manifest_bytes)?;
     parts.take_all(&mut pack, &layout, expected, progress)?;
-    parts.check_signatures()?;
-    let record = record(&manifest, &layout, expected, parts.signatures, (origin, added));
+    let pems = CreatorPems { ed25519: &parts.pems[0], ml_dsa_65: &parts.pems[1] };
+    SignedManifest::verify(&named, pems, &parts.signatures)?;
+    let record = TesseraRecord::of_manifest(
+        *expected,
+        named.manifest(),
+        &layout,
+        parts.signatures,
+        (origin, added),
+    );
     let TesseraRecord { hash, memories, files, bytes, .. } = record;
     let (content, staged) = parts.staging.take();
     let new = repository.add(NewTessera { record, content, staged })?;
@@ -175,17 +176,14 @@ pub(crate) fn unpack_as(
 }
 
 /// Checks a MANIFEST before anything that it lists is read, and that there is room for it.
-fn begin(
-    manifest_bytes: &[u8],
+fn begin<'a>(
+    manifest_bytes: &'a [u8],
     expected: &TesseraHash,
     blobs: &dyn BlobStore,
-) -> Result<(Manifest, PackLayout), UnpackError> {
-    let found = TesseraHash::from(blake3(manifest_bytes));
-    if found != *expected {
-        return Err(UnpackError::WrongTessera { expected: *expected, found });
-    }
-    let manifest = Manifest::parse(manifest_bytes)?;
-    let layout = PackLayout::new(expected, &manifest, manifest_bytes.len() as u64)
+) -> Result<(NamedManifest<&'a [u8]>, PackLayout), UnpackError> {
+    let named = NamedManifest::read(manifest_bytes, expected)?;
+    let manifest = named.manifest();
+    let layout = PackLayout::new(expected, manifest, manifest_bytes.len() as u64)
         .ok_or(UnpackError::TooLong)?;
     for name in [listed::ED25519_PEM, listed::ML_DSA_65_PEM] {
         if manifest.file(name).is_some_and(|f| f.bytes > MAX_PEM_BYTES as u64) {
@@ -196,36 +194,12 @@ fn begin(
     if needed > free {
         return Err(UnpackError::NoSpace { needed, free });
     }
-    Ok((manifest, layout))
-}
-
-/// The capsule as the library lists it.
-fn record(
-    manifest: &Manifest,
-    layout: &PackLayout,
-    hash: &TesseraHash,
-    signatures: SignaturePair,
-    (origin, added): (Origin, Timestamp),
-) -> TesseraRecord {
-    let header = |key| manifest.header(key).unwrap_or_default().to_owned();
-    TesseraRecord {
-        hash: *hash,
-        title: header("title"),
-        created: header("created"),
-        creator: manifest.creator(),
-        memories: manifest.memories(),
-        files: layout.entries().len() as u64,
-        bytes: layout.entries().iter().fold(0_u64, |sum, e| sum.saturating_add(e.bytes)),
-        signatures,
-        origin,
-        added,
-    }
+    Ok((named, layout))
 }
 
 /// What was taken out of a pack so far.
 struct Parts<'a> {
-    manifest: &'a Manifest,
-    manifest_bytes: &'a [u8],
+    named: &'a NamedManifest<&'a [u8]>,
     signatures: SignaturePair,
     pems: [Vec<u8>; 2],
     staging: Staging<'a>,
@@ -254,18 +228,6 @@ impl Parts<'_> {
         pack.end()
     }
 
-    fn check_signatures(&self) -> Result<(), UnpackError> {
-        let public = creator_of(self.manifest, &self.pems[0], &self.pems[1])?;
-        let check = public.verify(self.manifest_bytes, &self.signatures);
-        if !check.ed25519 {
-            return Err(UnpackError::Signature("Ed25519"));
-        }
-        if !check.ml_dsa_65 {
-            return Err(UnpackError::Signature("ML-DSA-65"));
-        }
-        Ok(())
-    }
-
     /// Takes the bytes of one file and checks them.
     fn take(
         &mut self,
@@ -286,14 +248,14 @@ impl Parts<'_> {
             }
             PackSource::Sums => {
                 let digests = UnlistedDigests {
-                    manifest: sha256(self.manifest_bytes),
+                    manifest: sha256(self.named.bytes()),
                     ed25519_signature: sha256(&self.signatures.ed25519),
                     ml_dsa_65_signature: sha256(&self.signatures.ml_dsa_65),
                 };
-                pack.expect(sums::render(self.manifest, &digests).as_bytes(), path)
+                pack.expect(sums::render(self.named.manifest(), &digests).as_bytes(), path)
             }
             PackSource::File(_) => {
-                let file = self.manifest.file(path).ok_or_else(|| pack.form(path))?;
+                let file = self.named.manifest().file(path).ok_or_else(|| pack.form(path))?;
                 self.file(pack, file)
             }
         }

@@ -5,7 +5,7 @@ mod listing;
 mod stored;
 
 pub use directory::verify_directory;
-pub use stored::verify_stored;
+pub use stored::{verify_opened, verify_stored};
 
 use tesseras_core::ids::TesseraHash;
 use tesseras_core::manifest::unlisted;

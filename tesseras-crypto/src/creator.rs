@@ -40,6 +40,11 @@ impl SignatureCheck {
     pub fn both(self) -> bool {
         self.ed25519 && self.ml_dsa_65
     }
+
+    /// The name of the first signature that is not valid; nobody asks where both are.
+    pub fn first_invalid(self) -> &'static str {
+        if self.ed25519 { "ML-DSA-65" } else { "Ed25519" }
+    }
 }
 
 impl CreatorKeys {

@@ -2,17 +2,19 @@
 //! network.
 //!
 //! Follow one value: bytes are hashed ([`hash`]), a MANIFEST or plan is signed twice by its
-//! [`creator`], and what a machine says is signed once by its [`node`]. A secret that must lie
-//! elsewhere is sealed with a [`passphrase`].
+//! [`creator`] and judged as a [`signed_manifest`], and what a machine says is signed once by its
+//! [`node`]. A secret that must lie elsewhere is sealed with a [`passphrase`].
 
 pub mod creator;
 pub mod hash;
 pub mod node;
 pub mod passphrase;
+pub mod signed_manifest;
 
 pub use creator::{CreatorKeys, CreatorPublic, SignatureCheck, SignaturePair};
 pub use hash::{Blake3, Sha256, blake3, sha256};
 pub use node::{NodeKeys, NodePublic};
+pub use signed_manifest::{CreatorPems, NamedManifest, SignedManifest, tessera_of};
 
 use thiserror::Error;
 

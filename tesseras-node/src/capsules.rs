@@ -2,12 +2,14 @@
 
 use std::sync::Arc;
 
-use tesseras_capsule::{PackReader, PackStream, StoredCapsule, unpack, verify_stored};
+use tesseras_capsule::{OpenError, PackReader, PackStream, StoredCapsule, unpack, verify_opened};
 use tesseras_core::ids::TesseraHash;
 use tesseras_core::ports::{BlobReader, BlobStore, StoreError, TesseraRecord, TesseraRepository};
 use tesseras_core::progress::Meter;
+use tesseras_core::signature::SignaturePair;
 use tesseras_core::time::Clock;
-use tesseras_replication::{Capsules, UnpackError};
+use tesseras_crypto::NamedManifest;
+use tesseras_replication::{Capsules, OpenCapsule, UnpackError};
 
 /// The capsules of one data directory.
 pub struct StoredCapsules {
@@ -20,24 +22,10 @@ pub struct StoredCapsules {
 }
 
 impl Capsules for StoredCapsules {
-    fn pack(&self, record: &TesseraRecord) -> Result<Arc<dyn BlobReader>, StoreError> {
-        let capsule = StoredCapsule::of_record(&*self.blobs, record).map_err(|error| {
-            StoreError::Backend {
-                what: format!("opening the capsule {}", record.hash),
-                source: Box::new(error),
-            }
-        })?;
-        Ok(Arc::new(PackReader::new(Arc::new(capsule), self.blobs.clone())))
-    }
-
-    fn check(&self, record: &TesseraRecord) -> Result<(), UnpackError> {
-        let report = verify_stored(&*self.blobs, &*self.library, &record.hash, &Meter::silent())
-            .map_err(|error| UnpackError::Invalid(error.to_string()))?;
-        if report.valid {
-            return Ok(());
-        }
-        let faults: Vec<&str> = report.faults().take(3).map(|f| f.path.as_str()).collect();
-        Err(UnpackError::Invalid(format!("it is damaged on this disk ({})", faults.join(", "))))
+    fn open(&self, record: &TesseraRecord) -> Result<Arc<dyn OpenCapsule>, StoreError> {
+        let capsule =
+            StoredCapsule::of_record(&*self.blobs, record).map_err(backend(record.hash))?;
+        Ok(Arc::new(Opened { capsule: Arc::new(capsule), blobs: self.blobs.clone() }))
     }
 
     fn unpack(
@@ -56,5 +44,49 @@ impl Capsules for StoredCapsules {
         )?;
         let missing = || UnpackError::Store(StoreError::Missing((*tessera).into()));
         self.library.get(tessera)?.ok_or_else(missing)
+    }
+}
+
+/// A capsule of the data directory.
+struct Opened {
+    capsule: Arc<StoredCapsule>,
+    blobs: Arc<dyn BlobStore>,
+}
+
+impl OpenCapsule for Opened {
+    fn named(&self) -> &NamedManifest<Arc<[u8]>> {
+        self.capsule.named()
+    }
+
+    fn signatures(&self) -> &SignaturePair {
+        self.capsule.signatures()
+    }
+
+    fn creator_pems(&self) -> Result<(Vec<u8>, Vec<u8>), StoreError> {
+        self.capsule.creator_pems(&*self.blobs).map_err(backend(self.capsule.hash()))
+    }
+
+    fn pack(&self) -> Arc<dyn BlobReader> {
+        Arc::new(PackReader::new(self.capsule.clone(), self.blobs.clone()))
+    }
+
+    fn check(&self) -> Result<(), UnpackError> {
+        let report = verify_opened(&*self.blobs, &self.capsule, &Meter::silent())
+            .map_err(|error| UnpackError::Invalid(error.to_string()))?;
+        if report.valid {
+            return Ok(());
+        }
+        let faults: Vec<&str> = report.faults().take(3).map(|f| f.path.as_str()).collect();
+        Err(UnpackError::Invalid(format!("it is damaged on this disk ({})", faults.join(", "))))
+    }
+}
+
+fn backend(tessera: TesseraHash) -> impl Fn(OpenError) -> StoreError {
+    move |error| match error {
+        OpenError::Store(error) => error,
+        other => StoreError::Backend {
+            what: format!("opening the capsule {tessera}"),
+            source: Box::new(other),
+        },
     }
 }

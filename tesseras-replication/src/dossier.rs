@@ -1,14 +1,19 @@
 //! Dossiers that were checked: the only ones that anything here acts on.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 use tesseras_core::dossier::{Dossier, MAX_PEM_BYTES};
 use tesseras_core::ids::{ContentHash, TesseraHash};
-use tesseras_core::manifest::{MAX_MANIFEST_BYTES, Manifest, ManifestError, listed};
+use tesseras_core::manifest::MAX_MANIFEST_BYTES;
 use tesseras_core::pack::PackLayout;
 use tesseras_core::plan::{MAX_PLAN_BYTES, Plan, PlanError};
 use tesseras_core::signature::SignaturePair;
-use tesseras_crypto::{CreatorPublic, blake3, sha256};
+use tesseras_crypto::signed_manifest::{NameError, SignedError};
+use tesseras_crypto::{CreatorPems, NamedManifest, SignedManifest, blake3};
 use thiserror::Error;
+
+use crate::ports::OpenCapsule;
 
 /// The longest encoded dossier that is read: the longest MANIFEST, and room for the rest.
 pub const MAX_DOSSIER_BYTES: u64 =
@@ -17,11 +22,13 @@ pub const MAX_DOSSIER_BYTES: u64 =
 /// The most that field names and lengths add to an encoded dossier.
 const NAMES_ON_THE_WIRE: usize = 256;
 
-/// A dossier whose every part was checked against its tessera's hash.
+/// A dossier whose every part was checked against its tessera's hash. Cloning it copies no bytes.
 #[derive(Debug, Clone)]
-pub struct VerifiedDossier {
+pub struct VerifiedDossier(Arc<Verified>);
+
+#[derive(Debug)]
+struct Verified {
     dossier: Dossier,
-    manifest: Manifest,
     plan: Plan,
     plan_hash: ContentHash,
 }
@@ -33,26 +40,15 @@ pub enum DossierError {
     /// Not the encoding of any dossier.
     #[error("malformed dossier: {0}")]
     Malformed(#[from] rmp_serde::decode::Error),
-    /// The MANIFEST is that of another tessera.
-    #[error("the MANIFEST hashes to {found}, not to {expected}")]
-    WrongTessera {
-        /// Asked for.
-        expected: TesseraHash,
-        /// Got.
-        found: TesseraHash,
-    },
-    /// The MANIFEST cannot be read.
+    /// The MANIFEST is that of another tessera, or none.
     #[error(transparent)]
-    Manifest(#[from] ManifestError),
+    Name(#[from] NameError),
+    /// The creator that the MANIFEST names did not sign it, or not with both keys.
+    #[error(transparent)]
+    Unsigned(#[from] SignedError),
     /// The plan cannot be read.
     #[error(transparent)]
     Plan(#[from] PlanError),
-    /// The public keys are not those that the MANIFEST lists.
-    #[error("the public keys are not those of the MANIFEST")]
-    Keys,
-    /// The creator did not sign this MANIFEST, or not with both keys.
-    #[error("the MANIFEST's signatures do not hold")]
-    ManifestSignature,
     /// The creator did not sign this plan, or not with both keys.
     #[error("the plan's signatures do not hold")]
     PlanSignature,
@@ -64,27 +60,29 @@ pub enum DossierError {
 impl VerifiedDossier {
     /// Checks every part of a dossier.
     pub fn verify(dossier: Dossier, tessera: &TesseraHash) -> Result<Self, DossierError> {
-        let found = TesseraHash::from(blake3(&dossier.manifest));
-        if found != *tessera {
-            return Err(DossierError::WrongTessera { expected: *tessera, found });
-        }
-        let manifest = Manifest::parse(&dossier.manifest)?;
-        let creator = creator_of(&manifest, &dossier.ed25519_pem, &dossier.ml_dsa_65_pem)
-            .ok_or(DossierError::Keys)?;
-        if !creator.verify(&dossier.manifest, &dossier.manifest_signatures).both() {
-            return Err(DossierError::ManifestSignature);
-        }
-        let plan = Plan::parse(&dossier.plan)?;
-        if !creator.verify(&dossier.plan, &dossier.plan_signatures).both() {
-            return Err(DossierError::PlanSignature);
-        }
-        let layout = PackLayout::new(tessera, &manifest, dossier.manifest.len() as u64)
-            .ok_or(DossierError::PlanMismatch)?;
-        if plan.tessera() != *tessera || plan.pack_bytes() != layout.bytes() {
-            return Err(DossierError::PlanMismatch);
-        }
-        let plan_hash = blake3(&dossier.plan);
-        Ok(Self { dossier, manifest, plan, plan_hash })
+        let named = NamedManifest::read(&dossier.manifest, tessera)?;
+        let (plan, plan_hash) = check(&named, &dossier)?;
+        Ok(Self(Arc::new(Verified { dossier, plan, plan_hash })))
+    }
+
+    /// The dossier of a capsule of the library under a plan, checked. Its MANIFEST was read already,
+    /// and is not hashed and parsed again.
+    pub(crate) fn of_capsule(
+        capsule: &dyn OpenCapsule,
+        (ed25519_pem, ml_dsa_65_pem): (Vec<u8>, Vec<u8>),
+        plan: Vec<u8>,
+        plan_signatures: SignaturePair,
+    ) -> Result<Self, DossierError> {
+        let dossier = Dossier {
+            manifest: capsule.named().bytes().to_vec(),
+            manifest_signatures: capsule.signatures().clone(),
+            ed25519_pem,
+            ml_dsa_65_pem,
+            plan,
+            plan_signatures,
+        };
+        let (plan, plan_hash) = check(capsule.named(), &dossier)?;
+        Ok(Self(Arc::new(Verified { dossier, plan, plan_hash })))
     }
 
     /// Reads and checks what came from a peer.
@@ -95,14 +93,14 @@ impl VerifiedDossier {
 
     /// As it is sent to a peer.
     pub fn encode(&self) -> Vec<u8> {
-        rmp_serde::to_vec_named(&WireDossier::from(&self.dossier))
+        rmp_serde::to_vec_named(&WireDossier::from(&self.0.dossier))
             .expect("byte strings always encode")
     }
 
     /// How many bytes [`VerifiedDossier::encode`] gives, and a few more.
     pub fn encoded_bytes(&self) -> u64 {
-        let Dossier { manifest, manifest_signatures, plan, plan_signatures, .. } = &self.dossier;
-        let keys = self.dossier.ed25519_pem.len() + self.dossier.ml_dsa_65_pem.len();
+        let Dossier { manifest, manifest_signatures, plan, plan_signatures, .. } = self.dossier();
+        let keys = self.dossier().ed25519_pem.len() + self.dossier().ml_dsa_65_pem.len();
         let signatures = [manifest_signatures, plan_signatures];
         let signed: usize = signatures.iter().map(|s| s.ed25519.len() + s.ml_dsa_65.len()).sum();
         (manifest.len() + plan.len() + keys + signed + NAMES_ON_THE_WIRE) as u64
@@ -110,41 +108,46 @@ impl VerifiedDossier {
 
     /// Its parts.
     pub fn dossier(&self) -> &Dossier {
-        &self.dossier
-    }
-
-    /// What the MANIFEST says.
-    pub fn manifest(&self) -> &Manifest {
-        &self.manifest
+        &self.0.dossier
     }
 
     /// What the plan says.
     pub fn plan(&self) -> &Plan {
-        &self.plan
+        &self.0.plan
     }
 
     /// BLAKE3 of the plan's bytes.
     pub fn plan_hash(&self) -> ContentHash {
-        self.plan_hash
+        self.0.plan_hash
     }
 
     /// Which tessera it describes.
     pub fn tessera(&self) -> TesseraHash {
-        self.plan.tessera()
+        self.0.plan.tessera()
     }
 }
 
-/// The creator whose keys these PEM texts are, if they are those that the MANIFEST lists and names.
-fn creator_of(manifest: &Manifest, ed25519: &[u8], ml_dsa_65: &[u8]) -> Option<CreatorPublic> {
-    for (path, pem) in [(listed::ED25519_PEM, ed25519), (listed::ML_DSA_65_PEM, ml_dsa_65)] {
-        let entry = manifest.file(path)?;
-        if pem.len() > MAX_PEM_BYTES || entry.blake3 != blake3(pem) || entry.sha256 != sha256(pem) {
-            return None;
-        }
+/// Checks the signatures over the MANIFEST and the plan, and that the one follows from the other;
+/// the plan, and the BLAKE3 of its bytes.
+fn check(
+    named: &NamedManifest<impl AsRef<[u8]>>,
+    dossier: &Dossier,
+) -> Result<(Plan, ContentHash), DossierError> {
+    let Dossier { manifest_signatures, ed25519_pem, ml_dsa_65_pem, plan_signatures, .. } = dossier;
+    let pems = CreatorPems { ed25519: ed25519_pem, ml_dsa_65: ml_dsa_65_pem };
+    let signed = SignedManifest::verify(named, pems, manifest_signatures)?;
+    let plan = Plan::parse(&dossier.plan)?;
+    if !signed.creator().verify(&dossier.plan, plan_signatures).both() {
+        return Err(DossierError::PlanSignature);
     }
-    let text = |pem| std::str::from_utf8(pem).ok();
-    let creator = CreatorPublic::from_pem(text(ed25519)?, text(ml_dsa_65)?).ok()?;
-    (creator.id() == manifest.creator()).then_some(creator)
+    let named = signed.named();
+    let tessera = named.tessera();
+    let layout = PackLayout::new(&tessera, named.manifest(), named.bytes().len() as u64)
+        .ok_or(DossierError::PlanMismatch)?;
+    if plan.tessera() != tessera || plan.pack_bytes() != layout.bytes() {
+        return Err(DossierError::PlanMismatch);
+    }
+    Ok((plan, blake3(&dossier.plan)))
 }
 
 /// A dossier as MessagePack with named fields.

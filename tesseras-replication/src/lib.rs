@@ -46,7 +46,7 @@ mod workshop;
 pub use announce::ANNOUNCE_BATCH;
 pub use blocking::{BlockingPool, TokioBlocking};
 pub use policy::{admission, causes};
-pub use ports::{Capsules, Directory, UnpackError};
+pub use ports::{Capsules, Directory, OpenCapsule, UnpackError};
 pub use replication::{
     DEFAULT_HEDGE_PERCENT, DEFAULT_MAX_TRANSFERS, MAX_TRANSFERS, Parts, Replication,
     ReplicationConfig,

@@ -6,10 +6,8 @@ mod publishing;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 
-use tesseras_core::dossier::Dossier;
-use tesseras_core::ids::{ContentHash, TesseraHash};
-use tesseras_core::manifest::{MAX_MANIFEST_BYTES, Manifest, listed};
-use tesseras_core::ports::{BlobReader, BlobStore, Origin, StoreError, TesseraRecord};
+use tesseras_core::ids::TesseraHash;
+use tesseras_core::ports::{Origin, StoreError, TesseraRecord};
 use tesseras_core::publication::PublicationState;
 use tesseras_core::signature::SignaturePair;
 use tesseras_core::time::Clock;
@@ -21,10 +19,14 @@ use crate::blocking::{Blocking, lock};
 use crate::dossier::{DossierError, VerifiedDossier};
 use crate::pieces::PieceSource;
 use crate::policy::health::{State, TesseraHealth};
-use crate::ports::{Capsules, UnpackError};
+use crate::ports::{Capsules, OpenCapsule, UnpackError};
 use crate::seen::Seen;
 use crate::stores::Stores;
 use tesseras_core::progress::Meter;
+
+/// The longest MANIFEST of a capsule that is set aside between two requests, in bytes. With what
+/// follows from it, that takes about 5 MiB of memory.
+const MAX_SET_ASIDE: usize = 1024 * 1024;
 
 /// Why a dossier was not kept.
 #[derive(Debug, Error)]
@@ -53,6 +55,8 @@ pub struct Library {
 /// What changes while a node runs and need not survive it.
 #[derive(Default)]
 struct Tables {
+    /// A capsule whose plan was drafted, and which is likely to be published next.
+    drafted: Option<Arc<dyn OpenCapsule>>,
     /// Tesserae that are being published from here, and how each is told to stop.
     publishing: BTreeMap<TesseraHash, Arc<Notify>>,
     /// What was last seen of the capsules in the library.
@@ -84,24 +88,36 @@ impl Library {
         self.run(|stores| stores.library.list()).await
     }
 
-    /// A capsule and its pack; `None` if it is not here.
-    pub(crate) async fn pack(
+    /// Opens a capsule; `None` if it is not here. One that was [set aside](Library::set_aside) is
+    /// given as it was read then.
+    pub(crate) async fn open(
         &self,
         tessera: TesseraHash,
-    ) -> Result<Option<(TesseraRecord, Arc<dyn BlobReader>)>, StoreError> {
-        let capsules = self.capsules.clone();
+    ) -> Result<Option<Arc<dyn OpenCapsule>>, StoreError> {
+        let (capsules, tables) = (self.capsules.clone(), self.tables.clone());
         self.run(move |stores| {
             let Some(record) = stores.library.get(&tessera)? else { return Ok(None) };
-            let pack = capsules.pack(&record)?;
-            Ok(Some((record, pack)))
+            let mut tables = lock(&tables);
+            if let Some(capsule) = tables.drafted.take_if(|c| c.named().tessera() == tessera) {
+                return Ok(Some(capsule));
+            }
+            drop(tables);
+            capsules.open(&record).map(Some)
         })
         .await
     }
 
+    /// Sets a capsule aside whose plan was drafted: it is published next, and need not be read
+    /// again then. One at a time, and none with a long MANIFEST.
+    pub(crate) fn set_aside(&self, capsule: Arc<dyn OpenCapsule>) {
+        if capsule.named().bytes().len() <= MAX_SET_ASIDE {
+            lock(&self.tables).drafted = Some(capsule);
+        }
+    }
+
     /// Checks every byte of a capsule.
-    pub(crate) async fn check(&self, record: TesseraRecord) -> Result<(), UnpackError> {
-        let capsules = self.capsules.clone();
-        self.disk.run(move || capsules.check(&record)).await
+    pub(crate) async fn check(&self, capsule: Arc<dyn OpenCapsule>) -> Result<(), UnpackError> {
+        self.disk.run(move || capsule.check()).await
     }
 
     /// A capsule, if every byte of it is sound.
@@ -112,7 +128,8 @@ impl Library {
         let capsules = self.capsules.clone();
         self.run(move |stores| {
             let Some(record) = stores.library.get(&tessera)? else { return Ok(None) };
-            match capsules.check(&record) {
+            let checked = capsules.open(&record).map_err(UnpackError::from);
+            match checked.and_then(|capsule| capsule.check()) {
                 Ok(()) => Ok(Some(record)),
                 Err(UnpackError::Store(error @ StoreError::Full { .. })) => Err(error),
                 Err(error) => {
@@ -159,14 +176,13 @@ impl Library {
     /// Keeps the dossier of a capsule under a plan that was signed just now.
     pub(crate) async fn keep_signed(
         &self,
-        record: TesseraRecord,
+        capsule: Arc<dyn OpenCapsule>,
         plan: Vec<u8>,
         signatures: SignaturePair,
     ) -> Result<VerifiedDossier, KeepError> {
-        let tessera = record.hash;
         self.run(move |stores| {
-            let dossier = own_dossier(&*stores.blobs, &record, plan, signatures)?;
-            keep(stores, VerifiedDossier::verify(dossier, &tessera)?)
+            let pems = capsule.creator_pems()?;
+            keep(stores, VerifiedDossier::of_capsule(&*capsule, pems, plan, signatures)?)
         })
         .await
     }
@@ -229,49 +245,11 @@ impl Library {
     }
 }
 
-/// The dossier of a capsule in the library, from its stored parts.
-fn own_dossier(
-    blobs: &dyn BlobStore,
-    record: &TesseraRecord,
-    plan: Vec<u8>,
-    plan_signatures: SignaturePair,
-) -> Result<Dossier, KeepError> {
-    let manifest = read_all(blobs, &record.hash.into())?;
-    let parsed = Manifest::parse(&manifest).map_err(DossierError::Manifest)?;
-    let pem = |path| {
-        let entry = parsed.file(path).ok_or(DossierError::Keys)?;
-        Ok::<_, KeepError>(read_all(blobs, &entry.blake3)?)
-    };
-    Ok(Dossier {
-        ed25519_pem: pem(listed::ED25519_PEM)?,
-        ml_dsa_65_pem: pem(listed::ML_DSA_65_PEM)?,
-        manifest,
-        manifest_signatures: record.signatures.clone(),
-        plan,
-        plan_signatures,
-    })
-}
-
 fn keep(stores: &Stores, dossier: VerifiedDossier) -> Result<VerifiedDossier, KeepError> {
     let tessera = dossier.tessera();
     stores.holdings.unblock(&tessera)?;
     match stores.holdings.put_dossier(&tessera, dossier.dossier())? {
         true => Ok(dossier),
         false => Err(KeepError::PlanConflict),
-    }
-}
-
-/// A small stored object (a MANIFEST, a key) in memory.
-fn read_all(blobs: &dyn BlobStore, hash: &ContentHash) -> Result<Vec<u8>, StoreError> {
-    let reader = blobs.open(hash)?;
-    if reader.bytes() > MAX_MANIFEST_BYTES {
-        return Err(StoreError::Corrupt(*hash));
-    }
-    let mut bytes = vec![0; reader.bytes() as usize];
-    reader.read_at(0, &mut bytes)?;
-    if tesseras_crypto::blake3(&bytes) == *hash {
-        Ok(bytes)
-    } else {
-        Err(StoreError::Corrupt(*hash))
     }
 }

@@ -8,17 +8,17 @@ use tesseras_core::contact::Contact;
 use tesseras_core::ids::{DhtKey, NodeId, TesseraHash};
 use tesseras_core::ports::{BlobReader, StoreError, TesseraRecord};
 use tesseras_core::progress::Meter;
+use tesseras_core::signature::SignaturePair;
 use tesseras_core::time::ClockOffset;
+use tesseras_crypto::NamedManifest;
 use tesseras_wire::{BoxFuture, BoxStream};
 use thiserror::Error;
 
 /// Capsules as packs, and packs as capsules: the port to what knows their form on disk.
 pub trait Capsules: Send + Sync + 'static {
-    /// The pack of a capsule in the library, read from its stored files.
-    fn pack(&self, record: &TesseraRecord) -> Result<Arc<dyn BlobReader>, StoreError>;
-
-    /// Checks every byte of a capsule in the library: only what is sound may be published.
-    fn check(&self, record: &TesseraRecord) -> Result<(), UnpackError>;
+    /// Opens a capsule of the library: its MANIFEST is read, hashed and parsed here, and not again
+    /// for as long as the capsule is open.
+    fn open(&self, record: &TesseraRecord) -> Result<Arc<dyn OpenCapsule>, StoreError>;
 
     /// Checks every byte of a pack and adds its capsule to the library. `meter` is told each
     /// number of bytes done.
@@ -28,6 +28,25 @@ pub trait Capsules: Send + Sync + 'static {
         pack: Arc<dyn BlobReader>,
         meter: &Meter,
     ) -> Result<TesseraRecord, UnpackError>;
+}
+
+/// A capsule of the library whose MANIFEST is the one that its name names. Its files are not checked
+/// yet.
+pub trait OpenCapsule: Send + Sync + 'static {
+    /// Its MANIFEST.
+    fn named(&self) -> &NamedManifest<Arc<[u8]>>;
+
+    /// Its creator's signatures over the MANIFEST, not checked yet.
+    fn signatures(&self) -> &SignaturePair;
+
+    /// The PEM texts of its creator's public keys, Ed25519 first.
+    fn creator_pems(&self) -> Result<(Vec<u8>, Vec<u8>), StoreError>;
+
+    /// Its pack, read from its stored files.
+    fn pack(&self) -> Arc<dyn BlobReader>;
+
+    /// Checks every byte of its files: only what is sound may be published.
+    fn check(&self) -> Result<(), UnpackError>;
 }
 
 /// Why a pack did not become a capsule.

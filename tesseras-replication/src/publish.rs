@@ -6,7 +6,7 @@ use tesseras_core::contact::Contact;
 use tesseras_core::ids::TesseraHash;
 use tesseras_core::placement;
 use tesseras_core::plan::PlanError;
-use tesseras_core::ports::{BlobReader, StoreError, TesseraRecord};
+use tesseras_core::ports::StoreError;
 use tesseras_core::publication::PublicationEvent;
 use tesseras_core::signature::SignaturePair;
 use thiserror::Error;
@@ -27,7 +27,7 @@ use crate::policy::offers::{Eligible, OfferTerms, distinct};
 use crate::policy::patience::Manner;
 use crate::policy::rounds::{Next, Rounds};
 use crate::policy::survey::Survey;
-use crate::ports::{Directory, UnpackError};
+use crate::ports::{Directory, OpenCapsule, UnpackError};
 use crate::roster::send_roster;
 use crate::survey::{Scope, survey};
 use crate::workshop::{EncodeError, Turn, Workshop};
@@ -189,20 +189,23 @@ impl Publisher<'_> {
             return Ok(plan);
         }
         let _turn = self.workshop.turn(tessera).await;
-        let (record, pack) = self.pack(tessera).await?;
+        let capsule = self.open(tessera).await?;
+        let pack = capsule.pack();
         if let Some(form) = CodedForm::of_pack(pack.bytes()) {
             let parity = u64::from(form.shape.m) * form.fragment_bytes;
             self.workshop.check_room(parity).await.map_err(CollectError::from)?;
         }
         // A plan never changes: one of damaged files could never be mended.
-        let checking = self.library.check(record);
+        let checking = self.library.check(capsule.clone());
         let coding = self.workshop.encode(tessera, pack, on_progress);
         let (checked, plan) = tokio::join!(checking, coding);
         if checked.is_err() {
             self.workshop.unpin(tessera).await?;
         }
         checked?;
-        Ok(plan?.render().into_bytes())
+        let plan = plan?.render().into_bytes();
+        self.library.set_aside(capsule);
+        Ok(plan)
     }
 
     /// Places a capsule of the library on other nodes, until it is done or stopped. What holders
@@ -219,8 +222,9 @@ impl Publisher<'_> {
         let under_way = under_way.ok_or(PublishError::InProgress(tessera))?;
         let publishing = async {
             let turn = self.workshop.turn(tessera).await;
-            let dossier = self.dossier(tessera, signed).await?;
-            self.publish_dossier(&dossier, turn, on_progress).await
+            let capsule = self.open(tessera).await?;
+            let dossier = self.dossier(&capsule, signed).await?;
+            self.publish_dossier(&dossier, capsule, turn, on_progress).await
         };
         tokio::select! {
             biased;
@@ -238,19 +242,20 @@ impl Publisher<'_> {
     ) -> Result<(), PublishError> {
         // Not in this node's turn: that may belong to the publication that is left to the
         // background, and a dossier that is there already is only looked at.
-        self.dossier(tessera, signed).await?;
+        let capsule = self.open(tessera).await?;
+        self.dossier(&capsule, signed).await?;
         Ok(self.library.note(tessera, PublicationEvent::Wanted).await?)
     }
 
     /// The dossier by which a capsule is published; it is kept from now on.
     async fn dossier(
         &self,
-        tessera: TesseraHash,
+        capsule: &Arc<dyn OpenCapsule>,
         signed: Option<SignedPlan>,
     ) -> Result<VerifiedDossier, PublishError> {
+        let tessera = capsule.named().tessera();
         if let Some(SignedPlan { plan, signatures }) = signed {
-            let (record, _) = self.pack(tessera).await?;
-            return Ok(self.library.keep_signed(record, plan, signatures).await?);
+            return Ok(self.library.keep_signed(capsule.clone(), plan, signatures).await?);
         }
         if let Ok(Some(dossier)) = self.holder.stored_dossier(tessera).await {
             return Ok(dossier);
@@ -267,12 +272,13 @@ impl Publisher<'_> {
     async fn publish_dossier(
         &self,
         dossier: &VerifiedDossier,
+        capsule: Arc<dyn OpenCapsule>,
         turn: Turn,
         on_progress: &OnProgress,
     ) -> Result<Published, PublishError> {
         let tessera = dossier.tessera();
-        let (_, pack) = self.pack(tessera).await?;
-        let mut source = self.workshop.pieces(dossier.plan().clone(), Some(pack)).await?;
+        let pack = Some(capsule.pack());
+        let mut source = self.workshop.pieces(dossier.plan().clone(), pack).await?;
         let published = self.place_all(dossier, &mut source, turn, on_progress).await?;
         if published.placed == published.fragments {
             self.workshop.unpin(tessera).await?;
@@ -400,12 +406,9 @@ impl Publisher<'_> {
         survey(self.peers, self.holder, self.directory, tessera, scope, manner).await
     }
 
-    /// A capsule of the library, and its pack.
-    async fn pack(
-        &self,
-        tessera: TesseraHash,
-    ) -> Result<(TesseraRecord, Arc<dyn BlobReader>), PublishError> {
-        self.library.pack(tessera).await?.ok_or(PublishError::NotInLibrary(tessera))
+    /// A capsule of the library.
+    async fn open(&self, tessera: TesseraHash) -> Result<Arc<dyn OpenCapsule>, PublishError> {
+        self.library.open(tessera).await?.ok_or(PublishError::NotInLibrary(tessera))
     }
 }
 

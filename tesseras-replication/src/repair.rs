@@ -335,7 +335,7 @@ impl<'a> Repairer<'a> {
         let (tessera, plan) = (dossier.tessera(), dossier.plan());
         let Self { peers, holder, workshop, .. } = *self;
         let collector = Collector { peers, holder, workshop };
-        let whole = self.library.pack(tessera).await?.map(|(_, pack)| pack);
+        let whole = self.library.open(tessera).await?.map(|capsule| capsule.pack());
         let source = workshop.pieces(plan.clone(), whole).await?;
         let Collected { mut source, pieces: have, .. } =
             collector.collect(dossier, source, Some(survey), None, on_progress).await?;

@@ -9,8 +9,9 @@ use rusqlite::{OptionalExtension as _, Transaction, params};
 use tesseras_core::contact::Contact;
 use tesseras_core::dossier::Dossier;
 use tesseras_core::ids::{ContentHash, TesseraHash};
-use tesseras_core::ports::{BlobReader as _, BlobStore as _};
-use tesseras_core::ports::{HoldingRepository, PlacedPiece, StoreError};
+use tesseras_core::ports::{
+    BlobReader as _, BlobStore as _, HoldingRepository, PlacedPiece, StagedBlob, StoreError,
+};
 use tesseras_core::publication::{Publication, PublicationEvent};
 use tesseras_core::signature::SignaturePair;
 use tesseras_core::time::Timestamp;
@@ -23,6 +24,9 @@ use crate::error::Fault;
 
 /// How many holders of one tessera are remembered.
 const MAX_HOLDERS: u64 = 256;
+
+/// Bytes of a MANIFEST that are compared at a time.
+const COMPARED: usize = 16 * 1024;
 
 /// A holder that was not seen for this long is expected no more.
 const HOLDER_LIFETIME: Duration = Duration::from_secs(30 * 24 * 60 * 60);
@@ -100,17 +104,45 @@ fn delete_dossier(
     Ok(())
 }
 
-impl HoldingRepository for SqliteHoldings {
-    fn put_dossier(&self, tessera: &TesseraHash, dossier: &Dossier) -> Result<bool, StoreError> {
+impl SqliteHoldings {
+    /// Stages a MANIFEST, unless these very bytes are stored: those were hashed when they came, and
+    /// need not be hashed and written again.
+    fn stage_manifest(
+        &self,
+        tessera: &TesseraHash,
+        manifest: &[u8],
+    ) -> Result<Option<StagedBlob>, StoreError> {
+        let expected = ContentHash::from(*tessera);
+        if self.is_stored(&expected, manifest) {
+            return Ok(None);
+        }
         let mut writer = self.cas.stage()?;
-        writer.write(&dossier.manifest)?;
+        writer.write(manifest)?;
         let staged = writer.finish()?;
-        if TesseraHash::from(staged.hash) != *tessera {
+        if staged.hash != expected {
             let found = staged.hash;
             self.cas.discard(staged);
-            return Err(StoreError::Mismatch { expected: (*tessera).into(), found });
+            return Err(StoreError::Mismatch { expected, found });
         }
-        self.cas.adopt("keeping a dossier", vec![staged], |tx, placing| {
+        Ok(Some(staged))
+    }
+
+    /// Whether the object of this name can be read, and has these bytes.
+    fn is_stored(&self, hash: &ContentHash, bytes: &[u8]) -> bool {
+        let Ok(reader) = self.cas.open_object(hash) else { return false };
+        let mut buffer = [0; COMPARED];
+        reader.bytes() == bytes.len() as u64
+            && bytes.chunks(COMPARED).zip(0_u64..).all(|(chunk, number)| {
+                let buffer = &mut buffer[..chunk.len()];
+                reader.read_at(number * COMPARED as u64, buffer).is_ok() && buffer == chunk
+            })
+    }
+}
+
+impl HoldingRepository for SqliteHoldings {
+    fn put_dossier(&self, tessera: &TesseraHash, dossier: &Dossier) -> Result<bool, StoreError> {
+        let staged = self.stage_manifest(tessera, &dossier.manifest)?;
+        self.cas.adopt("keeping a dossier", staged.into_iter().collect(), |tx, placing| {
             let manifest = ContentHash::from(*tessera);
             if let Some(plan) = plan_of(tx, tessera)? {
                 placing.heal(tx, &manifest)?;

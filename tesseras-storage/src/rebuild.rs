@@ -12,8 +12,8 @@ use tesseras_core::ids::{ContentHash, TesseraHash};
 use tesseras_core::manifest::{FIRST_LINE, MAX_MANIFEST_BYTES, Manifest, listed, unlisted};
 use tesseras_core::pack::PackLayout;
 use tesseras_core::ports::{HoldingRepository, StoreError, TesseraRecord, TesseraRepository as _};
-use tesseras_crypto::CreatorPublic;
-use tesseras_crypto::hash::blake3;
+use tesseras_crypto::signed_manifest::SignedError;
+use tesseras_crypto::{CreatorPems, NamedManifest, SignedManifest};
 
 use crate::cas::Cas;
 use crate::error::io_error;
@@ -90,62 +90,44 @@ fn complete(
     let gone = |paths: &[&str]| Ok(Err(paths.iter().map(|&path| path.to_owned()).collect()));
     let signatures = [unlisted::ED25519_SIGNATURE, unlisted::ML_DSA_65_SIGNATURE];
     let Some(kept) = library.signature_file(hash)? else { return gone(&signatures) };
-    let Some((bytes, manifest)) = manifest(cas, hash)? else {
-        return gone(&[unlisted::MANIFEST]);
-    };
-    let missing = missing_files(cas, &manifest)?;
+    let Some(named) = manifest(cas, hash)? else { return gone(&[unlisted::MANIFEST]) };
+    let (manifest, bytes) = (named.manifest(), named.bytes().len() as u64);
+    let missing = missing_files(cas, manifest)?;
     if !missing.is_empty() {
         return Ok(Err(missing));
     }
-    let Some(creator) = creator(cas, &manifest)? else {
-        return gone(&[listed::ED25519_PEM, listed::ML_DSA_65_PEM]);
+    let keys = [listed::ED25519_PEM, listed::ML_DSA_65_PEM];
+    let (Some(ed25519), Some(ml_dsa_65)) =
+        (pem(cas, manifest, keys[0])?, pem(cas, manifest, keys[1])?)
+    else {
+        return gone(&keys);
     };
-    let check = creator.verify(&bytes, &kept.signatures);
-    if !check.both() {
-        let holds = [check.ed25519, check.ml_dsa_65];
-        let bad = signatures.iter().zip(holds).filter(|(_, holds)| !holds);
-        return Ok(Err(bad.map(|(path, _)| (*path).to_owned()).collect()));
+    let pems = CreatorPems { ed25519: &ed25519, ml_dsa_65: &ml_dsa_65 };
+    match SignedManifest::verify(&named, pems, &kept.signatures) {
+        Ok(_) => {}
+        Err(SignedError::Creator(_)) => return gone(&keys),
+        Err(SignedError::Signature(check)) => {
+            let valid = [check.ed25519, check.ml_dsa_65];
+            let bad = signatures.iter().zip(valid).filter(|(_, valid)| !valid);
+            return Ok(Err(bad.map(|(path, _)| (*path).to_owned()).collect()));
+        }
     }
-    let Some(record) = record(hash, &manifest, bytes.len() as u64, kept) else {
+    let Some(layout) = PackLayout::new(hash, manifest, bytes) else {
         return gone(&[unlisted::MANIFEST]);
     };
+    let SignatureFile { signatures, origin, added, .. } = kept;
+    let record = TesseraRecord::of_manifest(*hash, manifest, &layout, signatures, (origin, added));
     let mut content: BTreeMap<_, _> =
         manifest.files().iter().map(|f| (f.blake3, f.bytes)).collect();
-    content.insert((*hash).into(), bytes.len() as u64);
+    content.insert((*hash).into(), bytes);
     Ok(Ok((record, content)))
 }
 
-/// What is listed of a capsule; `None` if its files are too long for any pack.
-fn record(
-    hash: &TesseraHash,
-    manifest: &Manifest,
-    manifest_bytes: u64,
-    kept: SignatureFile,
-) -> Option<TesseraRecord> {
-    let layout = PackLayout::new(hash, manifest, manifest_bytes)?;
-    let header = |key| manifest.header(key).unwrap_or_default().to_owned();
-    Some(TesseraRecord {
-        hash: *hash,
-        title: header("title"),
-        created: header("created"),
-        creator: manifest.creator(),
-        memories: manifest.memories(),
-        files: layout.entries().len() as u64,
-        bytes: layout.entries().iter().fold(0, |sum, entry| sum.saturating_add(entry.bytes)),
-        signatures: kept.signatures,
-        origin: kept.origin,
-        added: kept.added,
-    })
-}
-
 /// The MANIFEST of a tessera, if it is here and whole.
-fn manifest(cas: &Cas, hash: &TesseraHash) -> Result<Option<(Vec<u8>, Manifest)>, StoreError> {
+fn manifest(cas: &Cas, hash: &TesseraHash) -> Result<Option<NamedManifest<Vec<u8>>>, StoreError> {
     let path = cas.path(&(*hash).into());
     let Some(bytes) = read_at_most(&path, MAX_MANIFEST_BYTES)? else { return Ok(None) };
-    if TesseraHash::from(blake3(&bytes)) != *hash {
-        return Ok(None);
-    }
-    Ok(Manifest::parse(&bytes).ok().map(|manifest| (bytes, manifest)))
+    Ok(NamedManifest::read(bytes, hash).ok())
 }
 
 /// The paths of the files that are not here in their full length.
@@ -159,17 +141,10 @@ fn missing_files(cas: &Cas, manifest: &Manifest) -> Result<Vec<String>, StoreErr
     Ok(missing)
 }
 
-/// The keys that a MANIFEST lists, if they are those of the creator that it names.
-fn creator(cas: &Cas, manifest: &Manifest) -> Result<Option<CreatorPublic>, StoreError> {
-    let pem = |path| -> Result<Option<String>, StoreError> {
-        let Some(file) = manifest.file(path) else { return Ok(None) };
-        let bytes = read_at_most(&cas.path(&file.blake3), MAX_PEM_BYTES as u64)?;
-        let bytes = bytes.filter(|bytes| blake3(bytes) == file.blake3);
-        Ok(bytes.and_then(|bytes| String::from_utf8(bytes).ok()))
-    };
-    let pems = pem(listed::ED25519_PEM)?.zip(pem(listed::ML_DSA_65_PEM)?);
-    let public = pems.and_then(|(ed, ml)| CreatorPublic::from_pem(&ed, &ml).ok());
-    Ok(public.filter(|public| public.id() == manifest.creator()))
+/// The stored text of a key that a MANIFEST lists.
+fn pem(cas: &Cas, manifest: &Manifest, path: &str) -> Result<Option<Vec<u8>>, StoreError> {
+    let Some(file) = manifest.file(path) else { return Ok(None) };
+    read_at_most(&cas.path(&file.blake3), MAX_PEM_BYTES as u64)
 }
 
 /// Capsules whose MANIFEST and files are all here, but no signatures: an earlier version of the
@@ -190,8 +165,8 @@ fn without_signatures(
         {
             return Ok(());
         }
-        if let Some((_, manifest)) = manifest(cas, &hash)?
-            && missing_files(cas, &manifest)?.is_empty()
+        if let Some(named) = manifest(cas, &hash)?
+            && missing_files(cas, named.manifest())?.is_empty()
         {
             found.push(hash);
         }

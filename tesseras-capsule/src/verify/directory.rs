@@ -15,13 +15,12 @@ use tesseras_core::manifest::{
 };
 use tesseras_core::signature::{ED25519_SIGNATURE_BYTES, ML_DSA_65_SIGNATURE_BYTES, SignaturePair};
 use tesseras_core::sums::{self, UnlistedDigests};
-use tesseras_crypto::{Blake3, CreatorPublic, blake3, sha256};
+use tesseras_crypto::{Blake3, CreatorPems, NamedManifest, sha256};
 
 use super::listing::{MAX_SUMS_BYTES, line_of, parse};
 use super::{FileReport, FileStatus, Report, SignatureStatus, VerifyError, signature};
 use crate::dirfd::{Folder, Kind};
 use crate::pump::Pump;
-use crate::unpack::creator_of;
 use crate::walk::{printable, why};
 use tesseras_core::progress::Meter;
 
@@ -175,23 +174,21 @@ impl Head {
             self.signatures = (status(&self.ed25519), status(&self.ml_dsa_65));
             return;
         };
-        self.hash = TesseraHash::from(blake3(bytes));
-        let parsed = Manifest::parse(bytes);
-        let keys = match (pems[0].bytes(), pems[1].bytes()) {
-            (Some(ed25519), Some(ml_dsa)) => match &parsed {
-                Ok(manifest) => creator_of(manifest, ed25519, ml_dsa).ok(),
-                Err(_) => {
-                    let text = |bytes| std::str::from_utf8(bytes).unwrap_or_default();
-                    CreatorPublic::from_pem(text(ed25519), text(ml_dsa)).ok()
-                }
-            },
-            _ => None,
-        };
+        let (hash, parsed) = NamedManifest::of_any(bytes.as_slice());
         let pair = SignaturePair {
             ed25519: self.ed25519.bytes().unwrap_or_default().to_vec(),
             ml_dsa_65: self.ml_dsa_65.bytes().unwrap_or_default().to_vec(),
         };
-        let check = keys.map(|keys| keys.verify(bytes, &pair));
+        let pems = pems[0].bytes().zip(pems[1].bytes());
+        let check = pems.and_then(|(ed25519, ml_dsa_65)| {
+            let pems = CreatorPems { ed25519, ml_dsa_65 };
+            match &parsed {
+                Ok(named) => named.check(pems, &pair).ok(),
+                // Who is its creator a damaged MANIFEST does not say.
+                Err(_) => pems.keys().map(|keys| keys.verify(bytes, &pair)),
+            }
+        });
+        self.hash = hash;
         let status = |small: &Small, holds| match small {
             Small::Missing => SignatureStatus::Missing,
             Small::Bad(..) => SignatureStatus::Invalid,
@@ -219,7 +216,7 @@ impl Head {
             _ => Some("neither a signature nor SHA256SUMS vouches for it".to_owned()),
         };
         self.manifest_fault = fault;
-        self.manifest = parsed.ok();
+        self.manifest = parsed.ok().map(NamedManifest::into_manifest);
     }
 
     /// Whether SHA256SUMS lists these bytes for a path.

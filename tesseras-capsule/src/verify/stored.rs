@@ -7,13 +7,13 @@ use tesseras_core::ids::{ContentHash, Sha256Digest, TesseraHash};
 use tesseras_core::manifest::{FileEntry, MAX_MANIFEST_BYTES, Manifest, listed, unlisted};
 use tesseras_core::ports::{BlobStore, StoreError, TesseraRepository};
 use tesseras_core::signature::SignaturePair;
-use tesseras_crypto::{Blake3, CreatorPublic, blake3};
+use tesseras_crypto::signed_manifest::NameError;
+use tesseras_crypto::{Blake3, CreatorPems, NamedManifest, SignatureCheck, blake3};
 
 use super::{FileReport, FileStatus, Report, SignatureStatus, VerifyError, signature};
-use crate::open::read_small;
+use crate::open::{StoredCapsule, read_small};
 use crate::pack_reader::Sequential;
 use crate::pump::Pump;
-use crate::unpack::creator_of;
 use tesseras_core::progress::Meter;
 
 /// Verifies a capsule of the library. SHA256SUMS is not stored but made from the rest, so it is
@@ -25,22 +25,36 @@ pub fn verify_stored(
     progress: &Meter,
 ) -> Result<Report, VerifyError> {
     let record = repository.get(hash)?.ok_or(VerifyError::NotStored(*hash))?;
-    let manifest = match manifest(blobs, hash)? {
-        Ok(manifest) => manifest,
-        Err((found, fault)) => {
-            return Ok(without_manifest(found, hash, &record.signatures, fault));
-        }
+    match manifest(blobs, hash)? {
+        Ok(named) => verify(blobs, &named, &record.signatures, progress),
+        Err((found, fault)) => Ok(without_manifest(found, hash, &record.signatures, fault)),
+    }
+}
+
+/// Verifies a capsule of the library whose MANIFEST was read, and hashed to its name, just now.
+pub fn verify_opened(
+    blobs: &dyn BlobStore,
+    capsule: &StoredCapsule,
+    progress: &Meter,
+) -> Result<Report, VerifyError> {
+    verify(blobs, capsule.named(), capsule.signatures(), progress)
+}
+
+fn verify(
+    blobs: &dyn BlobStore,
+    named: &NamedManifest<impl AsRef<[u8]>>,
+    signatures: &SignaturePair,
+    progress: &Meter,
+) -> Result<Report, VerifyError> {
+    let hash = named.tessera();
+    let mut reports = files(blobs, named.manifest(), progress)?;
+    let check = check(blobs, named, signatures);
+    let status = |bytes: &Vec<u8>, holds| {
+        signature(Some(bytes.as_slice()).filter(|bytes| !bytes.is_empty()), holds)
     };
-    let (manifest_bytes, manifest) = manifest;
-    let mut reports = files(blobs, &manifest, progress)?;
-    let check =
-        creator(blobs, &manifest).map(|keys| keys.verify(&manifest_bytes, &record.signatures));
-    let present = |bytes: &[u8]| (!bytes.is_empty()).then(|| bytes.to_vec());
-    let ed25519 = present(&record.signatures.ed25519);
-    let ml_dsa_65 = present(&record.signatures.ml_dsa_65);
     let statuses = (
-        signature(ed25519.as_deref(), check.map(|c| c.ed25519)),
-        signature(ml_dsa_65.as_deref(), check.map(|c| c.ml_dsa_65)),
+        status(&signatures.ed25519, check.map(|c| c.ed25519)),
+        status(&signatures.ml_dsa_65, check.map(|c| c.ml_dsa_65)),
     );
     for (path, status) in
         [(unlisted::ED25519_SIGNATURE, statuses.0), (unlisted::ML_DSA_65_SIGNATURE, statuses.1)]
@@ -56,7 +70,7 @@ pub fn verify_stored(
     }
     reports.push(FileReport::ok(unlisted::MANIFEST));
     reports.push(FileReport::ok(unlisted::SHA256SUMS));
-    Ok(Report::close(*hash, Some(hash), statuses, reports))
+    Ok(Report::close(hash, Some(&hash), statuses, reports))
 }
 
 /// Reads every file that the MANIFEST lists, equal ones once.
@@ -91,14 +105,20 @@ fn files(
     Ok(reports)
 }
 
-/// The creator whose keys are stored as the MANIFEST lists them.
-fn creator(blobs: &dyn BlobStore, manifest: &Manifest) -> Option<CreatorPublic> {
+/// Which signatures are valid; `None` if the creator's keys are not stored as the MANIFEST lists
+/// them.
+fn check(
+    blobs: &dyn BlobStore,
+    named: &NamedManifest<impl AsRef<[u8]>>,
+    signatures: &SignaturePair,
+) -> Option<SignatureCheck> {
     let pem = |path: &str| -> Option<Vec<u8>> {
-        let entry = manifest.file(path)?;
+        let entry = named.manifest().file(path)?;
         let bytes = read_small(&*blobs.open(&entry.blake3).ok()?, MAX_PEM_BYTES as u64).ok()??;
         (blake3(&bytes) == entry.blake3).then_some(bytes)
     };
-    creator_of(manifest, &pem(listed::ED25519_PEM)?, &pem(listed::ML_DSA_65_PEM)?).ok()
+    let (ed25519, ml_dsa_65) = (pem(listed::ED25519_PEM)?, pem(listed::ML_DSA_65_PEM)?);
+    named.check(CreatorPems { ed25519: &ed25519, ml_dsa_65: &ml_dsa_65 }, signatures).ok()
 }
 
 /// What can be said of a capsule whose MANIFEST is lost: no more than whether it has signatures.
@@ -138,7 +158,7 @@ fn fault(file: &FileEntry, status: FileStatus, reason: &str) -> FileReport {
 fn manifest(
     blobs: &dyn BlobStore,
     hash: &TesseraHash,
-) -> Result<Result<(Vec<u8>, Manifest), (TesseraHash, FileReport)>, VerifyError> {
+) -> Result<Result<NamedManifest<Vec<u8>>, (TesseraHash, FileReport)>, VerifyError> {
     let none = TesseraHash::new([0; TesseraHash::LEN]);
     let corrupt = |found, reason: String| {
         Ok(Err((found, FileReport::fault(unlisted::MANIFEST, FileStatus::Corrupt, reason))))
@@ -156,13 +176,12 @@ fn manifest(
             (_, reason) => return corrupt(none, reason.to_owned()),
         },
     };
-    let found = TesseraHash::from(blake3(&bytes));
-    if found != *hash {
-        return corrupt(found, "it does not hash to the tessera's name".to_owned());
-    }
-    match Manifest::parse(&bytes) {
-        Ok(manifest) => Ok(Ok((bytes, manifest))),
-        Err(e) => corrupt(found, e.to_string()),
+    match NamedManifest::read(bytes, hash) {
+        Ok(named) => Ok(Ok(named)),
+        Err(NameError::WrongTessera { found, .. }) => {
+            corrupt(found, "it does not hash to the tessera's name".to_owned())
+        }
+        Err(NameError::Malformed(error)) => corrupt(*hash, error.to_string()),
     }
 }
 

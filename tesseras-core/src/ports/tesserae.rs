@@ -2,6 +2,8 @@
 
 use super::{StagedBlob, StoreError};
 use crate::ids::{ContentHash, CreatorId, TesseraHash};
+use crate::manifest::Manifest;
+use crate::pack::PackLayout;
 use crate::signature::SignaturePair;
 use crate::time::Timestamp;
 
@@ -37,6 +39,32 @@ pub struct TesseraRecord {
     pub origin: Origin,
     /// When it came here.
     pub added: Timestamp,
+}
+
+impl TesseraRecord {
+    /// What is listed of the capsule with this MANIFEST and pack, how it came here and when.
+    pub fn of_manifest(
+        hash: TesseraHash,
+        manifest: &Manifest,
+        layout: &PackLayout,
+        signatures: SignaturePair,
+        (origin, added): (Origin, Timestamp),
+    ) -> Self {
+        let header = |key| manifest.header(key).unwrap_or_default().to_owned();
+        let entries = layout.entries();
+        Self {
+            hash,
+            title: header("title"),
+            created: header("created"),
+            creator: manifest.creator(),
+            memories: manifest.memories(),
+            files: entries.len() as u64,
+            bytes: entries.iter().fold(0, |sum: u64, entry| sum.saturating_add(entry.bytes)),
+            signatures,
+            origin,
+            added,
+        }
+    }
 }
 
 /// A capsule on its way into the library.

@@ -5,6 +5,7 @@ mod hashes;
 mod hostile;
 mod pem;
 mod rfc8032;
+mod signed_manifest;
 mod wycheproof_ed25519;
 mod wycheproof_ml_dsa_65;
 

@@ -209,7 +209,7 @@ pub fn draft(store: &Store, tessera: TesseraHash) -> (Plan, PieceSource) {
     let record = store.library().get(&tessera).unwrap().unwrap();
     let (blobs, library) = (store.blobs(), store.library());
     let capsules = StoredCapsules { blobs, library, clock: clock::system() };
-    let pack: Arc<dyn BlobReader> = capsules.pack(&record).unwrap();
+    let pack: Arc<dyn BlobReader> = capsules.open(&record).unwrap().pack();
     let encoded = erasure::encode(&pack, &*store.blobs(), &Meter::silent()).unwrap();
     for staged in encoded.parity {
         store.workbench().pin(&tessera, staged, clock::now()).unwrap();

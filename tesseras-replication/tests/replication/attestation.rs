@@ -19,7 +19,8 @@ use tesseras_replication::admission::Limits;
 use tesseras_replication::attestation::{Question, is_valid};
 use tesseras_replication::messages::{Attestation, AttestedPiece, Request};
 use tesseras_replication::{
-    Capsules, Directory, Parts, Replication, ReplicationConfig, Stores, TokioBlocking, UnpackError,
+    Capsules, Directory, OpenCapsule, Parts, Replication, ReplicationConfig, Stores, TokioBlocking,
+    UnpackError,
 };
 use tesseras_storage::{StorageConfig, Store};
 use tesseras_wire::codec::{self, Answer};
@@ -95,11 +96,7 @@ impl Directory for Nobody {
 }
 
 impl Capsules for Nobody {
-    fn pack(&self, _: &TesseraRecord) -> Result<Arc<dyn BlobReader>, StoreError> {
-        unreachable!("nothing is packed")
-    }
-
-    fn check(&self, _: &TesseraRecord) -> Result<(), UnpackError> {
+    fn open(&self, _: &TesseraRecord) -> Result<Arc<dyn OpenCapsule>, StoreError> {
         unreachable!("nothing is published")
     }
 

@@ -12,9 +12,10 @@ use tesseras_core::ports::{
     BlobReader, BlobStore, NewTessera, Origin, StoreError, TesseraRecord, TesseraRepository,
 };
 use tesseras_core::progress::Meter;
+use tesseras_core::signature::SignaturePair;
 use tesseras_core::time::Timestamp;
-use tesseras_crypto::CreatorKeys;
-use tesseras_replication::{Capsules, UnpackError};
+use tesseras_crypto::{CreatorKeys, NamedManifest};
+use tesseras_replication::{Capsules, OpenCapsule, UnpackError};
 
 use crate::memory::{Memory, Reader};
 
@@ -22,6 +23,7 @@ use crate::memory::{Memory, Reader};
 pub struct Made {
     pub record: TesseraRecord,
     pub pack: Arc<Vec<u8>>,
+    capsule: Arc<StoredCapsule>,
     /// MANIFEST and public keys.
     parts: Vec<Vec<u8>>,
 }
@@ -84,8 +86,8 @@ fn make(bytes: usize) -> Made {
     let parts = [record.hash.into(), pem(listed::ED25519_PEM), pem(listed::ML_DSA_65_PEM)];
     let read = |hash| read_all(&*BlobStore::open(&memory, &hash).unwrap());
     let parts = parts.map(read).to_vec();
-    let pack = read_all(&PackReader::new(capsule, Arc::new(memory.clone())));
-    Made { record, pack: Arc::new(pack), parts }
+    let pack = read_all(&PackReader::new(capsule.clone(), Arc::new(memory.clone())));
+    Made { record, capsule, pack: Arc::new(pack), parts }
 }
 
 fn read_all(reader: &dyn BlobReader) -> Vec<u8> {
@@ -114,13 +116,31 @@ pub fn add(memory: &Memory, made: &Made, origin: Origin) -> TesseraRecord {
 /// The capsules of one simulated node.
 pub struct SimCapsules(pub Memory);
 
-impl Capsules for SimCapsules {
-    fn pack(&self, record: &TesseraRecord) -> Result<Arc<dyn BlobReader>, StoreError> {
-        Ok(Arc::new(Reader(known(&record.hash).pack.clone())))
+impl OpenCapsule for &'static Made {
+    fn named(&self) -> &NamedManifest<Arc<[u8]>> {
+        self.capsule.named()
     }
 
-    fn check(&self, _: &TesseraRecord) -> Result<(), UnpackError> {
+    fn signatures(&self) -> &SignaturePair {
+        self.capsule.signatures()
+    }
+
+    fn creator_pems(&self) -> Result<(Vec<u8>, Vec<u8>), StoreError> {
+        Ok((self.parts[1].clone(), self.parts[2].clone()))
+    }
+
+    fn pack(&self) -> Arc<dyn BlobReader> {
+        Arc::new(Reader(self.pack.clone()))
+    }
+
+    fn check(&self) -> Result<(), UnpackError> {
         Ok(())
+    }
+}
+
+impl Capsules for SimCapsules {
+    fn open(&self, record: &TesseraRecord) -> Result<Arc<dyn OpenCapsule>, StoreError> {
+        Ok(Arc::new(known(&record.hash)))
     }
 
     fn unpack(
