@@ -1,7 +1,6 @@
 //! The recovery card: what anyone needs to know, on paper, to get a tessera back.
 
-use std::fmt::Write as _;
-
+use tesseras_core::append::Append as _;
 use tesseras_core::ids::{CreatorId, TesseraHash};
 use tesseras_core::manifest::Manifest;
 use tesseras_core::ports::TesseraRecord;
@@ -218,14 +217,14 @@ fn part(out: &mut String, facts: &CardFacts<'_>, words: &Words) {
         none if none.is_empty() => "HOST:PORT".to_owned(),
         some => some.join(","),
     };
-    writeln!(out, "tesd --bootstrap {first} &\ntes fetch {code}").expect("a String takes all");
+    out.append_line(format_args!("tesd --bootstrap {first} &\ntes fetch {code}"));
     out.push('\n');
     if facts.addresses.is_empty() {
         wrap(out, "", "", words.no_addresses);
     } else {
         wrap(out, "", "", words.addresses);
         for address in facts.addresses.iter().take(CARD_ADDRESSES) {
-            writeln!(out, "  {address}").expect("a String takes all");
+            out.append_line(format_args!("  {address}"));
         }
     }
     out.push('\n');
@@ -238,7 +237,7 @@ fn grouped(out: &mut String, characters: &str) {
     let characters: Vec<char> = characters.chars().collect();
     for line in characters.chunks(32) {
         let groups: Vec<String> = line.chunks(4).map(String::from_iter).collect();
-        writeln!(out, "      {}", groups.join(" ")).expect("a String takes all");
+        out.append_line(format_args!("      {}", groups.join(" ")));
     }
 }
 

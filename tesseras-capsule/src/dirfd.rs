@@ -8,7 +8,8 @@ use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
+use tesseras_core::lock::lock;
 
 use rustix::fs::{
     AtFlags, CWD, Dir, FileType, Mode, OFlags, RawMode, fstat, mkdirat, openat, statat, unlinkat,
@@ -64,7 +65,7 @@ impl Folder {
         if path.is_empty() {
             return Ok(Arc::clone(&self.root));
         }
-        if let Some((known, handle)) = &*self.last.lock().unwrap_or_else(PoisonError::into_inner)
+        if let Some((known, handle)) = &*lock(&self.last)
             && known == path
         {
             return Ok(Arc::clone(handle));
@@ -74,8 +75,7 @@ impl Folder {
             let flags = DIRECTORY | OFlags::NOFOLLOW;
             handle = Arc::new(openat(&*handle, name, flags, Mode::empty())?);
         }
-        *self.last.lock().unwrap_or_else(PoisonError::into_inner) =
-            Some((path.to_vec(), Arc::clone(&handle)));
+        *lock(&self.last) = Some((path.to_vec(), Arc::clone(&handle)));
         Ok(handle)
     }
 

@@ -12,7 +12,7 @@ use tesseras_core::ids::ContentHash;
 use tesseras_core::manifest::{MAX_MANIFEST_BYTES, listed, unlisted};
 use tesseras_core::ports::{BlobReader, BlobStore, BlobWriter, StagedBlob, StoreError};
 use tesseras_core::signature::{ED25519_SIGNATURE_BYTES, ML_DSA_65_SIGNATURE_BYTES, SignaturePair};
-use tesseras_crypto::{Blake3, CreatorPems, NamedManifest, SignatureCheck};
+use tesseras_crypto::{CreatorPems, NamedManifest, SignatureCheck, blake3_of};
 use thiserror::Error;
 
 use crate::dirfd::Folder;
@@ -194,18 +194,7 @@ struct FileInDirectory {
 
 impl FileInDirectory {
     fn is_intact(&self) -> bool {
-        let mut hasher = Blake3::default();
-        let mut offset = 0;
-        while offset < self.bytes {
-            match self.read_chunk(offset, 64 * 1024) {
-                Ok(chunk) if !chunk.is_empty() => {
-                    hasher.update(&chunk);
-                    offset += chunk.len() as u64;
-                }
-                _ => return false,
-            }
-        }
-        hasher.finish() == self.hash
+        blake3_of(self).is_ok_and(|found| found == self.hash)
     }
 }
 

@@ -8,7 +8,7 @@ use tesseras_core::manifest::{MAX_FILES, MAX_MANIFEST_BYTES};
 
 use crate::dirfd::{Folder, state};
 use crate::recognise::{Format, HEAD_BYTES, Recognised, recognise};
-use crate::walk::{Found, SkipReason, Skipped, Walk, printable, why};
+use crate::walk::{Found, SkipReason, Skipped, Walk, printable_path, why};
 
 /// A file that is to be kept.
 #[derive(Debug)]
@@ -45,7 +45,7 @@ impl FolderPlan {
             match look_at(folder, &found) {
                 Ok(format) => sources.push(Source { found, format }),
                 Err(reason) => {
-                    skipped.push(Skipped { path: printable(&found.raw), reason });
+                    skipped.push(Skipped { path: printable_path(&found.raw), reason });
                 }
             }
         }

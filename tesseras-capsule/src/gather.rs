@@ -20,7 +20,7 @@ use crate::pump::Pump;
 use crate::recognise::{Format, OTHER_TEXT, TextCheck};
 use crate::staging::{Staging, Stored};
 use crate::texts::{ALWAYS, Description, README};
-use crate::walk::{SkipReason, Skipped, printable, walk, why};
+use crate::walk::{SkipReason, Skipped, printable_path, walk, why};
 use tesseras_core::progress::Meter;
 
 /// A capsule as a dry run finds it: all but its signatures.
@@ -201,7 +201,7 @@ impl<'a> Gathering<'a, '_> {
             Ok(read) => Ok(Some(read)),
             Err(Stop::Fail(error)) => Err(error.into()),
             Err(Stop::Skip(reason)) => {
-                let path = printable(&source.found.raw);
+                let path = printable_path(&source.found.raw);
                 self.skipped.push(Skipped { path, reason });
                 Ok(None)
             }

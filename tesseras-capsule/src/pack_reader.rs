@@ -2,9 +2,10 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use tesseras_core::ids::ContentHash;
+use tesseras_core::lock::lock;
 use tesseras_core::manifest::FileEntry;
 use tesseras_core::pack::{PackSource, Segment};
 use tesseras_core::ports::{BlobReader, BlobStore, StoreError};
@@ -37,7 +38,7 @@ impl PackReader {
 
     fn object(&self, hash: &ContentHash) -> Result<Arc<dyn BlobReader>, StoreError> {
         {
-            let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut open = lock(&self.open);
             if let Some(at) = open.iter().position(|(known, _)| known == hash)
                 && let Some(found) = open.remove(at)
             {
@@ -47,7 +48,7 @@ impl PackReader {
             }
         }
         let reader: Arc<dyn BlobReader> = Arc::from(self.blobs.open(hash)?);
-        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut open = lock(&self.open);
         if open.len() == OPEN_OBJECTS {
             open.pop_front();
         }

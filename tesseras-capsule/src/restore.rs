@@ -26,7 +26,7 @@ use crate::open::{OpenError, StoredCapsule};
 use crate::pack_reader::Sequential;
 use crate::partial::{Partial, remove_abandoned, sync_all, sync_file};
 use crate::pump::Pump;
-use crate::walk::printable;
+use crate::walk::printable_path;
 use places::{Placed, Places};
 use tesseras_core::progress::Meter;
 
@@ -339,7 +339,7 @@ impl Restoring<'_> {
                 self.folder.remove_file(path.as_bytes()).map_err(failed(&self.root.join(&path)))?;
                 self.out.damaged.push(Damaged {
                     path: file.path.as_str().to_owned(),
-                    original: original.map(|text| printable(text.as_bytes())),
+                    original: original.map(|text| printable_path(text.as_bytes())),
                     reason: reason.to_owned(),
                 });
                 return Ok(());
@@ -352,8 +352,10 @@ impl Restoring<'_> {
         self.out.files += 1;
         self.out.bytes += file.bytes;
         if let Some(reason) = reason {
-            let before = original
-                .map_or_else(|| file.path.as_str().to_owned(), |text| printable(text.as_bytes()));
+            let before = original.map_or_else(
+                || file.path.as_str().to_owned(),
+                |text| printable_path(text.as_bytes()),
+            );
             self.out.renamed.push(Renamed { path: before, now: path.clone(), reason });
         }
         if !dated {

@@ -158,7 +158,7 @@ impl Found {
 
 impl Walk {
     fn skip(&mut self, raw: &[u8], reason: SkipReason) {
-        self.skipped.push(Skipped { path: printable(raw), reason });
+        self.skipped.push(Skipped { path: printable_path(raw), reason });
     }
 }
 
@@ -175,7 +175,7 @@ fn stored_name(raw: &[u8]) -> Result<CapsulePath, SkipReason> {
 /// A path as text that any terminal and any JSON reader can take, and from which its bytes can be
 /// told: what is not UTF-8 or would disturb a terminal stands as `\xNN`, as `printf` and `$'…'` of
 /// a shell take it, and beside that a backslash as `\\`.
-pub(crate) fn printable(raw: &[u8]) -> String {
+pub(crate) fn printable_path(raw: &[u8]) -> String {
     if let Ok(text) = std::str::from_utf8(raw)
         && text.chars().all(is_plain)
     {
@@ -221,7 +221,7 @@ mod tests {
             ("gpj.\u{202e}exe".as_bytes(), r"gpj.\xe2\x80\xaeexe"),
             (b"cut\xe6\x97", r"cut\xe6\x97"),
         ] {
-            assert_eq!(printable(raw), printed);
+            assert_eq!(printable_path(raw), printed);
         }
     }
 }

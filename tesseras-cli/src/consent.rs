@@ -1,8 +1,7 @@
 //! What a person is told before a tessera is published, while it can still be left alone.
 
-use std::fmt::Write as _;
-
 use tesseras_capsule::StoredCapsule;
+use tesseras_core::append::Append as _;
 use tesseras_core::placement::TargetForm;
 use tesseras_storage::Store;
 
@@ -53,11 +52,11 @@ fn places(placed: &[String]) -> String {
     };
     let mut text = format!("{photos}:\n");
     for name in placed.iter().take(NAMED) {
-        writeln!(text, "  {name}").expect("a String takes all");
+        text.append_line(format_args!("  {name}"));
     }
     if placed.len() > NAMED {
         let more = placed.len() - NAMED;
-        writeln!(text, "  and {more} more (`tes show` lists them)").expect("a String takes all");
+        text.append_line(format_args!("  and {more} more (`tes show` lists them)"));
     }
     text
 }

@@ -1,6 +1,6 @@
 //! Sizes, counts and tables for people.
 
-use std::fmt::Write as _;
+use tesseras_core::append::Append as _;
 
 pub use tesseras_core::words::{count, size};
 
@@ -23,9 +23,9 @@ pub fn table<const N: usize>(header: [&str; N], rows: &[[String; N]]) -> String 
         let mut line = String::new();
         for (cell, widest) in row.iter().zip(widths) {
             let padding = widest - width(cell) + 2;
-            write!(line, "{cell}{:padding$}", "").expect("a String takes all");
+            line.append(format_args!("{cell}{:padding$}", ""));
         }
-        writeln!(out, "{}", line.trim_end()).expect("a String takes all");
+        out.append_line(format_args!("{}", line.trim_end()));
     }
     out
 }

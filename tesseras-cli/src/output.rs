@@ -5,7 +5,7 @@ use std::process::{self, ExitCode};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use serde::Serialize;
-use tesseras_core::words::is_plain;
+use tesseras_core::words::printable_lines;
 
 use crate::command_error::CommandError;
 
@@ -43,7 +43,7 @@ impl Output {
             text.push('\n');
             return self.json_once(said(), &text);
         }
-        self.raw(printable(&report.human()).as_bytes())
+        self.raw(printable_lines(&report.human()).as_bytes())
     }
 
     /// Writes the JSON object, unless there was one.
@@ -145,21 +145,7 @@ fn json(error: &CommandError) -> String {
 /// Says something on the side, on stderr.
 pub fn note(text: &str) {
     // Nobody can be told that stderr is gone.
-    let _ = writeln!(io::stderr().lock(), "{}", printable(text));
-}
-
-/// A string that a terminal only prints: titles and paths were chosen by the creator of a tessera,
-/// and may hold control sequences.
-fn printable(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for c in text.chars() {
-        if is_plain(c) || matches!(c, '\n' | '\t') {
-            out.push(c);
-        } else {
-            out.extend(c.escape_default());
-        }
-    }
-    out
+    let _ = writeln!(io::stderr().lock(), "{}", printable_lines(text));
 }
 
 #[cfg(test)]
@@ -168,7 +154,7 @@ mod tests {
 
     #[test]
     fn a_terminal_is_told_nothing_but_text() {
-        assert_eq!(printable("avó\tok\n"), "avó\tok\n");
-        assert_eq!(printable("a\u{1b}[2Jb\u{202e}"), "a\\u{1b}[2Jb\\u{202e}");
+        assert_eq!(printable_lines("avó\tok\n"), "avó\tok\n");
+        assert_eq!(printable_lines("a\u{1b}[2Jb\u{202e}"), "a\\u{1b}[2Jb\\u{202e}");
     }
 }

@@ -18,6 +18,12 @@ pub struct Contact {
     pub addresses: Vec<SocketAddr>,
 }
 
+/// The one way an address is written: IPv4 that came through an IPv6 socket as IPv4, without flow
+/// or zone.
+pub fn canonical(address: SocketAddr) -> SocketAddr {
+    SocketAddr::new(address.ip().to_canonical(), address.port())
+}
+
 /// The neighbourhood of an address: its /24 (IPv4) or /48 (IPv6), where machines fail together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Subnet {

@@ -5,6 +5,7 @@
 //! [`code`] says into which pieces the tar is cut; the [`plan`] says what each piece must be;
 //! [`placement`] says who holds which; [`publication`] says when it counts; [`ports`] are what disks must offer for that.
 
+pub mod append;
 pub mod buffer;
 pub mod code;
 pub mod contact;

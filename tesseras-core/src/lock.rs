@@ -1,9 +1,15 @@
 //! How state that threads share is locked everywhere.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 /// Locks state whose every change is one step, so that a panic under the lock leaves nothing
 /// half-done, and others may go on.
 pub fn lock<T>(state: &Mutex<T>) -> MutexGuard<'_, T> {
     state.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Lets go of state that was [locked](lock) until others tell of a change in it. It may come back
+/// without one: the caller looks again.
+pub fn wait<'a, T>(changed: &Condvar, state: MutexGuard<'a, T>) -> MutexGuard<'a, T> {
+    changed.wait(state).unwrap_or_else(PoisonError::into_inner)
 }

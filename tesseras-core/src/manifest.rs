@@ -4,10 +4,9 @@
 //! Only one text describes a given manifest: [`Manifest::parse`] refuses whatever
 //! [`Manifest::render`] would write differently.
 
-use std::fmt::Write as _;
-
 use thiserror::Error;
 
+use crate::append::Append as _;
 use crate::ids::{ContentHash, CreatorId, Sha256Digest};
 use crate::path::{CapsulePath, TextError, check_line};
 
@@ -203,15 +202,13 @@ impl Manifest {
     pub fn render(&self) -> String {
         let mut out = format!("{FIRST_LINE}\n");
         for (key, value) in &self.headers {
-            writeln!(out, "{key}: {value}").expect("a String takes all");
+            out.append_line(format_args!("{key}: {value}"));
         }
         for f in &self.files {
-            writeln!(
-                out,
+            out.append_line(format_args!(
                 "blake3:{} sha256:{} {} {} {}",
                 f.blake3, f.sha256, f.bytes, f.mime, f.path
-            )
-            .expect("a String takes all");
+            ));
         }
         out
     }

@@ -5,8 +5,7 @@
 //! a path over 100 bytes or a file of 8 GiB and more (POSIX.1-2001), MANIFEST first, then byte
 //! order of the paths, two zero blocks at the end.
 
-use std::fmt::Write as _;
-
+use crate::append::Append as _;
 use crate::code::MAX_PACK_BYTES;
 use crate::ids::{ContentHash, TesseraHash};
 use crate::manifest::{Manifest, unlisted};
@@ -198,7 +197,7 @@ fn pax_record(out: &mut String, key: &str, value: &str) {
     while rest + len.to_string().len() != len {
         len = rest + len.to_string().len();
     }
-    writeln!(out, "{len} {key}={value}").expect("a String takes all");
+    out.append_line(format_args!("{len} {key}={value}"));
 }
 
 fn ustar_block(name: &str, bytes: u64, kind: u8) -> [u8; 512] {

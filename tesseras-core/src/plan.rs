@@ -3,10 +3,9 @@
 //! Like the MANIFEST it is plain text of which only one form exists, so that everybody signs and
 //! stores the same bytes.
 
-use std::fmt::Write as _;
-
 use thiserror::Error;
 
+use crate::append::Append as _;
 use crate::code::{CodedForm, MAX_PACK_BYTES, Piece};
 use crate::ids::{ContentHash, TesseraHash};
 use crate::manifest::{PACK_VERSION, parse_number};
@@ -114,10 +113,12 @@ impl Plan {
             self.tessera, self.pack_bytes, self.pack_hash
         );
         if let Some(CodedForm { shape, fragment_bytes }) = self.coded() {
-            writeln!(out, "code: {}+{}\nlength: {fragment_bytes}", shape.k, shape.m)
-                .expect("a String takes all");
+            out.append_line(format_args!(
+                "code: {}+{}\nlength: {fragment_bytes}",
+                shape.k, shape.m
+            ));
             for (index, checksum) in self.checksums.iter().enumerate() {
-                writeln!(out, "{index} {checksum}").expect("a String takes all");
+                out.append_line(format_args!("{index} {checksum}"));
             }
         }
         out

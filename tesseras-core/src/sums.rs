@@ -1,7 +1,6 @@
 //! SHA256SUMS: the list that `sha256sum -c` checks, made from the MANIFEST alone.
 
-use std::fmt::Write as _;
-
+use crate::append::Append as _;
 use crate::ids::Sha256Digest;
 use crate::manifest::{Manifest, unlisted};
 
@@ -26,7 +25,7 @@ pub fn render(manifest: &Manifest, digests: &UnlistedDigests) -> String {
     lines.sort_unstable_by_key(|(path, _)| *path);
     let mut out = String::with_capacity(bytes(manifest) as usize);
     for (path, digest) in lines {
-        writeln!(out, "{digest}  {path}").expect("a String takes all");
+        out.append_line(format_args!("{digest}  {path}"));
     }
     out
 }

@@ -40,9 +40,19 @@ pub fn is_plain(c: char) -> bool {
 /// A string that somebody else chose as one line, whatever it holds: what is not plain is escaped,
 /// a line feed as `\n`.
 pub fn printable(text: &str) -> String {
+    escaped(text, is_plain)
+}
+
+/// A string that somebody else chose as a terminal may print it: like [`printable`], but with its
+/// line feeds and tabs.
+pub fn printable_lines(text: &str) -> String {
+    escaped(text, |c| is_plain(c) || matches!(c, '\n' | '\t'))
+}
+
+fn escaped(text: &str, stays: impl Fn(char) -> bool) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
-        if is_plain(c) {
+        if stays(c) {
             out.push(c);
         } else {
             out.extend(c.escape_default());

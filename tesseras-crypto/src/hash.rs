@@ -1,7 +1,12 @@
 //! The two digests of everything that is kept: BLAKE3-256 and SHA-256 (FIPS 180-4).
 
 use sha2::Digest as _;
+use tesseras_core::buffer::PageBuffer;
 use tesseras_core::ids::{ContentHash, Sha256Digest};
+use tesseras_core::ports::{BlobReader, StoreError};
+
+/// Bytes of a stored object that are read at a time.
+const CHUNK_BYTES: usize = 256 * 1024;
 
 /// BLAKE3-256 of bytes at hand.
 pub fn blake3(bytes: &[u8]) -> ContentHash {
@@ -11,6 +16,20 @@ pub fn blake3(bytes: &[u8]) -> ContentHash {
 /// SHA-256 of bytes at hand.
 pub fn sha256(bytes: &[u8]) -> Sha256Digest {
     Sha256Digest::new(sha2::Sha256::digest(bytes).into())
+}
+
+/// BLAKE3-256 of all that a reader gives, read in chunks.
+pub fn blake3_of(reader: &dyn BlobReader) -> Result<ContentHash, StoreError> {
+    let mut hasher = Blake3::default();
+    let mut buffer = PageBuffer::new(CHUNK_BYTES);
+    let mut offset = 0;
+    while offset < reader.bytes() {
+        let length = (reader.bytes() - offset).min(CHUNK_BYTES as u64) as usize;
+        reader.read_at(offset, &mut buffer[..length])?;
+        hasher.update(&buffer[..length]);
+        offset += length as u64;
+    }
+    Ok(hasher.finish())
 }
 
 /// BLAKE3-256 over bytes that arrive piece by piece.

@@ -12,7 +12,7 @@ pub mod passphrase;
 pub mod signed_manifest;
 
 pub use creator::{CreatorKeys, CreatorPublic, SignatureCheck, SignaturePair};
-pub use hash::{Blake3, Sha256, blake3, sha256};
+pub use hash::{Blake3, Sha256, blake3, blake3_of, sha256};
 pub use node::{NodeKeys, NodePublic};
 pub use signed_manifest::{CreatorPems, NamedManifest, SignedManifest, tessera_of};
 

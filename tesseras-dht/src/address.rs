@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use tesseras_core::contact::{MAX_ADDRESSES, Subnet};
+use tesseras_core::contact::{MAX_ADDRESSES, Subnet, canonical};
 
 /// How far an address can be reached from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -25,11 +25,6 @@ pub fn scope(ip: IpAddr) -> Scope {
     } else {
         Scope::Global
     }
-}
-
-/// The one way an address is written here: IPv4 as IPv4, without flow or zone.
-pub fn canonical(address: SocketAddr) -> SocketAddr {
-    SocketAddr::new(address.ip().to_canonical(), address.port())
 }
 
 /// Whether an address names one host and a port.

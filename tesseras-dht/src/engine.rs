@@ -20,7 +20,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rand::Rng;
-use tesseras_core::contact::Contact;
+use tesseras_core::contact::{Contact, canonical};
 use tesseras_core::ids::{DhtKey, NodeId};
 use tesseras_core::peer_memory::PeerMemory;
 use tesseras_wire::codec::Refusal;
@@ -153,7 +153,7 @@ impl Engine {
             }
             Event::Failed { ticket, blame } => self.on_failure(&mut turn, ticket, blame),
             Event::Asked { inbound, from, remote, request } => {
-                self.on_request(&mut turn, inbound, from, address::canonical(remote), request);
+                self.on_request(&mut turn, inbound, from, canonical(remote), request);
             }
             Event::Commanded { operation, command } => {
                 self.on_command(&mut turn, operation, command);
@@ -161,7 +161,7 @@ impl Engine {
             Event::Abandoned { operation } => self.abandon(operation),
             Event::Observed { id, address } => {
                 self.silent.answered(&id);
-                self.met(&mut turn, id, address::canonical(address), true);
+                self.met(&mut turn, id, canonical(address), true);
             }
             Event::Accused { id } => self.accuse(&turn, &id),
             Event::Doubted { id } => {
@@ -220,7 +220,7 @@ impl Engine {
         }
         self.silent.answered(&from);
         // Proven is what was dialled; a remote port that nobody announced proves nothing.
-        let remote = address::canonical(remote);
+        let remote = canonical(remote);
         let dialled = sent.addresses.contains(&remote).then_some(remote);
         let purpose = sent.purpose;
         if let Some(address) = dialled {

@@ -5,7 +5,7 @@ use std::collections::{BTreeSet, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use tesseras_core::contact::{MAX_ADDRESSES, Subnet};
+use tesseras_core::contact::{MAX_ADDRESSES, Subnet, canonical};
 use tesseras_core::ids::NodeId;
 
 use crate::address;
@@ -44,7 +44,7 @@ impl Reachability {
         hello_every: Duration,
     ) -> Self {
         let mut kept = Vec::new();
-        for candidate in candidates.iter().copied().map(address::canonical) {
+        for candidate in candidates.iter().copied().map(canonical) {
             if address::is_dialable(candidate) && !kept.contains(&candidate) {
                 kept.push(candidate);
             }
@@ -100,7 +100,7 @@ impl Reachability {
         reached: &[SocketAddr],
         now: Duration,
     ) -> bool {
-        for address in reached.iter().copied().map(address::canonical).take(MAX_ADDRESSES) {
+        for address in reached.iter().copied().map(canonical).take(MAX_ADDRESSES) {
             // Only what we have said ourselves can have been dialled.
             if self.to_try(now, Some(peer_ip)).contains(&address) {
                 self.proven.retain(|(known, _)| *known != address);
@@ -109,7 +109,7 @@ impl Reachability {
         }
         self.proven.truncate(MAX_CANDIDATES);
         let before = self.seen_from_outside();
-        let ip = address::canonical(observed).ip();
+        let ip = canonical(observed).ip();
         if address::is_dialable(SocketAddr::new(ip, 1))
             && address::makes_sense_to(SocketAddr::new(ip, 1), peer_ip)
         {

@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use tesseras_dht::{Status, address};
+use tesseras_core::contact::canonical;
+use tesseras_dht::Status;
 use tesseras_rpc::problem::Problem;
 
 use crate::config::BootstrapPeer;
@@ -55,7 +56,7 @@ fn dead_bootstrap(silent: &[SocketAddr], peers: &[BootstrapPeer]) -> Vec<Problem
     let mut found = Vec::new();
     let mut unnamed: BTreeSet<SocketAddr> = silent.iter().copied().collect();
     for BootstrapPeer { name, addresses } in peers {
-        let addresses: Vec<_> = addresses.iter().copied().map(address::canonical).collect();
+        let addresses: Vec<_> = addresses.iter().copied().map(canonical).collect();
         if addresses.is_empty() {
             found.push(Problem::BootstrapUnknown { peer: name.clone() });
         } else if addresses.iter().all(|address| silent.contains(address)) {

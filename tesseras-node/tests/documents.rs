@@ -2,7 +2,6 @@
 //! `docs/OPERATIONS.md` lists.
 
 use std::collections::BTreeSet;
-use std::fmt::Write as _;
 use std::path::Path;
 
 use tesseras_core::code::Piece;
@@ -37,7 +36,7 @@ fn block(page: &str, label: &str) -> Vec<(String, String)> {
 
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().fold(String::new(), |mut out, byte| {
-        write!(out, "{byte:02x}").expect("a String takes all");
+        out += &format!("{byte:02x}");
         out
     })
 }

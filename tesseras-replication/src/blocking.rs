@@ -1,7 +1,8 @@
 //! The port to threads that may block: every touch of a disk goes through it.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
+use tesseras_core::lock::lock;
 use tesseras_wire::BoxFuture;
 
 /// Where work that blocks on a disk runs.
@@ -63,10 +64,4 @@ impl Blocking {
             value.expect("work that has ended has left its result")
         })
     }
-}
-
-/// Locks small state. What a panic may have left half-done there is harmless, or the panic goes on
-/// in the one who waits for it.
-pub(crate) fn lock<T>(state: &Mutex<T>) -> MutexGuard<'_, T> {
-    state.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -9,13 +9,14 @@ use futures_util::StreamExt as _;
 use futures_util::stream::{self, Fuse};
 use tesseras_core::buffer::PageBuffer;
 use tesseras_core::ids::ContentHash;
+use tesseras_core::lock::lock;
 use tesseras_core::ports::{BlobReader, BlobStore, BlobWriter, StagedBlob, StoreError};
 use tesseras_wire::{Body, BoxFuture};
 use thiserror::Error;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
-use crate::blocking::{Blocking, lock};
+use crate::blocking::Blocking;
 use crate::turns::Turn;
 
 /// How much is read from disk at once, in bytes.

@@ -13,6 +13,7 @@ use std::time::Duration;
 use tesseras_core::code::Piece;
 use tesseras_core::contact::{Contact, Subnet};
 use tesseras_core::ids::{NodeId, TesseraHash};
+use tesseras_core::lock::lock;
 use tesseras_core::ports::{Charge, Fragment, Origin, PlacedPiece, StoreError};
 use tesseras_core::publication::PublicationEvent;
 use tesseras_core::time::Clock;
@@ -22,7 +23,7 @@ use thiserror::Error;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout};
 
-use crate::blocking::{Blocking, lock};
+use crate::blocking::Blocking;
 use crate::dossier::{DossierError, VerifiedDossier};
 use crate::messages::AttestedPiece;
 use crate::policy::admission::{self, Limits, Standing};

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 
 use tesseras_core::ids::TesseraHash;
+use tesseras_core::lock::lock;
 use tesseras_core::ports::{Origin, StoreError, TesseraRecord};
 use tesseras_core::publication::PublicationState;
 use tesseras_core::signature::SignaturePair;
@@ -15,7 +16,7 @@ use thiserror::Error;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use crate::blocking::{Blocking, lock};
+use crate::blocking::Blocking;
 use crate::dossier::{DossierError, VerifiedDossier};
 use crate::pieces::PieceSource;
 use crate::policy::health::{State, TesseraHealth};

@@ -16,6 +16,7 @@ use serde::de::DeserializeOwned;
 use tesseras_core::code::Piece;
 use tesseras_core::contact::Contact;
 use tesseras_core::ids::{ContentHash, NodeId, TesseraHash};
+use tesseras_core::lock::lock;
 use tesseras_core::time::Clock;
 use tesseras_core::words::{code_word, one_line};
 use tesseras_crypto::{NodeKeys, NodePublic};
@@ -189,7 +190,7 @@ impl Peers {
         to: &Contact,
         tessera: TesseraHash,
     ) -> Result<(Attestation, SocketAddr), AskError> {
-        let nonce: [u8; 32] = crate::blocking::lock(&self.rng).random();
+        let nonce: [u8; 32] = lock(&self.rng).random();
         let question = Question { asker: self.me(), holder: to.id, tessera, nonce };
         let request = Request::Attest { tessera, nonce };
         let (peer, answer) = self.short::<Attestation>(PATIENTLY, to, &request).await?;

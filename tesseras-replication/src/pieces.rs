@@ -3,13 +3,13 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use tesseras_core::buffer::PageBuffer;
 use tesseras_core::code::{CodedForm, Piece};
 use tesseras_core::ids::ContentHash;
 use tesseras_core::plan::Plan;
 use tesseras_core::ports::{BlobReader, BlobStore, StoreError, Workbench};
+use tesseras_crypto::blake3_of;
 
-use crate::erasure::{DataFragment, WINDOW};
+use crate::erasure::DataFragment;
 
 /// The pieces of one tessera that can be read on this node: pinned and stored ones by their
 /// checksum, and, where the whole pack is at hand, its data fragments as ranges of it. What was
@@ -113,7 +113,7 @@ impl PieceSource {
         let tessera = self.plan.tessera();
         let pinned: BTreeSet<ContentHash> = self.workbench.pinned(&tessera)?.into_iter().collect();
         for hash in &pinned {
-            if hash_of(&*self.workbench.open(&tessera, hash)?)? != *hash {
+            if blake3_of(&*self.workbench.open(&tessera, hash)?)? != *hash {
                 tracing::warn!(%tessera, "what an earlier try left is damaged, and begun anew");
                 self.workbench.unpin(&tessera)?;
                 return Ok(BTreeSet::new());
@@ -142,7 +142,7 @@ impl PieceSource {
     }
 
     fn is_sound(&self, piece: Piece) -> Result<bool, StoreError> {
-        Ok(self.plan.checksum(piece) == Some(hash_of(self.open(piece)?.as_ref())?))
+        Ok(self.plan.checksum(piece) == Some(blake3_of(self.open(piece)?.as_ref())?))
     }
 
     fn stored(&self, hash: &ContentHash) -> Result<Option<Arc<dyn BlobReader>>, StoreError> {
@@ -161,20 +161,6 @@ impl PieceSource {
             Err(error) => Err(error),
         }
     }
-}
-
-/// BLAKE3 over everything a reader gives.
-pub fn hash_of(reader: &dyn BlobReader) -> Result<ContentHash, StoreError> {
-    let mut hasher = tesseras_crypto::Blake3::default();
-    let mut buffer = PageBuffer::new(4 * WINDOW);
-    let mut offset = 0;
-    while offset < reader.bytes() {
-        let len = (reader.bytes() - offset).min(buffer.len() as u64) as usize;
-        reader.read_at(offset, &mut buffer[..len])?;
-        hasher.update(&buffer[..len]);
-        offset += len as u64;
-    }
-    Ok(hasher.finish())
 }
 
 /// A pack read from its data fragments, which one after the other *are* the pack.

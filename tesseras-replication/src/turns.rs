@@ -7,10 +7,10 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tesseras_core::ids::NodeId;
+use tesseras_core::lock::lock;
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
 
-use crate::blocking::lock;
 use crate::policy::turns::{Holding, to_cut};
 
 /// How long one who has no turn waits before another's may be cut.

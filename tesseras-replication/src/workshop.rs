@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use tesseras_core::code::Piece;
 use tesseras_core::ids::TesseraHash;
+use tesseras_core::lock::lock;
 use tesseras_core::plan::{Plan, PlanError};
 use tesseras_core::ports::{BlobReader, BlobStore, StagedBlob, StoreError};
 use tesseras_core::time::{Clock, Timestamp};
@@ -13,7 +14,7 @@ use tesseras_core::words::size;
 use thiserror::Error;
 use tokio::sync::{OwnedMutexGuard, Semaphore};
 
-use crate::blocking::{Blocking, lock};
+use crate::blocking::Blocking;
 use crate::erasure::{self, ErasureError};
 use crate::pieces::PieceSource;
 use crate::stores::Stores;

@@ -15,12 +15,13 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex};
 
 use bytes::Bytes;
 use tesseras_core::buffer::PageBuffer;
 use tesseras_core::code::Piece;
 use tesseras_core::ids::{ContentHash, TesseraHash};
+use tesseras_core::lock::{lock, wait};
 use tesseras_core::ports::{BlobReader, Charge, Fragment, FragmentStore, StagedBlob, StoreError};
 use tesseras_crypto::hash::Blake3;
 
@@ -192,7 +193,7 @@ impl CachedFragmentStore {
         loop {
             match state.slots.get(&key) {
                 Some(Slot::Loading { .. }) => {
-                    state = self.loaded.wait(state).unwrap_or_else(PoisonError::into_inner);
+                    state = wait(&self.loaded, state);
                 }
                 Some(Slot::Ready { fragment: held, bytes, .. }) => {
                     // A piece by that name with other bytes: the inner store knows what to say.
@@ -336,11 +337,6 @@ fn read_verified(reader: &dyn BlobReader, fragment: &Fragment) -> Result<PageBuf
         return Err(corrupt);
     }
     Ok(bytes)
-}
-
-/// Nothing that these locks guard is left half-done by a panic.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl FragmentStore for CachedFragmentStore {

@@ -20,10 +20,11 @@ use std::fs::{DirBuilder, File};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, FileExt as _};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use rusqlite::{Connection, OptionalExtension as _, Transaction, params};
 use tesseras_core::ids::ContentHash;
+use tesseras_core::lock::lock;
 use tesseras_core::ports::{BlobReader, BlobStore, BlobWriter, StagedBlob, StoreError};
 
 use crate::columns::{count, to_integer};
@@ -205,7 +206,7 @@ impl Cas {
             self.remove_unnamed(&moved);
             self.reserve.restore();
         } else {
-            let mut doubtful = self.doubtful.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut doubtful = lock(&self.doubtful);
             let room = MAX_DOUBTFUL.saturating_sub(doubtful.len());
             doubtful.extend(moved.into_iter().take(room));
         }
@@ -214,7 +215,7 @@ impl Cas {
     /// After a commit that went well, and so over whatever an earlier one left in the log.
     fn remove_doubtful(&self) {
         let doubtful = {
-            let mut doubtful = self.doubtful.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut doubtful = lock(&self.doubtful);
             std::mem::take(&mut *doubtful)
         };
         self.remove_unnamed(&doubtful);

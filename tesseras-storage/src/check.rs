@@ -4,18 +4,15 @@
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
-use tesseras_core::buffer::PageBuffer;
 use tesseras_core::ids::{ContentHash, TesseraHash};
 use tesseras_core::ports::{BlobReader, Fragment, StoreError, TesseraRepository as _};
-use tesseras_crypto::hash::Blake3;
+use tesseras_crypto::blake3_of;
 
 use crate::cas::Cas;
 use crate::columns::{content_hash, count, to_integer};
 use crate::fragment::fragment;
 use crate::library::SqliteLibrary;
 
-/// How much is read at a time.
-const CHUNK_BYTES: usize = 256 * 1024;
 /// How many rows are fetched at a time.
 const PAGE: u64 = 1000;
 
@@ -121,23 +118,8 @@ fn objects_after(cas: &Cas, after: Option<&ContentHash>) -> Result<Vec<Object>, 
 /// Reads an object and compares it with its name.
 fn verify(cas: &Cas, hash: &ContentHash, bytes: u64) -> Result<(), StoreError> {
     let reader = cas.open_object(hash)?;
-    let mut hasher = Blake3::default();
-    read_all(&reader, |chunk| hasher.update(chunk))?;
-    if reader.bytes() != bytes || hasher.finish() != *hash {
+    if reader.bytes() != bytes || blake3_of(&reader)? != *hash {
         return Err(StoreError::Corrupt(*hash));
-    }
-    Ok(())
-}
-
-/// Hands over all bytes of an object, a chunk at a time.
-fn read_all(reader: &dyn BlobReader, mut take: impl FnMut(&[u8])) -> Result<(), StoreError> {
-    let mut buffer = PageBuffer::new(CHUNK_BYTES);
-    let mut offset = 0;
-    while offset < reader.bytes() {
-        let length = (reader.bytes() - offset).min(CHUNK_BYTES as u64) as usize;
-        reader.read_at(offset, &mut buffer[..length])?;
-        take(&buffer[..length]);
-        offset += length as u64;
     }
     Ok(())
 }

@@ -11,11 +11,12 @@
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
 use rusqlite_migration::{M, Migrations, SchemaVersion};
+use tesseras_core::lock::{lock, wait};
 use tesseras_core::ports::StoreError;
 
 use crate::columns::to_integer;
@@ -445,7 +446,7 @@ impl Database {
             if let Some(reader) = readers.pop() {
                 return BorrowedReader { database: self, reader: Some(reader) };
             }
-            readers = self.reader_is_back.wait(readers).unwrap_or_else(PoisonError::into_inner);
+            readers = wait(&self.reader_is_back, readers);
         }
     }
 }
@@ -488,11 +489,6 @@ fn open_connection(connection: Option<&Connection>) -> &Connection {
 
 fn open_connection_mut(connection: Option<&mut Connection>) -> &mut Connection {
     connection.expect("a connection is taken only while its owner is dropped")
-}
-
-/// A panic in a transaction rolled it back, so what the lock guards is as it should be.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn wal_error(error: io::Error) -> StoreError {

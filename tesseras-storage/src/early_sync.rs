@@ -5,10 +5,11 @@ use std::collections::HashMap;
 use std::io;
 use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex};
 use std::thread::JoinHandle;
 
 use crate::disk::Disk;
+use tesseras_core::lock::{lock, wait};
 
 /// Enough that one file's bytes travel while another's end is confirmed.
 const THREADS: usize = 2;
@@ -62,7 +63,7 @@ impl EarlySync {
     pub(crate) fn finish(&self, name: &str) -> Option<io::Result<()>> {
         let mut files = lock(&self.shared.files);
         while let Some(Early::Running) = files.get(name) {
-            files = self.shared.changed.wait(files).unwrap_or_else(PoisonError::into_inner);
+            files = wait(&self.shared.changed, files);
         }
         match files.remove(name) {
             Some(Early::Done(outcome)) => Some(outcome),
@@ -115,9 +116,4 @@ impl Shared {
             self.changed.notify_all();
         }
     }
-}
-
-/// Nothing that these locks guard is left half-done by a panic.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -4,10 +4,10 @@
 //! They are not objects: what strangers have stored here is among the objects, and must not become
 //! part of the library.
 
-use std::fmt::Write as _;
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
+use tesseras_core::append::Append as _;
 use tesseras_core::ids::TesseraHash;
 use tesseras_core::ports::{Origin, StoreError, TesseraRecord};
 use tesseras_core::signature::SignaturePair;
@@ -56,15 +56,13 @@ impl SignatureFile {
             Origin::Created => "created",
             Origin::Fetched => "fetched",
         };
-        write!(
-            out,
+        out.append(format_args!(
             "tessera: {}\norigin: {origin}\nadded: {}\ned25519: {}\nml-dsa-65: {}\n",
             self.tessera,
             self.added.0,
             hex::encode(&self.signatures.ed25519),
             hex::encode(&self.signatures.ml_dsa_65)
-        )
-        .expect("a String takes all");
+        ));
         out
     }
 

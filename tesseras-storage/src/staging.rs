@@ -10,8 +10,9 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::{Component, Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
+use tesseras_core::lock::lock;
 use tesseras_core::ports::{BlobWriter, StagedBlob, StoreError};
 use tesseras_crypto::hash::Blake3;
 
@@ -134,7 +135,7 @@ impl Staging {
     /// Syncs all that was staged at once; `false` if each blob has to be synced by itself. An
     /// error may be about anybody's file, and only those syncs tell whose.
     fn sync_file_system(&self) -> bool {
-        let mut sound = self.sound.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut sound = lock(&self.sound);
         if !*sound {
             return false;
         }

@@ -2,7 +2,8 @@
 
 use std::fs::File;
 use std::io;
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Condvar, Mutex};
+use tesseras_core::lock::{lock, wait};
 
 /// A committed transaction, not yet known to survive a power cut.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -48,27 +49,27 @@ impl Wal {
 
     /// Notes a commit that has just been made.
     pub(crate) fn committed(&self) -> Ticket {
-        let mut state = self.lock();
+        let mut state = lock(&self.state);
         state.committed += 1;
         Ticket(state.committed)
     }
 
     /// Whether a sync has failed and no checkpoint has made up for it.
     pub(crate) fn is_broken(&self) -> bool {
-        self.lock().broken
+        lock(&self.state).broken
     }
 
     /// Notes that everything committed so far is in the database file, and synced. Nobody may
     /// commit while this is found out.
     pub(crate) fn mended(&self) {
-        let mut state = self.lock();
+        let mut state = lock(&self.state);
         state.broken = false;
         state.synced = state.committed;
     }
 
     /// Notes a failed sync.
     pub(crate) fn broke(&self) {
-        self.lock().broken = true;
+        lock(&self.state).broken = true;
     }
 
     /// Returns once the transaction is durable. Of all who wait, one syncs.
@@ -77,7 +78,7 @@ impl Wal {
         ticket: Ticket,
         sync: impl FnOnce(&File) -> io::Result<()>,
     ) -> io::Result<()> {
-        let mut state = self.lock();
+        let mut state = lock(&self.state);
         loop {
             if state.synced >= ticket.0 {
                 return Ok(());
@@ -88,7 +89,7 @@ impl Wal {
             if !state.syncing {
                 break;
             }
-            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+            state = wait(&self.changed, state);
         }
         state.syncing = true;
         let target = state.committed;
@@ -96,7 +97,7 @@ impl Wal {
 
         let outcome = sync(&self.file);
 
-        let mut state = self.lock();
+        let mut state = lock(&self.state);
         state.syncing = false;
         match outcome {
             Ok(()) => state.synced = state.synced.max(target),
@@ -104,10 +105,6 @@ impl Wal {
         }
         self.changed.notify_all();
         outcome
-    }
-
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

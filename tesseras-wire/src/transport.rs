@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::Stream;
-use tesseras_core::contact::Contact;
+use tesseras_core::contact::{Contact, canonical};
 use tesseras_core::ids::NodeId;
 use thiserror::Error;
 
@@ -51,7 +51,6 @@ pub struct Target {
 impl Target {
     /// Whether it names this address, be it IPv4 or IPv4 within IPv6.
     pub fn names(&self, address: SocketAddr) -> bool {
-        let canonical = |a: SocketAddr| SocketAddr::new(a.ip().to_canonical(), a.port());
         self.addresses.iter().any(|known| canonical(*known) == canonical(address))
     }
 }

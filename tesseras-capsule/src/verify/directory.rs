@@ -21,7 +21,7 @@ use super::listing::{MAX_SUMS_BYTES, line_of, parse};
 use super::{FileReport, FileStatus, Report, SignatureStatus, VerifyError, signature};
 use crate::dirfd::{Folder, Kind};
 use crate::pump::Pump;
-use crate::walk::{printable, why};
+use crate::walk::{printable_path, why};
 use tesseras_core::progress::Meter;
 
 /// As many entries of a directory are looked at; a capsule has fewer.
@@ -453,7 +453,7 @@ impl Look<'_> {
 
     /// Reports an entry, unless it is known already.
     fn unexpected(&mut self, path: &[u8], reason: String) {
-        let name = if path.is_empty() { ".".to_owned() } else { printable(path) };
+        let name = if path.is_empty() { ".".to_owned() } else { printable_path(path) };
         self.reports
             .entry(path.to_vec())
             .or_insert_with(|| FileReport::fault(name, FileStatus::Unexpected, reason));

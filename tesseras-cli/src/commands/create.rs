@@ -1,10 +1,10 @@
 //! `tes create`: from a folder to a signed capsule in the library.
 
-use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 use tesseras_capsule::{CreateError, CreateOptions, Skipped};
+use tesseras_core::append::Append as _;
 use tesseras_core::ids::TesseraHash;
 use tesseras_core::ports::HoldingRepository as _;
 use tesseras_core::progress::Meter;
@@ -191,16 +191,14 @@ impl Report for Made {
         if let Some(hash) = &self.hash {
             let short = short(hash);
             if self.already {
-                writeln!(out, "Next: tes show {short}").expect("a String takes all");
+                out.append_line(format_args!("Next: tes show {short}"));
                 return out;
             }
-            write!(
-                out,
+            out.append(format_args!(
                 "Until it is published, it exists only here, on this computer.\n\
                  Next: tes publish {short}    to let others keep it alive\n      \
                  tes card {short}       then, for a recovery card to print\n"
-            )
-            .expect("a String takes all");
+            ));
         }
         out
     }
@@ -213,7 +211,7 @@ fn named(heading: &str, files: &[String]) -> String {
     }
     let mut out = format!("{heading}: {}\n", count(files.len() as u64, "file", "files"));
     for file in files {
-        writeln!(out, "  {file}").expect("a String takes all");
+        out.append_line(format_args!("  {file}"));
     }
     out
 }
@@ -224,7 +222,7 @@ fn skipped_text(skipped: &[Left]) -> String {
     }
     let mut out = format!("Left out: {}\n", count(skipped.len() as u64, "entry", "entries"));
     for left in skipped {
-        writeln!(out, "  {}: {}", left.path, left.reason).expect("a String takes all");
+        out.append_line(format_args!("  {}: {}", left.path, left.reason));
     }
     out
 }

@@ -1,9 +1,8 @@
 //! `tes publish`: signs the plan of a tessera and lets the node place it on others.
 
-use std::fmt::Write as _;
-
 use serde::Serialize;
 use tesseras_capsule::StoredCapsule;
+use tesseras_core::append::Append as _;
 use tesseras_core::ids::TesseraHash;
 use tesseras_core::plan::Plan;
 use tesseras_core::ports::{HoldingRepository as _, TesseraRepository as _, Workbench as _};
@@ -267,15 +266,11 @@ impl Report for Shown {
             out += "The rest found no place yet; your node goes on looking for one.\n";
         }
         for note in notes {
-            writeln!(out, "Note: {note}").expect("a String takes all");
+            out.append_line(format_args!("Note: {note}"));
         }
         let short = short(hash);
-        write!(
-            out,
-            "Next: tes card {short}      for a recovery card to print and keep with your papers\n      \
-             tes status {short}    to see how it is\n"
-        )
-        .expect("a String takes all");
+        out.append(format_args!("Next: tes card {short}      for a recovery card to print and keep with your papers\n      \
+             tes status {short}    to see how it is\n"));
         out
     }
 }

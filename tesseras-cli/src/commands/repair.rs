@@ -1,9 +1,9 @@
 //! `tes repair`: one repair cycle of the node, now; or the library, listed again from its files.
 
-use std::fmt::Write as _;
 use std::path::PathBuf;
 
 use serde::Serialize;
+use tesseras_core::append::Append as _;
 use tesseras_core::ids::TesseraHash;
 use tesseras_core::ports::StoreError;
 use tesseras_rpc::calls::Repair;
@@ -102,7 +102,7 @@ const SHOWN: usize = 5;
 impl Report for Library {
     fn human(&self) -> String {
         let mut out = String::new();
-        let mut line = |text: String| writeln!(out, "{text}").expect("a String takes all");
+        let mut line = |text: String| out.append_line(format_args!("{text}"));
         if let Some(path) = &self.set_aside {
             line(format!("The damaged database was kept as {}", path.display()));
         }
@@ -141,10 +141,10 @@ impl Report for Shown {
         );
         if *unreachable > 0 {
             let nodes = count(*unreachable, "holder", "holders");
-            writeln!(out, "{nodes} did not answer.").expect("a String takes all");
+            out.append_line(format_args!("{nodes} did not answer."));
         }
         for note in notes {
-            writeln!(out, "Note: {note}").expect("a String takes all");
+            out.append_line(format_args!("Note: {note}"));
         }
         out
     }

@@ -1,12 +1,12 @@
 //! `tes restore`: gives back the folder of which a tessera was made.
 
 use std::ffi::{OsStr, OsString};
-use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 use tesseras_capsule::restore::Restored as Done;
 use tesseras_capsule::{ExportedCapsule, ExportedError, RestoreError, StoredCapsule};
+use tesseras_core::append::Append as _;
 use tesseras_core::ids::TesseraHash;
 use tesseras_core::ports::TesseraRepository as _;
 use tesseras_core::progress::Meter;
@@ -140,23 +140,25 @@ impl Report for Restored {
             out += "These have another name than they had:\n";
         }
         for Renamed { path, now, reason } in &self.renamed {
-            writeln!(out, "  {now}: was {path} ({reason})").expect("a String takes all");
+            out.append_line(format_args!("  {now}: was {path} ({reason})"));
         }
         if !self.undated.is_empty() {
             let files = count(self.undated.len() as u64, "file", "files");
-            writeln!(out, "When {files} last changed is not known, or cannot be set here.")
-                .expect("a String takes all");
+            out.append_line(format_args!(
+                "When {files} last changed is not known, or cannot be set here."
+            ));
         }
         for name in &self.unsigned {
-            writeln!(out, "The creator's {name} signature is missing or not valid.")
-                .expect("a String takes all");
+            out.append_line(format_args!(
+                "The creator's {name} signature is missing or not valid."
+            ));
         }
         if !self.damaged.is_empty() {
             out += "Damaged:\n";
         }
         for Damaged { path, original, reason } in &self.damaged {
             let was = original.as_deref().map(|name| format!(", {name}")).unwrap_or_default();
-            writeln!(out, "  {path}{was}: {reason}").expect("a String takes all");
+            out.append_line(format_args!("  {path}{was}: {reason}"));
         }
         out
     }

@@ -1,9 +1,8 @@
 //! `tes show`: what a tessera keeps.
 
-use std::fmt::Write as _;
-
 use serde::Serialize;
 use tesseras_capsule::{MemorySummary, MemoryType, OpenError, Place, StoredCapsule};
+use tesseras_core::append::Append as _;
 use tesseras_core::ids::{CreatorId, TesseraHash};
 use tesseras_core::ports::TesseraRepository as _;
 
@@ -98,7 +97,7 @@ impl Report for Shown {
         let mut out = String::new();
         let mut line = |label: &str, value: &str| {
             if !value.is_empty() {
-                writeln!(out, "{label:10}{value}").expect("a String takes all");
+                out.append_line(format_args!("{label:10}{value}"));
             }
         };
         let creator = match &self.creator_name {
@@ -129,8 +128,9 @@ impl Report for Shown {
         let undescribed = self.memories.iter().filter(|memory| !memory.described).count() as u64;
         if undescribed > 0 {
             let files = count(undescribed, "file", "files");
-            writeln!(out, "Of a kind that its decode/ does not describe (*): {files}\n")
-                .expect("a String takes all");
+            out.append_line(format_args!(
+                "Of a kind that its decode/ does not describe (*): {files}\n"
+            ));
         }
         let rows: Vec<_> = self.memories.iter().map(row).collect();
         out + &table(["TAKEN", "SIZE", "KIND", "CONTEXT", "FILE"], &rows)

@@ -1,9 +1,9 @@
 //! `tes status`: how the node is, or how a tessera is.
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 
 use serde::Serialize;
+use tesseras_core::append::Append as _;
 use tesseras_core::ids::NodeId;
 use tesseras_rpc::calls::{AskStatus, AskTesseraStatus};
 use tesseras_rpc::job::JobOutcome;
@@ -54,7 +54,7 @@ impl Report for Node {
         let node = &self.0;
         let mut out = String::new();
         let mut line = |label: &str, value: &str| {
-            writeln!(out, "{label:12}{value}").expect("a String takes all");
+            out.append_line(format_args!("{label:12}{value}"));
         };
         line("Node", &node.node_id.to_string());
         line("Listens on", &node.listen.to_string());

@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 use tesseras_capsule::verify::{FileReport, Report as Found};
 use tesseras_capsule::{FileStatus, SignatureStatus, VerifyError, verify_directory, verify_stored};
+use tesseras_core::append::Append as _;
 use tesseras_core::ids::TesseraHash;
 use tesseras_core::ports::TesseraRepository as _;
 use tesseras_core::progress::Meter;
@@ -121,12 +121,12 @@ impl Report for Verified {
         let mut out = format!("Tessera {}\nNot valid.\n", self.hash);
         for (name, status) in &self.signatures {
             if *status != SignatureStatus::Valid.as_str() {
-                writeln!(out, "  signature {name}: {status}").expect("a String takes all");
+                out.append_line(format_args!("  signature {name}: {status}"));
             }
         }
         for file in self.files.iter().filter(|file| file.status != FileStatus::Ok.as_str()) {
             let reason = file.reason.as_deref().map(|why| format!(" ({why})")).unwrap_or_default();
-            writeln!(out, "  {}: {}{reason}", file.status, file.path).expect("a String takes all");
+            out.append_line(format_args!("  {}: {}{reason}", file.status, file.path));
         }
         out
     }

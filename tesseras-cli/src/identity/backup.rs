@@ -4,8 +4,7 @@
 //! It is in docs/FORMAT.md: a line with the version, `key: value` lines up to an empty line, prose
 //! that no reader looks at, and the two secret keys as PEM blocks, Ed25519 first.
 
-use std::fmt::Write as _;
-
+use tesseras_core::append::Append as _;
 use tesseras_core::ids::CreatorId;
 use tesseras_core::path::{TextError, check_line};
 use tesseras_crypto::{CreatorKeys, KeyError};
@@ -59,9 +58,7 @@ pub enum BackupError {
 /// The text of an identity. Wiped from memory when dropped.
 pub fn render(identity: &Identity) -> Zeroizing<String> {
     let mut text = Zeroizing::new(String::with_capacity(ROOM));
-    write!(
-        text,
-        "{KIND}{VERSION}\nname: {}\ncreator: {}\n\n\
+    text.append(format_args!("{KIND}{VERSION}\nname: {}\ncreator: {}\n\n\
          This is the identity of a creator of Tesseras: a name, and the two secret keys that sign\n\
          in it. Keep it secret. Anyone who has this text can sign in this name, and nobody can\n\
          make the keys again.\n\n\
@@ -70,13 +67,11 @@ pub fn render(identity: &Identity) -> Zeroizing<String> {
          in the folder \"identity\" of the data directory, and a file creator.txt with the line\n\
          \"name: \" and the name. Only you should be able to read them (folder 0700, files 0600).\n",
         identity.name,
-        identity.keys.public().id(),
-    )
-    .expect("a String takes all");
+        identity.keys.public().id()));
     for (file, pem) in
         [(ED25519, identity.keys.ed25519_pem()), (ML_DSA_65, identity.keys.ml_dsa_65_pem())]
     {
-        write!(text, "\n{file}\n{}", pem.as_str()).expect("a String takes all");
+        text.append(format_args!("\n{file}\n{}", pem.as_str()));
     }
     text
 }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use tesseras_core::contact::{Contact, MAX_ADDRESSES};
+use tesseras_core::contact::{Contact, MAX_ADDRESSES, canonical};
 use tesseras_core::ids::NodeId;
 
 use crate::address;
@@ -76,7 +76,7 @@ pub(super) struct Neighbours {
 
 impl Neighbours {
     pub(super) fn new(bootstrap: Vec<SocketAddr>, remembered: Vec<Contact>, own: NodeId) -> Self {
-        let bootstrap: BTreeSet<_> = bootstrap.into_iter().map(address::canonical).collect();
+        let bootstrap: BTreeSet<_> = bootstrap.into_iter().map(canonical).collect();
         let mut kept = Self {
             bootstrap: bootstrap
                 .into_iter()
@@ -121,7 +121,7 @@ impl Neighbours {
     /// Keeps a peer that is not in the table, to be looked for now and then, and knocked at when the
     /// table is empty.
     pub(super) fn remember(&mut self, mut contact: Contact, now: Duration) {
-        contact.addresses = contact.addresses.into_iter().map(address::canonical).collect();
+        contact.addresses = contact.addresses.into_iter().map(canonical).collect();
         contact.addresses.retain(|address| address::is_dialable(*address));
         contact.addresses.truncate(MAX_ADDRESSES);
         if contact.addresses.is_empty() {

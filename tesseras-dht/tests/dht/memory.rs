@@ -3,11 +3,12 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures_util::stream;
 use tesseras_core::ids::NodeId;
+use tesseras_core::lock::lock;
 use tesseras_core::time::{Clock, Timestamp};
 use tesseras_crypto::{NodeKeys, NodePublic};
 use tesseras_dht::{Bootstrap, Dht, DhtConfig};
@@ -42,7 +43,7 @@ pub struct Node {
 
 impl Switchboard {
     fn at(&self, address: &SocketAddr) -> Option<Listener> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(address).cloned()
+        lock(&self.0).get(address).cloned()
     }
 
     /// Starts a node that says that it listens at `address`, and does if it is `reachable`.
@@ -74,14 +75,14 @@ impl Switchboard {
         );
         if reachable {
             let listener = Listener { public, dht: dht.clone() };
-            self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(address, listener);
+            lock(&self.0).insert(address, listener);
         }
         Node { dht, id: public.id(), address, token, tracker }
     }
 
     /// Nobody listens there any more.
     pub fn cut(&self, address: &SocketAddr) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(address);
+        lock(&self.0).remove(address);
     }
 }
 

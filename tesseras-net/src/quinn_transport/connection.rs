@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use quinn::VarInt;
+use tesseras_core::contact::canonical;
 use tesseras_core::ids::NodeId;
 use tesseras_core::lock::lock;
 use tesseras_crypto::NodePublic;
@@ -175,9 +176,4 @@ impl Drop for Lease {
         usage.active -= 1;
         usage.last_used = Instant::now();
     }
-}
-
-/// An address as others write it: IPv4 that came through an IPv6 socket is IPv4.
-pub(crate) fn canonical(address: SocketAddr) -> SocketAddr {
-    SocketAddr::new(address.ip().to_canonical(), address.port())
 }

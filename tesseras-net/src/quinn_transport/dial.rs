@@ -7,14 +7,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
-use tesseras_core::contact::MAX_ADDRESSES;
+use tesseras_core::contact::{MAX_ADDRESSES, canonical};
 use tesseras_core::ids::NodeId;
 use tesseras_core::words::one_line;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout_at};
 use tokio_util::sync::CancellationToken;
 
-use super::connection::{Lease, PooledConnection, canonical};
+use super::connection::{Lease, PooledConnection};
 use super::dial_backoff::DialBackoff;
 use super::dial_error::DialError;
 use super::endpoint::Endpoints;

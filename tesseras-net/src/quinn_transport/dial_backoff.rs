@@ -6,10 +6,9 @@ use std::net::SocketAddr;
 use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
+use tesseras_core::contact::canonical;
 use tesseras_core::lock::lock;
 use tokio::time::Instant;
-
-use super::connection::canonical;
 
 /// How long an address that did not answer is not dialled again. Packets from it end that at once.
 const LASTS: Duration = Duration::from_secs(10);

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use tesseras_core::contact::Subnet;
+use tesseras_core::contact::{Subnet, canonical};
 use tesseras_core::ids::NodeId;
 use tesseras_core::lock::lock;
 use tokio::sync::Semaphore;
@@ -12,7 +12,7 @@ use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::connection::{Lease, PooledConnection, canonical, code};
+use super::connection::{Lease, PooledConnection, code};
 use super::outbox::Outbox;
 use super::rate::RateLimiter;
 use super::stream::{FrameError, Receiver, SendError, Sender, Stall, receive_body};

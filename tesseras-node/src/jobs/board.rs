@@ -1,7 +1,8 @@
 //! How all jobs of a node are, for `tes status`, metrics and the log.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
+use tesseras_core::lock::lock;
 use tesseras_core::time::{Clock, Timestamp};
 use tesseras_rpc::job::{JobOutcome, JobReport, JobState};
 
@@ -29,13 +30,13 @@ impl JobBoard {
 
     /// Every job, in the order of their first mention.
     pub fn reports(&self) -> Vec<JobReport> {
-        self.lock().clone()
+        lock(&self.reports).clone()
     }
 
     /// A job waits or runs from now on.
     pub fn begin(&self, name: &'static str, state: JobState) {
         let now = self.clock.now();
-        let mut reports = self.lock();
+        let mut reports = lock(&self.reports);
         let report = of(&mut reports, name, now);
         (report.state, report.since) = (state, now);
     }
@@ -43,7 +44,7 @@ impl JobBoard {
     /// A run of a job has ended; it waits from now on. Logs when trouble begins and when it is over.
     pub fn end(&self, name: &'static str, outcome: JobOutcome) {
         let now = self.clock.now();
-        let mut reports = self.lock();
+        let mut reports = lock(&self.reports);
         let report = of(&mut reports, name, now);
         match news(report.outcome.as_ref(), &outcome) {
             Some(News::Trouble) => tracing::warn!(job = name, %outcome, "a job is in trouble"),
@@ -55,11 +56,6 @@ impl JobBoard {
             false => 0,
         };
         (report.state, report.since, report.outcome) = (JobState::Waiting, now, Some(outcome));
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Vec<JobReport>> {
-        // Each change is one assignment, so a panic leaves nothing half-done.
-        self.reports.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -1,10 +1,11 @@
 //! Goes on with publications that their owners left to the background.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
 use tesseras_core::ids::TesseraHash;
+use tesseras_core::lock::lock;
 use tesseras_core::progress;
 use tesseras_replication::Replication;
 use tesseras_replication::publish::PublishError;
@@ -66,7 +67,7 @@ impl Publish {
     }
 
     fn table(&self) -> MutexGuard<'_, HashMap<TesseraHash, (Instant, Duration)>> {
-        self.again.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.again)
     }
 }
 

@@ -11,7 +11,7 @@ use super::Holder;
 use crate::bulk::CHUNK;
 use crate::dossier::VerifiedDossier;
 use crate::messages::MAX_HOLDERS;
-use crate::pieces::{PieceSource, hash_of};
+use crate::pieces::PieceSource;
 use crate::stores::Stores;
 
 impl Holder {
@@ -83,7 +83,7 @@ impl Holder {
         self.run(move |stores| {
             for fragment in held {
                 let reader = stores.blobs.open(&fragment.checksum)?;
-                if hash_of(reader.as_ref())? != fragment.checksum {
+                if tesseras_crypto::blake3_of(reader.as_ref())? != fragment.checksum {
                     return Ok(false);
                 }
             }

@@ -4,10 +4,10 @@ use std::sync::{Arc, Mutex};
 
 use tesseras_core::contact::Subnet;
 use tesseras_core::ids::NodeId;
+use tesseras_core::lock::lock;
 use tesseras_core::ports::{Charge, StoreError};
 
 use super::Holder;
-use crate::blocking::lock;
 use crate::policy::admission::{self, Limit, Standing};
 use crate::policy::in_flight::{InFlight, Incoming};
 

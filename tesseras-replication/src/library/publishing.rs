@@ -4,12 +4,12 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 
 use tesseras_core::ids::TesseraHash;
+use tesseras_core::lock::lock;
 use tesseras_core::ports::{Origin, StoreError};
 use tesseras_core::publication::{Publication, PublicationEvent, PublicationState};
 use tokio::sync::Notify;
 
 use super::{Library, Tables};
-use crate::blocking::lock;
 use crate::workshop::Turn;
 
 /// A publication under way from this node, until it is dropped.

@@ -11,8 +11,9 @@ use tesseras_core::plan::Plan;
 use tesseras_core::ports::{BlobReader, BlobStore, StoreError, Workbench as _};
 use tesseras_core::progress::{Meter, OnProgress};
 use tesseras_core::time::Timestamp;
+use tesseras_crypto::blake3_of;
 use tesseras_replication::erasure::{self, ErasureError, WINDOW};
-use tesseras_replication::pieces::{PieceSource, hash_of};
+use tesseras_replication::pieces::PieceSource;
 use tesseras_storage::{StorageConfig, Store};
 
 /// A pack whose bytes follow from where they are, so that none need be kept.
@@ -48,7 +49,7 @@ fn survives(bytes: u64, lost: &BTreeSet<u8>, wanted: &[u8]) {
     let meter = Meter::new("encoding", u64::MAX, &on_progress);
     let encoded = erasure::encode(&pack, &*blobs, &meter).unwrap();
     assert!(done.load(Ordering::Relaxed) >= bytes, "all of it was worked on");
-    assert_eq!(encoded.pack_hash, hash_of(&*pack).unwrap());
+    assert_eq!(encoded.pack_hash, blake3_of(&*pack).unwrap());
     let form = CodedForm::of_pack(bytes).unwrap();
     assert_eq!(encoded.parity.len(), usize::from(form.shape.m));
     for staged in encoded.parity {
@@ -72,7 +73,7 @@ fn survives(bytes: u64, lost: &BTreeSet<u8>, wanted: &[u8]) {
     }
     if (0..form.shape.k).all(|index| wanted.contains(&index)) {
         // From the fragments alone, without the pack: they are the pack.
-        assert_eq!(hash_of(&*at_hand(None).pack().unwrap()).unwrap(), plan.pack_hash());
+        assert_eq!(blake3_of(&*at_hand(None).pack().unwrap()).unwrap(), plan.pack_hash());
     }
 }
 

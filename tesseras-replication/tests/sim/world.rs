@@ -223,7 +223,7 @@ pub struct World {
 impl Drop for World {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            let state = self.shared.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            let state = tesseras_core::lock::lock(&self.shared.state);
             let events: Vec<_> = state.events.iter().map(String::as_str).collect();
             eprintln!(
                 "SIM_SEED={} after {} events:\n{}",

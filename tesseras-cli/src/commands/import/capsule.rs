@@ -1,11 +1,11 @@
 //! `tes import capsule`: takes an exported tessera into the library.
 
-use std::fmt::Write as _;
 use std::path::PathBuf;
 
 use serde::Serialize;
 use tesseras_capsule::ImportError;
 use tesseras_capsule::import::{Before, Imported as Done};
+use tesseras_core::append::Append as _;
 use tesseras_core::ids::TesseraHash;
 use tesseras_core::ports::HoldingRepository as _;
 
@@ -81,11 +81,9 @@ impl Report for Imported {
             size(self.bytes)
         );
         for path in &self.ignored {
-            writeln!(out, "Left there, as it is not part of the tessera: {path}")
-                .expect("a String takes all");
+            out.append_line(format_args!("Left there, as it is not part of the tessera: {path}"));
         }
-        write!(out, "Next: tes show {short}\n      tes restore {short} FOLDER\n")
-            .expect("a String takes all");
+        out.append(format_args!("Next: tes show {short}\n      tes restore {short} FOLDER\n"));
         out
     }
 }
