@@ -21,7 +21,7 @@ use tesseras_core::code::Piece;
 use tesseras_core::contact::{Contact, Subnet};
 use tesseras_core::dossier::Dossier;
 use tesseras_core::ids::{NodeId, TesseraHash};
-use tesseras_core::ports::{BlobStore as _, Charge, Fragment, FragmentStore as _};
+use tesseras_core::ports::{BlobStore as _, Charge, Fragment, FragmentStore as _, PeerAt};
 use tesseras_core::ports::{HoldingRepository as _, StoreError};
 use tesseras_core::signature::SignaturePair;
 use tesseras_crypto::{NodeKeys, blake3};
@@ -210,7 +210,7 @@ fn hold(store: &Store, number: u64) -> std::result::Result<(), StoreError> {
         checksum: staged.hash,
         bytes: PIECE_BYTES as u64,
     };
-    let charge = Charge::Peer { id: NodeId::new([1; 20]), subnet: Subnet::V4([10, 0, 0]) };
+    let charge = Charge::Peer(PeerAt { id: NodeId::new([1; 20]), subnet: Subnet::V4([10, 0, 0]) });
     store.fragments().store_fragment(&fragment, staged, &charge)
 }
 

@@ -7,48 +7,19 @@
 
 use std::cell::RefCell;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
-use tesseras_core::ports::StoreError;
-use tesseras_storage::StorageConfig;
-use tesseras_storage::baseline::Rows;
 use tesseras_storage::database::DEFAULT_BUSY_TIMEOUT;
 
 use crate::failure::Result;
 use crate::lap::{Contest, Lap, Table, Work, lap};
+use crate::rows::{Rows, Settings};
 use crate::scene::Scene;
 
 /// Transactions of a lap, of all processes together.
 const TRANSACTIONS: u64 = 1600;
 const PROCESSES: u64 = 8;
-
-/// How a row is written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub enum Settings {
-    /// Through `open_database`, committed.
-    Committed,
-    /// Through `open_database`, committed and synced.
-    Synced,
-    /// As SQLite does it by itself.
-    Defaults,
-}
-
-impl Settings {
-    fn open(self, path: &Path) -> Result<Rows> {
-        Ok(match self {
-            Self::Committed | Self::Synced => Rows::ours(path, &StorageConfig::default())?,
-            Self::Defaults => Rows::with_sqlite_defaults(path, DEFAULT_BUSY_TIMEOUT)?,
-        })
-    }
-
-    fn insert(self, rows: &Rows, number: u64) -> std::result::Result<(), StoreError> {
-        match self {
-            Self::Synced => rows.insert_durably(number),
-            Self::Committed | Self::Defaults => rows.insert(number),
-        }
-    }
-}
 
 /// Measures all of them.
 pub fn rows(scene: &Scene, table: &mut Table) -> Result<()> {
@@ -91,9 +62,13 @@ pub fn rows(scene: &Scene, table: &mut Table) -> Result<()> {
 
 fn one_writer(scene: &Scene, settings: Settings) -> Result<Lap> {
     let path = scene.empty("database")?.join("rows.db");
-    let rows = settings.open(&path)?;
-    let (lap, ()) =
-        lap(|| Ok((0..TRANSACTIONS).try_for_each(|number| settings.insert(&rows, number))?))?;
+    let rows = Rows::open(&path, settings, DEFAULT_BUSY_TIMEOUT)?;
+    let (lap, ()) = lap(|| {
+        (0..TRANSACTIONS).try_for_each(|number| match rows.insert(number)? {
+            true => Ok(()),
+            false => Err("the only writer was refused".into()),
+        })
+    })?;
     all_are_there(&rows)?;
     Ok(lap)
 }
@@ -101,7 +76,7 @@ fn one_writer(scene: &Scene, settings: Settings) -> Result<Lap> {
 /// As many processes, each with its share of the rows; also how often any of them was refused.
 fn eight_writers(scene: &Scene, settings: Settings) -> Result<(Lap, u64)> {
     let path = scene.empty("database")?.join("rows.db");
-    let rows = settings.open(&path)?;
+    let rows = Rows::open(&path, settings, DEFAULT_BUSY_TIMEOUT)?;
     let mut writers = (0..PROCESSES)
         .map(|number| Writer { settings, path: path.clone(), number }.start())
         .collect::<Result<Vec<_>>>()?;
@@ -156,18 +131,14 @@ impl Writer {
     /// What the process does: opens the database, says so, waits to be told, writes every eighth
     /// row, and says how often it was refused. It tries again until it is not.
     pub fn run(&self) -> Result<()> {
-        let rows = self.settings.open(&self.path)?;
+        let rows = Rows::open(&self.path, self.settings, DEFAULT_BUSY_TIMEOUT)?;
         let mut out = std::io::stdout();
         writeln!(out, "ready")?;
         std::io::stdin().read_to_end(&mut Vec::new())?;
         let mut refused = 0_u64;
         for number in (self.number..TRANSACTIONS).step_by(PROCESSES as usize) {
-            loop {
-                match self.settings.insert(&rows, number) {
-                    Ok(()) => break,
-                    Err(StoreError::Busy { .. }) => refused += 1,
-                    Err(error) => return Err(error.into()),
-                }
+            while !rows.insert(number)? {
+                refused += 1;
             }
         }
         Ok(writeln!(out, "{refused}")?)

@@ -1,8 +1,9 @@
 //! Measures what Tesseras does side by side with the bare parts that it is made of, in one run,
 //! and prints one table. Asserts no timing: `docs/BENCHMARKS.md` says what the gaps are.
 //!
-//! [`lap`] measures and prints; [`capsule`], [`code`], [`storage`], [`database`], [`requests`],
-//! [`network`], [`dead`] and [`day`] have the rows; [`bare`] and [`wire`] have what they are compared with; [`scene`]
+//! [`lap`] measures and prints; [`capsule`], [`code`], [`storage`], [`database`] with [`rows`],
+//! [`requests`], [`network`], [`dead`] and [`day`] have what is measured; [`bare`] and [`wire`] have
+//! what they are compared with; [`scene`]
 //! makes the things to work on.
 
 mod bare;
@@ -16,6 +17,7 @@ mod lap;
 mod network;
 mod processes;
 mod requests;
+mod rows;
 mod scene;
 mod storage;
 mod wire;

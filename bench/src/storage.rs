@@ -6,7 +6,7 @@ use prometheus::Registry;
 use tesseras_core::code::Piece;
 use tesseras_core::contact::Subnet;
 use tesseras_core::ids::{NodeId, TesseraHash};
-use tesseras_core::ports::{BlobReader, BlobStore as _, Charge, Fragment, FragmentStore};
+use tesseras_core::ports::{BlobReader, BlobStore as _, Charge, Fragment, FragmentStore, PeerAt};
 use tesseras_crypto::{Blake3, NodeKeys};
 use tesseras_node::clock;
 use tesseras_replication::attestation::{Question, attest};
@@ -133,7 +133,7 @@ fn cache_row(store: &Store, fragment: &Fragment, table: &mut Table) -> Result<()
 
 /// Stores 100 fragments of one tessera.
 fn fill(store: &Store) -> Result<Vec<Fragment>> {
-    let charge = Charge::Peer { id: NodeId::new([1; 20]), subnet: Subnet::V4([10, 0, 0]) };
+    let charge = Charge::Peer(PeerAt { id: NodeId::new([1; 20]), subnet: Subnet::V4([10, 0, 0]) });
     let mut noise = Noise::new(1);
     let mut held = Vec::new();
     for index in 0..FRAGMENTS {

@@ -17,7 +17,7 @@ mod workbench;
 pub use blobs::{BlobReader, BlobStore, BlobWriter, StagedBlob};
 pub use fragments::{Fragment, FragmentStore};
 pub use holdings::{HoldingRepository, PlacedPiece};
-pub use ledger::{Account, Charge, ReciprocityLedger, Usage};
+pub use ledger::{Account, Charge, PeerAt, ReciprocityLedger, Usage};
 pub use peers::PeerRepository;
 pub use tesserae::{NewTessera, Origin, TesseraRecord, TesseraRepository};
 pub use workbench::Workbench;

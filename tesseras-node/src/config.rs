@@ -153,7 +153,7 @@ const _: () = assert!(
 mod tests {
     use tesseras_core::contact::Subnet;
     use tesseras_core::ids::NodeId;
-    use tesseras_core::ports::Charge;
+    use tesseras_core::ports::{Charge, PeerAt};
     use tesseras_replication::admission::{Standing, room};
 
     use super::*;
@@ -162,7 +162,7 @@ mod tests {
     fn a_default_node_has_room_for_an_album_and_a_film_of_a_newcomer() {
         let limits = NodeConfig::new("", "127.0.0.1:0".parse().expect("an address")).limits;
         let subnet = Subnet::of("8.8.8.8".parse().expect("an address"));
-        let charge = Charge::Peer { id: NodeId::new([1; 20]), subnet };
+        let charge = Charge::Peer(PeerAt { id: NodeId::new([1; 20]), subnet });
         let standing = Standing { free: u64::MAX, ..Standing::default() };
         // On few nodes each takes a whole copy: a film of 300 MiB, and two albums as large.
         assert!(room(&charge, &standing, &limits) >= 3 * 300 * MIB);

@@ -11,7 +11,7 @@ use tesseras_core::contact::{Contact, Subnet};
 use tesseras_core::ids::{NodeId, TesseraHash};
 use tesseras_core::placement::{Assignment, Candidate};
 use tesseras_core::plan::Plan;
-use tesseras_core::ports::{PlacedPiece, StoreError};
+use tesseras_core::ports::{Charge, PlacedPiece, StoreError};
 use tesseras_wire::{Body, BoxFuture, BoxStream};
 use tokio::time::{Duration, Instant, sleep};
 
@@ -35,16 +35,13 @@ const OFFERS_AT_ONCE: usize = 32;
 /// How often it is looked whether a transfer is late.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
-/// On whose account pieces are placed.
+/// How pieces are placed.
 #[derive(Debug, Clone)]
-pub(crate) enum Purpose {
-    /// This node's: it counts in the ledger.
-    Own,
-    /// The repair share: others hold the tessera, too, and these attest it.
-    Repair {
-        /// Who.
-        witnesses: Vec<Contact>,
-    },
+pub(crate) struct Placing {
+    /// Against whom they count; what is this node's own counts in its ledger, too.
+    charge: Charge<()>,
+    /// Others who attest the tessera, if it is a repair.
+    witnesses: Vec<Contact>,
 }
 
 /// What distributing gave.
@@ -103,7 +100,7 @@ struct Delivering<'a> {
     distributor: Distributor<'a>,
     dossier: &'a VerifiedDossier,
     source: &'a PieceSource,
-    purpose: &'a Purpose,
+    placing: &'a Placing,
     count: &'a Meter,
     begun: Instant,
     assignment: Assignment,
@@ -208,7 +205,7 @@ impl<'a> Distributor<'a> {
         let peers = self.peers;
         let offer = |contact: Contact| -> BoxFuture<'_, _> {
             Box::pin(async move {
-                let answer = peers.offer(&contact, tessera, terms.bytes, terms.repair).await;
+                let answer = peers.offer(&contact, tessera, terms.bytes, terms.charge).await;
                 answer.inspect_err(|error| {
                     tracing::debug!(peer = %contact.id, %error, "no answer to an offer");
                 })
@@ -227,7 +224,7 @@ impl<'a> Distributor<'a> {
         source: &'a PieceSource,
         pieces: Vec<Piece>,
         eligible: Eligible,
-        purpose: &'a Purpose,
+        placing: &'a Placing,
         count: &'a Meter,
     ) -> Delivery {
         let Eligible { assignment, contacts, has_dossier, refusals, .. } = eligible;
@@ -236,7 +233,7 @@ impl<'a> Distributor<'a> {
             distributor: *self,
             dossier,
             source,
-            purpose,
+            placing,
             count,
             begun: Instant::now(),
             assignment,
@@ -278,7 +275,7 @@ impl<'a> Distributor<'a> {
             Box::pin(bytes.inspect(move |_| on_bytes()))
         };
         self.peers.put_piece(to, &parcel, with_dossier, body).await?;
-        if parcel.witnesses.is_none() {
+        if parcel.charge == Charge::OWN {
             let placed = PlacedPiece { piece, holder: to.id, bytes: parcel.bytes };
             self.holder.note_placed(tessera, placed).await?;
         }
@@ -286,12 +283,24 @@ impl<'a> Distributor<'a> {
     }
 }
 
-impl Purpose {
-    /// Those who attest, for a piece that goes to `to`; `None` if it is this node's own.
-    fn witnesses(&self, to: NodeId) -> Option<Vec<Contact>> {
-        let Self::Repair { witnesses } = self else { return None };
-        let others = witnesses.iter().filter(|witness| witness.id != to);
-        Some(others.take(MAX_WITNESSES).cloned().collect())
+impl Placing {
+    /// For this node's owner.
+    pub(crate) fn own() -> Self {
+        Self { charge: Charge::OWN, witnesses: Vec::new() }
+    }
+
+    /// On this account; `holders` attest the tessera.
+    pub(crate) fn by(charge: Charge<()>, holders: Vec<Contact>) -> Self {
+        match charge {
+            Charge::Peer(()) => Self::own(),
+            Charge::Repair => Self { charge, witnesses: holders },
+        }
+    }
+
+    /// Those who attest, for a piece that goes to `to`.
+    fn witnesses(&self, to: NodeId) -> Vec<Contact> {
+        let others = self.witnesses.iter().filter(|witness| witness.id != to);
+        others.take(MAX_WITNESSES).cloned().collect()
     }
 }
 
@@ -336,13 +345,13 @@ impl Delivering<'_> {
         let on_bytes = move || heard.mark();
         let (distributor, dossier, source) = (self.distributor, self.dossier, self.source);
         let with_dossier = !self.has_dossier.contains(&node);
-        let witnesses = self.purpose.witnesses(node);
+        let (charge, witnesses) = (self.placing.charge, self.placing.witnesses(node));
         let contact = self.contacts.get(&node).cloned();
         self.running.push(Box::pin(async move {
             let result = match contact {
                 None => distributor.holder.keep(dossier, source, piece).await.map_err(Into::into),
                 Some(contact) => {
-                    let parcel = Parcel { dossier, piece, bytes: 0, witnesses };
+                    let parcel = Parcel { dossier, piece, bytes: 0, charge, witnesses };
                     distributor.put(&contact, parcel, source, with_dossier, on_bytes).await
                 }
             };

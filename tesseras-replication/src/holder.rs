@@ -4,7 +4,7 @@
 mod kept;
 mod reservation;
 
-pub(crate) use reservation::{Asker, NotAdmitted};
+pub(crate) use reservation::NotAdmitted;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};

@@ -5,6 +5,7 @@ use serde_bytes::ByteBuf;
 use tesseras_core::code::Piece;
 use tesseras_core::contact::Contact;
 use tesseras_core::ids::{ContentHash, TesseraHash};
+use tesseras_core::ports::Charge;
 use tesseras_core::time::Timestamp;
 use tesseras_wire::MAX_FRAME_BYTES;
 
@@ -28,8 +29,9 @@ pub enum Request {
         tessera: TesseraHash,
         /// How many bytes, about.
         bytes: u64,
-        /// Whether they would be placed as a repair.
-        repair: bool,
+        /// Against whom they would count; on the wire, whether it is a repair.
+        #[serde(rename = "repair", with = "is_repair")]
+        charge: Charge<()>,
     },
     /// Hold this piece. Followed by the dossier, if `dossier_bytes` is not 0, and the piece.
     PutPiece {
@@ -163,4 +165,24 @@ pub mod refusal {
     pub const INVALID: &str = "invalid";
     /// It is not held here.
     pub const NOT_HELD: &str = "not_held";
+}
+
+/// A [`Charge`] on the wire: whether it is the repair share.
+mod is_repair {
+    use serde::{Deserialize as _, Deserializer, Serializer};
+    use tesseras_core::ports::Charge;
+
+    pub(super) fn serialize<S: Serializer>(
+        charge: &Charge<()>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        serializer.serialize_bool(*charge == Charge::Repair)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Charge<()>, D::Error> {
+        let is_repair = bool::deserialize(deserializer)?;
+        Ok(if is_repair { Charge::Repair } else { Charge::OWN })
+    }
 }

@@ -17,6 +17,7 @@ use tesseras_core::code::Piece;
 use tesseras_core::contact::Contact;
 use tesseras_core::ids::{ContentHash, NodeId, TesseraHash};
 use tesseras_core::lock::lock;
+use tesseras_core::ports::Charge;
 use tesseras_core::time::Clock;
 use tesseras_core::words::{code_word, one_line};
 use tesseras_crypto::{NodeKeys, NodePublic};
@@ -87,8 +88,9 @@ pub(crate) struct Parcel<'a> {
     pub(crate) dossier: &'a VerifiedDossier,
     pub(crate) piece: Piece,
     pub(crate) bytes: u64,
-    /// Others who attest the tessera, if it is placed as a repair.
-    pub(crate) witnesses: Option<Vec<Contact>>,
+    pub(crate) charge: Charge<()>,
+    /// Others who attest the tessera, if it is placed as a repair; else none.
+    pub(crate) witnesses: Vec<Contact>,
 }
 
 /// What other nodes are reached with.
@@ -207,9 +209,9 @@ impl Peers {
         to: &Contact,
         tessera: TesseraHash,
         bytes: u64,
-        repair: bool,
+        charge: Charge<()>,
     ) -> Result<(SocketAddr, Offered), AskError> {
-        let request = Request::Offer { tessera, bytes, repair };
+        let request = Request::Offer { tessera, bytes, charge };
         let (peer, mut offered) = self.short::<Offered>(WHILE_BUSY, to, &request).await?;
         // People read it.
         offered.reason = offered.reason.as_deref().map(one_line);
@@ -284,14 +286,14 @@ impl Peers {
         body: Body,
     ) -> Result<(), AskError> {
         let _permit = turn(&self.outgoing).await;
-        let Parcel { dossier, piece, bytes, ref witnesses } = *parcel;
+        let Parcel { dossier, piece, bytes, ref witnesses, .. } = *parcel;
         let head = if with_dossier { dossier.encode() } else { Vec::new() };
         let request = Request::PutPiece {
             tessera: dossier.tessera(),
             piece,
             bytes,
             dossier_bytes: head.len() as u64,
-            witnesses: witnesses.clone().unwrap_or_default(),
+            witnesses: witnesses.clone(),
         };
         let body = crate::bulk::after(head, body);
         self.ask::<Stored>(to, &request, Some(body), self.deadlines.transfer).await.map(|_| ())

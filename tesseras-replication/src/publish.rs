@@ -6,14 +6,14 @@ use tesseras_core::contact::Contact;
 use tesseras_core::ids::TesseraHash;
 use tesseras_core::placement;
 use tesseras_core::plan::PlanError;
-use tesseras_core::ports::StoreError;
+use tesseras_core::ports::{Charge, StoreError};
 use tesseras_core::publication::PublicationEvent;
 use tesseras_core::signature::SignaturePair;
 use thiserror::Error;
 
 use crate::clock::{ClockOff, check_clock_after};
 use crate::collect::{CollectError, Collector};
-use crate::distribute::{Distributor, Purpose, bytes_of};
+use crate::distribute::{Distributor, Placing, bytes_of};
 use crate::dossier::{DossierError, VerifiedDossier};
 use crate::dossiers::dossiers_of_holders;
 use crate::erasure::ErasureError;
@@ -297,7 +297,7 @@ impl Publisher<'_> {
     ) -> Result<Published, PublishError> {
         let plan = dossier.plan();
         let k = plan.coded().map(|coded| coded.shape.k);
-        let terms = OfferTerms::of(plan, false, false);
+        let terms = OfferTerms::of(plan, Charge::OWN, false);
         let distributor = self.distributor();
         let tessera = dossier.tessera();
         let (known, mut prospects) = tokio::join!(
@@ -321,7 +321,7 @@ impl Publisher<'_> {
             self.prepare_parity(dossier, source, &missing, on_progress).await?;
             let count = Meter::new("placing pieces", bytes_of(plan, &missing), on_progress);
             let delivery = distributor
-                .distribute(dossier, source, missing, eligible, &Purpose::Own, &count)
+                .distribute(dossier, source, missing, eligible, &Placing::own(), &count)
                 .await;
             refusals.extend(delivery.refusals);
             rounds.placed(delivery.placed);

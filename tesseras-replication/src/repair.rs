@@ -9,7 +9,7 @@ use futures_util::{StreamExt as _, stream};
 use tesseras_core::code::Piece;
 use tesseras_core::contact::Contact;
 use tesseras_core::ids::{NodeId, TesseraHash};
-use tesseras_core::ports::StoreError;
+use tesseras_core::ports::{Charge, StoreError};
 use tesseras_wire::{BoxFuture, BoxStream};
 use thiserror::Error;
 use tokio::sync::Semaphore;
@@ -17,7 +17,7 @@ use tokio::time::timeout;
 
 use crate::clock::{ClockOff, check_clock_after};
 use crate::collect::{CollectError, Collected, Collector};
-use crate::distribute::{Distributor, Purpose, bytes_of};
+use crate::distribute::{Distributor, Placing, bytes_of};
 use crate::dossier::VerifiedDossier;
 use crate::dossiers::dossiers_of_holders;
 use crate::holder::Holder;
@@ -201,16 +201,13 @@ impl<'a> Repairer<'a> {
             }
             _ => self.prepare(&dossier, &survey, &lack.pieces, on_progress).await?,
         };
-        let purpose = match is_own {
-            true => Purpose::Own,
-            false => Purpose::Repair { witnesses: survey.contacts_except(self.peers.me()) },
-        };
+        let placing = Placing::by(charge_of(is_own), survey.contacts_except(self.peers.me()));
         let total = bytes_of(dossier.plan(), &lack.pieces);
         let count = Meter::new("placing pieces", total, on_progress);
         let distributor = self.distributor();
-        let placing =
-            distributor.distribute(&dossier, &source, lack.pieces, eligible, &purpose, &count);
-        let delivery = placing.await;
+        let delivery = distributor
+            .distribute(&dossier, &source, lack.pieces, eligible, &placing, &count)
+            .await;
         self.workshop.unpin(tessera).await?;
         done.restored = delivery.placed;
         done.missing += delivery.unplaced;
@@ -253,8 +250,8 @@ impl<'a> Repairer<'a> {
         let distributor = self.distributor();
         let may_hold = holder.may_hold(tessera).await;
         let terms = match &stored {
-            Some(dossier) => OfferTerms::of(dossier.plan(), !is_own, may_hold),
-            None => OfferTerms::of_unknown(!is_own, may_hold),
+            Some(dossier) => OfferTerms::of(dossier.plan(), charge_of(is_own), may_hold),
+            None => OfferTerms::of_unknown(charge_of(is_own), may_hold),
         };
         let begun =
             Surveying::begin(peers, holder, directory, tessera, Scope::Network, Manner::Quick);
@@ -269,7 +266,7 @@ impl<'a> Repairer<'a> {
                 self.mend_dossier(tessera, &early).await?
             }
         };
-        let terms = OfferTerms::of(dossier.plan(), !is_own, may_hold);
+        let terms = OfferTerms::of(dossier.plan(), charge_of(is_own), may_hold);
         let eligible = distributor.eligible(&dossier, &mut early, &prospects, terms).await;
         surveying.be(Manner::Thorough);
         let missing = eligible.assignment.lack().pieces;
@@ -356,6 +353,11 @@ impl<'a> Repairer<'a> {
         let Self { peers, holder, library, workshop, directory } = *self;
         Publisher { peers, holder, library, workshop, directory }
     }
+}
+
+/// Against whom pieces count that this node places: those of its owner's capsules are its own.
+fn charge_of(is_own: bool) -> Charge<()> {
+    if is_own { Charge::OWN } else { Charge::Repair }
 }
 
 /// The known holders that did not answer.

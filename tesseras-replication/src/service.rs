@@ -16,7 +16,7 @@ use tesseras_core::code::Piece;
 use tesseras_core::contact::{Contact, Subnet};
 use tesseras_core::ids::TesseraHash;
 use tesseras_core::plan::Plan;
-use tesseras_core::ports::{BlobReader, Fragment, StoreError};
+use tesseras_core::ports::{BlobReader, Charge, Fragment, PeerAt, StoreError};
 use tesseras_crypto::blake3;
 use tesseras_wire::codec::{self, Answer, Refusal};
 use tesseras_wire::{Body, Peer, Response, body_from_bytes};
@@ -25,7 +25,6 @@ use tokio::time::timeout;
 use crate::announce::announce_new;
 use crate::attestation::{self, Question};
 use crate::bulk::{self, BodyReader, Permit};
-use crate::holder::Asker;
 use crate::messages::{
     Announced, Attestation, AttestedPiece, BatchAnswer, Bulk, KINDS, MAX_BATCH,
     MAX_BATCH_ANSWER_BYTES, MAX_HOLDERS, Offered, Request,
@@ -60,7 +59,7 @@ impl Service<'_> {
     }
 
     async fn answer(&self, peer: &Peer, request: Request, body: Body) -> Response {
-        let from = Asker { id: peer.id, subnet: Subnet::of(peer.remote.ip()) };
+        let from = PeerAt { id: peer.id, subnet: Subnet::of(peer.remote.ip()) };
         match request {
             Request::Offer { .. } | Request::Attest { .. } => self.short(from, request).await,
             Request::PutPiece { tessera, piece, bytes, dossier_bytes, witnesses } => {
@@ -79,7 +78,7 @@ impl Service<'_> {
     }
 
     /// Answers one request of a batch after the other, as many as fit a frame.
-    async fn batch(&self, from: Asker, requests: Vec<Request>) -> Outcome<BatchAnswer> {
+    async fn batch(&self, from: PeerAt, requests: Vec<Request>) -> Outcome<BatchAnswer> {
         if requests.is_empty() || requests.len() > MAX_BATCH {
             let why = format!("a batch has 1 to {MAX_BATCH} requests, not {}", requests.len());
             return Err(Refusal::new(Refusal::MALFORMED, why));
@@ -97,10 +96,10 @@ impl Service<'_> {
     }
 
     /// Answers a request that may be part of a batch.
-    async fn short(&self, from: Asker, request: Request) -> Response {
+    async fn short(&self, from: PeerAt, request: Request) -> Response {
         match request {
-            Request::Offer { tessera, bytes, repair } => {
-                plain(self.offer(from, tessera, bytes, repair).await)
+            Request::Offer { tessera, bytes, charge } => {
+                plain(self.offer(from, tessera, bytes, charge).await)
             }
             Request::Attest { tessera, nonce } => plain(self.attest(from, tessera, nonce).await),
             _ => {
@@ -112,14 +111,14 @@ impl Service<'_> {
 
     async fn offer(
         &self,
-        from: Asker,
+        from: PeerAt,
         tessera: TesseraHash,
         bytes: u64,
-        repair: bool,
+        charge: Charge<()>,
     ) -> Outcome<Offered> {
         let pieces = self.holder.all_pieces(tessera).await.map_err(internal)?;
         let decision = match self.refuse_unwanted(tessera).await {
-            Ok(()) => self.holder.admit(from, from.charge(repair), bytes).await.map_err(refuse),
+            Ok(()) => self.holder.admit(from, charge.of(from), bytes).await.map_err(refuse),
             Err(refused) => Err(refused),
         };
         let (room, refused) = match decision {
@@ -138,7 +137,7 @@ impl Service<'_> {
 
     async fn attest(
         &self,
-        from: Asker,
+        from: PeerAt,
         tessera: TesseraHash,
         nonce: [u8; 32],
     ) -> Outcome<Attestation> {
@@ -178,7 +177,7 @@ impl Service<'_> {
 
     async fn piece(
         &self,
-        from: Asker,
+        from: PeerAt,
         tessera: TesseraHash,
         piece: Piece,
         offset: u64,
@@ -226,7 +225,7 @@ impl Service<'_> {
 
     async fn roster(
         &self,
-        from: Asker,
+        from: PeerAt,
         tessera: TesseraHash,
         mut holders: Vec<Contact>,
     ) -> Outcome<Announced> {

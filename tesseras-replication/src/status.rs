@@ -1,7 +1,7 @@
 //! How a tessera is: asked of its holders now.
 
 use tesseras_core::ids::TesseraHash;
-use tesseras_core::ports::StoreError;
+use tesseras_core::ports::{Charge, StoreError};
 use thiserror::Error;
 
 use crate::clock::{ClockOff, check_clock_after};
@@ -50,7 +50,7 @@ impl Asking<'_> {
         let (in_library, unpublished) = library.own_part(tessera).await?;
         let distributor = Distributor { peers, holder, workshop, directory };
         let may_hold = holder.may_hold(tessera).await;
-        let terms = OfferTerms::of_unknown(true, may_hold);
+        let terms = OfferTerms::of_unknown(Charge::Repair, may_hold);
         let (survey, prospects) = tokio::join!(
             survey(peers, holder, directory, tessera, Scope::Network, Manner::Quick),
             distributor.ask_candidates(tessera, terms, Manner::Quick),
@@ -67,7 +67,7 @@ impl Asking<'_> {
         let mut health = match &dossier {
             Some(dossier) => {
                 let plan = dossier.plan();
-                let terms = OfferTerms::of(plan, true, may_hold);
+                let terms = OfferTerms::of(plan, Charge::Repair, may_hold);
                 let all = distributor.eligible(dossier, &mut survey, &prospects, terms).await;
                 TesseraHealth::of(plan, &survey, &all.assignment, all.count, in_library)
             }

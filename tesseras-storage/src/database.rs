@@ -21,13 +21,15 @@ use tesseras_core::ports::StoreError;
 
 use crate::columns::to_integer;
 use crate::disk::{Disk, OsDisk};
-use crate::error::{Fault, io_error, sql_error};
+use crate::error::{io_error, sql_error};
 use crate::lock::FileLock;
-use crate::wal::{Ticket, Wal};
+use crate::wal::Wal;
 
 mod condition;
 mod read_only;
 
+pub use crate::error::Fault;
+pub use crate::wal::Ticket;
 pub(crate) use condition::set_aside_unless_sound;
 pub(crate) use read_only::open_read_only;
 
@@ -115,33 +117,6 @@ fn without_log_and_readers(connection: Connection, copy: Option<tempfile::TempDi
         opening: None,
         _copy: copy,
     }
-}
-
-/// Opens a database as SQLite does it by itself: a rollback journal, a sync of every commit, a
-/// page cache of 2 MB, and one connection. Only the schema is ours, and the busy timeout, since
-/// SQLite's own is not to wait at all. For comparison alone.
-#[cfg(feature = "baseline")]
-pub(crate) fn open_with_sqlite_defaults(
-    path: &Path,
-    busy_timeout: Duration,
-) -> Result<Database, StoreError> {
-    let what = format!("opening the database {}", path.display());
-    let lock_path = beside(path, "-open");
-    let _turn = FileLock::acquire(&lock_path, &what, busy_timeout)?;
-    let mut writer = Connection::open(path).map_err(|e| sql_error(&what, e))?;
-    writer.busy_timeout(busy_timeout).map_err(|e| sql_error(&what, e))?;
-    migrate(&mut writer)?;
-    Ok(Database {
-        writer: Mutex::new(Some(writer)),
-        readers: Mutex::default(),
-        reader_is_back: Condvar::new(),
-        has_readers: false,
-        wal: None,
-        syncs_commits: true,
-        disk: Arc::new(OsDisk),
-        opening: Some((lock_path, busy_timeout)),
-        _copy: None,
-    })
 }
 
 /// [`open_database`] on a disk of one's own. Where there is no database yet, `may_begin` is asked
@@ -285,11 +260,11 @@ fn migration_error(error: rusqlite_migration::Error) -> StoreError {
 }
 
 /// What went wrong in [`Database::write`].
-pub(crate) struct WriteError {
+pub struct WriteError {
     /// Why.
-    pub(crate) error: StoreError,
+    pub error: StoreError,
     /// Whether it is certain that nothing was committed, now or after a crash.
-    pub(crate) rolled_back: bool,
+    pub rolled_back: bool,
 }
 
 impl From<WriteError> for StoreError {
@@ -324,7 +299,7 @@ impl std::fmt::Debug for Database {
 
 impl Database {
     /// Reads; sees everything that was committed before, and one state of it throughout.
-    pub(crate) fn read<T>(
+    pub fn read<T>(
         &self,
         what: &str,
         body: impl FnOnce(&Connection) -> rusqlite::Result<T>,
@@ -344,7 +319,7 @@ impl Database {
 
     /// Runs one transaction that no other writer of any process overlaps. An error of `body` rolls
     /// it back.
-    pub(crate) fn write<T>(
+    pub fn write<T>(
         &self,
         what: &str,
         body: impl FnOnce(&Transaction<'_>) -> Result<T, Fault>,
@@ -363,7 +338,7 @@ impl Database {
     }
 
     /// [`Database::write`], durable.
-    pub(crate) fn write_durably<T>(
+    pub fn write_durably<T>(
         &self,
         what: &str,
         body: impl FnOnce(&Transaction<'_>) -> Result<T, Fault>,
@@ -402,7 +377,7 @@ impl Database {
     }
 
     /// Returns once the transaction survives a power cut.
-    pub(crate) fn sync(&self, ticket: Ticket) -> Result<(), StoreError> {
+    pub fn sync(&self, ticket: Ticket) -> Result<(), StoreError> {
         let Some(wal) = &self.wal else { return Ok(()) };
         if self.syncs_commits {
             return Ok(());

@@ -9,7 +9,7 @@ use tesseras_core::ports::StoreError;
 
 /// A failure inside a transaction: SQL's, or one that already has its words.
 #[derive(Debug)]
-pub(crate) enum Fault {
+pub enum Fault {
     /// SQLite refused.
     Sql(rusqlite::Error),
     /// Anything else.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 use tesseras_core::ids::{ContentHash, TesseraHash};
-use tesseras_core::ports::{BlobReader, BlobStore as _, Charge, Fragment, FragmentStore};
+use tesseras_core::ports::{BlobReader, BlobStore as _, Charge, Fragment, FragmentStore, PeerAt};
 use tesseras_core::ports::{StagedBlob, StoreError};
 
 use crate::cas::Cas;
@@ -101,7 +101,9 @@ impl FragmentStore for FsFragmentStore {
             }
             set_damaged(tx, &fragment.checksum, false)?;
             let (peer, subnet) = match charge {
-                Charge::Peer { id, subnet } => (Some(id.as_bytes()), Some(subnet.to_string())),
+                Charge::Peer(PeerAt { id, subnet }) => {
+                    (Some(id.as_bytes()), Some(subnet.to_string()))
+                }
                 Charge::Repair => (None, None),
             };
             tx.prepare_cached(

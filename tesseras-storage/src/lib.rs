@@ -13,9 +13,6 @@ pub mod disk;
 pub mod fragment;
 pub mod metrics;
 
-#[cfg(feature = "baseline")]
-pub mod baseline;
-
 mod check;
 mod columns;
 mod early_sync;

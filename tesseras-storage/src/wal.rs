@@ -8,7 +8,7 @@ use tesseras_core::lock::{lock, wait};
 /// A committed transaction, not yet known to survive a power cut.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 #[must_use = "what was committed is durable only once it is synced"]
-pub(crate) struct Ticket(u64);
+pub struct Ticket(u64);
 
 impl Ticket {
     /// Nothing to wait for.

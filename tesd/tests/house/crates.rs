@@ -24,7 +24,7 @@ const NOT_FOR: &[(&str, &[&str])] = &[
     ("tesseras-node", &["quinn", "rusqlite", "clap"]),
     ("tesd", &["quinn", "rusqlite"]),
     ("tesseras-cli", &["quinn", "rusqlite"]),
-    ("tesseras-bench", &["rusqlite"]),
+    ("tesseras-bench", &[]),
 ];
 
 /// Crates whose code never touches a creator's secret keys.

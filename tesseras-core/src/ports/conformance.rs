@@ -3,8 +3,8 @@
 
 use super::{
     Account, BlobReader, BlobStore, Charge, Fragment, FragmentStore, HoldingRepository, NewTessera,
-    Origin, PeerRepository, PlacedPiece, ReciprocityLedger, StagedBlob, StoreError, TesseraRecord,
-    TesseraRepository, Usage, Workbench,
+    Origin, PeerAt, PeerRepository, PlacedPiece, ReciprocityLedger, StagedBlob, StoreError,
+    TesseraRecord, TesseraRepository, Usage, Workbench,
 };
 use crate::code::Piece;
 use crate::contact::{Contact, Subnet};
@@ -85,7 +85,7 @@ pub fn blob_store(blobs: &dyn BlobStore, hash: Hash) {
 
 /// [`FragmentStore`], with the [`BlobStore`] that stages for it.
 pub fn fragment_store(fragments: &dyn FragmentStore, blobs: &dyn BlobStore, hash: Hash) {
-    let charge = Charge::Peer { id: node(1), subnet: subnet(1) };
+    let charge = Charge::Peer(PeerAt { id: node(1), subnet: subnet(1) });
     let bytes: Vec<Vec<u8>> = (0..4).map(|i| content(i, 5000 + usize::from(i))).collect();
     let held: Vec<Fragment> = vec![
         fragment(hash, tessera(1), Piece::Whole, &bytes[0]),
@@ -439,7 +439,7 @@ pub fn reciprocity_ledger(
         fragments.store_fragment(&fragment, stage(blobs, &bytes), &charge).expect("it is stored");
         fragment
     };
-    let peer = |id, near| Charge::Peer { id: node(id), subnet: subnet(near) };
+    let peer = |id, near| Charge::Peer(PeerAt { id: node(id), subnet: subnet(near) });
     let first = store(0, 100, peer(1, 1));
     store(1, 50, peer(1, 2));
     store(2, 30, peer(2, 1));

@@ -4,18 +4,36 @@ use super::StoreError;
 use crate::contact::Subnet;
 use crate::ids::{NodeId, TesseraHash};
 
-/// Against whom a held piece counts.
+/// Another node, and the neighbourhood from which it was heard.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Charge {
-    /// The peer that placed it, and the neighbourhood it placed it from.
-    Peer {
-        /// Who.
-        id: NodeId,
-        /// From where.
-        subnet: Subnet,
-    },
+pub struct PeerAt {
+    /// Who.
+    pub id: NodeId,
+    /// From where.
+    pub subnet: Subnet,
+}
+
+/// Against whom a piece counts, from the offer to the ledger of its holder. `P` is what is known of
+/// who places it: nothing has to be said where that is the node that speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Charge<P = PeerAt> {
+    /// The one who places it.
+    Peer(P),
     /// The repair share: it belongs to a tessera that other holders attest.
     Repair,
+}
+
+impl Charge<()> {
+    /// Of what this node places for its owner.
+    pub const OWN: Self = Self::Peer(());
+
+    /// The same, as the holder sees it.
+    pub fn of(self, placer: PeerAt) -> Charge {
+        match self {
+            Self::Peer(()) => Charge::Peer(placer),
+            Self::Repair => Charge::Repair,
+        }
+    }
 }
 
 /// What this node and one peer store for each other, in bytes.

@@ -4,7 +4,9 @@ use futures_util::stream;
 use tesseras_core::code::Piece;
 use tesseras_core::contact::{Contact, Subnet};
 use tesseras_core::ids::NodeId;
-use tesseras_core::ports::{FragmentStore as _, HoldingRepository as _, ReciprocityLedger as _};
+use tesseras_core::ports::{
+    Charge, FragmentStore as _, HoldingRepository as _, ReciprocityLedger as _,
+};
 use tesseras_node::NodeConfig;
 use tesseras_replication::dossier::MAX_DOSSIER_BYTES;
 use tesseras_replication::messages::{Offered, Request, Stored, refusal};
@@ -252,8 +254,8 @@ async fn what_a_sender_only_claims_takes_nobodys_room() {
     let claiming = liar.ask::<Stored>(&contact, &claim, Some(body));
     let honest = Stranger::at("127.0.66.1");
     let asking = async {
-        for repair in [false, true] {
-            let request = Request::Offer { tessera: goods.tessera, bytes: 300 << 20, repair };
+        for charge in [Charge::OWN, Charge::Repair] {
+            let request = Request::Offer { tessera: goods.tessera, bytes: 300 << 20, charge };
             let said: Offered = honest.ask(&victim.contact(), &request, None).await.unwrap();
             assert!(said.accepts, "{said:?}");
         }

@@ -2,7 +2,7 @@
 
 use tesseras_core::code::Piece;
 use tesseras_core::ids::TesseraHash;
-use tesseras_core::ports::HoldingRepository as _;
+use tesseras_core::ports::{Charge, HoldingRepository as _};
 use tesseras_node::clock;
 use tesseras_replication::messages::{Attestation, Bulk, Offered, Request};
 
@@ -17,7 +17,7 @@ async fn told(
     goods: &Goods,
 ) -> (Offered, Option<tesseras_core::ids::ContentHash>, [NoAnswer; 2]) {
     let to = of.contact();
-    let offer = Request::Offer { tessera, bytes: 1000, repair: false };
+    let offer = Request::Offer { tessera, bytes: 1000, charge: Charge::OWN };
     let offered: Offered = stranger.ask(&to, &offer, None).await.unwrap();
     let attest = Request::Attest { tessera, nonce: [3; 32] };
     let attested: Attestation = stranger.ask(&to, &attest, None).await.unwrap();
@@ -65,7 +65,7 @@ async fn a_description_without_a_piece_is_not_shown() {
     let stranger = Stranger::at("127.0.100.1");
     let to = keeper.contact();
     let tessera = goods.tessera;
-    let offer = Request::Offer { tessera, bytes: 1000, repair: false };
+    let offer = Request::Offer { tessera, bytes: 1000, charge: Charge::OWN };
     let offered: Offered = stranger.ask(&to, &offer, None).await.unwrap();
     assert!(offered.accepts && !offered.has_dossier);
     let without = goods.parcel(Piece::Index(1)).with_head(Vec::new());

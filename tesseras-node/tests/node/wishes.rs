@@ -1,7 +1,7 @@
 //! What a node's person made, or does not want, is not held here.
 
 use tesseras_core::code::Piece;
-use tesseras_core::ports::HoldingRepository as _;
+use tesseras_core::ports::{Charge, HoldingRepository as _};
 use tesseras_node::clock;
 use tesseras_replication::messages::{Offered, Request, refusal};
 
@@ -24,7 +24,7 @@ async fn own_capsules_and_dropped_ones_are_refused_until_they_are_fetched() {
 
     let given = stranger.put(&owner.contact(), parcel.clone()).await;
     assert_eq!(given.unwrap_err(), refusal::DECLINED);
-    let ask = Request::Offer { tessera: hash, bytes: 1, repair: true };
+    let ask = Request::Offer { tessera: hash, bytes: 1, charge: Charge::Repair };
     let offered: Offered = stranger.ask(&owner.contact(), &ask, None).await.unwrap();
     assert!(!offered.accepts);
 

@@ -2,10 +2,8 @@
 
 use std::sync::{Arc, Mutex};
 
-use tesseras_core::contact::Subnet;
-use tesseras_core::ids::NodeId;
 use tesseras_core::lock::lock;
-use tesseras_core::ports::{Charge, StoreError};
+use tesseras_core::ports::{Charge, PeerAt, StoreError};
 
 use super::Holder;
 use crate::policy::admission::{self, Limit, Standing};
@@ -31,28 +29,11 @@ impl Drop for Reservation {
     }
 }
 
-/// Who asks, and on whose account what it brings would be stored.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Asker {
-    pub(crate) id: NodeId,
-    pub(crate) subnet: Subnet,
-}
-
-impl Asker {
-    /// The account on which its pieces are stored.
-    pub(crate) fn charge(self, repair: bool) -> Charge {
-        match repair {
-            true => Charge::Repair,
-            false => Charge::Peer { id: self.id, subnet: self.subnet },
-        }
-    }
-}
-
 impl Holder {
     /// Decides whether `bytes` are accepted, and says how many bytes would be.
     pub(crate) async fn admit(
         &self,
-        from: Asker,
+        from: PeerAt,
         charge: Charge,
         bytes: u64,
     ) -> Result<u64, NotAdmitted> {
@@ -63,7 +44,7 @@ impl Holder {
     /// [`Self::admit`]; the bytes count as used until what is returned is dropped.
     pub(crate) async fn reserve(
         &self,
-        from: Asker,
+        from: PeerAt,
         charge: Charge,
         bytes: u64,
     ) -> Result<Reservation, NotAdmitted> {
@@ -74,8 +55,8 @@ impl Holder {
         Ok(Reservation { in_flight: self.in_flight.clone(), number })
     }
 
-    async fn standing(&self, from: Asker) -> Result<Standing, NotAdmitted> {
-        let Asker { id, subnet } = from;
+    async fn standing(&self, from: PeerAt) -> Result<Standing, NotAdmitted> {
+        let PeerAt { id, subnet } = from;
         let read = self.run(move |stores| {
             Ok(Standing {
                 account: stores.ledger.account(&id)?,

@@ -1,7 +1,7 @@
 //! Whether a piece is accepted: the limits of one node, as one pure decision.
 
 use tesseras_core::contact::Subnet;
-use tesseras_core::ports::{Account, Charge, Usage};
+use tesseras_core::ports::{Account, Charge, PeerAt, Usage};
 use thiserror::Error;
 
 use crate::messages::refusal;
@@ -95,7 +95,7 @@ pub fn room(charge: &Charge, standing: &Standing, limits: &Limits) -> u64 {
         room = room.min(left);
     }
     let Standing { account, usage, .. } = standing;
-    let Charge::Peer { subnet, .. } = charge else { return room };
+    let Charge::Peer(PeerAt { subnet, .. }) = charge else { return room };
     if !account.is_positive() {
         return room;
     }
@@ -123,7 +123,7 @@ fn left_under(
         Charge::Repair => {
             left.push((Limit::Repairs, limits.repair_share.saturating_sub(usage.repair)));
         }
-        Charge::Peer { subnet, .. } => {
+        Charge::Peer(PeerAt { subnet, .. }) => {
             let allowed = account.stored_by.saturating_add(limits.deficit_allowance);
             left.push((Limit::Peer, limits.per_peer.saturating_sub(account.stored_for)));
             left.push((Limit::Deficit, allowed.saturating_sub(account.stored_for)));
@@ -164,7 +164,7 @@ mod tests {
     fn peer(stored_for: u64, stored_by: u64, address: &str) -> (Charge, Account) {
         let subnet = Subnet::of(address.parse().expect("an address"));
         let id = NodeId::new([1; 20]);
-        (Charge::Peer { id, subnet }, Account { stored_for, stored_by })
+        (Charge::Peer(PeerAt { id, subnet }), Account { stored_for, stored_by })
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use tesseras_core::ports::Charge;
+use tesseras_core::ports::{Charge, PeerAt};
 
 use super::admission::Standing;
 
@@ -46,11 +46,13 @@ impl InFlight {
         let Standing { mut account, mut usage, free } = standing;
         usage.total += self.bytes();
         usage.repair += self.sum(|charge| matches!(charge, Charge::Repair));
-        usage.indebted += self.sum(|charge| matches!(charge, Charge::Peer { .. }));
-        if let Charge::Peer { id: asks, subnet: near } = asked {
-            let is_near = |c: &Charge| matches!(c, Charge::Peer { subnet, .. } if subnet == near);
+        usage.indebted += self.sum(|charge| matches!(charge, Charge::Peer(_)));
+        if let Charge::Peer(PeerAt { id: asks, subnet: near }) = asked {
+            let is_near =
+                |c: &Charge| matches!(c, Charge::Peer(PeerAt { subnet, .. }) if subnet == near);
             usage.indebted_in_subnet += self.sum(is_near);
-            account.stored_for += self.sum(|c| matches!(c, Charge::Peer { id, .. } if id == asks));
+            account.stored_for +=
+                self.sum(|c| matches!(c, Charge::Peer(PeerAt { id, .. }) if id == asks));
         }
         Standing { account, usage, free: free.saturating_sub(self.bytes()) }
     }
@@ -74,13 +76,13 @@ mod tests {
         let far = Subnet::of("9.9.9.9".parse().expect("an address"));
         let [one, other] = [NodeId::new([1; 20]), NodeId::new([2; 20])];
         let mut all = InFlight::default();
-        let from_one = Charge::Peer { id: one, subnet: near };
+        let from_one = Charge::Peer(PeerAt { id: one, subnet: near });
         let placed = all.add(Incoming { charge: from_one, bytes: 10 });
         all.add(Incoming { charge: Charge::Repair, bytes: 100 });
         let seen = |all: &InFlight, id, subnet| {
             let standing = Standing { free: 1000, ..Standing::default() };
             let Standing { account, usage, free } =
-                all.beside(standing, &Charge::Peer { id, subnet });
+                all.beside(standing, &Charge::Peer(PeerAt { id, subnet }));
             assert_eq!(free + usage.total, 1000);
             (
                 account.stored_for,

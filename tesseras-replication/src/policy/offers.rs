@@ -8,6 +8,7 @@ use tesseras_core::contact::{Contact, Subnet};
 use tesseras_core::ids::NodeId;
 use tesseras_core::placement::{Assignment, Candidate};
 use tesseras_core::plan::Plan;
+use tesseras_core::ports::Charge;
 
 use super::causes::Causes;
 use crate::messages::{Offered, refusal};
@@ -22,25 +23,25 @@ pub(crate) struct OfferTerms {
     pub(crate) wanted: usize,
     /// The length of the smallest piece, in bytes.
     pub(crate) bytes: u64,
-    /// Whether pieces would be placed as a repair.
-    pub(crate) repair: bool,
+    /// Against whom pieces would count.
+    pub(crate) charge: Charge<()>,
     /// Whether this node may hold pieces itself.
     pub(crate) include_self: bool,
 }
 
 impl OfferTerms {
     /// Before the plan is known: whether nodes would take anything at all.
-    pub(crate) fn of_unknown(repair: bool, include_self: bool) -> Self {
-        Self { wanted: WIDE.n().into(), bytes: 1, repair, include_self }
+    pub(crate) fn of_unknown(charge: Charge<()>, include_self: bool) -> Self {
+        Self { wanted: WIDE.n().into(), bytes: 1, charge, include_self }
     }
 
     /// For the pieces of a plan: as many nodes as its full form needs.
-    pub(crate) fn of(plan: &Plan, repair: bool, include_self: bool) -> Self {
+    pub(crate) fn of(plan: &Plan, charge: Charge<()>, include_self: bool) -> Self {
         let (wanted, bytes) = match plan.coded() {
             Some(form) => (form.shape.n().into(), form.fragment_bytes),
             None => (WHOLE_COPIES, plan.pack_bytes()),
         };
-        Self { wanted, bytes, repair, include_self }
+        Self { wanted, bytes, charge, include_self }
     }
 }
 

@@ -7,14 +7,14 @@ use futures_util::stream::FuturesUnordered;
 use tesseras_core::code::Piece;
 use tesseras_core::contact::Contact;
 use tesseras_core::ids::{NodeId, TesseraHash};
-use tesseras_core::ports::Fragment;
+use tesseras_core::ports::{Charge, Fragment, PeerAt};
 use tesseras_wire::codec::Refusal;
 use tokio::time::timeout;
 
 use super::answer::{LARGE_DOSSIER, Outcome, Service, internal, refuse};
 use crate::bulk::{BodyReader, ReceiveError};
 use crate::dossier::{MAX_DOSSIER_BYTES, VerifiedDossier};
-use crate::holder::{Asker, StoredDossierError};
+use crate::holder::StoredDossierError;
 use crate::messages::{MAX_WITNESSES, Stored, refusal};
 
 /// How long witnesses may take to answer, all together.
@@ -30,7 +30,12 @@ pub(super) struct Put {
 }
 
 impl Service<'_> {
-    pub(super) async fn put(&self, from: Asker, put: Put, mut body: BodyReader) -> Outcome<Stored> {
+    pub(super) async fn put(
+        &self,
+        from: PeerAt,
+        put: Put,
+        mut body: BodyReader,
+    ) -> Outcome<Stored> {
         let Put { tessera, piece, bytes, dossier_bytes, ref witnesses } = put;
         self.refuse_unwanted(tessera).await?;
         let held = self.holder.held_pieces(tessera).await.map_err(internal)?;
@@ -41,7 +46,8 @@ impl Service<'_> {
             return Err(Refusal::new(Refusal::MALFORMED, "the dossier is too long"));
         }
         let turn = self.holder.turn_to_receive(from.id).await?;
-        let claimed = from.charge(!witnesses.is_empty());
+        let claimed = if witnesses.is_empty() { Charge::OWN } else { Charge::Repair };
+        let claimed = claimed.of(from);
         // What it claims is refused early, and counts for nobody until it is known to be true.
         let all = bytes.saturating_add(dossier_bytes);
         self.holder.admit(from, claimed, all).await.map_err(refuse)?;
@@ -50,8 +56,10 @@ impl Service<'_> {
         let dossier = self.dossier_for_put(&put, &mut body).await?;
         let fragment = planned(&dossier, piece, bytes)?;
         // Without a true witness it is the sender's own, and counts as such.
-        let is_repair = self.is_witnessed(from.id, &dossier, witnesses).await;
-        let charge = from.charge(is_repair);
+        let charge = match self.is_witnessed(from.id, &dossier, witnesses).await {
+            true => Charge::Repair,
+            false => Charge::Peer(from),
+        };
         let _reserved = self.holder.reserve(from, charge, bytes).await.map_err(refuse)?;
         let (disk, blobs) = (&self.holder.disk, self.holder.blobs());
         let goes_on = |bytes| turn.goes_on(bytes);

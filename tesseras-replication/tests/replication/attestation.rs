@@ -10,7 +10,7 @@ use tesseras_core::code::Piece;
 use tesseras_core::contact::{Contact, Subnet};
 use tesseras_core::ids::{DhtKey, NodeId, TesseraHash};
 use tesseras_core::ports::{
-    BlobReader, BlobStore as _, Charge, Fragment, FragmentStore, StagedBlob, StoreError,
+    BlobReader, BlobStore as _, Charge, Fragment, FragmentStore, PeerAt, StagedBlob, StoreError,
     TesseraRecord,
 };
 use tesseras_core::time::{Clock, ClockOffset, Timestamp};
@@ -207,7 +207,7 @@ async fn an_attestation_says_what_was_stored_even_when_the_disk_has_lost_it() {
             bytes: bytes.len() as u64,
         };
         let subnet = Subnet::of([10, 0, 0, 1].into());
-        let charge = Charge::Peer { id: NodeId::new([1; 20]), subnet };
+        let charge = Charge::Peer(PeerAt { id: NodeId::new([1; 20]), subnet });
         store.fragments().store_fragment(&fragment, staged, &charge).unwrap();
     }
     let node = node(&store, Arc::new(store.cached_fragments(1 << 20)), keys.clone());

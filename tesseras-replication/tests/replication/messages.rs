@@ -9,6 +9,7 @@ use serde::de::DeserializeOwned;
 use tesseras_core::code::Piece;
 use tesseras_core::contact::{Contact, MAX_ADDRESSES};
 use tesseras_core::ids::{ContentHash, NodeId, TesseraHash};
+use tesseras_core::ports::Charge;
 use tesseras_core::time::Timestamp;
 use tesseras_replication::dossier::VerifiedDossier;
 use tesseras_replication::messages::{
@@ -43,8 +44,8 @@ fn request() -> impl Strategy<Value = Request> {
 fn single() -> impl Strategy<Value = Request> {
     let contacts = || proptest::collection::vec(contact(), 0..6);
     prop_oneof![
-        (tessera(), any::<u64>(), any::<bool>())
-            .prop_map(|(tessera, bytes, repair)| Request::Offer { tessera, bytes, repair }),
+        (tessera(), any::<u64>(), prop_oneof![Just(Charge::OWN), Just(Charge::Repair)])
+            .prop_map(|(tessera, bytes, charge)| Request::Offer { tessera, bytes, charge }),
         (tessera(), piece(), any::<u64>(), any::<u64>(), contacts()).prop_map(
             |(tessera, piece, bytes, dossier_bytes, witnesses)| Request::PutPiece {
                 tessera,

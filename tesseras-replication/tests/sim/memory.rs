@@ -9,7 +9,7 @@ use tesseras_core::dossier::Dossier;
 use tesseras_core::ids::{ContentHash, NodeId, TesseraHash};
 use tesseras_core::ports::{
     Account, BlobReader, BlobStore, BlobWriter, Charge, Fragment, FragmentStore, HoldingRepository,
-    NewTessera, PlacedPiece, ReciprocityLedger, StagedBlob, StoreError, TesseraRecord,
+    NewTessera, PeerAt, PlacedPiece, ReciprocityLedger, StagedBlob, StoreError, TesseraRecord,
     TesseraRepository, Usage, Workbench,
 };
 use tesseras_core::publication::{Publication, PublicationEvent};
@@ -71,7 +71,8 @@ impl State {
     }
 
     fn stored_for(&self, peer: &NodeId) -> u64 {
-        let of_peer = |charge: &Charge| matches!(charge, Charge::Peer { id, .. } if id == peer);
+        let of_peer =
+            |charge: &Charge| matches!(charge, Charge::Peer(PeerAt { id, .. }) if id == peer);
         let all = self.fragments.values();
         all.filter(|(_, charge)| of_peer(charge)).map(|(fragment, _)| fragment.bytes).sum()
     }
@@ -505,7 +506,7 @@ impl ReciprocityLedger for Memory {
             usage.total += fragment.bytes;
             match charge {
                 Charge::Repair => usage.repair += fragment.bytes,
-                Charge::Peer { id, subnet } => {
+                Charge::Peer(PeerAt { id, subnet }) => {
                     if state.stored_by(id) <= state.stored_for(id) {
                         usage.indebted += fragment.bytes;
                         usage.indebted_in_subnet += if subnet == near { fragment.bytes } else { 0 };
@@ -518,7 +519,8 @@ impl ReciprocityLedger for Memory {
 
     fn has_placed(&self, peer: &NodeId, tessera: &TesseraHash) -> Result<bool, StoreError> {
         let state = self.state();
-        let of_peer = |charge: &Charge| matches!(charge, Charge::Peer { id, .. } if id == peer);
+        let of_peer =
+            |charge: &Charge| matches!(charge, Charge::Peer(PeerAt { id, .. }) if id == peer);
         Ok(state.fragments.iter().any(|((of, _), (_, charge))| of == tessera && of_peer(charge)))
     }
 }

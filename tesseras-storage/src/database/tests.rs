@@ -136,24 +136,6 @@ fn what_format_2_held_is_confirmed_and_what_it_had_placed_is_published() {
 }
 
 #[test]
-#[cfg(feature = "baseline")]
-fn the_baseline_is_what_sqlite_does_by_itself() {
-    let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("t.db");
-    let database = open_with_sqlite_defaults(&path, Duration::from_millis(70)).unwrap();
-    let plain = Connection::open(dir.path().join("plain.db")).unwrap();
-    for knob in ["synchronous", "cache_size", "wal_autocheckpoint", "foreign_keys"] {
-        assert_eq!(values::<i64>(&database, knob), [value::<i64>(&plain, knob)], "{knob}");
-    }
-    assert_eq!(values::<i64>(&database, "synchronous"), [2]);
-    assert_eq!(values::<String>(&database, "journal_mode"), ["delete"]);
-    assert_eq!(values::<i64>(&database, "busy_timeout"), [70]);
-    let fresh = open_in_memory(&StorageConfig::default()).unwrap();
-    let of = |database: &Database| schema(lock(&database.writer).as_ref().unwrap());
-    assert_eq!(of(&database), of(&fresh), "the same tables");
-}
-
-#[test]
 fn opening_again_changes_nothing() {
     let (dir, database) = on_disk(&StorageConfig::default());
     let before = schema(lock(&database.writer).as_ref().unwrap());

@@ -8,10 +8,16 @@ const DATABASE: &str = "tesseras-storage/src/database.rs";
 const BELOW_IT: &str = "tesseras-storage/src/database/";
 /// Whose manifest names the crate for it.
 const MANIFEST: &str = "tesseras-storage/Cargo.toml";
+/// What the bench compares ours with: a database of SQLite's own settings, which is not a store.
+/// The rest of the bench is held to the rule.
+const BASELINE: [&str; 2] = ["bench/src/rows.rs", "bench/Cargo.toml"];
 
 /// What a file does that only [`DATABASE`] may. The words are put together here, so that this file
 /// does not offend itself.
 fn offence(path: &str, text: &str) -> Option<&'static str> {
+    if BASELINE.contains(&path) {
+        return None;
+    }
     let sqlite = concat!("rusq", "lite");
     // SQL may be written in any case, and functions that set knobs have the word in their names.
     if text.to_lowercase().contains(concat!("prag", "ma")) {
@@ -55,6 +61,8 @@ fn no_other_file_opens_sqlite_or_sets_its_knobs() {
     for seen in [
         "Cargo.toml",
         "bench/src/main.rs",
+        BASELINE[0],
+        BASELINE[1],
         "tesd/src/main.rs",
         "tesd/tests/running/daemon.rs",
         "tesseras-storage/src/migrations/0001_initial.sql",
@@ -86,7 +94,7 @@ fn whoever_tries_is_noticed() {
         ("tesseras-storage/src/peers.rs", renamed.to_owned()),
         ("tesseras-storage/tests/store/new.rs", concat!("\"prag", "ma foreign_keys = 0\"").into()),
         ("tesseras-storage/src/migrations/0002.sql", concat!("PRAG", "MA x = 1;").into()),
-        ("bench/Cargo.toml", concat!("rusq", "lite.workspace = true").into()),
+        ("tesd/Cargo.toml", concat!("rusq", "lite.workspace = true").into()),
         ("fuzz/Cargo.toml", concat!("[dependencies.libsq", "lite3-sys]").into()),
     ] {
         assert!(offence(path, &text).is_some(), "{path}: {text}");

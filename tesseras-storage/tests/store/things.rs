@@ -11,7 +11,7 @@ use tesseras_core::manifest::{FileEntry, Manifest, listed};
 use tesseras_core::pack::PackLayout;
 use tesseras_core::path::CapsulePath;
 use tesseras_core::ports::{
-    BlobReader, BlobStore as _, Charge, Fragment, FragmentStore as _, NewTessera, Origin,
+    BlobReader, BlobStore as _, Charge, Fragment, FragmentStore as _, NewTessera, Origin, PeerAt,
     StagedBlob, StoreError, TesseraRecord, TesseraRepository as _,
 };
 use tesseras_core::signature::SignaturePair;
@@ -25,7 +25,7 @@ pub fn open(dir: &Path) -> Store {
 }
 
 pub fn charge() -> Charge {
-    Charge::Peer { id: NodeId::new([1; 20]), subnet: Subnet::V4([10, 0, 0]) }
+    Charge::Peer(PeerAt { id: NodeId::new([1; 20]), subnet: Subnet::V4([10, 0, 0]) })
 }
 
 /// Bytes that nothing but this number has.
