@@ -88,7 +88,7 @@ fn code(
     }
     for (index, staged) in (shape.k..).zip(encoded.parity) {
         let checksum = staged.hash;
-        workbench.pin(&tessera, staged, clock::now())?;
+        workbench.pin(&tessera, staged, clock::system().now())?;
         pieces.push((index, workbench.open(&tessera, &checksum)?.into()));
     }
     let lost: Vec<u8> = (0..shape.m).collect();

@@ -80,7 +80,7 @@ impl Scene {
 
     /// Makes a capsule of a folder, as `tes create` does.
     pub fn create(&self, store: &Store, folder: &Path) -> Result<Created> {
-        let options = CreateOptions { created: clock::now(), ..CreateOptions::default() };
+        let options = CreateOptions { created: clock::system().now(), ..CreateOptions::default() };
         let (blobs, library) = (store.blobs(), store.library());
         let made = create(folder, &options, &self.keys, &*blobs, &*library, &Meter::silent())?;
         if made.skipped.is_empty() { Ok(made) } else { Err("a photo was left out".into()) }

@@ -51,7 +51,8 @@ fn attest_row(store: &Store, held: &[Fragment], table: &mut Table) -> Result<()>
     let nonce = [2; 32];
     let asker = NodeId::new([3; 20]);
     let question = Question { asker, holder: keys.id(), tessera: TESSERA, nonce };
-    let say = |pieces| drop(black_box(attest(&keys, &question, clock::now(), None, pieces)));
+    let say =
+        |pieces| drop(black_box(attest(&keys, &question, clock::system().now(), None, pieces)));
     let said = |f: &Fragment| AttestedPiece { piece: f.piece, checksum: f.checksum };
     table.add(Contest {
         name: name.to_owned(),

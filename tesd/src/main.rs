@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use clap::{CommandFactory as _, Parser as _};
 use tesseras_node::Node;
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use tesseras_node::end_signals::EndSignals;
 use tracing::{info, warn};
 
 use args::Args;
@@ -69,26 +69,26 @@ fn to_print(args: &Args) -> Option<Vec<u8>> {
 
 /// Runs a node until a signal comes.
 async fn run(config: Config) -> Result<(), Fatal> {
-    let mut signals = Signals::new()?;
+    let mut signals = EndSignals::of_daemon()?;
     let starting = async { Node::start(resolve::resolve(config.into_node()).await).await };
     let node = tokio::select! {
         node = starting => node?,
-        name = signals.next() => {
-            info!(signal = name, "stopped before it had started");
+        asked = signals.next() => {
+            info!(signal = asked.name(), "stopped before it had started");
             return Ok(());
         }
     };
     say_ready(&node);
-    let name = signals.next().await;
-    info!(signal = name, "stopping");
+    let asked = signals.next().await;
+    info!(signal = asked.name(), "stopping");
     tokio::select! {
         stopped = tokio::time::timeout(STOP_DEADLINE, node.stop()) => {
             if stopped.is_err() {
                 warn!("some work did not end in time and was cut off");
             }
         }
-        name = signals.next() => {
-            warn!(signal = name, "asked twice: stopping at once");
+        asked = signals.next() => {
+            warn!(signal = asked.name(), "asked twice: stopping at once");
             std::process::exit(CUT_SHORT);
         }
     }
@@ -101,28 +101,5 @@ fn say_ready(node: &Node) {
     let line = format!("ready node={} listen={} metrics={metrics}\n", node.id(), node.listen());
     if let Err(error) = stdout.write_all(line.as_bytes()).and_then(|()| stdout.flush()) {
         warn!(%error, "the ready line could not be printed");
-    }
-}
-
-/// The two signals that ask to stop.
-struct Signals {
-    terminate: Signal,
-    interrupt: Signal,
-}
-
-impl Signals {
-    fn new() -> io::Result<Self> {
-        Ok(Self {
-            terminate: signal(SignalKind::terminate())?,
-            interrupt: signal(SignalKind::interrupt())?,
-        })
-    }
-
-    /// Waits for the next of them.
-    async fn next(&mut self) -> &'static str {
-        tokio::select! {
-            _ = self.terminate.recv() => "SIGTERM",
-            _ = self.interrupt.recv() => "SIGINT",
-        }
     }
 }

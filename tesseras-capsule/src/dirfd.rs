@@ -5,15 +5,15 @@
 //! What is made beneath a directory is made the same way, and only where nothing is yet.
 
 use std::fs::File;
-use std::io;
+use std::io::{self, Read as _};
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
-use tesseras_core::lock::lock;
 
 use rustix::fs::{
     AtFlags, CWD, Dir, FileType, Mode, OFlags, RawMode, fstat, mkdirat, openat, statat, unlinkat,
 };
+use tesseras_core::lock::lock;
 
 /// What a directory entry is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -113,6 +113,13 @@ impl Folder {
         }
         entries.sort_unstable_by(|a, b| a.name.cmp(&b.name));
         Ok(Some(entries))
+    }
+
+    /// Reads a short file; `None` if it is longer than `limit` bytes.
+    pub fn read_whole(&self, path: &str, limit: u64) -> io::Result<Option<Vec<u8>>> {
+        let mut bytes = Vec::new();
+        self.file(path.as_bytes())?.take(limit + 1).read_to_end(&mut bytes)?;
+        Ok(Some(bytes).filter(|bytes| bytes.len() as u64 <= limit))
     }
 
     /// Opens a regular file for reading. A link, pipe or device is refused without waiting for

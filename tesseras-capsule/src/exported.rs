@@ -2,7 +2,7 @@
 //! believed: what is read of it must be hashed, and its signatures say who vouches for it.
 
 use std::fs::File;
-use std::io::{self, Read as _};
+use std::io;
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 use std::sync::Arc;
@@ -110,13 +110,10 @@ impl ExportedCapsule {
 
 /// Reads a short file; an error if it is longer than `limit`.
 fn small(folder: &Folder, path: &str, limit: u64) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    folder.file(path.as_bytes())?.take(limit + 1).read_to_end(&mut bytes)?;
-    if bytes.len() as u64 > limit {
+    folder.read_whole(path, limit)?.ok_or_else(|| {
         let why = format!("it is longer than {limit} bytes");
-        return Err(io::Error::new(io::ErrorKind::InvalidData, why));
-    }
-    Ok(bytes)
+        io::Error::new(io::ErrorKind::InvalidData, why)
+    })
 }
 
 /// The files of an exported directory, by the hash that its MANIFEST gives them.

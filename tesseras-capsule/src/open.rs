@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tesseras_core::ids::{ContentHash, TesseraHash};
 use tesseras_core::manifest::{FileEntry, MAX_MANIFEST_BYTES, Manifest, ManifestError, listed};
 use tesseras_core::pack::PackLayout;
-use tesseras_core::ports::{BlobReader, BlobStore, StoreError, TesseraRecord, TesseraRepository};
+use tesseras_core::ports::{BlobStore, StoreError, TesseraRecord, TesseraRepository};
 use tesseras_core::signature::SignaturePair;
 use tesseras_core::sums::{self, UnlistedDigests};
 use tesseras_core::words::{one_line, printable};
@@ -100,7 +100,7 @@ impl StoredCapsule {
     pub fn of_record(blobs: &dyn BlobStore, record: &TesseraRecord) -> Result<Self, OpenError> {
         let hash = record.hash;
         let reader = blobs.open(&ContentHash::from(hash))?;
-        let bytes = read_small(&*reader, MAX_MANIFEST_BYTES)?.ok_or(OpenError::Damaged(hash))?;
+        let bytes = reader.read_whole(MAX_MANIFEST_BYTES)?.ok_or(OpenError::Damaged(hash))?;
         Self::new(hash, bytes, record.signatures.clone())
     }
 
@@ -238,23 +238,10 @@ impl StoredCapsule {
             |reason: &str| OpenError::Meta { path: path.to_owned(), reason: reason.into() };
         let entry = self.manifest().file(path).ok_or_else(|| refuse("it is not listed"))?;
         let reader = blobs.open(&entry.blake3)?;
-        let bytes = read_small(&*reader, limit)?.ok_or_else(|| refuse("it is too long"))?;
+        let bytes = reader.read_whole(limit)?.ok_or_else(|| refuse("it is too long"))?;
         if blake3(&bytes) != entry.blake3 {
             return Err(StoreError::Corrupt(entry.blake3).into());
         }
         Ok(bytes)
     }
-}
-
-/// All of a stored object; `None` if it is longer than `limit` bytes.
-pub(crate) fn read_small(
-    reader: &dyn BlobReader,
-    limit: u64,
-) -> Result<Option<Vec<u8>>, StoreError> {
-    if reader.bytes() > limit {
-        return Ok(None);
-    }
-    let mut bytes = vec![0; reader.bytes() as usize];
-    reader.read_at(0, &mut bytes)?;
-    Ok(Some(bytes))
 }

@@ -4,9 +4,9 @@ use std::fs::DirBuilder;
 use std::io;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
-use std::time::{SystemTime, UNIX_EPOCH};
 
-use tesseras_core::time::Timestamp;
+use tesseras_core::time::{Clock, Timestamp};
+use tesseras_node::clock;
 use tesseras_storage::{StorageConfig, Store, data_dir};
 
 use crate::command_error::CommandError;
@@ -19,6 +19,7 @@ pub struct Context {
     pub data_dir: PathBuf,
     /// How to show things.
     pub output: Output,
+    clock: Clock,
 }
 
 impl Context {
@@ -31,7 +32,7 @@ impl Context {
         })?;
         let data_dir = std::path::absolute(&data_dir)
             .map_err(|error| CommandError::io("find", &data_dir, &error))?;
-        Ok(Self { data_dir, output })
+        Ok(Self { data_dir, output, clock: clock::system() })
     }
 
     /// Opens the store of the data directory, and makes both if they are not there.
@@ -54,9 +55,8 @@ impl Context {
     }
 
     /// The present moment.
-    #[expect(clippy::disallowed_methods, reason = "a command is the edge where time enters")]
     pub fn now(&self) -> Timestamp {
-        Timestamp(SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs()))
+        self.clock.now()
     }
 }
 

@@ -225,7 +225,7 @@ async fn make(
     keys: &CreatorKeys,
 ) -> Result<tesseras_capsule::Created, CommandError> {
     let options = CreateOptions {
-        created: clock::now(),
+        created: clock::system().now(),
         creator_name: Some("Ana".to_owned()),
         ..CreateOptions::default()
     };

@@ -5,8 +5,8 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use tesseras_node::end_signals::{EndSignal, EndSignals};
 use tesseras_rpc::{Call, Client, socket_path};
-use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::ask::runtime;
 use crate::code::Code;
@@ -24,7 +24,7 @@ pub fn end_with_json(output: Output) -> Result<(), CommandError> {
     let runtime = runtime()?;
     let mut signals = {
         let _inside = runtime.enter();
-        Signals::new()?
+        end_signals()?
     };
     std::thread::spawn(move || {
         loop {
@@ -70,7 +70,7 @@ pub fn ask_unless_interrupted<C: Call, S: Call>(
     let runtime = runtime()?;
     runtime.block_on(async {
         let socket = socket_path(&context.data_dir);
-        let mut signals = Signals::new()?;
+        let mut signals = end_signals()?;
         let _taken = Taken::new();
         let mut bar = Bar::new();
         let client = Client::connect(&socket).await?;
@@ -78,14 +78,17 @@ pub fn ask_unless_interrupted<C: Call, S: Call>(
         tokio::pin!(work);
         let why = tokio::select! {
             done = &mut work => return Ok(Ended::Answered(done?)),
-            why = signals.next() => why,
+            signal = signals.next() => match signal {
+                EndSignal::Interrupt => Why::Interrupted,
+                EndSignal::Terminate | EndSignal::HangUp => Why::Terminated,
+            },
         };
         let stopped = Client::connect(&socket).await?.ask(stop, |_| {}).await?;
         Ok(Ended::Stopped(why, stopped))
     })
 }
 
-/// As long as it lives, a signal is the business of whoever made it.
+/// As long as it lives, somebody else handles a signal.
 struct Taken;
 
 impl Taken {
@@ -101,31 +104,8 @@ impl Drop for Taken {
     }
 }
 
-/// The signals that end a request.
-struct Signals {
-    interrupt: Signal,
-    terminate: Signal,
-    hang_up: Signal,
-}
-
-impl Signals {
-    fn new() -> Result<Self, CommandError> {
-        let listen = |kind| {
-            signal(kind).map_err(|e| CommandError::new(format!("cannot listen for signals: {e}")))
-        };
-        Ok(Self {
-            interrupt: listen(SignalKind::interrupt())?,
-            terminate: listen(SignalKind::terminate())?,
-            hang_up: listen(SignalKind::hangup())?,
-        })
-    }
-
-    /// Waits for the next.
-    async fn next(&mut self) -> Why {
-        tokio::select! {
-            _ = self.interrupt.recv() => Why::Interrupted,
-            _ = self.terminate.recv() => Why::Terminated,
-            _ = self.hang_up.recv() => Why::Terminated,
-        }
-    }
+/// Listens for the signals that end a command. Must be called within a tokio runtime.
+pub fn end_signals() -> Result<EndSignals, CommandError> {
+    EndSignals::of_command()
+        .map_err(|e| CommandError::new(format!("cannot listen for signals: {e}")))
 }

@@ -9,6 +9,7 @@ pub mod capsules;
 pub mod clock;
 pub mod config;
 pub mod directory;
+pub mod end_signals;
 mod failure;
 pub mod identity;
 pub mod jobs;

@@ -1,6 +1,7 @@
 //! Publishing: a capsule of the library is planned, cut, and placed on other nodes.
 
 use std::sync::Arc;
+
 use tesseras_core::code::CodedForm;
 use tesseras_core::contact::Contact;
 use tesseras_core::ids::TesseraHash;

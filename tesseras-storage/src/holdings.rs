@@ -9,6 +9,7 @@ use rusqlite::{OptionalExtension as _, Transaction, params};
 use tesseras_core::contact::Contact;
 use tesseras_core::dossier::Dossier;
 use tesseras_core::ids::{ContentHash, TesseraHash};
+use tesseras_core::manifest::MAX_MANIFEST_BYTES;
 use tesseras_core::ports::{
     BlobReader as _, BlobStore as _, HoldingRepository, PlacedPiece, StagedBlob, StoreError,
 };
@@ -183,11 +184,8 @@ impl HoldingRepository for SqliteHoldings {
         })?;
         let Some(mut dossier) = row else { return Ok(None) };
         let hash = ContentHash::from(*tessera);
-        let reader = self.cas.open_object(&hash)?;
-        // At most what a MANIFEST may have: it was in memory when it was put.
-        let bytes = usize::try_from(reader.bytes()).map_err(|_| StoreError::Corrupt(hash))?;
-        dossier.manifest = vec![0; bytes];
-        reader.read_at(0, &mut dossier.manifest)?;
+        let manifest = self.cas.open_object(&hash)?.read_whole(MAX_MANIFEST_BYTES)?;
+        dossier.manifest = manifest.ok_or(StoreError::Corrupt(hash))?;
         if tesseras_crypto::hash::blake3(&dossier.manifest) != hash {
             return Err(StoreError::Corrupt(hash));
         }

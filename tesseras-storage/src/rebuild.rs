@@ -4,7 +4,6 @@
 //! reading them all is what a verification is for. Nothing is changed or removed.
 
 use std::collections::BTreeMap;
-use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
 use tesseras_core::dossier::MAX_PEM_BYTES;
@@ -16,7 +15,6 @@ use tesseras_crypto::signed_manifest::SignedError;
 use tesseras_crypto::{CreatorPems, NamedManifest, SignedManifest};
 
 use crate::cas::Cas;
-use crate::error::io_error;
 use crate::library::SqliteLibrary;
 use crate::regular;
 use crate::signature_files::SignatureFile;
@@ -126,7 +124,7 @@ fn complete(
 /// The MANIFEST of a tessera, if it is here and whole.
 fn manifest(cas: &Cas, hash: &TesseraHash) -> Result<Option<NamedManifest<Vec<u8>>>, StoreError> {
     let path = cas.path(&(*hash).into());
-    let Some(bytes) = read_at_most(&path, MAX_MANIFEST_BYTES)? else { return Ok(None) };
+    let Some(bytes) = regular::read_whole(&path, MAX_MANIFEST_BYTES)? else { return Ok(None) };
     Ok(NamedManifest::read(bytes, hash).ok())
 }
 
@@ -144,7 +142,7 @@ fn missing_files(cas: &Cas, manifest: &Manifest) -> Result<Vec<String>, StoreErr
 /// The stored text of a key that a MANIFEST lists.
 fn pem(cas: &Cas, manifest: &Manifest, path: &str) -> Result<Option<Vec<u8>>, StoreError> {
     let Some(file) = manifest.file(path) else { return Ok(None) };
-    read_at_most(&cas.path(&file.blake3), MAX_PEM_BYTES as u64)
+    regular::read_whole(&cas.path(&file.blake3), MAX_PEM_BYTES as u64)
 }
 
 /// Capsules whose MANIFEST and files are all here, but no signatures: an earlier version of the
@@ -177,25 +175,6 @@ fn without_signatures(
 }
 
 fn begins_as_manifest(path: &Path) -> Result<bool, StoreError> {
-    let start = read_start(path, FIRST_LINE.len() as u64 + 1)?;
+    let start = regular::read_start(path, FIRST_LINE.len() as u64 + 1)?;
     Ok(start.is_some_and(|start| start.strip_suffix(b"\n") == Some(FIRST_LINE.as_bytes())))
-}
-
-/// A whole file; `None` if it is not there, longer, or not a regular file.
-fn read_at_most(path: &Path, limit: u64) -> Result<Option<Vec<u8>>, StoreError> {
-    let bytes = read_start(path, limit + 1)?;
-    Ok(bytes.filter(|bytes| bytes.len() as u64 <= limit))
-}
-
-/// The first bytes of a file; `None` if it is not there, or not a regular file.
-fn read_start(path: &Path, limit: u64) -> Result<Option<Vec<u8>>, StoreError> {
-    let file = match regular::open(path) {
-        Ok(Some(file)) => file,
-        Ok(None) => return Ok(None),
-        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(e) => return Err(io_error("opening", path, e)),
-    };
-    let mut bytes = Vec::new();
-    file.take(limit).read_to_end(&mut bytes).map_err(|e| io_error("reading", path, e))?;
-    Ok(Some(bytes))
 }

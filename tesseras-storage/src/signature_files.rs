@@ -92,18 +92,8 @@ impl SignatureFile {
     /// Reads the file of a tessera; `None` if it is not there or not as it was written.
     pub(crate) fn read(root: &Path, tessera: &TesseraHash) -> Result<Option<Self>, StoreError> {
         let path = path(root, tessera);
-        let file = match regular::open(&path) {
-            Ok(Some(file)) => file,
-            Ok(None) => return Ok(None),
-            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(e) => return Err(io_error("opening", &path, e)),
-        };
-        let mut text = String::new();
-        match file.take(MAX_BYTES + 1).read_to_string(&mut text) {
-            Err(e) if e.kind() == io::ErrorKind::InvalidData => return Ok(None),
-            Err(e) => return Err(io_error("reading", &path, e)),
-            Ok(_) => {}
-        }
+        let Some(bytes) = regular::read_whole(&path, MAX_BYTES)? else { return Ok(None) };
+        let Ok(text) = String::from_utf8(bytes) else { return Ok(None) };
         Ok(Self::parse(&text).filter(|file| file.tessera == *tessera))
     }
 }

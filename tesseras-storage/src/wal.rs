@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io;
 use std::sync::{Condvar, Mutex};
+
 use tesseras_core::lock::{lock, wait};
 
 /// A committed transaction, not yet known to survive a power cut.

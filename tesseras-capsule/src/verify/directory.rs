@@ -72,16 +72,9 @@ enum Small {
 
 impl Small {
     fn read(folder: &Folder, path: &str, limit: u64) -> Self {
-        let outcome = folder.file(path.as_bytes()).and_then(|file| {
-            let mut bytes = Vec::new();
-            file.take(limit + 1).read_to_end(&mut bytes)?;
-            Ok(bytes)
-        });
-        match outcome {
-            Ok(bytes) if bytes.len() as u64 > limit => {
-                Self::Bad(FileStatus::Corrupt, format!("it is longer than {limit} bytes"))
-            }
-            Ok(bytes) => Self::Bytes(bytes),
+        match folder.read_whole(path, limit) {
+            Ok(None) => Self::Bad(FileStatus::Corrupt, format!("it is longer than {limit} bytes")),
+            Ok(Some(bytes)) => Self::Bytes(bytes),
             Err(e) => match fault_of(&e) {
                 (FileStatus::Missing, _) => Self::Missing,
                 (status, reason) => Self::Bad(status, reason),

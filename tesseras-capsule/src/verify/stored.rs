@@ -11,7 +11,7 @@ use tesseras_crypto::signed_manifest::NameError;
 use tesseras_crypto::{Blake3, CreatorPems, NamedManifest, SignatureCheck, blake3};
 
 use super::{FileReport, FileStatus, Report, SignatureStatus, VerifyError, signature};
-use crate::open::{StoredCapsule, read_small};
+use crate::open::StoredCapsule;
 use crate::pack_reader::Sequential;
 use crate::pump::Pump;
 use tesseras_core::progress::Meter;
@@ -114,7 +114,7 @@ fn check(
 ) -> Option<SignatureCheck> {
     let pem = |path: &str| -> Option<Vec<u8>> {
         let entry = named.manifest().file(path)?;
-        let bytes = read_small(&*blobs.open(&entry.blake3).ok()?, MAX_PEM_BYTES as u64).ok()??;
+        let bytes = blobs.open(&entry.blake3).ok()?.read_whole(MAX_PEM_BYTES as u64).ok()??;
         (blake3(&bytes) == entry.blake3).then_some(bytes)
     };
     let (ed25519, ml_dsa_65) = (pem(listed::ED25519_PEM)?, pem(listed::ML_DSA_65_PEM)?);
@@ -165,7 +165,7 @@ fn manifest(
     };
     let bytes = match blobs
         .open(&ContentHash::from(*hash))
-        .and_then(|reader| read_small(&*reader, MAX_MANIFEST_BYTES))
+        .and_then(|reader| reader.read_whole(MAX_MANIFEST_BYTES))
     {
         Ok(Some(bytes)) => bytes,
         Ok(None) => return corrupt(none, "it is longer than any MANIFEST".to_owned()),

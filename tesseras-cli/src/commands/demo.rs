@@ -5,14 +5,13 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use tokio::signal::unix::{SignalKind, signal};
-
 use crate::command_error::CommandError;
 use crate::context::Context;
 use crate::demo::Walked;
 use crate::demo::{self, Plot};
 use crate::exit::Exit;
 use crate::human::{count, size};
+use crate::interrupt::end_signals;
 use crate::output::Report;
 
 /// How long disk threads may take to end.
@@ -38,13 +37,10 @@ pub fn run(context: &Context, args: Args) -> Result<Exit, CommandError> {
         .build()
         .map_err(|error| CommandError::new(format!("cannot start threads: {error}")))?;
     // Listened for before anything is begun.
-    let listen = |kind| {
+    let mut signals = {
         let _inside = runtime.enter();
-        signal(kind).map_err(|e| CommandError::new(format!("cannot listen for signals: {e}")))
+        end_signals()?
     };
-    let mut interrupt = listen(SignalKind::interrupt())?;
-    let mut terminate = listen(SignalKind::terminate())?;
-    let mut hang_up = listen(SignalKind::hangup())?;
     // Copies of somebody's memories lie in it.
     let private = Permissions::from_mode(0o700);
     let scene = tempfile::Builder::new().prefix("tes-demo-").permissions(private).tempdir();
@@ -53,9 +49,7 @@ pub fn run(context: &Context, args: Args) -> Result<Exit, CommandError> {
     let walked = runtime.block_on(async {
         tokio::select! {
             walked = demo::walk(plot, place, output) => walked,
-            _ = interrupt.recv() => Err(interrupted()),
-            _ = terminate.recv() => Err(interrupted()),
-            _ = hang_up.recv() => Err(interrupted()),
+            _ = signals.next() => Err(interrupted()),
         }
     });
     // Only when nobody writes any more can the folder go.

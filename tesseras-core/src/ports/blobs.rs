@@ -36,6 +36,18 @@ pub trait BlobReader: Send + Sync {
     /// Fills the buffer from `offset` on; [`StoreError::OutOfRange`] if the object ends before.
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Result<(), StoreError>;
 
+    /// All of it in memory; `None` if it is longer than `limit` bytes. For what is short by its
+    /// nature.
+    fn read_whole(&self, limit: u64) -> Result<Option<Vec<u8>>, StoreError> {
+        let bytes = self.bytes();
+        let Some(length) = usize::try_from(bytes).ok().filter(|_| bytes <= limit) else {
+            return Ok(None);
+        };
+        let mut whole = vec![0; length];
+        self.read_at(0, &mut whole)?;
+        Ok(Some(whole))
+    }
+
     /// The bytes from `offset` on, at most `limit` of them and less only where the object ends:
     /// none at its end, [`StoreError::OutOfRange`] beyond it. A reader that has them in memory
     /// already overrides this and hands out what it has; otherwise they are read into a buffer of

@@ -33,11 +33,11 @@ const TWO_HOURS: u64 = 7200;
 static AHEAD: AtomicU64 = AtomicU64::new(0);
 
 fn ahead() -> Timestamp {
-    Timestamp(clock::now().0 + AHEAD.load(Ordering::Relaxed))
+    Timestamp(clock::system().now().0 + AHEAD.load(Ordering::Relaxed))
 }
 
 fn two_hours_ahead() -> Timestamp {
-    Timestamp(clock::now().0 + TWO_HOURS)
+    Timestamp(clock::system().now().0 + TWO_HOURS)
 }
 
 pub async fn status(member: &Member) -> NodeStatus {

@@ -260,7 +260,7 @@ async fn what_is_dropped_while_it_is_published_is_not_published() {
         let placed = || owner.store.holdings().placements(&hash).unwrap();
         until("one copy is placed", async || !placed().is_empty()).await;
         // As `tes drop` does in another process, without a word to the node.
-        owner.store.holdings().block(&hash, clock::now()).unwrap();
+        owner.store.holdings().block(&hash, clock::system().now()).unwrap();
         owner.store.library().remove(&hash).unwrap().expect("in the library");
         net.nodes[1].gate.be_honest();
     };

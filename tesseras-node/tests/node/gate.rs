@@ -168,7 +168,13 @@ fn attest_all(keys: &NodeKeys, question: &Question, plan: &Plan) -> Attestation 
     let pieces = [Piece::Whole].into_iter().chain(indexes);
     let attested = |piece| AttestedPiece { piece, checksum: plan.checksum(piece).unwrap() };
     let hash = blake3(plan.render().as_bytes());
-    attestation::attest(keys, question, clock::now(), Some(hash), pieces.map(attested).collect())
+    attestation::attest(
+        keys,
+        question,
+        clock::system().now(),
+        Some(hash),
+        pieces.map(attested).collect(),
+    )
 }
 
 fn ok<T: serde::de::DeserializeOwned>(frame: &[u8]) -> T {

@@ -180,7 +180,7 @@ impl Member {
     /// Forgets a capsule and all about it, so that it can be fetched again.
     pub fn forget(&self, hash: TesseraHash) {
         self.store.library().remove(&hash).unwrap().expect("in the library");
-        self.store.holdings().block(&hash, clock::now()).unwrap();
+        self.store.holdings().block(&hash, clock::system().now()).unwrap();
         self.store.holdings().unblock(&hash).unwrap();
     }
 
@@ -207,7 +207,7 @@ pub fn create_in(
 ) -> (TesseraHash, CreatorKeys) {
     let keys = CreatorKeys::from_seeds(&[seed; 32], &[seed + 1; 32]);
     album(folder, bytes, seed);
-    let options = CreateOptions { created: clock::now(), ..CreateOptions::default() };
+    let options = CreateOptions { created: clock::system().now(), ..CreateOptions::default() };
     let (blobs, library) = (store.blobs(), store.library());
     let made = create(folder, &options, &keys, &*blobs, &*library, &Meter::silent()).unwrap();
     assert!(made.skipped.is_empty(), "{:?}", made.skipped);

@@ -41,7 +41,7 @@ async fn made_dropped_and_no_room_sound_the_same() {
     let (hash, keys) = owner.create(&net.path("album"), 1000, 5);
     owner.publish(hash, &keys).await.unwrap();
     let goods = Goods::make(100, 20);
-    other.store.holdings().block(&goods.tessera, clock::now()).unwrap();
+    other.store.holdings().block(&goods.tessera, clock::system().now()).unwrap();
 
     let stranger = Stranger::at("127.0.100.1");
     let made = told(&stranger, owner, hash, &goods).await;

@@ -212,7 +212,7 @@ pub fn draft(store: &Store, tessera: TesseraHash) -> (Plan, PieceSource) {
     let pack: Arc<dyn BlobReader> = capsules.open(&record).unwrap().pack();
     let encoded = erasure::encode(&pack, &*store.blobs(), &Meter::silent()).unwrap();
     for staged in encoded.parity {
-        store.workbench().pin(&tessera, staged, clock::now()).unwrap();
+        store.workbench().pin(&tessera, staged, clock::system().now()).unwrap();
     }
     let plan = Plan::new(tessera, pack.bytes(), encoded.pack_hash, encoded.checksums).unwrap();
     let source =

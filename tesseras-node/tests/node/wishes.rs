@@ -33,7 +33,7 @@ async fn own_capsules_and_dropped_ones_are_refused_until_they_are_fetched() {
         use tesseras_core::ports::FragmentStore as _;
         holder.store.fragments().delete_fragment(&fragment).unwrap();
     }
-    holder.store.holdings().block(&hash, clock::now()).unwrap();
+    holder.store.holdings().block(&hash, clock::system().now()).unwrap();
     let given = stranger.put(&holder.contact(), parcel.clone()).await;
     assert_eq!(given.unwrap_err(), refusal::DECLINED);
     other.repair(hash).await;

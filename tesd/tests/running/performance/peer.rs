@@ -63,7 +63,7 @@ impl Owner {
         let folder = self.dir.path().join(format!("album {bytes}"));
         fs::create_dir_all(&folder).expect("made");
         fs::write(folder.join("letter.txt"), "a".repeat(bytes)).expect("written");
-        let options = CreateOptions { created: clock::now(), ..CreateOptions::default() };
+        let options = CreateOptions { created: clock::system().now(), ..CreateOptions::default() };
         let (blobs, library) = (self.store.blobs(), self.store.library());
         create(&folder, &options, &self.keys, &*blobs, &*library, &Meter::silent())
             .expect("made")
