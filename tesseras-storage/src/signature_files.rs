@@ -4,7 +4,7 @@
 //! They are not objects: what strangers have stored here is among the objects, and must not become
 //! part of the library.
 
-use std::io::{self, Read as _};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use tesseras_core::append::Append as _;
