@@ -61,7 +61,7 @@ fn the_example_frames_are_what_this_software_writes() {
         let frame = bytes(&frame);
         assert_eq!(codec::kind(&frame).as_deref(), Some(kind.as_str()));
         let again = if tesseras_dht::KINDS.contains(&kind.as_str()) {
-            let request: tesseras_dht::messages::Request = codec::decode(&frame).expect("reads");
+            let request: tesseras_dht::messages::DhtRequest = codec::decode(&frame).expect("reads");
             codec::encode(&request)
         } else {
             let request: messages::Request = codec::decode(&frame).expect("reads");

@@ -21,14 +21,14 @@ struct Listener {
     dht: Dht,
 }
 
-/// Who listens where. A node that is not in it cannot be dialled.
+/// Which node listens where. A node that is not listed cannot be dialled.
 #[derive(Clone, Default)]
 pub struct Switchboard(Arc<Mutex<BTreeMap<SocketAddr, Listener>>>);
 
 struct Line {
     board: Switchboard,
     public: NodePublic,
-    /// Where this node's packets come from.
+    /// The source address of this node's packets.
     remote: SocketAddr,
 }
 
@@ -47,7 +47,7 @@ impl Switchboard {
 
     /// Starts a node that says that it listens at `address`, and does if it is `reachable`.
     pub fn start(&self, address: SocketAddr, bootstrap: Vec<SocketAddr>, reachable: bool) -> Node {
-        // The same ids in every run: with others, a bucket may be too small for all.
+        // The same ids in every run: with other ids, a bucket may be too small for all.
         let mut seed = [1; 32];
         seed[..4].copy_from_slice(&match address.ip() {
             IpAddr::V4(ip) => ip.octets(),
@@ -79,7 +79,7 @@ impl Switchboard {
         Node { dht, id: public.id(), address, token, tracker }
     }
 
-    /// Nobody listens there any more.
+    /// The node at this address stops listening.
     pub fn cut(&self, address: &SocketAddr) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(address);
     }
@@ -95,7 +95,7 @@ impl Transport for Line {
             let mut error = RequestError::NoAddress;
             for address in &target.addresses {
                 let Some(listener) = self.board.at(address) else {
-                    // A dead address is found out only when the time is over.
+                    // A dead address is noticed only when the deadline has passed.
                     tokio::time::sleep(request.deadline).await;
                     error = RequestError::Deadline;
                     continue;
