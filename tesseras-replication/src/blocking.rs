@@ -1,23 +1,23 @@
-//! The port to threads that may block: every touch of a disk goes through it.
+//! The port to threads that may block; all disk work goes through it.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tesseras_wire::BoxFuture;
 
-/// Where work that blocks on a disk runs.
+/// Runs work that blocks on a disk.
 pub trait BlockingPool: Send + Sync + 'static {
-    /// Starts work at once. The future is ready when the work has ended; if it is dropped before,
-    /// the work still runs to its end. A panic in the work is a panic of the future.
+    /// Starts the work at once. The future is ready when the work has ended; if it is dropped
+    /// before, the work still runs to its end. A panic in the work is a panic of the future.
     fn spawn(&self, work: Box<dyn FnOnce() + Send>) -> BoxFuture<'static, ()>;
 }
 
-/// The blocking threads of the tokio runtime that is entered when work is given.
+/// The blocking threads of the tokio runtime that is current when work is submitted.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct TokioBlocking;
 
 impl BlockingPool for TokioBlocking {
     fn spawn(&self, work: Box<dyn FnOnce() + Send>) -> BoxFuture<'static, ()> {
-        // Where a future is dropped after its runtime, nothing is left that could be blocked.
+        // A future that is dropped after its runtime has no thread left to block.
         let Ok(runtime) = tokio::runtime::Handle::try_current() else {
             work();
             return Box::pin(std::future::ready(()));
@@ -28,7 +28,8 @@ impl BlockingPool for TokioBlocking {
                 Ok(()) => {}
                 Err(error) => match error.try_into_panic() {
                     Ok(panic) => std::panic::resume_unwind(panic),
-                    // Blocking tasks are never aborted; the runtime is going away, and so are we.
+                    // Blocking tasks are never aborted; the runtime is shutting down, and this task
+                    // with it.
                     Err(_) => std::future::pending().await,
                 },
             }
@@ -41,12 +42,12 @@ impl BlockingPool for TokioBlocking {
 pub struct Blocking(Arc<dyn BlockingPool>);
 
 impl Blocking {
-    /// Work on this pool.
+    /// Uses this pool.
     pub fn on(pool: Arc<dyn BlockingPool>) -> Self {
         Self(pool)
     }
 
-    /// Starts work at once; the future gives its result.
+    /// Starts the work at once; the future returns its result.
     pub fn run<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> T + Send + 'static,
@@ -60,13 +61,13 @@ impl Blocking {
         Box::pin(async move {
             ended.await;
             let value = lock(&result).take();
-            value.expect("work that has ended has left its result")
+            value.expect("finished work has stored its result")
         })
     }
 }
 
-/// Locks small state. What a panic may have left half-done there is harmless, or the panic goes on
-/// in the one who waits for it.
+/// Locks small state. A poisoned lock is ignored: partial updates are harmless, or the panic
+/// continues in the task that waits for the result.
 pub(crate) fn lock<T>(state: &Mutex<T>) -> MutexGuard<'_, T> {
     state.lock().unwrap_or_else(PoisonError::into_inner)
 }

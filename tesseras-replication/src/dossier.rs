@@ -1,4 +1,4 @@
-//! Dossiers that were checked: the only ones that anything here acts on.
+//! Verified dossiers: the only ones that this crate acts on.
 
 use serde::{Deserialize, Serialize};
 use tesseras_core::dossier::{Dossier, MAX_PEM_BYTES};
@@ -10,14 +10,14 @@ use tesseras_core::signature::SignaturePair;
 use tesseras_crypto::{CreatorPublic, blake3, sha256};
 use thiserror::Error;
 
-/// The longest encoded dossier that is read: the longest MANIFEST, and room for the rest.
+/// The longest encoded dossier that is read, in bytes: the longest MANIFEST, and room for the rest.
 pub const MAX_DOSSIER_BYTES: u64 =
     MAX_MANIFEST_BYTES + (MAX_PLAN_BYTES + 2 * MAX_PEM_BYTES + 16 * 1024) as u64;
 
-/// The most that field names and lengths add to an encoded dossier.
+/// The most bytes that field names and lengths add to an encoded dossier.
 const NAMES_ON_THE_WIRE: usize = 256;
 
-/// A dossier whose every part was checked against its tessera's hash.
+/// A dossier of which every part was checked against its tessera's hash.
 #[derive(Debug, Clone)]
 pub struct VerifiedDossier {
     dossier: Dossier,
@@ -26,38 +26,38 @@ pub struct VerifiedDossier {
     plan_hash: ContentHash,
 }
 
-/// Why a dossier does not describe the tessera.
+/// Why a dossier is not valid for the tessera.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum DossierError {
-    /// Not the encoding of any dossier.
+    /// The encoding is not that of a dossier.
     #[error("malformed dossier: {0}")]
     Malformed(#[from] rmp_serde::decode::Error),
     /// The MANIFEST is that of another tessera.
     #[error("the MANIFEST hashes to {found}, not to {expected}")]
     WrongTessera {
-        /// Asked for.
+        /// The requested tessera.
         expected: TesseraHash,
-        /// Got.
+        /// The tessera of the MANIFEST.
         found: TesseraHash,
     },
-    /// The MANIFEST cannot be read.
+    /// The MANIFEST cannot be parsed.
     #[error(transparent)]
     Manifest(#[from] ManifestError),
-    /// The plan cannot be read.
+    /// The plan cannot be parsed.
     #[error(transparent)]
     Plan(#[from] PlanError),
     /// The public keys are not those that the MANIFEST lists.
     #[error("the public keys are not those of the MANIFEST")]
     Keys,
     /// The creator did not sign this MANIFEST, or not with both keys.
-    #[error("the MANIFEST's signatures do not hold")]
+    #[error("the MANIFEST's signatures are not valid")]
     ManifestSignature,
     /// The creator did not sign this plan, or not with both keys.
-    #[error("the plan's signatures do not hold")]
+    #[error("the plan's signatures are not valid")]
     PlanSignature,
     /// The plan is about another tessera, or its pack has another length.
-    #[error("the plan does not follow from the MANIFEST")]
+    #[error("the plan does not match the MANIFEST")]
     PlanMismatch,
 }
 
@@ -87,19 +87,19 @@ impl VerifiedDossier {
         Ok(Self { dossier, manifest, plan, plan_hash })
     }
 
-    /// Reads and checks what came from a peer.
+    /// Decodes and verifies a dossier from a peer.
     pub fn decode(bytes: &[u8], tessera: &TesseraHash) -> Result<Self, DossierError> {
         let wire: WireDossier = rmp_serde::from_slice(bytes)?;
         Self::verify(wire.into(), tessera)
     }
 
-    /// As it is sent to a peer.
+    /// Its encoding on the wire.
     pub fn encode(&self) -> Vec<u8> {
         rmp_serde::to_vec_named(&WireDossier::from(&self.dossier))
             .expect("byte strings always encode")
     }
 
-    /// How many bytes [`VerifiedDossier::encode`] gives, and a few more.
+    /// An upper bound of the length of [`VerifiedDossier::encode`], in bytes.
     pub fn encoded_bytes(&self) -> u64 {
         let Dossier { manifest, manifest_signatures, plan, plan_signatures, .. } = &self.dossier;
         let keys = self.dossier.ed25519_pem.len() + self.dossier.ml_dsa_65_pem.len();
@@ -113,12 +113,12 @@ impl VerifiedDossier {
         &self.dossier
     }
 
-    /// What the MANIFEST says.
+    /// The parsed MANIFEST.
     pub fn manifest(&self) -> &Manifest {
         &self.manifest
     }
 
-    /// What the plan says.
+    /// The parsed plan.
     pub fn plan(&self) -> &Plan {
         &self.plan
     }
@@ -128,13 +128,14 @@ impl VerifiedDossier {
         self.plan_hash
     }
 
-    /// Which tessera it describes.
+    /// The tessera that it describes.
     pub fn tessera(&self) -> TesseraHash {
         self.plan.tessera()
     }
 }
 
-/// The creator whose keys these PEM texts are, if they are those that the MANIFEST lists and names.
+/// The creator with these public keys in PEM, if they are the ones that the MANIFEST lists and
+/// names.
 fn creator_of(manifest: &Manifest, ed25519: &[u8], ml_dsa_65: &[u8]) -> Option<CreatorPublic> {
     for (path, pem) in [(listed::ED25519_PEM, ed25519), (listed::ML_DSA_65_PEM, ml_dsa_65)] {
         let entry = manifest.file(path)?;

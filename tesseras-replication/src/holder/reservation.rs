@@ -1,4 +1,4 @@
-//! Whether bytes are accepted, and the room that is set aside while they come.
+//! Admission of bytes, and the space that is reserved while they are received.
 
 use std::sync::{Arc, Mutex};
 
@@ -13,13 +13,13 @@ use crate::policy::in_flight::{InFlight, Incoming};
 
 /// Why bytes are not accepted.
 pub(crate) enum NotAdmitted {
-    /// A limit is in the way.
+    /// A limit is reached.
     Limit(Limit),
     /// A store failed.
     Store(StoreError),
 }
 
-/// Bytes that are being received, and count as used until this is dropped.
+/// Bytes that are being received; they count as used until this is dropped.
 pub(crate) struct Reservation {
     in_flight: Arc<Mutex<InFlight>>,
     number: u64,
@@ -31,7 +31,7 @@ impl Drop for Reservation {
     }
 }
 
-/// Who asks, and on whose account what it brings would be stored.
+/// The requesting node, with what decides on whose account its pieces are stored.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Asker {
     pub(crate) id: NodeId,
@@ -49,7 +49,7 @@ impl Asker {
 }
 
 impl Holder {
-    /// Decides whether `bytes` are accepted, and says how many bytes would be.
+    /// Decides whether `bytes` are accepted, and returns how many bytes would be.
     pub(crate) async fn admit(
         &self,
         from: Asker,
@@ -60,7 +60,7 @@ impl Holder {
         self.decide(&lock(&self.in_flight), &charge, standing, bytes)
     }
 
-    /// [`Self::admit`]; the bytes count as used until what is returned is dropped.
+    /// Like [`Self::admit`]; the bytes count as used until the reservation is dropped.
     pub(crate) async fn reserve(
         &self,
         from: Asker,

@@ -1,4 +1,5 @@
-//! Taking a piece: admitted, verified, hashed while it comes, and durable before it is acknowledged.
+//! Receiving a piece: admitted, verified, hashed during the transfer, and durable before it is
+//! acknowledged.
 
 use std::time::Duration;
 
@@ -17,10 +18,10 @@ use crate::dossier::{MAX_DOSSIER_BYTES, VerifiedDossier};
 use crate::holder::{Asker, StoredDossierError};
 use crate::messages::{MAX_WITNESSES, Stored, refusal};
 
-/// How long witnesses may take to answer, all together.
+/// The deadline for all witnesses together.
 const WITNESSES: Duration = Duration::from_secs(10);
 
-/// What a [`crate::messages::Request::PutPiece`] says.
+/// The fields of a [`crate::messages::Request::PutPiece`].
 pub(super) struct Put {
     pub(super) tessera: TesseraHash,
     pub(super) piece: Piece,
@@ -42,14 +43,15 @@ impl Service<'_> {
         }
         let turn = self.holder.turn_to_receive(from.id).await?;
         let claimed = from.charge(!witnesses.is_empty());
-        // What it claims is refused early, and counts for nobody until it is known to be true.
+        // An impossible claim is refused early, and the claimed length counts for no one until it
+        // is verified.
         let all = bytes.saturating_add(dossier_bytes);
         self.holder.admit(from, claimed, all).await.map_err(refuse)?;
         let reserved = self.holder.reserve(from, claimed, dossier_bytes).await;
         let _dossier_reserved = reserved.map_err(refuse)?;
         let dossier = self.dossier_for_put(&put, &mut body).await?;
         let fragment = planned(&dossier, piece, bytes)?;
-        // Without a true witness it is the sender's own, and counts as such.
+        // Without a verified witness it counts on the sender's account.
         let is_repair = self.is_witnessed(from.id, &dossier, witnesses).await;
         let charge = from.charge(is_repair);
         let _reserved = self.holder.reserve(from, charge, bytes).await.map_err(refuse)?;
@@ -64,14 +66,14 @@ impl Service<'_> {
         Ok(Stored {})
     }
 
-    /// The dossier that comes with a piece, or the one that is here already.
+    /// The dossier that is sent with a piece, or the one that is already here.
     async fn dossier_for_put(&self, put: &Put, body: &mut BodyReader) -> Outcome<VerifiedDossier> {
         if put.dossier_bytes == 0 {
             return self.known_dossier(put.tessera).await;
         }
         let stored = match self.holder.stored_dossier(put.tessera).await {
             Ok(stored) => stored,
-            // The one that comes along mends it.
+            // The dossier that is sent replaces it.
             Err(StoredDossierError::Damaged(_)) => None,
             Err(StoredDossierError::Store(error)) => return Err(internal(error)),
         };
@@ -88,8 +90,8 @@ impl Service<'_> {
         }
     }
 
-    /// The dossier that is kept beside a piece. One that is here for another reason is not to be
-    /// known.
+    /// The dossier that is kept beside a piece. One that is here for another reason is not
+    /// disclosed.
     async fn known_dossier(&self, tessera: TesseraHash) -> Outcome<VerifiedDossier> {
         let stored = self.stored_dossier(tessera).await?;
         let is_holder = self.holder.is_holder(tessera).await.map_err(internal)?;
@@ -98,7 +100,7 @@ impl Service<'_> {
             .ok_or_else(|| Refusal::new(refusal::NEED_DOSSIER, "send the dossier with the piece"))
     }
 
-    /// Whether another holder than the sender attests this very plan now.
+    /// Whether a holder other than the sender attests this very plan now.
     async fn is_witnessed(
         &self,
         sender: NodeId,
@@ -130,7 +132,7 @@ impl Service<'_> {
     }
 }
 
-/// The piece as the plan has it; refused if it has no such piece, or one of another length.
+/// The piece according to the plan; refused if there is no such piece, or its length differs.
 fn planned(dossier: &VerifiedDossier, piece: Piece, bytes: u64) -> Outcome<Fragment> {
     let plan = dossier.plan();
     let (Some(checksum), Some(expected)) = (plan.checksum(piece), plan.piece_bytes(piece)) else {

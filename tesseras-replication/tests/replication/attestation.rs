@@ -1,4 +1,4 @@
-//! Attesting is cheap: nothing but the index is read for it.
+//! Attesting is cheap: only the index is read.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -55,7 +55,7 @@ mockall::mock! {
     }
 }
 
-/// Whatever is not the disk. Attesting needs none of it.
+/// Everything but the disk; attesting uses none of it.
 struct Nobody;
 
 impl Transport for Nobody {
@@ -150,7 +150,7 @@ fn node(store: &Store, fragments: Arc<dyn FragmentStore>, keys: Arc<NodeKeys>) -
     })
 }
 
-/// Asks a node to attest, and checks what it signs.
+/// Asks a node to attest, and verifies the answer.
 async fn attested(node: &Replication, keys: &NodeKeys) -> Vec<AttestedPiece> {
     let asker = NodeKeys::generate(0).unwrap();
     let remote = SocketAddr::from(([127, 0, 0, 1], 1));

@@ -29,7 +29,7 @@ pub struct Memory(Arc<Mutex<State>>);
 struct State {
     staged: BTreeMap<String, Bytes>,
     last_staged: u64,
-    /// Stored objects, and how often each is named.
+    /// Stored objects with their reference counts.
     objects: BTreeMap<ContentHash, (Bytes, usize)>,
     pins: BTreeMap<TesseraHash, BTreeMap<ContentHash, (Bytes, Timestamp)>>,
     library: BTreeMap<TesseraHash, (TesseraRecord, Vec<ContentHash>)>,
@@ -41,7 +41,7 @@ struct State {
     holders: BTreeMap<TesseraHash, BTreeMap<NodeId, (Contact, Timestamp)>>,
     placements: BTreeMap<TesseraHash, BTreeSet<PlacedPiece>>,
     blocked: BTreeSet<TesseraHash>,
-    /// A planted fault: what is written is not what is read.
+    /// A planted fault: the bytes read differ from those written.
     rots: bool,
 }
 
@@ -78,7 +78,7 @@ impl State {
 }
 
 impl Memory {
-    /// All of it, as the stores of one node.
+    /// This memory as the stores of one node.
     pub fn stores(&self) -> Stores {
         let one = Arc::new(self.clone());
         Stores {
@@ -91,7 +91,7 @@ impl Memory {
         }
     }
 
-    /// Loses a piece without a word, as a rotten index would.
+    /// Loses a piece silently, as a corrupt index would.
     pub fn lose(&self, tessera: &TesseraHash, piece: Piece) {
         let mut state = self.state();
         if let Some((fragment, _)) = state.fragments.remove(&(*tessera, piece)) {
@@ -99,7 +99,7 @@ impl Memory {
         }
     }
 
-    /// From now on, what is written is damaged on the way to the disk.
+    /// From now on, written bytes are damaged.
     pub fn rot(&self) {
         self.state().rots = true;
     }

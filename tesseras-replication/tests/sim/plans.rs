@@ -1,4 +1,4 @@
-//! A creator who signed two plans: whichever holder answers first, the true one is found.
+//! A creator that signed two plans: whichever holder answers first, the true plan is found.
 
 use tesseras_core::code::Piece;
 use tesseras_core::dossier::Dossier;
@@ -28,7 +28,7 @@ fn read_all(reader: &dyn BlobReader) -> Vec<u8> {
     bytes
 }
 
-/// Lets a new node hold every fragment of these but the first, under a dossier.
+/// Lets a new node hold every fragment of these but the first, with a dossier.
 fn hold(world: &mut World, dossier: &Dossier, fragments: &[(Fragment, Vec<u8>)]) {
     let index = world.join();
     let place = world.place(index);
