@@ -21,7 +21,7 @@ use tesseras_core::code::Piece;
 use tesseras_core::contact::{Contact, Subnet};
 use tesseras_core::dossier::Dossier;
 use tesseras_core::ids::{NodeId, TesseraHash};
-use tesseras_core::ports::{BlobStore as _, Charge, Fragment, FragmentStore as _};
+use tesseras_core::ports::{BlobStore as _, Charge, FragmentStore as _, HeldPiece};
 use tesseras_core::ports::{HoldingRepository as _, StoreError};
 use tesseras_core::signature::SignaturePair;
 use tesseras_crypto::{NodeKeys, blake3};
@@ -204,7 +204,7 @@ fn hold(store: &Store, number: u64) -> std::result::Result<(), StoreError> {
     let mut writer = store.blobs().stage()?;
     writer.write(&bytes)?;
     let staged = writer.finish()?;
-    let fragment = Fragment {
+    let fragment = HeldPiece {
         tessera: tessera(number),
         piece: Piece::Whole,
         checksum: staged.hash,

@@ -6,7 +6,7 @@ use prometheus::Registry;
 use tesseras_core::code::Piece;
 use tesseras_core::contact::Subnet;
 use tesseras_core::ids::{NodeId, TesseraHash};
-use tesseras_core::ports::{BlobReader, BlobStore as _, Charge, Fragment, FragmentStore};
+use tesseras_core::ports::{BlobReader, BlobStore as _, Charge, FragmentStore, HeldPiece};
 use tesseras_crypto::{Blake3, NodeKeys};
 use tesseras_node::clock;
 use tesseras_replication::attestation::{Question, attest};
@@ -41,7 +41,7 @@ pub fn rows(scene: &Scene, table: &mut Table) -> Result<()> {
 
 /// Both sides ask a cache without room, as a node does whose cache is full of other things, so
 /// that each reading of a fragment is counted and goes to the disk.
-fn attest_row(store: &Store, held: &[Fragment], table: &mut Table) -> Result<()> {
+fn attest_row(store: &Store, held: &[HeldPiece], table: &mut Table) -> Result<()> {
     let name = "attest 100 fragments";
     let counted = |metrics| store.cached_fragments(0).with_metrics(metrics);
     let ours = StorageMetrics::new(&Registry::new())?;
@@ -52,7 +52,7 @@ fn attest_row(store: &Store, held: &[Fragment], table: &mut Table) -> Result<()>
     let asker = NodeId::new([3; 20]);
     let question = Question { asker, holder: keys.id(), tessera: TESSERA, nonce };
     let say = |pieces| drop(black_box(attest(&keys, &question, clock::now(), None, pieces)));
-    let said = |f: &Fragment| AttestedPiece { piece: f.piece, checksum: f.checksum };
+    let said = |f: &HeldPiece| AttestedPiece { piece: f.piece, checksum: f.checksum };
     table.add(Contest {
         name: name.to_owned(),
         work: Work::Bytes(u64::from(FRAGMENTS) * FRAGMENT as u64),
@@ -101,7 +101,7 @@ fn attest_row(store: &Store, held: &[Fragment], table: &mut Table) -> Result<()>
 
 /// A fragment as it is read to be sent: in chunks, each in memory of its own or shared with the
 /// cache.
-fn cache_row(store: &Store, fragment: &Fragment, table: &mut Table) -> Result<()> {
+fn cache_row(store: &Store, fragment: &HeldPiece, table: &mut Table) -> Result<()> {
     let (cached, fragments) = (store.cached_fragments(CACHE), store.fragments());
     read(&*cached.read_fragment(fragment)?, |_| ())?;
     let many = |from: &dyn FragmentStore, hash: bool| {
@@ -132,7 +132,7 @@ fn cache_row(store: &Store, fragment: &Fragment, table: &mut Table) -> Result<()
 }
 
 /// Stores 100 fragments of one tessera.
-fn fill(store: &Store) -> Result<Vec<Fragment>> {
+fn fill(store: &Store) -> Result<Vec<HeldPiece>> {
     let charge = Charge::Peer { id: NodeId::new([1; 20]), subnet: Subnet::V4([10, 0, 0]) };
     let mut noise = Noise::new(1);
     let mut held = Vec::new();
@@ -141,7 +141,7 @@ fn fill(store: &Store) -> Result<Vec<Fragment>> {
         writer.write(&noise.take(FRAGMENT))?;
         let staged = writer.finish()?;
         let (checksum, bytes) = (staged.hash, staged.bytes);
-        let fragment = Fragment { tessera: TESSERA, piece: Piece::Index(index), checksum, bytes };
+        let fragment = HeldPiece { tessera: TESSERA, piece: Piece::Index(index), checksum, bytes };
         store.fragments().store_fragment(&fragment, staged, &charge)?;
         held.push(fragment);
     }

@@ -15,7 +15,7 @@ mod tesserae;
 mod workbench;
 
 pub use blobs::{BlobReader, BlobStore, BlobWriter, StagedBlob};
-pub use fragments::{Fragment, FragmentStore};
+pub use fragments::{FragmentStore, HeldPiece};
 pub use holdings::{HoldingRepository, PlacedPiece};
 pub use ledger::{Account, Charge, ReciprocityLedger, Usage};
 pub use peers::PeerRepository;

@@ -13,7 +13,7 @@ use std::time::Duration;
 use tesseras_core::code::Piece;
 use tesseras_core::contact::{Contact, Subnet};
 use tesseras_core::ids::{NodeId, TesseraHash};
-use tesseras_core::ports::{Charge, Fragment, Origin, PlacedPiece, StoreError};
+use tesseras_core::ports::{Charge, HeldPiece, Origin, PlacedPiece, StoreError};
 use tesseras_core::publication::PublicationEvent;
 use tesseras_core::time::Clock;
 use tesseras_crypto::NodeKeys;
@@ -163,7 +163,7 @@ impl Holder {
     pub(crate) async fn all_pieces(
         &self,
         tessera: TesseraHash,
-    ) -> Result<Vec<Fragment>, StoreError> {
+    ) -> Result<Vec<HeldPiece>, StoreError> {
         self.run(move |stores| stores.fragments.list_fragments(&tessera)).await
     }
 
@@ -171,7 +171,7 @@ impl Holder {
     pub(crate) async fn held_pieces(
         &self,
         tessera: TesseraHash,
-    ) -> Result<Vec<Fragment>, StoreError> {
+    ) -> Result<Vec<HeldPiece>, StoreError> {
         self.run(move |stores| stores.fragments.list_sound_fragments(&tessera)).await
     }
 
@@ -210,10 +210,10 @@ impl Holder {
             return Ok(());
         }
         self.run(move |stores| {
-            for fragment in stores.fragments.list_fragments(&tessera)? {
-                if pieces.contains(&fragment.piece) {
-                    tracing::error!(%tessera, piece = %fragment.piece, "a piece on disk is damaged");
-                    stores.fragments.mark_damaged(&fragment)?;
+            for held_piece in stores.fragments.list_fragments(&tessera)? {
+                if pieces.contains(&held_piece.piece) {
+                    tracing::error!(%tessera, piece = %held_piece.piece, "a piece on disk is damaged");
+                    stores.fragments.mark_damaged(&held_piece)?;
                 }
             }
             Ok(())

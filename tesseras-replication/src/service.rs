@@ -16,7 +16,7 @@ use tesseras_core::code::Piece;
 use tesseras_core::contact::{Contact, Subnet};
 use tesseras_core::ids::TesseraHash;
 use tesseras_core::plan::Plan;
-use tesseras_core::ports::{BlobReader, Fragment, StoreError};
+use tesseras_core::ports::{BlobReader, HeldPiece, StoreError};
 use tesseras_crypto::blake3;
 use tesseras_wire::codec::{self, Answer, Refusal};
 use tesseras_wire::{Body, Peer, Response, body_from_bytes};
@@ -151,7 +151,7 @@ impl Service<'_> {
                 plan.map_err(internal)?.map(|bytes| blake3(&bytes))
             }
         };
-        let attested = |f: Fragment| AttestedPiece { piece: f.piece, checksum: f.checksum };
+        let attested = |f: HeldPiece| AttestedPiece { piece: f.piece, checksum: f.checksum };
         let pieces = held.into_iter().map(attested).collect();
         let question = Question { asker: from.id, holder: holder.me(), tessera, nonce };
         Ok(attestation::attest(&holder.keys, &question, holder.clock.now(), plan, pieces))
@@ -188,11 +188,11 @@ impl Service<'_> {
         // A holder of the whole pack also has its data fragments.
         let found = held.iter().find(|f| f.piece == piece);
         let whole = || held.iter().find(|f| f.piece == Piece::Whole);
-        let fragment = *found.or_else(whole).ok_or_else(not_held)?;
-        let reader = match self.open(fragment, piece).await {
+        let held_piece = *found.or_else(whole).ok_or_else(not_held)?;
+        let reader = match self.open(held_piece, piece).await {
             Ok(reader) => reader.ok_or_else(not_held)?,
             Err(StoreError::Corrupt(_) | StoreError::Missing(_)) => {
-                let noting = self.holder.found_damaged(tessera, vec![fragment.piece]);
+                let noting = self.holder.found_damaged(tessera, vec![held_piece.piece]);
                 noting.await.map_err(internal)?;
                 return Err(not_held());
             }
@@ -208,7 +208,7 @@ impl Service<'_> {
     /// Opens a held piece, or a data fragment as a range of the whole pack.
     async fn open(
         &self,
-        held: Fragment,
+        held: HeldPiece,
         piece: Piece,
     ) -> Result<Option<Arc<dyn BlobReader>>, StoreError> {
         self.holder

@@ -6,12 +6,12 @@ use std::path::PathBuf;
 
 use tesseras_core::buffer::PageBuffer;
 use tesseras_core::ids::{ContentHash, TesseraHash};
-use tesseras_core::ports::{BlobReader, Fragment, StoreError, TesseraRepository as _};
+use tesseras_core::ports::{BlobReader, HeldPiece, StoreError, TesseraRepository as _};
 use tesseras_crypto::hash::Blake3;
 
 use crate::cas::Cas;
 use crate::columns::{content_hash, count, to_integer};
-use crate::fragment::fragment;
+use crate::fragment::held_piece;
 use crate::library::SqliteLibrary;
 
 /// How much is read at a time.
@@ -27,7 +27,7 @@ pub struct StoreCheck {
     /// Their bytes, all of them read.
     pub bytes: u64,
     /// Pieces held for others.
-    pub fragments: u64,
+    pub pieces: u64,
     /// Objects whose file is not there.
     pub missing: Vec<ContentHash>,
     /// Objects whose bytes do not match their hash or length.
@@ -35,7 +35,7 @@ pub struct StoreCheck {
     /// Objects that are named more or less often than is counted.
     pub miscounted: Vec<ContentHash>,
     /// Held pieces whose object is missing, damaged, or of another length.
-    pub lost_fragments: Vec<Fragment>,
+    pub lost_pieces: Vec<HeldPiece>,
     /// Capsules of the library whose signatures are not, or not rightly, kept beside the database.
     pub unsigned: Vec<TesseraHash>,
     /// Files among the objects that nothing names.
@@ -48,7 +48,7 @@ impl StoreCheck {
         self.missing.is_empty()
             && self.damaged.is_empty()
             && self.miscounted.is_empty()
-            && self.lost_fragments.is_empty()
+            && self.lost_pieces.is_empty()
             && self.unsigned.is_empty()
     }
 }
@@ -84,7 +84,7 @@ pub(crate) fn check(cas: &Cas, library: &SqliteLibrary) -> Result<StoreCheck, St
             None => break,
         }
     }
-    check_fragments(cas, &mut found)?;
+    check_pieces(cas, &mut found)?;
     for record in library.list()? {
         let kept = library.signature_file(&record.hash)?;
         if kept.is_none_or(|kept| kept.signatures != record.signatures) {
@@ -142,7 +142,7 @@ fn read_all(reader: &dyn BlobReader, mut take: impl FnMut(&[u8])) -> Result<(), 
     Ok(())
 }
 
-fn check_fragments(cas: &Cas, found: &mut StoreCheck) -> Result<(), StoreError> {
+fn check_pieces(cas: &Cas, found: &mut StoreCheck) -> Result<(), StoreError> {
     let bad: BTreeSet<ContentHash> = found.missing.iter().chain(&found.damaged).copied().collect();
     cas.database().read("listing pieces", |connection| {
         let mut statement = connection.prepare_cached(
@@ -151,10 +151,10 @@ fn check_fragments(cas: &Cas, found: &mut StoreCheck) -> Result<(), StoreError> 
         )?;
         let mut rows = statement.query([])?;
         while let Some(row) = rows.next()? {
-            found.fragments += 1;
-            let piece = fragment(row)?;
+            found.pieces += 1;
+            let piece = held_piece(row)?;
             if bad.contains(&piece.checksum) || !row.get::<_, bool>(4)? {
-                found.lost_fragments.push(piece);
+                found.lost_pieces.push(piece);
             }
         }
         Ok(())

@@ -2,9 +2,9 @@
 //! empty ports and panics with a reason. The core knows no hash function, so BLAKE3 is handed in.
 
 use super::{
-    Account, BlobReader, BlobStore, Charge, Fragment, FragmentStore, HoldingRepository, NewTessera,
-    Origin, PeerRepository, PlacedPiece, ReciprocityLedger, StagedBlob, StoreError, TesseraRecord,
-    TesseraRepository, Usage, Workbench,
+    Account, BlobReader, BlobStore, Charge, FragmentStore, HeldPiece, HoldingRepository,
+    NewTessera, Origin, PeerRepository, PlacedPiece, ReciprocityLedger, StagedBlob, StoreError,
+    TesseraRecord, TesseraRepository, Usage, Workbench,
 };
 use crate::code::Piece;
 use crate::contact::{Contact, Subnet};
@@ -56,8 +56,8 @@ fn subnet(seed: u8) -> Subnet {
     Subnet::V4([10, 0, seed])
 }
 
-fn fragment(hash: Hash, tessera: TesseraHash, piece: Piece, bytes: &[u8]) -> Fragment {
-    Fragment { tessera, piece, checksum: hash(bytes), bytes: bytes.len() as u64 }
+fn fragment(hash: Hash, tessera: TesseraHash, piece: Piece, bytes: &[u8]) -> HeldPiece {
+    HeldPiece { tessera, piece, checksum: hash(bytes), bytes: bytes.len() as u64 }
 }
 
 fn signatures(seed: u8) -> SignaturePair {
@@ -87,7 +87,7 @@ pub fn blob_store(blobs: &dyn BlobStore, hash: Hash) {
 pub fn fragment_store(fragments: &dyn FragmentStore, blobs: &dyn BlobStore, hash: Hash) {
     let charge = Charge::Peer { id: node(1), subnet: subnet(1) };
     let bytes: Vec<Vec<u8>> = (0..4).map(|i| content(i, 5000 + usize::from(i))).collect();
-    let held: Vec<Fragment> = vec![
+    let held: Vec<HeldPiece> = vec![
         fragment(hash, tessera(1), Piece::Whole, &bytes[0]),
         fragment(hash, tessera(1), Piece::Index(0), &bytes[1]),
         fragment(hash, tessera(1), Piece::Index(71), &bytes[2]),
@@ -95,7 +95,7 @@ pub fn fragment_store(fragments: &dyn FragmentStore, blobs: &dyn BlobStore, hash
         // Equal content under another name.
         fragment(hash, tessera(3), Piece::Index(9), &bytes[1]),
     ];
-    let bytes_of = |f: &Fragment| bytes.iter().find(|b| hash(b) == f.checksum).expect("known");
+    let bytes_of = |f: &HeldPiece| bytes.iter().find(|b| hash(b) == f.checksum).expect("known");
     assert_eq!(fragments.totals().expect("asked"), (0, 0), "the store must be empty at first");
 
     for fragment in held.iter().rev() {
@@ -173,7 +173,7 @@ fn chunks(reader: &dyn BlobReader, bytes: &[u8]) {
 fn fragment_damage(
     fragments: &dyn FragmentStore,
     blobs: &dyn BlobStore,
-    held: &[Fragment],
+    held: &[HeldPiece],
     bytes: &[Vec<u8>],
 ) {
     let listed = || {
@@ -181,7 +181,7 @@ fn fragment_damage(
         (sound, fragments.count_damaged().expect("asked"))
     };
     assert_eq!(listed(), (held[..3].to_vec(), 0));
-    let unknown = Fragment { piece: Piece::Index(70), ..held[1] };
+    let unknown = HeldPiece { piece: Piece::Index(70), ..held[1] };
     assert!(!fragments.mark_damaged(&unknown).expect("asked"), "it is not held");
     // Its bytes are those of another piece, too.
     assert!(fragments.mark_damaged(&held[1]).expect("asked"), "it is held");
@@ -197,7 +197,7 @@ fn fragment_refusals(
     fragments: &dyn FragmentStore,
     blobs: &dyn BlobStore,
     hash: Hash,
-    held: &[Fragment],
+    held: &[HeldPiece],
     bytes: &[Vec<u8>],
 ) {
     let totals = fragments.totals().expect("asked");
@@ -207,11 +207,11 @@ fn fragment_refusals(
     let other = content(77, 5000);
     let lies = [
         // Other bytes than promised; another length than promised.
-        Fragment {
+        HeldPiece {
             checksum: hash(b"promised"),
             ..fragment(hash, tessera(4), Piece::Whole, &other)
         },
-        Fragment { bytes: 4999, ..fragment(hash, tessera(4), Piece::Whole, &other) },
+        HeldPiece { bytes: 4999, ..fragment(hash, tessera(4), Piece::Whole, &other) },
         // Other bytes in the place of a held piece.
         fragment(hash, tessera(1), Piece::Whole, &other),
     ];

@@ -4,7 +4,7 @@ use tesseras_core::buffer::PageBuffer;
 use tesseras_core::code::Piece;
 use tesseras_core::contact::Contact;
 use tesseras_core::ids::{NodeId, TesseraHash};
-use tesseras_core::ports::{Charge, Fragment, StagedBlob, StoreError};
+use tesseras_core::ports::{Charge, HeldPiece, StagedBlob, StoreError};
 use tesseras_core::publication::PublicationEvent;
 
 use super::Holder;
@@ -20,11 +20,11 @@ impl Holder {
     pub(crate) async fn store(
         &self,
         dossier: VerifiedDossier,
-        fragment: Fragment,
+        held_piece: HeldPiece,
         staged: StagedBlob,
         charge: Charge,
     ) -> Result<bool, StoreError> {
-        let tessera = fragment.tessera;
+        let tessera = held_piece.tessera;
         let kept = self.run(move |stores| {
             // Checked again: the owner may have dropped it during the transfer.
             let refused = stores.holdings.is_blocked(&tessera).and_then(|blocked| {
@@ -34,7 +34,7 @@ impl Holder {
                 stores.blobs.discard(staged);
                 return refused.map(|_| None);
             }
-            stores.fragments.store_fragment(&fragment, staged, &charge)?;
+            stores.fragments.store_fragment(&held_piece, staged, &charge)?;
             let mut publication = stores.holdings.publication(&tessera)?;
             // A tessera that others attest is published; for the rest, the placing node will report
             // it.
@@ -69,7 +69,7 @@ impl Holder {
         let mending = async {
             let sound = self.held_pieces(tessera).await?;
             let mut held = self.all_pieces(tessera).await?.into_iter();
-            if held.any(|fragment| fragment.piece == piece && !sound.contains(&fragment)) {
+            if held.any(|held_piece| held_piece.piece == piece && !sound.contains(&held_piece)) {
                 self.keep(dossier, source, piece).await?;
             }
             Ok::<_, StoreError>(())
@@ -80,11 +80,11 @@ impl Holder {
     }
 
     /// Reads every byte of pieces held here from the disk, and returns whether all are intact.
-    pub(crate) async fn are_sound(&self, held: Vec<Fragment>) -> Result<bool, StoreError> {
+    pub(crate) async fn are_sound(&self, held: Vec<HeldPiece>) -> Result<bool, StoreError> {
         self.run(move |stores| {
-            for fragment in held {
-                let reader = stores.blobs.open(&fragment.checksum)?;
-                if hash_of(reader.as_ref())? != fragment.checksum {
+            for held_piece in held {
+                let reader = stores.blobs.open(&held_piece.checksum)?;
+                if hash_of(reader.as_ref())? != held_piece.checksum {
                     return Ok(false);
                 }
             }
@@ -94,8 +94,8 @@ impl Holder {
     }
 
     /// Releases a held piece.
-    pub(crate) async fn release(&self, fragment: Fragment) -> Result<bool, StoreError> {
-        self.run(move |stores| stores.fragments.delete_fragment(&fragment)).await
+    pub(crate) async fn release(&self, held_piece: HeldPiece) -> Result<bool, StoreError> {
+        self.run(move |stores| stores.fragments.delete_fragment(&held_piece)).await
     }
 
     /// Records the content of a roster: the other holders of a tessera, and, if the sender placed a
@@ -151,7 +151,7 @@ fn keep_copy(
     let missing = StoreError::Missing(source.plan().pack_hash());
     let checksum = source.plan().checksum(piece).ok_or(missing)?;
     let tessera = dossier.tessera();
-    let fragment = Fragment { tessera, piece, checksum, bytes: reader.bytes() };
+    let held_piece = HeldPiece { tessera, piece, checksum, bytes: reader.bytes() };
     stores.holdings.put_dossier(&tessera, dossier.dossier())?;
-    stores.fragments.store_fragment(&fragment, staged, &Charge::Repair)
+    stores.fragments.store_fragment(&held_piece, staged, &Charge::Repair)
 }

@@ -8,7 +8,7 @@ use futures_util::stream::FuturesUnordered;
 use tesseras_core::code::Piece;
 use tesseras_core::contact::Contact;
 use tesseras_core::ids::{NodeId, TesseraHash};
-use tesseras_core::ports::Fragment;
+use tesseras_core::ports::HeldPiece;
 use tesseras_wire::codec::Refusal;
 use tokio::time::timeout;
 
@@ -50,16 +50,16 @@ impl Service<'_> {
         let reserved = self.holder.reserve(from, claimed, dossier_bytes).await;
         let _dossier_reserved = reserved.map_err(refuse)?;
         let dossier = self.dossier_for_put(&put, &mut body).await?;
-        let fragment = planned(&dossier, piece, bytes)?;
+        let held_piece = planned(&dossier, piece, bytes)?;
         // Without a verified witness it counts on the sender's account.
         let is_repair = self.is_witnessed(from.id, &dossier, witnesses).await;
         let charge = from.charge(is_repair);
         let _reserved = self.holder.reserve(from, charge, bytes).await.map_err(refuse)?;
         let (disk, blobs) = (&self.holder.disk, self.holder.blobs());
         let goes_on = |bytes| turn.goes_on(bytes);
-        let staged = body.stage(disk, blobs, bytes, fragment.checksum, goes_on).await;
+        let staged = body.stage(disk, blobs, bytes, held_piece.checksum, goes_on).await;
         let staged = staged.map_err(refuse_receive)?;
-        if !self.holder.store(dossier, fragment, staged, charge).await.map_err(internal)? {
+        if !self.holder.store(dossier, held_piece, staged, charge).await.map_err(internal)? {
             return Err(plan_conflict());
         }
         tracing::info!(%tessera, %piece, bytes, from = %from.id, "stored a piece");
@@ -133,7 +133,7 @@ impl Service<'_> {
 }
 
 /// The piece according to the plan; refused if there is no such piece, or its length differs.
-fn planned(dossier: &VerifiedDossier, piece: Piece, bytes: u64) -> Outcome<Fragment> {
+fn planned(dossier: &VerifiedDossier, piece: Piece, bytes: u64) -> Outcome<HeldPiece> {
     let plan = dossier.plan();
     let (Some(checksum), Some(expected)) = (plan.checksum(piece), plan.piece_bytes(piece)) else {
         return Err(Refusal::new(refusal::INVALID, "the plan has no such piece"));
@@ -142,7 +142,7 @@ fn planned(dossier: &VerifiedDossier, piece: Piece, bytes: u64) -> Outcome<Fragm
         let why = format!("the plan says {expected} bytes, not {bytes}");
         return Err(Refusal::new(refusal::INVALID, why));
     }
-    Ok(Fragment { tessera: dossier.tessera(), piece, checksum, bytes })
+    Ok(HeldPiece { tessera: dossier.tessera(), piece, checksum, bytes })
 }
 
 fn refuse_receive(error: ReceiveError) -> Refusal {

@@ -10,7 +10,7 @@ use tesseras_core::code::Piece;
 use tesseras_core::contact::{Contact, Subnet};
 use tesseras_core::ids::{DhtKey, NodeId, TesseraHash};
 use tesseras_core::ports::{
-    BlobReader, BlobStore as _, Charge, Fragment, FragmentStore, StagedBlob, StoreError,
+    BlobReader, BlobStore as _, Charge, FragmentStore, HeldPiece, StagedBlob, StoreError,
     TesseraRecord,
 };
 use tesseras_core::time::{Clock, ClockOffset, Timestamp};
@@ -36,16 +36,16 @@ mockall::mock! {
     impl FragmentStore for Fragments {
         fn store_fragment(
             &self,
-            fragment: &Fragment,
+            fragment: &HeldPiece,
             staged: StagedBlob,
             charge: &Charge,
         ) -> Result<(), StoreError>;
-        fn list_fragments(&self, tessera: &TesseraHash) -> Result<Vec<Fragment>, StoreError>;
-        fn list_sound_fragments(&self, tessera: &TesseraHash) -> Result<Vec<Fragment>, StoreError>;
-        fn mark_damaged(&self, fragment: &Fragment) -> Result<bool, StoreError>;
+        fn list_fragments(&self, tessera: &TesseraHash) -> Result<Vec<HeldPiece>, StoreError>;
+        fn list_sound_fragments(&self, tessera: &TesseraHash) -> Result<Vec<HeldPiece>, StoreError>;
+        fn mark_damaged(&self, fragment: &HeldPiece) -> Result<bool, StoreError>;
         fn count_damaged(&self) -> Result<u64, StoreError>;
-        fn read_fragment(&self, fragment: &Fragment) -> Result<Box<dyn BlobReader>, StoreError>;
-        fn delete_fragment(&self, fragment: &Fragment) -> Result<bool, StoreError>;
+        fn read_fragment(&self, fragment: &HeldPiece) -> Result<Box<dyn BlobReader>, StoreError>;
+        fn delete_fragment(&self, fragment: &HeldPiece) -> Result<bool, StoreError>;
         fn held_tesserae<'a>(
             &self,
             after: Option<&'a TesseraHash>,
@@ -173,8 +173,8 @@ async fn a_hundred_fragments_are_attested_without_reading_one() {
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open(dir.path(), &StorageConfig::default()).unwrap();
     let keys = Arc::new(NodeKeys::generate(0).unwrap());
-    let held: Vec<Fragment> = (0..100)
-        .map(|index| Fragment {
+    let held: Vec<HeldPiece> = (0..100)
+        .map(|index| HeldPiece {
             tessera: TESSERA,
             piece: Piece::Index(index),
             checksum: blake3(&[index]),
@@ -189,7 +189,7 @@ async fn a_hundred_fragments_are_attested_without_reading_one() {
     });
     let node = node(&store, Arc::new(fragments), keys.clone());
     let pieces = attested(&node, &keys).await;
-    let same = |f: Fragment| AttestedPiece { piece: f.piece, checksum: f.checksum };
+    let same = |f: HeldPiece| AttestedPiece { piece: f.piece, checksum: f.checksum };
     assert_eq!(pieces, held.into_iter().map(same).collect::<Vec<_>>());
 }
 
@@ -203,7 +203,7 @@ async fn an_attestation_says_what_was_stored_even_when_the_disk_has_lost_it() {
         let mut writer = store.blobs().stage().unwrap();
         writer.write(&bytes).unwrap();
         let staged = writer.finish().unwrap();
-        let fragment = Fragment {
+        let fragment = HeldPiece {
             tessera: TESSERA,
             piece: Piece::Index(index),
             checksum: blake3(&bytes),

@@ -8,9 +8,9 @@ use tesseras_core::contact::{Contact, Subnet};
 use tesseras_core::dossier::Dossier;
 use tesseras_core::ids::{ContentHash, NodeId, TesseraHash};
 use tesseras_core::ports::{
-    Account, BlobReader, BlobStore, BlobWriter, Charge, Fragment, FragmentStore, HoldingRepository,
-    NewTessera, PlacedPiece, ReciprocityLedger, StagedBlob, StoreError, TesseraRecord,
-    TesseraRepository, Usage, Workbench,
+    Account, BlobReader, BlobStore, BlobWriter, Charge, FragmentStore, HeldPiece,
+    HoldingRepository, NewTessera, PlacedPiece, ReciprocityLedger, StagedBlob, StoreError,
+    TesseraRecord, TesseraRepository, Usage, Workbench,
 };
 use tesseras_core::publication::{Publication, PublicationEvent};
 use tesseras_core::time::Timestamp;
@@ -33,7 +33,7 @@ struct State {
     objects: BTreeMap<ContentHash, (Bytes, usize)>,
     pins: BTreeMap<TesseraHash, BTreeMap<ContentHash, (Bytes, Timestamp)>>,
     library: BTreeMap<TesseraHash, (TesseraRecord, Vec<ContentHash>)>,
-    fragments: BTreeMap<(TesseraHash, Piece), (Fragment, Charge)>,
+    fragments: BTreeMap<(TesseraHash, Piece), (HeldPiece, Charge)>,
     /// Objects whose bytes were found damaged.
     damaged: BTreeSet<ContentHash>,
     dossiers: BTreeMap<TesseraHash, Dossier>,
@@ -273,7 +273,7 @@ impl TesseraRepository for Memory {
 impl FragmentStore for Memory {
     fn store_fragment(
         &self,
-        fragment: &Fragment,
+        fragment: &HeldPiece,
         staged: StagedBlob,
         charge: &Charge,
     ) -> Result<(), StoreError> {
@@ -300,21 +300,21 @@ impl FragmentStore for Memory {
         }
     }
 
-    fn list_fragments(&self, tessera: &TesseraHash) -> Result<Vec<Fragment>, StoreError> {
+    fn list_fragments(&self, tessera: &TesseraHash) -> Result<Vec<HeldPiece>, StoreError> {
         let state = self.state();
         let held = state.fragments.range((*tessera, Piece::Whole)..);
         let held = held.take_while(|((of, _), _)| of == tessera);
         Ok(held.map(|(_, (fragment, _))| *fragment).collect())
     }
 
-    fn list_sound_fragments(&self, tessera: &TesseraHash) -> Result<Vec<Fragment>, StoreError> {
+    fn list_sound_fragments(&self, tessera: &TesseraHash) -> Result<Vec<HeldPiece>, StoreError> {
         let mut all = self.list_fragments(tessera)?;
         let state = self.state();
         all.retain(|fragment| !state.damaged.contains(&fragment.checksum));
         Ok(all)
     }
 
-    fn mark_damaged(&self, fragment: &Fragment) -> Result<bool, StoreError> {
+    fn mark_damaged(&self, fragment: &HeldPiece) -> Result<bool, StoreError> {
         let mut state = self.state();
         let held = state.fragments.get(&(fragment.tessera, fragment.piece));
         let is_held = held.is_some_and(|(held, _)| held == fragment);
@@ -327,11 +327,11 @@ impl FragmentStore for Memory {
     fn count_damaged(&self) -> Result<u64, StoreError> {
         let state = self.state();
         let damaged =
-            |(fragment, _): &&(Fragment, Charge)| state.damaged.contains(&fragment.checksum);
+            |(fragment, _): &&(HeldPiece, Charge)| state.damaged.contains(&fragment.checksum);
         Ok(state.fragments.values().filter(damaged).count() as u64)
     }
 
-    fn read_fragment(&self, fragment: &Fragment) -> Result<Box<dyn BlobReader>, StoreError> {
+    fn read_fragment(&self, fragment: &HeldPiece) -> Result<Box<dyn BlobReader>, StoreError> {
         let state = self.state();
         match state.fragments.get(&(fragment.tessera, fragment.piece)) {
             Some((held, _)) if held == fragment => {
@@ -341,7 +341,7 @@ impl FragmentStore for Memory {
         }
     }
 
-    fn delete_fragment(&self, fragment: &Fragment) -> Result<bool, StoreError> {
+    fn delete_fragment(&self, fragment: &HeldPiece) -> Result<bool, StoreError> {
         let mut state = self.state();
         let key = (fragment.tessera, fragment.piece);
         if state.fragments.get(&key).is_none_or(|(held, _)| held != fragment) {

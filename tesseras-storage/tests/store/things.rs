@@ -11,7 +11,7 @@ use tesseras_core::manifest::{FileEntry, Manifest, listed};
 use tesseras_core::pack::PackLayout;
 use tesseras_core::path::CapsulePath;
 use tesseras_core::ports::{
-    BlobReader, BlobStore as _, Charge, Fragment, FragmentStore as _, NewTessera, Origin,
+    BlobReader, BlobStore as _, Charge, FragmentStore as _, HeldPiece, NewTessera, Origin,
     StagedBlob, StoreError, TesseraRecord, TesseraRepository as _,
 };
 use tesseras_core::signature::SignaturePair;
@@ -39,8 +39,8 @@ pub fn tessera(number: u64) -> TesseraHash {
     blake3(&number.to_le_bytes()).into()
 }
 
-pub fn fragment(number: u64, index: u8, bytes: &[u8]) -> Fragment {
-    Fragment {
+pub fn fragment(number: u64, index: u8, bytes: &[u8]) -> HeldPiece {
+    HeldPiece {
         tessera: tessera(number),
         piece: Piece::Index(index),
         checksum: blake3(bytes),
@@ -54,7 +54,7 @@ pub fn stage(store: &Store, bytes: &[u8]) -> Result<StagedBlob, StoreError> {
     writer.finish()
 }
 
-pub fn put(store: &Store, fragment: &Fragment, bytes: &[u8]) -> Result<(), StoreError> {
+pub fn put(store: &Store, fragment: &HeldPiece, bytes: &[u8]) -> Result<(), StoreError> {
     let staged = stage(store, bytes)?;
     store.fragments().store_fragment(fragment, staged, &charge())
 }
