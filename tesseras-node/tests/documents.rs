@@ -149,8 +149,7 @@ fn the_signed_bytes_are_those_of_the_page() {
 
 #[test]
 fn the_storage_format_is_the_one_of_the_page() {
-    let sentence =
-        format!("Storage format {} is the present one", tesseras_storage::database::FORMAT);
+    let sentence = format!("The current storage format is {}", tesseras_storage::database::FORMAT);
     assert!(page("OPERATIONS.md").contains(&sentence), "{sentence}");
 }
 
