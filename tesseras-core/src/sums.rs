@@ -26,7 +26,7 @@ pub fn render(manifest: &Manifest, digests: &UnlistedDigests) -> String {
     lines.sort_unstable_by_key(|(path, _)| *path);
     let mut out = String::with_capacity(bytes(manifest) as usize);
     for (path, digest) in lines {
-        writeln!(out, "{digest}  {path}").expect("a String takes all");
+        writeln!(out, "{digest}  {path}").expect("writing to a String cannot fail");
     }
     out
 }

@@ -1,5 +1,6 @@
-//! What every implementation of a port must do, as functions that assert it. Each takes fresh,
-//! empty ports and panics with a reason. The core knows no hash function, so BLAKE3 is handed in.
+//! The requirements on every implementation of a port, as functions that assert them. Each takes
+//! new, empty ports and panics with a reason. The core has no hash function, so BLAKE3 is passed
+//! in.
 
 use super::{
     Account, BlobReader, BlobStore, Charge, FragmentStore, HeldPiece, HoldingRepository,
@@ -64,7 +65,7 @@ fn signatures(seed: u8) -> SignaturePair {
     SignaturePair { ed25519: vec![seed; 64], ml_dsa_65: vec![seed; 3309] }
 }
 
-/// [`BlobStore`], as far as it goes without a repository that adopts.
+/// [`BlobStore`], as far as possible without a repository that adopts.
 pub fn blob_store(blobs: &dyn BlobStore, hash: Hash) {
     for bytes in [content(1, 0), content(2, 1), content(3, 300_000)] {
         let staged = stage(blobs, &bytes);
@@ -92,7 +93,7 @@ pub fn fragment_store(fragments: &dyn FragmentStore, blobs: &dyn BlobStore, hash
         fragment(hash, tessera(1), Piece::Index(0), &bytes[1]),
         fragment(hash, tessera(1), Piece::Index(71), &bytes[2]),
         fragment(hash, tessera(2), Piece::Index(3), &bytes[3]),
-        // Equal content under another name.
+        // Equal content under another key.
         fragment(hash, tessera(3), Piece::Index(9), &bytes[1]),
     ];
     let bytes_of = |f: &HeldPiece| bytes.iter().find(|b| hash(b) == f.checksum).expect("known");
@@ -120,7 +121,7 @@ pub fn fragment_store(fragments: &dyn FragmentStore, blobs: &dyn BlobStore, hash
     fragment_damage(fragments, blobs, &held, &bytes);
     held_pages(fragments);
 
-    // One of two equal contents goes; the other keeps its bytes.
+    // One of two equal contents is deleted; the other keeps its bytes.
     assert!(fragments.delete_fragment(&held[4]).expect("asked"), "it was held");
     assert!(!fragments.delete_fragment(&held[4]).expect("asked"), "it is gone");
     assert_missing(fragments.read_fragment(&held[4]), &held[4].checksum);
@@ -130,7 +131,7 @@ pub fn fragment_store(fragments: &dyn FragmentStore, blobs: &dyn BlobStore, hash
         assert!(fragments.delete_fragment(fragment).expect("asked"), "it was held");
         assert!(!blobs.contains(&fragment.checksum).expect("asked"), "its object is gone");
     }
-    // A reader goes on reading what is deleted.
+    // A reader can still read deleted bytes.
     assert_eq!(&read_all(&*reader), &bytes[1]);
     assert_eq!(fragments.totals().expect("asked"), (0, 0));
 }
@@ -183,7 +184,7 @@ fn fragment_damage(
     assert_eq!(listed(), (held[..3].to_vec(), 0));
     let unknown = HeldPiece { piece: Piece::Index(70), ..held[1] };
     assert!(!fragments.mark_damaged(&unknown).expect("asked"), "it is not held");
-    // Its bytes are those of another piece, too.
+    // Its bytes are also those of another piece.
     assert!(fragments.mark_damaged(&held[1]).expect("asked"), "it is held");
     assert_eq!(listed(), (vec![held[0], held[2]], 2));
     assert_eq!(fragments.list_sound_fragments(&tessera(3)).expect("asked"), []);
@@ -206,7 +207,7 @@ fn fragment_refusals(
 
     let other = content(77, 5000);
     let lies = [
-        // Other bytes than promised; another length than promised.
+        // Other bytes than given in the plan; another length.
         HeldPiece {
             checksum: hash(b"promised"),
             ..fragment(hash, tessera(4), Piece::Whole, &other)
@@ -420,7 +421,7 @@ fn placements(holdings: &dyn HoldingRepository, name: &TesseraHash) {
     assert_eq!(holdings.placements(name).expect("asked"), [all[0], all[2], all[3]]);
 }
 
-/// [`ReciprocityLedger`], with the ports whose acts it counts.
+/// [`ReciprocityLedger`], with the ports whose operations it counts.
 pub fn reciprocity_ledger(
     ledger: &dyn ReciprocityLedger,
     fragments: &dyn FragmentStore,
