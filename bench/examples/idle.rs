@@ -204,7 +204,7 @@ fn hold(store: &Store, number: u64) -> std::result::Result<(), StoreError> {
     let mut writer = store.blobs().stage()?;
     writer.write(&bytes)?;
     let staged = writer.finish()?;
-    let fragment = Fragment {
+    let fragment = HeldPiece {
         tessera: tessera(number),
         piece: Piece::Whole,
         checksum: staged.hash,

@@ -41,7 +41,7 @@ pub fn rows(scene: &Scene, table: &mut Table) -> Result<()> {
 
 /// Both sides ask a cache without room, as a node does whose cache is full of other things, so
 /// that each reading of a fragment is counted and goes to the disk.
-fn attest_row(store: &Store, held: &[Fragment], table: &mut Table) -> Result<()> {
+fn attest_row(store: &Store, held: &[HeldPiece], table: &mut Table) -> Result<()> {
     let name = "attest 100 fragments";
     let counted = |metrics| store.cached_fragments(0).with_metrics(metrics);
     let ours = StorageMetrics::new(&Registry::new())?;
@@ -102,7 +102,7 @@ fn attest_row(store: &Store, held: &[Fragment], table: &mut Table) -> Result<()>
 
 /// A fragment as it is read to be sent: in chunks, each in memory of its own or shared with the
 /// cache.
-fn cache_row(store: &Store, fragment: &Fragment, table: &mut Table) -> Result<()> {
+fn cache_row(store: &Store, fragment: &HeldPiece, table: &mut Table) -> Result<()> {
     let (cached, fragments) = (store.cached_fragments(CACHE), store.fragments());
     read(&*cached.read_fragment(fragment)?, |_| ())?;
     let many = |from: &dyn FragmentStore, hash: bool| {
@@ -142,7 +142,7 @@ fn fill(store: &Store) -> Result<Vec<Fragment>> {
         writer.write(&noise.take(FRAGMENT))?;
         let staged = writer.finish()?;
         let (checksum, bytes) = (staged.hash, staged.bytes);
-        let fragment = Fragment { tessera: TESSERA, piece: Piece::Index(index), checksum, bytes };
+        let fragment = HeldPiece { tessera: TESSERA, piece: Piece::Index(index), checksum, bytes };
         store.fragments().store_fragment(&fragment, staged, &charge)?;
         held.push(fragment);
     }

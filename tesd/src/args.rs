@@ -13,23 +13,23 @@ use crate::config::{check_dialable, parse_address, parse_peer};
 
 /// A node of the Tesseras network: keeps other people's memories, and lets others keep yours.
 ///
-/// It prints one line on stdout once it accepts QUIC and `tes`:
-/// `ready node=<40 hex digits> listen=<address> metrics=<address or ->`. Logs go to stderr;
-/// RUST_LOG says which. SIGTERM and SIGINT stop it within 5 seconds; a second one at once.
+/// It prints one line on stdout once it accepts QUIC and `tes`: `ready node=<40 hex digits>
+/// listen=<address> metrics=<address or ->`. Logs go to stderr; RUST_LOG selects them. SIGTERM and
+/// SIGINT stop it within 5 seconds; a second signal stops it at once.
 #[derive(Debug, Parser)]
 #[command(name = "tesd", version)]
 pub struct Args {
-    /// The configuration, a TOML file; `--print-config` shows everything that it may hold.
+    /// The configuration, a TOML file; `--print-config` prints every key.
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// Where keys, database and stored bytes live [default: $TESSERAS_DATA_DIR, or else the
+    /// Where keys, database and stored bytes are kept [default: $TESSERAS_DATA_DIR, or else the
     /// configuration's, or else the platform's data directory].
     #[arg(long, value_name = "DIR")]
     data_dir: Option<PathBuf>,
     /// The UDP address for QUIC; port 0 lets the system choose one.
     #[arg(long, value_name = "ADDR", value_parser = parse_address)]
     listen: Option<SocketAddr>,
-    /// The address that others are told to dial, where it is not the one listened on.
+    /// The address that others are told to dial, if it differs from the listening address.
     #[arg(long, value_name = "ADDR", value_delimiter = ',', value_parser = parse_address)]
     advertise: Vec<SocketAddr>,
     /// Nodes to join through, as host:port.
@@ -38,20 +38,19 @@ pub struct Args {
     /// The TCP address that serves Prometheus metrics at /metrics.
     #[arg(long, value_name = "ADDR", value_parser = parse_address)]
     metrics: Option<SocketAddr>,
-    /// Print every key of the configuration with its default, and end.
+    /// Print every key of the configuration with its default, and exit.
     #[arg(long)]
     pub print_config: bool,
-    /// Print a completion script for a shell, and end.
+    /// Print a completion script for a shell, and exit.
     #[arg(long, value_name = "SHELL", exclusive = true)]
     pub completions: Option<Shell>,
-    /// Print a manual page, and end.
+    /// Print a manual page, and exit.
     #[arg(long, exclusive = true)]
     pub man: bool,
 }
 
 impl Args {
-    /// The configuration that file, environment and flags give together; each wins over those
-    /// before it.
+    /// The configuration from file, environment and flags; each overrides the ones before it.
     pub fn config(self) -> Result<Config, Refused> {
         let mut config = match &self.config {
             Some(path) => config::load(path)?,

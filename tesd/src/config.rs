@@ -24,7 +24,7 @@ pub use value::{check_dialable, parse_address, parse_peer};
 /// The longest configuration file that is read.
 const MAX_FILE_BYTES: u64 = 1 << 20;
 
-/// The defaults, changed by what a file says.
+/// The defaults, overridden by a file.
 pub fn load(path: &Path) -> Result<Config, Refused> {
     let unread = |error| Refused { error, log_format: LogFormat::Text };
     let text = read(path).map_err(unread)?;
@@ -34,7 +34,7 @@ pub fn load(path: &Path) -> Result<Config, Refused> {
 fn read(path: &Path) -> Result<String, ConfigError> {
     let read = |source| ConfigError::Read { path: path.to_owned(), source };
     let mut bytes = Vec::new();
-    // Counted while it is read: a pipe or a device has no length.
+    // Limited while reading: a pipe or a device has no length.
     let file = File::open(path).map_err(read)?;
     file.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes).map_err(read)?;
     if bytes.len() as u64 > MAX_FILE_BYTES {
@@ -48,7 +48,7 @@ fn read(path: &Path) -> Result<String, ConfigError> {
     })
 }
 
-/// The defaults, changed by TOML; `path` is what errors call it.
+/// The defaults, overridden by TOML; `path` is the file's name in errors.
 fn parse(text: &str, path: &Path) -> Result<Config, ConfigError> {
     let written = Written { text, path };
     let root = DeTable::parse(text).map_err(|error| written.not_toml(&error))?;
@@ -78,7 +78,7 @@ fn parse(text: &str, path: &Path) -> Result<Config, ConfigError> {
     Ok(config)
 }
 
-/// Refuses times of repair that do not fit together, at the later of their lines.
+/// Refuses repair intervals that contradict each other, at the later of their lines.
 fn check_repair(
     config: &Config,
     set: &[(&Key, Range<usize>)],
@@ -118,7 +118,7 @@ pub fn print(config: &Config) -> String {
     out
 }
 
-/// A file as it was written, to say which line is wrong.
+/// The text of a file, to find the line of an error.
 struct Written<'a> {
     text: &'a str,
     path: &'a Path,
@@ -145,8 +145,7 @@ impl Written<'_> {
     }
 }
 
-/// How logs should look by a file that is refused for something else; text, if that cannot be
-/// read.
+/// The log format set in a file that is refused for another reason; text, if it cannot be read.
 fn log_format_in(text: &str) -> LogFormat {
     let (root, _) = DeTable::parse_recoverable(text);
     let table = root.get_ref().get("observability").map(|table| table.get_ref());
@@ -155,7 +154,7 @@ fn log_format_in(text: &str) -> LogFormat {
     written.and_then(LogFormat::named).unwrap_or(LogFormat::Text)
 }
 
-/// In which line a byte stands, from 1.
+/// The line of a byte, from 1.
 fn line_at(text: &[u8], byte: usize) -> usize {
     1 + text[..byte.min(text.len())].iter().filter(|b| **b == b'\n').count()
 }

@@ -1,5 +1,5 @@
-//! Why `tesd` ends without having run a node: what failed, what to do about it, the exit code; on
-//! stderr, in the format of the logs.
+//! Errors that end `tesd` before a node runs: what failed, what to do about it, and the exit code;
+//! on stderr, in the format of the logs.
 
 use std::error::Error;
 use std::io::{self, Write as _};
@@ -21,7 +21,7 @@ const BAD_CONFIG: u8 = 2;
 pub enum Fatal {
     /// The configuration is refused.
     Config(ConfigError),
-    /// The system gives no threads, or no signals.
+    /// The system refuses threads or signal handlers.
     System(io::Error),
     /// The node does not start.
     Start(StartError),
@@ -40,14 +40,14 @@ impl From<StartError> for Fatal {
 }
 
 impl Fatal {
-    /// Tells the operator, whatever RUST_LOG says, and gives the exit code. JSON is one line, as
-    /// a log of level ERROR.
+    /// Reports the error, whatever RUST_LOG selects, and returns the exit code. JSON is one line,
+    /// as a log of level ERROR.
     pub fn complain(&self, format: LogFormat) -> ExitCode {
         let (message, hint) = (self.message(), self.hint());
         match format {
             LogFormat::Text => {
                 let hint = hint.map(|hint| format!("hint: {hint}\n")).unwrap_or_default();
-                // There is no other place to report that stderr is gone.
+                // There is no other place to report that stderr is closed.
                 let _ = write!(io::stderr().lock(), "tesd: {message}\n{hint}");
             }
             LogFormat::Json => {
@@ -74,7 +74,7 @@ impl Fatal {
         match self {
             Self::Config(ConfigError::Read { source, .. }) => match source.kind() {
                 io::ErrorKind::NotFound => {
-                    Some("`tesd --print-config > FILE` writes a file to begin with")
+                    Some("`tesd --print-config > FILE` writes a file to start from")
                 }
                 _ => None,
             },
@@ -159,7 +159,7 @@ fn store_hint(error: &StoreError) -> Option<&'static str> {
     }
 }
 
-/// What to do when the system refuses the data directory.
+/// What to do when the system refuses access to the data directory.
 fn data_dir_hint(kind: io::ErrorKind) -> Option<&'static str> {
     match kind {
         io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
@@ -172,7 +172,7 @@ fn data_dir_hint(kind: io::ErrorKind) -> Option<&'static str> {
     }
 }
 
-/// The kind of the system's error, if the system caused this one.
+/// The kind of the system's error, if a system error is the cause.
 fn system_kind(error: &StartError) -> Option<io::ErrorKind> {
     let mut next = error.source();
     while let Some(error) = next {

@@ -7,8 +7,8 @@ use tracing_subscriber::filter::LevelFilter;
 
 use crate::config::LogFormat;
 
-/// Begins to log. RUST_LOG says what (what is not a directive is ignored); without it,
-/// from `info` up.
+/// Starts logging. RUST_LOG selects the logs (invalid directives are ignored); the default is
+/// `info` and above.
 pub fn start(format: LogFormat) {
     let filter = EnvFilter::builder().with_default_directive(LevelFilter::INFO.into());
     let builder = tracing_subscriber::fmt()

@@ -1,4 +1,4 @@
-//! The Tesseras node daemon: reads its configuration, runs a node, and stops it when told to.
+//! The Tesseras node daemon: reads its configuration, runs a node, and stops it on a signal.
 
 mod args;
 mod config;
@@ -19,9 +19,9 @@ use args::Args;
 use config::Config;
 use fatal::Fatal;
 
-/// What a stop may take, all in all.
+/// The longest time that stopping may take.
 const STOP_DEADLINE: Duration = Duration::from_secs(5);
-/// What work on disk threads may take after that; whatever it was, it was not acknowledged.
+/// The extra time for work on blocking threads after that; none of it has been acknowledged.
 const DISK_DEADLINE: Duration = Duration::from_millis(250);
 /// Exit code when a second signal cuts a stop short.
 const CUT_SHORT: i32 = 130;
@@ -29,7 +29,7 @@ const CUT_SHORT: i32 = 130;
 fn main() -> ExitCode {
     let args = Args::parse();
     if let Some(text) = to_print(&args) {
-        // A reader that has gone (`tesd --print-config | head`) is not a failure.
+        // A closed reader (`tesd --print-config | head`) is not a failure.
         let _ = io::stdout().lock().write_all(&text);
         return ExitCode::SUCCESS;
     }
@@ -43,7 +43,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// Logs, and runs a node on threads of its own.
+/// Starts logging, and runs a node on its own runtime.
 fn start(config: Config) -> Result<(), Fatal> {
     logging::start(config.log_format);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
@@ -52,7 +52,7 @@ fn start(config: Config) -> Result<(), Fatal> {
     outcome
 }
 
-/// What is asked for instead of a node.
+/// The output of an option that prints something instead of running a node.
 fn to_print(args: &Args) -> Option<Vec<u8>> {
     let mut text = Vec::new();
     if args.print_config {
@@ -84,7 +84,7 @@ async fn run(config: Config) -> Result<(), Fatal> {
     tokio::select! {
         stopped = tokio::time::timeout(STOP_DEADLINE, node.stop()) => {
             if stopped.is_err() {
-                warn!("some work did not end in time and was cut off");
+                warn!("some work did not end in time and was aborted");
             }
         }
         asked = signals.next() => {

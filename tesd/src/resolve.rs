@@ -1,5 +1,5 @@
-//! What a configuration leaves to the machine that it is used on: absolute paths, the addresses
-//! behind names, and whether there is IPv6.
+//! Settings that depend on the machine: absolute paths, the addresses of names, and whether there
+//! is IPv6.
 
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::time::Duration;
@@ -11,16 +11,16 @@ use tracing::warn;
 /// How long to wait for DNS.
 const LOOKUP_DEADLINE: Duration = Duration::from_secs(5);
 
-/// The settings as this machine can use them; names of bootstrap peers are looked up.
+/// The settings adapted to this machine; the names of bootstrap peers are resolved.
 pub async fn resolve(mut node: NodeConfig) -> NodeConfig {
-    // Errors and hints name the directory; a relative path would say too little there.
+    // Errors and hints name the directory; a relative path would be ambiguous there.
     node.data_dir = std::path::absolute(&node.data_dir).unwrap_or(node.data_dir);
     node.listen = listen(node.listen);
     look_up(&mut node).await;
     node
 }
 
-/// The default address listens on IPv6 and IPv4 at once; where there is no IPv6, on IPv4.
+/// The default address listens on IPv6 and IPv4 at once; without IPv6, on IPv4.
 fn listen(wanted: SocketAddr) -> SocketAddr {
     if wanted != DEFAULT_LISTEN || UdpSocket::bind((DEFAULT_LISTEN.ip(), 0)).is_ok() {
         return wanted;
@@ -29,16 +29,18 @@ fn listen(wanted: SocketAddr) -> SocketAddr {
     SocketAddr::from((Ipv4Addr::UNSPECIFIED, DEFAULT_LISTEN.port()))
 }
 
-/// Finds the addresses of all bootstrap peers. A name that is not known has none, which does not
-/// keep a node from starting.
+/// Resolves all bootstrap peers. An unknown name has no address, which does not keep a node from
+/// starting.
 async fn look_up(node: &mut NodeConfig) {
     let deadline = tokio::time::Instant::now() + LOOKUP_DEADLINE;
     for peer in &mut node.bootstrap_peers {
         let name = &peer.name;
         match tokio::time::timeout_at(deadline, tokio::net::lookup_host(name)).await {
             Ok(Ok(found)) => peer.addresses.extend(found),
-            Ok(Err(error)) => warn!(peer = name, %error, "a bootstrap peer's name is not known"),
-            Err(_) => warn!(peer = name, "a bootstrap peer's name was not looked up in time"),
+            Ok(Err(error)) => {
+                warn!(peer = name, %error, "cannot resolve the name of a bootstrap peer")
+            }
+            Err(_) => warn!(peer = name, "resolving the name of a bootstrap peer timed out"),
         }
         node.bootstrap.extend(&peer.addresses);
     }

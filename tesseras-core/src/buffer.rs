@@ -1,14 +1,14 @@
-//! Memory for bytes on their way between a disk and anything else, at page boundaries.
+//! Buffers for bytes in transit between a disk and anything else, aligned to page boundaries.
 //!
-//! An allocator's large blocks begin 16 bytes after a page boundary, or anywhere. Many processors
+//! An allocator's large blocks start 16 bytes after a page boundary, or anywhere. Many processors
 //! copy long blocks with one instruction (`rep movsb`, which Linux uses for files), and that
-//! becomes up to ten times slower where the target lies a few bytes further in its page than the
-//! source does in its own. Files lie at page boundaries in the page cache; so do these buffers.
+//! becomes up to ten times slower if the target is a few bytes further into its page than the
+//! source. Files start at page boundaries in the page cache; so do these buffers.
 
 use std::ops::{Deref, DerefMut};
 
-/// The page of every usual processor, in bytes. Where pages are larger, this is still a boundary
-/// that copies like.
+/// The page size of common processors, in bytes. Where pages are larger, this alignment still
+/// copies fast.
 const PAGE: usize = 4096;
 
 /// A buffer that begins at a page boundary.
@@ -24,16 +24,16 @@ impl PageBuffer {
     pub fn new(len: usize) -> Self {
         let memory = vec![0; len + PAGE - 1];
         let start = memory.as_ptr().align_offset(PAGE);
-        // Where the address is not known to be aligned, any start will do.
+        // If the alignment of the address is unknown, any start is correct.
         Self { memory, start: start.min(PAGE - 1), len }
     }
 
-    /// As long as it was made, with whatever it held there.
+    /// Restores the original length; the content is unspecified.
     pub fn restore(&mut self) {
         self.len = self.memory.len() + 1 - PAGE;
     }
 
-    /// Keeps the first `len` bytes at the most.
+    /// Keeps at most the first `len` bytes.
     pub fn truncate(&mut self, len: usize) {
         self.len = self.len.min(len);
     }

@@ -1,4 +1,4 @@
-//! The coded form of a pack: how many pieces, how long each, and which bytes they are.
+//! The coded form of a pack: the number and length of its pieces, and their bytes.
 
 use std::fmt;
 
@@ -6,16 +6,16 @@ use serde::{Deserialize, Serialize};
 
 const MIB: u64 = 1024 * 1024;
 
-/// From this length on a pack has a coded form; a shorter one is only ever copied whole.
+/// A pack of at least this length, in bytes, has a coded form; a shorter one is only copied whole.
 pub const CODED_FROM_BYTES: u64 = 4 * MIB;
-/// From this length on the coded form has more, and so shorter, fragments.
+/// From this length on, in bytes, the coded form has more, and so shorter, fragments.
 pub const WIDE_FROM_BYTES: u64 = 256 * MIB;
-/// Fragments are a multiple of this many bytes long.
+/// The length of a fragment is a multiple of this many bytes.
 pub const FRAGMENT_UNIT: u64 = 1024;
-/// No pack is longer: so arithmetic on lengths that somebody claims cannot overflow.
+/// The longest pack, in bytes, so that arithmetic on claimed lengths cannot overflow.
 pub const MAX_PACK_BYTES: u64 = 1 << 62;
-/// The coded form needs this many holders to be worth more than whole copies; it is also the
-/// number of whole copies that are placed where there are enough peers.
+/// The number of whole copies of a small pack if there are enough peers; also the number of holders
+/// from which the coded form is better than whole copies.
 pub const WHOLE_COPIES: usize = 7;
 
 /// Data and parity fragments of a code.
@@ -42,7 +42,7 @@ impl Shape {
 /// The one coded form that a pack of a given length has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct CodedForm {
-    /// How many fragments.
+    /// The numbers of fragments.
     pub shape: Shape,
     /// L: the length of every fragment.
     pub fragment_bytes: u64,
@@ -60,15 +60,15 @@ impl CodedForm {
         Some(Self { shape, fragment_bytes: share.div_ceil(FRAGMENT_UNIT) * FRAGMENT_UNIT })
     }
 
-    /// Which bytes of the pack a data fragment begins with; zeros follow up to its length. Empty
-    /// for a fragment that is all padding.
+    /// The bytes of the pack at the start of a data fragment; zeros follow up to its length. Empty
+    /// for a fragment that is only padding.
     pub fn data_range(&self, index: u8, pack_bytes: u64) -> std::ops::Range<u64> {
         let start = u64::from(index).saturating_mul(self.fragment_bytes).min(pack_bytes);
         start..start.saturating_add(self.fragment_bytes).min(pack_bytes)
     }
 }
 
-/// Which piece of a pack: one of its fragments, or all of it.
+/// A piece of a pack: one of its fragments, or the whole pack.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Piece {
     /// The whole pack as one piece.

@@ -1,4 +1,4 @@
-//! Where a node can be reached, and which addresses share a fate.
+//! Where a node can be reached, and which addresses are likely to fail together.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
@@ -9,10 +9,10 @@ use crate::ids::NodeId;
 /// The most addresses that one contact may name; the rest is ignored.
 pub const MAX_ADDRESSES: usize = 4;
 
-/// A node and the addresses at which it says it listens. A hint until a dial has proved it.
+/// A node and the addresses at which it claims to listen. A hint until a dial has succeeded.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Contact {
-    /// Who is expected to answer.
+    /// The node that must answer.
     pub id: NodeId,
     /// Where to dial, best first; at most [`MAX_ADDRESSES`].
     pub addresses: Vec<SocketAddr>,
@@ -48,8 +48,8 @@ impl Subnet {
         }
     }
 
-    /// Whether limits per neighbourhood give way here: loopback, private (RFC 1918, RFC 4193) and
-    /// link-local networks are somebody's own machines.
+    /// Whether limits per neighbourhood are relaxed here: loopback, private (RFC 1918, RFC 4193)
+    /// and link-local networks are one owner's machines.
     pub fn is_local(&self) -> bool {
         match self {
             Self::V4([a, b, c]) => {

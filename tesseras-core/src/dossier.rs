@@ -1,9 +1,9 @@
-//! The dossier: all that a holder keeps beside its pieces, so that it can verify, serve and repair
-//! a tessera without its owner.
+//! The dossier: the data that a holder keeps beside its pieces, so that it can verify, serve and
+//! repair a tessera without its owner.
 
 use crate::signature::SignaturePair;
 
-/// What describes a tessera, without any of its memories. Nothing here is checked yet.
+/// The description of a tessera, without any of its memories. Nothing in it has been verified yet.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Dossier {
     /// The MANIFEST's bytes.

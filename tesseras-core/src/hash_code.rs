@@ -1,8 +1,9 @@
-//! A tessera's hash as people copy it: with a checksum, so that a mistyped character is found.
+//! A tessera's hash in the form that people copy: with a checksum, so that a mistyped character is
+//! detected.
 //!
-//! The form is bech32m (BIP 350) with the prefix `tes`: `tes1`, 52 characters for the 32 bytes,
-//! and 6 characters of checksum. It finds every error of up to four characters, and so every two
-//! neighbours that were swapped.
+//! The form is bech32m (BIP 350) with the prefix `tes`: `tes1`, 52 characters for the 32 bytes, and
+//! 6 characters of checksum. It detects every error of up to four characters, and so every swap of
+//! two neighbours.
 
 use bech32::primitives::decode::CheckedHrpstring;
 use bech32::{Bech32m, Hrp};
@@ -21,10 +22,10 @@ pub enum HashCodeError {
     /// Characters are missing, or there are too many.
     #[error("a code has {CODE_CHARACTERS} characters, and this one has {found}")]
     Length {
-        /// How many there are.
+        /// The number of characters.
         found: usize,
     },
-    /// The checksum does not fit, or a character is one that no code has.
+    /// The checksum does not match, or a character is not in the alphabet.
     #[error("a character is wrong; compare with the card")]
     Wrong,
 }
@@ -35,8 +36,8 @@ impl TesseraHash {
         bech32::encode_lower::<Bech32m>(HRP, self.as_bytes()).expect("32 bytes are never too long")
     }
 
-    /// Reads a code. The case of its letters does not matter, not even when it is mixed: keyboards
-    /// of phones begin with a capital by themselves.
+    /// Parses a code. Case does not matter, even if mixed: phone keyboards capitalise the first
+    /// letter.
     pub fn from_code(text: &str) -> Result<Self, HashCodeError> {
         let found = text.chars().count();
         if found != CODE_CHARACTERS {
@@ -45,7 +46,8 @@ impl TesseraHash {
         let text = text.to_ascii_lowercase();
         let checked = CheckedHrpstring::new::<Bech32m>(&text).map_err(|_| HashCodeError::Wrong)?;
         let bytes: Vec<u8> = checked.byte_iter().collect();
-        // What is written back differs for another prefix, and where bits of padding are set.
+        // Encoding the result again gives a different string if the prefix is different or bits of
+        // the padding are set.
         Self::from_slice(&bytes).filter(|hash| hash.to_code() == text).ok_or(HashCodeError::Wrong)
     }
 }

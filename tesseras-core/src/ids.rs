@@ -1,4 +1,4 @@
-//! Identifiers as types: what a hash is a hash of is part of its type.
+//! Identifiers as types: the type says what was hashed.
 
 use std::fmt;
 use std::str::FromStr;
@@ -125,19 +125,19 @@ id_type!(
     "SHA-256 digest"
 );
 id_type!(
-    /// The name of a tessera: BLAKE3-256 of its MANIFEST's bytes.
+    /// The id of a tessera: BLAKE3-256 of its MANIFEST's bytes.
     TesseraHash,
     32,
     "tessera hash"
 );
 id_type!(
-    /// The name of a creator: BLAKE3-256 of both public keys, Ed25519 first, as raw bytes.
+    /// The id of a creator: BLAKE3-256 of both public keys, Ed25519 first, as raw bytes.
     CreatorId,
     32,
     "creator id"
 );
 id_type!(
-    /// The name of a node: first 20 bytes of BLAKE3(public key ‖ nonce).
+    /// The id of a node: first 20 bytes of BLAKE3(public key ‖ nonce).
     NodeId,
     20,
     "node id"
@@ -150,7 +150,7 @@ id_type!(
 );
 
 impl TesseraHash {
-    /// Where the holders of this tessera are announced: the hash's first 20 bytes.
+    /// The key at which the holders of this tessera are announced: the hash's first 20 bytes.
     pub fn dht_key(&self) -> DhtKey {
         let mut key = [0; 20];
         key.copy_from_slice(&self.0[..20]);
@@ -164,7 +164,7 @@ impl TesseraHash {
 }
 
 impl From<ContentHash> for TesseraHash {
-    /// A MANIFEST's content hash is its tessera's name.
+    /// The content hash of a MANIFEST is the hash of its tessera.
     fn from(hash: ContentHash) -> Self {
         Self(hash.0)
     }

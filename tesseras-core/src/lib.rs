@@ -1,9 +1,10 @@
-//! The words of Tesseras as types, and the arithmetic between them. Pure: no I/O, no sockets, no
-//! SQL, no clock, no randomness.
+//! The terms of Tesseras as types, and the arithmetic on them. Pure: no I/O, no sockets, no SQL, no
+//! clock, no randomness.
 //!
-//! Follow one memory: a [`manifest`] names its files; [`pack`] lays them out as one tar;
-//! [`code`] says into which pieces the tar is cut; the [`plan`] says what each piece must be;
-//! [`placement`] says who holds which; [`publication`] says when it counts; [`ports`] are what disks must offer for that.
+//! To follow one memory: a [`manifest`] names its files; [`pack`] lays them out as one tar;
+//! [`code`] defines the pieces of the tar; the [`plan`] gives the checksum of each piece;
+//! [`placement`] decides which node holds which; [`publication`] records when it is published;
+//! [`ports`] are what disks must provide for this.
 
 pub mod append;
 pub mod buffer;

@@ -1,9 +1,9 @@
-//! How state that threads share is locked everywhere.
+//! Locking of state that threads share.
 
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
-/// Locks state whose every change is one step, so that a panic under the lock leaves nothing
-/// half-done, and others may go on.
+/// Locks state of which every change is a single step, so that a panic under the lock leaves no
+/// partial update, and other threads may continue.
 pub fn lock<T>(state: &Mutex<T>) -> MutexGuard<'_, T> {
     state.lock().unwrap_or_else(PoisonError::into_inner)
 }

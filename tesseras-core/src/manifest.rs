@@ -1,7 +1,7 @@
-//! The MANIFEST: the plain text that names every file of a capsule, and whose hash names the
+//! The MANIFEST: the plain text that names every file of a capsule, and whose hash identifies the
 //! tessera.
 //!
-//! Only one text describes a given manifest: [`Manifest::parse`] refuses whatever
+//! A given manifest has exactly one text: [`Manifest::parse`] refuses anything that
 //! [`Manifest::render`] would write differently.
 
 use thiserror::Error;
@@ -42,7 +42,7 @@ pub mod listed {
     pub const ED25519_PEM: &str = "identity/creator.ed25519.pem";
     /// The creator's public ML-DSA-65 key.
     pub const ML_DSA_65_PEM: &str = "identity/creator.ml-dsa-65.pem";
-    /// How to read it all without software.
+    /// How to read the capsule without software.
     pub const README: &str = "README.decode";
 }
 
@@ -57,11 +57,11 @@ pub struct FileEntry {
     pub bytes: u64,
     /// Its media type (RFC 6838), without parameters.
     pub mime: String,
-    /// Where it lies in the capsule.
+    /// Its path in the capsule.
     pub path: CapsulePath,
 }
 
-/// What a MANIFEST says.
+/// The content of a MANIFEST.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Manifest {
     headers: Vec<(String, String)>,
@@ -80,7 +80,7 @@ pub enum ManifestError {
     /// Not UTF-8.
     #[error("the MANIFEST is not UTF-8 (byte {0})")]
     NotUtf8(usize),
-    /// The first line is not [`FIRST_LINE`]: no MANIFEST, or one of another version.
+    /// The first line is not [`FIRST_LINE`]: it is not a MANIFEST, or has another version.
     #[error("the MANIFEST begins with {0:?}, not with {FIRST_LINE:?}")]
     Version(String),
     /// The last line does not end with a line feed.
@@ -92,20 +92,20 @@ pub enum ManifestError {
     /// A line is neither a header nor a file.
     #[error("MANIFEST line {line}: {reason}")]
     Line {
-        /// Which line.
+        /// The line.
         line: usize,
         /// What is wrong with it.
         reason: String,
     },
-    /// A path or value may not stand in a capsule.
+    /// A path or value is not allowed in a capsule.
     #[error("MANIFEST line {line}: {source}")]
     Text {
-        /// Which line.
+        /// The line.
         line: usize,
         /// Why not.
         source: TextError,
     },
-    /// A header that must be there is not.
+    /// A required header is missing or invalid.
     #[error("the MANIFEST has no usable {0:?} header")]
     Missing(&'static str),
     /// A pack version that this software does not know.
@@ -120,7 +120,7 @@ pub enum ManifestError {
 }
 
 impl Manifest {
-    /// Puts a manifest together: headers in the given order, files sorted by path.
+    /// Builds a manifest: headers in the given order, files sorted by path.
     ///
     /// The headers `pack`, `creator` and `memories` are added here.
     pub fn new(
@@ -138,7 +138,7 @@ impl Manifest {
         Self::parse(text.as_bytes())
     }
 
-    /// Reads a MANIFEST. Refuses whatever is not exactly as [`Manifest::render`] writes it.
+    /// Parses a MANIFEST. Refuses anything that is not exactly as [`Manifest::render`] writes it.
     pub fn parse(bytes: &[u8]) -> Result<Self, ManifestError> {
         if bytes.len() as u64 > MAX_MANIFEST_BYTES {
             return Err(ManifestError::TooLong(bytes.len() as u64));
@@ -171,7 +171,7 @@ impl Manifest {
                 }
                 let (key, value) = parse_header(line, number)?;
                 if headers.iter().any(|(known, _)| *known == key) {
-                    return Err(at(number, format!("the header {key:?} stands there twice")));
+                    return Err(at(number, format!("the header {key:?} is given twice")));
                 }
                 if headers.len() == MAX_HEADERS {
                     return Err(ManifestError::TooMany("headers"));
@@ -234,17 +234,17 @@ impl Manifest {
         Some(&self.files[at])
     }
 
-    /// Who signed it.
+    /// The creator that signed it.
     pub fn creator(&self) -> CreatorId {
         self.creator
     }
 
-    /// How many memories it says it keeps.
+    /// The number of memories in its header.
     pub fn memories(&self) -> u64 {
         self.memories
     }
 
-    /// The length of all listed files together; saturates.
+    /// The total length of all listed files, in bytes; saturates.
     pub fn bytes(&self) -> u64 {
         self.files.iter().fold(0, |sum, f| sum.saturating_add(f.bytes))
     }
@@ -254,7 +254,7 @@ fn at(line: usize, reason: impl Into<String>) -> ManifestError {
     ManifestError::Line { line, reason: reason.into() }
 }
 
-/// A decimal number as only one text writes it: no sign, no leading zero.
+/// Parses a decimal number in its only valid form: no sign, no leading zero.
 pub(crate) fn parse_number(text: &str) -> Option<u64> {
     let number: u64 = text.parse().ok()?;
     (number.to_string() == text).then_some(number)
@@ -304,8 +304,8 @@ fn is_mime(text: &str) -> bool {
     text.split_once('/').is_some_and(|(kind, subtype)| name(kind) && name(subtype))
 }
 
-/// Files are in byte order, so those inside a directory of some name would follow that name.
-/// Cheap also for paths of thousands of components, which a stranger may well send.
+/// Files are in byte order, so the files inside a directory with the name of a file would follow
+/// that file. Also fast for paths of thousands of components, which untrusted input may contain.
 fn refuse_file_and_directory(files: &[FileEntry]) -> Result<(), ManifestError> {
     for name in files.iter().map(|f| f.path.as_str()).chain(unlisted::ALL) {
         let inside = format!("{name}/");

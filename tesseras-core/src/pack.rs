@@ -1,9 +1,9 @@
-//! The pack: the deterministic tar of a capsule's directory, described but never held.
+//! The pack: the deterministic tar of a capsule's directory, described but never held in memory.
 //!
-//! [`PackLayout`] says which byte of the pack comes from where, so that any range of it can be
-//! read from stored files. The form is fixed by pack version 1: POSIX ustar, a pax header only for
-//! a path over 100 bytes or a file of 8 GiB and more (POSIX.1-2001), MANIFEST first, then byte
-//! order of the paths, two zero blocks at the end.
+//! [`PackLayout`] maps each byte of the pack to its source, so that any range of it can be read
+//! from stored files. The form is fixed by pack version 1: POSIX ustar, a pax header only for a
+//! path over 100 bytes or a file of 8 GiB and more (POSIX.1-2001), MANIFEST first, then byte order
+//! of the paths, two zero blocks at the end.
 
 use crate::append::Append as _;
 use crate::code::MAX_PACK_BYTES;
@@ -14,12 +14,12 @@ use crate::sums;
 
 /// The unit of a tar.
 pub const BLOCK: u64 = 512;
-/// The longest name that a ustar header holds without help.
+/// The longest name that fits a ustar header, in bytes.
 const MAX_NAME_BYTES: usize = 100;
-/// The largest length that eleven octal digits hold.
+/// The largest length that fits eleven octal digits.
 const MAX_OCTAL_SIZE: u64 = 0o77_777_777_777;
 
-/// Where the bytes of one file of the pack come from.
+/// The source of the bytes of one file of the pack.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum PackSource {
     /// The MANIFEST.
@@ -30,27 +30,27 @@ pub enum PackSource {
     MlDsa65Signature,
     /// SHA256SUMS.
     Sums,
-    /// A file that the MANIFEST lists, by its content.
+    /// A file that the MANIFEST lists, by its content hash.
     File(ContentHash),
 }
 
 /// One file of the pack.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PackEntry {
-    /// Its path in the tar, with the directory in front.
+    /// Its path in the tar, including the directory.
     pub path: String,
     /// Its length.
     pub bytes: u64,
-    /// Where its bytes come from.
+    /// The source of its bytes.
     pub source: PackSource,
-    /// Where its header begins in the pack.
+    /// The offset of its header in the pack.
     pub offset: u64,
-    /// Where its bytes begin in the pack.
+    /// The offset of its bytes in the pack.
     pub data_offset: u64,
 }
 
 impl PackEntry {
-    /// Where the next entry begins.
+    /// The offset of the next entry.
     fn end(&self) -> u64 {
         self.data_offset + padded(self.bytes)
     }
@@ -63,18 +63,18 @@ pub enum Segment {
     Header(Vec<u8>),
     /// Bytes of one file: `bytes` of them, from `offset` on.
     File {
-        /// Whose.
+        /// The file.
         source: PackSource,
-        /// Where in the file they begin.
+        /// The offset in the file.
         offset: u64,
-        /// How many.
+        /// The number of bytes.
         bytes: u64,
     },
     /// Padding.
     Zeros(u64),
 }
 
-/// Which byte of a pack comes from where.
+/// The source of every byte of a pack.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PackLayout {
     entries: Vec<PackEntry>,
@@ -138,8 +138,8 @@ impl PackLayout {
         &self.entries
     }
 
-    /// The run of bytes that begins at `offset`, at most `limit` long; `None` at the end.
-    /// A caller that wants a range asks again from where the last run ended.
+    /// The run of bytes that starts at `offset`, at most `limit` long; `None` at the end. To read a
+    /// longer range, call it again with the end of the last run.
     pub fn segment(&self, offset: u64, limit: u64) -> Option<Segment> {
         if offset >= self.bytes || limit == 0 {
             return None;
@@ -169,7 +169,7 @@ fn padded(bytes: u64) -> u64 {
     bytes.div_ceil(BLOCK) * BLOCK
 }
 
-/// The header blocks of a file: one ustar header, after a pax header where that is not enough.
+/// The header blocks of a file: one ustar header, preceded by a pax header if needed.
 pub fn header(path: &str, bytes: u64) -> Vec<u8> {
     let mut pax = String::new();
     if path.len() > MAX_NAME_BYTES {

@@ -20,7 +20,7 @@ pub enum TextError {
     /// Not in Unicode normalization form C.
     #[error("it is not in Unicode normalization form C")]
     NotNfc,
-    /// Nothing at all.
+    /// The string is empty.
     #[error("it is empty")]
     Empty,
     /// More than [`MAX_PATH_BYTES`] bytes.
@@ -61,7 +61,7 @@ pub fn check_line(text: &str) -> Result<(), TextError> {
 pub struct CapsulePath(String);
 
 impl CapsulePath {
-    /// Checks a string and keeps it as a path.
+    /// Validates a string and keeps it as a path.
     pub fn new(text: impl Into<String>) -> Result<Self, TextError> {
         let text = text.into();
         check_line(&text)?;

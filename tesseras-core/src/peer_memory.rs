@@ -1,4 +1,5 @@
-//! Which peers did not answer lately: they are asked last, and nobody waits for them.
+//! Remembers peers that recently did not answer: they are asked last, and no request waits for
+//! them.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -6,11 +7,11 @@ use std::time::Duration;
 use crate::ids::NodeId;
 use crate::time::Timestamp;
 
-/// How many silent peers are remembered; the one that is silent for longest goes.
+/// The most silent peers that are remembered; the one that has been silent longest is dropped.
 pub const MAX_SILENT_PEERS: usize = 4096;
-/// For how long a peer counts as silent after its first failure. It doubles with each further one.
+/// How long a peer counts as silent after its first failure; doubles with each further one.
 pub const SILENT_FOR: Duration = Duration::from_secs(30);
-/// And at most for this long.
+/// The longest time that a peer counts as silent without another failure.
 pub const SILENT_FOR_AT_MOST: Duration = Duration::from_secs(60 * 60);
 
 /// A peer that did not answer.
@@ -24,14 +25,14 @@ pub struct SilentPeer {
     pub until: Timestamp,
 }
 
-/// All of them, as one node knows them. One success clears a peer.
+/// All silent peers known to one node. One success clears a peer.
 #[derive(Debug, Default)]
 pub struct PeerMemory {
     silent: BTreeMap<NodeId, SilentPeer>,
 }
 
 impl PeerMemory {
-    /// Begins with what was known before.
+    /// Starts with what was known before.
     pub fn new(known: impl IntoIterator<Item = SilentPeer>) -> Self {
         let known = known.into_iter().take(MAX_SILENT_PEERS);
         Self { silent: known.map(|peer| (peer.id, peer)).collect() }
@@ -42,8 +43,8 @@ impl PeerMemory {
         self.silent.remove(id);
     }
 
-    /// A peer did not answer. Several failures while it counts as silent are one: they are the
-    /// questions that were out at once.
+    /// A peer did not answer. Further failures while it counts as silent are ignored: they are
+    /// requests that were in flight at the same time.
     pub fn failed(&mut self, id: NodeId, now: Timestamp) {
         let failures = match self.silent.get(&id) {
             Some(known) if now < known.until => return,
@@ -66,7 +67,7 @@ impl PeerMemory {
         self.silent.get(id).is_some_and(|peer| now < peer.until)
     }
 
-    /// All that is known, to be kept across a restart.
+    /// All entries, to be kept across a restart.
     pub fn list(&self) -> Vec<SilentPeer> {
         self.silent.values().copied().collect()
     }

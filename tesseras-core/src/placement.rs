@@ -1,5 +1,5 @@
-//! Placement arithmetic: which form a pack should have on so many holders, which holder gets which
-//! piece, and how many holders may vanish.
+//! Placement arithmetic: the form of a pack for a number of holders, which holder gets which piece,
+//! and how many holders may be lost.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -12,10 +12,10 @@ mod target;
 pub use assignment::{Assignment, Candidate, HOLDERS_PER_SUBNET, Lack};
 pub use target::{SURVIVES_AT_LEAST, TargetForm, may_let_go};
 
-/// What is known to be held: per holder its pieces.
+/// The pieces of each holder, as far as known.
 pub type Placement = BTreeMap<NodeId, BTreeSet<Piece>>;
 
-/// The distinct fragments in a placement, whole copies left aside.
+/// The distinct fragments in a placement, without whole copies.
 pub fn distinct_fragments(placement: &Placement) -> BTreeSet<u8> {
     placement
         .values()
@@ -38,17 +38,17 @@ pub fn is_readable(placement: &Placement, k: Option<u8>) -> bool {
         || k.is_some_and(|k| distinct_fragments(placement).len() >= usize::from(k))
 }
 
-/// How many holders, the worst ones, may vanish at once and the tessera still be read. 0 when it
-/// cannot be read even now.
+/// How many holders, the worst ones, may be lost at once with the tessera still readable. 0 if it
+/// is not readable even now.
 ///
-/// Never more than the truth, and the truth where no fragment is held twice. A fragment that
-/// several holders have counts for one of them only, so that it may count as lost while a copy
-/// lives; whose it is, is chosen so that the loads are as even as they can be. So one piece more
-/// never makes the number smaller.
+/// Never more than the true number, and equal to it if no fragment is held twice. A fragment with
+/// several holders is counted for only one of them, so it may count as lost while a copy is live;
+/// that holder is chosen so that the loads are as even as possible. So an additional piece never
+/// lowers the number.
 pub fn survives(placement: &Placement, k: Option<u8>) -> usize {
     let whole = whole_copies(placement);
-    // The cheapest way to make it unreadable: take every whole copy (with whatever else those
-    // holders have), then the fullest of the other holders until fewer than k fragments are left.
+    // The cheapest way to make it unreadable: remove every whole copy (with everything else on
+    // those holders), then the fullest of the other holders until fewer than k fragments are left.
     let mut loads: Vec<usize> = answering(placement).values().map(BTreeSet::len).collect();
     loads.sort_unstable();
     let mut left: usize = loads.iter().sum();
@@ -63,10 +63,10 @@ pub fn survives(placement: &Placement, k: Option<u8>) -> usize {
     fatal.saturating_sub(1)
 }
 
-/// Which fragments each holder without a whole copy answers for, when each fragment counts for one
-/// of its holders and the loads are as even as possible: an optimal semi-matching (Harvey, Ladner,
-/// Lovász and Tamir, 2003), reached when no chain of fragments leads from a holder to one with two
-/// fewer.
+/// The fragments that each holder without a whole copy is responsible for, when each fragment
+/// counts for one of its holders and the loads are as even as possible: an optimal semi-matching
+/// (Harvey, Ladner, Lovász and Tamir, 2003), reached when no chain of fragments leads from a holder
+/// to one with two fewer.
 fn answering(placement: &Placement) -> BTreeMap<NodeId, BTreeSet<u8>> {
     let others: Vec<(&NodeId, &BTreeSet<Piece>)> =
         placement.iter().filter(|(_, pieces)| !pieces.contains(&Piece::Whole)).collect();
@@ -94,8 +94,8 @@ fn answering(placement: &Placement) -> BTreeMap<NodeId, BTreeSet<u8>> {
     answering
 }
 
-/// Hands one fragment on from a holder, along a chain of holders, to one with at least two fewer.
-/// False when there is no such chain.
+/// Moves one fragment from a holder, along a chain of holders, to one with at least two fewer.
+/// `false` if there is no such chain.
 fn relieve(
     from: usize,
     holders: &BTreeMap<u8, Vec<usize>>,

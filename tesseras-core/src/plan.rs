@@ -1,7 +1,7 @@
-//! The plan: what the pieces of a tessera must be, signed by its creator, never changed.
+//! The plan: the checksums of the pieces of a tessera, signed by its creator, never changed.
 //!
-//! Like the MANIFEST it is plain text of which only one form exists, so that everybody signs and
-//! stores the same bytes.
+//! Like the MANIFEST it is plain text with exactly one form, so that everyone signs and stores the
+//! same bytes.
 
 use thiserror::Error;
 
@@ -15,7 +15,7 @@ pub const FIRST_LINE: &str = "tesseras-plan 1";
 /// The longest plan, in bytes: 72 checksums and six lines are under 5 KiB.
 pub const MAX_PLAN_BYTES: usize = 8 * 1024;
 
-/// What the pieces of a tessera must be.
+/// The checksums and lengths of the pieces of a tessera.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Plan {
     tessera: TesseraHash,
@@ -24,14 +24,14 @@ pub struct Plan {
     checksums: Vec<ContentHash>,
 }
 
-/// Why bytes are no plan.
+/// Why bytes are not a plan.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum PlanError {
     /// Longer than [`MAX_PLAN_BYTES`].
     #[error("a plan of {0} bytes is too long")]
     TooLong(usize),
-    /// Not the one text of any plan, or of a version that is not known here.
+    /// Not the only valid text, or of an unknown version.
     #[error("the plan is malformed at line {0}")]
     Malformed(usize),
     /// For a pack longer than [`MAX_PACK_BYTES`].
@@ -42,16 +42,16 @@ pub enum PlanError {
     Fragments {
         /// The pack's length.
         pack_bytes: u64,
-        /// What follows from it.
+        /// The number of fragments of its coded form.
         expected: usize,
-        /// What was given.
+        /// The number of checksums.
         found: usize,
     },
 }
 
 impl Plan {
     /// The plan of a pack. `checksums` are those of all n fragments of its coded form, in order;
-    /// none where it has no coded form.
+    /// empty if it has no coded form.
     pub fn new(
         tessera: TesseraHash,
         pack_bytes: u64,
@@ -68,7 +68,7 @@ impl Plan {
         Ok(Self { tessera, pack_bytes, pack_hash, checksums })
     }
 
-    /// Reads a plan. Refuses whatever is not exactly as [`Plan::render`] writes it.
+    /// Parses a plan. Refuses anything that is not exactly as [`Plan::render`] writes it.
     pub fn parse(bytes: &[u8]) -> Result<Self, PlanError> {
         if bytes.len() > MAX_PLAN_BYTES {
             return Err(PlanError::TooLong(bytes.len()));
@@ -124,7 +124,7 @@ impl Plan {
         out
     }
 
-    /// Whose plan it is.
+    /// The tessera of the plan.
     pub fn tessera(&self) -> TesseraHash {
         self.tessera
     }
@@ -139,12 +139,12 @@ impl Plan {
         self.pack_hash
     }
 
-    /// The coded form, where the pack is long enough to have one.
+    /// The coded form, if the pack is long enough to have one.
     pub fn coded(&self) -> Option<CodedForm> {
         CodedForm::of_pack(self.pack_bytes)
     }
 
-    /// What a piece must hash to; `None` if there is no such piece.
+    /// The checksum of a piece; `None` if there is no such piece.
     pub fn checksum(&self, piece: Piece) -> Option<ContentHash> {
         match piece {
             Piece::Whole => Some(self.pack_hash),
@@ -152,7 +152,7 @@ impl Plan {
         }
     }
 
-    /// How long a piece must be; `None` if there is no such piece.
+    /// The length of a piece in bytes; `None` if there is no such piece.
     pub fn piece_bytes(&self, piece: Piece) -> Option<u64> {
         match piece {
             Piece::Whole => Some(self.pack_bytes),
@@ -162,7 +162,7 @@ impl Plan {
         }
     }
 
-    /// The checksums of all fragments of the coded form, in order; none where there is none.
+    /// The checksums of all fragments of the coded form, in order; empty if there is none.
     pub fn checksums(&self) -> &[ContentHash] {
         &self.checksums
     }

@@ -1,7 +1,7 @@
-//! What the floors above need of a disk, as traits. Implementations live in `tesseras-storage`.
+//! The storage that the layers above need, as traits. Implementations are in `tesseras-storage`.
 //!
-//! Every call may block on a disk: async code makes it off its threads. Every call that changes
-//! something is durable when it returns (it survives a power cut) unless it says otherwise.
+//! Every call may block on a disk: async code calls it on blocking threads. Every call that changes
+//! something is durable when it returns (it survives a power cut) unless documented otherwise.
 
 #[cfg(feature = "conformance")]
 pub mod conformance;
@@ -15,7 +15,7 @@ mod tesserae;
 mod workbench;
 
 pub use blobs::{BlobReader, BlobStore, BlobWriter, StagedBlob};
-pub use fragments::{Fragment, FragmentStore};
+pub use fragments::{FragmentStore, HeldPiece};
 pub use holdings::{HoldingRepository, PlacedPiece};
 pub use ledger::{Account, Charge, PeerAt, ReciprocityLedger, Usage};
 pub use peers::PeerRepository;
@@ -26,81 +26,81 @@ use thiserror::Error;
 
 use crate::ids::ContentHash;
 
-/// Why a store could not do what it was asked.
+/// Why a store operation failed.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum StoreError {
-    /// The disk is full. Nothing that was acknowledged is lost.
+    /// The disk is full. Nothing acknowledged is lost.
     #[error("the disk is full: {what}")]
     Full {
-        /// What was being done.
+        /// The operation.
         what: String,
     },
-    /// Something that should be stored is not.
+    /// An object that should be stored is missing.
     #[error("{0} is not stored here")]
     Missing(ContentHash),
-    /// Stored bytes are not what they were.
+    /// Stored bytes no longer match their hash.
     #[error("stored object {0} is damaged: its bytes no longer match its hash")]
     Corrupt(ContentHash),
-    /// A range that does not lie in the object.
-    #[error("bytes {offset} to {end} do not lie in an object whose length is {bytes} bytes")]
+    /// A range outside the object.
+    #[error("bytes {offset} to {end} are outside an object of {bytes} bytes")]
     OutOfRange {
-        /// First byte asked for.
+        /// First byte requested.
         offset: u64,
-        /// One past the last byte asked for.
+        /// One past the last byte requested.
         end: u64,
         /// The object's length.
         bytes: u64,
     },
-    /// The bytes offered do not have the hash or length that they are stored under.
+    /// The bytes given do not have the hash or length under which they should be stored.
     #[error("expected {expected}, got {found}")]
     Mismatch {
-        /// What was promised.
+        /// The expected hash.
         expected: ContentHash,
-        /// What was given.
+        /// The actual hash.
         found: ContentHash,
     },
     /// The store was written by a newer version of the software.
     #[error("the store has format {found}; this version of the software knows up to {known}")]
     NewerFormat {
-        /// On disk.
+        /// The format on disk.
         found: u64,
-        /// Known here.
+        /// The newest known format.
         known: u64,
     },
-    /// Another process has it, and did not let go in time.
+    /// Another process holds a lock, and did not release it in time.
     #[error("{what} is busy: another process holds it")]
     Busy {
-        /// What.
+        /// The locked resource.
         what: String,
     },
-    /// The database is missing or empty, while there are stored files that it should name.
+    /// The database is missing or empty, although there are stored files that it should list.
     #[error("the index {path} is missing, but files that it should name are stored beside it")]
     IndexMissing {
-        /// Where it should be.
+        /// Its path.
         path: String,
     },
     /// The database can no longer be read.
     #[error("the index is damaged: {what}: {source}")]
     IndexDamaged {
-        /// What was being done.
+        /// The operation.
         what: String,
-        /// What the database said.
+        /// The database's error.
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
-    /// The store is on a disk that cannot be written, or was opened for reading only.
+    /// The store is on a read-only disk, or was opened read-only.
     #[error("{what}: this can only be read, not written")]
     ReadOnly {
-        /// What was being done.
+        /// The operation.
         what: String,
     },
-    /// The data directory, or what lies in it, belongs to another user, who could replace it.
+    /// The data directory, or a file in it, belongs to another user, who could replace it.
     #[error("{path} belongs to another user (uid {owner}), and this runs as uid {caller}")]
     NotOwned {
-        /// What.
+        /// Its path.
         path: String,
-        /// Whose it is.
+        /// The uid of its owner.
         owner: u32,
         /// The effective user of this process.
         caller: u32,
@@ -108,15 +108,15 @@ pub enum StoreError {
     /// The data directory is one that several users share.
     #[error("{path} is shared by several users, as its mode says")]
     Shared {
-        /// Which.
+        /// Its path.
         path: String,
     },
-    /// Disk or database failed.
+    /// A disk or database operation failed.
     #[error("{what}: {source}")]
     Backend {
-        /// What was being done, and to which file.
+        /// The operation, and the file.
         what: String,
-        /// What the system said.
+        /// The system's error.
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },

@@ -1,4 +1,4 @@
-//! How far a long task has come: one shape from the disk to the terminal.
+//! The progress of a long task: one type from the disk to the terminal.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -7,20 +7,20 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde::{Deserialize, Serialize};
 
-/// How far a task has come.
+/// The progress of a task.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Progress {
-    /// What is being done, in a few words for people.
+    /// The current stage, in a few words for people.
     pub stage: Cow<'static, str>,
     /// How much of it is done.
     pub done: u64,
-    /// How much there is; 0 when that is not known.
+    /// The total; 0 if unknown.
     pub total: u64,
-    /// What is counted.
+    /// The unit of the counts.
     pub unit: Unit,
 }
 
-/// What a progress counts.
+/// The unit of a progress count.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Unit {
@@ -31,22 +31,21 @@ pub enum Unit {
 }
 
 impl Progress {
-    /// A stage of which nothing is known but that it has begun.
+    /// The start of a stage without counts.
     pub fn begun(stage: &'static str) -> Self {
         Self { stage: Cow::Borrowed(stage), done: 0, total: 0, unit: Unit::Items }
     }
 }
 
-/// Is told how far a task is, on the working thread; must return at once.
+/// Is called with the progress of a task, on the working thread; must return at once.
 pub type OnProgress = Arc<dyn Fn(Progress) + Send + Sync>;
 
-/// Nobody wants to know.
+/// Discards the progress.
 pub fn silent() -> OnProgress {
     Arc::new(|_| {})
 }
 
-/// Counts the bytes of one stage, of several threads at once where there are some. Clones count
-/// together.
+/// Counts the bytes of one stage, possibly from several threads. Clones share their count.
 #[derive(Clone)]
 pub struct Meter(Arc<Stage>);
 
@@ -58,7 +57,7 @@ struct Stage {
 }
 
 impl Meter {
-    /// Begins a stage of so many bytes; 0 if that is not known yet.
+    /// Starts a stage of `total` bytes; 0 if that is not known yet.
     pub fn new(name: &'static str, total: u64, on_progress: &OnProgress) -> Self {
         let (total, done) = (AtomicU64::new(total), AtomicU64::new(0));
         let meter = Self(Arc::new(Stage { name, total, done, on_progress: on_progress.clone() }));
@@ -66,20 +65,20 @@ impl Meter {
         meter
     }
 
-    /// One that tells nobody.
+    /// A meter that reports nothing.
     pub fn silent() -> Self {
         Self::new("", 0, &silent())
     }
 
-    /// Says how many bytes are ahead, and begins to count anew. They may turn out to be fewer (a
-    /// file is left out) or more (a file grew).
+    /// Sets the total and restarts the count. The actual number may be lower (a file is left out)
+    /// or higher (a file grew).
     pub fn begin(&self, total: u64) {
         self.0.total.store(total, Ordering::Relaxed);
         self.0.done.store(0, Ordering::Relaxed);
         self.add(0);
     }
 
-    /// So many more bytes are done.
+    /// Adds processed bytes.
     pub fn add(&self, bytes: u64) {
         let Stage { name, total, done, on_progress } = &*self.0;
         let done = done.fetch_add(bytes, Ordering::Relaxed).saturating_add(bytes);

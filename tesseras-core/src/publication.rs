@@ -1,4 +1,5 @@
-//! How far a tessera is published, as far as one node knows: three facts, and what changes them.
+//! The publication state of a tessera as known to one node: three facts, and the events that change
+//! them.
 
 use serde::{Deserialize, Serialize};
 
@@ -6,16 +7,16 @@ use serde::{Deserialize, Serialize};
 /// piece of it for others: neither fact changes the other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct Publication {
-    /// This node was told as a holder that the tessera is published. Of a piece of which this is
-    /// not known, nothing is announced, repaired or completed.
+    /// As a holder, this node was told that the tessera is published. Otherwise nothing of it is
+    /// announced, repaired or completed.
     pub confirmed: bool,
-    /// It was published from the library of this node, which looks after it.
+    /// It was published from the library of this node, which maintains it.
     pub published: bool,
-    /// Its owner left it to this node to publish it in the background.
+    /// Its owner asked this node to publish it in the background.
     pub wanted: bool,
 }
 
-/// What changes a [`Publication`].
+/// An event that changes a [`Publication`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum PublicationEvent {
     /// A publisher or a repairer told this node, as a holder, that the tessera is published.
@@ -24,26 +25,26 @@ pub enum PublicationEvent {
     Wanted,
     /// Enough pieces were attested to read the tessera back.
     Published,
-    /// The owner stopped what was under way or in the background.
+    /// The owner stopped a publication in progress or in the background.
     Stopped,
-    /// The owner wants this node to look after it no more.
+    /// The owner wants this node to stop maintaining it.
     Cancelled,
 }
 
-/// How far a capsule is published from the library that it is in, in one word.
+/// The publication state of a capsule in its library, in one word.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum PublicationState {
-    /// It is not.
+    /// Not published.
     Local,
-    /// Its node goes on with it in the background.
+    /// Its node is publishing it in the background.
     Publishing,
-    /// It is, and its node looks after it.
+    /// Published and maintained by its node.
     Published,
 }
 
 impl Publication {
-    /// What is known after an event.
+    /// The state after an event.
     #[must_use]
     pub fn after(self, event: PublicationEvent) -> Self {
         match event {
@@ -55,8 +56,8 @@ impl Publication {
         }
     }
 
-    /// How far a capsule is published from the library here. Publishing again what is published
-    /// makes it no less so.
+    /// The publication state of a capsule in the library here. Publishing a published capsule again
+    /// does not change its state.
     pub fn state(self) -> PublicationState {
         match (self.published, self.wanted) {
             (true, _) => PublicationState::Published,

@@ -1,4 +1,4 @@
-//! Signatures as plain data. Making and checking them is the next floor's work.
+//! Signatures as plain data. The next layer creates and verifies them.
 
 use serde::{Deserialize, Serialize};
 
@@ -7,7 +7,7 @@ pub const ED25519_SIGNATURE_BYTES: usize = 64;
 /// Bytes of an ML-DSA-65 signature (FIPS 204).
 pub const ML_DSA_65_SIGNATURE_BYTES: usize = 3309;
 
-/// Both of a creator's raw signatures over the same bytes, of whatever length they arrived in.
+/// Both of a creator's raw signatures over the same bytes; their lengths are unchecked.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SignaturePair {
     /// RFC 8032, 64 bytes.

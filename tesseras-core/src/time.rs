@@ -1,4 +1,4 @@
-//! Points in time as values; the clock itself lives in the drivers.
+//! Points in time as values; the clock itself is in the drivers.
 
 use std::fmt;
 use std::sync::Arc;
@@ -13,32 +13,32 @@ use serde::{Deserialize, Serialize};
 #[serde(transparent)]
 pub struct Timestamp(pub u64);
 
-/// How far two nodes' clocks may differ before what one dated is refused by the other.
+/// How far two nodes' clocks may differ before they refuse each other's dates.
 pub const CLOCK_TOLERANCE: Duration = Duration::from_secs(15 * 60);
 
 impl Timestamp {
-    /// This point in time moved into the future, at most to the last one that can be written.
+    /// This point in time moved into the future, at most to the last representable one.
     pub fn plus(self, duration: Duration) -> Self {
         Self(self.0.saturating_add(duration.as_secs()))
     }
 
-    /// The time that has passed since an earlier point; zero if it lies in the future.
+    /// The time that has passed since an earlier point; zero if that is in the future.
     pub fn since(self, earlier: Timestamp) -> Duration {
         Duration::from_secs(self.0.saturating_sub(earlier.0))
     }
 
-    /// Whether a peer's date may be meant as "now", given [`CLOCK_TOLERANCE`].
+    /// Whether a peer's date is close enough to be "now", given [`CLOCK_TOLERANCE`].
     pub fn is_about(self, other: Timestamp) -> bool {
         self.0.abs_diff(other.0) <= CLOCK_TOLERANCE.as_secs()
     }
 }
 
-/// The way to ask for the date, given from outside: nothing here reads a clock. Cheap to clone.
+/// The source of the date, passed in from outside: this crate reads no clock. Cheap to clone.
 #[derive(Clone)]
 pub struct Clock(Arc<dyn Fn() -> Timestamp + Send + Sync>);
 
 impl Clock {
-    /// A clock that says what `now` says.
+    /// A clock that returns the result of `now`.
     pub fn new(now: impl Fn() -> Timestamp + Send + Sync + 'static) -> Self {
         Self(Arc::new(now))
     }
@@ -65,7 +65,7 @@ pub struct ClockOffset {
 }
 
 impl ClockOffset {
-    /// Whether it is more than [`CLOCK_TOLERANCE`], so that peers refuse what the node dates.
+    /// Whether it is more than [`CLOCK_TOLERANCE`], so that peers refuse this node's dates.
     pub fn is_off(&self) -> bool {
         self.seconds.unsigned_abs() > CLOCK_TOLERANCE.as_secs()
     }

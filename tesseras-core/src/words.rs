@@ -1,7 +1,6 @@
-//! Counts, lengths and the words of others as people read them, so that every crate spells them
-//! alike.
+//! Formatting of counts, lengths and untrusted strings, the same in every crate.
 
-/// The longest line that is shown of what another node says, in characters.
+/// The longest line of another node's text that is shown, in characters.
 pub const MAX_LINE_CHARS: usize = 120;
 /// The longest code of a refusal that is read, in characters; all known ones are shorter.
 pub const MAX_CODE_CHARS: usize = 32;
@@ -27,8 +26,8 @@ pub fn size(bytes: u64) -> String {
     format!("{value:.1} {}", UNITS[unit])
 }
 
-/// Whether a terminal shows a character as it is: not one that ends a line, moves the cursor, begins
-/// a command to the terminal, or changes the direction of writing.
+/// Whether a terminal shows a character as it is: not one that ends a line, moves the cursor,
+/// starts an escape sequence, or changes the writing direction.
 pub fn is_plain(c: char) -> bool {
     let is_mark = matches!(
         c,
@@ -37,8 +36,7 @@ pub fn is_plain(c: char) -> bool {
     !c.is_control() && !is_mark
 }
 
-/// A string that somebody else chose as one line, whatever it holds: what is not plain is escaped,
-/// a line feed as `\n`.
+/// An untrusted string as one line: characters that are not plain are escaped, a line feed as `\n`.
 pub fn printable(text: &str) -> String {
     escaped(text, is_plain)
 }
@@ -61,7 +59,7 @@ fn escaped(text: &str, stays: impl Fn(char) -> bool) -> String {
     out
 }
 
-/// What another node says, as a [`printable`] line of at most [`MAX_LINE_CHARS`] characters.
+/// Text from another node, as a [`printable`] line of at most [`MAX_LINE_CHARS`] characters.
 pub fn one_line(text: &str) -> String {
     // None is shown as less than one character.
     let end = text.char_indices().nth(MAX_LINE_CHARS + 1).map_or(text.len(), |(at, _)| at);

@@ -1,4 +1,4 @@
-//! Which addresses may be dialled, told and believed, and by whom.
+//! Which addresses may be dialled, told to a peer or accepted from one.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -6,7 +6,7 @@ use tesseras_core::contact::{MAX_ADDRESSES, Subnet, canonical};
 
 /// How far an address can be reached from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Scope {
+pub enum AddressScope {
     /// From this machine only.
     Loopback,
     /// From this network only: private, unique local or link-local.
@@ -16,14 +16,14 @@ pub enum Scope {
 }
 
 /// The scope of an address; IPv4 written as IPv6 counts as IPv4.
-pub fn scope(ip: IpAddr) -> Scope {
+pub fn scope(ip: IpAddr) -> AddressScope {
     let ip = ip.to_canonical();
     if ip.is_loopback() {
-        Scope::Loopback
+        AddressScope::Loopback
     } else if Subnet::of(ip).is_local() {
-        Scope::Local
+        AddressScope::Local
     } else {
-        Scope::Global
+        AddressScope::Global
     }
 }
 
@@ -36,19 +36,19 @@ pub fn is_dialable(address: SocketAddr) -> bool {
     host && address.port() != 0
 }
 
-/// Whether an address makes sense between us and a peer whose packets come from `remote`:
-/// loopback only on this machine, private ones only within a private network. It holds both ways:
-/// for what the peer tells us, and for what we tell the peer.
+/// Whether an address is meaningful between this node and a peer whose packets come from `remote`:
+/// loopback addresses only on this machine, private ones only within a private network. It applies
+/// in both directions: to what the peer tells us and to what we tell the peer.
 pub fn makes_sense_to(address: SocketAddr, remote: IpAddr) -> bool {
     match scope(address.ip()) {
-        Scope::Global => true,
-        Scope::Local => scope(remote) <= Scope::Local,
-        Scope::Loopback => scope(remote) == Scope::Loopback,
+        AddressScope::Global => true,
+        AddressScope::Local => scope(remote) <= AddressScope::Local,
+        AddressScope::Loopback => scope(remote) == AddressScope::Loopback,
     }
 }
 
-/// What is left of a list of addresses that a peer named: canonical, dialable, sensible, each
-/// once, at most [`MAX_ADDRESSES`].
+/// Filters a list of addresses that a peer sent: canonical, dialable, meaningful for that peer,
+/// without duplicates, at most [`MAX_ADDRESSES`].
 pub fn cleaned(addresses: &[SocketAddr], remote: IpAddr) -> Vec<SocketAddr> {
     let mut kept = Vec::new();
     for address in addresses.iter().copied().map(canonical) {

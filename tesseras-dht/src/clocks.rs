@@ -1,8 +1,8 @@
-//! How far this node's clock is from its peers', by the dates in their answers. Pure.
+//! The offset of this node's clock from its peers' clocks, from the dates in their answers. Pure.
 //!
-//! What a node dates is refused by others when the clocks differ by more than
-//! [`CLOCK_TOLERANCE`]. The error of a date is the time that the answer took, which is nothing
-//! beside that.
+//! Other nodes refuse what this node dates when the clocks differ by more than [`CLOCK_TOLERANCE`].
+//! The error of one sample is at most the time that the answer took, which is negligible beside
+//! that.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -11,21 +11,21 @@ use std::time::Duration;
 use tesseras_core::contact::Subnet;
 use tesseras_core::time::{CLOCK_TOLERANCE, ClockOffset, Timestamp};
 
-/// The most witnesses that are kept; the one heard least recently goes.
+/// The most witnesses that are kept; the one heard least recently is dropped.
 const MAX_WITNESSES: usize = 32;
-/// From so many witnesses on, the median counts, so that one liar decides nothing.
+/// With this many witnesses or more, the median counts, so that one liar decides nothing.
 const MAJORITY: usize = 3;
-/// What a witness said counts for this many rounds of greetings: long enough to hear all of a
-/// small network again, so that no one neighbourhood is ever the only one that is remembered.
+/// A sample stays valid for this many rounds of greetings: long enough to hear all of a small
+/// network again, so that the samples never come from a single neighbourhood only.
 const ROUNDS_UNTIL_STALE: u32 = 12;
-/// How long more witnesses are waited for, while there are peers that have not said their date.
+/// How long to wait for more witnesses while there are peers that have not sent a date.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// This node's clock was set, or the machine slept, if it differs by more from the time that has
-/// passed.
+/// A difference between the two clocks' progress above this means that the wall clock was set or
+/// the machine slept.
 const STEP: Duration = Duration::from_secs(60);
 
-/// Who said a date: a neighbourhood has one voice, however many names are used in it. So has each
-/// address of a private network, which may be one neighbourhood altogether.
+/// The source of a date. A neighbourhood counts once, however many NodeIds it uses. On a private
+/// network, which may be one neighbourhood altogether, each address counts once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Witness {
     Neighbourhood(Subnet),
@@ -39,19 +39,19 @@ struct Statement {
     at: Duration,
 }
 
-/// What peers say about the date.
+/// Samples of peers' clocks.
 #[derive(Debug)]
 pub struct Clocks {
     believed_for: Duration,
     statements: BTreeMap<Witness, Statement>,
-    /// Since when statements are gathered.
+    /// When the collection of samples began.
     since: Duration,
     /// Both clocks of this node when it last looked.
     last: Option<(Duration, Timestamp)>,
 }
 
 impl Clocks {
-    /// Nobody was asked yet.
+    /// No peer has been asked yet.
     pub fn new(hello_every: Duration) -> Self {
         Self {
             believed_for: hello_every * ROUNDS_UNTIL_STALE,
@@ -61,8 +61,8 @@ impl Clocks {
         }
     }
 
-    /// Takes note of this node's own clocks. Returns whether the date has jumped: then what was
-    /// heard before says nothing any more, and peers should be asked anew.
+    /// Records this node's own clocks. Returns whether the wall clock has jumped; the old samples
+    /// are then discarded, and peers should be asked again.
     pub fn look(&mut self, now: Duration, wall: Timestamp) -> bool {
         let jumped = self.last.is_some_and(|(then, was)| {
             let expected = was.plus(now.saturating_sub(then));
@@ -76,12 +76,12 @@ impl Clocks {
         jumped
     }
 
-    /// Whether too few have said their date for one of them not to matter.
+    /// Whether there are so few samples that a single one could decide the result.
     pub fn wants_more(&self, now: Duration) -> bool {
         self.fresh(now).count() < MAJORITY
     }
 
-    /// A peer that answers from `ip` says which date it has.
+    /// Records the date that a peer at `ip` sent.
     pub fn learn(&mut self, ip: IpAddr, date: Timestamp, now: Duration, wall: Timestamp) {
         let seconds = |time: Timestamp| i64::try_from(time.0).unwrap_or(i64::MAX);
         let ahead = seconds(wall).saturating_sub(seconds(date));
@@ -100,9 +100,9 @@ impl Clocks {
         }
     }
 
-    /// How far this node's clock is from its peers': the median, of two middle ones the smaller.
-    /// With fewer than three witnesses, what they agree on, once all `peers` that are known have
-    /// had the time to say it. `None` while it is not known.
+    /// How far this node's clock is from its peers': the median, and of two middle values the
+    /// smaller one. With fewer than three witnesses, the value they agree on, once all known
+    /// `peers` have had time to answer. `None` while it is unknown.
     pub fn offset(&self, now: Duration, peers: usize) -> Option<ClockOffset> {
         let mut ahead: Vec<i64> = self.fresh(now).collect();
         ahead.sort_unstable();
@@ -132,7 +132,7 @@ mod tests {
     const WALL: Timestamp = Timestamp(1_700_000_000);
     const HELLO_EVERY: Duration = Duration::from_secs(600);
 
-    /// What a node knows that heard these peers, each from its own address, at its start.
+    /// The state after hearing these peers at start, each from its own address.
     fn heard(peers: &[(&str, i64)]) -> Clocks {
         let mut clocks = Clocks::new(HELLO_EVERY);
         for (ip, ahead) in peers {
@@ -153,7 +153,7 @@ mod tests {
         assert_eq!(seconds(&[("127.0.1.1", -9000), ("127.0.1.2", 0), ("127.0.1.3", 0)]), Some(0));
         let two_of_four =
             [("10.0.0.1", 7200), ("10.0.0.2", 7201), ("10.0.0.3", 3), ("10.0.0.4", 0)];
-        assert_eq!(seconds(&two_of_four), Some(3), "half is no majority");
+        assert_eq!(seconds(&two_of_four), Some(3), "half is not a majority");
         assert_eq!(seconds(&[("10.0.0.1", 7200), ("10.0.0.2", 7201), ("10.0.0.3", 1)]), Some(7200));
     }
 
@@ -186,8 +186,8 @@ mod tests {
         assert_eq!(seconds(&[("127.0.1.1", 7200), ("127.0.1.2", 7000)]), Some(7000));
         assert_eq!(seconds(&[("127.0.1.1", 7200), ("127.0.1.2", 0)]), None);
         let one = heard(&[("127.0.1.1", 7200)]);
-        assert_eq!(one.offset(PATIENCE / 2, 5), None, "the others will say it soon");
-        assert!(one.offset(PATIENCE, 5).is_some(), "they had the time");
+        assert_eq!(one.offset(PATIENCE / 2, 5), None, "the others will answer soon");
+        assert!(one.offset(PATIENCE, 5).is_some(), "they have had time to answer");
     }
 
     #[test]
@@ -200,7 +200,7 @@ mod tests {
             None
         );
         let later = Duration::from_secs(300);
-        assert!(!clocks.look(later, WALL.plus(later)), "time has passed, that is all");
+        assert!(!clocks.look(later, WALL.plus(later)), "only time has passed");
         assert!(clocks.look(later, Timestamp(WALL.0 - 6900)), "set right");
         assert_eq!(clocks.offset(later, 1), None);
         assert!(!clocks.look(later, Timestamp(WALL.0 - 6900)));

@@ -1,4 +1,4 @@
-//! Every knob of the DHT with its unit, bound and cost (Maymounkov and Mazières, Kademlia, 2002,
+//! Every setting of the DHT with its unit, bound and cost (Maymounkov and Mazières, Kademlia, 2002,
 //! for `k` and `alpha`).
 
 use std::time::Duration;
@@ -28,36 +28,36 @@ pub const DEFAULT_SUBNET_PER_BUCKET: usize = 2;
 /// Default of [`DhtConfig::subnet_per_table`].
 pub const DEFAULT_SUBNET_PER_TABLE: usize = 10;
 
-/// How long a holder record counts after its date.
+/// How long a holder record is valid after its date.
 pub const RECORD_LIFETIME: Duration = Duration::from_secs(48 * 60 * 60);
 /// How often a holder should announce its keys again; the caller of
 /// [`announce`](crate::Dht::announce) owns the keys and therefore this timer.
 pub const REANNOUNCE_EVERY: Duration = Duration::from_secs(12 * 60 * 60);
-/// How far, either way, the next announcement should be moved at random.
+/// The random jitter, in either direction, that the next announcement should have.
 pub const REANNOUNCE_JITTER: Duration = Duration::from_secs(2 * 60 * 60);
 /// The most holder records that one store keeps for one key; more are refused.
 pub const RECORDS_PER_KEY: usize = 128;
 /// The most holder records of one key whose holders share a /24 or /48 that is not local.
 pub const RECORDS_PER_SUBNET: usize = 2;
-/// Any one announcer may fill this part of a store: one hundredth.
+/// One announcer may fill at most one part in this many of a store.
 pub const ANNOUNCER_SHARE: usize = 100;
-/// …but always at least this many records.
+/// An announcer may always have at least this many records.
 pub const ANNOUNCER_MINIMUM: usize = 16;
 
 /// The most that [`DhtConfig::alpha`] may be.
 pub const MAX_ALPHA: usize = 16;
-/// The most contacts in one answer; what a peer adds to that is ignored.
+/// The most contacts in one answer; more are ignored.
 pub const MAX_CONTACTS: usize = 20;
-/// The records in one page of a `find_holders` answer.
+/// Records in one page of a `find_holders` answer.
 pub const RECORDS_PER_PAGE: usize = 64;
 /// The most records in one `announce`.
 pub const RECORDS_PER_ANNOUNCE: usize = 64;
-/// The most pages that are asked of one peer.
+/// The most pages that are requested from one peer.
 pub const MAX_PAGES: u32 = RECORDS_PER_KEY.div_ceil(RECORDS_PER_PAGE) as u32;
 
-/// What one record takes in MessagePack at most: 192 bytes and four IPv6 addresses of 45.
+/// The largest size of a record in MessagePack, in bytes: 192, and four IPv6 addresses of 45.
 pub(crate) const RECORD_WIRE_BYTES: usize = 192 + 4 * 45;
-/// What one contact takes in MessagePack at most.
+/// The largest size of a contact in MessagePack, in bytes.
 pub(crate) const CONTACT_WIRE_BYTES: usize = 48 + 4 * 45;
 
 const _: () = {
@@ -76,8 +76,8 @@ const _: () = {
     assert!(DEFAULT_K <= MAX_CONTACTS, "one answer can name the k closest");
 };
 
-/// What can be set of a DHT node. All nodes of one network must agree on `work_bits` and should
-/// agree on `k`.
+/// Settings of a DHT node. All nodes of one network must agree on `work_bits` and should agree on
+/// `k`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DhtConfig {
     /// Contacts per bucket, results per lookup and copies per record; 1 to [`MAX_CONTACTS`].
@@ -97,10 +97,10 @@ pub struct DhtConfig {
     /// How long a dial back to an announced address may take; a `hello` waits for this on top of
     /// `request_deadline`. Default [`DEFAULT_DIAL_BACK_DEADLINE`].
     pub dial_back_deadline: Duration,
-    /// How old a bucket's last lookup may be. Costs about 25 small requests per occupied bucket.
+    /// Maximum age of a bucket's last lookup. Costs about 25 small requests per occupied bucket.
     /// Default [`DEFAULT_REFRESH_EVERY`].
     pub refresh_every: Duration,
-    /// How often the least recently seen peers are greeted, which also tells whether we are
+    /// How often the least recently seen peers are greeted; this also shows whether this node is
     /// reachable. Default [`DEFAULT_HELLO_EVERY`].
     pub hello_every: Duration,
     /// Holder records kept in memory, at about 400 bytes each when full. When full, the record
@@ -152,7 +152,7 @@ impl DhtConfig {
         (self.max_records / ANNOUNCER_SHARE).max(ANNOUNCER_MINIMUM)
     }
 
-    /// How long the asker of a `hello` waits, the peer's dials back included.
+    /// How long the sender of a `hello` waits, including the peer's dials back.
     pub fn hello_deadline(&self) -> Duration {
         self.request_deadline + self.dial_back_deadline
     }

@@ -1,9 +1,9 @@
-//! The DHT node at work: one task owns the [`Engine`], feeds it what happens, and has its effects
-//! carried out by tasks of their own.
+//! Runs the DHT node: one task owns the [`Engine`], feeds it events, and has its effects carried
+//! out by tasks of their own.
 //!
-//! The owner never waits for anything but the next event, so it cannot be the reason that a reply
-//! is not taken. What others ask is refused as busy when the queue is full; what this node's own
-//! layers ask waits for room.
+//! The owner only ever waits for the next event, so replies are always taken promptly. When the
+//! queue is full, requests of other nodes are refused as busy; calls of this node's own layers wait
+//! for room.
 
 mod owner;
 
@@ -25,19 +25,19 @@ use tokio_util::task::TaskTracker;
 
 use self::owner::{Call, Owner};
 use crate::config::DhtConfig;
-use crate::engine::{Bootstrap, Command, Engine, Event, Found, Outcome, Status};
-use crate::messages::{KINDS, Request};
-use crate::records::{HolderRecord, Identity};
+use crate::engine::{Bootstrap, Command, CommandOutcome, Engine, Event, SearchResult, Status};
+use crate::messages::{DhtRequest, KINDS};
+use crate::records::{HolderRecord, NodeIdentity};
 
-/// Calls that wait for the owner.
+/// Capacity of the owner's call queue.
 const QUEUE: usize = 1024;
-/// Commands of the layers above that run at once; more wait for a place.
+/// Commands of the layers above that run at once; more wait.
 const MAX_COMMANDS: usize = 64;
-/// Findings of one search that wait to be taken.
+/// Capacity of the queue of one search's results.
 const FOUND: usize = 512;
 
-/// A handle of a running DHT node; clones share it. After shutdown everything it is asked comes
-/// back empty.
+/// A handle of a running DHT node; clones share it. After shutdown every call returns an empty
+/// result.
 #[derive(Clone)]
 pub struct Dht {
     calls: mpsc::Sender<Call>,
@@ -48,7 +48,7 @@ impl Dht {
     /// Starts a node. Its tasks belong to `tracker` and end when `token` is cancelled.
     pub fn start(
         config: DhtConfig,
-        identity: Arc<dyn Identity>,
+        identity: Arc<dyn NodeIdentity>,
         transport: Arc<dyn Transport>,
         bootstrap: Bootstrap,
         clock: Clock,
@@ -62,14 +62,14 @@ impl Dht {
         Self { calls, commands: Arc::new(Semaphore::new(MAX_COMMANDS)) }
     }
 
-    /// Answers another node's request; `None` if it is not of one of [`KINDS`], so that another
-    /// service may know it.
+    /// Answers another node's request; `None` if its kind is not in [`KINDS`], so that another
+    /// service may handle it.
     pub async fn serve(&self, peer: Peer, frame: &[u8]) -> Option<Vec<u8>> {
         let kind = codec::kind(frame)?;
         if !KINDS.contains(&kind.as_str()) {
             return None;
         }
-        let request = match codec::decode::<Request>(frame) {
+        let request = match codec::decode::<DhtRequest>(frame) {
             Ok(request) => request,
             Err(error) => return Some(codec::refuse(Refusal::MALFORMED, error.to_string())),
         };
@@ -87,56 +87,58 @@ impl Dht {
         Some(frame)
     }
 
-    /// Everyone in the routing table, and those who wait for a place in a full bucket: reached at
-    /// the address given, though perhaps not lately.
+    /// All peers of the routing table and all replacements waiting for a place in a full bucket.
+    /// Each was reached at the address given, though perhaps not recently.
     pub async fn peers(&self) -> Vec<Contact> {
         self.read(|engine, _| engine.peers()).await.unwrap_or_default()
     }
 
-    /// The `n` peers of the routing table nearest to a point, without asking anyone.
+    /// The `n` peers of the routing table nearest to a point, without sending a request.
     pub async fn closest(&self, key: DhtKey, n: usize) -> Vec<Contact> {
         self.read(move |engine, _| engine.closest(&key, n)).await.unwrap_or_default()
     }
 
-    /// Nodes that answer on the way to a point, each as soon as it has; ends once the k nearest have
-    /// answered. Dropped earlier, it ends the lookup.
+    /// Nodes that answer during a lookup, each as soon as it answers; ends once the k nearest have
+    /// answered. Dropping the stream ends the lookup.
     pub fn lookup(&self, target: DhtKey) -> BoxStream<'_, Contact> {
         self.find_nodes(Command::Lookup(target))
     }
 
-    /// Who says that it holds this tessera: checked records, each as soon as it is found. Of a holder
-    /// more than one may come, the newest last. Hints. Dropped, it ends the search.
+    /// Checked records of the nodes that claim to hold this tessera, each as soon as it is found.
+    /// There may be several of one holder, the newest last. Records are hints. Dropping the stream
+    /// ends the search.
     pub fn find_holders(&self, key: DhtKey) -> BoxStream<'_, HolderRecord> {
         let found = self.search(Command::FindHolders(key));
         Box::pin(found.filter_map(|found| ready(found.holder())))
     }
 
     /// Tells the nodes nearest to each key that this node holds something of it, and returns how
-    /// many other nodes keep each record now. Due again after
-    /// [`REANNOUNCE_EVERY`](crate::REANNOUNCE_EVERY), which is the caller's to see to. It goes on if
-    /// the future is dropped.
+    /// many other nodes now keep each record. The caller must announce again after
+    /// [`REANNOUNCE_EVERY`](crate::REANNOUNCE_EVERY). The announcement continues if the future is
+    /// dropped.
     pub async fn announce(&self, keys: Vec<DhtKey>) -> BTreeMap<DhtKey, usize> {
         match self.command(Command::Announce(keys)).await {
-            Some(Outcome::Announced(stored)) => stored,
+            Some(CommandOutcome::Announced(stored)) => stored,
             _ => BTreeMap::new(),
         }
     }
 
-    /// Where a node listens now: it has just answered there. For when its address is dead.
+    /// The address at which a node listens now, confirmed by an answer. Used when its known address
+    /// is dead.
     pub async fn resolve(&self, id: NodeId) -> Option<Contact> {
         match self.command(Command::Resolve(id)).await {
-            Some(Outcome::Resolved(contact)) => contact,
+            Some(CommandOutcome::Resolved(contact)) => contact,
             _ => None,
         }
     }
 
-    /// Peers of the routing table, and if those are fewer than `n`, more from lookups all over the
-    /// space until there are `n` or no more appear. Dropped, it ends the search.
+    /// Peers of the routing table, and if there are fewer than `n`, more from lookups all over the
+    /// space until there are `n` or no new ones appear. Dropping the stream ends the search.
     pub fn discover(&self, n: usize) -> BoxStream<'_, Contact> {
         self.find_nodes(Command::Discover(n))
     }
 
-    /// How this node stands; `None` after shutdown.
+    /// The state of this node; `None` after shutdown.
     pub async fn status(&self) -> Option<Status> {
         self.read(|engine, now| engine.status(now)).await
     }
@@ -145,8 +147,8 @@ impl Dht {
         Box::pin(self.search(command).filter_map(|found| ready(found.node())))
     }
 
-    /// What a search finds, until it ends.
-    fn search(&self, command: Command) -> impl Stream<Item = Found> + Send + '_ {
+    /// The results of a search until it ends.
+    fn search(&self, command: Command) -> impl Stream<Item = SearchResult> + Send + '_ {
         let begun = stream::once(async move {
             let place = self.commands.acquire().await.ok()?;
             let (finds, found) = mpsc::channel(FOUND);
@@ -161,7 +163,7 @@ impl Dht {
         })
     }
 
-    async fn command(&self, command: Command) -> Option<Outcome> {
+    async fn command(&self, command: Command) -> Option<CommandOutcome> {
         let _place = self.commands.acquire().await.ok()?;
         let (done, outcome) = oneshot::channel();
         self.calls.send(Call::Command(command, done)).await.ok()?;
@@ -174,7 +176,7 @@ impl Dht {
     ) -> Option<T> {
         let (done, value) = oneshot::channel();
         let read = Box::new(move |engine: &Engine, now| {
-            // The asker may have stopped waiting.
+            // The caller may have dropped its end.
             let _ = done.send(read(engine, now));
         });
         self.calls.send(Call::Read(read)).await.ok()?;
@@ -182,10 +184,11 @@ impl Dht {
     }
 }
 
-/// What becomes of the requests of other protocols reaches the routing table, too.
+/// The routing table also learns from the results of other protocols' requests.
 impl PeerObserver for Dht {
     fn answered(&self, id: NodeId, address: SocketAddr) {
-        // Where the queue is full, or the node stopping, nothing is lost: the next request tells.
+        // Dropping this when the queue is full or the node is stopping is harmless: the next
+        // request reports again.
         let _ = self.calls.try_send(Call::Tell(Event::Observed { id, address }));
     }
 

@@ -1,10 +1,10 @@
 //! A DHT node as a pure state machine (Maymounkov and Mazières, Kademlia, 2002): events and the
-//! time go in, effects come out. It opens no socket, reads no clock and owns no randomness, so a
-//! thousand of them run in one test, and a failure replays from its seed.
+//! time go in, effects come out. It opens no socket, reads no clock and has no randomness of its
+//! own, so a thousand of them run in one test, and a failure replays from its seed.
 //!
-//! Who does what: `joining` greets and proves who is reachable, when `neighbours` says so; `search`
-//! runs lookups; `announce` spreads holder records; `serve` answers others; `events` is what goes in
-//! and out, `state` what is known and under way.
+//! The parts: `joining` greets peers and proves reachability, on the schedule kept by `neighbours`;
+//! `search` runs lookups; `announce` distributes holder records; `serve` answers other nodes;
+//! `events` defines what goes in and out, `state` what is known and in progress.
 
 mod announce;
 mod events;
@@ -28,14 +28,14 @@ use tesseras_wire::codec::Refusal;
 use crate::address;
 use crate::clocks::Clocks;
 use crate::config::DhtConfig;
-use crate::messages::{Request, Response};
+use crate::messages::{DhtRequest, DhtResponse};
 use crate::reachability::Reachability;
-use crate::records::{Identity, RecordStore};
+use crate::records::{NodeIdentity, RecordStore};
 use crate::routing::{Admission, RoutingTable};
 
 pub use self::events::{
-    Bootstrap, Command, Effect, Event, Found, InboundId, Moment, OperationId, Outcome, Status,
-    Ticket,
+    Bootstrap, Command, CommandOutcome, Effect, Event, InboundId, Moment, OperationId,
+    SearchResult, Status, Ticket,
 };
 
 use self::neighbours::Neighbours;
@@ -44,15 +44,14 @@ use self::state::{Answerer, Purpose, Turn};
 
 pub use self::state::Engine;
 
-/// A node that wakes so much later than it wanted to has slept, with the whole machine.
+/// A tick that is late by this much means that the whole machine has slept.
 const SLEPT: Duration = Duration::from_secs(10);
 /// How often expired records are swept out.
 const SWEEP_EVERY: Duration = Duration::from_secs(10 * 60);
 
 impl Engine {
-    /// A node that knows what it is told here and nothing else. It does nothing before its first
-    /// [`Event::Tick`].
-    pub fn new(config: DhtConfig, identity: Arc<dyn Identity>, bootstrap: Bootstrap) -> Self {
+    /// A node with this initial state only. It does nothing before its first [`Event::Tick`].
+    pub fn new(config: DhtConfig, identity: Arc<dyn NodeIdentity>, bootstrap: Bootstrap) -> Self {
         let config = config.bounded();
         let id = identity.public().id();
         Self {
@@ -86,12 +85,12 @@ impl Engine {
         self.id
     }
 
-    /// The settings it runs with.
+    /// The settings of this node.
     pub fn config(&self) -> &DhtConfig {
         &self.config
     }
 
-    /// Everyone in the routing table, and those who wait for a place in it.
+    /// All peers of the routing table and all replacements that wait for a place in it.
     pub fn peers(&self) -> Vec<Contact> {
         let entries = self.table.entries().map(|entry| &entry.contact);
         entries.chain(self.table.waiting()).cloned().collect()
@@ -112,7 +111,7 @@ impl Engine {
         &self.records
     }
 
-    /// How this node stands.
+    /// The state of this node.
     pub fn status(&self, now: Duration) -> Status {
         Status {
             reachable: self.reach.is_reachable(now),
@@ -125,7 +124,7 @@ impl Engine {
         }
     }
 
-    /// When [`Event::Tick`] is due at the latest; never earlier than `now`.
+    /// When the next [`Event::Tick`] is due; never earlier than `now`.
     pub fn wakes_at(&self, now: Duration) -> Duration {
         let searches = self.searches.values().map(|search| search.lookup.wakes_at(now));
         let stalest = self.table.stalest().filter(|_| self.neighbours.may_refresh());
@@ -138,7 +137,7 @@ impl Engine {
         earliest.unwrap_or(self.next_sweep).max(now)
     }
 
-    /// Takes one event and returns what is to be done about it.
+    /// Handles one event and returns the effects to carry out.
     pub fn handle(&mut self, moment: Moment, rng: &mut dyn Rng, event: Event) -> Vec<Effect> {
         let mut turn = Turn { now: moment.elapsed, wall: moment.wall, rng, effects: Vec::new() };
         let date_jumped = self.clocks.look(turn.now, turn.wall);
@@ -173,9 +172,9 @@ impl Engine {
         turn.effects
     }
 
-    /// The machine may have slept, which some clocks show and some do not. Others have missed this
-    /// node, and their answers were not seen: those who are greeted dial back and know it again.
-    /// If only the date was set, they say what theirs is.
+    /// The machine may have slept, which some clocks show and others do not. Peers may have dropped
+    /// this node meanwhile, and their answers were missed, so all peers are greeted: they dial back
+    /// and learn this node again. If only the wall clock was set, their answers show the offset.
     fn wake(&mut self, now: Duration) {
         self.woke_at = now;
         self.greet_everyone(now);
@@ -209,7 +208,7 @@ impl Engine {
         ticket: Ticket,
         from: NodeId,
         remote: SocketAddr,
-        answer: Result<Response, Refusal>,
+        answer: Result<DhtResponse, Refusal>,
     ) {
         let Some(sent) = self.sent.remove(&ticket) else { return };
         if sent.id.is_none() {
@@ -226,15 +225,16 @@ impl Engine {
         if let Some(address) = dialled {
             let greet = match purpose {
                 Purpose::Knock | Purpose::Greet(_) => false,
-                // It has just greeted us, so it knows us.
+                // It has just greeted us, so it already knows this node.
                 Purpose::DialBack { .. } => self.reach.wants_opinions(turn.now),
                 _ => true,
             };
             self.met(turn, from, address, greet);
         }
-        // Anyone can have itself dialled back; those are heard only while few others are.
+        // Anyone can cause a dial back to itself; such samples count only while there are few
+        // others.
         let chosen = !matches!(purpose, Purpose::DialBack { .. });
-        if let Some(date) = answer.as_ref().ok().and_then(Response::date)
+        if let Some(date) = answer.as_ref().ok().and_then(DhtResponse::date)
             && (chosen || self.clocks.wants_more(turn.now))
         {
             self.clocks.learn(remote.ip(), date, turn.now, turn.wall);
@@ -242,48 +242,48 @@ impl Engine {
         self.dispatch_answer(turn, purpose, Answerer { id: from, remote, dialled }, answer);
     }
 
-    /// Tells the purpose what was answered.
+    /// Passes the answer to the code that sent the request.
     fn dispatch_answer(
         &mut self,
         turn: &mut Turn<'_>,
         purpose: Purpose,
         from: Answerer,
-        answer: Result<Response, Refusal>,
+        answer: Result<DhtResponse, Refusal>,
     ) {
         match (purpose, answer) {
-            (Purpose::Knock, Ok(Response::Greeted(greeted))) => {
+            (Purpose::Knock, Ok(DhtResponse::Greeted(greeted))) => {
                 self.neighbours.knocks = self.neighbours.knocks.saturating_sub(1);
                 self.on_greeted(turn, from.id, from.remote, &greeted);
             }
-            (Purpose::Greet(id), Ok(Response::Greeted(greeted))) => {
+            (Purpose::Greet(id), Ok(DhtResponse::Greeted(greeted))) => {
                 self.neighbours.greeted(&id);
                 self.on_greeted(turn, from.id, from.remote, &greeted);
             }
-            (Purpose::DialBack { inbound, address }, Ok(Response::Pong(_))) => {
+            (Purpose::DialBack { inbound, address }, Ok(DhtResponse::Pong(_))) => {
                 self.on_dialled_back(turn, inbound, address, true);
             }
-            (Purpose::Search { search, peer, page }, Ok(Response::Contacts(answer))) => {
+            (Purpose::Search { search, peer, page }, Ok(DhtResponse::Contacts(answer))) => {
                 let page = Page { search, peer, page };
                 self.on_search_answer(turn, page, from, answer.into());
             }
-            (Purpose::Search { search, peer, page }, Ok(Response::Holders(answer))) => {
+            (Purpose::Search { search, peer, page }, Ok(DhtResponse::Holders(answer))) => {
                 let page = Page { search, peer, page };
                 self.on_search_answer(turn, page, from, answer.into());
             }
-            (Purpose::Announce { operation, keys }, Ok(Response::Announced(answer))) => {
+            (Purpose::Announce { operation, keys }, Ok(DhtResponse::Announced(answer))) => {
                 self.on_announced(turn, operation, &keys, Some(&answer));
             }
             (Purpose::Evict(_), _) => {}
-            // It lives but would not do it, or answered something else.
+            // It is alive but refused, or sent an unexpected answer.
             (purpose, _) => self.dispatch_failure(turn, purpose),
         }
     }
 
     fn on_failure(&mut self, turn: &mut Turn<'_>, ticket: Ticket, blame: bool) {
         if let Some(sent) = self.sent.remove(&ticket) {
-            // Who was asked before this node slept may well have answered.
+            // A peer asked before this node slept may well have answered.
             let blame = blame && sent.at >= self.woke_at;
-            // A node that announces a false address beside a true one is not dead.
+            // A node that announces a false address beside a correct one is not dead.
             let is_dial_back = matches!(sent.purpose, Purpose::DialBack { .. });
             match sent.id {
                 Some(id) if blame && !is_dial_back => self.accuse(turn, &id),
@@ -294,7 +294,7 @@ impl Engine {
         }
     }
 
-    /// Tells the purpose that there is no answer.
+    /// Reports to the code that sent the request that there is no answer.
     fn dispatch_failure(&mut self, turn: &mut Turn<'_>, purpose: Purpose) {
         match purpose {
             Purpose::Knock => {
@@ -312,8 +312,8 @@ impl Engine {
         }
     }
 
-    /// A peer failed. It may leave the table, and is then looked for now and then; or it is asked
-    /// once more soon, since silent peers are not asked otherwise.
+    /// A peer failed. It may leave the table and is then searched for from time to time; otherwise
+    /// it is greeted again soon, because silent peers are not asked otherwise.
     fn accuse(&mut self, turn: &Turn<'_>, id: &NodeId) {
         self.silent.failed(*id, turn.wall);
         if let Some(gone) = self.table.failed(id, turn.now) {
@@ -323,7 +323,7 @@ impl Engine {
         }
     }
 
-    /// A peer answered at an address that was dialled. `greet` makes us known to a new one.
+    /// A peer answered at an address that was dialled. `greet` introduces this node to a new peer.
     fn met(&mut self, turn: &mut Turn<'_>, id: NodeId, address: SocketAddr, greet: bool) {
         if !address::is_dialable(address) {
             return;
@@ -344,7 +344,7 @@ impl Engine {
             Admission::Waiting { ping: Some(oldest) } => {
                 let deadline = self.config.request_deadline;
                 let purpose = Purpose::Evict(oldest.id);
-                self.send(turn, &oldest, Request::Ping {}, deadline, purpose);
+                self.send(turn, &oldest, DhtRequest::Ping {}, deadline, purpose);
             }
             Admission::Known | Admission::Waiting { ping: None } => {}
             Admission::SubnetFull | Admission::Own => {}

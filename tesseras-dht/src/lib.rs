@@ -1,12 +1,12 @@
-//! Who is where, and who holds what: Kademlia (Maymounkov and Mazières, 2002) as a pure state
-//! machine, and the driver that runs it over a `Transport`. Knows neither the disk nor a
-//! fragment's bytes.
+//! Which node is where, and which nodes hold what: Kademlia (Maymounkov and Mazières, 2002) as a
+//! pure state machine, and the driver that runs it over a `Transport`. It knows neither the disk
+//! nor the bytes of a piece.
 //!
-//! Follow one announcement: [`Dht::announce`] (`driver`) hands the keys to the [`engine`], which
-//! signs [`records`], looks up where they belong ([`lookup`], seeded from [`routing`]) and emits
-//! [`messages`] as effects; the driver sends them and hands the answers back. Who may enter the
-//! routing table is decided by dialling back ([`reachability`], [`address`]). Whether this node's
-//! clock is right is told from the dates in answers ([`clocks`]).
+//! To follow one announcement: [`Dht::announce`] (`driver`) hands the keys to the [`engine`], which
+//! signs [`records`], looks up the nodes that should keep them ([`lookup`], seeded from
+//! [`routing`]) and emits [`messages`] as effects; the driver sends them and hands the answers
+//! back. Dialling back decides which peers may enter the routing table ([`reachability`],
+//! [`address`]). The dates in answers show whether this node's clock is right ([`clocks`]).
 
 pub mod address;
 pub mod clocks;
@@ -23,4 +23,4 @@ pub use config::{DhtConfig, REANNOUNCE_EVERY, REANNOUNCE_JITTER};
 pub use driver::Dht;
 pub use engine::{Bootstrap, Status};
 pub use messages::KINDS;
-pub use records::{HolderRecord, Identity};
+pub use records::{HolderRecord, NodeIdentity};

@@ -1,5 +1,5 @@
-//! One iterative lookup (Kademlia, section 2.3): ask the nearest known, learn nearer ones, stop
-//! when the k nearest that answer have answered.
+//! One iterative lookup (Kademlia, section 2.3): ask the nearest known peers, learn nearer ones,
+//! stop when the k nearest live ones have answered.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -10,24 +10,24 @@ use tesseras_core::ids::{DhtKey, Distance, NodeId};
 
 use crate::config::DhtConfig;
 
-/// A lookup ends with what it has after this long.
+/// A lookup ends with the results so far after this long.
 pub const LOOKUP_DEADLINE: Duration = Duration::from_secs(30);
-/// A lookup asks at most this many peers per result that it wants.
+/// A lookup asks at most this many peers per wanted result.
 const QUERIES_PER_RESULT: usize = 8;
-/// It remembers at most this many candidates per result that it wants; the farthest are forgotten.
+/// It remembers at most this many candidates per wanted result; the farthest are forgotten.
 const CANDIDATES_PER_RESULT: usize = 10;
-/// Slow peers may multiply the requests in flight by this at most.
+/// Slow peers may multiply the requests in flight by at most this.
 const SLOW_FACTOR: usize = 4;
-/// A peer that takes so many times as long as the median of the others is slow, but not before
+/// A peer is slow when it takes this many times the median of the others, but not before
 /// [`SLOW_AT_LEAST`].
 const SLOWER: u32 = 8;
 const SLOW_AT_LEAST: Duration = Duration::from_millis(100);
-/// After so many times as long as makes it slow, a peer is waited for no longer.
+/// A peer is given up after this many times the slow threshold.
 const LOST_FACTOR: u32 = 3;
-/// A peer that failed is asked again at other addresses at most this often.
+/// A peer that failed is retried at other addresses at most this often.
 const MAX_RETRIES: u8 = 2;
 
-/// How far a candidate has come.
+/// The progress of a candidate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Standing {
     New,
@@ -43,26 +43,26 @@ struct Candidate {
     /// The addresses of the last request.
     tried: Vec<SocketAddr>,
     retries: u8,
-    /// Whether it was silent lately: it is asked last, and hardly waited for.
+    /// Whether it was silent lately: it is asked last and waited for only briefly.
     silent: bool,
 }
 
-/// A lookup under way. It never asks the same address of a peer twice, so it ends.
+/// A lookup in progress. It never asks the same address of a peer twice, so it ends.
 #[derive(Debug)]
 pub struct Lookup {
     target: DhtKey,
     k: usize,
     alpha: usize,
-    /// The most that [`Lookup::slow_after`] may be.
+    /// Upper bound of [`Lookup::slow_after`].
     slow_after_at_most: Duration,
-    /// How long answers took so far, in order.
+    /// DhtResponse times so far, sorted.
     answers: Vec<Duration>,
     deadline: Duration,
     /// Whether it ends as soon as the node with the target's id has answered.
     one_node: bool,
     queries: usize,
     candidates: BTreeMap<Distance, Candidate>,
-    /// Those of the candidates that are waited for.
+    /// The candidates with a request in flight.
     in_flight: BTreeSet<Distance>,
 }
 
@@ -83,24 +83,24 @@ impl Lookup {
         }
     }
 
-    /// A lookup of one node, which ends as soon as that has answered.
+    /// A lookup of one node, which ends as soon as that node has answered.
     pub fn of_node(id: NodeId, config: &DhtConfig, now: Duration) -> Self {
         Self { one_node: true, ..Self::new(id.into(), config, now) }
     }
 
-    /// Where it goes.
+    /// The point that is looked up.
     pub fn target(&self) -> DhtKey {
         self.target
     }
 
-    /// Adds a peer that somebody named. A known one gains its new addresses.
+    /// Adds a peer that another node named. A known one gains its new addresses.
     pub fn add(&mut self, contact: Contact) {
         self.add_as(contact, false);
     }
 
     /// Adds a peer that was silent lately: it is asked only if there are fewer than k others, and
-    /// is waited for no longer than a slow one holds up the next. The one node that is looked for is
-    /// asked like any other, since it may answer elsewhere.
+    /// is given up as soon as a slow peer would let the next request go out. A lookup's own target
+    /// is asked like any other peer, since it may answer at another address.
     pub fn add_silent(&mut self, contact: Contact) {
         let is_target = self.one_node && DhtKey::from(contact.id) == self.target;
         self.add_as(contact, !is_target);
@@ -130,7 +130,7 @@ impl Lookup {
         }
     }
 
-    /// Whom to ask now.
+    /// The peers to ask now.
     pub fn next(&mut self, now: Duration) -> Vec<Contact> {
         let mut asked = Vec::new();
         let mut prompt = self.waiting().filter(|c| !self.is_slow(c, now)).count();
@@ -147,7 +147,7 @@ impl Lookup {
         asked
     }
 
-    /// A peer answered, at the address that was dialled if that is known. Returns where it is.
+    /// A peer answered, at the dialled address if that is known. Returns its contact.
     pub fn answered(
         &mut self,
         id: &NodeId,
@@ -168,7 +168,7 @@ impl Lookup {
         Some(candidate.contact.clone())
     }
 
-    /// A peer did not answer, or not what was asked.
+    /// A peer did not answer, or sent an unexpected answer.
     pub fn failed(&mut self, id: &NodeId) {
         let distance = id.distance(&self.target);
         self.in_flight.remove(&distance);
@@ -181,12 +181,12 @@ impl Lookup {
         }
     }
 
-    /// Whether nothing more is worth asking or waiting for.
+    /// Whether no further request or answer can improve the result.
     pub fn is_done(&self, now: Duration) -> bool {
         if self.is_over(now) {
             return true;
         }
-        // Its old address may be dead; by the time that this is sure, a new one may be known.
+        // Its old address may be dead; by the time this is certain, a new one may be known.
         let nearest = self.candidates.first_key_value().map(|(distance, _)| distance);
         if self.one_node && nearest.is_some_and(|nearest| self.in_flight.contains(nearest)) {
             return false;
@@ -211,7 +211,7 @@ impl Lookup {
         counted == self.k || !pending
     }
 
-    /// Those who were asked and are waited for no longer.
+    /// Peers that were asked and given up.
     pub fn lost(&self, now: Duration) -> impl Iterator<Item = NodeId> {
         let is_lost = move |candidate: &&Candidate| match candidate.standing {
             Standing::Waiting { since } => self.is_lost(candidate, since, now),
@@ -220,7 +220,7 @@ impl Lookup {
         self.waiting().filter(is_lost).map(|candidate| candidate.contact.id)
     }
 
-    /// When time alone changes what is to be done.
+    /// When the passing of time alone changes what is to be done.
     pub fn wakes_at(&self, now: Duration) -> Duration {
         let waiting = self.waiting().filter_map(|candidate| match candidate.standing {
             Standing::Waiting { since } => {
@@ -257,38 +257,38 @@ impl Lookup {
         now >= self.deadline || (self.one_node && self.found_node().is_some())
     }
 
-    /// Whether so many were asked that nobody is asked any more.
+    /// Whether the limit of requests is reached.
     fn is_exhausted(&self) -> bool {
         self.queries >= self.k * QUERIES_PER_RESULT
     }
 
-    /// Whether one more may be asked now.
+    /// Whether another request may be sent now.
     fn may_ask(&self) -> bool {
         self.in_flight.len() < self.alpha * SLOW_FACTOR && !self.is_exhausted()
     }
 
-    /// Whether a peer does not keep others from being asked.
+    /// Whether a peer is slow, so that it does not keep others from being asked.
     fn is_slow(&self, candidate: &Candidate, now: Duration) -> bool {
         let Standing::Waiting { since } = candidate.standing else { return false };
         candidate.silent || now >= since + self.slow_after()
     }
 
-    /// Whether a peer that was asked at this time is waited for no longer. Where nobody has
-    /// answered, all may be slow.
+    /// Whether a request sent at this time is given up. While no peer has answered, all may be
+    /// slow.
     fn is_lost(&self, candidate: &Candidate, since: Duration, now: Duration) -> bool {
         let factor = if candidate.silent { 1 } else { LOST_FACTOR };
         !self.answers.is_empty() && now >= since + self.slow_after() * factor
     }
 
-    /// How long after it was asked a peer is slow, by what the others take.
+    /// The time after which a request is slow, from the response times of the others.
     fn slow_after(&self) -> Duration {
         let median = self.answers.get(self.answers.len().saturating_sub(1) / 2);
         let slow = median.map_or(self.slow_after_at_most, |median| *median * SLOWER);
         slow.max(SLOW_AT_LEAST).min(self.slow_after_at_most)
     }
 
-    /// The nearest unasked candidate among the k nearest that have not failed and are not slow. If
-    /// those are fewer than k, it may be one that was silent lately.
+    /// The nearest unasked candidate among the k nearest that have neither failed nor are slow. If
+    /// there are fewer than k of those, it may be one that was silent lately.
     fn next_in_window(&self, now: Duration) -> Option<Distance> {
         let is_unasked = |c: &Candidate| c.standing == Standing::New;
         let is_awake = |c: &Candidate| {
@@ -323,7 +323,7 @@ impl Candidate {
         self.reconsider();
     }
 
-    /// A failed peer of which another address is known is worth another try.
+    /// A failed peer is retried once another of its addresses is known.
     fn reconsider(&mut self) {
         if self.standing == Standing::Failed
             && !self.contact.addresses.is_empty()

@@ -1,5 +1,5 @@
-//! What nodes say to each other about who is where (the RPCs of Kademlia, section 2.3, and a
-//! greeting that proves reachability).
+//! The messages of the DHT (the RPCs of Kademlia, section 2.3, and a greeting that proves
+//! reachability).
 //!
 //! A request is `{kind: {fields}}`, an answer `{"ok": {fields}}` or `{"error": {…}}`; see
 //! [`tesseras_wire::codec`].
@@ -18,52 +18,52 @@ use crate::records::HolderRecord;
 /// The kinds of request that are answered by [`Dht::serve`](crate::Dht::serve).
 pub const KINDS: [&str; 5] = ["ping", "find_node", "find_holders", "announce", "hello"];
 
-/// What is asked of a node.
+/// A request to a node.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Request {
-    /// Are you there?
+pub enum DhtRequest {
+    /// Check that the peer is alive.
     Ping {},
-    /// Whom do you know near this point?
+    /// Ask for the contacts nearest to a point.
     FindNode {
         /// The point; a NodeId is one too.
         target: DhtKey,
     },
-    /// Who holds this tessera, as far as you know, and who is nearer to its key?
+    /// Ask for the holder records of a tessera and for contacts nearer to its key.
     FindHolders {
         /// The tessera's key.
         key: DhtKey,
-        /// Which page of the records, from 0.
+        /// The page of the records, from 0.
         page: u32,
     },
-    /// Keep these records.
+    /// Ask the peer to keep these records.
     Announce {
         /// At most [`RECORDS_PER_ANNOUNCE`](crate::config::RECORDS_PER_ANNOUNCE); more are refused.
         records: Vec<HolderRecord>,
     },
-    /// Here I am; dial me back and tell me what you saw.
+    /// Greeting: asks the peer to dial back and report the result.
     Hello {
-        /// Where the asker listens, as far as it knows; at most four are tried.
+        /// Addresses at which the sender listens, as far as it knows; at most four are tried.
         addresses: Vec<SocketAddr>,
     },
 }
 
-/// The answer to [`Request::Ping`].
+/// The answer to [`DhtRequest::Ping`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pong {
-    /// What the answerer's clock says; peers of version 0.1.0 do not say it.
+    /// The answering node's wall clock; peers of version 0.1.0 do not send it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub date: Option<Timestamp>,
 }
 
-/// The answer to [`Request::FindNode`].
+/// The answer to [`DhtRequest::FindNode`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Contacts {
-    /// At most 20 contacts, nearest first, whose addresses the answerer has dialled.
+    /// At most 20 contacts, nearest first, whose addresses the answering node has dialled.
     pub contacts: Vec<Contact>,
 }
 
-/// The answer to [`Request::FindHolders`].
+/// The answer to [`DhtRequest::FindHolders`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Holders {
     /// One page of records, in order of the holders' ids.
@@ -74,32 +74,32 @@ pub struct Holders {
     pub contacts: Vec<Contact>,
 }
 
-/// The answer to [`Request::Announce`].
+/// The answer to [`DhtRequest::Announce`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Announced {
-    /// How many records are kept now.
+pub struct AnnounceReply {
+    /// How many of the records are now kept.
     pub stored: u32,
-    /// The positions, from 0, of those that are not.
+    /// The positions, from 0, of the records that are not kept.
     pub refused: Vec<u32>,
 }
 
-/// The answer to [`Request::Hello`].
+/// The answer to [`DhtRequest::Hello`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Greeted {
-    /// Where the asker's packets come from.
+    /// The source address of the sender's packets.
     pub observed: SocketAddr,
-    /// Which of the asker's addresses were dialled back with success.
+    /// The sender's addresses that were dialled back with success.
     pub reached: Vec<SocketAddr>,
-    /// Where the answerer listens, as far as it knows.
+    /// Addresses at which the answering node listens, as far as it knows.
     pub addresses: Vec<SocketAddr>,
     /// As in [`Pong`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub date: Option<Timestamp>,
 }
 
-/// Any answer but a refusal.
+/// Any successful answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Response {
+pub enum DhtResponse {
     /// To a ping.
     Pong(Pong),
     /// To a search for nodes.
@@ -107,41 +107,41 @@ pub enum Response {
     /// To a search for holders.
     Holders(Holders),
     /// To an announcement.
-    Announced(Announced),
+    Announced(AnnounceReply),
     /// To a greeting.
     Greeted(Greeted),
 }
 
-/// The kind of a request without its fields, by which its answer is read.
+/// The kind of a request without its fields; selects how to decode the answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
-    /// [`Request::Ping`]
+pub enum RequestKind {
+    /// [`DhtRequest::Ping`]
     Ping,
-    /// [`Request::FindNode`]
+    /// [`DhtRequest::FindNode`]
     FindNode,
-    /// [`Request::FindHolders`]
+    /// [`DhtRequest::FindHolders`]
     FindHolders,
-    /// [`Request::Announce`]
+    /// [`DhtRequest::Announce`]
     Announce,
-    /// [`Request::Hello`]
+    /// [`DhtRequest::Hello`]
     Hello,
 }
 
-impl Request {
-    /// Its kind.
-    pub fn kind(&self) -> Kind {
+impl DhtRequest {
+    /// The kind of this request.
+    pub fn kind(&self) -> RequestKind {
         match self {
-            Self::Ping {} => Kind::Ping,
-            Self::FindNode { .. } => Kind::FindNode,
-            Self::FindHolders { .. } => Kind::FindHolders,
-            Self::Announce { .. } => Kind::Announce,
-            Self::Hello { .. } => Kind::Hello,
+            Self::Ping {} => RequestKind::Ping,
+            Self::FindNode { .. } => RequestKind::FindNode,
+            Self::FindHolders { .. } => RequestKind::FindHolders,
+            Self::Announce { .. } => RequestKind::Announce,
+            Self::Hello { .. } => RequestKind::Hello,
         }
     }
 }
 
-impl Response {
-    /// What the answerer's clock says, if it says so.
+impl DhtResponse {
+    /// The answering node's wall clock, if the answer carries it.
     pub fn date(&self) -> Option<Timestamp> {
         match self {
             Self::Pong(Pong { date }) | Self::Greeted(Greeted { date, .. }) => *date,
@@ -149,7 +149,7 @@ impl Response {
         }
     }
 
-    /// The frame of this answer.
+    /// Encodes this answer as a frame.
     pub fn encode(&self) -> Result<Vec<u8>, CodecError> {
         match self {
             Self::Pong(fields) => codec::encode(&Answer::Ok(fields)),
@@ -160,23 +160,23 @@ impl Response {
         }
     }
 
-    /// Reads the answer to a request of this kind.
-    pub fn decode(kind: Kind, frame: &[u8]) -> Result<Result<Self, Refusal>, CodecError> {
+    /// Decodes the answer to a request of this kind.
+    pub fn decode(kind: RequestKind, frame: &[u8]) -> Result<Result<Self, Refusal>, CodecError> {
         fn read<T: DeserializeOwned>(
             frame: &[u8],
-            wrap: fn(T) -> Response,
-        ) -> Result<Result<Response, Refusal>, CodecError> {
+            wrap: fn(T) -> DhtResponse,
+        ) -> Result<Result<DhtResponse, Refusal>, CodecError> {
             Ok(match codec::decode::<Answer<T>>(frame)? {
                 Answer::Ok(fields) => Ok(wrap(fields)),
                 Answer::Error(refusal) => Err(refusal),
             })
         }
         match kind {
-            Kind::Ping => read(frame, Self::Pong),
-            Kind::FindNode => read(frame, Self::Contacts),
-            Kind::FindHolders => read(frame, Self::Holders),
-            Kind::Announce => read(frame, Self::Announced),
-            Kind::Hello => read(frame, Self::Greeted),
+            RequestKind::Ping => read(frame, Self::Pong),
+            RequestKind::FindNode => read(frame, Self::Contacts),
+            RequestKind::FindHolders => read(frame, Self::Holders),
+            RequestKind::Announce => read(frame, Self::Announced),
+            RequestKind::Hello => read(frame, Self::Greeted),
         }
     }
 }
@@ -211,7 +211,7 @@ mod tests {
                 more: true,
                 contacts: vec![contact.clone(); m],
             };
-            Response::Holders(holders).encode().expect("fits").len()
+            DhtResponse::Holders(holders).encode().expect("fits").len()
         };
         assert!(size(2, 0) - size(1, 0) <= RECORD_WIRE_BYTES);
         assert!(size(0, 2) - size(0, 1) <= CONTACT_WIRE_BYTES);
@@ -221,16 +221,16 @@ mod tests {
     #[test]
     fn a_request_is_a_map_of_its_kind() {
         let requests = [
-            Request::Ping {},
-            Request::FindNode { target: DhtKey::new([1; 20]) },
-            Request::FindHolders { key: DhtKey::new([2; 20]), page: 1 },
-            Request::Announce { records: vec![widest_record()] },
-            Request::Hello { addresses: vec![widest_address()] },
+            DhtRequest::Ping {},
+            DhtRequest::FindNode { target: DhtKey::new([1; 20]) },
+            DhtRequest::FindHolders { key: DhtKey::new([2; 20]), page: 1 },
+            DhtRequest::Announce { records: vec![widest_record()] },
+            DhtRequest::Hello { addresses: vec![widest_address()] },
         ];
         for (request, kind) in requests.into_iter().zip(KINDS) {
             let frame = codec::encode(&request).expect("fits");
             assert_eq!(codec::kind(&frame).as_deref(), Some(kind));
-            assert_eq!(codec::decode::<Request>(&frame).expect("reads"), request);
+            assert_eq!(codec::decode::<DhtRequest>(&frame).expect("reads"), request);
         }
     }
 }

@@ -1,5 +1,5 @@
-//! Where others reach this node: what it was told, what its peers see, and what their dials back
-//! have proved.
+//! The addresses at which other nodes reach this one: configured, observed by peers, or proven by
+//! dials back.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::net::{IpAddr, SocketAddr};
@@ -10,14 +10,14 @@ use tesseras_core::ids::NodeId;
 
 use crate::address;
 
-/// The most candidates that are kept; a machine with more interfaces should advertise.
+/// The most candidates that are kept; a machine with more interfaces should advertise an address.
 const MAX_CANDIDATES: usize = 16;
-/// The most opinions that are kept about where our packets come from; the oldest goes.
+/// The most observations that are kept of the source address of our packets; the oldest is dropped.
 const MAX_OPINIONS: usize = 32;
-/// This many rounds of greetings without a dial back make an address unproven again.
+/// An address is unproven again after this many rounds of greetings without a dial back.
 const ROUNDS_UNTIL_DOUBT: u32 = 3;
 
-/// What one peer said about us.
+/// What one peer reported about this node.
 #[derive(Debug)]
 struct Opinion {
     peer: NodeId,
@@ -32,12 +32,12 @@ pub struct Reachability {
     wildcard_port: Option<u16>,
     believed_for: Duration,
     opinions: VecDeque<Opinion>,
-    /// Addresses that a peer has dialled, and when last; the latest first.
+    /// Addresses that a peer has dialled, and when last; the most recent first.
     proven: Vec<(SocketAddr, Duration)>,
 }
 
 impl Reachability {
-    /// What is known before anyone was asked.
+    /// The state before any peer was asked.
     pub fn new(
         candidates: &[SocketAddr],
         wildcard_port: Option<u16>,
@@ -59,25 +59,26 @@ impl Reachability {
         }
     }
 
-    /// Whether some address was dialled with success lately.
+    /// Whether an address was dialled with success recently.
     pub fn is_reachable(&self, now: Duration) -> bool {
         self.proven(now).next().is_some()
     }
 
-    /// Whether greeting one more peer would teach us something.
+    /// Whether greeting one more peer could yield new information.
     pub fn wants_opinions(&self, now: Duration) -> bool {
         let asked = self.opinions.iter().map(|opinion| opinion.peer_subnet);
         !self.is_reachable(now)
             || (self.wildcard_port.is_some() && asked.collect::<BTreeSet<_>>().len() < 2)
     }
 
-    /// Where we say that we listen: what is proven, or else the candidates.
+    /// The addresses this node announces: the proven ones, or else the candidates.
     pub fn addresses(&self, now: Duration) -> Vec<SocketAddr> {
         let proven: Vec<_> = self.proven(now).take(MAX_ADDRESSES).collect();
         if proven.is_empty() { self.to_try(now, None) } else { proven }
     }
 
-    /// What a peer is asked to dial: the proven first, and of the rest what it can reach.
+    /// The addresses a peer is asked to dial: the proven ones first, then those of the rest that it
+    /// can reach.
     pub fn to_try(&self, now: Duration, peer: Option<IpAddr>) -> Vec<SocketAddr> {
         let mut addresses: Vec<_> = self.proven(now).collect();
         for candidate in self.seen_from_outside().into_iter().chain(self.candidates.clone()) {
@@ -90,8 +91,9 @@ impl Reachability {
         addresses
     }
 
-    /// A peer at `peer_ip` says where our packets come from and which addresses it has dialled.
-    /// Returns whether this made a new candidate, so that others should be asked to dial it.
+    /// Records what a peer at `peer_ip` reported: the source address of our packets and the
+    /// addresses it has dialled. Returns whether this made a new candidate, which other peers
+    /// should then dial.
     pub fn learn(
         &mut self,
         peer: NodeId,

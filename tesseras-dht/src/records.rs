@@ -1,5 +1,6 @@
-//! Who says that it holds what: signed records, believed for 48 hours from any messenger, and
-//! only as hints (the STORE of Kademlia, bounded so that nobody can fill it).
+//! Holder records: signed statements that a node holds something of a tessera, accepted from any
+//! messenger, valid for 48 hours, and used only as hints (the STORE of Kademlia, bounded so that
+//! nobody can fill it).
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
@@ -16,21 +17,21 @@ use crate::config::{
     DhtConfig, RECORD_LIFETIME, RECORDS_PER_KEY, RECORDS_PER_PAGE, RECORDS_PER_SUBNET,
 };
 
-/// What the bytes under a record's signature begin with.
+/// Domain string at the start of a record's signed bytes.
 pub const RECORD_DOMAIN: &[u8] = b"tesseras-holder-record 1";
 
-/// A node's own keys and its trust in others' signatures. A port, so that a simulation of
-/// thousands of nodes may sign with something cheaper.
-pub trait Identity: Send + Sync + 'static {
-    /// Key and nonce.
+/// A node's own keys, and the verification of other nodes' signatures. A port, so that a simulation
+/// of thousands of nodes can use a cheaper scheme.
+pub trait NodeIdentity: Send + Sync + 'static {
+    /// This node's public key and nonce.
     fn public(&self) -> NodePublic;
     /// Signs bytes as this node.
     fn sign(&self, bytes: &[u8]) -> [u8; 64];
-    /// Whether that node signed these bytes.
+    /// Whether `signer` signed these bytes.
     fn verify(&self, signer: &NodePublic, bytes: &[u8], signature: &[u8; 64]) -> bool;
 }
 
-impl Identity for NodeKeys {
+impl NodeIdentity for NodeKeys {
     fn public(&self) -> NodePublic {
         NodeKeys::public(self)
     }
@@ -44,7 +45,8 @@ impl Identity for NodeKeys {
     }
 }
 
-/// A node says: I hold something of this tessera, and here is where I listen.
+/// A node's signed statement that it holds something of this tessera, with the addresses at which
+/// it listens.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HolderRecord {
     /// The tessera's key.
@@ -52,57 +54,57 @@ pub struct HolderRecord {
     /// The holder's raw Ed25519 public key.
     #[serde(with = "serde_bytes")]
     pub public_key: [u8; 32],
-    /// The nonce of the holder's work.
+    /// The nonce of the holder's proof of work.
     #[serde(with = "serde_bytes")]
     pub nonce: [u8; 8],
-    /// Where the holder listens; one to four.
+    /// Addresses at which the holder listens; one to four.
     pub addresses: Vec<SocketAddr>,
-    /// When the holder said so.
+    /// When the holder signed it.
     pub date: Timestamp,
     /// The holder's signature over [`HolderRecord::signed_bytes`].
     #[serde(with = "serde_bytes")]
     pub signature: [u8; 64],
 }
 
-/// Why a record is not believed.
+/// Why a record is invalid.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum RecordError {
-    /// It speaks of another tessera than was asked for.
-    #[error("a record of another key")]
+    /// It is of another key than was asked for.
+    #[error("record is of another key")]
     WrongKey,
-    /// It names no address, too many, or one that cannot be dialled.
-    #[error("a record without a usable list of addresses")]
+    /// It has no address, too many, or one that cannot be dialled.
+    #[error("record has no usable list of addresses")]
     Addresses,
-    /// Its lifetime is over.
-    #[error("a record older than its lifetime")]
+    /// It has expired.
+    #[error("record has expired")]
     Expired,
-    /// Its date lies further in the future than clocks may differ.
-    #[error("a record from the future")]
+    /// Its date is further in the future than clocks may differ.
+    #[error("record is dated in the future")]
     Future,
-    /// Its NodeId shows less work than the network asks for.
-    #[error("a record of a node that has not worked for its id")]
+    /// The NodeId's proof of work is below what the network requires.
+    #[error("the proof of work of the record's node is too low")]
     Work,
-    /// Its signature is not its holder's.
-    #[error("a record with a wrong signature")]
+    /// Its signature does not verify.
+    #[error("record has an invalid signature")]
     Signature,
 }
 
-/// Why a believable record is not kept.
+/// Why a valid record is not kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum StoreRefusal {
-    /// A newer one of the same holder and key is kept already.
-    #[error("a newer record is kept already")]
+    /// A newer one of the same holder and key is already kept.
+    #[error("a newer record is already kept")]
     Older,
-    /// The key has as many records as it may.
-    #[error("the key is full")]
+    /// The key has reached its limit of records.
+    #[error("the limit of records for this key is reached")]
     KeyFull,
-    /// The holder's neighbourhood has as many records of this key as it may.
-    #[error("the neighbourhood is full")]
+    /// The holder's neighbourhood has reached its limit for this key.
+    #[error("the limit of records for this neighbourhood is reached")]
     SubnetFull,
-    /// The holder fills its share of the store.
-    #[error("the announcer's share is full")]
+    /// The announcer has reached its share of the store.
+    #[error("the limit of records for this announcer is reached")]
     AnnouncerFull,
     /// The store is full of records that are nearer to this node.
     #[error("the store is full")]
@@ -110,9 +112,9 @@ pub enum StoreRefusal {
 }
 
 impl HolderRecord {
-    /// Signs a record of one's own. Addresses beyond the fourth are left out.
+    /// Signs a record of this node. Addresses beyond the fourth are left out.
     pub fn sign(
-        identity: &dyn Identity,
+        identity: &dyn NodeIdentity,
         key: DhtKey,
         addresses: &[SocketAddr],
         date: Timestamp,
@@ -167,7 +169,7 @@ impl HolderRecord {
         self.public().id()
     }
 
-    /// Where the holder says it can be reached.
+    /// The holder's id and the addresses in the record.
     pub fn contact(&self) -> Contact {
         Contact { id: self.node(), addresses: self.addresses.clone() }
     }
@@ -177,10 +179,10 @@ impl HolderRecord {
         wall.since(self.date) > RECORD_LIFETIME
     }
 
-    /// Checks everything that can be checked of a record alone, the cheapest first.
+    /// Checks everything that can be checked from the record alone, the cheapest first.
     pub fn check(
         &self,
-        identity: &dyn Identity,
+        identity: &dyn NodeIdentity,
         work_bits: u32,
         wall: Timestamp,
     ) -> Result<(), RecordError> {
@@ -211,9 +213,9 @@ impl HolderRecord {
 #[derive(Debug)]
 struct Stored {
     record: HolderRecord,
-    /// The neighbourhood it counts against; `None` on local networks.
+    /// The neighbourhood it is counted in; `None` on local networks.
     subnet: Option<Subnet>,
-    /// Whether the holder itself delivered it, so that `subnet` is where it really is.
+    /// Whether the holder delivered it itself, so that `subnet` is its real neighbourhood.
     direct: bool,
 }
 
@@ -254,9 +256,9 @@ impl RecordStore {
         self.announcers.get(node).copied().unwrap_or(0)
     }
 
-    /// Keeps a record that was [checked](HolderRecord::check). `from` is who delivered it and
-    /// where it stands: a holder that comes itself counts against the neighbourhood that it comes
-    /// from, and goes before a hearsay that merely names the same neighbourhood.
+    /// Keeps a record that was [checked](HolderRecord::check). `from` is the node that delivered it
+    /// and its IP: a record delivered by its holder counts in the neighbourhood that it came from,
+    /// and takes precedence over one that merely names the same neighbourhood.
     pub fn insert(
         &mut self,
         record: HolderRecord,
@@ -275,7 +277,8 @@ impl RecordStore {
                 return Err(StoreRefusal::Older);
             }
             if record.date > kept.record.date {
-                // Hearsay must not move a holder to another neighbourhood.
+                // A record delivered by another node must not move a holder to another
+                // neighbourhood.
                 if direct || !kept.direct {
                     kept.subnet = subnet;
                     kept.direct = direct;
@@ -329,7 +332,7 @@ impl RecordStore {
         (records, live.next().is_some())
     }
 
-    /// Drops what has outlived its lifetime.
+    /// Drops expired records.
     pub fn expire(&mut self, wall: Timestamp) {
         let gone: Vec<_> = self
             .records

@@ -1,5 +1,5 @@
-//! The routing table of Kademlia (section 2.2): 160 buckets of the least recently seen peers, and
-//! none of a peer that was not dialled with success.
+//! The routing table of Kademlia (section 2.2): 160 buckets of peers, least recently seen first.
+//! Only peers that were dialled with success enter it.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
@@ -13,36 +13,36 @@ use crate::config::DhtConfig;
 
 /// One bucket for each possible length of a common prefix.
 pub const BUCKETS: usize = 160;
-/// After so many failures in a row a peer leaves the table.
+/// After this many failures in a row a peer leaves the table.
 pub const MAX_FAILURES: u8 = 2;
 /// A peer seen this recently is not pinged to make room for another.
 pub const EVICTION_QUIET: Duration = Duration::from_secs(60);
 
 /// A peer of the table.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Entry {
-    /// Its id and the addresses that were dialled with success, the latest first.
+pub struct RoutingEntry {
+    /// Its id and the addresses that were dialled with success, the most recent first.
     pub contact: Contact,
     /// When it last answered.
     pub last_seen: Duration,
-    /// How many requests in a row it has failed.
+    /// How many requests in a row have failed.
     pub failures: u8,
 }
 
-/// Whether a peer that answered has a place in the table now.
+/// The result of adding a peer that answered.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Admission {
     /// It is new in the table.
     New,
     /// It was in the table and moved to the end of its bucket.
     Known,
-    /// Its bucket is full. It waits among the replacements; `ping` is the least recently seen
-    /// peer, if that should now be asked whether it lives.
+    /// Its bucket is full. It waits among the replacements; `ping` is the least recently seen peer,
+    /// if it should now be checked.
     Waiting {
-        /// Whom to ping.
+        /// The peer to ping.
         ping: Option<Contact>,
     },
-    /// Its neighbourhood has as many peers in the bucket or table as it may.
+    /// Its neighbourhood has reached its limit in the bucket or the table.
     SubnetFull,
     /// It is this node itself.
     Own,
@@ -51,15 +51,15 @@ pub enum Admission {
 #[derive(Debug, Default)]
 struct Bucket {
     /// The least recently seen first.
-    entries: Vec<Entry>,
-    /// The latest last.
+    entries: Vec<RoutingEntry>,
+    /// The most recent last.
     replacements: VecDeque<Contact>,
-    /// Whom an eviction ping is out to.
+    /// The peer with an eviction ping in flight.
     pinged: Option<NodeId>,
     looked_up: Duration,
 }
 
-/// The peers of one node.
+/// The routing table of one node.
 #[derive(Debug)]
 pub struct RoutingTable {
     own: NodeId,
@@ -99,23 +99,23 @@ impl RoutingTable {
     }
 
     /// All peers, bucket by bucket.
-    pub fn entries(&self) -> impl Iterator<Item = &Entry> {
+    pub fn entries(&self) -> impl Iterator<Item = &RoutingEntry> {
         self.buckets.iter().flat_map(|bucket| &bucket.entries)
     }
 
-    /// Peers that were reached, and wait for a place in a full bucket.
+    /// Replacements: peers that were reached and wait for a place in a full bucket.
     pub fn waiting(&self) -> impl Iterator<Item = &Contact> {
         self.buckets.iter().flat_map(|bucket| &bucket.replacements)
     }
 
     /// A peer by its id.
-    pub fn get(&self, id: &NodeId) -> Option<&Entry> {
+    pub fn get(&self, id: &NodeId) -> Option<&RoutingEntry> {
         let bucket = &self.buckets[self.index(&DhtKey::from(*id))?];
         bucket.entries.iter().find(|entry| entry.contact.id == *id)
     }
 
-    /// The `n` peers nearest to a point. Those whose last request failed come last, or not at all
-    /// where the answer is for others.
+    /// The `n` peers nearest to a point. Peers whose last request failed come last, and are left
+    /// out if `for_others`.
     pub fn closest(&self, target: &DhtKey, n: usize, for_others: bool) -> Vec<Contact> {
         let mut closest = self.nearest(target, n, |entry| entry.failures == 0);
         if !for_others && closest.len() < n {
@@ -127,7 +127,12 @@ impl RoutingTable {
 
     /// Walks the buckets in order of their distance from the target: the target's own, then all
     /// deeper ones at once, then one by one towards the far half.
-    fn nearest(&self, target: &DhtKey, n: usize, wanted: fn(&Entry) -> bool) -> Vec<Contact> {
+    fn nearest(
+        &self,
+        target: &DhtKey,
+        n: usize,
+        wanted: fn(&RoutingEntry) -> bool,
+    ) -> Vec<Contact> {
         let own = self.index(target).unwrap_or(BUCKETS);
         let groups = [own..(own + 1).min(BUCKETS), (own + 1).min(BUCKETS)..BUCKETS];
         let farther = (0..own).rev().map(|index| index..index + 1);
@@ -145,14 +150,14 @@ impl RoutingTable {
         nearest
     }
 
-    /// The peers that have been silent for longest, those of failed requests left out.
+    /// The least recently seen peers, without those whose last request failed.
     pub fn least_recently_seen(&self, n: usize) -> Vec<NodeId> {
         let mut entries: Vec<_> = self.entries().filter(|entry| entry.failures == 0).collect();
         entries.sort_unstable_by_key(|entry| (entry.last_seen, entry.contact.id));
         entries.into_iter().take(n).map(|entry| entry.contact.id).collect()
     }
 
-    /// A peer was dialled at an address and has answered there.
+    /// A peer answered at the address that was dialled.
     pub fn seen(&mut self, id: NodeId, address: SocketAddr, now: Duration) -> Admission {
         let Some(index) = self.index(&DhtKey::from(id)) else { return Admission::Own };
         let position = self.buckets[index].entries.iter().position(|entry| entry.contact.id == id);
@@ -202,9 +207,9 @@ impl RoutingTable {
         Admission::Waiting { ping }
     }
 
-    /// A request to a peer failed. It leaves the table when this was an eviction ping or the
-    /// second failure in a row, and the latest replacement that fits comes in. Returns the peer
-    /// that left.
+    /// A request to a peer failed. It leaves the table when this was an eviction ping or the second
+    /// failure in a row, and the most recent replacement that fits takes its place. Returns the
+    /// peer that left.
     pub fn failed(&mut self, id: &NodeId, now: Duration) -> Option<Contact> {
         let index = self.index(&DhtKey::from(*id))?;
         let bucket = &mut self.buckets[index];
@@ -231,7 +236,7 @@ impl RoutingTable {
         Some(gone)
     }
 
-    /// An eviction ping could not be sent, or failed here and not there.
+    /// An eviction ping could not be sent, or failed because of this node.
     pub fn ping_was_lost(&mut self, id: &NodeId) {
         if let Some(index) = self.index(&DhtKey::from(*id))
             && self.buckets[index].pinged == Some(*id)
@@ -240,31 +245,31 @@ impl RoutingTable {
         }
     }
 
-    /// How many of the buckets are worth a lookup of their own: all up to the last with a peer.
+    /// How many buckets are worth a lookup of their own: all up to the last non-empty one.
     pub fn depth(&self) -> usize {
         self.buckets.iter().rposition(|bucket| !bucket.entries.is_empty()).map_or(0, |i| i + 1)
     }
 
-    /// Notes that the bucket of this point is being looked up.
+    /// Records that the bucket of this point is being looked up.
     pub fn looked_up(&mut self, target: &DhtKey, now: Duration) {
         if let Some(index) = self.index(target) {
             self.buckets[index].looked_up = now;
         }
     }
 
-    /// When the bucket looked up least recently was looked up; `None` while the table is empty.
+    /// The least recently looked-up bucket and when that was; `None` while the table is empty.
     pub fn stalest(&self) -> Option<(usize, Duration)> {
         let worth = self.buckets[..self.depth()].iter().enumerate();
         worth.map(|(index, bucket)| (index, bucket.looked_up)).min_by_key(|(_, at)| *at)
     }
 
-    /// A random point of a bucket's part of the space.
+    /// A random point in a bucket's range.
     pub fn random_point(&self, index: usize, rng: &mut dyn Rng) -> DhtKey {
         let mut point: [u8; 20] = rng.random();
         let own = self.own.as_bytes();
         let (whole, bit) = (index / 8, index % 8);
         point[..whole].copy_from_slice(&own[..whole]);
-        // The prefix of `bit` bits is ours, the next bit is not, the rest is random.
+        // The first `bit` bits are ours, the next is inverted, the rest is random.
         let kept = !(0xff_u8 >> bit);
         let flipped = 0x80_u8 >> bit;
         point[whole] =
@@ -294,7 +299,7 @@ impl RoutingTable {
 
     fn admit(&mut self, index: usize, contact: Contact, now: Duration) {
         self.count(&contact);
-        self.buckets[index].entries.push(Entry { contact, last_seen: now, failures: 0 });
+        self.buckets[index].entries.push(RoutingEntry { contact, last_seen: now, failures: 0 });
     }
 
     fn count(&mut self, contact: &Contact) {

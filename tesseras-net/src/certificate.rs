@@ -1,11 +1,10 @@
 //! The self-signed certificate that carries a node's key and nonce through a TLS handshake.
 //!
 //! A node has no name and no authority vouches for it: its NodeId follows from the key and the
-//! nonce, so a certificate is only an envelope for the two. The key is the certificate's Ed25519
-//! subject key; the nonce is the content of one private, non-critical extension
-//! ([`NONCE_OID`]), a DER `OCTET STRING` of 8 bytes. Names, dates and the certificate's own
-//! signature say nothing and are not looked at: TLS proves possession of the key by its own
-//! signature over the handshake.
+//! nonce, and a certificate only carries these two. The key is the certificate's Ed25519 subject
+//! key; the nonce is the content of one private, non-critical extension ([`NONCE_OID`]), a DER
+//! `OCTET STRING` of 8 bytes. Names, dates and the certificate's own signature are ignored: TLS
+//! proves possession of the key by its own signature over the handshake.
 
 use rcgen::{CertificateParams, CustomExtension, DistinguishedName, PublicKeyData, SigningKey};
 use rustls::pki_types::CertificateDer;
@@ -16,8 +15,8 @@ use x509_parser::prelude::{FromDer as _, X509Certificate};
 
 /// The extension that holds the nonce: 2.25.8387236820507844979.
 ///
-/// 2.25 is the arc under which anybody may name an object by a number that nobody else has; this
-/// one is the eight ASCII letters `tesseras` read as a big-endian number.
+/// 2.25 is the arc for UUID-derived identifiers, under which anyone may choose a unique number;
+/// this one is the eight ASCII letters `tesseras` read as a big-endian number.
 pub const NONCE_OID: [u64; 3] = [2, 25, u64::from_be_bytes(*b"tesseras")];
 
 /// The longest certificate that is read, in bytes. Ours have about 300.
@@ -26,24 +25,24 @@ pub const MAX_CERTIFICATE_BYTES: usize = 2048;
 /// The DER header of an `OCTET STRING` of 8 bytes.
 const NONCE_HEADER: [u8; 2] = [0x04, 0x08];
 
-/// Why a certificate could not be made, or is not a node's.
+/// Why a certificate could not be made, or is not valid for a node.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum CertificateError {
-    /// The certificate could not be written.
+    /// The certificate could not be encoded.
     #[error("cannot make a certificate: {0}")]
     Make(#[from] rcgen::Error),
     /// It is longer than [`MAX_CERTIFICATE_BYTES`].
     #[error("a certificate of {0} bytes is too long")]
     TooLong(usize),
-    /// The bytes are no X.509 certificate, or are one and something more.
+    /// The bytes are not an X.509 certificate, or are followed by more bytes.
     #[error("not an X.509 certificate")]
     NotX509,
     /// Its key is not Ed25519.
     #[error("the certificate's key is not Ed25519")]
     NotEd25519,
-    /// The nonce is missing, there twice, or not 8 bytes.
-    #[error("the certificate carries no node's nonce")]
+    /// The nonce is missing, present twice, or not 8 bytes.
+    #[error("the certificate has no valid node nonce")]
     NoNonce,
 }
 
@@ -59,9 +58,9 @@ pub fn make(keys: &NodeKeys) -> Result<CertificateDer<'static>, CertificateError
     Ok(params.self_signed(&signer)?.into())
 }
 
-/// Reads key and nonce from a peer's certificate, and refuses whatever is not exactly one
-/// certificate of a node. Whether the peer has the key, and whether its work suffices, is for the
-/// handshake to check.
+/// Reads key and nonce from a peer's certificate, and refuses anything that is not exactly one
+/// certificate of a node. The handshake checks whether the peer has the secret key and whether its
+/// proof of work suffices.
 pub fn read(der: &[u8]) -> Result<NodePublic, CertificateError> {
     if der.len() > MAX_CERTIFICATE_BYTES {
         return Err(CertificateError::TooLong(der.len()));
@@ -93,7 +92,7 @@ pub fn read(der: &[u8]) -> Result<NodePublic, CertificateError> {
     Ok(NodePublic { public_key, nonce })
 }
 
-/// Lends the node's key to rcgen without a copy of the secret.
+/// Gives rcgen access to the node's key without copying the secret.
 struct Signer<'a> {
     keys: &'a NodeKeys,
     public_key: [u8; 32],

@@ -1,17 +1,16 @@
-//! The addresses under which a listening node may be reachable.
+//! The addresses at which a listening node may be reachable.
 
 use std::net::{IpAddr, SocketAddr};
 
 use tesseras_core::contact::{MAX_ADDRESSES, Subnet};
 
-/// What a node that listens on `listen` may announce, best first, at most [`MAX_ADDRESSES`]: a
-/// concrete address itself; on a wildcard, the addresses of the interfaces that are up, global
-/// ones first, then private ones, loopback last.
+/// The addresses that a node listening on `listen` may announce, best first, at most
+/// [`MAX_ADDRESSES`]: a concrete address itself; on a wildcard, the addresses of the interfaces
+/// that are up, global ones first, then private ones, loopback last.
 ///
-/// A wildcard of IPv6 also takes IPv4. Link-local addresses are left out: another machine needs
-/// to know through which of its own interfaces they are meant. If the interfaces cannot be
-/// listed, the answer is empty. They are candidates, not the truth: an address counts once a dial
-/// back to it has succeeded.
+/// An IPv6 wildcard also takes IPv4. Link-local addresses are left out: they are valid only
+/// together with an interface of the other machine. If the interfaces cannot be listed, the result
+/// is empty. These are candidates: an address counts once a dial back to it has succeeded.
 pub fn announce_candidates(listen: SocketAddr) -> Vec<SocketAddr> {
     if !listen.ip().is_unspecified() {
         return vec![listen];
@@ -39,7 +38,7 @@ fn candidates(listen: SocketAddr, mut addresses: Vec<IpAddr>) -> Vec<SocketAddr>
     addresses.into_iter().map(|ip| SocketAddr::new(ip, listen.port())).collect()
 }
 
-/// How far away somebody may be who can use the address: less is better.
+/// How far away a peer may be that can use the address; lower is nearer.
 fn distance(ip: IpAddr) -> u8 {
     if ip.is_loopback() { 2 } else { u8::from(Subnet::of(ip).is_local()) }
 }

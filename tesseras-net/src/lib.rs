@@ -1,7 +1,7 @@
-//! How nodes reach each other. Knows neither the disk nor what a fragment means.
+//! Connections between nodes. Knows neither the disk nor what a piece means.
 //!
-//! [`QuinnTransport`] implements [`tesseras_wire::Transport`] over QUIC; [`certificate`] says how
-//! a node shows who it is, [`interfaces`] where it may be found.
+//! [`QuinnTransport`] implements [`tesseras_wire::Transport`] over QUIC; [`certificate`] defines
+//! how a node proves its identity, [`interfaces`] at which addresses it may be reached.
 
 pub mod certificate;
 pub mod interfaces;

@@ -1,16 +1,16 @@
-//! What the connection pool tells an operator.
+//! Metrics of the connection pool.
 
 use prometheus::{IntCounter, IntCounterVec, IntGauge, Opts, Registry};
 
-/// Counters of the connection pool. Clones count together.
+/// Counters of the connection pool. Clones share their counters.
 #[derive(Debug, Clone)]
 pub struct NetMetrics {
     /// `tesseras_conn_pool_size`: connections in the pool now.
     pub pool_size: IntGauge,
-    /// `tesseras_conn_pool_hits_total`: requests that found a connection, or joined a handshake
-    /// that was under way.
+    /// `tesseras_conn_pool_hits_total`: requests that found a connection, or joined a handshake in
+    /// progress.
     pub pool_hits: IntCounter,
-    /// `tesseras_conn_pool_misses_total`: handshakes that were begun.
+    /// `tesseras_conn_pool_misses_total`: handshakes that were started.
     pub pool_misses: IntCounter,
     /// `tesseras_conn_pool_evictions_total{reason}`: connections that left the pool; see
     /// [`Eviction`] for the reasons.
@@ -20,11 +20,11 @@ pub struct NetMetrics {
 /// Why a connection left the pool.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Eviction {
-    /// `capacity`: another one needed its place.
+    /// `capacity`: another connection needed its place.
     Capacity,
-    /// `idle`: nothing used it for the pool's idle timeout.
+    /// `idle`: it was unused for the pool's idle timeout.
     Idle,
-    /// `dead`: it broke, or the other side closed it.
+    /// `dead`: it broke, or the peer closed it.
     Dead,
 }
 
@@ -43,7 +43,7 @@ impl Eviction {
 }
 
 impl NetMetrics {
-    /// Metrics that nobody reads but the caller.
+    /// Metrics that are not registered anywhere.
     pub fn unregistered() -> Self {
         let counter = |name: &str, help: &str| {
             IntCounter::new(name, help).expect("the name is a valid constant")
@@ -74,7 +74,7 @@ impl NetMetrics {
         metrics
     }
 
-    /// Metrics that `registry` exposes. Fails if it has some of the same names already.
+    /// Metrics registered with `registry`. Fails if it already has one of the names.
     pub fn with_metrics(registry: &Registry) -> Result<Self, prometheus::Error> {
         let metrics = Self::unregistered();
         registry.register(Box::new(metrics.pool_size.clone()))?;

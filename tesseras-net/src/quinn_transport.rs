@@ -1,14 +1,15 @@
-//! The [`Transport`] port over QUIC: one socket, a pool of connections to others, and the way in.
+//! The [`Transport`] port over QUIC: one socket, a pool of outgoing connections, and the incoming
+//! side.
 //!
-//! Follow a request: [`dial`] finds a connection in the [`pool`] or makes one; [`exchange`] opens a
-//! stream and writes a frame and a body ([`stream`]); at the other end [`inbound`] reads it, asks
-//! the service and writes the answer, and [`outbox`] has the last ones until the node stops.
-//! [`window`] and [`rate`] bound what peers can make us hold and do; [`endpoint`] has the sockets
-//! and QUIC's settings.
+//! To follow a request: [`dial`] finds a connection in the [`pool`] or makes one; [`exchange`]
+//! opens a stream and writes a frame and a body ([`stream`]); on the other node [`inbound`] reads
+//! it, calls the service and writes the answer, and [`outbox`] keeps the last answers until they
+//! have arrived. [`window`] and [`rate`] bound the memory and work that peers can cause;
+//! [`endpoint`] has the sockets and QUIC's settings.
 //!
-//! Tasks belong to the tracker that [`QuinnTransport::serve`] is given. Shutdown: cancel its
-//! token, which stops new connections and requests; wait for the tracker as long as there is
-//! time; [`QuinnTransport::close`] ends the rest.
+//! Tasks belong to the tracker that [`QuinnTransport::serve`] is given. To shut down, cancel its
+//! token, which stops new connections and requests; wait for the tracker for the grace period;
+//! [`QuinnTransport::close`] ends the rest.
 
 mod connection;
 mod dial;
@@ -50,10 +51,10 @@ use tesseras_wire::{
     BoxFuture, MAX_FRAME_BYTES, Reply, Request, RequestError, Service, Target, Transport,
 };
 
-/// How long [`QuinnTransport::close`] waits for the peers to hear of it.
+/// How long [`QuinnTransport::close`] waits for the peers to be notified.
 const CLOSE_PATIENCE: Duration = Duration::from_secs(1);
 
-/// From this deadline on, a request that heard nothing condemns its connection.
+/// A request with at least this deadline that received nothing marks its connection as dead.
 const SILENCE: Duration = Duration::from_secs(1);
 
 /// A node's access to the network, over QUIC.
@@ -71,8 +72,8 @@ pub struct QuinnTransport {
 }
 
 impl QuinnTransport {
-    /// Opens the socket, with metrics that nobody reads. Must be called in a Tokio runtime, which
-    /// drives the socket from then on. Nothing is answered until [`Self::serve`] runs.
+    /// Opens the socket, with metrics that are not registered. Must be called in a Tokio runtime,
+    /// which drives the socket from then on. No request is answered until [`Self::serve`] runs.
     pub fn bind(config: BindConfig, keys: &NodeKeys) -> Result<Arc<Self>, BindError> {
         Self::bind_with_metrics(config, keys, NetMetrics::unregistered())
     }
@@ -112,10 +113,10 @@ impl QuinnTransport {
         }))
     }
 
-    /// Answers other nodes with `service`, and runs the pool's reaper, until `cancel` is
-    /// cancelled. Everything that it starts is tracked by `tracker`; requests that run go on to
-    /// their end after `cancel`, or until [`Self::close`]. Call it once; a node that has stopped
-    /// serving refuses new connections for good.
+    /// Answers other nodes with `service`, and runs the pool's reaper, until `cancel` is cancelled.
+    /// Everything that it starts is tracked by `tracker`; requests in progress continue after
+    /// `cancel` until they end, or until [`Self::close`]. Call it once; a node that has stopped
+    /// serving refuses new connections permanently.
     pub async fn serve(
         self: Arc<Self>,
         service: Arc<dyn Service>,
@@ -146,18 +147,19 @@ impl QuinnTransport {
         self.endpoints.main.set_server_config(None);
     }
 
-    /// Where it listens: the configured address, with the port that was taken.
+    /// The listening address, with the actual port.
     pub fn local_addr(&self) -> SocketAddr {
         self.local_addr
     }
 
-    /// What the pool counts.
+    /// The metrics of the pool.
     pub fn metrics(&self) -> &NetMetrics {
         &self.metrics
     }
 
-    /// Ends everything that still runs, closes all connections, and waits up to a second until
-    /// the peers know. Requests fail as unavailable from then on. Closing twice does no harm.
+    /// Ends everything that still runs, closes all connections, and waits up to a second until the
+    /// peers have been notified. Requests then fail as unavailable. It may be called more than
+    /// once.
     pub async fn close(&self) {
         self.closed.cancel();
         self.endpoints.close(code::SHUTDOWN, b"shutting down", CLOSE_PATIENCE).await;
@@ -178,8 +180,8 @@ impl QuinnTransport {
                 Ok(reply) => return Ok(reply),
                 Err(failed) => failed,
             };
-            // A connection on which nothing was heard for a whole request is as good as dead, and
-            // the next request should not wait for it as well.
+            // A connection that received nothing during a whole request is treated as dead, so that
+            // the next request does not wait for it as well.
             let silent = failed.silent && deadline >= SILENCE && connection.idle_since().is_some();
             if connection.is_dead() || silent {
                 self.pool.forget(&connection);

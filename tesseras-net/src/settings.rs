@@ -1,30 +1,30 @@
-//! The knobs of the QUIC transport, with their units, bounds and costs.
+//! Settings of the QUIC transport, with their units, bounds and costs.
 
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use tesseras_crypto::node::DEFAULT_WORK_BITS;
 
-/// How a [`crate::QuinnTransport`] listens, dials and defends itself.
+/// How a [`crate::QuinnTransport`] listens, dials and limits its peers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BindConfig {
     /// The UDP address to listen on. Port 0 takes any free port; a wildcard takes all interfaces,
     /// and `[::]` takes IPv4 as well where the system allows it.
     pub listen: SocketAddr,
-    /// The work that every node must show, in bits; the same in the whole network. Default:
-    /// [`DEFAULT_WORK_BITS`].
+    /// The proof of work that every node must have, in bits; the same in the whole network.
+    /// Default: [`DEFAULT_WORK_BITS`].
     pub work_bits: u32,
     /// The outgoing connections that are kept.
     pub pool: PoolConfig,
-    /// How much is accepted from others.
+    /// Limits for incoming connections and requests.
     pub inbound: InboundConfig,
     /// How many requests are answered per second.
     pub rate_limit: RateLimit,
     /// How long the handshake with one address may take; other addresses of the same node are tried
     /// meanwhile. Default: [`Self::CONNECT_DEADLINE`]. A request's own deadline cuts it short.
     pub connect_deadline: Duration,
-    /// The socket's send and receive buffers in the kernel, in bytes each: what four senders may
-    /// have in flight to us on one stream each. Best effort: the system may grant less
+    /// The socket's send and receive buffers in the kernel, in bytes each: enough for four senders
+    /// with one full stream window each. Best effort: the system may grant less
     /// (`net.core.rmem_max`), and bulk transfers then lose more packets. Default:
     /// [`Self::SOCKET_BUFFER_BYTES`].
     pub socket_buffer_bytes: usize,
@@ -50,18 +50,18 @@ impl BindConfig {
     }
 }
 
-/// How many connections to others are kept, and for how long.
+/// How many outgoing connections are kept, and for how long.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PoolConfig {
     /// The most connections at once, handshakes included; at least 1. When all are busy, requests
     /// to further peers fail as unavailable. An idle one costs some 20 KiB, a hostile one up to
     /// 128 KiB more. Default: [`Self::MAX_CONNECTIONS`].
     pub max_connections: usize,
-    /// A connection that nothing used for so long is closed, and one of others ten seconds later.
-    /// Both sides have this setting; the shorter one wins. Default: [`Self::IDLE_TIMEOUT`].
+    /// A connection that is unused for this long is closed; an incoming one ten seconds later. Both
+    /// sides have this setting; the shorter one applies. Default: [`Self::IDLE_TIMEOUT`].
     pub idle_timeout: Duration,
-    /// How often idle connections are looked for, so the worst delay after the idle timeout.
-    /// Default: [`Self::REAPER_INTERVAL`].
+    /// How often the reaper looks for idle connections, and so the longest delay after the idle
+    /// timeout. Default: [`Self::REAPER_INTERVAL`].
     pub reaper_interval: Duration,
 }
 
@@ -84,31 +84,30 @@ impl Default for PoolConfig {
     }
 }
 
-/// How much of this node others may take at once.
+/// Limits for incoming connections and requests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct InboundConfig {
-    /// The most connections from others. At the limit the one that has been idle longest makes
-    /// room; if none has been idle for [`Self::MIN_IDLE`], the newcomer is closed. Handshakes
-    /// under way are bounded apart, by [`Self::MAX_HANDSHAKES`], so that who has proved nothing
-    /// displaces nobody. Default: [`Self::MAX_CONNECTIONS`].
+    /// The most incoming connections. At the limit the one that has been idle longest makes room;
+    /// if none has been idle for [`Self::MIN_IDLE`], the new one is closed. Handshakes in progress
+    /// have a limit of their own, [`Self::MAX_HANDSHAKES`], so that a peer that has proved nothing
+    /// displaces no other. Default: [`Self::MAX_CONNECTIONS`].
     pub max_connections: usize,
     /// The most connections from one /24 (IPv4) or /48 (IPv6); loopback and private networks are
     /// exempt. More are refused. Default: [`Self::MAX_PER_SUBNET`].
     pub max_per_subnet: usize,
     /// The most connections from one NodeId, which may come over IPv4, over IPv6, and have one left
-    /// from before it moved; more are closed after the handshake. Default:
+    /// from before its address changed; more are closed after the handshake. Default:
     /// [`Self::MAX_PER_NODE`].
     pub max_per_node: usize,
-    /// The most requests that are read or answered at once; more are told to come again. Each
-    /// may hold a frame of 64 KiB. Default: [`Self::MAX_REQUESTS`].
+    /// The most requests that are read or answered at once; more are answered `busy`. Each may hold
+    /// a frame of 64 KiB. Default: [`Self::MAX_REQUESTS`].
     pub max_requests: usize,
     /// How long a handshake may take. Default: [`Self::HANDSHAKE_DEADLINE`].
     pub handshake_deadline: Duration,
-    /// How long the whole frame of a request may take to arrive once its stream is open, however
-    /// steadily it drips. Default: [`Self::FRAME_DEADLINE`].
+    /// How long the whole frame of a request may take to arrive once its stream is open, even if
+    /// bytes keep arriving. Default: [`Self::FRAME_DEADLINE`].
     pub frame_deadline: Duration,
-    /// How long a body, in either direction, may stand still. Default:
-    /// [`Self::STALL_DEADLINE`].
+    /// How long a body, in either direction, may stall. Default: [`Self::STALL_DEADLINE`].
     pub stall_deadline: Duration,
 }
 
@@ -127,8 +126,8 @@ impl InboundConfig {
     pub const FRAME_DEADLINE: Duration = Duration::from_secs(10);
     /// The default of [`Self::stall_deadline`].
     pub const STALL_DEADLINE: Duration = Duration::from_secs(30);
-    /// The most handshakes with others under way; more are refused. From a quarter of it on, a
-    /// newcomer must first prove that it receives at its address.
+    /// The most incoming handshakes in progress; more are refused. From a quarter of this on, a new
+    /// peer must first prove that it receives at its address.
     pub const MAX_HANDSHAKES: usize = 64;
     /// An inbound connection that was used more recently than this never makes room for another.
     pub const MIN_IDLE: Duration = Duration::from_secs(2);
@@ -148,13 +147,12 @@ impl Default for InboundConfig {
     }
 }
 
-/// How many requests one peer may make. A peer over the limit is told that we are busy.
+/// How many requests one peer may make. A peer over the limit is answered `busy`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RateLimit {
-    /// Requests per second that one NodeId may make for ever. Default:
-    /// [`Self::REQUESTS_PER_SECOND`].
+    /// Sustained requests per second for one NodeId. Default: [`Self::REQUESTS_PER_SECOND`].
     pub requests_per_second: u32,
-    /// Requests that it may make at once after a silence; at least 1. Default: [`Self::BURST`].
+    /// Requests that it may make at once after a pause; at least 1. Default: [`Self::BURST`].
     pub burst: u32,
 }
 
@@ -163,8 +161,8 @@ impl RateLimit {
     pub const REQUESTS_PER_SECOND: u32 = 50;
     /// The default of [`Self::burst`].
     pub const BURST: u32 = 200;
-    /// A whole /24 (IPv4) or /48 (IPv6) may do so many times what one NodeId may; loopback and
-    /// private networks are exempt.
+    /// A whole /24 (IPv4) or /48 (IPv6) may make this many times the requests of one NodeId;
+    /// loopback and private networks are exempt.
     pub const SUBNET_FACTOR: u32 = 8;
 }
 

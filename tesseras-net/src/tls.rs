@@ -1,8 +1,8 @@
-//! TLS between nodes: both sides show a certificate, and no authority is asked.
+//! TLS between nodes: both sides present a certificate, and there is no authority.
 //!
-//! The verifiers read key and nonce from the certificate, check the work, and check the
-//! handshake's signature against the very key they read, so that no second parser can see another
-//! one. Both run inside the handshake: no stream exists before they agreed.
+//! The verifiers read key and nonce from the certificate, check the proof of work, and verify the
+//! handshake's signature with the very key they read, so that a second parser cannot disagree with
+//! the first. Both run inside the handshake: no stream exists before they have accepted.
 
 use std::fmt;
 use std::sync::{Arc, OnceLock};
@@ -25,14 +25,13 @@ use zeroize::Zeroizing;
 
 use crate::certificate::{self, CertificateError};
 
-/// The protocol that both sides must name.
+/// The protocol name that both sides must offer.
 pub const ALPN: &[u8] = b"tesseras/1";
 
-/// The name that QUIC wants of a server. Nodes have none, so it is always the same, and it is not
-/// sent.
+/// The server name that QUIC requires. Nodes have none, so it is constant, and it is not sent.
 pub(crate) const SERVER_NAME: &str = "node.tesseras.invalid";
 
-/// What stands before the 32 bytes of a seed in the PKCS#8 form of an Ed25519 key (RFC 8410).
+/// The bytes before the 32 bytes of a seed in the PKCS#8 form of an Ed25519 key (RFC 8410).
 const PKCS8_HEADER: [u8; 16] =
     [0x30, 0x2e, 2, 1, 0, 0x30, 5, 6, 3, 0x2b, 0x65, 0x70, 4, 0x22, 4, 0x20];
 
@@ -41,7 +40,7 @@ const PKCS8_HEADER: [u8; 16] =
 enum PeerRefused {
     #[error(transparent)]
     Certificate(#[from] CertificateError),
-    #[error("the node shows work of {found} bits, not of {needed}")]
+    #[error("the node's proof of work has {found} bits; {needed} are required")]
     Work { found: u32, needed: u32 },
     #[error("this is node {found}, not {expected}")]
     WrongNode { expected: NodeId, found: NodeId },
@@ -57,22 +56,23 @@ impl From<PeerRefused> for Error {
 
 /// This node's certificate and key, and the cryptography it is used with.
 #[derive(Clone)]
-pub(crate) struct Identity {
+pub(crate) struct TlsIdentity {
     key: Arc<CertifiedKey>,
     provider: Arc<CryptoProvider>,
     work_bits: u32,
 }
 
-impl Identity {
-    /// Prepares the identity of a node in a network that asks for `work_bits` of work.
-    pub(crate) fn new(keys: &NodeKeys, work_bits: u32) -> Result<Self, IdentityError> {
+impl TlsIdentity {
+    /// Prepares the identity of a node in a network that requires `work_bits` of proof of work.
+    pub(crate) fn new(keys: &NodeKeys, work_bits: u32) -> Result<Self, TlsIdentityError> {
         let certificate = certificate::make(keys)?;
         let mut pkcs8 = Zeroizing::new([0; 48]);
         pkcs8[..16].copy_from_slice(&PKCS8_HEADER);
         pkcs8[16..].copy_from_slice(&*keys.seed());
         let key = aws_lc_rs::sign::any_eddsa_type(&PrivatePkcs8KeyDer::from(&pkcs8[..]))?;
         let mut provider = aws_lc_rs::default_provider();
-        // The hybrid first, so that what is recorded today stays closed to tomorrow's computers.
+        // The hybrid first, so that traffic recorded today cannot be decrypted by a later quantum
+        // computer.
         provider.kx_groups = vec![aws_lc_rs::kx_group::X25519MLKEM768, aws_lc_rs::kx_group::X25519];
         Ok(Self {
             key: Arc::new(CertifiedKey::new(vec![certificate], key)),
@@ -81,7 +81,8 @@ impl Identity {
         })
     }
 
-    /// The way in: TLS 1.3 only, a client's certificate is mandatory, nothing is resumed.
+    /// The configuration for incoming connections: TLS 1.3 only, client certificates required, no
+    /// resumption.
     pub(crate) fn server_config(&self) -> Result<ServerConfig, Error> {
         let mut config = ServerConfig::builder_with_provider(self.provider.clone())
             .with_protocol_versions(&[&rustls::version::TLS13])?
@@ -94,7 +95,7 @@ impl Identity {
         Ok(config)
     }
 
-    /// The way out to one node, whose name is checked and remembered by `expectation`.
+    /// The configuration for a connection to one node, which `expectation` checks and records.
     pub(crate) fn client_config(
         &self,
         expectation: Arc<Expectation>,
@@ -111,21 +112,21 @@ impl Identity {
         Ok(config)
     }
 
-    /// Expects `expected`, or, on a bootstrap dial, any node that has done the work.
+    /// Expects `expected`, or, on a bootstrap dial, any node with enough proof of work.
     pub(crate) fn expect(&self, expected: Option<NodeId>) -> Arc<Expectation> {
         Arc::new(Expectation { work_bits: self.work_bits, expected, found: OnceLock::new() })
     }
 }
 
-impl fmt::Debug for Identity {
+impl fmt::Debug for TlsIdentity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Identity").field("work_bits", &self.work_bits).finish_non_exhaustive()
+        f.debug_struct("TlsIdentity").field("work_bits", &self.work_bits).finish_non_exhaustive()
     }
 }
 
 /// Why an identity cannot be used for TLS.
 #[derive(Debug, Error)]
-pub(crate) enum IdentityError {
+pub(crate) enum TlsIdentityError {
     #[error(transparent)]
     Certificate(#[from] CertificateError),
     #[error(transparent)]
@@ -141,8 +142,8 @@ pub(crate) struct Expectation {
 }
 
 impl Expectation {
-    /// Who answered, as soon as a readable certificate with enough work was shown; proved to be
-    /// that node only once the handshake is done.
+    /// The node that answered, once it presented a readable certificate with enough proof of work;
+    /// its identity is proven only once the handshake has ended.
     pub(crate) fn found(&self) -> Option<NodePublic> {
         self.found.get().copied()
     }
@@ -251,8 +252,8 @@ fn check(
     Ok(public)
 }
 
-/// The strict check of [`NodePublic`] rather than the provider's: it also refuses the weak keys
-/// for which a signature can be made without knowing a secret.
+/// The strict check of [`NodePublic`] rather than the provider's: it also refuses weak keys, for
+/// which a signature can be made without the secret.
 fn check_signature(
     message: &[u8],
     cert: &CertificateDer<'_>,
@@ -266,7 +267,7 @@ fn check_signature(
 }
 
 fn only_tls13() -> Error {
-    Error::General("only TLS 1.3 is spoken here".to_owned())
+    Error::General("only TLS 1.3 is supported".to_owned())
 }
 
 #[cfg(test)]
@@ -275,10 +276,10 @@ mod tests {
 
     use super::*;
 
-    /// A whole handshake in memory. QUIC hides the agreed group, these connections do not.
+    /// A whole handshake in memory. QUIC hides the negotiated group, these connections do not.
     fn handshake(
-        client: &Identity,
-        server: &Identity,
+        client: &TlsIdentity,
+        server: &TlsIdentity,
         expected: Option<NodeId>,
     ) -> Result<(ClientConnection, ServerConnection), Error> {
         let config = client.client_config(client.expect(expected))?;
@@ -298,9 +299,9 @@ mod tests {
         Ok((out, into))
     }
 
-    fn node(work_bits: u32) -> (NodeKeys, Identity) {
+    fn node(work_bits: u32) -> (NodeKeys, TlsIdentity) {
         let keys = NodeKeys::generate(work_bits).unwrap();
-        let identity = Identity::new(&keys, work_bits).unwrap();
+        let identity = TlsIdentity::new(&keys, work_bits).unwrap();
         (keys, identity)
     }
 
@@ -334,7 +335,7 @@ mod tests {
         };
         assert!(handshake(&worker, &idle, None).is_err(), "an idle server");
         assert!(handshake(&idle, &worker, None).is_err(), "an idle client");
-        assert!(handshake(&idle, &a, None).is_ok(), "where no work is asked");
+        assert!(handshake(&idle, &a, None).is_ok(), "where no work is required");
     }
 
     #[test]

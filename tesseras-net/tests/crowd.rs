@@ -1,4 +1,4 @@
-//! A crowd of peers through a small pool. It counts what the whole process holds, so it has a
+//! Many peers through a small pool. It measures the memory of the whole process, so it has a
 //! process of its own.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
@@ -14,21 +14,21 @@ use crate::node::{Node, config, keys};
 
 const PLACES: usize = 8;
 const PEERS: usize = 300;
-/// Less than a third of what the connections of one round would hold at both ends.
+/// Less than a third of the memory of one round's connections at both ends.
 const ALLOWANCE: u64 = 4 << 20;
 
 fn open_files() -> usize {
     std::fs::read_dir("/proc/self/fd").map_or(0, Iterator::count)
 }
 
-/// Resident bytes.
+/// Resident memory, in bytes.
 fn memory() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
     line.map_or(0, |line| line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024)
 }
 
-/// Meets all, a few at once.
+/// Sends a request to every peer, a few at once.
 async fn round(a: &Node, peers: &[Node]) {
     let met = stream::iter(peers)
         .map(|peer| async {
@@ -57,7 +57,7 @@ async fn three_hundred_peers_through_a_pool_of_eight() {
     assert_eq!(a.evictions(Eviction::Capacity), (PEERS - PLACES) as u64);
     assert_eq!(open_files(), files);
 
-    // The first round took what a process takes once.
+    // The first round includes what a process allocates only once.
     let before = memory();
     round(&a, &peers).await;
     round(&a, &peers).await;

@@ -21,7 +21,7 @@ use crate::jobs::JobBoard;
 /// The gauges that are read from the node's parts at each request.
 #[derive(Clone)]
 pub struct Gauges {
-    fragments: IntGauge,
+    pieces: IntGauge,
     fragment_bytes: IntGauge,
     damaged: IntGauge,
     storage_limit: IntGauge,
@@ -47,7 +47,7 @@ impl Gauges {
         registry.register(Box::new(job_failures.clone()))?;
         Ok(Self {
             job_failures,
-            fragments: gauge("tesseras_held_fragments", "Pieces held for other nodes.")?,
+            pieces: gauge("tesseras_held_pieces", "Pieces held for other nodes.")?,
             fragment_bytes: gauge("tesseras_held_bytes", "Bytes held for other nodes.")?,
             damaged: gauge(
                 "tesseras_damaged_pieces",
@@ -117,7 +117,7 @@ impl Observed {
         let ((count, bytes), damaged) = counted.map_err(|e| e.to_string())?;
         let set =
             |gauge: &IntGauge, value: u64| gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
-        set(&self.gauges.fragments, count);
+        set(&self.gauges.pieces, count);
         set(&self.gauges.fragment_bytes, bytes);
         set(&self.gauges.damaged, damaged);
         set(&self.gauges.storage_limit, self.storage_limit);

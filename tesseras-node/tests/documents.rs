@@ -60,7 +60,7 @@ fn the_example_frames_are_what_this_software_writes() {
         let frame = bytes(&frame);
         assert_eq!(codec::kind(&frame).as_deref(), Some(kind.as_str()));
         let again = if tesseras_dht::KINDS.contains(&kind.as_str()) {
-            let request: tesseras_dht::messages::Request = codec::decode(&frame).expect("reads");
+            let request: tesseras_dht::messages::DhtRequest = codec::decode(&frame).expect("reads");
             codec::encode(&request)
         } else {
             let request: messages::Request = codec::decode(&frame).expect("reads");
@@ -148,8 +148,7 @@ fn the_signed_bytes_are_those_of_the_page() {
 
 #[test]
 fn the_storage_format_is_the_one_of_the_page() {
-    let sentence =
-        format!("Storage format {} is the present one", tesseras_storage::database::FORMAT);
+    let sentence = format!("The current storage format is {}", tesseras_storage::database::FORMAT);
     assert!(page("OPERATIONS.md").contains(&sentence), "{sentence}");
 }
 

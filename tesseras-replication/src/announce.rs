@@ -1,4 +1,4 @@
-//! Announcing what is held.
+//! Announcing the tesserae of which pieces are held.
 
 use tesseras_core::ids::TesseraHash;
 
@@ -9,8 +9,8 @@ use crate::ports::Directory;
 /// How many tesserae are announced at once.
 pub const ANNOUNCE_BATCH: usize = 64;
 
-/// Announces a tessera of which pieces came here. Announcements take turns: what comes while one is
-/// under way goes out with the next, many tesserae in few messages.
+/// Announces a tessera of which pieces were received. One announcement runs at a time: tesserae
+/// that arrive in the meantime go out with the next one, many tesserae in few messages.
 pub(crate) async fn announce_new(holder: &Holder, directory: &dyn Directory, tessera: TesseraHash) {
     holder.is_to_announce(tessera);
     let _turn = holder.turn_to_announce().await;
@@ -23,8 +23,8 @@ pub(crate) async fn announce_new(holder: &Holder, directory: &dyn Directory, tes
     announce(holder, directory, batch.collect()).await;
 }
 
-/// Announces all tesserae of which pieces came here and that were not announced since; returns how
-/// many.
+/// Announces all tesserae of which pieces were received and that were not announced since; returns
+/// how many.
 pub(crate) async fn announce_unannounced(holder: &Holder, directory: &dyn Directory) -> usize {
     let new: Vec<TesseraHash> = holder.unannounced().into_iter().collect();
     for batch in new.chunks(ANNOUNCE_BATCH) {
@@ -33,10 +33,10 @@ pub(crate) async fn announce_unannounced(holder: &Holder, directory: &dyn Direct
     new.len()
 }
 
-/// Announces some. While this node's clock seems wrong they stay unannounced, since others may have
-/// refused the records.
+/// Announces some. While this node's clock seems wrong they stay unannounced, since other nodes may
+/// have refused the records.
 async fn announce(holder: &Holder, directory: &dyn Directory, tesserae: Vec<TesseraHash>) {
-    // Before it is done: it goes on where nobody waits for it any more.
+    // Marked before it is done: the announcement continues even if the caller is gone.
     holder.is_announced(&tesserae);
     directory.announce(tesserae.iter().map(TesseraHash::dht_key).collect()).await;
     if check_clock(directory).await.is_err() {

@@ -1,7 +1,8 @@
-//! Attestations: a holder's signed word about what it holds.
+//! Attestations: a holder's signed statement of the pieces it holds.
 //!
-//! Cheap by design: made from the index, no blob is read. So it shows what a holder *says*; a
-//! holder that lost the bytes can still attest them. Only reading the bytes proves more.
+//! Cheap by design: they are made from the index, and no blob is read. So they show what a holder
+//! *claims*; a holder that lost the bytes can still attest them. Only reading the bytes proves
+//! more.
 
 use tesseras_core::ids::{ContentHash, NodeId, TesseraHash};
 use tesseras_core::time::Timestamp;
@@ -9,19 +10,19 @@ use tesseras_crypto::{NodeKeys, NodePublic};
 
 use crate::messages::{Attestation, AttestedPiece};
 
-/// The domain of the signature, with its version.
+/// Domain string at the start of the signed bytes, with its version.
 const DOMAIN: &[u8] = b"tesseras-attestation 1\n";
 
-/// Who asked whom what.
+/// The request that an attestation answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Question {
-    /// The node that asked.
+    /// The node that sent the request.
     pub asker: NodeId,
     /// The node that answers.
     pub holder: NodeId,
-    /// About which tessera.
+    /// The tessera that is attested.
     pub tessera: TesseraHash,
-    /// Chosen by the asker.
+    /// Chosen by the requesting node.
     pub nonce: [u8; 32],
 }
 
@@ -56,7 +57,7 @@ pub fn signed_bytes(
     out
 }
 
-/// Signs what is held.
+/// Signs the list of held pieces.
 pub fn attest(
     keys: &NodeKeys,
     question: &Question,
@@ -68,7 +69,7 @@ pub fn attest(
     Attestation { date, plan, pieces, signature }
 }
 
-/// Whether an attestation answers this question now and is signed by the holder.
+/// Whether an attestation answers this request, is dated correctly, and is signed by the holder.
 pub fn is_valid(
     attestation: &Attestation,
     question: &Question,

@@ -1,24 +1,24 @@
-//! The port to threads that may block: every touch of a disk goes through it.
+//! The port to threads that may block; all disk work goes through it.
 
 use std::sync::{Arc, Mutex};
 
 use tesseras_core::lock::lock;
 use tesseras_wire::BoxFuture;
 
-/// Where work that blocks on a disk runs.
+/// Runs work that blocks on a disk.
 pub trait BlockingPool: Send + Sync + 'static {
-    /// Starts work at once. The future is ready when the work has ended; if it is dropped before,
-    /// the work still runs to its end. A panic in the work is a panic of the future.
+    /// Starts the work at once. The future is ready when the work has ended; if it is dropped
+    /// before, the work still runs to its end. A panic in the work is a panic of the future.
     fn spawn(&self, work: Box<dyn FnOnce() + Send>) -> BoxFuture<'static, ()>;
 }
 
-/// The blocking threads of the tokio runtime that is entered when work is given.
+/// The blocking threads of the tokio runtime that is current when work is submitted.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct TokioBlocking;
 
 impl BlockingPool for TokioBlocking {
     fn spawn(&self, work: Box<dyn FnOnce() + Send>) -> BoxFuture<'static, ()> {
-        // Where a future is dropped after its runtime, nothing is left that could be blocked.
+        // A future that is dropped after its runtime has no thread left to block.
         let Ok(runtime) = tokio::runtime::Handle::try_current() else {
             work();
             return Box::pin(std::future::ready(()));
@@ -29,7 +29,8 @@ impl BlockingPool for TokioBlocking {
                 Ok(()) => {}
                 Err(error) => match error.try_into_panic() {
                     Ok(panic) => std::panic::resume_unwind(panic),
-                    // Blocking tasks are never aborted; the runtime is going away, and so are we.
+                    // Blocking tasks are never aborted; the runtime is shutting down, and this task
+                    // with it.
                     Err(_) => std::future::pending().await,
                 },
             }
@@ -42,12 +43,12 @@ impl BlockingPool for TokioBlocking {
 pub struct Blocking(Arc<dyn BlockingPool>);
 
 impl Blocking {
-    /// Work on this pool.
+    /// Uses this pool.
     pub fn on(pool: Arc<dyn BlockingPool>) -> Self {
         Self(pool)
     }
 
-    /// Starts work at once; the future gives its result.
+    /// Starts the work at once; the future returns its result.
     pub fn run<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> T + Send + 'static,
@@ -61,7 +62,7 @@ impl Blocking {
         Box::pin(async move {
             ended.await;
             let value = lock(&result).take();
-            value.expect("work that has ended has left its result")
+            value.expect("finished work has stored its result")
         })
     }
 }

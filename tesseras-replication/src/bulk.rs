@@ -21,10 +21,10 @@ use crate::turns::Turn;
 
 /// How much is read from disk at once, in bytes.
 pub const CHUNK: usize = 256 * 1024;
-/// How many chunks a transfer holds: one that comes or goes, and one that is read or written.
+/// How many chunks a transfer holds: one that is sent or received, and one that is read or written.
 pub const CHUNKS_IN_FLIGHT: usize = 2;
 
-/// The slowest transfer that is put up with, in bytes a second, once [`GRACE`] is over.
+/// The slowest transfer that is accepted, in bytes per second, once [`GRACE`] is over.
 const MIN_RATE: u64 = 8 * 1024;
 /// How long a transfer may be slower than that.
 const GRACE: Duration = Duration::from_secs(20);
@@ -33,47 +33,47 @@ const GRACE: Duration = Duration::from_secs(20);
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum ReceiveError {
-    /// The connection broke, or the sender gave up.
+    /// The connection broke, or the sender aborted.
     #[error("the transfer broke: {0}")]
     Broken(#[from] io::Error),
-    /// The body ended early, or went on for too long.
+    /// The body ended early or is too long.
     #[error("the length is {found} instead of {expected} bytes")]
     Length {
-        /// How many were announced.
+        /// The announced length, in bytes.
         expected: u64,
-        /// How many came before it was noticed.
+        /// Bytes received when this was noticed.
         found: u64,
     },
-    /// The bytes are not those that were promised.
+    /// The bytes do not match their checksum.
     #[error("the bytes hash to {found}, not to {expected}")]
     WrongBytes {
-        /// What the plan says.
+        /// The checksum in the plan.
         expected: ContentHash,
-        /// What came.
+        /// The hash of the received bytes.
         found: ContentHash,
     },
-    /// It took longer than any honest transfer.
+    /// It was slower than the minimum rate.
     #[error("the transfer is too slow")]
     TooSlow,
-    /// Its turn was given to another peer, who had none.
-    #[error("the transfer was broken off, others wait")]
+    /// Its turn was given to another peer that had none.
+    #[error("the transfer was cut because others wait")]
     Cut,
     /// The disk failed.
     #[error(transparent)]
     Store(#[from] StoreError),
 }
 
-/// What a body keeps until it ends.
+/// Permits that a body keeps until it ends.
 pub(crate) enum Permit {
-    /// The place of a large dossier in memory.
+    /// The permit to hold a large dossier in memory.
     #[expect(dead_code, reason = "only kept")]
     Dossier(OwnedSemaphorePermit),
-    /// One of the turns to send, which may be cut.
+    /// A turn to send, which may be cut.
     Turn(Turn),
 }
 
-/// Bytes of a stored object from an offset on, as a body; one chunk is read ahead. The permit is
-/// kept until the last byte is taken or the body is dropped.
+/// The bytes of a stored object from an offset on, as a body; one chunk is read ahead. The permit
+/// is kept until the last byte is taken or the body is dropped.
 pub(crate) fn send(
     disk: &Blocking,
     reader: Arc<dyn BlobReader>,
@@ -97,7 +97,7 @@ pub(crate) fn send(
     }))
 }
 
-/// A body that begins with bytes in memory and goes on with another.
+/// A body that starts with bytes in memory and continues with another.
 pub(crate) fn after(head: Vec<u8>, body: Body) -> Body {
     if head.is_empty() {
         return body;
@@ -105,14 +105,14 @@ pub(crate) fn after(head: Vec<u8>, body: Body) -> Body {
     Box::pin(stream::iter([Ok(head.into())]).chain(body))
 }
 
-/// A stored object on its way out.
+/// A stored object that is being sent.
 struct Sending {
     disk: Blocking,
     reader: Arc<dyn BlobReader>,
-    /// Where the next chunk begins.
+    /// The offset of the next chunk.
     at: u64,
     pace: Pace,
-    /// The chunk at `at`, if it is being read already.
+    /// The chunk at `at`, if its read has started.
     ahead: Option<BoxFuture<'static, io::Result<Bytes>>>,
     /// Kept until the body ends.
     permit: Option<Permit>,
@@ -128,7 +128,7 @@ impl Sending {
         };
         self.at += chunk.len() as u64;
         self.ahead = self.read();
-        // A receiver that takes bytes a few at a time does not keep others from their turn.
+        // A receiver that reads too slowly must not keep others from their turn.
         let paced = self.pace.check(chunk.len()).map(|()| chunk).map_err(io::Error::other);
         Some(paced.and_then(|chunk| match &self.permit {
             Some(Permit::Turn(turn)) if !turn.goes_on(chunk.len() as u64) => {
@@ -138,7 +138,7 @@ impl Sending {
         }))
     }
 
-    /// Begins to read the chunk at `at`; `None` at the end.
+    /// Starts to read the chunk at `at`; `None` at the end.
     fn read(&self) -> Option<BoxFuture<'static, io::Result<Bytes>>> {
         let (reader, at) = (self.reader.clone(), self.at);
         (at < reader.bytes()).then(|| {
@@ -172,7 +172,7 @@ impl BodyReader {
         Ok(Some(self.pending.split_to(len)))
     }
 
-    /// Exactly `bytes` bytes, in memory; the caller has bounded them.
+    /// Exactly `bytes` bytes, in memory; the caller has checked that this is small enough.
     pub async fn read(&mut self, bytes: u64) -> Result<Vec<u8>, ReceiveError> {
         let mut pace = Pace::start();
         let mut out = Vec::new();
@@ -186,8 +186,8 @@ impl BodyReader {
         Ok(out)
     }
 
-    /// Reads the rest of the body, which must be `bytes` long and hash to `expected`; keeps none
-    /// of it.
+    /// Reads the rest of the body, which must be `bytes` long and hash to `expected`, and discards
+    /// it.
     pub async fn check(mut self, bytes: u64, expected: ContentHash) -> Result<(), ReceiveError> {
         let (mut pace, mut found) = (Pace::start(), 0);
         let mut hasher = tesseras_crypto::Blake3::default();
@@ -206,9 +206,9 @@ impl BodyReader {
         if found == expected { Ok(()) } else { Err(ReceiveError::WrongBytes { expected, found }) }
     }
 
-    /// The rest of the body, which must be `bytes` long and hash to `expected`, staged on disk: a
-    /// chunk is written while the next one comes. `on_bytes` is told how many came, and says whether
-    /// to go on. Whatever goes wrong, nothing is left behind.
+    /// Stages the rest of the body on disk; it must be `bytes` long and hash to `expected`. A chunk
+    /// is written while the next one is received. `on_bytes` is told how many bytes were received,
+    /// and returns whether to continue. On any error nothing is left behind.
     pub async fn stage(
         mut self,
         disk: &Blocking,
@@ -220,8 +220,8 @@ impl BodyReader {
         let mut file = StagedFile::begin(disk, blobs);
         let (mut pace, mut found) = (Pace::start(), 0);
         loop {
-            // The network brings a packet at a time. Hashing, writing and handing over as little
-            // as that costs more than all the rest.
+            // The network delivers a packet at a time. Hashing, writing and passing on such small
+            // pieces costs more than everything else.
             let chunk = self.gather(bytes - found, &mut pace, &mut on_bytes).await?;
             if chunk.is_empty() {
                 break;
@@ -243,8 +243,8 @@ impl BodyReader {
         Err(ReceiveError::WrongBytes { expected, found })
     }
 
-    /// The next bytes, at most `limit`, as one chunk; an empty one at the end of the body or of
-    /// the limit.
+    /// The next bytes, at most `limit`, as one chunk; an empty one at the end of the body or of the
+    /// limit.
     async fn gather(
         &mut self,
         limit: u64,
@@ -268,13 +268,13 @@ impl BodyReader {
     }
 }
 
-/// A file that is being staged, a chunk at a time, where that may block. Dropped unfinished, it is
+/// A file that is being staged, a chunk at a time, on blocking threads. Dropped unfinished, it is
 /// removed.
 struct StagedFile {
     disk: Blocking,
-    /// Taken only by work on the disk, one after the other.
+    /// Taken only by disk work, one after the other.
     writer: Arc<Mutex<Option<Box<dyn BlobWriter>>>>,
-    /// The work that was given last.
+    /// The disk work that was started last.
     writing: BoxFuture<'static, Result<(), StoreError>>,
 }
 
@@ -289,11 +289,11 @@ impl StagedFile {
         Self { disk: disk.clone(), writer, writing: Box::pin(disk.run(begin)) }
     }
 
-    /// Returns when the chunk before this one is written.
+    /// Returns when the previous chunk is written.
     async fn write(&mut self, chunk: PageBuffer) -> Result<(), StoreError> {
         (&mut self.writing).await?;
         let slot = self.writer.clone();
-        let write = move || lock(&slot).as_mut().expect("it was begun").write(&chunk);
+        let write = move || lock(&slot).as_mut().expect("it has started").write(&chunk);
         self.writing = Box::pin(self.disk.run(write));
         Ok(())
     }
@@ -301,7 +301,7 @@ impl StagedFile {
     async fn finish(mut self) -> Result<StagedBlob, StoreError> {
         (&mut self.writing).await?;
         let slot = self.writer.clone();
-        self.disk.run(move || lock(&slot).take().expect("it was begun").finish()).await
+        self.disk.run(move || lock(&slot).take().expect("it has started").finish()).await
     }
 }
 
@@ -312,7 +312,7 @@ impl Drop for StagedFile {
     }
 }
 
-/// Notices a sender that drips.
+/// Detects a sender that is too slow.
 struct Pace {
     start: Instant,
     bytes: u64,
@@ -335,7 +335,7 @@ mod tests {
     use super::*;
     use crate::blocking::TokioBlocking;
 
-    /// Bytes that are in memory already, and must not be copied out of it.
+    /// Bytes that are already in memory, and must not be copied.
     struct Shared(Bytes);
 
     impl BlobReader for Shared {

@@ -1,8 +1,8 @@
-//! Whether this node's clock is right: others refuse what a wrong one dates, and their
-//! attestations look false to it.
+//! Checks this node's clock: other nodes refuse the dates of a wrong clock, and to it their
+//! attestations seem invalid.
 //!
-//! What peers say about the date may be a lie, so it explains a failure and never causes one where
-//! there is evidence: an attestation that is valid here was dated like this node's clock.
+//! Peers may lie about the date, so their dates explain a failure but never cause one where there
+//! is evidence: an attestation that is valid here was dated within tolerance of this node's clock.
 
 use tesseras_core::time::ClockOffset;
 use thiserror::Error;
@@ -10,12 +10,12 @@ use thiserror::Error;
 use crate::policy::survey::Survey;
 use crate::ports::Directory;
 
-/// This node's clock differs from its peers' by more than is tolerated.
+/// This node's clock differs from its peers' by more than the tolerance.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[error("this computer's clock is {0}; set it right (NTP) and try again")]
 pub struct ClockOff(pub ClockOffset);
 
-/// Fails if this node's clock seems wrong, by what its peers say.
+/// Fails if this node's clock seems wrong according to its peers.
 pub(crate) async fn check_clock(directory: &dyn Directory) -> Result<(), ClockOff> {
     match directory.clock_offset().await {
         Some(offset) => Err(ClockOff(offset)),

@@ -1,5 +1,5 @@
-//! Gathering enough pieces of a tessera on this node to read it. What is late is asked of others as
-//! well, and holders that are found meanwhile are asked too.
+//! Collecting enough pieces of a tessera on this node to read it. A late transfer is hedged with
+//! another holder, and holders that are found in the meantime are used too.
 
 use std::collections::BTreeSet;
 
@@ -30,33 +30,33 @@ use crate::survey::Surveying;
 use crate::workshop::{NoSpace, RebuildError, Workshop};
 use tesseras_core::progress::{Meter, OnProgress};
 
-/// How often it is looked whether a transfer is late.
+/// How often to check for late transfers.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
-/// Why not enough pieces came together.
+/// Why not enough pieces could be collected.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum CollectError {
     /// Fewer than k different pieces could be obtained.
     #[error("{}", too_few(*found, *needed, last.as_deref()))]
     TooFew {
-        /// How many came.
+        /// How many were obtained.
         found: usize,
         /// How many are needed.
         needed: usize,
-        /// What went wrong last.
+        /// The last failure.
         last: Option<String>,
     },
-    /// The disk would fall below its reserve.
+    /// The free disk space would fall below the reserve.
     #[error(
-        "{} of free disk space are needed beside the reserve, and there is {}",
+        "{} of free disk space is needed beyond the reserve, and {} is available",
         size(*needed),
         size(*free)
     )]
     NoSpace {
-        /// For this task.
+        /// Bytes needed for this task.
         needed: u64,
-        /// Beyond the reserve.
+        /// Bytes free beyond the reserve.
         free: u64,
     },
     /// The codec or a store failed.
@@ -65,8 +65,8 @@ pub enum CollectError {
     /// A store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// A rebuilt piece is not what the plan says: the plan is false, or the code is wrong.
-    #[error("piece {0} as rebuilt is not what the plan says")]
+    /// A rebuilt piece does not match the plan: the plan is false, or the codec is wrong.
+    #[error("rebuilt piece {0} does not match the plan")]
     FalsePlan(Piece),
 }
 
@@ -74,7 +74,7 @@ fn too_few(found: usize, needed: usize, last: Option<&str>) -> String {
     let last = last.map(|error| format!("; the last failure: {error}")).unwrap_or_default();
     match needed {
         1 => format!("no whole copy could be obtained{last}"),
-        _ => format!("only {found} of the {needed} pieces that are needed could be obtained{last}"),
+        _ => format!("only {found} of the {needed} pieces needed could be obtained{last}"),
     }
 }
 
@@ -89,21 +89,22 @@ impl From<RebuildError> for CollectError {
     }
 }
 
-/// How long a holder may be silent before another one is asked as well, while nobody has shown
-/// how fast these nodes answer.
+/// How long a holder may be silent before another one is asked as well, while no response time is
+/// known.
 const SILENCE: Duration = Duration::from_secs(1);
 
-/// What was gathered.
+/// The collected pieces.
 pub(crate) struct Collected {
-    /// Where they are read.
+    /// Where they are read from.
     pub(crate) source: PieceSource,
-    /// The sound pieces at hand: the whole pack, or at least k fragments.
+    /// The verified pieces at hand: the whole pack, or at least k fragments.
     pub(crate) pieces: BTreeSet<Piece>,
-    /// From which nodes.
+    /// The nodes that they came from.
     pub(crate) holders: BTreeSet<NodeId>,
 }
 
-/// What gathering pieces may touch: other nodes, the workbench, and held pieces that it mends.
+/// The collaborators of collecting pieces: other nodes, the workbench, and held pieces that it
+/// repairs.
 #[derive(Clone, Copy)]
 pub(crate) struct Collector<'a> {
     pub(crate) peers: &'a Peers,
@@ -111,12 +112,12 @@ pub(crate) struct Collector<'a> {
     pub(crate) workshop: &'a Workshop,
 }
 
-/// A transfer that is under way.
+/// A transfer in progress.
 struct Transfer {
     piece: Piece,
     holder: NodeId,
     heard: Heartbeat,
-    /// Whether something else was asked for in its place.
+    /// Whether a hedge was started for it.
     hedged: bool,
 }
 
@@ -127,7 +128,7 @@ struct Ended {
     result: Result<(), AskError>,
 }
 
-/// One hunt for pieces.
+/// One collection of pieces in progress.
 struct Hunting<'a> {
     collector: Collector<'a>,
     dossier: &'a VerifiedDossier,
@@ -141,9 +142,10 @@ struct Hunting<'a> {
 }
 
 impl<'a> Collector<'a> {
-    /// Brings pieces to this node until the pack can be read: the whole, or k fragments, data
-    /// before parity. What is here already, from an interrupted try too, is not fetched again.
-    /// The holders are those of a survey, or of one that is still under way (`more`).
+    /// Fetches pieces to this node until the pack can be read: the whole, or k fragments, data
+    /// before parity. Pieces that are already here, also from an interrupted attempt, are not
+    /// fetched again. The holders are those of a survey, or of one that is still in progress
+    /// (`more`).
     pub(crate) async fn collect(
         &self,
         dossier: &'a VerifiedDossier,
@@ -190,7 +192,7 @@ impl<'a> Collector<'a> {
         Ok(Collected { source, pieces, holders })
     }
 
-    /// Computes pieces from those at hand; held ones that were found damaged are mended by them.
+    /// Computes pieces from those at hand; held ones that were found damaged are replaced by them.
     pub(crate) async fn rebuild(
         &self,
         dossier: &VerifiedDossier,
@@ -206,7 +208,7 @@ impl<'a> Collector<'a> {
         Ok(())
     }
 
-    /// Fetches one piece, checks it, and keeps it for this task.
+    /// Fetches one piece, verifies it, and keeps it for this task.
     async fn take(
         &self,
         from: &Contact,
@@ -235,7 +237,7 @@ impl Hunting<'_> {
         }
     }
 
-    /// Goes on until enough pieces are there, or nobody is left to ask.
+    /// Continues until there are enough pieces, or no holder is left to ask.
     async fn run(
         &mut self,
         source: &mut PieceSource,
@@ -285,7 +287,7 @@ impl Hunting<'_> {
         }
     }
 
-    /// Another piece, or another holder, makes up for what is late.
+    /// Makes up for late transfers with another piece or another holder.
     fn look_for_late(&mut self) {
         for Transfer { piece, holder, heard, .. } in &self.transfers {
             if let Some(at) = heard.last() {
@@ -315,7 +317,7 @@ impl Hunting<'_> {
                 source.stored_anew(piece);
                 self.collector.holder.mend(self.dossier, source, piece).await;
             }
-            // The own disk failed; no other holder makes up for that.
+            // This node's own disk failed; another holder cannot make up for that.
             Err(AskError::Receive(ReceiveError::Store(error))) => return Err(error.into()),
             Err(error) => {
                 tracing::info!(%piece, %holder, %error, "a piece could not be obtained");

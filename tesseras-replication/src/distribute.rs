@@ -1,5 +1,5 @@
-//! Bringing pieces to other nodes, until each has a holder or nobody is left to ask. What is late is
-//! brought to another node as well.
+//! Sending pieces to other nodes, until each has a holder or no node is left. A late transfer is
+//! hedged with another node.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
@@ -30,9 +30,9 @@ use crate::ports::Directory;
 use crate::workshop::Workshop;
 use tesseras_core::progress::Meter;
 
-/// How many nodes are asked at once whether they would hold something.
+/// Concurrent offers.
 const OFFERS_AT_ONCE: usize = 32;
-/// How often it is looked whether a transfer is late.
+/// How often to check for late transfers.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 /// How pieces are placed.
@@ -44,23 +44,23 @@ pub(crate) struct Placing {
     witnesses: Vec<Contact>,
 }
 
-/// What distributing gave.
+/// The result of distributing pieces.
 #[derive(Debug, Default)]
 pub(crate) struct Delivery {
-    /// How many pieces, or copies of one, have a holder now.
+    /// How many pieces, or copies of one, now have a holder.
     pub(crate) placed: usize,
     /// How many have none.
     pub(crate) unplaced: usize,
-    /// Which nodes took something; this one may be among them.
+    /// The nodes that accepted something, possibly including this one.
     pub(crate) holders: Vec<Contact>,
-    /// Why others were refused.
+    /// Why other nodes refused.
     pub(crate) refusals: Vec<String>,
 }
 
-/// What nodes near the key answered to offers, and where they were reached.
+/// The answers to offers of nodes near the key, with the addresses at which they were reached.
 pub(crate) struct Prospects(Vec<(Contact, Option<(SocketAddr, Offered)>)>);
 
-/// Why a piece has not come to a node.
+/// Why a piece was not placed on a node.
 #[derive(Debug, thiserror::Error)]
 enum PutError {
     #[error(transparent)]
@@ -69,7 +69,7 @@ enum PutError {
     Store(#[from] StoreError),
 }
 
-/// What placing pieces may touch: other nodes, and this one as one of them.
+/// The collaborators of placing pieces: other nodes, and this one as one of them.
 #[derive(Clone, Copy)]
 pub(crate) struct Distributor<'a> {
     pub(crate) peers: &'a Peers,
@@ -78,13 +78,13 @@ pub(crate) struct Distributor<'a> {
     pub(crate) directory: &'a dyn Directory,
 }
 
-/// A piece on its way to a node.
+/// A piece that is being sent to a node.
 struct Transfer {
     slot: usize,
     piece: Piece,
     node: NodeId,
     heard: Heartbeat,
-    /// Whether it is brought to another node in this one's place.
+    /// Whether it is also being sent to another node.
     hedged: bool,
 }
 
@@ -95,7 +95,7 @@ struct Sent {
     result: Result<(), PutError>,
 }
 
-/// One delivery under way.
+/// One distribution in progress.
 struct Delivering<'a> {
     distributor: Distributor<'a>,
     dossier: &'a VerifiedDossier,
@@ -106,10 +106,10 @@ struct Delivering<'a> {
     assignment: Assignment,
     contacts: BTreeMap<NodeId, Contact>,
     has_dossier: BTreeSet<NodeId>,
-    /// What is to be placed; several may be copies of one piece. All else speaks of places in it.
+    /// The pieces to place; several may be copies of one piece. Slots are indices into this list.
     pieces: Vec<Piece>,
     waiting: VecDeque<usize>,
-    /// What has no holder yet and may still get one.
+    /// The slots that have no holder yet and may still get one.
     open: BTreeSet<usize>,
     paces: Paces,
     transfers: Vec<Transfer>,
@@ -118,7 +118,7 @@ struct Delivering<'a> {
 }
 
 impl<'a> Distributor<'a> {
-    /// Asks nodes near the key whether they would hold pieces of a tessera and how many bytes.
+    /// Asks nodes near the key whether they would hold pieces of a tessera, and how many bytes.
     pub(crate) async fn ask_candidates(
         &self,
         tessera: TesseraHash,
@@ -129,8 +129,9 @@ impl<'a> Distributor<'a> {
         Prospects(self.offer_to(found, tessera, terms, manner).await)
     }
 
-    /// Who may be given pieces: candidates and live holders, and this node itself where the terms
-    /// say so. Holders that no survey knew of are found by what they answered, and added to it.
+    /// The nodes that may be given pieces: candidates and live holders, and this node itself if the
+    /// terms say so. Holders that the survey did not know are found by their answers, and added to
+    /// it.
     pub(crate) async fn eligible(
         &self,
         dossier: &VerifiedDossier,
@@ -146,7 +147,7 @@ impl<'a> Distributor<'a> {
         others.retain(|id, _| *id != me && !asked.contains(id));
         let others = Box::pin(stream::iter(others.into_values()));
         let more = self.offer_to(others, tessera, terms, Manner::Quick).await;
-        // The dossier comes along with each of the first transfers to a node.
+        // The dossier is sent with each of the first transfers to a node.
         let transfers = self.peers.max_transfers() as u64;
         let beside = dossier.encoded_bytes().saturating_mul(transfers);
         let mut offers = Offers::default();
@@ -165,7 +166,7 @@ impl<'a> Distributor<'a> {
         offers.eligible(plan)
     }
 
-    /// A candidate that says that it holds pieces is asked to attest them.
+    /// A candidate that claims to hold pieces is asked to attest them.
     async fn attest_those_who_hold(
         &self,
         tessera: TesseraHash,
@@ -216,7 +217,7 @@ impl<'a> Distributor<'a> {
         ask_all(contacts, OFFERS_AT_ONCE, &mut patience, is_silent, offer).await
     }
 
-    /// Places pieces, at most as many at once as there may be transfers. One that is refused or
+    /// Places pieces, with as many concurrent transfers as allowed. A piece that is refused or
     /// fails goes to the next node.
     pub(crate) async fn distribute(
         &self,
@@ -253,7 +254,7 @@ impl<'a> Distributor<'a> {
         delivery
     }
 
-    /// Brings one piece to one node.
+    /// Sends one piece to one node.
     async fn put(
         &self,
         to: &Contact,
@@ -264,8 +265,8 @@ impl<'a> Distributor<'a> {
     ) -> Result<(), PutError> {
         let Parcel { dossier, piece, .. } = parcel;
         let tessera = dossier.tessera();
-        // Before it is sent: if this is stopped now, the piece may arrive all the same, and only
-        // who is remembered is asked later.
+        // Recorded before sending: if the task is stopped now, the piece may still arrive, and only
+        // recorded holders are asked later.
         self.holder.remember(tessera, vec![to.clone()]).await?;
         let reader = self.workshop.open(source, piece).await?;
         let parcel = Parcel { bytes: reader.bytes(), ..parcel };
@@ -329,7 +330,7 @@ impl Delivering<'_> {
         }
     }
 
-    /// Nobody else may have a piece. One that is late may still arrive.
+    /// No other node may have this piece. A late transfer may still succeed.
     fn has_nobody(&mut self, slot: usize) {
         if self.transfers.iter().all(|transfer| transfer.slot != slot) {
             self.open.remove(&slot);
@@ -365,7 +366,7 @@ impl Delivering<'_> {
         known.unwrap_or_else(|| Contact { id: node, addresses: own() })
     }
 
-    /// What is late is given to another node as well.
+    /// Hedges late transfers with another node.
     fn look_for_late(&mut self) {
         for Transfer { piece, node, heard, .. } in &self.transfers {
             if let Some(at) = heard.last() {
@@ -401,7 +402,7 @@ impl Delivering<'_> {
                 }
                 self.waiting.retain(|other| *other != slot);
             }
-            // Nobody else could be given it either.
+            // It could not be sent to any other node either.
             Err(PutError::Store(error)) => {
                 tracing::error!(%piece, %error, "a piece cannot be read or noted here");
                 self.delivery.refusals.push(error.to_string());
@@ -419,7 +420,7 @@ impl Delivering<'_> {
     }
 }
 
-/// The bytes of all these pieces.
+/// The total length of these pieces, in bytes.
 pub(crate) fn bytes_of(plan: &Plan, pieces: &[Piece]) -> u64 {
     pieces.iter().filter_map(|piece| plan.piece_bytes(*piece)).sum()
 }

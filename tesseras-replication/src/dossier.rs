@@ -1,4 +1,4 @@
-//! Dossiers that were checked: the only ones that anything here acts on.
+//! Verified dossiers: the only ones that this crate acts on.
 
 use std::sync::Arc;
 
@@ -19,7 +19,7 @@ use crate::ports::OpenCapsule;
 pub const MAX_DOSSIER_BYTES: u64 =
     MAX_MANIFEST_BYTES + (MAX_PLAN_BYTES + 2 * MAX_PEM_BYTES + 16 * 1024) as u64;
 
-/// The most that field names and lengths add to an encoded dossier.
+/// The most bytes that field names and lengths add to an encoded dossier.
 const NAMES_ON_THE_WIRE: usize = 256;
 
 /// A dossier whose every part was checked against its tessera's hash. Cloning it copies no bytes.
@@ -33,11 +33,11 @@ struct Verified {
     plan_hash: ContentHash,
 }
 
-/// Why a dossier does not describe the tessera.
+/// Why a dossier is not valid for the tessera.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum DossierError {
-    /// Not the encoding of any dossier.
+    /// The encoding is not that of a dossier.
     #[error("malformed dossier: {0}")]
     Malformed(#[from] rmp_serde::decode::Error),
     /// The MANIFEST is that of another tessera, or none.
@@ -50,10 +50,10 @@ pub enum DossierError {
     #[error(transparent)]
     Plan(#[from] PlanError),
     /// The creator did not sign this plan, or not with both keys.
-    #[error("the plan's signatures do not hold")]
+    #[error("the plan's signatures are not valid")]
     PlanSignature,
     /// The plan is about another tessera, or its pack has another length.
-    #[error("the plan does not follow from the MANIFEST")]
+    #[error("the plan does not match the MANIFEST")]
     PlanMismatch,
 }
 
@@ -85,19 +85,19 @@ impl VerifiedDossier {
         Ok(Self(Arc::new(Verified { dossier, plan, plan_hash })))
     }
 
-    /// Reads and checks what came from a peer.
+    /// Decodes and verifies a dossier from a peer.
     pub fn decode(bytes: &[u8], tessera: &TesseraHash) -> Result<Self, DossierError> {
         let wire: WireDossier = rmp_serde::from_slice(bytes)?;
         Self::verify(wire.into(), tessera)
     }
 
-    /// As it is sent to a peer.
+    /// Its encoding on the wire.
     pub fn encode(&self) -> Vec<u8> {
         rmp_serde::to_vec_named(&WireDossier::from(&self.0.dossier))
             .expect("byte strings always encode")
     }
 
-    /// How many bytes [`VerifiedDossier::encode`] gives, and a few more.
+    /// An upper bound of the length of [`VerifiedDossier::encode`], in bytes.
     pub fn encoded_bytes(&self) -> u64 {
         let Dossier { manifest, manifest_signatures, plan, plan_signatures, .. } = self.dossier();
         let keys = self.dossier().ed25519_pem.len() + self.dossier().ml_dsa_65_pem.len();
@@ -111,7 +111,7 @@ impl VerifiedDossier {
         &self.0.dossier
     }
 
-    /// What the plan says.
+    /// The parsed plan.
     pub fn plan(&self) -> &Plan {
         &self.0.plan
     }
@@ -121,7 +121,7 @@ impl VerifiedDossier {
         self.0.plan_hash
     }
 
-    /// Which tessera it describes.
+    /// The tessera that it describes.
     pub fn tessera(&self) -> TesseraHash {
         self.0.plan.tessera()
     }

@@ -7,8 +7,8 @@ use crate::holder::Holder;
 use crate::peers::Peers;
 use crate::policy::survey::Survey;
 
-/// How many of the plans that holders attest are looked at, the most common first. There is only
-/// one, unless its creator or holders lie.
+/// How many of the attested plans are tried, the most common first. There is only one, unless its
+/// creator or holders lie.
 const MAX_PLANS: usize = 4;
 /// How many holders are asked for the dossier of one plan.
 const MAX_TELLERS: usize = 8;

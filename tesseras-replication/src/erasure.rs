@@ -1,7 +1,7 @@
-//! The code: from a pack to parity, and from any k pieces back to the missing ones.
+//! The erasure code: from a pack to parity, and from any k pieces back to the missing ones.
 //!
-//! Works column by column over windows, so that memory is (k + m) windows whatever the size.
-//! The code itself is described in `docs/FORMAT.md`.
+//! It works column by column over windows, so that memory is (k + m) windows whatever the size. The
+//! code itself is described in `docs/FORMAT.md`.
 
 use std::sync::Arc;
 
@@ -14,13 +14,13 @@ use tesseras_core::progress::Meter;
 use tesseras_crypto::Blake3;
 use thiserror::Error;
 
-/// How much of each piece is worked on at once, in bytes.
+/// How much of each piece is processed at once, in bytes.
 pub const WINDOW: usize = 64 * 1024;
 
 const _: () = assert!(WINDOW.is_multiple_of(64), "the code works on 64-byte columns");
 const _: () = assert!((WIDE.k as usize + WIDE.m as usize) * WINDOW <= 8 << 20, "bounded memory");
 
-/// Why a pack could not be encoded or pieces not be rebuilt.
+/// Why encoding a pack or rebuilding pieces failed.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum ErasureError {
@@ -28,23 +28,23 @@ pub enum ErasureError {
     #[error(transparent)]
     Store(#[from] StoreError),
     /// Fewer than k different pieces were given.
-    #[error("only {found} of the {needed} different pieces that are needed are there")]
+    #[error("only {found} of the {needed} different pieces needed are available")]
     TooFew {
         /// How many were given.
         found: usize,
         /// k.
         needed: usize,
     },
-    /// The codec refused its input: a piece of the wrong length, or one that does not exist.
-    #[error("the pieces do not fit the code: {0}")]
+    /// The codec refused its input: a piece of the wrong length or with an invalid index.
+    #[error("the pieces are not valid for the code: {0}")]
     Codec(#[from] reed_solomon_simd::Error),
 }
 
-/// What encoding a pack gave.
+/// The result of encoding a pack.
 pub struct Encoded {
     /// BLAKE3 of the pack.
     pub pack_hash: ContentHash,
-    /// BLAKE3 of all n fragments, in order; none where the pack has no coded form.
+    /// BLAKE3 of all n fragments, in order; empty if the pack has no coded form.
     pub checksums: Vec<ContentHash>,
     /// The m parity fragments, staged, in order.
     pub parity: Vec<StagedBlob>,
@@ -165,8 +165,8 @@ fn encode_columns(
     Ok(sinks.finish()?)
 }
 
-/// Rebuilds the pieces `wanted` from at least k others, in the order of `wanted`, staged. Nothing
-/// is known about their truth until their hashes are compared with the plan.
+/// Rebuilds the pieces `wanted` from at least k others, in the order of `wanted`, staged. They are
+/// unverified until their hashes are compared with the plan.
 pub fn rebuild(
     pieces: &[(u8, Arc<dyn BlobReader>)],
     form: CodedForm,
@@ -176,7 +176,7 @@ pub fn rebuild(
 ) -> Result<Vec<StagedBlob>, ErasureError> {
     let Shape { k, m } = form.shape;
     let mut sources = pieces.to_vec();
-    // Data first: what is not missing need not be computed.
+    // Data first: fragments that are not missing need not be computed.
     sources.sort_by_key(|(index, _)| *index);
     sources.dedup_by_key(|(index, _)| *index);
     sources.truncate(k.into());
@@ -217,11 +217,11 @@ fn parity<'a>(
     })?)
 }
 
-/// Windows of the k pieces at hand, and the decoder that gives the data that is not among them.
+/// Windows of the k pieces at hand, and the decoder for the missing data.
 struct Columns {
     sources: Vec<(u8, Arc<dyn BlobReader>)>,
     shape: Shape,
-    /// Whether all data is among the sources, so that nothing need be decoded.
+    /// Whether all data is among the sources, so that nothing has to be decoded.
     all_data_given: bool,
     decoder: ReedSolomonDecoder,
     buffers: Vec<PageBuffer>,
@@ -249,7 +249,7 @@ impl Columns {
         })
     }
 
-    /// Reads one window of every piece, and restores the data that is lacking.
+    /// Reads one window of every piece, and restores the missing data.
     fn read(&mut self, window: Window) -> Result<Data<'_>, ErasureError> {
         let Shape { k, m } = self.shape;
         self.decoder.reset(k.into(), m.into(), window.len)?;
@@ -301,7 +301,7 @@ impl Data<'_> {
     }
 }
 
-/// Several blobs that are written side by side; all or none of them are kept.
+/// Several blobs that are written in parallel; all or none of them are kept.
 struct Sinks<'a> {
     blobs: &'a dyn BlobStore,
     writers: Vec<Box<dyn BlobWriter>>,

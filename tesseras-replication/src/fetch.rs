@@ -1,5 +1,5 @@
-//! Fetching: from a hash alone back to a capsule in the library. The first holder that answers is
-//! begun with; the others are asked meanwhile.
+//! Fetching: from a hash alone to a capsule in the library. The first holder that answers is used
+//! at once; the others are asked in the meantime.
 
 use std::time::Duration;
 
@@ -31,9 +31,9 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// Result of fetching.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fetched {
-    /// What is in the library now.
+    /// The capsule in the library.
     pub record: TesseraRecord,
-    /// From how many nodes its pieces came; 0 if it was here already.
+    /// How many nodes its pieces came from; 0 if it was already here.
     pub holders: usize,
 }
 
@@ -44,36 +44,36 @@ pub enum FetchError {
     /// This node's clock seems wrong, and no other node's attestation was valid.
     #[error(transparent)]
     ClockOff(#[from] ClockOff),
-    /// Nobody is known to hold it.
+    /// No holder is known.
     #[error("no node is known to hold {0}")]
     NoHolders(TesseraHash),
     /// Holders are known, but none answered.
     #[error("{}", all_silent(tessera, *silent))]
     AllSilent {
-        /// Which tessera.
+        /// The tessera.
         tessera: TesseraHash,
-        /// How many.
+        /// How many holders.
         silent: usize,
     },
-    /// Nodes hold something under the same key, and none of them this.
+    /// Nodes hold something under the same key, but not this tessera.
     #[error(
-        "nodes are known under the name of {tessera}, but none of the {answered} that answered has exactly this one: a digit may be wrong"
+        "nodes are known under the key of {tessera}, but none of the {answered} that answered holds exactly this tessera: a digit may be wrong"
     )]
     OtherHash {
-        /// Which tessera.
+        /// The tessera.
         tessera: TesseraHash,
         /// How many answered that they hold nothing of it.
         answered: usize,
         /// How many did not answer.
         silent: usize,
     },
-    /// No holder gave a dossier that holds.
+    /// No holder returned a valid dossier.
     #[error("no holder of {0} gave a valid description of it")]
     NoDossier(TesseraHash),
     /// Not enough pieces could be obtained.
     #[error(transparent)]
     Collect(#[from] CollectError),
-    /// The pieces make no valid capsule.
+    /// The pieces do not form a valid capsule.
     #[error(transparent)]
     Unpack(#[from] UnpackError),
     /// A store failed.
@@ -89,7 +89,7 @@ fn all_silent(tessera: &TesseraHash, silent: usize) -> String {
 }
 
 impl FetchError {
-    /// Whether this node's own disk is the reason, so that no other plan or holder helps.
+    /// Whether this node's own disk is the cause, so that no other plan or holder helps.
     fn is_of_this_node(&self) -> bool {
         matches!(
             self,
@@ -103,7 +103,7 @@ impl FetchError {
         )
     }
 
-    /// Whether the same may succeed a moment later.
+    /// Whether a retry may succeed.
     fn may_pass(&self) -> bool {
         matches!(
             self,
@@ -116,7 +116,7 @@ impl FetchError {
     }
 }
 
-/// What fetching may touch: the owner's capsules, the workbench, and other nodes.
+/// The collaborators of fetching: the owner's capsules, the workbench, and other nodes.
 #[derive(Clone, Copy)]
 pub(crate) struct Fetcher<'a> {
     pub(crate) peers: &'a Peers,
@@ -127,7 +127,7 @@ pub(crate) struct Fetcher<'a> {
 }
 
 impl Fetcher<'_> {
-    /// Brings a tessera into the library. An interrupted fetch goes on with the pieces it has.
+    /// Fetches a tessera into the library. An interrupted fetch continues with the pieces it has.
     pub(crate) async fn fetch(
         &self,
         tessera: TesseraHash,
@@ -151,12 +151,12 @@ impl Fetcher<'_> {
                 }
                 Err(error) => return Err(error),
             };
-            // That does not pass by asking again.
+            // A retry does not help with this.
             check_clock_after(self.directory, &survey).await?;
             if tries == TRIES {
                 return Err(error);
             }
-            // Somebody was silent, or this node has only just joined.
+            // A holder was silent, or this node has only just joined.
             tracing::info!(%tessera, %error, "asking all holders again");
             sleep(PAUSE).await;
         }
@@ -175,7 +175,7 @@ impl Fetcher<'_> {
         let mut surveying = begun.await?;
         let early = self.fetch_early(tessera, &mut surveying, on_progress).await;
         if early.is_ok() {
-            // Enough is enough: who has not answered by now need not.
+            // The result is complete, so the remaining answers are not needed.
             return Ok((surveying.end().await?, early));
         }
         let survey = surveying.finish().await?;
@@ -201,7 +201,7 @@ impl Fetcher<'_> {
         self.fetch_by(&dossier, None, Some(surveying), on_progress).await
     }
 
-    /// The dossier of the first holder that gives one.
+    /// The dossier of the first holder that returns one.
     async fn first_dossier(
         &self,
         tessera: TesseraHash,
@@ -240,7 +240,7 @@ impl Fetcher<'_> {
         }
     }
 
-    /// Fetches by each plan that holders attest, the most common first: only the true pack holds
+    /// Fetches by each plan that holders attest, the most common first: only the true pack contains
     /// the MANIFEST that hashes to the tessera, so where holders keep different plans, rebuilding
     /// shows which is true.
     async fn fetch_from_all(
@@ -295,26 +295,26 @@ impl Fetcher<'_> {
         Ok(Fetched { record, holders: collected.holders.len() })
     }
 
-    /// Keeps the creator's signed plan: with it a reader can keep the capsule alive one day.
+    /// Keeps the creator's signed plan: with it a reader can later publish the capsule again.
     async fn keep(&self, dossier: &VerifiedDossier) {
         let tessera = dossier.tessera();
         match self.holder.keep_dossier(dossier.clone()).await {
             Ok(true) => {}
-            Ok(false) => tracing::warn!(%tessera, "another plan than the true one is kept here"),
+            Ok(false) => tracing::warn!(%tessera, "a plan other than the true one is kept here"),
             // The capsule is in the library; holders still have the plan.
             Err(error) => tracing::warn!(%tessera, %error, "the signed plan could not be kept"),
         }
     }
 }
 
-/// Why there is nobody to fetch from.
+/// Why there is no holder to fetch from.
 fn nobody(tessera: TesseraHash, survey: &Survey) -> FetchError {
     match (survey.of_another, survey.silent.len()) {
         (0, 0) => FetchError::NoHolders(tessera),
         (answered, silent) if answered > silent => {
             FetchError::OtherHash { tessera, answered, silent }
         }
-        // Most of those who may hold it have not answered.
+        // Most of the expected holders have not answered.
         (_, silent) => FetchError::AllSilent { tessera, silent },
     }
 }

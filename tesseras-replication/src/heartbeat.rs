@@ -1,4 +1,4 @@
-//! When a transfer was last heard of.
+//! When a transfer last made progress.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -6,28 +6,28 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// Marked by a transfer with each of its chunks, and read by the task that it belongs to. Cheap to
-/// clone; all clones are one.
+/// Marked by a transfer with each of its chunks, and read by its task. Cheap to clone; clones share
+/// their state.
 #[derive(Debug, Clone)]
 pub(crate) struct Heartbeat {
     begun: Instant,
-    /// Milliseconds since then, and 1; 0 before the first mark.
+    /// Milliseconds from the start of the task to the last mark, plus 1; 0 before the first mark.
     last: Arc<AtomicU64>,
 }
 
 impl Heartbeat {
-    /// Of a transfer of the task that began at this time.
+    /// For a transfer of the task that began at this time.
     pub(crate) fn since(begun: Instant) -> Self {
         Self { begun, last: Arc::default() }
     }
 
-    /// Something came, or was taken.
+    /// Bytes were received or sent.
     pub(crate) fn mark(&self) {
         let elapsed = u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(u64::MAX - 1);
         self.last.store(elapsed + 1, Ordering::Relaxed);
     }
 
-    /// When that last was, counted from when the task began.
+    /// The time of the last mark, from the start of the task.
     pub(crate) fn last(&self) -> Option<Duration> {
         self.last.load(Ordering::Relaxed).checked_sub(1).map(Duration::from_millis)
     }

@@ -1,5 +1,5 @@
-//! What this node keeps for others: its pieces, what it knows of their tesserae, and what it would
-//! take. Touches the stores and no other node.
+//! The pieces that this node keeps for others, what it knows of their tesserae, and its limits.
+//! Uses the stores and no other node.
 
 mod kept;
 mod reservation;
@@ -32,10 +32,10 @@ use crate::policy::survey::{LiveHolder, Survey};
 use crate::stores::Stores;
 use crate::turns::{Turn, Turns};
 
-/// How long a request waits for its turn before it is told that the node is busy.
+/// How long a request waits for its turn before it is refused as busy.
 const TURN: Duration = Duration::from_secs(10);
 
-/// Why what is stored of a tessera's description cannot be used.
+/// Why the stored dossier of a tessera cannot be used.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub(crate) enum StoredDossierError {
@@ -47,17 +47,17 @@ pub(crate) enum StoredDossierError {
     Damaged(#[from] DossierError),
 }
 
-/// What is remembered of a tessera's holders.
+/// What is recorded about a tessera's holders.
 pub(crate) struct Remembered {
-    /// Those who attested lately or were named by others, with their addresses.
+    /// Nodes that attested recently or were named by other holders, with their addresses.
     pub(crate) holders: Vec<Contact>,
-    /// What this node placed.
+    /// The pieces that this node placed.
     pub(crate) placed: Vec<PlacedPiece>,
     /// The bytes of the plan that is kept here.
     pub(crate) plan: Option<Vec<u8>>,
 }
 
-/// The keeper of other people's pieces on this node.
+/// Keeps pieces of other owners on this node.
 pub struct Holder {
     pub(crate) keys: Arc<NodeKeys>,
     pub(crate) clock: Clock,
@@ -66,21 +66,21 @@ pub struct Holder {
     limits: Limits,
     tables: Mutex<Tables>,
     in_flight: Arc<Mutex<InFlight>>,
-    /// Transfers to and from others who asked for them.
+    /// Transfers that other nodes requested.
     incoming: Turns,
     outgoing: Turns,
-    /// One large dossier in memory at a time.
+    /// Permits one large dossier in memory at a time.
     large_dossiers: Arc<Semaphore>,
-    /// One announcement at a time.
+    /// Permits one announcement at a time.
     announcing: tokio::sync::Mutex<()>,
 }
 
-/// What changes while a node runs and need not survive it.
+/// State that need not survive a restart.
 #[derive(Default)]
 struct Tables {
-    /// Tesserae of which pieces came, and that were not announced since.
+    /// Tesserae of which pieces were received and that were not announced since.
     unannounced: BTreeSet<TesseraHash>,
-    /// How many holders of each tessera might have vanished when it was last looked after.
+    /// How many holders of each tessera could be lost, as of its last repair check.
     survived: BTreeMap<TesseraHash, usize>,
 }
 
@@ -115,7 +115,7 @@ impl Holder {
         self.keys.id()
     }
 
-    /// Runs store work where it may block.
+    /// Runs store work on blocking threads.
     pub(crate) async fn run<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Stores) -> T + Send + 'static,
@@ -124,22 +124,22 @@ impl Holder {
         self.disk.run(move || work(&stores)).await
     }
 
-    /// Where bytes are staged.
+    /// The store in which bytes are staged.
     pub(crate) fn blobs(&self) -> &Arc<dyn tesseras_core::ports::BlobStore> {
         &self.stores.blobs
     }
 
-    /// A turn to receive from one who asked; kept until all bytes are there.
+    /// A turn to receive bytes of a request; kept until all of them have arrived.
     pub(crate) async fn turn_to_receive(&self, from: NodeId) -> Result<Turn, Refusal> {
         self.incoming.take(from, Instant::now() + TURN).await.ok_or_else(busy)
     }
 
-    /// A turn to send to one who asked; kept until all bytes are gone.
+    /// A turn to send the bytes of an answer; kept until all of them are sent.
     pub(crate) async fn turn_to_send(&self, to: NodeId) -> Result<Turn, Refusal> {
         self.outgoing.take(to, Instant::now() + TURN).await.ok_or_else(busy)
     }
 
-    /// The turn to have a large dossier in memory.
+    /// The permit to have a large dossier in memory.
     pub(crate) async fn turn_for_dossier(&self) -> Result<OwnedSemaphorePermit, Refusal> {
         let turn = timeout(TURN, self.large_dossiers.clone().acquire_owned()).await;
         turn.ok().and_then(Result::ok).ok_or_else(busy)
@@ -160,28 +160,28 @@ impl Holder {
         .await
     }
 
-    /// The pieces held of a tessera, also those that were found damaged. Reads no blob.
+    /// The pieces held of a tessera, including those found damaged. Reads no blob.
     pub(crate) async fn all_pieces(
         &self,
         tessera: TesseraHash,
-    ) -> Result<Vec<Fragment>, StoreError> {
+    ) -> Result<Vec<HeldPiece>, StoreError> {
         self.run(move |stores| stores.fragments.list_fragments(&tessera)).await
     }
 
-    /// The pieces held of a tessera, without those that were found damaged. Reads no blob.
+    /// The pieces held of a tessera, without those found damaged. Reads no blob.
     pub(crate) async fn held_pieces(
         &self,
         tessera: TesseraHash,
-    ) -> Result<Vec<Fragment>, StoreError> {
+    ) -> Result<Vec<HeldPiece>, StoreError> {
         self.run(move |stores| stores.fragments.list_sound_fragments(&tessera)).await
     }
 
-    /// Whether this node holds a piece: only then does it tell anything of a tessera.
+    /// Whether this node holds a piece; only then does it disclose anything about a tessera.
     pub(crate) async fn is_holder(&self, tessera: TesseraHash) -> Result<bool, StoreError> {
         Ok(!self.all_pieces(tessera).await?.is_empty())
     }
 
-    /// This node among the holders, by what it has stored; `None` if that is nothing.
+    /// This node as a holder, from its store; `None` if it holds nothing.
     pub(crate) async fn as_live_holder(
         &self,
         tessera: TesseraHash,
@@ -200,8 +200,8 @@ impl Holder {
         }))
     }
 
-    /// Notes that pieces on this disk are not what they were: they are not attested, and taken again
-    /// when somebody brings them.
+    /// Records that pieces on this disk are damaged: they are no longer attested, and are accepted
+    /// again from other nodes.
     pub(crate) async fn found_damaged(
         &self,
         tessera: TesseraHash,
@@ -211,10 +211,10 @@ impl Holder {
             return Ok(());
         }
         self.run(move |stores| {
-            for fragment in stores.fragments.list_fragments(&tessera)? {
-                if pieces.contains(&fragment.piece) {
-                    tracing::error!(%tessera, piece = %fragment.piece, "a piece on disk is damaged");
-                    stores.fragments.mark_damaged(&fragment)?;
+            for held_piece in stores.fragments.list_fragments(&tessera)? {
+                if pieces.contains(&held_piece.piece) {
+                    tracing::error!(%tessera, piece = %held_piece.piece, "a piece on disk is damaged");
+                    stores.fragments.mark_damaged(&held_piece)?;
                 }
             }
             Ok(())
@@ -222,37 +222,37 @@ impl Holder {
         .await
     }
 
-    /// Notes how many holders of a tessera might vanish now.
+    /// Records how many holders of a tessera could be lost now.
     pub(crate) fn note_survived(&self, tessera: TesseraHash, survives: usize) {
         lock(&self.tables).survived.insert(tessera, survives);
     }
 
-    /// How many that were when it was last looked after; 0 if it never was since the start.
+    /// That number as of the last repair check; 0 if there was none since the start.
     pub(crate) fn last_survived(&self, tessera: &TesseraHash) -> usize {
         lock(&self.tables).survived.get(tessera).copied().unwrap_or(0)
     }
 
-    /// The tesserae of which pieces came and that were not announced since.
+    /// Tesserae of which pieces were received and that were not announced since.
     pub(crate) fn unannounced(&self) -> BTreeSet<TesseraHash> {
         lock(&self.tables).unannounced.clone()
     }
 
-    /// Notes a tessera that is to be announced.
+    /// Records a tessera that should be announced.
     pub(crate) fn is_to_announce(&self, tessera: TesseraHash) {
         lock(&self.tables).unannounced.insert(tessera);
     }
 
-    /// Waits for the turn to announce, which lasts until it is dropped.
+    /// Waits for the turn to announce, which is held until it is dropped.
     pub(crate) async fn turn_to_announce(&self) -> impl Drop {
         self.announcing.lock().await
     }
 
-    /// Notes tesserae that are announced now.
+    /// Records tesserae that are announced now.
     pub(crate) fn is_announced(&self, tesserae: &[TesseraHash]) {
         lock(&self.tables).unannounced.retain(|tessera| !tesserae.contains(tessera));
     }
 
-    /// What is remembered of the holders of a tessera.
+    /// What is recorded about the holders of a tessera.
     pub(crate) async fn remembered(&self, tessera: TesseraHash) -> Result<Remembered, StoreError> {
         self.run(move |stores| {
             Ok(Remembered {
@@ -264,7 +264,7 @@ impl Holder {
         .await
     }
 
-    /// Remembers holders of a tessera.
+    /// Records holders of a tessera.
     pub(crate) async fn remember(
         &self,
         tessera: TesseraHash,
@@ -274,8 +274,8 @@ impl Holder {
         self.run(move |stores| stores.holdings.remember_holders(&tessera, &holders, now)).await
     }
 
-    /// Remembers what a survey saw. `placed` is what this node placed: what a holder says itself
-    /// that it has no more is no longer counted in the ledger.
+    /// Records the result of a survey. `placed` is what this node placed: pieces that a holder
+    /// itself no longer attests are removed from the ledger.
     pub(crate) async fn remember_survey(
         &self,
         tessera: TesseraHash,
@@ -290,7 +290,7 @@ impl Holder {
         .await
     }
 
-    /// Notes what another node keeps for this one.
+    /// Records a piece that another node keeps for this one.
     pub(crate) async fn note_placed(
         &self,
         tessera: TesseraHash,
@@ -300,13 +300,13 @@ impl Holder {
         self.run(move |stores| stores.holdings.record_placement(&tessera, &placed, now)).await
     }
 
-    /// Notes that a tessera of which this node holds a piece is published.
+    /// Records that a tessera of which this node holds a piece is published.
     pub(crate) async fn note_confirmed(&self, tessera: TesseraHash) -> Result<(), StoreError> {
         let event = PublicationEvent::Confirmed;
         self.run(move |stores| stores.holdings.note_publication(&tessera, event)).await.map(|_| ())
     }
 
-    /// The dossier kept here, checked again: a disk is not trusted either.
+    /// The dossier kept here, verified again: a disk is not trusted either.
     pub(crate) async fn stored_dossier(
         &self,
         tessera: TesseraHash,
@@ -324,13 +324,13 @@ impl Holder {
         .await
     }
 
-    /// Keeps a dossier beside a piece; `false` if another plan is kept already.
+    /// Keeps a dossier beside a piece; `false` if another plan is already kept.
     pub(crate) async fn keep_dossier(&self, dossier: VerifiedDossier) -> Result<bool, StoreError> {
         let tessera = dossier.tessera();
         self.run(move |stores| stores.holdings.put_dossier(&tessera, dossier.dossier())).await
     }
 
-    /// Why this node may hold no piece of a tessera, if it may not.
+    /// Why this node must not hold a piece of a tessera, if it must not.
     pub(crate) async fn unwanted(
         &self,
         tessera: TesseraHash,
@@ -340,21 +340,21 @@ impl Holder {
                 return Ok(Some("it was dropped here"));
             }
             let record = stores.library.get(&tessera)?;
-            // A whole copy is here already, and would be lost with the piece.
+            // A whole copy is already here, and would be lost together with the piece.
             let is_own = record.is_some_and(|record| record.origin == Origin::Created);
             let is_kept = is_own || stores.holdings.publication(&tessera)?.published;
-            Ok(is_kept.then_some("it was made or published here"))
+            Ok(is_kept.then_some("it was created or published here"))
         })
         .await
     }
 
-    /// Whether this node could be a holder at all: it did not make the tessera, and its owner did
+    /// Whether this node could be a holder at all: it did not create the tessera, and its owner did
     /// not drop it.
     pub(crate) async fn may_hold(&self, tessera: TesseraHash) -> bool {
         matches!(self.unwanted(tessera).await, Ok(None))
     }
 
-    /// How many bytes of repairs this node would take itself.
+    /// How many bytes of repairs this node would accept itself.
     pub(crate) async fn own_room(&self, subnet: Subnet) -> u64 {
         let standing = self.run(move |stores| {
             Ok::<_, StoreError>(Standing {

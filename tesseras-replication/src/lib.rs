@@ -2,12 +2,13 @@
 //! QUIC: disks are the ports of the core, the network is [`tesseras_wire::Transport`] and
 //! [`Directory`].
 //!
-//! [`policy`] decides and never waits. `peers` asks other nodes, `holder` keeps for them, `library`
-//! is the owner's side, `workshop` prepares pieces. The flows go between them, each with those that
-//! it names: [`publish`] plans a capsule, cuts it ([`erasure`]) and brings its pieces to other
-//! nodes (`distribute`), whose `service` admits, verifies and keeps them; `survey` asks all holders
-//! what they have ([`attestation`]); [`status`] counts it; [`repair`] brings back what is missing;
-//! [`fetch`] gathers enough pieces ([`collect`]) and unpacks them.
+//! [`policy`] makes decisions and never waits. `peers` sends requests to other nodes, `holder`
+//! keeps pieces for them, `library` is the owner's side, `workshop` prepares pieces. The flows
+//! combine these, each with the collaborators in its signature: [`publish`] plans a capsule,
+//! encodes it ([`erasure`]) and sends its pieces to other nodes (`distribute`), whose `service`
+//! admits, verifies and keeps them; `survey` asks all holders what they have ([`attestation`]);
+//! [`status`] counts it; [`repair`] replaces what is missing; [`fetch`] collects enough pieces
+//! (`collect`) and unpacks them.
 
 mod announce;
 pub mod attestation;

@@ -1,4 +1,4 @@
-//! The capsules of this node's owner, and how far each is published. Touches the stores and no
+//! The capsules of this node's owner, and the state of their publication. Uses the stores and no
 //! other node.
 
 mod publishing;
@@ -33,10 +33,10 @@ const MAX_SET_ASIDE: usize = 1024 * 1024;
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub(crate) enum KeepError {
-    /// What is stored here, or the plan, does not hold.
+    /// The stored dossier or the plan is not valid.
     #[error(transparent)]
     Dossier(#[from] DossierError),
-    /// A plan is kept already, and this is another one.
+    /// A different plan is already kept.
     #[error("another plan of this tessera was signed before")]
     PlanConflict,
     /// A store failed.
@@ -53,18 +53,18 @@ pub struct Library {
     tables: Arc<Mutex<Tables>>,
 }
 
-/// What changes while a node runs and need not survive it.
+/// State that need not survive a restart.
 #[derive(Default)]
 struct Tables {
     /// A capsule whose plan was drafted, and which is likely to be published next.
     drafted: Option<Arc<dyn OpenCapsule>>,
     /// Tesserae that are being published from here, and how each is told to stop.
     publishing: BTreeMap<TesseraHash, Arc<Notify>>,
-    /// What was last seen of the capsules in the library.
+    /// The last observed figures of the capsules in the library.
     seen: BTreeMap<TesseraHash, Seen>,
-    /// When the holders of those were last asked for an overview, whether they answered or not.
+    /// When the holders of each were last asked for an overview, whether they answered or not.
     asked: BTreeMap<TesseraHash, Instant>,
-    /// Published tesserae whose holders were all told so since this node started.
+    /// Published tesserae whose holders have all been told so since this node started.
     confirmed: BTreeSet<TesseraHash>,
 }
 
@@ -121,7 +121,7 @@ impl Library {
         self.disk.run(move || capsule.check()).await
     }
 
-    /// A capsule, if every byte of it is sound.
+    /// A capsule, if every byte of it is intact.
     pub(crate) async fn sound_copy(
         &self,
         tessera: TesseraHash,
@@ -158,23 +158,23 @@ impl Library {
             .await
     }
 
-    /// Whether this node's owner made a tessera.
+    /// Whether this node's owner created a tessera.
     pub(crate) async fn is_own(&self, tessera: TesseraHash) -> Result<bool, StoreError> {
         let record = self.run(move |stores| stores.library.get(&tessera)).await?;
         Ok(record.is_some_and(|record| record.origin == Origin::Created))
     }
 
-    /// A tessera is wanted here again, after it may have been dropped.
+    /// Removes the block on a tessera that was dropped, because it is wanted again.
     pub(crate) async fn unblock(&self, tessera: TesseraHash) -> Result<(), StoreError> {
         self.run(move |stores| stores.holdings.unblock(&tessera)).await
     }
 
-    /// The plan that is kept of a tessera.
+    /// The stored plan of a tessera.
     pub(crate) async fn plan(&self, tessera: TesseraHash) -> Result<Option<Vec<u8>>, StoreError> {
         self.run(move |stores| stores.holdings.plan(&tessera)).await
     }
 
-    /// Keeps the dossier of a capsule under a plan that was signed just now.
+    /// Keeps the dossier of a capsule with a newly signed plan.
     pub(crate) async fn keep_signed(
         &self,
         capsule: Arc<dyn OpenCapsule>,
@@ -188,7 +188,7 @@ impl Library {
         .await
     }
 
-    /// Keeps a dossier of a tessera that its owner, or a reader of it, wants to be kept alive.
+    /// Keeps the dossier of a tessera that its owner, or a reader, wants to keep alive.
     pub(crate) async fn keep_dossier(
         &self,
         dossier: VerifiedDossier,
@@ -197,7 +197,7 @@ impl Library {
     }
 
     /// Whether a capsule is in the library here, and its state while its owner has not published
-    /// it. What others hold of it then is what was placed before a publication was stopped.
+    /// it. Pieces on other nodes are then the remains of a publication that was stopped.
     pub(crate) async fn own_part(
         &self,
         tessera: TesseraHash,
@@ -216,14 +216,14 @@ impl Library {
         .await
     }
 
-    /// Remembers, until this node stops, what was seen of a tessera.
+    /// Remembers, until this node stops, the observed figures of a tessera.
     pub(crate) fn note_seen(&self, tessera: TesseraHash, health: &TesseraHealth) {
         let TesseraHealth { total, live, needed, survives, .. } = *health;
         let seen = Seen { checked: self.clock.now(), total, live, needed, survives };
         lock(&self.tables).seen.insert(tessera, seen);
     }
 
-    /// What was last seen of a tessera.
+    /// The last observed figures of a tessera.
     pub(crate) fn seen(&self, tessera: TesseraHash) -> Option<Seen> {
         lock(&self.tables).seen.get(&tessera).copied()
     }
@@ -233,12 +233,12 @@ impl Library {
         lock(&self.tables).asked.get(&tessera).copied()
     }
 
-    /// Notes that its holders are being asked for an overview.
+    /// Records that its holders are being asked for an overview.
     pub(crate) fn note_asked(&self, tessera: TesseraHash) {
         lock(&self.tables).asked.insert(tessera, Instant::now());
     }
 
-    /// Forgets what was seen of all other tesserae than these.
+    /// Forgets the figures of all tesserae but these.
     pub(crate) fn retain_seen(&self, library: &BTreeSet<TesseraHash>) {
         let mut tables = lock(&self.tables);
         tables.seen.retain(|tessera, _| library.contains(tessera));

@@ -1,4 +1,4 @@
-//! What nodes ask each other about tesserae. See `docs/PROTOCOL.md`.
+//! The requests and answers about tesserae. See `docs/PROTOCOL.md`.
 
 use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
@@ -15,82 +15,83 @@ pub const MAX_HOLDERS: usize = 128;
 pub const MAX_WITNESSES: usize = 4;
 /// The most requests in one batch.
 pub const MAX_BATCH: usize = 64;
-/// How many bytes of answers to a batch are gathered into one frame: one more answer, and what
-/// stands around them, still fits.
+/// How many bytes of answers to a batch are put into one frame: one more answer, and the encoding
+/// around them, still fits.
 pub const MAX_BATCH_ANSWER_BYTES: usize = MAX_FRAME_BYTES - 16 * 1024;
 
 /// A request about one tessera.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Request {
-    /// Would you hold this many bytes of this tessera? Binds nobody.
+    /// Asks whether the node would hold this many bytes of this tessera. Not binding.
     Offer {
-        /// Which tessera.
+        /// The tessera.
         tessera: TesseraHash,
-        /// How many bytes, about.
+        /// The approximate number of bytes.
         bytes: u64,
         /// Against whom they would count; on the wire, whether it is a repair.
         #[serde(rename = "repair", with = "is_repair")]
         charge: Charge<()>,
     },
-    /// Hold this piece. Followed by the dossier, if `dossier_bytes` is not 0, and the piece.
+    /// Asks the node to hold this piece. Followed by the dossier, if `dossier_bytes` is not 0, and
+    /// the piece.
     PutPiece {
-        /// Which tessera.
+        /// The tessera.
         tessera: TesseraHash,
-        /// Which piece.
+        /// The piece.
         piece: Piece,
-        /// The piece's length.
+        /// The piece's length in bytes.
         bytes: u64,
-        /// The encoded dossier's length; 0 when the holder has it already.
+        /// The encoded dossier's length in bytes; 0 when the holder already has it.
         dossier_bytes: u64,
-        /// Other holders who attest this tessera, if this is a repair; else none.
+        /// Other holders that attest this tessera, for a repair; otherwise empty.
         witnesses: Vec<Contact>,
     },
-    /// What do you hold of this tessera? Answered from the index, signed.
+    /// Asks for a signed list of the pieces held of this tessera, answered from the index.
     Attest {
-        /// Which tessera.
+        /// The tessera.
         tessera: TesseraHash,
-        /// Chosen by the asker, never twice.
+        /// Chosen by the requesting node, never reused.
         #[serde(with = "serde_bytes")]
         nonce: [u8; 32],
     },
-    /// Give me the dossier of this tessera.
+    /// Asks for the dossier of this tessera.
     GetDossier {
-        /// Which tessera.
+        /// The tessera.
         tessera: TesseraHash,
     },
-    /// Give me bytes of a piece. A holder of the whole pack also gives data fragments.
+    /// Asks for the bytes of a piece. A holder of the whole pack also serves data fragments.
     GetPiece {
-        /// Which tessera.
+        /// The tessera.
         tessera: TesseraHash,
-        /// Which piece.
+        /// The piece.
         piece: Piece,
-        /// From which byte on, to the end of the piece.
+        /// The offset of the first byte; the answer goes to the end of the piece.
         offset: u64,
     },
-    /// These hold the tessera, too. The asked holder announces itself before it answers.
+    /// Names the other holders of a tessera. The receiver announces itself before it answers.
     Roster {
-        /// Which tessera.
+        /// The tessera.
         tessera: TesseraHash,
-        /// Who; at most [`MAX_HOLDERS`].
+        /// The holders; at most [`MAX_HOLDERS`].
         holders: Vec<Contact>,
     },
-    /// Several short requests at once, about as many tesserae.
+    /// Several short requests in one frame, for as many tesserae.
     Batch {
         /// [`Request::Offer`]s and [`Request::Attest`]s; at least one and at most [`MAX_BATCH`].
         requests: Vec<Request>,
     },
 }
 
-/// The kinds of [`Request`], as they stand on the wire.
+/// The kinds of [`Request`], as encoded on the wire.
 pub const KINDS: [&str; 7] =
     ["offer", "put_piece", "attest", "get_dossier", "get_piece", "roster", "batch"];
 
 /// To [`Request::Batch`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BatchAnswer {
-    /// The frames that answer the requests, in their order. Fewer than there are requests if more
-    /// do not fit a frame: the rest is to be asked again.
+    /// The answer frames, in the order of the requests. There are fewer than requests if more do
+    /// not fit a frame: the rest must be sent again.
     pub answers: Vec<ByteBuf>,
 }
 
@@ -99,16 +100,16 @@ pub struct BatchAnswer {
 pub struct Offered {
     /// Whether it would be accepted now.
     pub accepts: bool,
-    /// Why not, for people.
+    /// Why not, as a message for people.
     pub reason: Option<String>,
-    /// Why not: the code with which a piece would be refused. Older nodes do not say.
+    /// Why not: the code with which a piece would be refused. Older nodes do not send it.
     pub code: Option<String>,
-    /// How many bytes in all would be accepted from the asker now; 0 if it is not accepted. Older
-    /// nodes do not say.
+    /// How many bytes in total would be accepted from the requesting node now; 0 if it is not
+    /// accepted. Older nodes do not send it.
     pub room: Option<u64>,
-    /// Whether the dossier need not be sent: it is kept here beside a piece.
+    /// Whether the dossier can be omitted: it is already kept here beside a piece.
     pub has_dossier: bool,
-    /// Which pieces are here already.
+    /// The pieces that are already held here.
     pub pieces: Vec<Piece>,
 }
 
@@ -130,9 +131,9 @@ pub struct Bulk {
 /// To [`Request::Attest`]: what is held, signed by the holder.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Attestation {
-    /// The holder's clock.
+    /// The date by the holder's clock.
     pub date: Timestamp,
-    /// BLAKE3 of the plan's bytes that the holder keeps; absent if it keeps none.
+    /// BLAKE3 of the plan that the holder keeps; absent if it keeps none.
     pub plan: Option<ContentHash>,
     /// The pieces held, and the checksums under which they are stored.
     pub pieces: Vec<AttestedPiece>,
@@ -144,24 +145,24 @@ pub struct Attestation {
 /// One held piece.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AttestedPiece {
-    /// Which.
+    /// The piece.
     pub piece: Piece,
     /// BLAKE3 of its bytes when they were stored.
     pub checksum: ContentHash,
 }
 
-/// Codes with which a node refuses what it understood.
+/// Codes of refusals.
 pub mod refusal {
-    /// This node does not take it. It made it, its owner dropped it, or it has no space: a stranger
-    /// is not told which.
+    /// This node does not accept it. It created it, its owner dropped it, or it has no space: a
+    /// stranger is not told which.
     pub const DECLINED: &str = "declined";
-    /// The sender, or its neighbourhood, has used up its share here.
+    /// The sender, or its neighbourhood, has used up its quota here.
     pub const OVER_QUOTA: &str = "over_quota";
-    /// Send the dossier along.
+    /// The dossier must be sent with the piece.
     pub const NEED_DOSSIER: &str = "need_dossier";
-    /// Another plan is kept here already.
+    /// Another plan is already kept here.
     pub const PLAN_CONFLICT: &str = "plan_conflict";
-    /// The dossier or piece is not what it claims to be.
+    /// The dossier or piece does not verify.
     pub const INVALID: &str = "invalid";
     /// It is not held here.
     pub const NOT_HELD: &str = "not_held";

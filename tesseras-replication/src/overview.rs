@@ -1,4 +1,4 @@
-//! All capsules of a library at a glance, each with what its holders said last.
+//! An overview of all capsules of a library, each with the latest figures from its holders.
 
 use std::time::Duration;
 
@@ -11,27 +11,27 @@ use tokio::time::{Instant, timeout_at};
 use crate::seen::Seen;
 use crate::status::{Asking, State, StatusError};
 
-/// How many tesserae are asked about at once.
+/// How many tesserae are checked concurrently.
 const AT_ONCE: usize = 16;
 
-/// A capsule of the library, and how it is.
+/// A capsule of the library and its state.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Glance {
-    /// Which.
+    /// Its hash.
     pub hash: TesseraHash,
     /// Its title.
     pub title: String,
-    /// Its state now; `None` if its holders were not asked in time, or none of their answers was
-    /// valid because this node's clock is wrong. The figures are older then.
+    /// Its current state; `None` if its holders were not asked in time, or none of their answers
+    /// was valid because this node's clock is wrong. The figures are older then.
     pub state: Option<State>,
-    /// What was seen when it was last checked.
+    /// The figures of the last check.
     pub seen: Option<Seen>,
 }
 
 impl Asking<'_> {
     /// Every capsule of the library, newest first. The holders of those that are not local are
-    /// asked now, for as long as `patience`, the ones that were not asked for longest first: so
-    /// one whose holders never answer in time keeps no other out.
+    /// asked now, for as long as `patience`, least recently asked first: so one whose holders never
+    /// answer in time does not keep out the others.
     pub(crate) async fn overview(&self, patience: Duration) -> Result<Vec<Glance>, StoreError> {
         let deadline = Instant::now() + patience;
         let library = self.library;

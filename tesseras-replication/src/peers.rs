@@ -1,4 +1,4 @@
-//! Other nodes, and how they are asked. Touches the network and nothing else: no store, no disk.
+//! Requests to other nodes. Uses the network only: no store, no disk.
 
 mod ask_all;
 mod ask_error;
@@ -39,10 +39,10 @@ pub use ask_error::AskError;
 use batches::Batches;
 use hedges::Hedges;
 
-/// How long a dossier may take to come; at most 16 MiB.
+/// The deadline for receiving a dossier of at most 16 MiB.
 const DOSSIER_DEADLINE: Duration = Duration::from_secs(120);
 
-/// How often, and after which failures, a request is sent again.
+/// How often, and after which failures, a request is retried.
 #[derive(Clone, Copy)]
 struct Retry {
     tries: u32,
@@ -50,11 +50,11 @@ struct Retry {
     after: fn(&AskError) -> bool,
 }
 
-/// While the other node is busy.
+/// Retries while the other node is busy.
 const WHILE_BUSY: Retry = Retry { tries: 6, pause: Duration::from_millis(500), after: is_busy };
-/// While a node that shall take a piece, or say what it holds, is busy.
+/// Retries for requests that place a piece or ask for an attestation.
 const PATIENTLY: Retry = Retry { tries: 10, ..WHILE_BUSY };
-/// Until it answers anything but that it is busy.
+/// Retries until there is an answer other than busy.
 const UNTIL_ANSWERED: Retry = Retry { tries: 2, after: has_not_answered, ..WHILE_BUSY };
 
 fn is_busy(error: &AskError) -> bool {
@@ -65,16 +65,16 @@ fn has_not_answered(error: &AskError) -> bool {
     is_busy(error) || !matches!(error, AskError::Refused(_))
 }
 
-/// How long other nodes are waited for.
+/// Timeouts for other nodes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Deadlines {
-    /// For a short answer, connecting included.
+    /// For a short answer, including the time to connect.
     pub answer: Duration,
-    /// How long a transfer may stand still.
+    /// How long a transfer may stall.
     pub transfer: Duration,
 }
 
-/// A piece whose bytes are still to be read, and compared with the plan.
+/// A piece whose bytes have not been read and verified yet.
 pub(crate) struct IncomingPiece {
     pub(crate) bytes: u64,
     pub(crate) checksum: ContentHash,
@@ -93,24 +93,24 @@ pub(crate) struct Parcel<'a> {
     pub(crate) witnesses: Vec<Contact>,
 }
 
-/// What other nodes are reached with.
+/// What is needed to reach other nodes.
 pub(crate) struct Way {
-    /// Who asks.
+    /// This node's keys.
     pub(crate) keys: Arc<NodeKeys>,
     pub(crate) transport: Arc<dyn Transport>,
-    /// Who was silent lately.
+    /// The peers that were silent lately.
     pub(crate) memory: SharedMemory,
     pub(crate) clock: Clock,
-    /// Where nonces come from.
+    /// The source of nonces.
     pub(crate) rng: StdRng,
     pub(crate) deadlines: Deadlines,
-    /// How many transfers in each direction a task begins at once; twice as many in all.
+    /// Concurrent transfers that a task starts in each direction; in total at most twice as many.
     pub(crate) max_transfers: usize,
-    /// How many of the requests may be asked twice in vain, in percent.
+    /// The most hedged requests that may turn out to be unnecessary, in percent of all requests.
     pub(crate) hedge_percent: u8,
 }
 
-/// Other nodes.
+/// A client for requests to other nodes.
 pub struct Peers {
     keys: Arc<NodeKeys>,
     transport: Arc<dyn Transport>,
@@ -126,7 +126,7 @@ pub struct Peers {
 }
 
 impl Peers {
-    /// Reached this way.
+    /// Creates the client.
     pub(crate) fn new(way: Way) -> Self {
         let Way { keys, transport, memory, clock, rng, deadlines, .. } = way;
         let hedges = Arc::new(Hedges::new(way.hedge_percent));
@@ -146,47 +146,48 @@ impl Peers {
         }
     }
 
-    /// Whether a node was silent lately: it is asked, and nobody waits for it.
+    /// Whether a node was silent lately: it is still asked, but not waited for.
     pub(crate) fn is_silent(&self, id: NodeId) -> bool {
         self.memory.is_silent(&id)
     }
 
-    /// Whether something may be asked for in place of what is late; it is counted then.
+    /// Whether a late request may be hedged; if so, the hedge is counted.
     pub(crate) fn may_hedge(&self) -> bool {
         self.hedges.begin()
     }
 
-    /// What was late, and asked twice, has failed.
+    /// A request that was hedged has failed, so the hedge was needed.
     pub(crate) fn hedge_was_needed(&self) {
         self.hedges.was_needed();
     }
 
-    /// What was asked of other nodes since the start.
+    /// Counts of the requests since the start.
     pub(crate) fn requests(&self) -> Requests {
         self.hedges.so_far()
     }
 
-    /// Who asks.
+    /// This node's id.
     pub(crate) fn me(&self) -> NodeId {
         self.keys.id()
     }
 
-    /// How many transfers in one direction a task begins at once.
+    /// Concurrent transfers that a task starts in one direction.
     pub(crate) fn max_transfers(&self) -> usize {
         self.max_transfers
     }
 
-    /// How long a short answer is waited for.
+    /// The timeout for a short answer.
     pub(crate) fn answer_deadline(&self) -> Duration {
         self.deadlines.answer
     }
 
-    /// How long a transfer may stand still.
+    /// How long a transfer may stall.
     pub(crate) fn transfer_deadline(&self) -> Duration {
         self.deadlines.transfer
     }
 
-    /// Asks a node what it holds, and checks its signature. Also says where it was reached.
+    /// Asks a node for an attestation, and verifies its signature. Also returns the address at
+    /// which it was reached.
     pub(crate) async fn attest(
         &self,
         to: &Contact,
@@ -203,7 +204,8 @@ impl Peers {
         }
     }
 
-    /// Asks whether a node would hold more of a tessera. Also says where it was reached.
+    /// Asks whether a node would hold more of a tessera. Also returns the address at which it was
+    /// reached.
     pub(crate) async fn offer(
         &self,
         to: &Contact,
@@ -213,13 +215,13 @@ impl Peers {
     ) -> Result<(SocketAddr, Offered), AskError> {
         let request = Request::Offer { tessera, bytes, charge };
         let (peer, mut offered) = self.short::<Offered>(WHILE_BUSY, to, &request).await?;
-        // People read it.
+        // It is shown to people.
         offered.reason = offered.reason.as_deref().map(one_line);
         offered.code = offered.code.as_deref().map(code_word);
         Ok((peer.remote, offered))
     }
 
-    /// Takes the dossier from a holder, and checks it.
+    /// Fetches the dossier from a holder, and verifies it.
     pub(crate) async fn take_dossier(
         &self,
         from: &Contact,
@@ -240,7 +242,7 @@ impl Peers {
         }
     }
 
-    /// Asks a holder for a piece of the length that the plan says.
+    /// Asks a holder for a piece of the length given in the plan.
     pub(crate) async fn take_piece(
         &self,
         from: &Contact,
@@ -260,8 +262,8 @@ impl Peers {
         Ok(IncomingPiece { bytes, checksum, body, _permit })
     }
 
-    /// Brings a piece to a node, with the dossier where that is lacking. `body` gives the bytes of
-    /// the piece, anew for each try.
+    /// Sends a piece to a node, with the dossier if the node does not have it. `body` yields the
+    /// bytes of the piece, anew for each attempt.
     pub(crate) async fn put_piece(
         &self,
         to: &Contact,
@@ -299,8 +301,8 @@ impl Peers {
         self.ask::<Stored>(to, &request, Some(body), self.deadlines.transfer).await.map(|_| ())
     }
 
-    /// Tells a holder who else holds a tessera, and that it is published. It announces itself
-    /// before it answers.
+    /// Tells a holder about the other holders of a tessera, and that it is published. The holder
+    /// announces itself before it answers.
     pub(crate) async fn tell_holders(
         &self,
         to: &Contact,
@@ -314,7 +316,7 @@ impl Peers {
         again(UNTIL_ANSWERED, telling).await.map(|_| ())
     }
 
-    /// Asks for a short answer, together with what else that node is asked at this time.
+    /// Sends a short request, batched with other requests to that node.
     async fn short<T: DeserializeOwned + Send>(
         &self,
         retry: Retry,
@@ -328,7 +330,8 @@ impl Peers {
         again(retry, asking).await
     }
 
-    /// Asks for bulk bytes, in this node's turn. They are to be read while the permit is kept.
+    /// Sends a request for bulk bytes, in this node's turn. They must be read while the permit is
+    /// kept.
     async fn bulk(
         &self,
         from: &Contact,
@@ -342,7 +345,7 @@ impl Peers {
         again(WHILE_BUSY, asking).await
     }
 
-    /// Asks a node once and reads its answer; the body is still to be read.
+    /// Sends a request once and decodes its answer; the body has not been read yet.
     async fn ask<T: DeserializeOwned>(
         &self,
         to: &Contact,
@@ -358,7 +361,7 @@ impl Peers {
     }
 }
 
-/// What an answer says, or why it was refused.
+/// Decodes an answer or a refusal.
 fn read<T: DeserializeOwned>(frame: &[u8]) -> Result<T, AskError> {
     match codec::decode(frame)? {
         Answer::Ok(answer) => Ok(answer),
@@ -366,7 +369,7 @@ fn read<T: DeserializeOwned>(frame: &[u8]) -> Result<T, AskError> {
     }
 }
 
-/// Tries, and tries again as long as the failure is one that passes.
+/// Retries as long as the failure is transient.
 async fn again<T, F: Future<Output = Result<T, AskError>>>(
     retry: Retry,
     attempt: impl Fn() -> F,
@@ -380,7 +383,7 @@ async fn again<T, F: Future<Output = Result<T, AskError>>>(
     attempt().await
 }
 
-/// Waits for a turn; kept until all bytes are there, or gone.
+/// Waits for a turn; kept until all bytes are received or sent.
 async fn turn(turns: &Arc<Semaphore>) -> OwnedSemaphorePermit {
     turns.clone().acquire_owned().await.expect("the semaphore is never closed")
 }

@@ -1,4 +1,4 @@
-//! Where the bytes of a piece are found on this node, and the pack put together from pieces.
+//! Where the bytes of a piece are found on this node, and the pack joined from pieces.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -12,8 +12,8 @@ use tesseras_crypto::blake3_of;
 use crate::erasure::DataFragment;
 
 /// The pieces of one tessera that can be read on this node: pinned and stored ones by their
-/// checksum, and, where the whole pack is at hand, its data fragments as ranges of it. What was
-/// found damaged is not at hand.
+/// checksum, and, if the whole pack is at hand, its data fragments as ranges of it. Pieces found
+/// damaged are not at hand.
 #[derive(Clone)]
 pub struct PieceSource {
     plan: Plan,
@@ -24,7 +24,7 @@ pub struct PieceSource {
 }
 
 impl PieceSource {
-    /// What is at hand. `whole` is the pack if it can be read otherwise than as a stored piece.
+    /// The pieces at hand. `whole` is the pack if it can be read otherwise than as a stored piece.
     pub fn new(
         plan: Plan,
         blobs: Arc<dyn BlobStore>,
@@ -74,15 +74,15 @@ impl PieceSource {
         }
     }
 
-    /// The pieces at hand whose every byte is what the plan says; the whole pack alone, if it is.
-    /// What is not sound is not at hand from now on.
+    /// The pieces at hand whose every byte matches the plan; only the whole pack, if it does.
+    /// Pieces that do not match are not at hand from now on.
     pub fn sound_pieces(&mut self) -> Result<BTreeSet<Piece>, StoreError> {
         let pinned = self.sound_pins()?;
         if self.whole.is_some() {
             if self.is_sound(Piece::Whole)? {
                 return Ok([Piece::Whole].into());
             }
-            // Perhaps it was a copy in the library; a stored piece may still be good.
+            // Perhaps it was a copy in the library; a stored piece may still be intact.
             self.whole = self.stored(&self.plan.pack_hash())?;
             if self.whole.is_some() && self.is_sound(Piece::Whole)? {
                 return Ok([Piece::Whole].into());
@@ -107,8 +107,8 @@ impl PieceSource {
         Ok(sound)
     }
 
-    /// What an earlier try pinned. If any of it is not what it is named after, the machine lost
-    /// power meanwhile, and all of it goes.
+    /// The pieces pinned by an earlier attempt. If any of them does not match its name, the machine
+    /// lost power in the meantime, and all of them are removed.
     pub(crate) fn sound_pins(&self) -> Result<BTreeSet<ContentHash>, StoreError> {
         let tessera = self.plan.tessera();
         let pinned: BTreeSet<ContentHash> = self.workbench.pinned(&tessera)?.into_iter().collect();
@@ -122,21 +122,21 @@ impl PieceSource {
         Ok(pinned)
     }
 
-    /// A piece was stored anew, from bytes that were hashed on the way.
+    /// A piece was stored again, from bytes that were hashed during the transfer.
     pub fn stored_anew(&mut self, piece: Piece) {
         if let Some(checksum) = self.plan.checksum(piece) {
             self.damaged.remove(&checksum);
         }
     }
 
-    /// The pieces that were found damaged.
+    /// The pieces found damaged.
     pub fn damaged(&self) -> Vec<Piece> {
         let indexes = (0..self.plan.coded().map_or(0, |form| form.shape.n())).map(Piece::Index);
         let all = [Piece::Whole].into_iter().chain(indexes);
         all.filter(|p| self.plan.checksum(*p).is_some_and(|c| self.damaged.contains(&c))).collect()
     }
 
-    /// The plan that says what each piece must be.
+    /// The plan with the checksum of each piece.
     pub fn plan(&self) -> &Plan {
         &self.plan
     }
@@ -149,7 +149,7 @@ impl PieceSource {
         if self.damaged.contains(hash) {
             return Ok(None);
         }
-        // What was pinned is newer: it came because what is stored was missing or damaged.
+        // A pinned piece is newer: it was fetched because the stored one was missing or damaged.
         let pinned = self.workbench.open(&self.plan.tessera(), hash);
         let found = match pinned {
             Err(StoreError::Missing(_)) => self.blobs.open(hash),

@@ -1,6 +1,6 @@
-//! What decides: pure functions and small state machines, driven by what the flows hear and told
-//! the time. No async, no I/O, no clock, no randomness in here, so that any of it runs without a
-//! message being sent.
+//! Decisions: pure functions and small state machines that are given the time and the results of
+//! requests. No async, no I/O, no clock, no randomness, so that all of it can be tested without
+//! sending a message.
 
 pub mod admission;
 pub mod causes;

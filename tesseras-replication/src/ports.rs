@@ -1,5 +1,4 @@
-//! The ports to what lies beside replication: the form of capsules on disk, and the finding of
-//! nodes.
+//! The ports of replication: the form of capsules on disk, and finding nodes.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -14,14 +13,15 @@ use tesseras_crypto::NamedManifest;
 use tesseras_wire::{BoxFuture, BoxStream};
 use thiserror::Error;
 
-/// Capsules as packs, and packs as capsules: the port to what knows their form on disk.
+/// The port that converts capsules to packs and packs to capsules; the adapter knows their form on
+/// disk.
 pub trait Capsules: Send + Sync + 'static {
     /// Opens a capsule of the library: its MANIFEST is read, hashed and parsed here, and not again
     /// for as long as the capsule is open.
     fn open(&self, record: &TesseraRecord) -> Result<Arc<dyn OpenCapsule>, StoreError>;
 
-    /// Checks every byte of a pack and adds its capsule to the library. `meter` is told each
-    /// number of bytes done.
+    /// Checks every byte of a pack and adds its capsule to the library. `meter` is given the number
+    /// of bytes done.
     fn unpack(
         &self,
         tessera: &TesseraHash,
@@ -53,7 +53,7 @@ pub trait OpenCapsule: Send + Sync + 'static {
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum UnpackError {
-    /// The pack is not that of the tessera.
+    /// The pack is not the tessera's.
     #[error("the pack is not what it claims to be: {0}")]
     Invalid(String),
     /// A store failed.
@@ -61,27 +61,27 @@ pub enum UnpackError {
     Store(#[from] StoreError),
 }
 
-/// The port to what finds nodes and announces holders. Streams give what is found as soon as it is
-/// found; a search ends when its stream is dropped.
+/// The port for finding nodes and announcing holders. Streams return results as soon as they are
+/// found; dropping a stream ends its search.
 pub trait Directory: Send + Sync + 'static {
-    /// Nodes that say they hold what is announced at a key. Hints.
+    /// Nodes that announce themselves as holders at a key. Hints.
     fn find_holders(&self, key: DhtKey) -> BoxStream<'_, Contact>;
 
     /// Nodes that were reached, roughly the nearest to the key first: as many as are wanted and a
     /// few more, or all that can be found.
     fn candidates(&self, key: DhtKey, wanted: usize) -> BoxStream<'_, Contact>;
 
-    /// Where a node is now, if it can be found.
+    /// The current contact of a node, if it can be found.
     fn resolve(&self, id: NodeId) -> BoxFuture<'_, Option<Contact>>;
 
-    /// Announces this node as a holder at these keys; returns when it is done. It goes on if the
+    /// Announces this node as a holder at these keys; returns when it is done. It continues if the
     /// future is dropped.
     fn announce(&self, keys: Vec<DhtKey>) -> BoxFuture<'_, ()>;
 
-    /// The addresses at which this node was reached by others.
+    /// The addresses at which other nodes have reached this one.
     fn own_addresses(&self) -> Vec<SocketAddr>;
 
-    /// How far this node's clock is from its peers', if that is more than they tolerate. `None`
-    /// if it is not, and also while too few peers have said their date to tell.
+    /// How far this node's clock is from its peers', if that is more than the tolerance. `None` if
+    /// it is not, and also while too few peers have sent their date.
     fn clock_offset(&self) -> BoxFuture<'_, Option<ClockOffset>>;
 }

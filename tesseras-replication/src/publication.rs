@@ -1,9 +1,9 @@
 //! Publication as a state that an owner begins and ends.
 //!
-//! Until a publication is complete enough to be read back, its pieces are drafts with those who
-//! took them: nobody announces, repairs or completes them. The end of a round of [`Publisher`] ends
-//! that: the publisher notes that the tessera is published, and tells its holders so (the roster), who note
-//! it in turn. What each fact means is in [`tesseras_core::publication`].
+//! Until a publication is complete enough to be read back, its pieces are drafts on their holders:
+//! they are not announced, repaired or completed. At the end of a round of [`Publisher`] the
+//! publisher records that the tessera is published, and tells its holders so (the roster), which
+//! record it in turn. [`tesseras_core::publication`] defines the states.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -19,21 +19,21 @@ use crate::policy::patience::Manner;
 use crate::publish::Publisher;
 use crate::survey::{Scope, survey};
 
-/// How long a cancellation waits for what is being written at that moment.
+/// How long a cancellation waits for writes in progress.
 const CANCEL_TIMEOUT: Duration = Duration::from_secs(30);
-/// How long pieces that were on their way when a publication was stopped may take to be stored.
+/// How long pieces in flight may take to be stored after a publication was stopped.
 const ARRIVING: Duration = Duration::from_millis(500);
 
-/// How far a tessera is published, and what that has left elsewhere.
+/// The publication state of a tessera, and its pieces on other nodes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PublicationReport {
-    /// How far it is published now.
+    /// The current state.
     pub state: PublicationState,
-    /// How many pieces other nodes have acknowledged. Nobody can call them back.
+    /// How many pieces other nodes have acknowledged. They cannot be recalled.
     pub placed: usize,
 }
 
-/// How far a tessera is published, as far as this node knows.
+/// The publication state of a tessera, as far as this node knows.
 pub(crate) async fn publication(
     library: &Library,
     tessera: TesseraHash,
@@ -43,9 +43,9 @@ pub(crate) async fn publication(
 }
 
 impl Publisher<'_> {
-    /// Stops a publication: one under way ends, and none in the background goes on. With
-    /// `unpublish`, a finished one ends as well: this node looks after the tessera no longer, but
-    /// for a piece that it may hold. Returns once nothing more is sent.
+    /// Stops a publication: one in progress ends, and none continues in the background. With
+    /// `unpublish`, a finished one ends as well: this node no longer maintains the tessera, except
+    /// as the holder of a piece. Returns once nothing more is sent.
     pub(crate) async fn stop(
         &self,
         tessera: TesseraHash,
@@ -53,18 +53,19 @@ impl Publisher<'_> {
     ) -> Result<PublicationReport, StoreError> {
         let Self { peers, holder, library, workshop, directory } = *self;
         let event = if unpublish { PublicationEvent::Cancelled } else { PublicationEvent::Stopped };
-        // At once, so that nothing begins anew; and again, after what was being written.
+        // Recorded at once, so that it does not start again, and again after the writes in
+        // progress.
         library.note(tessera, event).await?;
         library.stop_publishing(tessera);
         let turn = timeout(CANCEL_TIMEOUT, workshop.turn(tessera)).await;
         library.note(tessera, event).await?;
         if unpublish {
-            // Nobody goes on from there soon; publishing anew computes it again.
+            // It will not be resumed soon; publishing again computes the pieces anew.
             workshop.unpin(tessera).await?;
         }
         drop(turn);
         let mut report = publication(library, tessera).await?;
-        // A piece that was on its way may have arrived although nobody waited for its receipt.
+        // A piece in flight may have arrived without its acknowledgement having been seen.
         if report.placed > 0 || event == PublicationEvent::Stopped {
             sleep(ARRIVING).await;
             let asking = survey(peers, holder, directory, tessera, Scope::Known, Manner::Thorough);
@@ -89,8 +90,8 @@ pub(crate) async fn published_holdings(
     Ok(held)
 }
 
-/// The tesserae that this node looks after: those that are published and of which it holds a
-/// piece, and those that were published from its library.
+/// The tesserae that this node maintains: those that are published and of which it holds a piece,
+/// and those that were published from its library.
 pub(crate) async fn looked_after(
     holder: &Holder,
     library: &Library,

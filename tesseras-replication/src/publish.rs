@@ -1,4 +1,4 @@
-//! Publishing: a capsule of the library is planned, cut, and placed on other nodes.
+//! Publishing: a capsule of the library is planned, encoded, and placed on other nodes.
 
 use std::sync::Arc;
 
@@ -37,19 +37,19 @@ use tesseras_core::progress::{Meter, OnProgress};
 /// Result of publishing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Published {
-    /// The target number of pieces: n fragments, or whole copies where there is no coded form.
+    /// The target number of pieces: n fragments, or whole copies if there is no coded form.
     pub fragments: usize,
-    /// How many of them have a holder now.
+    /// How many of them now have a holder.
     pub placed: usize,
-    /// The whole copies, those beside a coded form too.
+    /// The whole copies, including those beside a coded form.
     pub copies: Copies,
-    /// On how many nodes.
+    /// How many nodes hold them.
     pub holders: usize,
-    /// How many of those, the worst ones, may vanish.
+    /// How many of those, the worst ones, may be lost.
     pub survives: usize,
-    /// Whether holders had to share neighbourhoods.
+    /// Whether more holders share a neighbourhood than the limit allows.
     pub crowded: bool,
-    /// Why pieces were refused, each reason once.
+    /// Why pieces were refused, without duplicates.
     pub refusals: Vec<String>,
 }
 
@@ -66,24 +66,24 @@ pub enum PublishError {
     /// Another request is publishing it.
     #[error("{0} is being published already")]
     InProgress(TesseraHash),
-    /// It was stopped on this node's request.
+    /// It was stopped by a request to this node.
     #[error("the publication of {0} was stopped")]
     Stopped(TesseraHash),
-    /// Nobody who made it is here, and no plan that its creator signed was found.
+    /// Its creator is not on this node, and no plan signed by its creator was found.
     #[error("no plan of {0} that its creator signed is kept here, and no holder gave one")]
     NoSignedPlan(TesseraHash),
-    /// A plan is kept already, and this is another one.
+    /// A different plan is already kept.
     #[error("another plan of this tessera was signed before; a plan never changes")]
     PlanConflict,
-    /// No node would hold anything.
+    /// No node would hold a piece.
     #[error("no other node would hold a piece{}", reason(refusals))]
     NobodyEligible {
-        /// Why not, each reason once.
+        /// The reasons, without duplicates.
         refusals: Vec<String>,
-        /// The same, counted.
+        /// The reasons as counts.
         causes: Box<Causes>,
     },
-    /// There is too little room to place it readable, so nothing was sent.
+    /// There is too little room for a readable placement, so nothing was sent.
     #[error(
         "nothing was sent: the nodes that would keep pieces ({}) have too little room; each would \
          have to take {} MiB{}",
@@ -92,30 +92,30 @@ pub enum PublishError {
         reason(refusals)
     )]
     NoRoom {
-        /// Why others refused, each reason once.
+        /// Why others refused, without duplicates.
         refusals: Vec<String>,
-        /// What there is room for.
+        /// The room that there is.
         causes: Box<Causes>,
     },
-    /// What was placed does not suffice to read it back.
+    /// The pieces placed do not suffice to read it back.
     #[error("it cannot be read back: {}{}", too_few(*placed, *needed), reason(refusals))]
     TooFew {
         /// How many have a holder.
         placed: usize,
         /// How many are needed.
         needed: usize,
-        /// Why others refused, each reason once.
+        /// Why others refused, without duplicates.
         refusals: Vec<String>,
-        /// What they said when they were asked for room.
+        /// The answers to the offers.
         causes: Box<Causes>,
     },
-    /// What is stored here, or the plan, does not hold.
+    /// The stored dossier or the plan is not valid.
     #[error(transparent)]
     Dossier(#[from] DossierError),
     /// The plan cannot be made.
     #[error(transparent)]
     Plan(#[from] PlanError),
-    /// The code or a store failed while cutting.
+    /// The codec or a store failed while encoding.
     #[error(transparent)]
     Erasure(#[from] ErasureError),
     /// Pieces could not be prepared.
@@ -132,7 +132,7 @@ pub enum PublishError {
 fn too_few(placed: usize, needed: usize) -> String {
     match needed {
         1 => "no node holds a whole copy".to_owned(),
-        _ => format!("holders were found for only {placed} of the {needed} pieces that are needed"),
+        _ => format!("holders were found for only {placed} of the {needed} pieces needed"),
     }
 }
 
@@ -160,15 +160,16 @@ impl From<KeepError> for PublishError {
     }
 }
 
-/// The plan of a tessera as its creator signed it just now.
+/// A plan that the creator of the tessera has just signed.
 pub struct SignedPlan {
     /// The bytes of the plan.
     pub plan: Vec<u8>,
-    /// Over exactly these bytes.
+    /// Signatures over exactly these bytes.
     pub signatures: SignaturePair,
 }
 
-/// What publishing may touch: the owner's capsules, the workbench, and all ways to other nodes.
+/// The collaborators of publishing: the owner's capsules, the workbench, and the services that
+/// reach other nodes.
 #[derive(Clone, Copy)]
 pub(crate) struct Publisher<'a> {
     pub(crate) peers: &'a Peers,
@@ -179,8 +180,8 @@ pub(crate) struct Publisher<'a> {
 }
 
 impl Publisher<'_> {
-    /// The plan of a capsule in the library, for its creator to sign. Parity that is computed on
-    /// the way is kept for publishing. A plan that was signed before is returned as it is.
+    /// The plan of a capsule in the library, for its creator to sign. Parity that is computed in
+    /// the process is kept for publishing. A plan that was signed before is returned unchanged.
     pub(crate) async fn draft_plan(
         &self,
         tessera: TesseraHash,
@@ -209,10 +210,10 @@ impl Publisher<'_> {
         Ok(plan)
     }
 
-    /// Places a capsule of the library on other nodes, until it is done or stopped. What holders
-    /// attest already is not placed again, so an interrupted publication goes on where it was.
-    /// Without a plan that was signed just now, it is the one that is kept here or that its holders
-    /// keep: so anyone who has fetched a capsule can keep it alive.
+    /// Places a capsule of the library on other nodes, until it is done or stopped. Pieces that
+    /// holders already attest are not placed again, so an interrupted publication continues.
+    /// Without a newly signed plan, it uses the one that is kept here or by its holders: so anyone
+    /// who has fetched a capsule can keep it alive.
     pub(crate) async fn publish(
         &self,
         tessera: TesseraHash,
@@ -235,7 +236,7 @@ impl Publisher<'_> {
     }
 
     /// Leaves a publication to the background, until it is done or stopped. The plan and its
-    /// signatures are needed unless a dossier is kept already.
+    /// signatures are required unless a dossier is already kept.
     pub(crate) async fn publish_later(
         &self,
         tessera: TesseraHash,
@@ -287,8 +288,8 @@ impl Publisher<'_> {
         Ok(published)
     }
 
-    /// Asks all holders and all who might be, places what is lacking, and asks the holders again:
-    /// they are believed, not this node's own memory.
+    /// Surveys all holders and candidates, places what is missing, and surveys the holders again:
+    /// their attestations count, not this node's own records.
     async fn place_all(
         &self,
         dossier: &VerifiedDossier,
@@ -334,7 +335,8 @@ impl Publisher<'_> {
         }
     }
 
-    /// Ends a publication with what holders attest: it is noted here, and they are told.
+    /// Ends a publication with the pieces that holders attest: it is recorded here, and the holders
+    /// are told.
     async fn end(
         &self,
         dossier: &VerifiedDossier,
@@ -368,8 +370,8 @@ impl Publisher<'_> {
         })
     }
 
-    /// Tells all holders that a tessera is published; those who could not be told are told by the
-    /// next repair.
+    /// Tells all holders that a tessera is published; the next repair tells those that could not be
+    /// reached.
     pub(crate) async fn confirm(&self, dossier: &VerifiedDossier, holders: &[Contact]) {
         let Self { peers, holder, directory, .. } = *self;
         if send_roster(peers, holder, directory, dossier, holders).await {
@@ -377,8 +379,8 @@ impl Publisher<'_> {
         }
     }
 
-    /// Makes sure that the parity fragments to be placed are at hand: those of the draft, or, if
-    /// they are gone, computed again.
+    /// Ensures that the parity fragments to be placed are at hand: those of the draft, or, if they
+    /// are gone, computed again.
     async fn prepare_parity(
         &self,
         dossier: &VerifiedDossier,
@@ -413,7 +415,7 @@ impl Publisher<'_> {
     }
 }
 
-/// Why nothing can be placed that could be read back.
+/// Why no readable placement is possible.
 fn no_room(eligible: Eligible) -> PublishError {
     let Eligible { count, refusals, causes, .. } = eligible;
     let (refusals, causes) = (distinct(refusals), Box::new(causes));

@@ -1,4 +1,4 @@
-//! Letting go of whole copies once the coded form has taken their place.
+//! Releasing whole copies once the coded form has replaced them.
 
 use futures_util::StreamExt as _;
 use futures_util::stream;
@@ -13,7 +13,7 @@ use crate::holder::Holder;
 use crate::peers::{AskError, IncomingPiece, Peers};
 use crate::policy::survey::Survey;
 
-/// Drops this node's whole copy if those who attest keep the target form without it
+/// Drops this node's whole copy if the attested pieces meet the target form without it
 /// ([`may_let_go`]), and every byte of the coded form has just been read: from the other nodes, and
 /// from this one's disk. Returns whether it was dropped.
 pub(crate) async fn release_whole(
@@ -42,7 +42,7 @@ pub(crate) async fn release_whole(
     {
         return Ok(false);
     }
-    tracing::info!(%tessera, "the coded form is complete; the whole copy is let go");
+    tracing::info!(%tessera, "the coded form is complete; the whole copy is released");
     holder.release(whole).await
 }
 

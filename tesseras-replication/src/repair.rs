@@ -1,4 +1,4 @@
-//! Repair: holders bring back what is missing, without the owner.
+//! Repair: holders replace missing pieces, without the owner.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -35,27 +35,27 @@ use crate::survey::{Scope, Surveying};
 use crate::workshop::Workshop;
 use tesseras_core::progress::{Meter, OnProgress, Progress};
 
-/// How long looking after one tessera may take, however many are looked after at once.
+/// The deadline for one tessera, however many are repaired at once.
 pub const REPAIR_DEADLINE: Duration = Duration::from_secs(60 * 60);
-/// Of how many tesserae the remembered holders are asked at once.
+/// For how many tesserae the recorded holders are asked concurrently.
 const CHECKS_AT_ONCE: usize = 64;
 /// How many tesserae are repaired at once.
 const REPAIRS_AT_ONCE: usize = 16;
 
-/// Result of looking after one tessera.
+/// The result of checking and repairing one tessera.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Repaired {
     /// How many pieces were rebuilt or copied and have a holder again.
     pub restored: usize,
-    /// Which known holders did not answer. Of several tesserae they may be the same nodes.
+    /// The known holders that did not answer. The same nodes may be counted for several tesserae.
     pub unreachable: BTreeSet<NodeId>,
     /// How many pieces are still missing.
     pub missing: usize,
-    /// Why, for people.
+    /// Why nodes refused, as messages for people.
     pub refusals: Vec<String>,
 }
 
-/// Why a tessera could not be looked after.
+/// Why a tessera could not be repaired.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum RepairError {
@@ -69,22 +69,22 @@ pub enum RepairError {
     /// Its owner has not published it, or has cancelled.
     #[error("{0} is not published")]
     NotPublished(TesseraHash),
-    /// The description kept here is damaged, and no other holder gave it.
-    #[error("the description of {0} kept here is damaged, and nobody else has it now")]
+    /// The dossier kept here is damaged, and no other holder returned it.
+    #[error("the description of {0} kept here is damaged, and no other node has it now")]
     DamagedDossier(TesseraHash),
-    /// The pieces that are left do not suffice, or cannot be obtained now.
+    /// The remaining pieces do not suffice, or cannot be obtained now.
     #[error(transparent)]
     Collect(#[from] CollectError),
     /// It took longer than [`REPAIR_DEADLINE`].
-    #[error("looking after {0} took too long; what was prepared is kept for the next time")]
+    #[error("the repair of {0} took too long; prepared pieces are kept for the next attempt")]
     Deadline(TesseraHash),
     /// A store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
 }
 
-/// What repair may touch: what is held and published here, the workbench, and all ways to other
-/// nodes.
+/// The collaborators of repair: what is held and published here, the workbench, and the services
+/// that reach other nodes.
 #[derive(Clone, Copy)]
 pub(crate) struct Repairer<'a> {
     pub(crate) peers: &'a Peers,
@@ -94,7 +94,7 @@ pub(crate) struct Repairer<'a> {
     pub(crate) directory: &'a dyn Directory,
 }
 
-/// What all who were asked have said.
+/// The complete result of a survey.
 struct Seen {
     dossier: VerifiedDossier,
     survey: Survey,
@@ -102,16 +102,16 @@ struct Seen {
     prepared: Option<Prepared>,
 }
 
-/// What was prepared when not all had answered yet.
+/// What was prepared before all nodes had answered.
 struct Prepared {
     pieces: Vec<Piece>,
     source: Result<PieceSource, RepairError>,
 }
 
 impl<'a> Repairer<'a> {
-    /// Looks after many tesserae, several at once, the endangered first. Where the remembered holders
-    /// attest all there should be, nobody else is asked. Each has its own deadline: a dead or slow
-    /// holder delays only those that it holds.
+    /// Repairs many tesserae, several at once, the most endangered first. If the recorded holders
+    /// attest everything there should be, no other node is asked. Each tessera has its own
+    /// deadline: a dead or slow holder delays only those that it holds.
     pub(crate) fn repair_each(
         self,
         mut tesserae: Vec<TesseraHash>,
@@ -138,8 +138,8 @@ impl<'a> Repairer<'a> {
         Box::pin(each.buffer_unordered(CHECKS_AT_ONCE))
     }
 
-    /// Asks only those who are remembered as holders of a tessera, and only if they are as many as
-    /// there should be. `None` if they do not attest all there should be.
+    /// Asks only the recorded holders of a tessera, and only if there are as many as there should
+    /// be. `None` if they do not attest everything there should be.
     async fn check(&self, tessera: TesseraHash) -> Result<Option<Repaired>, RepairError> {
         let Self { peers, holder, directory, .. } = *self;
         let _turn = self.workshop.turn(tessera).await;
@@ -162,8 +162,8 @@ impl<'a> Repairer<'a> {
         Ok(Some(Repaired { unreachable: silent(&survey), ..Repaired::default() }))
     }
 
-    /// Looks after one tessera: asks its holders, and where pieces are missing, rebuilds and
-    /// places them.
+    /// Repairs one tessera: surveys its holders, and if pieces are missing, rebuilds and places
+    /// them.
     pub(crate) async fn repair(
         &self,
         tessera: TesseraHash,
@@ -220,8 +220,7 @@ impl<'a> Repairer<'a> {
         Ok(done)
     }
 
-    /// The dossier kept here, if the tessera is one that this node may look after; `None` if it is
-    /// damaged.
+    /// The dossier kept here, if this node may repair the tessera; `None` if it is damaged.
     async fn stored_dossier(
         &self,
         tessera: TesseraHash,
@@ -237,8 +236,8 @@ impl<'a> Repairer<'a> {
         }
     }
 
-    /// Asks all holders and all who might be. While what seems to be missing is prepared, those who
-    /// are slow may still answer.
+    /// Surveys all holders and candidates. While the pieces that seem to be missing are prepared,
+    /// slow nodes may still answer.
     async fn look(
         &self,
         tessera: TesseraHash,
@@ -296,7 +295,7 @@ impl<'a> Repairer<'a> {
         Ok(())
     }
 
-    /// Tells all who attest that a tessera is published, unless they were told.
+    /// Tells all attesting holders that a tessera is published, unless they have been told.
     async fn confirm_again(
         &self,
         dossier: &VerifiedDossier,
@@ -309,7 +308,7 @@ impl<'a> Repairer<'a> {
         Ok(())
     }
 
-    /// Brings a damaged dossier back from another holder.
+    /// Replaces a damaged dossier by that of another holder.
     async fn mend_dossier(
         &self,
         tessera: TesseraHash,
@@ -321,7 +320,7 @@ impl<'a> Repairer<'a> {
         Ok(dossier)
     }
 
-    /// Makes sure that the missing pieces are at hand.
+    /// Ensures that the missing pieces are at hand.
     async fn prepare(
         &self,
         dossier: &VerifiedDossier,

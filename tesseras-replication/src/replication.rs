@@ -1,4 +1,4 @@
-//! One node's replication: its collaborators, and for each flow what it may touch of them.
+//! One node's replication: its collaborators, and which of them each flow may use.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -32,17 +32,16 @@ use crate::stores::Stores;
 use crate::workshop::Workshop;
 use tesseras_core::progress::OnProgress;
 
-/// Transfers in each direction that a task begins at once, by default; as many again that others
-/// asked for.
+/// Default number of transfers that a task starts at once in each direction; as many again may be
+/// requested by other nodes.
 pub const DEFAULT_MAX_TRANSFERS: usize = 4;
 /// The most transfers in each direction that can be configured.
 pub const MAX_TRANSFERS: usize = 4;
 
-/// How much may be asked twice in vain, by default, in percent of all requests.
+/// Default limit of unnecessary hedges, in percent of all requests.
 pub const DEFAULT_HEDGE_PERCENT: u8 = 10;
 
-/// In each direction: what this node begins, as much again in place of what is late, and what
-/// others asked for.
+/// In each direction: transfers of this node, as many hedges, and transfers requested by others.
 const _: () = assert!(
     2 * 3 * MAX_TRANSFERS * CHUNK * CHUNKS_IN_FLIGHT <= 16 << 20,
     "promise: bounded memory"
@@ -51,16 +50,16 @@ const _: () = assert!(
 /// The settings of replication.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ReplicationConfig {
-    /// What is offered to others.
+    /// The storage offered to others.
     pub limits: Limits,
     /// Transfers in each direction at once; 1 to [`MAX_TRANSFERS`].
     pub max_transfers: usize,
-    /// How many of all requests may be sent in place of late ones that then came after all, in
-    /// percent; 0 waits for what is late until it fails.
+    /// The most hedged requests whose original still succeeded, in percent of all requests; 0 waits
+    /// for a late request until it fails.
     pub hedge_percent: u8,
-    /// How long to wait for a short answer, connecting included.
+    /// The timeout for a short answer, including the time to connect.
     pub answer_deadline: Duration,
-    /// How long a transfer may stand still.
+    /// How long a transfer may stall.
     pub transfer_deadline: Duration,
 }
 
@@ -68,31 +67,31 @@ pub struct ReplicationConfig {
 pub struct Parts {
     /// The settings.
     pub config: ReplicationConfig,
-    /// Who this node is.
+    /// This node's keys.
     pub keys: Arc<NodeKeys>,
     /// Its stores.
     pub stores: Stores,
     /// Its capsules.
     pub capsules: Arc<dyn Capsules>,
-    /// The way to other nodes, which remembers who was silent.
+    /// The transport to other nodes, which remembers silent ones.
     pub transport: Arc<dyn Transport>,
-    /// What it remembers.
+    /// The peers that were silent lately.
     pub memory: SharedMemory,
-    /// The way to find them.
+    /// How to find nodes.
     pub directory: Arc<dyn Directory>,
-    /// The date.
+    /// The wall clock.
     pub clock: Clock,
-    /// Where nonces come from; seeded by the one who starts the node.
+    /// The source of nonces; seeded by the code that starts the node.
     pub rng: StdRng,
-    /// Where work that blocks on a disk runs.
+    /// Runs work that blocks on a disk.
     pub blocking: Arc<dyn BlockingPool>,
 }
 
-/// The replication of one node. Cheap to clone; all clones are one.
+/// The replication of one node. Cheap to clone; clones share their state.
 #[derive(Clone)]
 pub struct Replication(Arc<Collaborators>);
 
-/// What the flows work with. Each flow is given only those that it names.
+/// The collaborators of the flows. Each flow gets only those in its signature.
 struct Collaborators {
     peers: Peers,
     holder: Holder,
@@ -103,7 +102,7 @@ struct Collaborators {
 }
 
 impl Replication {
-    /// Puts one node's replication together.
+    /// Builds one node's replication.
     pub fn new(parts: Parts) -> Self {
         let Parts { config, keys, stores, capsules, transport, memory, .. } = parts;
         let Parts { directory, clock, rng, blocking, .. } = parts;
@@ -143,7 +142,7 @@ impl Replication {
         self.0.peers.me()
     }
 
-    /// What was asked of other nodes since the start.
+    /// Counts of the requests to other nodes since the start.
     pub fn requests(&self) -> Requests {
         self.0.peers.requests()
     }
@@ -153,7 +152,7 @@ impl Replication {
         &self.0.stores
     }
 
-    /// Answers a request of another node; `None` if its kind belongs to somebody else.
+    /// Answers a request of another node; `None` if its kind belongs to another service.
     pub async fn serve(
         &self,
         peer: Peer,
@@ -166,7 +165,7 @@ impl Replication {
     }
 
     /// The plan of a capsule in the library, for its creator to sign; one that was signed before is
-    /// returned as it is.
+    /// returned unchanged.
     pub async fn draft_plan(
         &self,
         tessera: TesseraHash,
@@ -175,7 +174,7 @@ impl Replication {
         self.publisher().draft_plan(tessera, on_progress).await
     }
 
-    /// Places a capsule of the library on other nodes, by a plan that was signed just now.
+    /// Places a capsule of the library on other nodes, by a newly signed plan.
     pub async fn publish(
         &self,
         tessera: TesseraHash,
@@ -187,8 +186,8 @@ impl Replication {
         self.publisher().publish(tessera, Some(signed), on_progress).await
     }
 
-    /// Places a capsule of the library on other nodes, by the signed plan that is kept here or that
-    /// its holders keep.
+    /// Places a capsule of the library on other nodes, by the signed plan that is kept here or by
+    /// its holders.
     pub async fn publish_signed(
         &self,
         tessera: TesseraHash,
@@ -198,7 +197,7 @@ impl Replication {
     }
 
     /// Publishes in the background from now on, until it is done or stopped. The plan and its
-    /// signatures are needed unless a dossier is kept already.
+    /// signatures are required unless a dossier is already kept.
     pub async fn publish_later(
         &self,
         tessera: TesseraHash,
@@ -209,8 +208,8 @@ impl Replication {
         Ok(publication::publication(&self.0.library, tessera).await?)
     }
 
-    /// Stops a publication; one under way ends, and none in the background goes on. With `unpublish`, a finished one ends as
-    /// well.
+    /// Stops a publication; one in progress ends, and none continues in the background. With
+    /// `unpublish`, a finished one ends as well.
     pub async fn stop_publication(
         &self,
         tessera: TesseraHash,
@@ -219,17 +218,17 @@ impl Replication {
         self.publisher().stop(tessera, unpublish).await
     }
 
-    /// The tesserae that this node goes on publishing in the background.
+    /// The tesserae that this node is publishing in the background.
     pub async fn publishing(&self) -> Result<Vec<TesseraHash>, StoreError> {
         Ok(self.0.library.known_as(|known| known.wanted).await?.into_iter().collect())
     }
 
-    /// How far a tessera is published, as far as this node knows.
+    /// The publication state of a tessera, as far as this node knows.
     pub async fn publication(&self, tessera: TesseraHash) -> Result<PublicationReport, StoreError> {
         publication::publication(&self.0.library, tessera).await
     }
 
-    /// Brings a tessera into the library. An interrupted fetch goes on with the pieces it has.
+    /// Fetches a tessera into the library. An interrupted fetch continues with the pieces it has.
     pub async fn fetch(
         &self,
         tessera: TesseraHash,
@@ -240,7 +239,7 @@ impl Replication {
         fetcher.fetch(tessera, on_progress).await
     }
 
-    /// Looks after one tessera: asks its holders, and brings back what is missing.
+    /// Repairs one tessera: surveys its holders, and replaces what is missing.
     pub async fn repair(
         &self,
         tessera: TesseraHash,
@@ -251,8 +250,8 @@ impl Replication {
         repairer.repair(tessera, on_progress).await
     }
 
-    /// Looks after many tesserae, several at once, the endangered first; tells of each as soon as it
-    /// is done.
+    /// Repairs many tesserae, several at once, the most endangered first; returns each result as
+    /// soon as it is done.
     pub fn repair_each(
         &self,
         tesserae: Vec<TesseraHash>,
@@ -263,12 +262,12 @@ impl Replication {
         repairer.repair_each(tesserae, on_progress)
     }
 
-    /// How a tessera is now; `None` if no record of it is found anywhere.
+    /// The current state of a tessera; `None` if no record of it is found anywhere.
     pub async fn status(&self, tessera: TesseraHash) -> Result<Option<TesseraHealth>, StatusError> {
         self.asking().status(tessera).await
     }
 
-    /// Every capsule of the library at a glance; waits as long as `patience` for holders.
+    /// An overview of every capsule of the library; waits up to `patience` for holders.
     pub async fn overview(&self, patience: Duration) -> Result<Vec<Glance>, StoreError> {
         self.asking().overview(patience).await
     }
@@ -283,18 +282,18 @@ impl Replication {
         publication::published_holdings(&self.0.holder, &self.0.library).await
     }
 
-    /// The tesserae that this node looks after.
+    /// The tesserae that this node maintains.
     pub async fn looked_after(&self) -> Result<Vec<TesseraHash>, StoreError> {
         publication::looked_after(&self.0.holder, &self.0.library).await
     }
 
-    /// Announces all tesserae of which pieces came here and that nobody asked to announce since;
+    /// Announces all tesserae of which pieces were received and that were not announced since;
     /// returns how many.
     pub async fn announce_unannounced(&self) -> usize {
         announce_unannounced(&self.0.holder, &*self.0.directory).await
     }
 
-    /// Fails if this node's clock seems wrong, by what its peers say.
+    /// Fails if this node's clock seems wrong according to its peers.
     pub async fn check_clock(&self) -> Result<(), ClockOff> {
         check_clock(&*self.0.directory).await
     }

@@ -12,7 +12,7 @@ use crate::holder::Holder;
 use crate::peers::Peers;
 use crate::ports::Directory;
 
-/// How many holders are told at once.
+/// Concurrent rosters.
 const TOLD_AT_ONCE: usize = 16;
 
 /// Tells all holders about each other, and that the tessera is published; each announces itself
@@ -27,7 +27,7 @@ pub(crate) async fn send_roster(
     let (tessera, me) = (dossier.tessera(), peers.me());
     if holders.iter().any(|holder| holder.id == me) {
         if let Err(error) = holder.note_confirmed(tessera).await {
-            tracing::error!(%tessera, %error, "that it is published could not be noted");
+            tracing::error!(%tessera, %error, "cannot record that the tessera is published");
         }
         announce_new(holder, directory, tessera).await;
     }

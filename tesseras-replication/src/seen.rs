@@ -1,4 +1,4 @@
-//! What was last seen of a tessera.
+//! The last observed figures of a tessera.
 
 use tesseras_core::time::Timestamp;
 
@@ -13,6 +13,6 @@ pub struct Seen {
     pub live: usize,
     /// How many are needed to read it.
     pub needed: usize,
-    /// How many of the holders, the worst ones, might have vanished.
+    /// How many of the holders, the worst ones, could have been lost.
     pub survives: usize,
 }

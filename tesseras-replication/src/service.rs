@@ -1,5 +1,5 @@
-//! What this node answers to others about tesserae. Touches what it keeps for others, and asks
-//! other nodes only whether a witness is true.
+//! Answers to other nodes' requests about tesserae. Uses the pieces kept for others, and contacts
+//! other nodes only to verify a witness.
 //!
 //! Nothing is acknowledged before it is durable, nothing is kept before it is verified, and
 //! attestations are made from the index alone: no blob is read for them.
@@ -34,11 +34,11 @@ use put::Put;
 
 pub(crate) use answer::Service;
 
-/// How long announcing may take before a roster is answered all the same.
+/// How long announcing may take before a roster is answered anyway.
 const ANNOUNCING: Duration = Duration::from_millis(300);
 
 impl Service<'_> {
-    /// Answers a request; `None` if its kind belongs to somebody else.
+    /// Answers a request; `None` if its kind belongs to another service.
     pub(crate) async fn serve(
         &self,
         peer: Peer,
@@ -150,7 +150,7 @@ impl Service<'_> {
                 plan.map_err(internal)?.map(|bytes| blake3(&bytes))
             }
         };
-        let attested = |f: Fragment| AttestedPiece { piece: f.piece, checksum: f.checksum };
+        let attested = |f: HeldPiece| AttestedPiece { piece: f.piece, checksum: f.checksum };
         let pieces = held.into_iter().map(attested).collect();
         let question = Question { asker: from.id, holder: holder.me(), tessera, nonce };
         Ok(attestation::attest(&holder.keys, &question, holder.clock.now(), plan, pieces))
@@ -184,14 +184,14 @@ impl Service<'_> {
     ) -> Outcome<(Bulk, Body)> {
         let permit = self.holder.turn_to_send(from.id).await?;
         let held = self.holder.held_pieces(tessera).await.map_err(internal)?;
-        // A holder of the whole pack has its data fragments, too.
+        // A holder of the whole pack also has its data fragments.
         let found = held.iter().find(|f| f.piece == piece);
         let whole = || held.iter().find(|f| f.piece == Piece::Whole);
-        let fragment = *found.or_else(whole).ok_or_else(not_held)?;
-        let reader = match self.open(fragment, piece).await {
+        let held_piece = *found.or_else(whole).ok_or_else(not_held)?;
+        let reader = match self.open(held_piece, piece).await {
             Ok(reader) => reader.ok_or_else(not_held)?,
             Err(StoreError::Corrupt(_) | StoreError::Missing(_)) => {
-                let noting = self.holder.found_damaged(tessera, vec![fragment.piece]);
+                let noting = self.holder.found_damaged(tessera, vec![held_piece.piece]);
                 noting.await.map_err(internal)?;
                 return Err(not_held());
             }
@@ -204,10 +204,10 @@ impl Service<'_> {
         ))
     }
 
-    /// Opens a piece of what is held: itself, or as a range of the whole pack.
+    /// Opens a held piece, or a data fragment as a range of the whole pack.
     async fn open(
         &self,
-        held: Fragment,
+        held: HeldPiece,
         piece: Piece,
     ) -> Result<Option<Arc<dyn BlobReader>>, StoreError> {
         self.holder
@@ -234,7 +234,7 @@ impl Service<'_> {
         if is_new.ok_or_else(not_held)? || self.holder.unannounced().contains(&tessera) {
             let announced = announce_new(self.holder, self.directory, tessera);
             if timeout(ANNOUNCING, announced).await.is_err() {
-                tracing::info!(%tessera, "announcing takes long");
+                tracing::info!(%tessera, "announcing is slow; the roster is answered first");
             }
         }
         Ok(Announced {})
@@ -258,7 +258,7 @@ fn with_body(outcome: Outcome<(Bulk, Body)>) -> Response {
     }
 }
 
-/// A dossier on its way out.
+/// A dossier that is being sent.
 struct InMemory(Vec<u8>);
 
 impl BlobReader for InMemory {

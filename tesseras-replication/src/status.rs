@@ -1,4 +1,4 @@
-//! How a tessera is: asked of its holders now.
+//! The state of a tessera, by asking its holders now.
 
 use tesseras_core::ids::TesseraHash;
 use tesseras_core::ports::{Charge, StoreError};
@@ -18,7 +18,7 @@ use crate::workshop::Workshop;
 
 pub use crate::policy::health::{Copies, State, TesseraHealth};
 
-/// Why it is not known how a tessera is.
+/// Why the state of a tessera could not be determined.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum StatusError {
@@ -30,7 +30,7 @@ pub enum StatusError {
     Store(#[from] StoreError),
 }
 
-/// What asking how a tessera is may touch.
+/// The collaborators of a status request.
 #[derive(Clone, Copy)]
 pub(crate) struct Asking<'a> {
     pub(crate) peers: &'a Peers,
@@ -41,7 +41,7 @@ pub(crate) struct Asking<'a> {
 }
 
 impl Asking<'_> {
-    /// How a tessera is now; `None` if no record of it is found anywhere.
+    /// The current state of a tessera; `None` if no record of it is found anywhere.
     pub(crate) async fn status(
         &self,
         tessera: TesseraHash,

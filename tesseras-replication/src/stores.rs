@@ -23,7 +23,7 @@ pub struct Stores {
     pub fragments: Arc<dyn FragmentStore>,
     /// Dossiers, holders, placements.
     pub holdings: Arc<dyn HoldingRepository>,
-    /// Who stores how much for whom.
+    /// How much each peer stores for this node, and this node for each peer.
     pub ledger: Arc<dyn ReciprocityLedger>,
 }
 

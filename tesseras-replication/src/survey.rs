@@ -1,4 +1,4 @@
-//! Asking all who may hold a piece of a tessera what they have. A stream: its reader goes on with
+//! Asking all possible holders of a tessera for attestations. A stream: its reader continues with
 //! what is known, and nothing waits for the slowest.
 
 use std::collections::{BTreeMap, VecDeque};
@@ -20,27 +20,27 @@ use crate::policy::patience::{Manner, Patience};
 use crate::policy::survey::{LiveHolder, Survey};
 use crate::ports::Directory;
 
-/// How many holders are asked at once.
+/// How many holders are asked concurrently.
 const ASK_AT_ONCE: usize = 32;
 /// The most holders that are asked about one tessera; the code never needs as many.
 const MAX_ASKED: usize = 512;
 
-/// Who is asked.
+/// The nodes that are asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Scope {
-    /// Those who are remembered.
+    /// The recorded holders.
     Known,
-    /// Those, and whom the network names.
+    /// Those, and the holders found in the network.
     Network,
 }
 
-/// A survey under way.
+/// A survey in progress.
 pub(crate) struct Surveying<'a> {
     peers: &'a Peers,
     holder: &'a Holder,
     directory: &'a dyn Directory,
     tessera: TesseraHash,
-    /// When it was begun, or last heard of anybody: while answers come, more may.
+    /// When it started, or when the last answer came: while answers arrive, more can be expected.
     heard_at: Instant,
     patience: Patience,
     /// What this node placed, by its ledger.
@@ -49,9 +49,9 @@ pub(crate) struct Surveying<'a> {
     is_new: bool,
     /// Whether the network names this node as a holder.
     announced_here: bool,
-    /// Everybody who may hold something, other than this node.
+    /// All possible holders other than this node.
     suspects: BTreeMap<NodeId, Suspect>,
-    /// Those who are to be asked once there is a place.
+    /// Those that are to be asked once there is a place.
     waiting: VecDeque<Contact>,
     events: FuturesUnordered<BoxFuture<'a, Event>>,
     asking: usize,
@@ -59,13 +59,13 @@ pub(crate) struct Surveying<'a> {
     survey: Survey,
 }
 
-/// One who may hold something.
+/// A possible holder.
 struct Suspect {
     contact: Contact,
     state: State,
-    /// Whether it was silent lately: it is asked, and nobody waits for it.
+    /// Whether it was silent lately: it is asked, but not waited for.
     was_silent: bool,
-    /// Whether its address was looked up anew.
+    /// Whether its address was looked up again.
     resolved: bool,
 }
 
@@ -82,7 +82,7 @@ enum Event {
     Resolved { id: NodeId, contact: Option<Contact> },
 }
 
-/// Asks everyone, and returns once all have answered or are overdue.
+/// Asks all possible holders, and returns once all have answered or are overdue.
 pub(crate) async fn survey(
     peers: &Peers,
     holder: &Holder,
@@ -95,7 +95,7 @@ pub(crate) async fn survey(
 }
 
 impl<'a> Surveying<'a> {
-    /// Begins with those who are remembered; the network is asked for more meanwhile.
+    /// Starts with the recorded holders; the network is asked for more in the meantime.
     pub(crate) async fn begin(
         peers: &'a Peers,
         holder: &'a Holder,
@@ -137,8 +137,8 @@ impl<'a> Surveying<'a> {
         Ok(surveying)
     }
 
-    /// How many may turn out to hold something: those who are asked and were not silent lately, and
-    /// those who have attested.
+    /// How many may turn out to hold something: those that are asked and were not silent lately,
+    /// and those that have attested.
     pub(crate) fn hopeful(&self) -> usize {
         let open = |suspect: &&Suspect| {
             !suspect.was_silent && !matches!(suspect.state, State::Failed | State::Answered)
@@ -151,7 +151,7 @@ impl<'a> Surveying<'a> {
         &self.survey
     }
 
-    /// The next one that attested to hold something; `None` once all have answered or are overdue.
+    /// The next node that attested holding something; `None` once all have answered or are overdue.
     pub(crate) async fn next(&mut self) -> Option<LiveHolder> {
         loop {
             self.ask_more();
@@ -184,21 +184,21 @@ impl<'a> Surveying<'a> {
         while self.next().await.is_some() {}
     }
 
-    /// From now on, somebody is overdue only after this patience.
+    /// Changes the manner: from now on, a node is overdue only after this patience.
     pub(crate) fn be(&mut self, manner: Manner) {
         self.patience.be(manner);
     }
 
-    /// Waits until all have answered or are overdue, and remembers what was seen.
+    /// Waits until all have answered or are overdue, and records the result.
     pub(crate) async fn finish(mut self) -> Result<Survey, StoreError> {
         self.settle().await;
         self.end().await
     }
 
-    /// Ends with what is known, and remembers it: who has not answered is silent.
+    /// Ends with what is known, and records it: nodes that have not answered count as silent.
     pub(crate) async fn end(self) -> Result<Survey, StoreError> {
         let survey = self.as_of_now();
-        // What a holder says itself that it has no more is no longer counted in the ledger.
+        // Pieces that a holder itself no longer attests are removed from the ledger.
         let lacks = |p: &PlacedPiece| {
             let live = survey.live.get(&p.holder);
             self.has_answered(&p.holder)
@@ -212,7 +212,7 @@ impl<'a> Surveying<'a> {
     /// What the survey would be if it ended now.
     pub(crate) fn as_of_now(&self) -> Survey {
         let mut survey = self.survey.clone();
-        // One without an address was not seen for so long that it is expected no more.
+        // A node without an address has not been seen for so long that it is no longer expected.
         let is_silent = |suspect: &&Suspect| {
             suspect.state != State::Answered && !suspect.contact.addresses.is_empty()
         };
@@ -220,7 +220,7 @@ impl<'a> Surveying<'a> {
         survey.silent = silent.map(|suspect| suspect.contact.clone()).collect();
         survey.known |= !self.suspects.is_empty();
         let answered = || self.suspects.keys().filter(|id| self.has_answered(id));
-        // A key is the beginning of a hash, so it may be that of another.
+        // A key is a prefix of a hash, so it may be that of another tessera.
         if self.is_new {
             let without = answered().filter(|id| !survey.live.contains_key(id)).count();
             survey.of_another = without + usize::from(self.announced_here);
@@ -234,7 +234,7 @@ impl<'a> Surveying<'a> {
         self.suspects.get(id).is_some_and(|suspect| suspect.state == State::Answered)
     }
 
-    /// Notes one who may hold something, to be asked where it is said to be.
+    /// Adds a possible holder, to be asked at its reported address.
     fn suspect(&mut self, contact: Contact) {
         let is_too_many = self.suspects.len() >= MAX_ASKED;
         if contact.id == self.peers.me() || self.suspects.contains_key(&contact.id) || is_too_many {
@@ -254,7 +254,7 @@ impl<'a> Surveying<'a> {
         }
     }
 
-    /// The network names a holder: asked at once, also if it is remembered elsewhere.
+    /// The network names a holder: it is asked at once, even if it is recorded at another address.
     fn found(&mut self, contact: Contact) {
         if contact.id == self.peers.me() {
             self.announced_here = true;
@@ -266,7 +266,7 @@ impl<'a> Surveying<'a> {
         }
     }
 
-    /// One who has not answered is perhaps somewhere else.
+    /// A node that has not answered may be at another address.
     fn moved(&mut self, contact: Contact) {
         let Some(suspect) = self.suspects.get_mut(&contact.id) else { return };
         let is_elsewhere = contact.addresses.iter().any(|a| !suspect.contact.addresses.contains(a));
@@ -293,7 +293,7 @@ impl<'a> Surveying<'a> {
         }
     }
 
-    /// Asks where one is now who does not answer where it was.
+    /// Looks up the current address of a node that does not answer.
     fn look_up(&mut self, id: NodeId) {
         let Some(suspect) = self.suspects.get_mut(&id) else { return };
         if std::mem::replace(&mut suspect.resolved, true) {
@@ -315,7 +315,7 @@ impl<'a> Surveying<'a> {
         ids.into_iter().for_each(|id| self.look_up(id));
     }
 
-    /// When the first of those who have not answered is to be looked up.
+    /// When the next node that has not answered is to be looked up.
     fn look_up_at(&self) -> Option<Instant> {
         let late = self.patience.overdue_after() / 2;
         let unresolved = self.suspects.values().filter(|suspect| !suspect.resolved);
@@ -324,8 +324,8 @@ impl<'a> Surveying<'a> {
             .min()
     }
 
-    /// When everybody who has not answered is overdue; `None` while somebody is still to be asked,
-    /// or nobody has answered.
+    /// When all nodes that have not answered are overdue; `None` while some are still to be asked,
+    /// or none has answered.
     fn give_up_at(&self) -> Option<Instant> {
         if !self.waiting.is_empty() || !self.survey.others_attested {
             return None;
@@ -335,7 +335,7 @@ impl<'a> Surveying<'a> {
             State::Asked(since) if !suspect.was_silent => Some(since + overdue),
             _ => None,
         });
-        // Those who were silent lately are not waited for; the network's answer is.
+        // Nodes that were silent lately are not waited for; the network's answer is.
         let last = asked.max();
         let is_open = last.is_some() || self.finding.is_some();
         last.max(is_open.then(|| self.heard_at + overdue)).or(Some(self.heard_at))
@@ -372,7 +372,7 @@ impl<'a> Surveying<'a> {
             Err(error) => {
                 tracing::debug!(holder = %id, %tessera, %error, "no attestation");
                 let suspect = self.suspects.get_mut(&id)?;
-                // It may be asked somewhere else meanwhile.
+                // In the meantime it may be asked at another address.
                 if matches!(suspect.state, State::Asked(_)) {
                     suspect.state = State::Failed;
                     self.look_up(id);
@@ -398,8 +398,8 @@ impl<'a> Surveying<'a> {
     }
 }
 
-/// The contact with the address first at which it was reached just now: the others are its own
-/// word.
+/// The contact with the address at which it was just reached first: the other addresses are
+/// unverified.
 fn reached_first(mut contact: Contact, reached: SocketAddr) -> Contact {
     contact.addresses.retain(|address| *address != reached);
     contact.addresses.insert(0, reached);

@@ -1,5 +1,5 @@
-//! Turns to transfer for others: a few at once; no peer keeps the others waiting with many or
-//! slow ones. What this node begins itself has turns of its own ([`crate::peers`]).
+//! Turns for transfers that other nodes request: a few at once; no peer blocks the others with many
+//! or slow ones. Transfers that this node starts itself have turns of their own ([`crate::peers`]).
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -13,7 +13,7 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::policy::turns::{Holding, to_cut};
 
-/// How long one who has no turn waits before another's may be cut.
+/// How long a peer without a turn waits before another peer's turn may be cut.
 const BEFORE_CUTTING: Duration = Duration::from_secs(2);
 
 /// The turns of one direction.
@@ -26,7 +26,7 @@ pub(crate) struct Turns {
 struct State {
     last: u64,
     holding: BTreeMap<u64, Held>,
-    /// Who waits, in the order in which they came.
+    /// The waiting peers, in the order of their arrival.
     waiting: BTreeMap<u64, NodeId>,
     freed: Arc<Notify>,
 }
@@ -44,7 +44,7 @@ pub(crate) struct Turn {
     state: Arc<Mutex<State>>,
 }
 
-/// One who waits for a turn.
+/// A waiting peer.
 struct Place<'a> {
     number: u64,
     state: &'a Mutex<State>,
@@ -67,8 +67,8 @@ impl Drop for Turn {
 }
 
 impl Turn {
-    /// Counts bytes that were transferred. `false` if the turn was cut: others wait, and this
-    /// transfer is too slow, or one of several of one peer.
+    /// Counts transferred bytes. `false` if the turn was cut: others wait, and this transfer is too
+    /// slow, or one of several of one peer.
     pub(crate) fn goes_on(&self, bytes: u64) -> bool {
         self.bytes.fetch_add(bytes, Ordering::Relaxed);
         lock(&self.state).holding.contains_key(&self.number)
@@ -76,7 +76,7 @@ impl Turn {
 }
 
 impl Turns {
-    /// So many at once.
+    /// Allows this many turns at once.
     pub(crate) fn new(most: usize) -> Self {
         Self { most, state: Arc::default() }
     }
@@ -108,7 +108,8 @@ impl Turns {
         }
     }
 
-    /// A turn, if one is free and nobody has a better claim: who has none yet goes before who has.
+    /// A turn, if one is free and no other peer has precedence: peers without a turn come before
+    /// peers with one.
     fn try_take(&self, number: u64, peer: NodeId) -> Option<Turn> {
         let mut state = lock(&self.state);
         let has_one =
@@ -131,7 +132,7 @@ impl Turns {
         Some(Turn { number, bytes, state: self.state.clone() })
     }
 
-    /// Takes a turn away from one who has too many, or is too slow, for one who has none.
+    /// Cuts the turn of a peer that has too many, or is too slow, for one that has none.
     fn cut_one(&self, peer: NodeId) {
         let mut state = lock(&self.state);
         let holding: Vec<Holding> = state
@@ -145,7 +146,7 @@ impl Turns {
             })
             .collect();
         if let Some(number) = to_cut(&holding, &peer) {
-            tracing::info!(number, "a transfer is cut, others wait");
+            tracing::info!(number, "a transfer is cut because others wait");
             state.holding.remove(&number);
             state.freed.notify_waiters();
         }

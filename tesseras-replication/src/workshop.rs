@@ -1,5 +1,5 @@
-//! Where pieces are prepared: the workbench, the codec, and the turns to work on a tessera. Touches
-//! the disk and no other node.
+//! Preparing pieces: the workbench, the codec, and the turns to work on a tessera. Uses the disk
+//! and no other node.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
@@ -20,10 +20,10 @@ use crate::pieces::PieceSource;
 use crate::stores::Stores;
 use tesseras_core::progress::{Meter, OnProgress};
 
-/// This node's turn to work on a tessera. Work on disk threads keeps it until it has ended.
+/// This node's turn to work on a tessera. Work on blocking threads keeps it until it has ended.
 pub(crate) type Turn = Arc<OwnedMutexGuard<()>>;
 
-/// Why a pack was not cut.
+/// Why a pack was not encoded.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum EncodeError {
@@ -38,10 +38,10 @@ pub enum EncodeError {
     Store(#[from] StoreError),
 }
 
-/// The disk would fall below its reserve.
+/// The free disk space would fall below the reserve.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[error(
-    "{} of free disk space are needed beside the reserve, and there is {}",
+    "{} of free disk space is needed beyond the reserve, and {} is available",
     size(self.needed),
     size(self.free)
 )]
@@ -56,7 +56,7 @@ pub struct NoSpace {
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum RebuildError {
-    /// The disk would fall below its reserve.
+    /// The free disk space would fall below the reserve.
     #[error(transparent)]
     NoSpace(#[from] NoSpace),
     /// The codec or a store failed.
@@ -65,21 +65,21 @@ pub enum RebuildError {
     /// A store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// A rebuilt piece is not what the plan says: the plan is false, or the code is wrong.
-    #[error("piece {0} as rebuilt is not what the plan says")]
+    /// A rebuilt piece does not match the plan: the plan is false, or the codec is wrong.
+    #[error("rebuilt piece {0} does not match the plan")]
     FalsePlan(Piece),
 }
 
-/// The place where this node prepares pieces.
+/// Prepares pieces on this node.
 pub struct Workshop {
     pub(crate) disk: Blocking,
     clock: Clock,
     stores: Stores,
-    /// What stays free on the disk for the owner, in bytes.
+    /// Disk space that stays free for the owner, in bytes.
     min_free_space: u64,
-    /// One pack encoded or rebuilt at a time.
+    /// Permits one pack to be encoded or rebuilt at a time.
     coding: Arc<Semaphore>,
-    /// Tesserae that are worked on, one task at a time each.
+    /// Tesserae in work, one task at a time each.
     working: Mutex<BTreeMap<TesseraHash, Arc<tokio::sync::Mutex<()>>>>,
 }
 
@@ -90,8 +90,7 @@ impl Workshop {
         Self { disk, clock, stores, min_free_space, coding, working: Mutex::default() }
     }
 
-    /// Waits until no other task of this node works on a tessera (publishes, fetches or repairs
-    /// it).
+    /// Waits until no other task of this node (publish, fetch or repair) works on a tessera.
     pub(crate) async fn turn(&self, tessera: TesseraHash) -> Turn {
         let turn = {
             let mut working = lock(&self.working);
@@ -120,7 +119,7 @@ impl Workshop {
         self.disk.run(move || stores.pieces(plan, whole)).await
     }
 
-    /// The same pieces, with the whole pack put together from them.
+    /// The same pieces, with the whole pack joined from them.
     pub(crate) async fn joined(&self, source: PieceSource) -> Result<PieceSource, StoreError> {
         let stores = self.stores.clone();
         self.disk.run(move || stores.pieces(source.plan().clone(), Some(source.pack()?))).await
@@ -136,7 +135,7 @@ impl Workshop {
         self.disk.run(move || source.open(piece)).await
     }
 
-    /// Where bytes are staged.
+    /// The store in which bytes are staged.
     pub(crate) fn blobs(&self) -> &Arc<dyn BlobStore> {
         &self.stores.blobs
     }
@@ -151,7 +150,7 @@ impl Workshop {
         self.disk.run(move || workbench.pin(&tessera, staged, now)).await
     }
 
-    /// Lets go of what was kept for a task.
+    /// Removes the pieces kept for a task.
     pub(crate) async fn unpin(&self, tessera: TesseraHash) -> Result<(), StoreError> {
         let workbench = self.stores.workbench.clone();
         self.disk.run(move || workbench.unpin(&tessera)).await
@@ -169,7 +168,7 @@ impl Workshop {
         let count = Meter::new("computing redundancy", pack.bytes(), on_progress);
         self.disk
             .run(move || {
-                // Kept until the work ends, even if nobody waits for it any more.
+                // Kept until the work ends, even if the caller is gone.
                 let _turn = turn;
                 let encoded = erasure::encode(&pack, &*stores.blobs, &count)?;
                 for staged in encoded.parity {
@@ -180,7 +179,7 @@ impl Workshop {
             .await
     }
 
-    /// Which of these pieces are parity that is not at hand, or no longer sound.
+    /// Which of these pieces are parity that is missing or no longer intact.
     pub(crate) async fn lacking_parity(
         &self,
         source: &PieceSource,
@@ -189,7 +188,7 @@ impl Workshop {
         let (source, pieces) = (source.clone(), pieces.to_vec());
         self.disk
             .run(move || {
-                // What a power cut spoilt would be refused by everybody.
+                // Pieces damaged by a power cut would be refused by every node.
                 source.sound_pins()?;
                 let mut lacking = Vec::new();
                 for piece in pieces {
@@ -204,7 +203,7 @@ impl Workshop {
             .await
     }
 
-    /// Computes pieces from those at hand, checks them against the plan, and keeps them.
+    /// Computes pieces from those at hand, verifies them against the plan, and keeps them.
     pub(crate) async fn rebuild(
         &self,
         source: &mut PieceSource,
@@ -223,7 +222,7 @@ impl Workshop {
         let (here, have, lost) = (source.clone(), have.clone(), wanted.to_vec());
         self.disk
             .run(move || {
-                // Kept until the work ends, even if nobody waits for it any more.
+                // Kept until the work ends, even if the caller is gone.
                 let _turn = turn;
                 let staged = rebuild(&here, &have, &lost, &*stores.blobs, &count)?;
                 pin_true(&stores, &here, lost, staged, now)
@@ -255,7 +254,7 @@ fn rebuild(
     Ok(erasure::rebuild(&pieces, form, wanted, blobs, count)?)
 }
 
-/// Keeps the rebuilt pieces that are what the plan says.
+/// Keeps the rebuilt pieces that match the plan.
 fn pin_true(
     stores: &Stores,
     source: &PieceSource,

@@ -1,7 +1,7 @@
-//! The erasure code, held against what `docs/FORMAT.md` says of it: by its vectors, and by
+//! Checks the erasure code against its description in `docs/FORMAT.md`: by its vectors, and by
 //! `decoder/decode.py`, which was written from that page and shares nothing with our codec.
 //!
-//! Knows nothing of this crate but its codec, so that it stays true whatever becomes of the rest.
+//! It uses only the codec of this crate, so that it stays valid whatever else changes.
 
 use std::path::Path;
 use std::process::{Command, Output};
@@ -33,7 +33,7 @@ fn parity(shape: Shape, data: &[&[u8]], window: usize) -> Vec<Vec<u8>> {
     out
 }
 
-/// Bytes without a pattern (xorshift64), the same every time.
+/// Pseudo-random bytes (xorshift64), the same every time.
 fn noise(length: usize) -> Vec<u8> {
     let mut state = 0x9e37_79b9_7f4a_7c15_u64;
     let mut next = || {
@@ -86,7 +86,7 @@ fn the_weights_of_the_format_page_are_true() {
     let (line, _) = line.split_once('\n').expect("one line");
     let documented: Vec<u16> =
         line.split(' ').map(|w| u16::from_str_radix(w, 16).expect("hex")).collect();
-    // A data fragment that is the element 1 at its first symbol shows its weight in the parity.
+    // A data fragment whose first symbol is the element 1 shows its weight in the parity.
     let weight = |i: usize| {
         let mut data = vec![[0; 64]; 16];
         data[i][0] = 1;
@@ -133,7 +133,7 @@ impl Fixture {
         Self { directory, pack }
     }
 
-    /// A pack of the least length that our own plans code as 16 + 8, and a bit.
+    /// A pack slightly longer than the shortest that plans encode as 16 + 8.
     fn narrow() -> Self {
         let pack = noise(4 * 1024 * 1024 + 100_001);
         let form = CodedForm::of_pack(pack.len() as u64).expect("long enough");
@@ -146,7 +146,7 @@ impl Fixture {
         Self::new(form.shape, pack, form.fragment_bytes as usize, &plan)
     }
 
-    /// 48 + 24 over a pack far shorter than those that get it, since only the arithmetic matters.
+    /// 48 + 24 over a pack far shorter than those that use it, since only the arithmetic matters.
     fn wide() -> Self {
         let pack = noise(48 * 5 * 1024 - 1500);
         let plan = format!(

@@ -1,6 +1,6 @@
-//! Capsules of every version, kept as bytes in `fixture/`: old ones are read, packed and coded to
-//! the same bytes by new software, and a version makes its own again bit for bit.
-//! `fixture/README.md` says what lies there, and how that of a new version is written.
+//! Capsules of every version, kept as bytes in `fixture/`: new software reads, packs and encodes
+//! old ones to the same bytes, and each version makes its own again bit for bit.
+//! `fixture/README.md` describes the files, and how those of a new version are written.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
@@ -40,10 +40,11 @@ const MODIFIED: u64 = 946_684_799;
 const ED25519_SEED: [u8; 32] = [0x17; 32];
 const ML_DSA_65_SEED: [u8; 32] = [0x71; 32];
 const NOISE_SEED: u64 = 0x7E55_E2A5_0000_0001;
-/// A bit more than the shortest coded pack, in samples of two bytes.
+/// Slightly more than the shortest coded pack, in samples of two bytes.
 const NOISE_SAMPLES: u32 = 2_100_001;
 
-/// The two capsules of each version: one so short that it is only copied whole, one with a code.
+/// The two capsules of each version: one so short that it is only copied whole, one with a coded
+/// form.
 const WHOLE: &str = "whole";
 const CODED: &str = "coded";
 
@@ -72,7 +73,7 @@ fn noise() -> Vec<u8> {
     out
 }
 
-/// What a family's folder holds: paths and contents.
+/// The content of the folder: paths and bytes.
 fn folder(which: &str) -> Vec<(&'static str, Vec<u8>)> {
     let kept = |name: &str| fs::read(Path::new(FIXTURE).join("folder").join(name)).unwrap();
     match which {
@@ -100,7 +101,7 @@ fn options(which: &str) -> CreateOptions {
     }
 }
 
-/// A capsule in a store, its plan, and whatever its pieces are read from.
+/// A capsule in a store, its plan, and the source of its pieces.
 struct Stored {
     dir: TempDir,
     store: Store,
@@ -110,7 +111,7 @@ struct Stored {
 }
 
 impl Stored {
-    /// Puts a capsule into a new store with `add`, and plans it as publishing does.
+    /// Adds a capsule to a new store with `add`, and plans it as publishing does.
     fn new(add: impl FnOnce(&Path, &Store) -> TesseraHash) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::open(&dir.path().join("data"), &StorageConfig::default()).unwrap();
@@ -147,7 +148,7 @@ impl Stored {
         })
     }
 
-    /// Takes a pack, as `tes fetch` does.
+    /// Unpacks a pack, as `tes fetch` does.
     fn fetched(pack: &[u8], hash: TesseraHash) -> Self {
         Self::new(|_, store| {
             let (blobs, library, mut pack) = (store.blobs(), store.library(), pack);
@@ -160,13 +161,13 @@ impl Stored {
         read_all(&*self.pack)
     }
 
-    /// Exports it, and says where to.
+    /// Exports it, and returns the path.
     fn exported(&self) -> PathBuf {
         let blobs = self.store.blobs();
         export(&self.capsule, &*blobs, &self.dir.path().join("exported"), &Meter::silent()).unwrap()
     }
 
-    /// Writes all fragments as files, and says where to.
+    /// Writes all fragments as files, and returns their directory.
     fn fragments(&self) -> PathBuf {
         let at = self.dir.path().join("fragments");
         fs::create_dir(&at).unwrap();
@@ -182,7 +183,7 @@ impl Stored {
     }
 }
 
-/// What `fixture/` keeps of one capsule of one version.
+/// The files in `fixture/` of one capsule of one version.
 struct Kept {
     at: PathBuf,
     dir: TempDir,
@@ -264,7 +265,7 @@ fn tree(root: &Path) -> Vec<(String, Vec<u8>)> {
     files
 }
 
-/// Says which files differ, not how: a failure must be readable.
+/// Names the files that differ without their content, so that a failure stays readable.
 fn assert_same_tree(left: &Path, right: &Path, why: &str) {
     let digests = |root: &Path| -> Vec<String> {
         let line = |(path, bytes): (String, Vec<u8>)| format!("{} {path}", blake3(&bytes));
@@ -279,7 +280,7 @@ fn read_all(reader: &dyn BlobReader) -> Vec<u8> {
     bytes
 }
 
-/// The pack that follows from the files of a directory, without a store.
+/// The pack of a directory, made without a store.
 fn pack_of(directory: &Path) -> Vec<u8> {
     let manifest = fs::read(directory.join("MANIFEST")).unwrap();
     let hash = TesseraHash::from(blake3(&manifest));
@@ -367,7 +368,7 @@ fn a_stranger_brings_back_the_coded_capsule_of_every_version() {
     }
 }
 
-/// With the system's tar, which knows nothing of us, or with another one that does not either.
+/// With the system's tar, which is independent of our code, or with another independent one.
 fn untar(tar: &Path, to: &Path) {
     match Command::new("tar").arg("-xf").arg(tar).arg("-C").arg(to).output() {
         Ok(output) => {

@@ -68,7 +68,7 @@ enum Slot {
     /// Somebody is reading it.
     Loading { load: u64 },
     /// It is here.
-    Ready { fragment: Fragment, bytes: Arc<Cached>, used: u64 },
+    Ready { held_piece: HeldPiece, bytes: Arc<Cached>, used: u64 },
 }
 
 /// Bytes in memory on account of the cache.
@@ -184,20 +184,20 @@ impl CachedFragmentStore {
         self.budget.used.load(Ordering::SeqCst)
     }
 
-    fn decide(&self, fragment: &Fragment) -> Step {
-        if fragment.bytes > self.max_bytes / LARGEST_PART {
+    fn decide(&self, held_piece: &HeldPiece) -> Step {
+        if held_piece.bytes > self.max_bytes / LARGEST_PART {
             return Step::GoPast;
         }
-        let key = (fragment.tessera, fragment.piece);
+        let key = (held_piece.tessera, held_piece.piece);
         let mut state = lock(&self.state);
         loop {
             match state.slots.get(&key) {
                 Some(Slot::Loading { .. }) => {
                     state = wait(&self.loaded, state);
                 }
-                Some(Slot::Ready { fragment: held, bytes, .. }) => {
+                Some(Slot::Ready { held_piece: held, bytes, .. }) => {
                     // A piece by that name with other bytes: the inner store knows what to say.
-                    if held != fragment {
+                    if held != held_piece {
                         return Step::GoPast;
                     }
                     let bytes = Arc::clone(bytes);
@@ -205,7 +205,7 @@ impl CachedFragmentStore {
                     return Step::Hit(bytes);
                 }
                 None => {
-                    let Some(room) = self.make_room(&mut state, fragment.bytes) else {
+                    let Some(room) = self.make_room(&mut state, held_piece.bytes) else {
                         return Step::GoPast;
                     };
                     let load = state.tick();
@@ -247,23 +247,23 @@ impl CachedFragmentStore {
     /// Reads a piece from the inner store and keeps it, unless it was dropped meanwhile.
     fn load(
         &self,
-        fragment: &Fragment,
+        held_piece: &HeldPiece,
         load: u64,
         room: Room,
     ) -> Result<Box<dyn BlobReader>, StoreError> {
-        let key = (fragment.tessera, fragment.piece);
+        let key = (held_piece.tessera, held_piece.piece);
         let ends = LoadEnds { cache: self, key, load };
-        let reader = self.inner.read_fragment(fragment)?;
-        if reader.bytes() != fragment.bytes {
-            return Err(StoreError::Corrupt(fragment.checksum));
+        let reader = self.inner.read_fragment(held_piece)?;
+        if reader.bytes() != held_piece.bytes {
+            return Err(StoreError::Corrupt(held_piece.checksum));
         }
-        let cached = Arc::new(Cached { bytes: read_verified(&*reader, fragment)?, _room: room });
+        let cached = Arc::new(Cached { bytes: read_verified(&*reader, held_piece)?, _room: room });
         let mut state = lock(&self.state);
         if state.is_loading(&key, load) {
             let used = state.tick();
             state.by_use.insert(used, key);
             let bytes = Arc::clone(&cached);
-            state.slots.insert(key, Slot::Ready { fragment: *fragment, bytes, used });
+            state.slots.insert(key, Slot::Ready { held_piece: *held_piece, bytes, used });
         }
         drop(state);
         drop(ends);
@@ -271,8 +271,8 @@ impl CachedFragmentStore {
     }
 
     /// Drops a piece, and disowns a load of it that is under way.
-    fn forget(&self, fragment: &Fragment) {
-        let key = (fragment.tessera, fragment.piece);
+    fn forget(&self, held_piece: &HeldPiece) {
+        let key = (held_piece.tessera, held_piece.piece);
         let mut state = lock(&self.state);
         if let Some(Slot::Ready { used, .. }) = state.slots.remove(&key) {
             state.by_use.remove(&used);
@@ -321,9 +321,12 @@ impl Drop for LoadEnds<'_> {
 }
 
 /// The bytes of a piece; [`StoreError::Corrupt`] if they are not what was acknowledged.
-fn read_verified(reader: &dyn BlobReader, fragment: &Fragment) -> Result<PageBuffer, StoreError> {
-    let corrupt = StoreError::Corrupt(fragment.checksum);
-    let Ok(length) = usize::try_from(fragment.bytes) else { return Err(corrupt) };
+fn read_verified(
+    reader: &dyn BlobReader,
+    held_piece: &HeldPiece,
+) -> Result<PageBuffer, StoreError> {
+    let corrupt = StoreError::Corrupt(held_piece.checksum);
+    let Ok(length) = usize::try_from(held_piece.bytes) else { return Err(corrupt) };
     let mut bytes = PageBuffer::new(length);
     let mut hasher = Blake3::default();
     let mut offset = 0;
@@ -333,7 +336,7 @@ fn read_verified(reader: &dyn BlobReader, fragment: &Fragment) -> Result<PageBuf
         offset += chunk.len() as u64;
     }
     let found: ContentHash = hasher.finish();
-    if found != fragment.checksum {
+    if found != held_piece.checksum {
         return Err(corrupt);
     }
     Ok(bytes)
@@ -342,26 +345,26 @@ fn read_verified(reader: &dyn BlobReader, fragment: &Fragment) -> Result<PageBuf
 impl FragmentStore for CachedFragmentStore {
     fn store_fragment(
         &self,
-        fragment: &Fragment,
+        held_piece: &HeldPiece,
         staged: StagedBlob,
         charge: &Charge,
     ) -> Result<(), StoreError> {
-        let outcome = self.inner.store_fragment(fragment, staged, charge);
-        self.forget(fragment);
+        let outcome = self.inner.store_fragment(held_piece, staged, charge);
+        self.forget(held_piece);
         outcome
     }
 
-    fn list_fragments(&self, tessera: &TesseraHash) -> Result<Vec<Fragment>, StoreError> {
+    fn list_fragments(&self, tessera: &TesseraHash) -> Result<Vec<HeldPiece>, StoreError> {
         self.inner.list_fragments(tessera)
     }
 
-    fn list_sound_fragments(&self, tessera: &TesseraHash) -> Result<Vec<Fragment>, StoreError> {
+    fn list_sound_fragments(&self, tessera: &TesseraHash) -> Result<Vec<HeldPiece>, StoreError> {
         self.inner.list_sound_fragments(tessera)
     }
 
-    fn mark_damaged(&self, fragment: &Fragment) -> Result<bool, StoreError> {
-        let outcome = self.inner.mark_damaged(fragment);
-        self.forget(fragment);
+    fn mark_damaged(&self, held_piece: &HeldPiece) -> Result<bool, StoreError> {
+        let outcome = self.inner.mark_damaged(held_piece);
+        self.forget(held_piece);
         outcome
     }
 
@@ -369,8 +372,8 @@ impl FragmentStore for CachedFragmentStore {
         self.inner.count_damaged()
     }
 
-    fn read_fragment(&self, fragment: &Fragment) -> Result<Box<dyn BlobReader>, StoreError> {
-        let step = self.decide(fragment);
+    fn read_fragment(&self, held_piece: &HeldPiece) -> Result<Box<dyn BlobReader>, StoreError> {
+        let step = self.decide(held_piece);
         if let Some(metrics) = &self.metrics {
             match step {
                 Step::Hit(_) => metrics.fragment_cache_hits.inc(),
@@ -379,14 +382,14 @@ impl FragmentStore for CachedFragmentStore {
         }
         match step {
             Step::Hit(bytes) => Ok(Box::new(CachedReader::new(bytes))),
-            Step::Load { load, room } => self.load(fragment, load, room),
-            Step::GoPast => self.inner.read_fragment(fragment),
+            Step::Load { load, room } => self.load(held_piece, load, room),
+            Step::GoPast => self.inner.read_fragment(held_piece),
         }
     }
 
-    fn delete_fragment(&self, fragment: &Fragment) -> Result<bool, StoreError> {
-        let outcome = self.inner.delete_fragment(fragment);
-        self.forget(fragment);
+    fn delete_fragment(&self, held_piece: &HeldPiece) -> Result<bool, StoreError> {
+        let outcome = self.inner.delete_fragment(held_piece);
+        self.forget(held_piece);
         outcome
     }
 

@@ -10,7 +10,7 @@ use tesseras_crypto::blake3_of;
 
 use crate::cas::Cas;
 use crate::columns::{content_hash, count, to_integer};
-use crate::fragment::fragment;
+use crate::fragment::held_piece;
 use crate::library::SqliteLibrary;
 
 /// How many rows are fetched at a time.
@@ -24,7 +24,7 @@ pub struct StoreCheck {
     /// Their bytes, all of them read.
     pub bytes: u64,
     /// Pieces held for others.
-    pub fragments: u64,
+    pub pieces: u64,
     /// Objects whose file is not there.
     pub missing: Vec<ContentHash>,
     /// Objects whose bytes do not match their hash or length.
@@ -32,7 +32,7 @@ pub struct StoreCheck {
     /// Objects that are named more or less often than is counted.
     pub miscounted: Vec<ContentHash>,
     /// Held pieces whose object is missing, damaged, or of another length.
-    pub lost_fragments: Vec<Fragment>,
+    pub lost_pieces: Vec<HeldPiece>,
     /// Capsules of the library whose signatures are not, or not rightly, kept beside the database.
     pub unsigned: Vec<TesseraHash>,
     /// Files among the objects that nothing names.
@@ -45,7 +45,7 @@ impl StoreCheck {
         self.missing.is_empty()
             && self.damaged.is_empty()
             && self.miscounted.is_empty()
-            && self.lost_fragments.is_empty()
+            && self.lost_pieces.is_empty()
             && self.unsigned.is_empty()
     }
 }
@@ -81,7 +81,7 @@ pub(crate) fn check(cas: &Cas, library: &SqliteLibrary) -> Result<StoreCheck, St
             None => break,
         }
     }
-    check_fragments(cas, &mut found)?;
+    check_pieces(cas, &mut found)?;
     for record in library.list()? {
         let kept = library.signature_file(&record.hash)?;
         if kept.is_none_or(|kept| kept.signatures != record.signatures) {
@@ -133,10 +133,10 @@ fn check_fragments(cas: &Cas, found: &mut StoreCheck) -> Result<(), StoreError> 
         )?;
         let mut rows = statement.query([])?;
         while let Some(row) = rows.next()? {
-            found.fragments += 1;
-            let piece = fragment(row)?;
+            found.pieces += 1;
+            let piece = held_piece(row)?;
             if bad.contains(&piece.checksum) || !row.get::<_, bool>(4)? {
-                found.lost_fragments.push(piece);
+                found.lost_pieces.push(piece);
             }
         }
         Ok(())

@@ -23,19 +23,19 @@ impl FsFragmentStore {
     }
 
     /// Whether exactly this piece is held.
-    fn holds(&self, fragment: &Fragment) -> Result<bool, StoreError> {
-        let held = self.cas.database().read("looking up a piece", |c| held(c, fragment))?;
-        Ok(held == Some((fragment.checksum, fragment.bytes)))
+    fn holds(&self, held_piece: &HeldPiece) -> Result<bool, StoreError> {
+        let held = self.cas.database().read("looking up a piece", |c| held(c, held_piece))?;
+        Ok(held == Some((held_piece.checksum, held_piece.bytes)))
     }
 
-    fn list(&self, tessera: &TesseraHash, damaged: bool) -> Result<Vec<Fragment>, StoreError> {
+    fn list(&self, tessera: &TesseraHash, damaged: bool) -> Result<Vec<HeldPiece>, StoreError> {
         self.cas.database().read("listing pieces", |connection| {
             connection
                 .prepare_cached(
                     "SELECT tessera, piece, checksum, bytes FROM fragments
                      WHERE tessera = ?1 AND damaged <= ?2 ORDER BY piece",
                 )?
-                .query_map(params![tessera.as_bytes(), damaged], fragment)?
+                .query_map(params![tessera.as_bytes(), damaged], held_piece)?
                 .collect()
         })
     }
@@ -55,19 +55,19 @@ fn set_damaged(
 /// Checksum and length of what is held in a piece's place.
 fn held(
     connection: &Connection,
-    fragment: &Fragment,
+    held_piece: &HeldPiece,
 ) -> rusqlite::Result<Option<(ContentHash, u64)>> {
     connection
         .prepare_cached("SELECT checksum, bytes FROM fragments WHERE tessera = ?1 AND piece = ?2")?
-        .query_row(params![fragment.tessera.as_bytes(), from_piece(fragment.piece)], |row| {
+        .query_row(params![held_piece.tessera.as_bytes(), from_piece(held_piece.piece)], |row| {
             Ok((content_hash(row, 0)?, count(row, 1)?))
         })
         .optional()
 }
 
 /// A piece from the columns tessera, piece, checksum, bytes.
-pub(crate) fn fragment(row: &Row<'_>) -> rusqlite::Result<Fragment> {
-    Ok(Fragment {
+pub(crate) fn held_piece(row: &Row<'_>) -> rusqlite::Result<HeldPiece> {
+    Ok(HeldPiece {
         tessera: tessera_hash(row, 0)?,
         piece: piece(row, 1)?,
         checksum: content_hash(row, 2)?,
@@ -78,28 +78,28 @@ pub(crate) fn fragment(row: &Row<'_>) -> rusqlite::Result<Fragment> {
 impl FragmentStore for FsFragmentStore {
     fn store_fragment(
         &self,
-        fragment: &Fragment,
+        held_piece: &HeldPiece,
         staged: StagedBlob,
         charge: &Charge,
     ) -> Result<(), StoreError> {
         let mismatch = |expected, found| Err(StoreError::Mismatch { expected, found });
-        if (staged.hash, staged.bytes) != (fragment.checksum, fragment.bytes) {
+        if (staged.hash, staged.bytes) != (held_piece.checksum, held_piece.bytes) {
             let found = staged.hash;
             self.cas.discard(staged);
-            return mismatch(fragment.checksum, found);
+            return mismatch(held_piece.checksum, found);
         }
         self.cas.adopt("storing a piece", vec![staged], |tx, placing| {
-            match held(tx, fragment)? {
-                Some((checksum, _)) if checksum == fragment.checksum => {
+            match held(tx, held_piece)? {
+                Some((checksum, _)) if checksum == held_piece.checksum => {
                     placing.heal(tx, &checksum)?;
                     set_damaged(tx, &checksum, false)?;
                     return Ok(());
                 }
                 // The place is taken: what was acknowledged is never overwritten.
-                Some((checksum, _)) => return Ok(mismatch(checksum, fragment.checksum)?),
-                None => placing.acquire(tx, &fragment.checksum)?,
+                Some((checksum, _)) => return Ok(mismatch(checksum, held_piece.checksum)?),
+                None => placing.acquire(tx, &held_piece.checksum)?,
             }
-            set_damaged(tx, &fragment.checksum, false)?;
+            set_damaged(tx, &held_piece.checksum, false)?;
             let (peer, subnet) = match charge {
                 Charge::Peer(PeerAt { id, subnet }) => {
                     (Some(id.as_bytes()), Some(subnet.to_string()))
@@ -112,10 +112,10 @@ impl FragmentStore for FsFragmentStore {
                  VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
             )?
             .execute(params![
-                fragment.tessera.as_bytes(),
-                from_piece(fragment.piece),
-                fragment.checksum.as_bytes(),
-                to_integer(fragment.bytes),
+                held_piece.tessera.as_bytes(),
+                from_piece(held_piece.piece),
+                held_piece.checksum.as_bytes(),
+                to_integer(held_piece.bytes),
                 peer,
                 subnet,
             ])?;
@@ -123,19 +123,19 @@ impl FragmentStore for FsFragmentStore {
         })
     }
 
-    fn list_fragments(&self, tessera: &TesseraHash) -> Result<Vec<Fragment>, StoreError> {
+    fn list_fragments(&self, tessera: &TesseraHash) -> Result<Vec<HeldPiece>, StoreError> {
         self.list(tessera, true)
     }
 
-    fn list_sound_fragments(&self, tessera: &TesseraHash) -> Result<Vec<Fragment>, StoreError> {
+    fn list_sound_fragments(&self, tessera: &TesseraHash) -> Result<Vec<HeldPiece>, StoreError> {
         self.list(tessera, false)
     }
 
-    fn mark_damaged(&self, fragment: &Fragment) -> Result<bool, StoreError> {
+    fn mark_damaged(&self, held_piece: &HeldPiece) -> Result<bool, StoreError> {
         self.cas.database().write_durably("noting a damaged piece", |tx| {
-            let is_held = held(tx, fragment)? == Some((fragment.checksum, fragment.bytes));
+            let is_held = held(tx, held_piece)? == Some((held_piece.checksum, held_piece.bytes));
             if is_held {
-                set_damaged(tx, &fragment.checksum, true)?;
+                set_damaged(tx, &held_piece.checksum, true)?;
             }
             Ok(is_held)
         })
@@ -149,14 +149,14 @@ impl FragmentStore for FsFragmentStore {
         })
     }
 
-    fn read_fragment(&self, fragment: &Fragment) -> Result<Box<dyn BlobReader>, StoreError> {
-        if !self.holds(fragment)? {
-            return Err(StoreError::Missing(fragment.checksum));
+    fn read_fragment(&self, held_piece: &HeldPiece) -> Result<Box<dyn BlobReader>, StoreError> {
+        if !self.holds(held_piece)? {
+            return Err(StoreError::Missing(held_piece.checksum));
         }
-        self.cas.open(&fragment.checksum)
+        self.cas.open(&held_piece.checksum)
     }
 
-    fn delete_fragment(&self, fragment: &Fragment) -> Result<bool, StoreError> {
+    fn delete_fragment(&self, held_piece: &HeldPiece) -> Result<bool, StoreError> {
         self.cas.release("deleting a piece", |tx, released| {
             let gone = tx
                 .prepare_cached(
@@ -164,13 +164,13 @@ impl FragmentStore for FsFragmentStore {
                      WHERE tessera = ?1 AND piece = ?2 AND checksum = ?3 AND bytes = ?4",
                 )?
                 .execute(params![
-                    fragment.tessera.as_bytes(),
-                    from_piece(fragment.piece),
-                    fragment.checksum.as_bytes(),
-                    to_integer(fragment.bytes),
+                    held_piece.tessera.as_bytes(),
+                    from_piece(held_piece.piece),
+                    held_piece.checksum.as_bytes(),
+                    to_integer(held_piece.bytes),
                 ])?;
             if gone > 0 {
-                released.release(tx, &fragment.checksum)?;
+                released.release(tx, &held_piece.checksum)?;
             }
             Ok(gone > 0)
         })

@@ -20,15 +20,15 @@ impl StorageMetrics {
         let metrics = Self {
             fragment_cache_hits: IntCounter::new(
                 "tesseras_fragment_cache_hits_total",
-                "Reads of held fragments that were served from memory.",
+                "Reads of held pieces that were served from memory.",
             )?,
             fragment_cache_misses: IntCounter::new(
                 "tesseras_fragment_cache_misses_total",
-                "Reads of held fragments that went to the disk.",
+                "Reads of held pieces that went to the disk.",
             )?,
             fragment_cache_bytes: IntGauge::new(
                 "tesseras_fragment_cache_bytes",
-                "Bytes of held fragments in memory.",
+                "Bytes of held pieces in memory.",
             )?,
         };
         registry.register(Box::new(metrics.fragment_cache_hits.clone()))?;

@@ -1,4 +1,4 @@
-//! Small makers and readers of bodies, for the floors above.
+//! Constructors and readers of bodies, for the layers above.
 
 use std::io;
 
@@ -19,10 +19,10 @@ pub fn body_from_bytes(bytes: impl Into<Bytes>) -> Body {
     Box::pin(stream::iter((!bytes.is_empty()).then_some(Ok(bytes))))
 }
 
-/// A body that somebody else sends chunk by chunk; the channel's bound is the memory it takes.
+/// A body whose chunks arrive over a channel; the channel's capacity bounds the memory.
 ///
-/// A sender that fails sends the error. One that is merely dropped ends the body cleanly, as if
-/// it were complete: a sender that may be cancelled midway must send an error first.
+/// A sender that fails sends the error. If the sender is merely dropped, the body ends cleanly, as
+/// if it were complete: a sender that may be cancelled midway must send an error first.
 pub fn body_from_channel(receiver: mpsc::Receiver<io::Result<Bytes>>) -> Body {
     Box::pin(stream::unfold(receiver, |mut receiver| async move {
         let chunk = receiver.recv().await?;
@@ -33,7 +33,7 @@ pub fn body_from_channel(receiver: mpsc::Receiver<io::Result<Bytes>>) -> Body {
 /// Reads a body to its end into memory.
 ///
 /// Fails with [`io::ErrorKind::FileTooLarge`] as soon as there are more than `limit` bytes, and
-/// with the body's own error where it has one. At most `limit` bytes are held, whatever comes.
+/// with the body's own error if it has one. Holds at most `limit` bytes, whatever the peer sends.
 pub async fn read_to_vec(mut body: Body, limit: usize) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     while let Some(chunk) = body.next().await {

@@ -2,8 +2,8 @@
 //!
 //! A request is a map with one entry, `{kind: {fields}}`, so that a reader can tell an unknown
 //! request from a malformed one. An answer is `{"ok": {fields}}` or `{"error": {code, message}}`.
-//! Unknown fields are ignored. What a message claims about itself is checked before anything is
-//! made of it, so that hostile bytes cost neither memory nor stack.
+//! Unknown fields are ignored. Lengths and nesting are checked before a message is decoded, so that
+//! hostile bytes cost neither memory nor stack.
 
 mod shape;
 
@@ -16,31 +16,31 @@ use thiserror::Error;
 
 use crate::transport::MAX_FRAME_BYTES;
 
-/// Why a message cannot be a frame, or a frame is not a message.
+/// Why encoding or decoding a message failed.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum CodecError {
     /// The encoded message is longer than a frame may be.
     #[error("a message of {0} bytes does not fit a frame of {MAX_FRAME_BYTES}")]
     TooLong(usize),
-    /// The bytes are not the MessagePack that was expected.
-    // Its words may quote the message.
+    /// The bytes do not decode as the expected message.
+    // The error text may quote the message.
     #[error("malformed message: {}", one_line(&.0.to_string()))]
     Malformed(#[from] rmp_serde::decode::Error),
-    /// The bytes are not one whole MessagePack value, or one that is nested too deeply.
+    /// The bytes are not exactly one MessagePack value, or it is nested too deeply.
     #[error("malformed message: {0}")]
     Shape(&'static str),
-    /// The value cannot be written as MessagePack.
+    /// The value cannot be encoded as MessagePack.
     #[error("cannot encode message: {0}")]
     Encode(#[from] rmp_serde::encode::Error),
 }
 
-/// Why a peer did not do what it was asked. One that is read is fit to be shown: its code is a
-/// [`code_word`], its message [`one_line`].
+/// Why a peer refused a request. After decoding it is safe to show: its code is a [`code_word`],
+/// its message is [`one_line`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Error)]
 #[error("{code}: {message}")]
 pub struct Refusal {
-    /// One word that programs act on; see the constants of [`Refusal`] and of each protocol.
+    /// One word for programs to act on; see the constants of [`Refusal`] and of each protocol.
     #[serde(deserialize_with = "code_of_a_peer")]
     pub code: String,
     /// A sentence for people.
@@ -49,16 +49,16 @@ pub struct Refusal {
 }
 
 impl Refusal {
-    /// The kind of request is not known here.
+    /// This node does not know the kind of request.
     pub const UNKNOWN_REQUEST: &'static str = "unknown_request";
-    /// The request is not what its kind asks for.
+    /// The request's fields are not valid for its kind.
     pub const MALFORMED: &'static str = "malformed";
-    /// Too many requests from this peer or its neighbourhood; ask again later.
+    /// Too many requests from this peer or its neighbourhood; retry later.
     pub const BUSY: &'static str = "busy";
-    /// Something failed here that is not the asker's fault.
+    /// An internal failure that is not the requester's fault.
     pub const INTERNAL: &'static str = "internal";
 
-    /// A refusal with one of the codes.
+    /// A refusal with one of these codes.
     pub fn new(code: &str, message: impl Into<String>) -> Self {
         Self { code: code.to_owned(), message: message.into() }
     }
@@ -76,9 +76,9 @@ fn line_of_a_peer<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Answer<T> {
-    /// It was done.
+    /// The request succeeded.
     Ok(T),
-    /// It was not.
+    /// The request was refused.
     Error(Refusal),
 }
 
@@ -91,8 +91,8 @@ pub fn encode<T: Serialize>(message: &T) -> Result<Vec<u8>, CodecError> {
     Ok(frame)
 }
 
-/// Decodes a message from a whole frame; bytes left over are malformed, and so is nesting of more
-/// than 32 levels. Never panics, whatever the bytes, as long as `T`'s own reader does not.
+/// Decodes a message from a whole frame. Trailing bytes are malformed, and so is nesting of more
+/// than 32 levels. Never panics on any input, as long as `T`'s own deserializer does not.
 pub fn decode<T: DeserializeOwned>(frame: &[u8]) -> Result<T, CodecError> {
     if frame.len() > MAX_FRAME_BYTES {
         return Err(CodecError::TooLong(frame.len()));
@@ -102,12 +102,12 @@ pub fn decode<T: DeserializeOwned>(frame: &[u8]) -> Result<T, CodecError> {
     let mut deserializer = rmp_serde::Deserializer::new(&mut rest);
     let message = T::deserialize(&mut deserializer)?;
     if !rest.is_empty() {
-        return Err(CodecError::Shape("it has more items than were expected"));
+        return Err(CodecError::Shape("it has more items than expected"));
     }
     Ok(message)
 }
 
-/// The kind of a request, without reading its fields; `None` if the frame is not a request at all.
+/// The kind of a request, without decoding its fields; `None` if the frame is not a request.
 pub fn kind(frame: &[u8]) -> Option<String> {
     decode::<Kind>(frame).ok().map(|kind| kind.0)
 }
@@ -140,7 +140,7 @@ impl<'de> Deserialize<'de> for Kind {
     }
 }
 
-/// The frame of a refusal.
+/// Encodes a refusal as a frame.
 pub fn refuse(code: &str, message: impl Into<String>) -> Vec<u8> {
     let mut message = message.into();
     message.truncate(message.floor_char_boundary(512));

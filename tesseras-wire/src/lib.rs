@@ -1,6 +1,6 @@
-//! The conversation between nodes, without the network: the ports [`Transport`] (out) and
-//! [`Service`] (in), [`codec`] (messages as frames) and [`body`] (bulk bytes). Knows neither QUIC
-//! nor the disk, nor what any message means.
+//! The communication between nodes, without the network: the ports [`Transport`] (out) and
+//! [`Service`] (in), [`codec`] (messages as frames) and [`body`] (bulk bytes). It knows neither
+//! QUIC nor the disk, nor the meaning of any message.
 
 pub mod body;
 pub mod codec;

@@ -1,4 +1,4 @@
-//! A transport that remembers who did not answer, for everybody who asks.
+//! A transport that remembers which peers did not answer, for all parts of a node.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
@@ -13,12 +13,13 @@ use tokio::time::Instant;
 
 use crate::{BoxFuture, Reply, Request, RequestError, Target, Transport};
 
-/// A peer that was silent lately gets no more than this.
-const LITTLE_PATIENCE: Duration = Duration::from_secs(2);
-/// A question that was given up after this long without an answer counts as a failure.
-const GIVEN_UP_AFTER: Duration = Duration::from_millis(250);
+/// The longest deadline of a request to a peer that was silent lately.
+const SILENT_PEER_DEADLINE: Duration = Duration::from_secs(2);
+/// A request that was cancelled after this long without an answer counts as a failure.
+const CANCELLED_AFTER: Duration = Duration::from_millis(250);
 
-/// Who was silent lately, as all parts of one node know it. Cheap to clone; all clones are one.
+/// The peers that were silent lately, shared by all parts of one node. Cheap to clone; clones share
+/// their state.
 #[derive(Debug, Clone)]
 pub struct SharedMemory {
     memory: Arc<Mutex<PeerMemory>>,
@@ -26,7 +27,7 @@ pub struct SharedMemory {
 }
 
 impl SharedMemory {
-    /// Begins with what was known before.
+    /// Starts with what was known before.
     pub fn new(known: Vec<SilentPeer>, clock: Clock) -> Self {
         Self { memory: Arc::new(Mutex::new(PeerMemory::new(known))), clock }
     }
@@ -36,14 +37,14 @@ impl SharedMemory {
         lock(&self.memory).is_silent(id, self.clock.now())
     }
 
-    /// The same peers, those who were silent lately last.
+    /// The same peers, with those that were silent lately at the end.
     pub fn silent_last(&self, mut contacts: Vec<Contact>) -> Vec<Contact> {
         let (memory, now) = (lock(&self.memory), self.clock.now());
         contacts.sort_by_key(|contact| memory.is_silent(&contact.id, now));
         contacts
     }
 
-    /// All that is known, to be kept across a restart.
+    /// All entries, to be kept across a restart.
     pub fn list(&self) -> Vec<SilentPeer> {
         lock(&self.memory).list()
     }
@@ -58,21 +59,21 @@ impl SharedMemory {
     }
 }
 
-/// Somebody else who is told how requests end, as the routing table is. It is called by those who
-/// ask, so it must not block.
+/// An observer of the results of requests, such as the routing table. It is called on the
+/// requester's task, so it must not block.
 pub trait PeerObserver: Send + Sync + 'static {
-    /// A peer that was dialled at this address has answered there.
+    /// A peer answered at the address that was dialled.
     fn answered(&self, id: NodeId, address: SocketAddr);
 
-    /// A peer has failed a request.
+    /// A request to a peer failed.
     fn failed(&self, id: NodeId);
 
-    /// A peer took longer than it was waited for: it may be silent, or only slow.
+    /// A peer took longer than the caller would wait: it may be silent, or only slow.
     fn doubted(&self, id: NodeId);
 }
 
-/// A [`Transport`] that notes for every request whether its peer answered, and has little patience
-/// with those who did not lately.
+/// A [`Transport`] that records for every request whether the peer answered, and shortens the
+/// deadline for peers that did not lately.
 pub struct RememberingTransport {
     inner: Arc<dyn Transport>,
     memory: SharedMemory,
@@ -85,7 +86,7 @@ impl RememberingTransport {
         Self { inner, memory, observer: None }
     }
 
-    /// Tells somebody else as well.
+    /// Reports the results to an observer as well.
     pub fn observed_by(self, observer: Arc<dyn PeerObserver>) -> Self {
         Self { observer: Some(observer), ..self }
     }
@@ -100,45 +101,45 @@ impl Transport for RememberingTransport {
         Box::pin(async move {
             let Some(id) = target.id else { return self.inner.request(target, request).await };
             if self.memory.is_silent(&id) && request.body.is_none() {
-                request.deadline = request.deadline.min(LITTLE_PATIENCE);
+                request.deadline = request.deadline.min(SILENT_PEER_DEADLINE);
             }
-            // Bytes that are on their way take their time; giving them up says nothing of the peer.
-            let is_short = request.body.is_none();
-            let question =
-                Question { id, asker: self, since: Instant::now(), is_short, open: true };
+            // A transfer takes time; cancelling it says nothing about the peer.
+            let frame_only = request.body.is_none();
+            let in_flight =
+                InFlight { id, transport: self, since: Instant::now(), frame_only, open: true };
             let result = self.inner.request(target, request).await;
-            question.end(target, &result);
+            in_flight.end(target, &result);
             result
         })
     }
 }
 
-/// A question that is out.
-struct Question<'a> {
+/// A request in flight.
+struct InFlight<'a> {
     id: NodeId,
-    asker: &'a RememberingTransport,
+    transport: &'a RememberingTransport,
     since: Instant,
-    /// Whether nothing but a frame was sent.
-    is_short: bool,
+    /// Whether only a frame was sent.
+    frame_only: bool,
     open: bool,
 }
 
-impl Question<'_> {
+impl InFlight<'_> {
     fn end(mut self, target: &Target, result: &Result<Reply, RequestError>) {
         self.open = false;
-        let RememberingTransport { memory, observer, .. } = self.asker;
+        let RememberingTransport { memory, observer, .. } = self.transport;
         match result {
             Ok(reply) => {
                 memory.answered(&self.id);
-                // Where its packets come from proves an address only if that was dialled.
+                // The source address proves an address only if that address was dialled.
                 let remote = reply.peer.remote;
                 if let Some(observer) = observer.as_ref().filter(|_| target.names(remote)) {
                     observer.answered(self.id, remote);
                 }
             }
             Err(error) if is_the_peers_fault(error) => {
-                // That another node is at an address, which anybody may have named, says nothing of
-                // this one.
+                // A wrong node at an address says nothing about this peer: anyone may have named
+                // the address.
                 if !matches!(error, RequestError::WrongNode { .. }) {
                     memory.failed(self.id);
                 }
@@ -151,19 +152,19 @@ impl Question<'_> {
     }
 }
 
-impl Drop for Question<'_> {
-    /// Another one answered first, and nobody waits for this one any more.
+impl Drop for InFlight<'_> {
+    /// The caller cancelled the request, for example because another peer answered first.
     fn drop(&mut self) {
-        if self.open && self.is_short && self.since.elapsed() >= GIVEN_UP_AFTER {
-            self.asker.memory.failed(self.id);
-            if let Some(observer) = &self.asker.observer {
+        if self.open && self.frame_only && self.since.elapsed() >= CANCELLED_AFTER {
+            self.transport.memory.failed(self.id);
+            if let Some(observer) = &self.transport.observer {
                 observer.doubted(self.id);
             }
         }
     }
 }
 
-/// Whether a request failed because its peer is not there, or does not answer.
+/// Whether a request failed because the peer is gone or does not answer.
 pub fn is_the_peers_fault(error: &RequestError) -> bool {
     match error {
         RequestError::Connect { .. }
@@ -186,7 +187,7 @@ mod tests {
     use super::*;
     use crate::{Peer, empty_body};
 
-    /// Answers at once, never, or as another node, as the first byte of the id says.
+    /// Answers at once, never, or as another node, depending on the first byte of the id.
     struct SomeAnswer;
 
     impl Transport for SomeAnswer {
@@ -251,7 +252,7 @@ mod tests {
         }
         let target = asked(dead);
         let asking = transport.request(&target, request());
-        assert!(tokio::time::timeout(GIVEN_UP_AFTER, asking).await.is_err());
+        assert!(tokio::time::timeout(CANCELLED_AFTER, asking).await.is_err());
         assert!(transport.request(&target, request()).await.is_err());
         let expected = [(1, "answered"), (0, "doubted"), (0, "failed")];
         assert_eq!(*notes.0.lock().unwrap(), expected);
@@ -277,13 +278,13 @@ mod tests {
         assert!(memory.is_silent(&dead) && !memory.is_silent(&alive));
         let misnamed = NodeId::new([2; 20]);
         assert!(transport.request(&asked(misnamed), request()).await.is_err());
-        assert!(!memory.is_silent(&misnamed), "others may have named a false address");
+        assert!(!memory.is_silent(&misnamed), "the address may have been false");
         let contacts = [dead, alive].map(|id| Contact { id, addresses: Vec::new() });
         let ordered = memory.silent_last(contacts.to_vec());
         assert_eq!(ordered.iter().map(|c| c.id).collect::<Vec<_>>(), [alive, dead]);
         let begun = Instant::now();
         assert!(transport.request(&asked(dead), request()).await.is_err());
-        assert_eq!(begun.elapsed(), LITTLE_PATIENCE);
+        assert_eq!(begun.elapsed(), SILENT_PEER_DEADLINE);
         memory.answered(&dead);
         assert!(!memory.is_silent(&dead));
     }
@@ -296,9 +297,9 @@ mod tests {
         let target = asked(dead);
         let with_bytes = Request { body: Some(empty_body()), ..request() };
         let sending = transport.request(&target, with_bytes);
-        assert!(tokio::time::timeout(GIVEN_UP_AFTER, sending).await.is_err());
-        assert!(!memory.is_silent(&dead), "a transfer that was stopped is no failure");
-        for (patience, is_silent) in [(GIVEN_UP_AFTER / 2, false), (GIVEN_UP_AFTER, true)] {
+        assert!(tokio::time::timeout(CANCELLED_AFTER, sending).await.is_err());
+        assert!(!memory.is_silent(&dead), "a cancelled transfer is not a failure");
+        for (patience, is_silent) in [(CANCELLED_AFTER / 2, false), (CANCELLED_AFTER, true)] {
             let target = asked(dead);
             let asking = transport.request(&target, request());
             assert!(tokio::time::timeout(patience, asking).await.is_err());

@@ -1,5 +1,5 @@
-//! The port through which nodes talk: one request, one reply, each a small frame and then,
-//! where there is any, a body of bulk bytes.
+//! The port for communication between nodes: one request, one reply, each a small frame, optionally
+//! followed by a body of bulk bytes.
 
 use std::future::Future;
 use std::net::SocketAddr;
@@ -13,43 +13,44 @@ use tesseras_core::contact::{Contact, canonical};
 use tesseras_core::ids::NodeId;
 use thiserror::Error;
 
-/// The longest frame that is sent or read. Long lists are paged, bulk bytes are a body.
+/// The longest frame that is sent or read, in bytes. Long lists are paged, bulk bytes are sent as a
+/// body.
 pub const MAX_FRAME_BYTES: usize = 64 * 1024;
 
 /// A future on the heap, so that the port can be used as a trait object.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
-/// A stream on the heap, so that a port can give one.
+/// A stream on the heap, so that a port can return one.
 pub type BoxStream<'a, T> = Pin<Box<dyn Stream<Item = T> + Send + 'a>>;
 
-/// Bulk bytes that follow a frame, chunk by chunk. An error ends the body: what came before it is
-/// incomplete. Its length is named in the frame and bounded by its reader.
+/// Bulk bytes that follow a frame, chunk by chunk. An error ends the body: the bytes before it are
+/// incomplete. Its length is given in the frame and bounded by its reader.
 pub type Body = Pin<Box<dyn Stream<Item = std::io::Result<Bytes>> + Send>>;
 
-/// A node whose key, nonce and work were checked by the handshake.
+/// A node whose key, nonce and proof of work were checked by the handshake.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Peer {
-    /// The id that follows from the key and the nonce.
+    /// The id derived from the key and the nonce.
     pub id: NodeId,
     /// Its raw Ed25519 public key, as its certificate carries it.
     pub public_key: [u8; 32],
-    /// The nonce beside the key, which shows the work.
+    /// The nonce that completes the proof of work.
     pub nonce: [u8; 8],
-    /// Where its packets come from.
+    /// The source address of its packets.
     pub remote: SocketAddr,
 }
 
-/// Whom to dial.
+/// The destination of a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Target {
-    /// Who must answer; `None` (a bootstrap dial) learns it.
+    /// The node that must answer; `None` (a bootstrap dial) accepts any and learns its id.
     pub id: Option<NodeId>,
-    /// Where to try, best first.
+    /// The addresses to try, best first.
     pub addresses: Vec<SocketAddr>,
 }
 
 impl Target {
-    /// Whether it names this address, be it IPv4 or IPv4 within IPv6.
+    /// Whether this address is in the list, with IPv4-mapped IPv6 equal to IPv4.
     pub fn names(&self, address: SocketAddr) -> bool {
         self.addresses.iter().any(|known| canonical(*known) == canonical(address))
     }
@@ -61,21 +62,21 @@ impl From<&Contact> for Target {
     }
 }
 
-/// What is asked.
+/// A request to another node.
 pub struct Request {
     /// The encoded message, at most [`MAX_FRAME_BYTES`].
     pub frame: Vec<u8>,
-    /// Bulk bytes that follow it.
+    /// Bulk bytes that follow the frame.
     pub body: Option<Body>,
-    /// How long to wait for the reply's frame once the whole request is sent, connecting
-    /// included. A body in either direction has no total limit, but fails when nothing moved for
+    /// How long to wait for the reply's frame once the whole request is sent, including the time to
+    /// connect. A body in either direction has no total limit, but fails when no bytes moved for
     /// this long.
     pub deadline: Duration,
 }
 
-/// What is answered, as the asker sees it.
+/// A reply as the requester receives it.
 pub struct Reply {
-    /// Who answered.
+    /// The node that answered.
     pub peer: Peer,
     /// The encoded answer.
     pub frame: Vec<u8>,
@@ -83,19 +84,19 @@ pub struct Reply {
     pub body: Body,
 }
 
-/// What is answered, as the answerer makes it.
+/// An answer as the service produces it.
 pub struct Response {
     /// The encoded answer.
     pub frame: Vec<u8>,
-    /// Bulk bytes that follow it.
+    /// Bulk bytes that follow the frame.
     pub body: Option<Body>,
 }
 
-/// Why a request got no answer.
+/// Why a request got no reply.
 #[derive(Debug, Clone, Error)]
 #[non_exhaustive]
 pub enum RequestError {
-    /// The target names no address that can be dialled from here.
+    /// The target has no address that can be dialled from here.
     #[error("no address to dial")]
     NoAddress,
     /// No address answered with a handshake in time.
@@ -103,20 +104,20 @@ pub enum RequestError {
     Connect {
         /// The last address that was tried.
         address: SocketAddr,
-        /// What went wrong there.
+        /// The cause of the last failure.
         reason: String,
     },
-    /// Somebody else answered.
+    /// Another node answered.
     #[error("{address} is node {found}, not {expected}")]
     WrongNode {
         /// The address that was dialled.
         address: SocketAddr,
-        /// Who was expected.
+        /// The expected node.
         expected: NodeId,
-        /// Who answered.
+        /// The node that answered.
         found: NodeId,
     },
-    /// The deadline passed.
+    /// The deadline has passed.
     #[error("no answer in time")]
     Deadline,
     /// The connection broke.
@@ -125,7 +126,7 @@ pub enum RequestError {
     /// The frame is longer than [`MAX_FRAME_BYTES`].
     #[error("a frame of {0} bytes is too long")]
     FrameTooLong(usize),
-    /// The request's own body failed.
+    /// Reading the request's own body failed.
     #[error("the body could not be read: {0}")]
     Body(#[source] Arc<std::io::Error>),
     /// The pool is full of busy connections, or the node is shutting down.
@@ -133,9 +134,9 @@ pub enum RequestError {
     Unavailable(&'static str),
 }
 
-/// The way out: requests to other nodes.
+/// The outgoing side: requests to other nodes.
 pub trait Transport: Send + Sync + 'static {
-    /// Sends one request and returns its reply, whose body is still to be read.
+    /// Sends one request and returns its reply, whose body has not been read yet.
     fn request<'a>(
         &'a self,
         target: &'a Target,
@@ -143,8 +144,8 @@ pub trait Transport: Send + Sync + 'static {
     ) -> BoxFuture<'a, Result<Reply, RequestError>>;
 }
 
-/// The way in: the part that answers the requests of other nodes.
+/// The incoming side: answers the requests of other nodes.
 pub trait Service: Send + Sync + 'static {
-    /// Answers one request. Called on its own task; several run at once.
+    /// Answers one request. Called on its own task; several run concurrently.
     fn serve(&self, peer: Peer, frame: Vec<u8>, body: Body) -> BoxFuture<'_, Response>;
 }

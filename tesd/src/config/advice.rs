@@ -1,19 +1,19 @@
-//! What a mistyped name or value was probably meant to be.
+//! Suggestions for a mistyped name or value.
 
 use toml::de::DeValue;
 
 use super::keys::{KEYS, Key, find};
 use super::settings::Config;
 
-/// How much like a known name a mistyped one must be to be taken for it; 1 is the same.
+/// The least similarity of a mistyped name to a known one for it to be suggested; 1 is equal.
 const MIN_LIKENESS: f64 = 0.6;
 
-/// Why a table is refused.
+/// The error for an unknown table.
 pub fn unknown_table(name: &str) -> String {
     format!("unknown table: {name:?}; {}", advice("", name, sections().collect()))
 }
 
-/// Why a key is refused.
+/// The error for an unknown key.
 pub fn unknown_key(section: &str, name: &str) -> String {
     let known = KEYS.iter().filter(|key| key.section == section).map(|key| key.name);
     format!("unknown key of [{section}]: {name:?}; {}", advice(section, name, known.collect()))
@@ -29,8 +29,8 @@ pub fn sections() -> impl Iterator<Item = &'static str> {
     })
 }
 
-/// What an unknown name was probably meant to be: a key of another table, or a known name that is
-/// spelled nearly so; else what there is.
+/// A suggestion for an unknown name: a key of another table, or a known name with a similar
+/// spelling; else the list of known names.
 fn advice(section: &str, name: &str, known: Vec<&str>) -> String {
     if let Some(key) = KEYS.iter().find(|key| key.name == name && key.section != section) {
         return format!("it belongs below [{}]", key.section);
@@ -44,8 +44,8 @@ fn advice(section: &str, name: &str, known: Vec<&str>) -> String {
     }
 }
 
-/// Why a line is refused that is not TOML, where a known key's value stands without quotes;
-/// `before` is the file up to that line.
+/// The error for a line that is not TOML because a known key's value has no quotes; `before` is the
+/// file up to that line.
 pub fn unquoted(before: &str, line: &str) -> Option<String> {
     let (name, written) = line.split_once('=')?;
     let written = written.split('#').next()?.trim();

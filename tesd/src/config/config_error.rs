@@ -21,7 +21,7 @@ pub enum ConfigError {
         path: PathBuf,
         /// The number of the line, from 1.
         line: usize,
-        /// What is wrong with it, by name.
+        /// What is wrong with it, with the key's name.
         reason: String,
     },
     /// A flag cannot be accepted.
@@ -47,11 +47,11 @@ impl std::error::Error for ConfigError {
     }
 }
 
-/// A configuration that is refused, and how logs should look all the same.
+/// A refused configuration, with the log format for reporting it.
 #[derive(Debug)]
 pub struct Refused {
     /// Why it is refused.
     pub error: ConfigError,
-    /// The format that the file asks for, where that can still be read.
+    /// The log format set in the file, if it can still be read.
     pub log_format: LogFormat,
 }

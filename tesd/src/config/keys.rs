@@ -1,7 +1,7 @@
-//! Every key that a configuration may hold: what it means, its range, and where its value lives.
+//! Every key of the configuration: its meaning, its range, and where its value is stored.
 //!
-//! This table is the only place that knows the keys; reading, checking and printing walk it.
-//! Defaults are those of the types that hold the values.
+//! This table is the only list of keys; reading, checking and printing use it. Defaults are those
+//! of the types that hold the values.
 
 use std::fmt;
 use std::ops::RangeInclusive;
@@ -16,18 +16,18 @@ use super::value::{self, show_addresses, show_bytes, show_optional, show_path};
 
 /// One key.
 pub struct Key {
-    /// The table that it stands in.
+    /// The table that it belongs to.
     pub section: &'static str,
     /// Its name there.
     pub name: &'static str,
-    /// What it is, its unit and cost; `{range}` stands for the range of a number.
+    /// Its meaning, unit and cost; `{range}` stands for the range of a number.
     about: &'static str,
     kind: Kind,
 }
 
-/// What kind of value a key has, and where that lives.
+/// The kind of a key's value, and where it is stored.
 enum Kind {
-    /// A whole number in a range, in the unit that the key's name or its comment says.
+    /// A whole number in a range, in the unit given by the key's name or its comment.
     Number { range: RangeInclusive<u64>, get: fn(&Config) -> u64, set: fn(&mut Config, u64) },
     /// A number of bytes.
     Bytes { get: fn(&Config) -> u64, set: fn(&mut Config, u64) },
@@ -38,7 +38,7 @@ enum Kind {
 }
 
 impl Key {
-    /// What it means, its unit, range and cost; a comment in what is printed.
+    /// Its meaning, unit, range and cost; printed as a comment.
     pub fn doc(&self) -> String {
         match &self.kind {
             Kind::Number { range, .. } => {
@@ -59,7 +59,7 @@ impl Key {
         }
     }
 
-    /// Reads a value into the configuration; says why not.
+    /// Reads a value into the configuration; the error says what is wrong with it.
     pub fn read(&self, config: &mut Config, value: &DeValue<'_>) -> Result<(), String> {
         match &self.kind {
             Kind::Number { range, set, .. } => set(config, value::integer(value, range)?),
@@ -71,14 +71,14 @@ impl Key {
     }
 }
 
-/// The key as people call it: `node.listen`.
+/// The full name of the key: `node.listen`.
 impl fmt::Display for Key {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}.{}", self.section, self.name)
     }
 }
 
-/// The key of a table.
+/// Finds a key by its table and name.
 pub fn find(section: &str, name: &str) -> Option<&'static Key> {
     KEYS.iter().find(|key| key.section == section && key.name == name)
 }
@@ -92,7 +92,7 @@ pub const KEYS: &[Key] = &[
         section: "node",
         name: "data_dir",
         about: "Where keys, database and stored bytes live; only one tesd at a time may use it.\n\
-              A path; ~ is the home directory. Its socket's path may have 107 bytes.",
+              A path; ~ is the home directory. The path of the socket in it is limited to 107 bytes.",
         kind: Kind::Other {
             show: |c| show_path(&c.node.data_dir),
             read: |c, v| value::path(v).map(|path| c.node.data_dir = path),
@@ -110,8 +110,9 @@ pub const KEYS: &[Key] = &[
     Key {
         section: "node",
         name: "advertise",
-        about: "The addresses that others are told to dial, where they are not those listened on (port\n\
-              forwarding). None: found out from the interfaces and from what peers report.",
+        about: "The addresses that others are told to dial, if they differ from the listening\n\
+              addresses (port forwarding). Empty: determined from the interfaces and from what\n\
+              peers report.",
         kind: Kind::Other {
             show: |c| show_addresses(&c.node.advertise),
             read: |c, v| value::dialable(v).map(|addresses| c.node.advertise = addresses),
@@ -120,8 +121,9 @@ pub const KEYS: &[Key] = &[
     Key {
         section: "node",
         name: "storage_limit",
-        about: "How much disk is offered to others: bytes, or a string such as \"10 GiB\", up to 1 EiB;\n\
-              0 offers none. One's own library does not count. Lowered later, nothing is deleted.",
+        about: "How much disk is offered to others: bytes, or a string such as \"10 GiB\", up to\n\
+              1 EiB; 0 offers none. The node's own library does not count. Lowering it deletes\n\
+              nothing.",
         kind: Kind::Bytes {
             get: |c| c.node.limits.storage,
             set: |c, bytes| c.node.limits.storage = bytes,
@@ -130,8 +132,8 @@ pub const KEYS: &[Key] = &[
     Key {
         section: "node",
         name: "work_bits",
-        about: "The proof of work that this network asks of every node, in bits, {range}. The same on\n\
-              all nodes of a network; costs 2^bits hashes once, about 0.1 s at 20.",
+        about: "The proof of work that this network requires of every node, in bits, {range}.\n\
+              The same on all nodes of a network; costs 2^bits hashes once, about 0.1 s at 20.",
         kind: Kind::Number {
             range: 0..=40,
             get: |c| c.node.work_bits.into(),
@@ -141,8 +143,8 @@ pub const KEYS: &[Key] = &[
     Key {
         section: "bootstrap",
         name: "peers",
-        about: "Nodes to join through, as \"host:port\"; names are looked up by DNS. Peers met before\n\
-              are tried as well.",
+        about: "Nodes to join through, as \"host:port\"; names are resolved by DNS. Peers met\n\
+              before are tried as well.",
         kind: Kind::Other {
             show: |c| show_peers(&c.node.bootstrap_peers),
             read: |c, v| value::peers(v).map(|peers| c.node.bootstrap_peers = named(peers)),
@@ -151,8 +153,8 @@ pub const KEYS: &[Key] = &[
     Key {
         section: "dht",
         name: "k",
-        about: "Nodes kept per bucket of the routing table, and asked per lookup; {range}. More finds\n\
-              more surely and asks more.",
+        about: "Nodes kept per bucket of the routing table, and found per lookup; {range}. More\n\
+              makes lookups more reliable and sends more requests.",
         kind: Kind::Number {
             range: 1..=MAX_CONTACTS as u64,
             get: |c| c.node.dht.k as u64,
@@ -162,7 +164,8 @@ pub const KEYS: &[Key] = &[
     Key {
         section: "dht",
         name: "alpha",
-        about: "Questions of one lookup in flight at once, {range}. More is faster and asks more.",
+        about: "Concurrent requests of one lookup, {range}. More is faster and sends more\n\
+              requests.",
         kind: Kind::Number {
             range: 1..=MAX_ALPHA as u64,
             get: |c| c.node.dht.alpha as u64,
@@ -172,8 +175,8 @@ pub const KEYS: &[Key] = &[
     Key {
         section: "dht",
         name: "requests_per_second",
-        about: "Requests that one node may make in a second, on average, {range}; what exceeds it is\n\
-              answered with \"busy\".",
+        about: "Average requests per second that one node may make, {range}; more are answered\n\
+              \"busy\".",
         kind: Kind::Number {
             range: 1..=100_000,
             get: |c| c.node.rate_limit.requests_per_second.into(),
@@ -194,8 +197,9 @@ pub const KEYS: &[Key] = &[
     Key {
         section: "replication",
         name: "repair_jitter_secs",
-        about: "Up to so many seconds are added or taken at random, so that nodes do not repair all\n\
-              at once; {range}, and at most repair_interval_secs.",
+        about: "The longest random time, in seconds, that is added to or subtracted from the\n\
+              interval, so that nodes do not repair at the same time; {range}, and at most\n\
+              repair_interval_secs.",
         kind: Kind::Number {
             range: 0..=30 * DAY,
             get: |c| c.node.repair_jitter.as_secs(),
@@ -205,7 +209,7 @@ pub const KEYS: &[Key] = &[
     Key {
         section: "replication",
         name: "max_transfers",
-        about: "Transfers at once, each way; {range}. Each costs a few MiB of memory.",
+        about: "Concurrent transfers in each direction; {range}. Each costs a few MiB of memory.",
         kind: Kind::Number {
             range: 1..=MAX_TRANSFERS as u64,
             get: |c| c.node.max_transfers as u64,
@@ -215,8 +219,9 @@ pub const KEYS: &[Key] = &[
     Key {
         section: "replication",
         name: "hedge_percent",
-        about: "What is late is asked of another node as well. How many of all requests may turn out\n\
-              to have been asked twice in vain, in percent; {range}, 0 waits instead.",
+        about: "A late request is also sent to another node (hedging). This limits the hedges\n\
+              that turn out to be unnecessary, in percent of all requests; {range}, 0 disables\n\
+              hedging.",
         kind: Kind::Number {
             range: 0..=100,
             get: |c| c.node.hedge_percent.into(),
@@ -226,9 +231,10 @@ pub const KEYS: &[Key] = &[
     Key {
         section: "replication",
         name: "deficit_allowance",
-        about: "How much more a peer may have stored here than it stores for us: bytes, or a string. What\n\
-              a newcomer can publish before it stores anything in return; all newcomers together\n\
-              get a quarter of storage_limit, and a tenth from one network (/24 or /48).",
+        about: "How much more a peer may store here than it stores for this node: bytes, or a\n\
+              string. A new peer can publish this much before it stores anything in return;\n\
+              all peers without a positive balance together get a quarter of storage_limit,\n\
+              and a tenth from one network (/24 or /48).",
         kind: Kind::Bytes {
             get: |c| c.node.limits.deficit_allowance,
             set: |c, bytes| c.node.limits.deficit_allowance = bytes,
@@ -237,7 +243,7 @@ pub const KEYS: &[Key] = &[
     Key {
         section: "replication",
         name: "per_peer_limit",
-        about: "The most that one peer may have stored here: bytes, or a string.",
+        about: "The most that one peer may store here: bytes, or a string.",
         kind: Kind::Bytes {
             get: |c| c.node.limits.per_peer,
             set: |c, bytes| c.node.limits.per_peer = bytes,
@@ -246,8 +252,8 @@ pub const KEYS: &[Key] = &[
     Key {
         section: "replication",
         name: "min_free_space",
-        about: "With less free disk than this, nothing more is accepted from others: bytes, or a\n\
-              string.",
+        about: "Below this much free disk space nothing more is accepted from others: bytes, or\n\
+              a string.",
         kind: Kind::Bytes {
             get: |c| c.node.limits.min_free_space,
             set: |c, bytes| c.node.limits.min_free_space = bytes,
@@ -256,7 +262,8 @@ pub const KEYS: &[Key] = &[
     Key {
         section: "replication",
         name: "repair_share_percent",
-        about: "The part of storage_limit kept for repair of tesserae whose owners are away, {range}.",
+        about: "The part of storage_limit reserved for repairing tesserae whose owners are away,\n\
+              {range}.",
         kind: Kind::Number {
             range: 0..=100,
             get: |c| c.repair_share_percent.into(),
@@ -266,8 +273,9 @@ pub const KEYS: &[Key] = &[
     Key {
         section: "performance",
         name: "sqlite_cache_size_kb",
-        about: "SQLite's page cache in KiB, for all its connections together, {range}. It is\n\
-              memory, taken as pages are read; with less than the index has, answers read the disk.",
+        about: "SQLite's page cache in KiB, shared by all its connections, {range}. It is\n\
+              memory, allocated as pages are read; if it is smaller than the index, requests\n\
+              read the disk.",
         kind: Kind::Number {
             range: 64..=16_000_000,
             get: |c| c.node.storage.cache_size_kb.into(),
@@ -279,8 +287,8 @@ pub const KEYS: &[Key] = &[
         name: "sqlite_synchronous_full",
         about: "true or false: whether SQLite syncs every commit by itself. For unstable hardware (a\n\
               Raspberry Pi on an SD card): hints (peers, other holders) survive a power cut, too. What\n\
-              was acknowledged does either way. Costs one sync for each commit, instead of one for\n\
-              all who wait.",
+              was acknowledged survives either way. Costs one sync for each commit, instead of one\n\
+              shared by all waiting commits.",
         kind: Kind::Switch {
             get: |c| c.node.storage.synchronous_full,
             set: |c, on| c.node.storage.synchronous_full = on,
@@ -289,8 +297,9 @@ pub const KEYS: &[Key] = &[
     Key {
         section: "performance",
         name: "sqlite_busy_timeout_ms",
-        about: "Milliseconds to wait for another process that writes (tes), {range}. A short wait\n\
-              refuses what a longer one would have stored; all writes of tesd wait meanwhile.",
+        about: "Milliseconds to wait for another process that writes (tes), {range}. After a\n\
+              short wait writes fail that a longer one would have completed; all writes of\n\
+              tesd wait in the meantime.",
         kind: Kind::Number {
             range: 1..=600_000,
             get: |c| c.node.storage.busy_timeout.as_millis() as u64,
@@ -300,8 +309,9 @@ pub const KEYS: &[Key] = &[
     Key {
         section: "performance",
         name: "sqlite_wal_autocheckpoint_pages",
-        about: "Pages of 4 KiB in SQLite's log before they are written back, {range}. More writes\n\
-              less often and for longer, and takes so much more disk.",
+        about: "Pages of 4 KiB in SQLite's write-ahead log before they are written back,\n\
+              {range}. A larger value writes back less often but for longer, and uses that\n\
+              much more disk.",
         kind: Kind::Number {
             range: 1..=1_000_000,
             get: |c| c.node.storage.wal_autocheckpoint_pages.into(),
@@ -311,8 +321,9 @@ pub const KEYS: &[Key] = &[
     Key {
         section: "performance",
         name: "fragment_cache_size_mb",
-        about: "Memory for held pieces that were read last, in MiB, {range}; 0 is off. Taken as\n\
-              pieces are read; one above an eighth of it is never kept.",
+        about: "Memory for the most recently read pieces, in MiB, {range}; 0 disables the cache.\n\
+              Allocated as pieces are read; a piece larger than an eighth of it is never\n\
+              cached.",
         kind: Kind::Number {
             range: 0..=1_000_000,
             get: |c| c.node.fragment_cache / MIB,
@@ -322,8 +333,8 @@ pub const KEYS: &[Key] = &[
     Key {
         section: "performance",
         name: "pool_max_connections",
-        about: "Connections to other nodes at once, {range}; for another one the oldest idle one is\n\
-              closed. An idle one costs some 20 KiB of memory.",
+        about: "Concurrent connections to other nodes, {range}; at the limit the oldest idle one\n\
+              is closed. An idle one costs about 20 KiB of memory.",
         kind: Kind::Number {
             range: 8..=65_536,
             get: |c| c.node.pool.max_connections as u64,
@@ -333,8 +344,9 @@ pub const KEYS: &[Key] = &[
     Key {
         section: "performance",
         name: "pool_idle_timeout_secs",
-        about: "Seconds after which an unused connection is closed, {range}. Longer keeps memory,\n\
-              shorter costs a handshake more often. Both sides have this; the shorter one counts.",
+        about: "Seconds after which an unused connection is closed, {range}. A longer time keeps\n\
+              memory, a shorter one costs more handshakes. Both sides have this setting; the\n\
+              shorter one applies.",
         kind: Kind::Number {
             range: 1..=DAY,
             get: |c| c.node.pool.idle_timeout.as_secs(),
@@ -344,8 +356,8 @@ pub const KEYS: &[Key] = &[
     Key {
         section: "performance",
         name: "pool_reaper_interval_secs",
-        about: "Seconds between two looks for unused connections, {range}; one may stay open so much\n\
-              longer. A look costs next to nothing.",
+        about: "Seconds between two searches for unused connections, {range}; a connection may\n\
+              stay open that much longer. A search costs almost nothing.",
         kind: Kind::Number {
             range: 1..=DAY,
             get: |c| c.node.pool.reaper_interval.as_secs(),
@@ -355,8 +367,8 @@ pub const KEYS: &[Key] = &[
     Key {
         section: "observability",
         name: "metrics_addr",
-        about: "The TCP address that serves Prometheus metrics at /metrics; empty: none. It asks for\n\
-              no password, so keep it on loopback.",
+        about: "The TCP address that serves Prometheus metrics at /metrics; empty: none. It has\n\
+              no authentication, so keep it on loopback.",
         kind: Kind::Other {
             show: |c| show_optional(c.node.metrics),
             read: |c, v| value::optional_address(v).map(|address| c.node.metrics = address),
@@ -365,7 +377,8 @@ pub const KEYS: &[Key] = &[
     Key {
         section: "observability",
         name: "log_format",
-        about: "How logs look on stderr: \"text\" or \"json\". RUST_LOG says which are shown.",
+        about: "The format of logs on stderr: \"text\" or \"json\". RUST_LOG selects which are\n\
+              shown.",
         kind: Kind::Other {
             show: |c| format!("\"{}\"", c.log_format.name()),
             read: |c, v| log_format(v).map(|format| c.log_format = format),
@@ -373,7 +386,7 @@ pub const KEYS: &[Key] = &[
     },
 ];
 
-/// Bootstrap peers whose names are not looked up yet.
+/// Bootstrap peers whose names have not been resolved yet.
 fn named(peers: Vec<String>) -> Vec<BootstrapPeer> {
     peers.into_iter().map(|name| BootstrapPeer { name, addresses: Vec::new() }).collect()
 }

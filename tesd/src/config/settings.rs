@@ -9,11 +9,11 @@ use tesseras_storage::data_dir;
 /// Every setting, with typed values.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
-    /// The node's. The names of its bootstrap peers are not looked up yet.
+    /// The node's settings. The names of its bootstrap peers have not been resolved yet.
     pub node: NodeConfig,
     /// The part of the storage limit that repairs may use.
     pub repair_share_percent: u8,
-    /// How logs look.
+    /// The format of log lines.
     pub log_format: LogFormat,
 }
 
@@ -29,7 +29,7 @@ impl Default for Config {
 }
 
 impl Config {
-    /// The node's settings, with what follows from several of these.
+    /// The node's settings, including those derived from several keys.
     pub fn into_node(self) -> NodeConfig {
         let mut node = self.node;
         node.limits.repair_share = percent(node.limits.storage, self.repair_share_percent);
@@ -37,12 +37,12 @@ impl Config {
     }
 }
 
-/// How logs look.
+/// The format of log lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LogFormat {
     /// For people.
     Text,
-    /// A JSON object a line.
+    /// One JSON object per line.
     Json,
 }
 
@@ -55,7 +55,7 @@ impl LogFormat {
         }
     }
 
-    /// The one of this name.
+    /// Finds a format by its name.
     pub fn named(name: &str) -> Option<Self> {
         [Self::Text, Self::Json].into_iter().find(|format| format.name() == name)
     }

@@ -1,4 +1,4 @@
-//! Every key is read, shown and refused as it says.
+//! Every key is read, shown and refused as documented.
 
 use std::collections::HashSet;
 
@@ -105,7 +105,7 @@ fn every_number_states_its_range_and_is_held_to_it() {
     let mut numbers = 0;
     for key in KEYS {
         let (section, name, doc) = (key.section, key.name, key.doc());
-        // What lets each end of a range stand that must fit another key.
+        // Another key that must be set for each end of a range to be accepted.
         let beside = match name {
             "repair_interval_secs" => "repair_jitter_secs = 0\n",
             "repair_jitter_secs" => "repair_interval_secs = 2592000\n",

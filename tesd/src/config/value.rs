@@ -1,4 +1,4 @@
-//! From a TOML value to a typed one, and back to the text that stands for it.
+//! Conversion from a TOML value to a typed one, and back to text.
 
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
@@ -20,7 +20,7 @@ const UNITS: [(&str, u64); 9] = [
     ("B", 1),
 ];
 
-/// The largest length that a setting may ask for; far more than any disk, far from overflow.
+/// The largest length that a setting may have, in bytes; far more than any disk, far from overflow.
 pub const MAX_BYTES: u64 = 1 << 60;
 
 /// A whole number in a range.
@@ -123,12 +123,12 @@ pub fn parse_address(text: &str) -> Result<SocketAddr, String> {
     })
 }
 
-/// [`address`]; an empty string is none.
+/// [`address`]; an empty string means none.
 pub fn optional_address(value: &DeValue<'_>) -> Result<Option<SocketAddr>, String> {
     if text(value)?.is_empty() { Ok(None) } else { address(value).map(Some) }
 }
 
-/// An address that may be missing, as TOML text.
+/// An optional address as TOML text.
 pub fn show_optional(address: Option<SocketAddr>) -> String {
     format!("\"{}\"", address.map(|a| a.to_string()).unwrap_or_default())
 }
@@ -170,7 +170,7 @@ pub fn peers(value: &DeValue<'_>) -> Result<Vec<String>, String> {
     list.iter().map(|peer| parse_peer(text(peer.get_ref())?)).collect()
 }
 
-/// Checks one `host:port`; the name is looked up later.
+/// Checks one `host:port`; the name is resolved later.
 pub fn parse_peer(text: &str) -> Result<String, String> {
     let refuse = || format!("expected a peer such as \"host:port\", found {text:?}");
     if text.parse::<SocketAddr>().is_ok_and(|address| address.port() != 0) {
@@ -179,7 +179,7 @@ pub fn parse_peer(text: &str) -> Result<String, String> {
     let (host, port) = text.rsplit_once(':').ok_or_else(refuse)?;
     let plain = |b: u8| b.is_ascii_alphanumeric() || b"-._".contains(&b);
     let named = (1..=253).contains(&host.len()) && host.bytes().all(plain);
-    // Digits and dots alone are an address that did not parse, not a name.
+    // Digits and dots alone are a malformed address, not a name.
     let named = named && host.bytes().any(|b| b.is_ascii_alphabetic());
     match port.parse::<u16>() {
         Ok(1..) if named => Ok(text.to_owned()),

@@ -1,14 +1,15 @@
-//! Only `tes` knows its own commands: below it no message names one, so that the words are made where
-//! the commands are.
+//! Only `tes` and `tesd` name commands of `tes`: messages of the crates below must not, so that
+//! hints are written in one place.
 
 use syn::visit::{self, Visit};
 
 use super::sources::{Source, workspace};
 
-/// Who may name a command of `tes`: the two programs that people start, which say what to do next.
+/// The two programs may name commands of `tes` in their hints.
 const PROGRAMS: [&str; 2] = ["tesseras-cli/src/main.rs", "tesd/src/main.rs"];
 
-/// The recovery card is a document for a reader in decades, and says which command fetches.
+/// The recovery card is a document for a reader decades from now, and gives the command to fetch a
+/// tessera.
 const CARD: (&str, &str) = ("tesseras-capsule/src/lib.rs", "card.rs");
 
 /// The commands of `tes`, from its own source.
@@ -24,7 +25,7 @@ fn commands() -> Vec<String> {
     commands.syntax.items.iter().filter_map(name).collect()
 }
 
-/// Whether a text says `tes` and then the name of a command.
+/// Whether a text contains `tes` followed by the name of a command.
 fn names_a_command(text: &str, commands: &[String]) -> bool {
     let words: Vec<&str> = text
         .split(|c: char| !c.is_ascii_alphanumeric() && c != '-')
@@ -33,12 +34,12 @@ fn names_a_command(text: &str, commands: &[String]) -> bool {
     words.windows(2).any(|pair| pair[0] == "tes" && commands.iter().any(|name| name == pair[1]))
 }
 
-/// All string literals of a file, but comments and documentation.
+/// All string literals of a file, except comments and documentation.
 struct Strings(Vec<String>);
 
 impl<'ast> Visit<'ast> for Strings {
     fn visit_attribute(&mut self, attribute: &'ast syn::Attribute) {
-        // Errors have their words in an attribute; documentation is one, too, and is no message.
+        // Error texts are in attributes; documentation is an attribute too, but not a message.
         if !attribute.path().is_ident("doc") {
             if let syn::Meta::List(list) = &attribute.meta {
                 self.tokens(list.tokens.clone());

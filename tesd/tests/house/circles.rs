@@ -1,5 +1,5 @@
-//! Between the files of a crate arrows point only down: following them, no file leads back to
-//! itself. And there is one style of module files: `config.rs` beside `config/`.
+//! Between the files of a crate, dependencies point only down: no file depends on itself through
+//! others. And there is one style of module files: `config.rs` beside `config/`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -7,11 +7,11 @@ use std::fs;
 use crate::map::{Arrow, arrows};
 use crate::sources::{of_crate, root, workspace};
 
-/// Circles that are still to be taken apart: the crate's root file, and the files on the circle.
-/// An entry that is no longer needed must go.
+/// Circles that are still to be removed: the crate's root file, and the files on the circle. An
+/// entry that is no longer needed must be removed.
 const KNOWN_CIRCLES: &[(&str, &[&str])] = &[];
 
-/// Groups of files that lead to each other, each with the arrows between them.
+/// Groups of files that depend on each other, each with the arrows between them.
 fn circles(arrows: &[Arrow]) -> Vec<(BTreeSet<&str>, Vec<&Arrow>)> {
     let reached: BTreeMap<&str, BTreeSet<&str>> =
         arrows.iter().map(|arrow| (arrow.from.as_str(), reached(&arrow.from, arrows))).collect();
@@ -31,7 +31,7 @@ fn circles(arrows: &[Arrow]) -> Vec<(BTreeSet<&str>, Vec<&Arrow>)> {
     groups.into_iter().map(|group| (group.clone(), between(&group))).collect()
 }
 
-/// Every file that a file leads to, by one arrow or more.
+/// Every file that a file depends on, directly or not.
 fn reached<'a>(from: &str, arrows: &'a [Arrow]) -> BTreeSet<&'a str> {
     let mut reached = BTreeSet::new();
     let mut waiting = vec![from];
@@ -93,7 +93,7 @@ fn no_file_is_named_mod() {
     assert!(files > 200, "the sources were found");
 }
 
-/// The circles of a crate whose files say this.
+/// The circles of a crate with these files.
 fn circles_of(files: &[(&str, &str)]) -> Vec<Vec<String>> {
     let read = |path: &str| files.iter().find(|(name, _)| *name == path).map(|(_, t)| (*t).into());
     let arrows = arrows(&of_crate("lib.rs", &read));
@@ -144,7 +144,7 @@ fn tests_words_and_reexports_are_not_arrows() {
         ),
     ];
     assert_eq!(circles_of(&files), Vec::<Vec<String>>::new());
-    // The same names in code would be one.
+    // The same names in code would be a circle.
     let a = ("a.rs", "pub struct A; pub(crate) fn f() { crate::b::f() }");
     assert_eq!(circles_of(&[files[0], a, files[2]]), [["a.rs", "b.rs"]]);
 }

@@ -1,5 +1,5 @@
-//! The house of ARCHITECTURE.md stands: its table lists every crate, arrows point only down, and
-//! no crate knows what its floor must not know.
+//! Holds the workspace against the table of ARCHITECTURE.md: it lists every crate, dependencies
+//! point only down, and no crate depends on what its layer must not know.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -9,8 +9,8 @@ use serde_json::Value;
 
 use crate::sources::root;
 
-/// Crates that must not stand among the direct dependencies of a crate's code. Its tests may set a
-/// real disk or network beside it, from floors below.
+/// Crates that must not be direct dependencies of a crate's code. Its tests may use a real disk or
+/// network from the layers below.
 const NOT_FOR: &[(&str, &[&str])] = &[
     ("tesseras-core", &["tokio", "quinn", "rusqlite", "rand", "getrandom", "rustix"]),
     ("tesseras-crypto", &["tokio", "quinn", "rusqlite"]),
@@ -30,7 +30,7 @@ const NOT_FOR: &[(&str, &[&str])] = &[
 /// Crates whose code never touches a creator's secret keys.
 const WITHOUT_SECRETS: &[&str] = &["tesseras-replication", "tesseras-node", "tesd"];
 
-/// Each crate of the workspace with its direct dependencies: those of its tests, too, or not.
+/// Each crate of the workspace with its direct dependencies, with or without those of its tests.
 fn workspace(with_tests: bool) -> BTreeMap<String, BTreeSet<String>> {
     let output = Command::new(env!("CARGO"))
         .args(["metadata", "--no-deps", "--format-version", "1", "--offline"])
@@ -49,41 +49,41 @@ fn workspace(with_tests: bool) -> BTreeMap<String, BTreeSet<String>> {
     packages.iter().map(|package| (name(package), dependencies(package))).collect()
 }
 
-/// The floors as the table of ARCHITECTURE.md gives them.
-fn floors() -> BTreeMap<String, u32> {
+/// The layers in the table of ARCHITECTURE.md.
+fn layers() -> BTreeMap<String, u32> {
     let page = std::fs::read_to_string(root().join("ARCHITECTURE.md")).expect("the page is there");
     let row = |line: &str| {
         let mut cells = line.strip_prefix("| ")?.split(" | ");
-        let floor = cells.next()?.parse().ok()?;
+        let layer = cells.next()?.parse().ok()?;
         let name = cells.next()?.strip_prefix('`')?.strip_suffix('`')?;
-        Some((name.to_owned(), floor))
+        Some((name.to_owned(), layer))
     };
     let rows: Vec<(String, u32)> = page.lines().filter_map(row).collect();
-    let floors: BTreeMap<_, _> = rows.iter().cloned().collect();
-    assert_eq!(floors.len(), rows.len(), "a crate stands in the table twice");
-    floors
+    let layers: BTreeMap<_, _> = rows.iter().cloned().collect();
+    assert_eq!(layers.len(), rows.len(), "a crate is in the table twice");
+    layers
 }
 
 #[test]
 fn the_table_lists_exactly_the_crates_of_the_workspace() {
-    let listed: Vec<_> = floors().into_keys().collect();
+    let listed: Vec<_> = layers().into_keys().collect();
     let there: Vec<_> = workspace(true).into_keys().collect();
     assert_eq!(listed, there);
 }
 
 #[test]
 fn arrows_point_only_down() {
-    let floors = floors();
+    let layers = layers();
     for (name, dependencies) in workspace(true) {
-        let own = floors[&name];
-        for (below, floor) in dependencies.iter().filter_map(|d| floors.get_key_value(d)) {
-            assert!(*floor < own, "{name} (floor {own}) depends on {below} (floor {floor})");
+        let own = layers[&name];
+        for (below, layer) in dependencies.iter().filter_map(|d| layers.get_key_value(d)) {
+            assert!(*layer < own, "{name} (layer {own}) depends on {below} (layer {layer})");
         }
     }
 }
 
 #[test]
-fn nobody_knows_what_its_floor_must_not_know() {
+fn nobody_knows_what_its_layer_must_not_know() {
     let workspace = workspace(false);
     for (name, forbidden) in NOT_FOR {
         let dependencies = &workspace[*name];

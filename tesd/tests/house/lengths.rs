@@ -1,16 +1,16 @@
-//! Files can be read in one sitting, and functions at a glance.
+//! Limits on the lengths of files and functions.
 
 use syn::spanned::Spanned as _;
 use syn::visit::{self, Visit};
 
 use crate::sources::{of_crate, workspace};
 
-/// Lines of which nine in ten files have at most so many, and which no file exceeds.
+/// Lines per file: the 90th percentile, and the longest.
 const FILE_LINES: Limit = Limit { most: 400, longest: 800 };
-/// The same of functions, from `fn` to the closing brace.
+/// The same for functions, from `fn` to the closing brace.
 const FUNCTION_LINES: Limit = Limit { most: 30, longest: 60 };
 /// Functions that are still to be divided: the file below the workspace, and the name. An entry
-/// that is no longer needed must go.
+/// that is no longer needed must be removed.
 const KNOWN_LONG_FUNCTIONS: &[(&str, &str)] = &[("bench/src/network.rs", "rows")];
 
 struct Limit {
@@ -18,7 +18,7 @@ struct Limit {
     longest: usize,
 }
 
-/// How long one file or function is.
+/// The length of one file or function.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 struct Length {
     lines: usize,
@@ -27,7 +27,7 @@ struct Length {
     name: String,
 }
 
-/// Lengths in rising order.
+/// Lengths in ascending order.
 struct Lengths(Vec<Length>);
 
 impl Lengths {
@@ -36,7 +36,7 @@ impl Lengths {
         Self(all)
     }
 
-    /// The length that so many of a hundred do not exceed.
+    /// The length that this percentage of entries does not exceed.
     fn percentile(&self, percent: usize) -> usize {
         let rank = (self.0.len() * percent).div_ceil(100);
         self.0[rank.max(1) - 1].lines

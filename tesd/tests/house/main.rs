@@ -1,6 +1,6 @@
-//! The house stands: crates and modules use only what lies below them, no crate knows what its floor
-//! must not know, and files and functions stay short enough to read. Here, because `tesd` is at the
-//! top.
+//! The rules of ARCHITECTURE.md, as tests: crates and modules use only what lies below them, no
+//! crate knows what its layer must not know, and files and functions stay short. They are here
+//! because `tesd` is at the top.
 
 mod advice;
 mod circles;

@@ -1,7 +1,8 @@
-//! Which file of a crate names which: an arrow for each pair, with the place of its first mention.
+//! The dependencies between the files of a crate: an arrow for each pair, with the place of its
+//! first mention.
 //!
-//! A path leads to the file that defines what it names, also through re-exports. Declaring a module
-//! or re-exporting what lies below is not an arrow; using what is re-exported is one.
+//! A path leads to the file that defines the item, also through re-exports. Declaring a module or
+//! re-exporting an item from below is not an arrow; using a re-exported item is one.
 
 use std::collections::BTreeMap;
 
@@ -17,13 +18,13 @@ type Path = Vec<String>;
 /// A mention of one file in another.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Arrow {
-    /// The file that names.
+    /// The file with the mention.
     pub from: String,
-    /// The file that is named.
+    /// The file that it mentions.
     pub to: String,
-    /// Where it is first named, from 1.
+    /// The line of the first mention, from 1.
     pub line: usize,
-    /// As what.
+    /// The path as written.
     pub path: String,
 }
 
@@ -51,10 +52,10 @@ struct Map(BTreeMap<Path, Module>);
 
 #[derive(Default)]
 struct Module {
-    /// Where it is written.
+    /// The file of the module.
     file: String,
     children: Vec<String>,
-    /// Names that lead to other places of the crate.
+    /// Names that are re-exports of other modules.
     reexports: BTreeMap<String, Path>,
 }
 
@@ -121,7 +122,7 @@ impl Map {
         Some(joined(&base, rest.iter().cloned()))
     }
 
-    /// The file that defines what an absolute path names.
+    /// The file that defines the item of an absolute path.
     fn file_of(&self, path: &[String]) -> &str {
         let mut path = path.to_vec();
         // More re-exports in a row than any crate has.
@@ -256,7 +257,7 @@ impl<'ast> Visit<'ast> for Mentions<'_> {
 
     fn visit_path(&mut self, path: &'ast syn::Path) {
         let names: Path = path.segments.iter().map(|segment| segment.ident.to_string()).collect();
-        // Alone, a child's name is that of a variable.
+        // On its own, a child's name is that of a variable.
         let alone = |name| self.map.0[&self.here].reexports.contains_key(name);
         if path.leading_colon.is_none() && (names.len() > 1 || alone(&names[0])) {
             self.mention(&names, path.segments[0].ident.span());

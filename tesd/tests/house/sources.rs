@@ -1,5 +1,5 @@
-//! The sources of a crate, parsed: every file that its root declares, without what is compiled for
-//! tests only.
+//! The sources of a crate, parsed: every file that its root declares, without code that is compiled
+//! only for tests.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -14,9 +14,9 @@ pub struct Source {
     pub module: Vec<String>,
     /// Its path below the crate's `src`.
     pub file: String,
-    /// All its lines.
+    /// The number of its lines.
     pub lines: usize,
-    /// What it says, without code for tests.
+    /// Its syntax tree, without code for tests.
     pub syntax: syn::File,
 }
 
@@ -40,7 +40,7 @@ pub fn workspace() -> BTreeMap<String, Vec<Source>> {
     crates
 }
 
-/// All files of the crate whose root file this is. `read` gives a file's text by its path below
+/// All files of the crate with this root file. `read` returns a file's text by its path below
 /// `src`.
 pub fn of_crate(root: &str, read: &dyn Fn(&str) -> Option<String>) -> Vec<Source> {
     let mut waiting = vec![(Vec::new(), root.to_owned())];
@@ -69,7 +69,7 @@ fn declared(items: &[Item]) -> Vec<String> {
     items.iter().filter_map(module).collect()
 }
 
-/// Takes out what is compiled for tests only.
+/// Removes code that is compiled only for tests.
 struct WithoutTests;
 
 impl VisitMut for WithoutTests {

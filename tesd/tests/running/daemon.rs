@@ -1,4 +1,4 @@
-//! The built `tesd`: what it prints, what it refuses, and how it stops.
+//! The built `tesd`: its output, the input it refuses, and how it stops.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use tempfile::TempDir;
 
 use crate::process::{Process, tesd};
 
-/// A node on loopback that needs no work for its key.
+/// A node on loopback whose key needs no proof of work.
 fn start(home: &TempDir, extra: &[&str]) -> Process {
     let config = home.path().join("node.toml");
     std::fs::write(&config, "[node]\nwork_bits = 0\n").expect("written");
@@ -118,7 +118,7 @@ fn the_data_directory_may_come_from_the_environment() {
     assert!(!home.path().join("file").exists());
 }
 
-/// What a `tesd` that cannot start says on stderr, and its exit code.
+/// The stderr of a `tesd` that cannot start, and its exit code.
 fn refused(home: &TempDir, config: &str, extra: &[&str]) -> (Option<i32>, String) {
     let path = home.path().join("refused.toml");
     std::fs::write(&path, config).expect("written");

@@ -1,8 +1,8 @@
-//! The built `tesd`, running: what it prints, what it refuses, how it stops, and what its settings
-//! change.
+//! The built `tesd`, running: its output, the input it refuses, how it stops, and the effect of its
+//! settings.
 
 mod daemon;
 #[cfg(target_os = "linux")]
-// Its system calls are watched through /proc and by a preloaded library.
+// Observes its system calls through /proc and a preloaded library.
 mod performance;
 mod process;

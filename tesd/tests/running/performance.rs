@@ -1,5 +1,5 @@
-//! Every key of `[performance]` changes what a running `tesd` does, as seen from outside: by its
-//! metrics, its files, its system calls, or by what other nodes get from it.
+//! Every key of `[performance]` has an effect on a running `tesd` that is visible from outside: in
+//! its metrics, its files, its system calls, or its answers to other nodes.
 
 mod busy;
 mod cache;

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// `tesd` with a cleared environment in this home.
+/// `tesd` with a cleared environment and this home directory.
 pub fn tesd(home: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_tesd"));
     command.env_clear().env("HOME", home).env("RUST_LOG", "info").current_dir(home);
@@ -36,7 +36,7 @@ impl Process {
         fields.find_map(|field| field.strip_prefix(name)?.strip_prefix('='))
     }
 
-    /// The number of its process.
+    /// Its process id.
     pub fn pid(&self) -> u32 {
         self.child.id()
     }
@@ -48,7 +48,7 @@ impl Process {
         assert!(sent.success());
     }
 
-    /// Waits for its end: its exit code, and how long that took.
+    /// Waits for its end; returns its exit code and how long that took.
     #[expect(clippy::disallowed_methods, reason = "a test measures real time")]
     pub fn wait(&mut self) -> (Option<i32>, Duration) {
         let begin = Instant::now();
@@ -56,14 +56,14 @@ impl Process {
         (status.code(), begin.elapsed())
     }
 
-    /// The rest of what it printed, once it has ended.
+    /// The rest of its output, once it has ended.
     pub fn stdout(&mut self) -> String {
         let mut text = String::new();
         self.child.stdout.take().expect("piped").read_to_string(&mut text).expect("UTF-8");
         text
     }
 
-    /// What it logged, once it has ended.
+    /// Its log output, once it has ended.
     pub fn stderr(&mut self) -> String {
         let mut text = String::new();
         self.child.stderr.take().expect("piped").read_to_string(&mut text).expect("UTF-8");

@@ -311,7 +311,7 @@ fn an_ambiguous_prefix_names_the_candidates() {
     fs::write(album.join("a.txt"), "a note\n").expect("written");
     // A real twin would take 2^124 attempts; a piece held for others needs no real tessera.
     use tesseras_core::ids::{ContentHash, TesseraHash};
-    use tesseras_core::ports::{Charge, Fragment, FragmentStore as _};
+    use tesseras_core::ports::{Charge, FragmentStore as _, HeldPiece};
     let made = environment.ok(&["create", text(&album)]);
     let hash: TesseraHash = made["hash"].as_str().expect("a hash").parse().expect("hex");
     let mut near = *hash.as_bytes();
@@ -324,7 +324,7 @@ fn an_ambiguous_prefix_names_the_candidates() {
     let staged = writer.finish().expect("finished");
     let checksum: ContentHash = staged.hash;
     let piece = tesseras_core::code::Piece::Whole;
-    let fragment = Fragment { tessera: near, piece, checksum, bytes: 7 };
+    let fragment = HeldPiece { tessera: near, piece, checksum, bytes: 7 };
     store.fragments().store_fragment(&fragment, staged, &Charge::Repair).expect("stored");
     drop(store);
 

@@ -1,5 +1,5 @@
-//! Who is given which piece: evenly, within what each node has room for, in as many neighbourhoods
-//! as there are.
+//! Assigns pieces to nodes: evenly, within the room of each node, in as many neighbourhoods as
+//! there are.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,22 +9,22 @@ use crate::code::{CodedForm, Piece, WHOLE_COPIES};
 use crate::contact::Subnet;
 use crate::ids::{DhtKey, NodeId};
 
-/// The most holders of one tessera that share a /24 or /48, where there are enough others.
+/// The most holders of one tessera that share a /24 or /48, if there are enough others.
 pub const HOLDERS_PER_SUBNET: usize = 2;
-/// The fewest holders of fragments of which one may vanish. With fewer free ones a tessera that is
-/// safe in whole copies stays in them.
+/// The fewest holders of fragments of which one may be lost. With fewer free nodes a tessera that
+/// is safe in whole copies is not encoded.
 const WORTH_CODING: usize = 3;
 
 /// A node that may be given pieces, and what it already has.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Candidate {
-    /// Who.
+    /// Its id.
     pub id: NodeId,
     /// Its neighbourhood.
     pub subnet: Subnet,
     /// The pieces it holds, or was just given.
     pub pieces: BTreeSet<Piece>,
-    /// How many bytes more it takes; 0 if none, [`u64::MAX`] if it did not say.
+    /// How many more bytes it accepts; 0 if none, [`u64::MAX`] if unknown.
     pub room: u64,
 }
 
@@ -38,22 +38,22 @@ pub struct Assignment {
     candidates: BTreeMap<NodeId, Candidate>,
 }
 
-/// What a tessera lacks of its target form.
+/// What a tessera lacks compared with its target form.
 #[derive(Debug, Clone)]
 pub struct Lack {
-    /// What it should be.
+    /// The target form.
     pub form: TargetForm,
-    /// The pieces to be given, in this order, for which somebody has room.
+    /// The pieces to be placed, in this order, for which some node has room.
     pub pieces: Vec<Piece>,
-    /// How many more there should be, for which nobody has room.
+    /// How many more there should be, for which no node has room.
     pub without_room: usize,
-    /// Who will hold what once they are given.
+    /// The placement once they are placed.
     pub after: Placement,
 }
 
 impl Assignment {
-    /// Starts from who there is, for a pack of `pack_bytes` bytes. Of several candidates of one id
-    /// the last counts.
+    /// Starts from these candidates, for a pack of `pack_bytes` bytes. Of several candidates with
+    /// one id the last counts.
     pub fn new(
         key: DhtKey,
         pack_bytes: u64,
@@ -63,12 +63,12 @@ impl Assignment {
         Self { key, pack_bytes, coded: CodedForm::of_pack(pack_bytes), candidates }
     }
 
-    /// Chooses who gets a piece, and notes it as given. `None` when nobody may have it.
+    /// Chooses a node for a piece, and records the piece as given. `None` if no node may have it.
     ///
     /// Among those with room that do not have the piece: whole copies go to holders without
     /// fragments and fragments to holders without a whole copy, if there are any; then a
-    /// neighbourhood with room before a full one; then the smallest load; then the nearest to the
-    /// key.
+    /// neighbourhood below its limit before a full one; then the smallest load; then the nearest to
+    /// the key.
     pub fn give(&mut self, piece: Piece) -> Option<NodeId> {
         let per_subnet = self.holders_per_subnet();
         let bytes = self.bytes(piece);
@@ -94,7 +94,7 @@ impl Assignment {
         Some(id)
     }
 
-    /// Takes a piece back from a candidate that did not accept it, and gives it no more.
+    /// Takes a piece back from a candidate that refused it, and gives that node no more.
     pub fn refused(&mut self, id: NodeId, piece: Piece) {
         if let Some(candidate) = self.candidates.get_mut(&id) {
             candidate.pieces.remove(&piece);
@@ -108,13 +108,13 @@ impl Assignment {
         per_subnet.iter().any(|(subnet, n)| !subnet.is_local() && *n > HOLDERS_PER_SUBNET)
     }
 
-    /// How many holders there are when nothing more would ever be given: one for each whole copy of
-    /// a small pack, or for each fragment.
+    /// How many holders there are when the form is complete: one for each whole copy of a small
+    /// pack, or for each fragment.
     pub fn holders_when_full(&self) -> usize {
         self.coded.map_or(WHOLE_COPIES, |form| form.shape.n().into())
     }
 
-    /// Whether nothing more would be given, however many other candidates there were.
+    /// Whether further candidates would get nothing.
     pub fn is_full(&self) -> bool {
         let mut placement = self.placement();
         if self.coded.is_some() {
@@ -125,14 +125,14 @@ impl Assignment {
         whole_copies(&placement) >= self.holders_when_full()
     }
 
-    /// Who holds what, what was just given among it.
+    /// The current placement, including pieces just given.
     pub fn placement(&self) -> Placement {
         let holding = self.candidates.values().filter(|c| !c.pieces.is_empty());
         holding.map(|c| (c.id, c.pieces.clone())).collect()
     }
 
-    /// How many holders count: those who hold something or have room for a piece, two of a
-    /// neighbourhood, and more only while there are too few others.
+    /// How many nodes count as holders: those that hold something or have room for a piece, two per
+    /// neighbourhood, and more only if there are too few others.
     pub fn holders(&self) -> usize {
         let least = self.coded.map_or(self.pack_bytes, |form| form.fragment_bytes);
         let mut per_subnet: BTreeMap<Subnet, usize> = BTreeMap::new();
@@ -150,8 +150,8 @@ impl Assignment {
         per_subnet.iter().map(independent).sum::<usize>().max(all.min(few))
     }
 
-    /// The target form for these candidates: [`TargetForm::of`] their number; where too few of them
-    /// have room for a whole copy, the coded form beside as many copies as there can be.
+    /// The target form for these candidates: [`TargetForm::of`] their number; if too few of them
+    /// have room for a whole copy, the coded form beside as many copies as fit.
     pub fn target(&self) -> TargetForm {
         let form = TargetForm::of(self.pack_bytes, self.holders());
         let takes_whole =
@@ -165,12 +165,12 @@ impl Assignment {
         }
     }
 
-    /// What is lacking of the target form, and where it would go.
+    /// What is missing compared with the target form, and where it would go.
     ///
-    /// Whole copies that are too few. Of the coded form: fragments that nobody holds, or only
-    /// holders of a whole copy, which may let it go or vanish with it; and, where the fragments are
-    /// on fewer holders than there are, copies of some on the others, as long as each makes it
-    /// survive more. The coded form is begun only where it helps.
+    /// Whole copies below their number. Of the coded form: fragments that no node holds, or only
+    /// holders of a whole copy, which may release them or vanish with it; and, if the fragments are
+    /// on fewer holders than are available, copies of some on the others, as long as each increases
+    /// the number of losses that it survives. The coded form is started only where it helps.
     pub fn lack(&self) -> Lack {
         let form = self.target();
         let mut trial = Trial { all: self.clone(), pieces: Vec::new(), without_room: 0 };
@@ -208,7 +208,7 @@ impl Assignment {
     }
 }
 
-/// What would be if pieces were given.
+/// The result if pieces were given.
 #[derive(Clone)]
 struct Trial {
     all: Assignment,
@@ -228,13 +228,13 @@ impl Trial {
         survives(&self.all.placement(), self.all.coded.map(|form| form.shape.k))
     }
 
-    /// Whether it can be read at all, and how many holders may vanish.
+    /// Whether it is readable, and how many holders may be lost.
     fn worth(&self) -> (bool, usize) {
         let k = self.all.coded.map(|form| form.shape.k);
         (is_readable(&self.all.placement(), k), self.survives())
     }
 
-    /// How many hold no whole copy, and hold fragments or have room for one.
+    /// How many nodes have no whole copy, and hold fragments or have room for one.
     fn free_for_fragments(&self) -> usize {
         let bytes = self.all.bytes(Piece::Index(0));
         let is_free = |c: &&Candidate| {
@@ -243,7 +243,7 @@ impl Trial {
         self.all.candidates.values().filter(is_free).count()
     }
 
-    /// Gives the fragments that nobody holds, then those that only whole holders have.
+    /// Gives the fragments that no node holds, then those that only holders of whole copies have.
     fn complete(&mut self, form: CodedForm) {
         let held = distinct_fragments(&self.all.placement());
         for index in (0..form.shape.n()).filter(|index| !held.contains(index)) {
@@ -259,9 +259,9 @@ impl Trial {
         }
     }
 
-    /// Gives copies of fragments from the fullest holders to others, until as many holders may
-    /// vanish as if the fragments were spread evenly over all that have no whole copy. Only what
-    /// makes a difference stays.
+    /// Gives copies of fragments from the fullest holders to others, until as many holders may be
+    /// lost as if the fragments were spread evenly over all nodes without a whole copy. Only copies
+    /// that make a difference are kept.
     fn spread(&mut self, form: CodedForm) {
         let copies = whole_copies(&self.all.placement());
         let others = self.all.holders().saturating_sub(copies);
@@ -280,8 +280,8 @@ impl Trial {
         }
     }
 
-    /// Gives one fragment of the holder that answers for most to one that answers for at least two
-    /// fewer.
+    /// Gives a copy of one fragment of the holder that is responsible for most to one that is
+    /// responsible for at least two fewer.
     fn relieve_the_fullest(&mut self) -> bool {
         let loads = answering(&self.all.placement());
         let Some(fullest) = loads.values().max_by_key(|pieces| pieces.len()) else { return false };
@@ -298,7 +298,7 @@ impl Trial {
         false
     }
 
-    /// Gives a fragment to a holder without a whole copy; false if none has room.
+    /// Gives a fragment to a holder without a whole copy; `false` if none has room.
     fn give_beside_whole(&mut self, piece: Piece) -> bool {
         let mut all = self.all.clone();
         let Some(to) = all.give(piece) else { return false };

@@ -1,15 +1,15 @@
-//! The target form: how many whole copies should stand beside which coded form, for a pack of a
-//! given length on a given number of holders. Publish, repair, status and release all ask it.
+//! The target form: how many whole copies beside which coded form, for a pack of a given length on
+//! a given number of holders. Publish, repair, status and release all use it.
 
 use super::{Placement, distinct_fragments, survives};
 use crate::code::{CodedForm, Piece, Shape, WHOLE_COPIES};
 use crate::ids::{DhtKey, NodeId};
 
-/// So many holders, the worst ones, may vanish wherever there are more holders than that. Below the
-/// full coded form it is reached with whole copies.
+/// This many holders, the worst ones, may be lost if there are more holders than that. Below the
+/// full coded form this is reached with whole copies.
 pub const SURVIVES_AT_LEAST: usize = 5;
 
-/// How a pack should be kept by the holders that there are.
+/// The form in which the available holders should keep a pack.
 ///
 /// As the number of holders grows, [`TargetForm::survives`] never falls, and it is at least
 /// min(holders − 1, [`SURVIVES_AT_LEAST`]).
@@ -19,7 +19,7 @@ pub struct TargetForm {
     pub whole: usize,
     /// The coded form beside them, its fragments spread evenly over all other holders.
     pub coded: Option<CodedForm>,
-    /// How many holders, the worst ones, may vanish when it is placed so.
+    /// How many holders, the worst ones, may be lost when it is placed like this.
     pub survives: usize,
 }
 
@@ -28,7 +28,7 @@ impl TargetForm {
     ///
     /// Whole copies alone below [`crate::code::CODED_FROM_BYTES`] (at most [`WHOLE_COPIES`]) and on
     /// few holders (one each). Otherwise the coded form, beside the smallest number of whole copies
-    /// with which [`SURVIVES_AT_LEAST`] holders may vanish.
+    /// with which [`SURVIVES_AT_LEAST`] holders may be lost.
     pub fn of(pack_bytes: u64, holders: usize) -> Self {
         let copies = |whole: usize| Self { whole, coded: None, survives: whole.saturating_sub(1) };
         let Some(coded) = CodedForm::of_pack(pack_bytes) else {
@@ -45,7 +45,7 @@ impl TargetForm {
         (0..=SURVIVES_AT_LEAST).find_map(beside).unwrap_or_else(|| copies(holders))
     }
 
-    /// How many bytes an owner sends to place all of it, dossiers aside.
+    /// How many bytes an owner sends to place all of it, without dossiers.
     pub fn upload_bytes(&self, pack_bytes: u64) -> u64 {
         let whole = pack_bytes.saturating_mul(self.whole as u64);
         let fragments =
@@ -54,7 +54,7 @@ impl TargetForm {
     }
 }
 
-/// How many of `holders` holders, the fullest ones, may vanish and k fragments be left, when all n
+/// How many of `holders` holders, the fullest ones, may be lost with k fragments left, when all n
 /// are spread over them as evenly as possible. `None` without any holder.
 pub(super) fn tolerates(shape: Shape, holders: usize) -> Option<usize> {
     let (k, n) = (usize::from(shape.k), usize::from(shape.n()));
@@ -66,17 +66,17 @@ pub(super) fn tolerates(shape: Shape, holders: usize) -> Option<usize> {
             return Some(gone);
         }
     }
-    // Not reached: with all of them gone none is left, and that is fewer than any k.
+    // Unreachable: with all of them gone no fragment is left, which is fewer than any k.
     Some(holders)
 }
 
-/// Whether `me` may let its whole copy go, by what is attested; `form` is the target form for those
-/// who attest. Says nothing about whether the fragments can be read.
+/// Whether `me` may release its whole copy, according to the attestations; `form` is the target
+/// form for the attesting holders. It does not check whether the fragments are readable.
 ///
 /// Every fragment must be held, there must be more whole copies than wanted, and the W + 1 nearest
-/// to the key keep theirs. All holders may decide at once, so each takes it that its copy and those
-/// of all whole holders farther from the key go together: still as many holders may vanish as the
-/// target form promises.
+/// to the key keep theirs. All holders may decide at once, so each assumes that its copy and those
+/// of all holders of whole copies farther from the key are released together: as many holders may
+/// still be lost as the target form promises.
 pub fn may_let_go(placement: &Placement, key: &DhtKey, me: &NodeId, form: &TargetForm) -> bool {
     let Some(coded) = form.coded else { return false };
     if distinct_fragments(placement).len() < usize::from(coded.shape.n()) {

@@ -6,9 +6,8 @@ use super::StoreError;
 use crate::buffer::PageBuffer;
 use crate::ids::ContentHash;
 
-/// Bytes on disk that nothing names yet. Given to a repository it becomes a stored object; given
-/// to [`BlobStore::discard`] it goes away. If it is forgotten (the process dies), it is swept from
-/// `tmp/` later.
+/// Bytes on disk that nothing refers to yet. A repository turns it into a stored object;
+/// [`BlobStore::discard`] removes it. If the process dies first, it is later removed from `tmp/`.
 #[derive(Debug, PartialEq, Eq)]
 pub struct StagedBlob {
     /// BLAKE3-256 of its bytes.
@@ -19,12 +18,12 @@ pub struct StagedBlob {
     pub name: String,
 }
 
-/// Takes bytes, hashing them on the way. Dropped before it is finished, it leaves nothing.
+/// Receives bytes and hashes them. Dropped before it is finished, it leaves nothing behind.
 pub trait BlobWriter: Send {
     /// Appends bytes.
     fn write(&mut self, bytes: &[u8]) -> Result<(), StoreError>;
 
-    /// Ends the blob. Not yet durable: adopting it makes it so.
+    /// Ends the blob. It becomes durable only when it is adopted.
     fn finish(self: Box<Self>) -> Result<StagedBlob, StoreError>;
 }
 
@@ -69,17 +68,17 @@ pub trait BlobStore: Send + Sync {
     /// Starts a new blob.
     fn stage(&self) -> Result<Box<dyn BlobWriter>, StoreError>;
 
-    /// Begins to make durable what will be adopted later, so that adopting it has less to wait
-    /// for. A hint: what fails here is told when the blob is adopted.
+    /// Starts to sync a blob that will be adopted later, so that adopting it is faster. A hint:
+    /// errors are reported when the blob is adopted.
     fn sync_early(&self, staged: &StagedBlob) {
         let _ = staged;
     }
 
-    /// Removes a staged blob that nobody adopted.
+    /// Removes a staged blob that was not adopted.
     fn discard(&self, staged: StagedBlob);
 
-    /// Opens a stored object; [`StoreError::Missing`] if there is none. What is read is as it is
-    /// on disk: anyone who needs certainty hashes it.
+    /// Opens a stored object; [`StoreError::Missing`] if there is none. The bytes are not verified:
+    /// callers that need certainty hash them.
     fn open(&self, hash: &ContentHash) -> Result<Box<dyn BlobReader>, StoreError>;
 
     /// Whether an object is stored.

@@ -1,5 +1,6 @@
-//! What every implementation of a port must do, as functions that assert it. Each takes fresh,
-//! empty ports and panics with a reason. The core knows no hash function, so BLAKE3 is handed in.
+//! The requirements on every implementation of a port, as functions that assert them. Each takes
+//! new, empty ports and panics with a reason. The core has no hash function, so BLAKE3 is passed
+//! in.
 
 use super::{
     Account, BlobReader, BlobStore, Charge, Fragment, FragmentStore, HoldingRepository, NewTessera,
@@ -56,15 +57,15 @@ fn subnet(seed: u8) -> Subnet {
     Subnet::V4([10, 0, seed])
 }
 
-fn fragment(hash: Hash, tessera: TesseraHash, piece: Piece, bytes: &[u8]) -> Fragment {
-    Fragment { tessera, piece, checksum: hash(bytes), bytes: bytes.len() as u64 }
+fn fragment(hash: Hash, tessera: TesseraHash, piece: Piece, bytes: &[u8]) -> HeldPiece {
+    HeldPiece { tessera, piece, checksum: hash(bytes), bytes: bytes.len() as u64 }
 }
 
 fn signatures(seed: u8) -> SignaturePair {
     SignaturePair { ed25519: vec![seed; 64], ml_dsa_65: vec![seed; 3309] }
 }
 
-/// [`BlobStore`], as far as it goes without a repository that adopts.
+/// [`BlobStore`], as far as possible without a repository that adopts.
 pub fn blob_store(blobs: &dyn BlobStore, hash: Hash) {
     for bytes in [content(1, 0), content(2, 1), content(3, 300_000)] {
         let staged = stage(blobs, &bytes);
@@ -87,15 +88,15 @@ pub fn blob_store(blobs: &dyn BlobStore, hash: Hash) {
 pub fn fragment_store(fragments: &dyn FragmentStore, blobs: &dyn BlobStore, hash: Hash) {
     let charge = Charge::Peer(PeerAt { id: node(1), subnet: subnet(1) });
     let bytes: Vec<Vec<u8>> = (0..4).map(|i| content(i, 5000 + usize::from(i))).collect();
-    let held: Vec<Fragment> = vec![
+    let held: Vec<HeldPiece> = vec![
         fragment(hash, tessera(1), Piece::Whole, &bytes[0]),
         fragment(hash, tessera(1), Piece::Index(0), &bytes[1]),
         fragment(hash, tessera(1), Piece::Index(71), &bytes[2]),
         fragment(hash, tessera(2), Piece::Index(3), &bytes[3]),
-        // Equal content under another name.
+        // Equal content under another key.
         fragment(hash, tessera(3), Piece::Index(9), &bytes[1]),
     ];
-    let bytes_of = |f: &Fragment| bytes.iter().find(|b| hash(b) == f.checksum).expect("known");
+    let bytes_of = |f: &HeldPiece| bytes.iter().find(|b| hash(b) == f.checksum).expect("known");
     assert_eq!(fragments.totals().expect("asked"), (0, 0), "the store must be empty at first");
 
     for fragment in held.iter().rev() {
@@ -120,7 +121,7 @@ pub fn fragment_store(fragments: &dyn FragmentStore, blobs: &dyn BlobStore, hash
     fragment_damage(fragments, blobs, &held, &bytes);
     held_pages(fragments);
 
-    // One of two equal contents goes; the other keeps its bytes.
+    // One of two equal contents is deleted; the other keeps its bytes.
     assert!(fragments.delete_fragment(&held[4]).expect("asked"), "it was held");
     assert!(!fragments.delete_fragment(&held[4]).expect("asked"), "it is gone");
     assert_missing(fragments.read_fragment(&held[4]), &held[4].checksum);
@@ -130,7 +131,7 @@ pub fn fragment_store(fragments: &dyn FragmentStore, blobs: &dyn BlobStore, hash
         assert!(fragments.delete_fragment(fragment).expect("asked"), "it was held");
         assert!(!blobs.contains(&fragment.checksum).expect("asked"), "its object is gone");
     }
-    // A reader goes on reading what is deleted.
+    // A reader can still read deleted bytes.
     assert_eq!(&read_all(&*reader), &bytes[1]);
     assert_eq!(fragments.totals().expect("asked"), (0, 0));
 }
@@ -173,7 +174,7 @@ fn chunks(reader: &dyn BlobReader, bytes: &[u8]) {
 fn fragment_damage(
     fragments: &dyn FragmentStore,
     blobs: &dyn BlobStore,
-    held: &[Fragment],
+    held: &[HeldPiece],
     bytes: &[Vec<u8>],
 ) {
     let listed = || {
@@ -181,9 +182,9 @@ fn fragment_damage(
         (sound, fragments.count_damaged().expect("asked"))
     };
     assert_eq!(listed(), (held[..3].to_vec(), 0));
-    let unknown = Fragment { piece: Piece::Index(70), ..held[1] };
+    let unknown = HeldPiece { piece: Piece::Index(70), ..held[1] };
     assert!(!fragments.mark_damaged(&unknown).expect("asked"), "it is not held");
-    // Its bytes are those of another piece, too.
+    // Its bytes are also those of another piece.
     assert!(fragments.mark_damaged(&held[1]).expect("asked"), "it is held");
     assert_eq!(listed(), (vec![held[0], held[2]], 2));
     assert_eq!(fragments.list_sound_fragments(&tessera(3)).expect("asked"), []);
@@ -197,7 +198,7 @@ fn fragment_refusals(
     fragments: &dyn FragmentStore,
     blobs: &dyn BlobStore,
     hash: Hash,
-    held: &[Fragment],
+    held: &[HeldPiece],
     bytes: &[Vec<u8>],
 ) {
     let totals = fragments.totals().expect("asked");
@@ -206,12 +207,12 @@ fn fragment_refusals(
 
     let other = content(77, 5000);
     let lies = [
-        // Other bytes than promised; another length than promised.
-        Fragment {
+        // Other bytes than given in the plan; another length.
+        HeldPiece {
             checksum: hash(b"promised"),
             ..fragment(hash, tessera(4), Piece::Whole, &other)
         },
-        Fragment { bytes: 4999, ..fragment(hash, tessera(4), Piece::Whole, &other) },
+        HeldPiece { bytes: 4999, ..fragment(hash, tessera(4), Piece::Whole, &other) },
         // Other bytes in the place of a held piece.
         fragment(hash, tessera(1), Piece::Whole, &other),
     ];
@@ -420,7 +421,7 @@ fn placements(holdings: &dyn HoldingRepository, name: &TesseraHash) {
     assert_eq!(holdings.placements(name).expect("asked"), [all[0], all[2], all[3]]);
 }
 
-/// [`ReciprocityLedger`], with the ports whose acts it counts.
+/// [`ReciprocityLedger`], with the ports whose operations it counts.
 pub fn reciprocity_ledger(
     ledger: &dyn ReciprocityLedger,
     fragments: &dyn FragmentStore,

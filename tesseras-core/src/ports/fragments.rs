@@ -4,50 +4,50 @@ use super::{BlobReader, Charge, StagedBlob, StoreError};
 use crate::code::Piece;
 use crate::ids::{ContentHash, TesseraHash};
 
-/// A held piece, as the index knows it. `checksum` is what its bytes were verified against when
-/// they were received.
+/// A held piece in the index. `checksum` is the hash that its bytes were verified against when they
+/// were received.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Fragment {
-    /// Of which tessera.
+pub struct HeldPiece {
+    /// The tessera.
     pub tessera: TesseraHash,
-    /// Which piece.
+    /// The piece.
     pub piece: Piece,
     /// BLAKE3 of its bytes.
     pub checksum: ContentHash,
-    /// Its length.
+    /// Its length in bytes.
     pub bytes: u64,
 }
 
-/// Pieces held for others. What was acknowledged stays until it is deleted here, by name.
+/// Pieces held for other owners. An acknowledged piece stays until it is deleted here explicitly.
 pub trait FragmentStore: Send + Sync {
-    /// Stores a piece whose staged bytes must have the checksum and length of `fragment`
+    /// Stores a piece whose staged bytes must have the checksum and length of `held_piece`
     /// ([`StoreError::Mismatch`] otherwise; the staged blob is discarded). Storing a piece that is
-    /// already held puts the staged bytes in the place of those held, so it is no longer damaged.
+    /// already held replaces its bytes by the staged ones, so it is no longer damaged.
     fn store_fragment(
         &self,
-        fragment: &Fragment,
+        held_piece: &HeldPiece,
         staged: StagedBlob,
         charge: &Charge,
     ) -> Result<(), StoreError>;
 
     /// The pieces held of a tessera, whole first, then by index. Reads no blob.
-    fn list_fragments(&self, tessera: &TesseraHash) -> Result<Vec<Fragment>, StoreError>;
+    fn list_fragments(&self, tessera: &TesseraHash) -> Result<Vec<HeldPiece>, StoreError>;
 
     /// The same, without the pieces that were found damaged.
-    fn list_sound_fragments(&self, tessera: &TesseraHash) -> Result<Vec<Fragment>, StoreError>;
+    fn list_sound_fragments(&self, tessera: &TesseraHash) -> Result<Vec<HeldPiece>, StoreError>;
 
-    /// Notes that the stored bytes of a held piece, and of all that are equal to it, no longer match
-    /// the checksum; kept until they are stored again. `false` if it is not held.
-    fn mark_damaged(&self, fragment: &Fragment) -> Result<bool, StoreError>;
+    /// Records that the stored bytes of a held piece, and of all pieces with equal bytes, no longer
+    /// match the checksum; kept until they are stored again. `false` if it is not held.
+    fn mark_damaged(&self, held_piece: &HeldPiece) -> Result<bool, StoreError>;
 
-    /// How many held pieces are noted as damaged.
+    /// How many held pieces are recorded as damaged.
     fn count_damaged(&self) -> Result<u64, StoreError>;
 
     /// Opens a held piece for reading; [`StoreError::Missing`] if it is not held.
-    fn read_fragment(&self, fragment: &Fragment) -> Result<Box<dyn BlobReader>, StoreError>;
+    fn read_fragment(&self, held_piece: &HeldPiece) -> Result<Box<dyn BlobReader>, StoreError>;
 
-    /// Lets go of a piece; `false` if it was not held.
-    fn delete_fragment(&self, fragment: &Fragment) -> Result<bool, StoreError>;
+    /// Deletes a piece; `false` if it was not held.
+    fn delete_fragment(&self, held_piece: &HeldPiece) -> Result<bool, StoreError>;
 
     /// Up to `limit` tesserae of which any piece is held, in byte order, after `after`.
     fn held_tesserae(

@@ -1,4 +1,4 @@
-//! What this node knows about tesserae that live on several nodes, its own among them.
+//! What this node knows about tesserae that are stored on several nodes, possibly including itself.
 
 use super::StoreError;
 use crate::code::Piece;
@@ -11,17 +11,17 @@ use crate::time::Timestamp;
 /// A piece that another node acknowledged to this one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PlacedPiece {
-    /// Which piece.
+    /// The piece.
     pub piece: Piece,
-    /// Who has it.
+    /// The holder.
     pub holder: NodeId,
-    /// Its length.
+    /// Its length in bytes.
     pub bytes: u64,
 }
 
-/// Dossiers, known holders, own placements, and what was dropped for good.
+/// Dossiers, known holders, own placements, and blocked tesserae.
 pub trait HoldingRepository: Send + Sync {
-    /// Keeps a (verified) dossier. The first plan stays: `false` if another one is kept already,
+    /// Keeps a (verified) dossier. The first plan stays: `false` if another one is already kept,
     /// and nothing changes.
     fn put_dossier(&self, tessera: &TesseraHash, dossier: &Dossier) -> Result<bool, StoreError>;
 
@@ -31,22 +31,22 @@ pub trait HoldingRepository: Send + Sync {
     /// The plan's bytes alone.
     fn plan(&self, tessera: &TesseraHash) -> Result<Option<Vec<u8>>, StoreError>;
 
-    /// How far a tessera is published; nothing is known of one that was never heard of.
+    /// The publication state of a tessera; the default for an unknown one.
     fn publication(&self, tessera: &TesseraHash) -> Result<Publication, StoreError>;
 
-    /// Notes what happened to a publication, and returns what is known then.
+    /// Records a publication event, and returns the resulting state.
     fn note_publication(
         &self,
         tessera: &TesseraHash,
         event: PublicationEvent,
     ) -> Result<Publication, StoreError>;
 
-    /// All tesserae of which anything is known, in order.
+    /// All tesserae with a recorded state, in order.
     fn list_publications(&self) -> Result<Vec<(TesseraHash, Publication)>, StoreError>;
 
-    /// Remembers where holders of a tessera were last seen; at most 256 a tessera, the oldest go,
-    /// and those not seen for 30 days.
-    /// Hints: not synced before the call returns.
+    /// Records where holders of a tessera were last seen; at most 256 per tessera, of which the
+    /// oldest are dropped, and those not seen for 30 days. Hints: not synced before the call
+    /// returns.
     fn remember_holders(
         &self,
         tessera: &TesseraHash,
@@ -54,11 +54,11 @@ pub trait HoldingRepository: Send + Sync {
         now: Timestamp,
     ) -> Result<(), StoreError>;
 
-    /// Holders that were remembered, last seen first.
+    /// The recorded holders, most recently seen first.
     fn known_holders(&self, tessera: &TesseraHash) -> Result<Vec<Contact>, StoreError>;
 
-    /// Notes that a holder acknowledged a piece which this node placed for itself; it counts in
-    /// the ledger.
+    /// Records that a holder acknowledged a piece which this node placed on its own account; it
+    /// counts in the ledger.
     fn record_placement(
         &self,
         tessera: &TesseraHash,
@@ -69,19 +69,19 @@ pub trait HoldingRepository: Send + Sync {
     /// The pieces that were acknowledged to this node, in order.
     fn placements(&self, tessera: &TesseraHash) -> Result<Vec<PlacedPiece>, StoreError>;
 
-    /// Forgets that a holder has a piece: it said itself that it has it no more.
+    /// Removes the record that a holder has a piece, after the holder itself stopped attesting it.
     fn forget_placement(
         &self,
         tessera: &TesseraHash,
         placed: &PlacedPiece,
     ) -> Result<(), StoreError>;
 
-    /// Forgets dossier, holders and placements, and keeps the tessera out from now on.
+    /// Removes dossier, holders and placements, and blocks the tessera from now on.
     fn block(&self, tessera: &TesseraHash, now: Timestamp) -> Result<(), StoreError>;
 
-    /// Lets a blocked tessera in again: the owner of this node asked for it.
+    /// Removes a block: the owner of this node asked for the tessera.
     fn unblock(&self, tessera: &TesseraHash) -> Result<(), StoreError>;
 
-    /// Whether a tessera is kept out.
+    /// Whether a tessera is blocked.
     fn is_blocked(&self, tessera: &TesseraHash) -> Result<bool, StoreError>;
 }

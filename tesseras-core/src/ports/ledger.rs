@@ -1,4 +1,5 @@
-//! Who stores how much for whom. It governs what is accepted, never what is kept.
+//! How much each peer stores for this node, and this node for each peer. The ledger governs
+//! admission, never what is kept.
 
 use super::StoreError;
 use crate::contact::Subnet;
@@ -39,9 +40,9 @@ impl Charge<()> {
 /// What this node and one peer store for each other, in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Account {
-    /// What we store that was placed by the peer.
+    /// Bytes stored here that the peer placed.
     pub stored_for: u64,
-    /// What the peer acknowledged to store that we placed.
+    /// Bytes that the peer acknowledged and this node placed.
     pub stored_by: u64,
 }
 
@@ -59,9 +60,9 @@ pub struct Usage {
     pub total: u64,
     /// Charged to the repair share.
     pub repair: u64,
-    /// Charged to peers whose balance is not positive.
+    /// Charged to peers without a positive balance.
     pub indebted: u64,
-    /// Of that, charged to peers of the neighbourhood that was asked about.
+    /// Of that, charged to peers of the requested neighbourhood.
     pub indebted_in_subnet: u64,
 }
 
@@ -70,7 +71,7 @@ pub trait ReciprocityLedger: Send + Sync {
     /// The account of one peer; empty for a stranger.
     fn account(&self, peer: &NodeId) -> Result<Account, StoreError>;
 
-    /// What is stored for others, with the part of one neighbourhood.
+    /// The storage used by others, with the part of one neighbourhood.
     fn usage(&self, subnet: &Subnet) -> Result<Usage, StoreError>;
 
     /// Whether a peer placed a piece of a tessera here that is still charged to it.

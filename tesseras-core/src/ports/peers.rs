@@ -7,17 +7,17 @@ use crate::time::Timestamp;
 
 /// Where peers were last reached, so that a node finds the network again without a bootstrap.
 pub trait PeerRepository: Send + Sync {
-    /// Remembers peers that answered; at most 1024 in all, those unseen for longest go. Hints: not
-    /// synced before the call returns.
+    /// Records peers that answered; at most 1024 in total, and the least recently seen are dropped.
+    /// Hints: not synced before the call returns.
     fn remember_peers(&self, peers: &[Contact], now: Timestamp) -> Result<(), StoreError>;
 
-    /// Remembers, of the peers that are remembered, which did not answer lately; all others count
-    /// as awake. Hints: not synced before the call returns.
+    /// Records which of the known peers recently did not answer; all others are marked as
+    /// responsive. Hints: not synced before the call returns.
     fn remember_silent(&self, silent: &[SilentPeer]) -> Result<(), StoreError>;
 
-    /// Those that did not answer lately, as far as they are remembered.
+    /// The known peers that recently did not answer.
     fn silent_peers(&self) -> Result<Vec<SilentPeer>, StoreError>;
 
-    /// Up to `limit` peers, last seen first.
+    /// Up to `limit` peers, most recently seen first.
     fn known_peers(&self, limit: usize) -> Result<Vec<Contact>, StoreError>;
 }

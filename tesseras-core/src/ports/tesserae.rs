@@ -10,34 +10,35 @@ use crate::time::Timestamp;
 /// How a capsule came into the library.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Origin {
-    /// Made here. This node holds none of its pieces: its loss must count once.
+    /// Created here. This node holds none of its pieces, so that its loss is counted only once.
     Created,
-    /// Brought here from the network.
+    /// Fetched from the network.
     Fetched,
 }
 
-/// A capsule in the library. Everything but `origin` and `added` is in its MANIFEST, too.
+/// A capsule in the library. Everything but `origin` and `added` is also in its MANIFEST.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TesseraRecord {
-    /// Its name; also the content hash under which its MANIFEST is stored.
+    /// Its hash; also the content hash under which its MANIFEST is stored.
     pub hash: TesseraHash,
     /// The MANIFEST's title.
     pub title: String,
     /// The MANIFEST's date, RFC 3339.
     pub created: String,
-    /// Who made it.
+    /// Its creator.
     pub creator: CreatorId,
-    /// How many memories.
+    /// The number of memories.
     pub memories: u64,
-    /// How many files in the exported directory, MANIFEST, signatures and SHA256SUMS included.
+    /// The number of files in the exported directory, including MANIFEST, signatures and
+    /// SHA256SUMS.
     pub files: u64,
-    /// Their length together.
+    /// Their total length in bytes.
     pub bytes: u64,
-    /// Over the MANIFEST.
+    /// The signatures of the MANIFEST.
     pub signatures: SignaturePair,
     /// How it came here.
     pub origin: Origin,
-    /// When it came here.
+    /// When it was added to the library.
     pub added: Timestamp,
 }
 
@@ -70,18 +71,18 @@ impl TesseraRecord {
 /// A capsule on its way into the library.
 #[derive(Debug)]
 pub struct NewTessera {
-    /// What to index.
+    /// Its index entry.
     pub record: TesseraRecord,
     /// Every object that it needs: the MANIFEST's hash and each file's, without repetition.
     pub content: Vec<ContentHash>,
-    /// Those that were staged for it. The rest must be stored already.
+    /// The objects that were staged for it. The rest must already be stored.
     pub staged: Vec<StagedBlob>,
 }
 
 /// The capsules in one's own library. A capsule that is listed is complete.
 pub trait TesseraRepository: Send + Sync {
-    /// Adopts the staged blobs, counts a reference to all content, and lists the capsule: all or
-    /// nothing. `false` if it was listed already (staged blobs are discarded then).
+    /// Adopts the staged blobs, counts a reference to all content, and lists the capsule,
+    /// atomically. `false` if it was already listed (the staged blobs are then discarded).
     /// [`StoreError::Missing`] names content that is neither staged nor stored.
     fn add(&self, tessera: NewTessera) -> Result<bool, StoreError>;
 
@@ -94,6 +95,6 @@ pub trait TesseraRepository: Send + Sync {
     /// All capsules, newest first.
     fn list(&self) -> Result<Vec<TesseraRecord>, StoreError>;
 
-    /// Takes a capsule from the library and releases its content; `None` if it was not listed.
+    /// Removes a capsule from the library and releases its content; `None` if it was not listed.
     fn remove(&self, hash: &TesseraHash) -> Result<Option<TesseraRecord>, StoreError>;
 }

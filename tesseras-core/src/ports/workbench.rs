@@ -1,14 +1,14 @@
-//! Pieces on their way: rebuilt or fetched for a task that is not finished yet.
+//! Temporary pieces: rebuilt or fetched for a task that is not finished yet.
 
 use super::{BlobReader, StagedBlob, StoreError};
 use crate::ids::{ContentHash, TesseraHash};
 use crate::time::Timestamp;
 
-/// Bytes that are kept only until a task on their tessera ends, so that it can go on where it was
-/// after an interruption. They are not stored objects: no [`super::BlobStore`] finds them.
+/// Bytes that are kept only until a task on their tessera ends, so that it can continue after an
+/// interruption. They are not stored objects: no [`super::BlobStore`] finds them.
 ///
-/// What is pinned survives a crash of the process, but it is not synced. After a power cut it may
-/// be gone, short, or anything: anyone who goes on with it hashes it first.
+/// Pinned bytes survive a crash of the process, but they are not synced. After a power cut they may
+/// be missing, truncated or corrupt: a task that continues with them hashes them first.
 pub trait Workbench: Send + Sync {
     /// Keeps a staged blob until the tessera is unpinned. Pinning the same content again replaces
     /// the bytes.
@@ -19,19 +19,19 @@ pub trait Workbench: Send + Sync {
         now: Timestamp,
     ) -> Result<(), StoreError>;
 
-    /// Opens what was pinned under this hash; [`StoreError::Missing`] if nothing was.
+    /// Opens the bytes pinned under this hash; [`StoreError::Missing`] if there are none.
     fn open(
         &self,
         tessera: &TesseraHash,
         hash: &ContentHash,
     ) -> Result<Box<dyn BlobReader>, StoreError>;
 
-    /// What is pinned for a tessera.
+    /// The hashes of everything pinned for a tessera.
     fn pinned(&self, tessera: &TesseraHash) -> Result<Vec<ContentHash>, StoreError>;
 
     /// Releases everything pinned for a tessera.
     fn unpin(&self, tessera: &TesseraHash) -> Result<(), StoreError>;
 
-    /// Releases what belongs to tasks that pinned nothing since a point in time.
+    /// Releases the bytes of tasks that have pinned nothing since a point in time.
     fn unpin_before(&self, time: Timestamp) -> Result<(), StoreError>;
 }

@@ -1,5 +1,5 @@
-//! The task that owns the [`Engine`]. It never waits for anything but the next event; requests go
-//! out from tasks of their own.
+//! The task that owns the [`Engine`]. It only ever waits for the next event; requests are sent from
+//! tasks of their own.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -15,34 +15,35 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::engine::{
-    Command, Effect, Engine, Event, Found, InboundId, Moment, OperationId, Outcome, Ticket,
+    Command, CommandOutcome, Effect, Engine, Event, InboundId, Moment, OperationId, SearchResult,
+    Ticket,
 };
-use crate::messages::{Request, Response};
+use crate::messages::{DhtRequest, DhtResponse};
 
-/// Requests that are out at once; more wait for a place.
+/// The most requests in flight; more wait.
 const MAX_OUTGOING: usize = 128;
-/// Reports that wait for the owner.
+/// Capacity of the queue of reports to the owner.
 const REPORTS: usize = 1024;
-/// A transport that forgets its deadline is given up on after this much longer.
+/// How long after its deadline a request is given up if the transport does not do so itself.
 const GRACE: Duration = Duration::from_secs(2);
 
 type Read = Box<dyn FnOnce(&Engine, Duration) + Send>;
 
-/// What the handle asks of the owner.
+/// Calls from the handle to the owner.
 pub(super) enum Call {
-    /// To be told the result of a command.
-    Command(Command, oneshot::Sender<Outcome>),
-    /// To be told what a search finds while it runs.
-    Search(Command, mpsc::Sender<Found>),
-    Asked(Peer, Request, oneshot::Sender<Result<Response, Refusal>>),
+    /// Run a command and return its result.
+    Command(Command, oneshot::Sender<CommandOutcome>),
+    /// Run a search and stream its results.
+    Search(Command, mpsc::Sender<SearchResult>),
+    Asked(Peer, DhtRequest, oneshot::Sender<Result<DhtResponse, Refusal>>),
     Tell(Event),
     Read(Read),
 }
 
-/// Who waits for a command.
+/// The receiver of a command's result.
 enum Waiter {
-    Outcome(oneshot::Sender<Outcome>),
-    Finds(mpsc::Sender<Found>),
+    Outcome(oneshot::Sender<CommandOutcome>),
+    Finds(mpsc::Sender<SearchResult>),
 }
 
 impl Waiter {
@@ -61,7 +62,7 @@ enum Action {
     Call(Call),
 }
 
-/// The one who feeds the engine with events and has its effects carried out.
+/// Feeds the engine with events and has its effects carried out.
 pub(super) struct Owner {
     engine: Engine,
     rng: StdRng,
@@ -73,7 +74,7 @@ pub(super) struct Owner {
     outgoing: Arc<Semaphore>,
     reports: (mpsc::Sender<Event>, mpsc::Receiver<Event>),
     running: BTreeMap<OperationId, Waiter>,
-    asked: BTreeMap<InboundId, oneshot::Sender<Result<Response, Refusal>>>,
+    asked: BTreeMap<InboundId, oneshot::Sender<Result<DhtResponse, Refusal>>>,
     last_number: u64,
 }
 
@@ -101,7 +102,7 @@ impl Owner {
         }
     }
 
-    /// Handles what happens, until the node is told to stop.
+    /// Handles events until the node is told to stop.
     pub(super) async fn run(mut self, mut calls: mpsc::Receiver<Call>) {
         self.handle(Event::Tick);
         loop {
@@ -122,7 +123,7 @@ impl Owner {
         }
     }
 
-    /// Ends the searches whose findings nobody takes any more.
+    /// Ends the searches whose receivers are gone.
     fn abandon_searches(&mut self) {
         let gone = self.running.extract_if(.., |_, waiter| waiter.is_gone());
         for operation in gone.map(|(operation, _)| operation).collect::<Vec<_>>() {
@@ -158,7 +159,7 @@ impl Owner {
                 Effect::Send { ticket, id, addresses, request, deadline } => {
                     self.send(ticket, Target { id, addresses }, request, deadline);
                 }
-                // The asker may have stopped waiting; then nobody minds.
+                // The caller may have dropped its end.
                 Effect::Answer { inbound, answer } => {
                     if let Some(asker) = self.asked.remove(&inbound) {
                         let _ = asker.send(answer);
@@ -166,7 +167,7 @@ impl Owner {
                 }
                 Effect::Found { operation, found } => {
                     if let Some(Waiter::Finds(finds)) = self.running.get(&operation) {
-                        // One that takes none for long does without; they are hints.
+                        // A slow receiver misses results; they are hints.
                         let _ = finds.try_send(found);
                     }
                 }
@@ -180,7 +181,7 @@ impl Owner {
     }
 
     /// Sends a request from a task of its own, which reports how it ended.
-    fn send(&self, ticket: Ticket, target: Target, request: Request, deadline: Duration) {
+    fn send(&self, ticket: Ticket, target: Target, request: DhtRequest, deadline: Duration) {
         let transport = Arc::clone(&self.transport);
         let outgoing = Arc::clone(&self.outgoing);
         let reports = self.reports.0.clone();
@@ -206,13 +207,13 @@ async fn ask(
     transport: &dyn Transport,
     ticket: Ticket,
     target: &Target,
-    request: &Request,
+    request: &DhtRequest,
     deadline: Duration,
 ) -> Event {
     let frame = match codec::encode(request) {
         Ok(frame) => frame,
         Err(error) => {
-            tracing::error!(%error, "a request of our own does not fit a frame");
+            tracing::error!(%error, "own request is larger than a frame");
             return Event::Failed { ticket, blame: false };
         }
     };
@@ -227,10 +228,10 @@ async fn ask(
         Err(_) => return Event::Failed { ticket, blame: true },
     };
     let (from, remote) = (reply.peer.id, reply.peer.remote);
-    match Response::decode(request.kind(), &reply.frame) {
+    match DhtResponse::decode(request.kind(), &reply.frame) {
         Ok(answer) => Event::Replied { ticket, from, remote, answer },
         Err(error) => {
-            tracing::debug!(peer = %from, %remote, %error, "an answer that cannot be read");
+            tracing::debug!(peer = %from, %remote, %error, "the answer cannot be decoded");
             Event::Failed { ticket, blame: true }
         }
     }

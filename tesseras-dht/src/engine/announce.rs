@@ -1,24 +1,24 @@
-//! Announcing what this node holds: one signed record a key, at the k nodes nearest to it, many
-//! records in one message to each (the STORE of Kademlia, batched by target).
+//! Announcing what this node holds: one signed record per key, at the k nodes nearest to it, many
+//! records in one message (the STORE of Kademlia, batched by target).
 
 use std::collections::BTreeMap;
 
 use tesseras_core::contact::Contact;
 use tesseras_core::ids::DhtKey;
 
-use super::events::{Effect, OperationId, Outcome};
+use super::events::{CommandOutcome, Effect, OperationId};
 use super::state::{Announcement, Engine, Purpose, Turn, Want};
 use crate::config::RECORDS_PER_ANNOUNCE;
 use crate::lookup::Lookup;
-use crate::messages::{Announced, Request};
+use crate::messages::{AnnounceReply, DhtRequest};
 use crate::records::HolderRecord;
 
-/// Keys whose targets are looked up before their records are sent; bounds memory and the time that
-/// signing takes in one turn.
+/// Keys whose targets are looked up before their records are sent; bounds memory and the time spent
+/// signing in one turn.
 const KEYS_PER_CHUNK: usize = 256;
-/// Lookups of one announcement that run at once.
+/// Concurrent lookups of one announcement.
 const LOOKUPS_AT_ONCE: usize = 8;
-/// Messages of one announcement that are out at once.
+/// Messages in flight for one announcement.
 const MESSAGES_AT_ONCE: usize = 16;
 
 impl Engine {
@@ -49,13 +49,13 @@ impl Engine {
         self.advance_announcement(turn, op);
     }
 
-    /// A message was answered, or not.
+    /// A message was answered or has failed.
     pub(super) fn on_announced(
         &mut self,
         turn: &mut Turn<'_>,
         operation: OperationId,
         keys: &[DhtKey],
-        answer: Option<&Announced>,
+        answer: Option<&AnnounceReply>,
     ) {
         let Some(announcement) = self.announcements.get_mut(&operation) else { return };
         announcement.sending = announcement.sending.saturating_sub(1);
@@ -78,13 +78,13 @@ impl Engine {
     ) {
         let share = self.config.records_per_announcer();
         if targets.is_empty() && self.records.announced_by(&self.id) >= share {
-            // Alone and without room: not worth a signature.
+            // With no other node to send to and no room here, a signature would be wasted.
             return;
         }
         let record =
             HolderRecord::sign(&*self.identity, key, &self.reach.addresses(turn.now), turn.wall);
         if record.addresses.is_empty() {
-            // Nobody could come and fetch it.
+            // A record without an address is of no use to other nodes.
             return;
         }
         let own = self.id.distance(&key);
@@ -93,7 +93,7 @@ impl Engine {
         if nearer < self.config.k {
             targets.truncate(self.config.k - 1);
             let local = std::net::Ipv4Addr::LOCALHOST.into();
-            // A full store does not end it: others may have room.
+            // A full store does not end the announcement: other nodes may have room.
             let _ = self.records.insert(record.clone(), self.id, local, turn.wall);
         }
         let Some(announcement) = self.announcements.get_mut(&operation) else { return };
@@ -136,7 +136,7 @@ impl Engine {
             {
                 announcement.sending += 1;
                 let records = keys.iter().filter_map(|key| announcement.records.get(key));
-                let request = Request::Announce { records: records.cloned().collect() };
+                let request = DhtRequest::Announce { records: records.cloned().collect() };
                 let purpose = Purpose::Announce { operation, keys };
                 self.send(turn, &contact, request, self.config.request_deadline, purpose);
                 continue;
@@ -151,7 +151,7 @@ impl Engine {
             }
         }
         if let Some(announcement) = self.announcements.remove(&operation) {
-            let outcome = Outcome::Announced(announcement.stored);
+            let outcome = CommandOutcome::Announced(announcement.stored);
             turn.effects.push(Effect::Finished { operation, outcome });
         }
     }

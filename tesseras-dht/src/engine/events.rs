@@ -1,4 +1,4 @@
-//! What goes into the state machine and what comes out of it.
+//! The events and effects of the state machine.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -10,15 +10,15 @@ use tesseras_core::peer_memory::SilentPeer;
 use tesseras_core::time::{ClockOffset, Timestamp};
 use tesseras_wire::codec::Refusal;
 
-use crate::messages::{Request, Response};
+use crate::messages::{DhtRequest, DhtResponse};
 use crate::records::HolderRecord;
 
-/// The time, as both clocks show it.
+/// The time on both clocks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Moment {
     /// Since the node started; never goes back.
     pub elapsed: Duration,
-    /// What the wall clock says, for the dates of records.
+    /// Wall-clock time, for the dates of records.
     pub wall: Timestamp,
 }
 
@@ -26,65 +26,66 @@ pub struct Moment {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Ticket(pub(super) u64);
 
-/// A command that the engine was given; numbered by who gave it.
+/// A command given to the engine; the number is chosen by the caller.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct OperationId(pub u64);
 
-/// A request of another node; numbered by who received it.
+/// A request of another node; the number is chosen by the receiver.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct InboundId(pub u64);
 
-/// What happens to a node.
+/// An input of the state machine.
 #[derive(Debug, Clone)]
 pub enum Event {
     /// Time has passed; due at [`Engine::wakes_at`](super::Engine::wakes_at) at the latest.
     Tick,
     /// A request was answered. Every ticket gets exactly one `Replied` or `Failed`.
     Replied {
-        /// The ticket with which it was sent.
+        /// The ticket of the request.
         ticket: Ticket,
-        /// Who answered, as the handshake proved.
+        /// The answering node, as proven by the handshake.
         from: NodeId,
-        /// Where its packets come from.
+        /// The source address of its packets.
         remote: SocketAddr,
-        /// What it said.
-        answer: Result<Response, Refusal>,
+        /// The answer or the refusal.
+        answer: Result<DhtResponse, Refusal>,
     },
-    /// A request was not answered, or not with an answer that can be read.
+    /// A request failed or its answer could not be decoded.
     Failed {
-        /// The ticket with which it was sent.
+        /// The ticket of the request.
         ticket: Ticket,
-        /// Whether the fault is the peer's; not when this node had no connection to spare.
+        /// Whether the peer is at fault; false when this node had no connection to spare.
         blame: bool,
     },
-    /// Another node asks.
+    /// A request of another node.
     Asked {
-        /// To be named in the answer.
+        /// Identifies the request in [`Effect::Answer`].
         inbound: InboundId,
-        /// Who asks, as the handshake proved.
+        /// The requesting node, as proven by the handshake.
         from: NodeId,
-        /// Where its packets come from.
+        /// The source address of its packets.
         remote: SocketAddr,
-        /// What it asks.
-        request: Request,
+        /// The request.
+        request: DhtRequest,
     },
-    /// This node's own layers above want something.
+    /// A command of the layers above.
     Commanded {
-        /// To be named in the outcome.
+        /// Identifies the command in its result.
         operation: OperationId,
-        /// The search or announcement that is wanted.
+        /// The search or announcement to run.
         command: Command,
     },
-    /// Nobody waits for the result of a command any more: a search ends, an announcement does not.
+    /// The caller no longer waits for the result of a command: a search ends, an announcement
+    /// continues.
     Abandoned {
-        /// The number with which it was commanded.
+        /// The number of the command.
         operation: OperationId,
     },
-    /// A peer that another protocol dialled at this address has answered there.
+    /// A peer answered another protocol at an address that was dialled.
     Observed {
         /// The peer.
         id: NodeId,
-        /// Where it was dialled.
+        /// The address that was dialled.
         address: SocketAddr,
     },
     /// A peer has failed a request of another protocol.
@@ -92,32 +93,32 @@ pub enum Event {
         /// The peer.
         id: NodeId,
     },
-    /// A peer was slower than another protocol would wait for.
+    /// A peer was slower than another protocol would wait.
     Doubted {
         /// The peer.
         id: NodeId,
     },
 }
 
-/// What the layers above may want.
+/// Commands of the layers above.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Command {
     /// The k nodes nearest to a point.
     Lookup(DhtKey),
     /// All holder records of a key.
     FindHolders(DhtKey),
-    /// Say that this node holds something of these tesserae.
+    /// Announce that this node holds something of these tesserae.
     Announce(Vec<DhtKey>),
-    /// Where a node listens now.
+    /// Find the current address of a node.
     Resolve(NodeId),
-    /// At least so many peers, if there are as many.
+    /// Find at least this many peers, if the network has as many.
     Discover(usize),
 }
 
 /// Result of a command.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Outcome {
-    /// Of a lookup or discovery: nodes that answered, nearest first in a lookup.
+pub enum CommandOutcome {
+    /// Of a lookup or discovery: nodes that answered. A lookup returns the nearest first.
     Contacts(Vec<Contact>),
     /// Of a search for holders: checked records, the newest of each holder.
     Holders(Vec<HolderRecord>),
@@ -127,16 +128,16 @@ pub enum Outcome {
     Resolved(Option<Contact>),
 }
 
-/// What a search finds on its way.
+/// An intermediate result of a search.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Found {
-    /// A node that answered just now, or, to begin a discovery with, one of the routing table.
+pub enum SearchResult {
+    /// A node that has just answered or, at the start of a discovery, a peer of the routing table.
     Node(Contact),
-    /// A checked record, newer than any that was told before of its holder.
+    /// A checked record, newer than any reported before of its holder.
     Holder(HolderRecord),
 }
 
-impl Found {
+impl SearchResult {
     /// The node, if it is one.
     pub fn node(self) -> Option<Contact> {
         match self {
@@ -154,73 +155,76 @@ impl Found {
     }
 }
 
-/// What a node wants done.
+/// An output of the state machine.
 #[derive(Debug, Clone)]
 pub enum Effect {
-    /// Send a request and report what comes of it.
+    /// Send a request and report the result.
     Send {
-        /// To be named in the report.
+        /// Identifies the request in the report.
         ticket: Ticket,
-        /// Who must answer; `None` learns it.
+        /// The node that must answer; `None` accepts any and learns its id.
         id: Option<NodeId>,
-        /// Where to dial, best first.
+        /// Addresses to dial, best first.
         addresses: Vec<SocketAddr>,
-        /// What to ask.
-        request: Request,
-        /// How long to wait, connecting included.
+        /// The request.
+        request: DhtRequest,
+        /// How long to wait, including the time to connect.
         deadline: Duration,
     },
     /// Answer another node's request.
     Answer {
-        /// The number with which it came.
+        /// The number of the request.
         inbound: InboundId,
-        /// The answer, or why there is none.
-        answer: Result<Response, Refusal>,
+        /// The answer, or the reason for refusing.
+        answer: Result<DhtResponse, Refusal>,
     },
-    /// A search found something. The nearest nodes and the newest records are in its outcome, too.
+    /// A search found something. The nearest nodes and the newest records are also in its final
+    /// result.
     Found {
-        /// The number with which the search was commanded.
+        /// The number of the search.
         operation: OperationId,
         /// A node or a record.
-        found: Found,
+        found: SearchResult,
     },
-    /// A command is done.
+    /// A command has ended.
     Finished {
-        /// The number with which it was commanded.
+        /// The number of the command.
         operation: OperationId,
         /// Its result.
-        outcome: Outcome,
+        outcome: CommandOutcome,
     },
 }
 
-/// Where this node may be reached, and whom it knows to begin with.
+/// Addresses of this node and the peers it starts with.
 #[derive(Debug, Clone, Default)]
 pub struct Bootstrap {
-    /// Where this node may be reached: what it advertises, listens on, or its interfaces have.
+    /// Addresses at which this node may be reached: the advertised ones, the listen address, or
+    /// those of its interfaces.
     pub candidates: Vec<SocketAddr>,
-    /// The port of a wildcard listen address, so that an IP that two neighbourhoods report becomes
-    /// a candidate; `None` when the listen address is concrete or one is advertised.
+    /// The port of a wildcard listen address: an IP that two neighbourhoods report becomes a
+    /// candidate with this port. `None` when the listen address is concrete or an address is
+    /// advertised.
     pub wildcard_port: Option<u16>,
-    /// Where nodes are whose ids are not known yet.
+    /// Addresses of bootstrap nodes, whose ids are not known yet.
     pub addresses: Vec<SocketAddr>,
     /// Peers met before the last restart.
     pub remembered: Vec<Contact>,
-    /// Those of all peers that were silent then.
+    /// Peers that were silent at that time.
     pub silent: Vec<SilentPeer>,
 }
 
-/// How a node stands.
+/// The state of a node.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Status {
-    /// Whether a peer has lately dialled one of our addresses with success.
+    /// Whether a peer has recently dialled one of this node's addresses with success.
     pub reachable: bool,
-    /// Where we say that we listen: the addresses so proven, or else the candidates.
+    /// The addresses this node announces: the proven ones, or else the candidates.
     pub addresses: Vec<SocketAddr>,
     /// Peers in the routing table.
     pub peers: usize,
     /// Holder records kept for others.
     pub records: usize,
-    /// How far this node's clock is from its peers'; `None` while that is not known.
+    /// How far this node's clock is from its peers'; `None` while unknown.
     pub clock: Option<ClockOffset>,
     /// Bootstrap addresses that were tried and have not answered since the start.
     pub silent_bootstrap: Vec<SocketAddr>,

@@ -1,12 +1,13 @@
-//! How a node finds its neighbours and they find it: joining, greeting, refreshing (Kademlia,
-//! sections 2.3 and 2.4).
+//! Joining, greeting and refreshing (Kademlia, sections 2.3 and 2.4): how a node finds its
+//! neighbours and they find it.
 //!
-//! A node knocks with a greeting, so that the node that it asks first can name it to those who come
-//! next; then it looks itself up, refreshes the farther buckets, and greets everyone whom it meets
-//! on the way. It does so again after a few seconds, for those who came at the same time.
+//! A node first greets a bootstrap address or remembered peer, so that this node can name it to
+//! those who join next; then it looks up its own id, refreshes the farther buckets, and greets
+//! every peer it meets on the way. It repeats this after a few seconds to find nodes that joined at
+//! the same time.
 //!
-//! Who is silent leaves the table and is not forgotten: it is looked for after a while that grows,
-//! and at once when it asks something.
+//! A peer that does not answer leaves the table but is remembered: it is searched for at growing
+//! intervals, and at once when it sends a request.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -19,14 +20,14 @@ use super::neighbours::{
     GREETINGS_AT_ONCE, KNOCK_PAUSE, LONGEST_KNOCK_PAUSE, REFRESHES_AT_ONCE, SEARCHED_AT_ONCE,
 };
 use super::state::{Engine, Purpose, Turn, Want};
-use crate::messages::{Greeted, Request};
+use crate::messages::{DhtRequest, Greeted};
 
-/// Knocks of one attempt, each of bootstrap addresses and remembered peers.
+/// The most first contacts of one attempt, for bootstrap addresses and for remembered peers each.
 const KNOCKS_AT_ONCE: usize = 16;
-/// When a node that has met its first peer looks around, counted from then.
+/// When a node looks up its own id, counted from its first contact with a peer.
 const JOIN_ROUNDS: [Duration; 3] =
     [Duration::ZERO, Duration::from_secs(3), Duration::from_secs(12)];
-/// Peers that are greeted in every round; the least recently seen.
+/// Peers that are greeted in every round, the least recently seen.
 const GREETINGS_PER_ROUND: usize = 3;
 
 impl Engine {
@@ -48,7 +49,7 @@ impl Engine {
         self.look_for_the_silent(turn);
     }
 
-    /// Greets those who left the table and are due.
+    /// Greets peers that left the table and whose retry is due.
     fn look_for_the_silent(&mut self, turn: &mut Turn<'_>) {
         while !self.table.is_empty()
             && self.neighbours.knocks < SEARCHED_AT_ONCE
@@ -58,7 +59,7 @@ impl Engine {
         }
     }
 
-    /// A peer asks something. If it was silent lately, it is seen whether it can be reached again.
+    /// A peer sent a request. If it was silent lately, checks whether it can be reached again.
     pub(super) fn look_for(&mut self, turn: &mut Turn<'_>, id: &NodeId) {
         match self.table.get(id) {
             Some(entry) if entry.failures > 0 => {
@@ -73,7 +74,7 @@ impl Engine {
         }
     }
 
-    /// Greets bootstrap addresses and remembered peers, without knowing who answers.
+    /// Greets bootstrap addresses and remembered peers without knowing which node answers.
     fn knock(&mut self, turn: &mut Turn<'_>) {
         self.neighbours.joining = false;
         let pause = self.neighbours.knock_pause;
@@ -90,7 +91,8 @@ impl Engine {
         for address in bootstrap {
             self.knock_at(turn, None, vec![address]);
         }
-        // Those that do not answer go to the back, so that the next attempt asks others.
+        // Peers that do not answer go to the back of the queue, so that the next attempt asks
+        // others.
         for _ in 0..KNOCKS_AT_ONCE.min(self.neighbours.remembered.len()) {
             if let Some(known) = self.neighbours.remembered.pop_back() {
                 let Contact { id, addresses } = known.contact.clone();
@@ -102,13 +104,13 @@ impl Engine {
 
     fn knock_at(&mut self, turn: &mut Turn<'_>, id: Option<NodeId>, addresses: Vec<SocketAddr>) {
         let peer = addresses.first().map(SocketAddr::ip);
-        let hello = Request::Hello { addresses: self.reach.to_try(turn.now, peer) };
+        let hello = DhtRequest::Hello { addresses: self.reach.to_try(turn.now, peer) };
         self.neighbours.knocks += 1;
         let deadline = self.config.hello_deadline();
         self.dispatch(turn, id, addresses, hello, deadline, Purpose::Knock);
     }
 
-    /// The first peer is met: the rounds of joining begin.
+    /// The first peer has answered: schedules the rounds of joining.
     pub(super) fn begin_joining(&mut self, now: Duration) {
         if !self.neighbours.joining {
             self.neighbours.joining = true;
@@ -117,13 +119,13 @@ impl Engine {
         }
     }
 
-    /// Looks itself up; the farther buckets follow when that is done.
+    /// Looks up this node's own id; the farther buckets are refreshed afterwards.
     fn look_around(&mut self, turn: &mut Turn<'_>) {
         self.search(turn, self.id.into(), Want::Neighbourhood);
     }
 
-    /// The own lookup is done. The buckets behind its k-th node hold nobody whom it has not asked;
-    /// the farther ones are refreshed.
+    /// The lookup of this node's own id has ended. It has covered the buckets as far as the k-th
+    /// node; the farther ones are refreshed.
     pub(super) fn on_looked_around(&mut self, turn: &mut Turn<'_>, nearest: &[Contact]) {
         let farthest = nearest.last().filter(|_| nearest.len() >= self.config.k);
         let unasked = farthest
@@ -155,8 +157,8 @@ impl Engine {
         }
     }
 
-    /// Every so often: greet those that were silent for longest, and one bootstrap address, so
-    /// that a network that fell apart finds together again.
+    /// Greets the least recently seen peers and one bootstrap address, so that a partitioned
+    /// network finds together again.
     fn begin_round(&mut self, turn: &mut Turn<'_>) {
         let first = self.neighbours.next_round.is_none();
         let every = self.config.hello_every;
@@ -169,7 +171,8 @@ impl Engine {
             let one = turn.rng.random_range(0..self.neighbours.bootstrap.len());
             let address = self.neighbours.bootstrap[one];
             self.knock_at(turn, None, vec![address]);
-            // And one of those that never answered: it may have started after this node.
+            // And one bootstrap address that has never answered: it may have started after this
+            // node.
             let silent = self.neighbours.silent_bootstrap();
             if !silent.is_empty() {
                 let address = silent[turn.rng.random_range(0..silent.len())];
@@ -178,7 +181,7 @@ impl Engine {
         }
     }
 
-    /// Greets the whole table soon.
+    /// Schedules a greeting of every peer in the table.
     pub(super) fn greet_everyone(&mut self, now: Duration) {
         let everyone: Vec<_> = self.table.entries().map(|entry| entry.contact.id).collect();
         for id in everyone {
@@ -195,13 +198,13 @@ impl Engine {
             let contact = entry.contact.clone();
             self.neighbours.greeting.insert(id, due);
             let peer = contact.addresses.first().map(SocketAddr::ip);
-            let hello = Request::Hello { addresses: self.reach.to_try(turn.now, peer) };
+            let hello = DhtRequest::Hello { addresses: self.reach.to_try(turn.now, peer) };
             let deadline = self.config.hello_deadline();
             self.send(turn, &contact, hello, deadline, Purpose::Greet(id));
         }
     }
 
-    /// A peer says how it sees us.
+    /// A peer reported how it sees this node.
     pub(super) fn on_greeted(
         &mut self,
         turn: &mut Turn<'_>,
@@ -212,7 +215,7 @@ impl Engine {
         let reach = &mut self.reach;
         let news = reach.learn(from, remote.ip(), greeted.observed, &greeted.reached, turn.now);
         if news {
-            // Those who could not reach us before may be able to now.
+            // Peers that could not reach us before may be able to now.
             self.greet_everyone(turn.now);
         }
         self.send_greetings(turn);

@@ -1,4 +1,4 @@
-//! Whom a node asks and greets, and when: bootstrap addresses, peers that are remembered outside the
+//! The schedule of requests and greetings: bootstrap addresses, peers remembered outside the
 //! routing table, greetings that are due, and the rounds of joining.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -12,24 +12,25 @@ use crate::address;
 
 /// Bootstrap addresses that are kept.
 const MAX_BOOTSTRAP: usize = 64;
-/// Peers outside the table that are remembered; the one that left it first goes.
+/// Peers outside the table that are remembered; the one that left it first is dropped.
 const MAX_REMEMBERED: usize = 256;
-/// After which pause such a peer is looked for, while others are known, and the longest one; it
-/// doubles between.
+/// The first and the longest pause before such a peer is searched for again, while other peers are
+/// known; it doubles in between.
 const SEARCH_PAUSE: Duration = Duration::from_secs(30);
 const LONGEST_SEARCH_PAUSE: Duration = Duration::from_secs(60 * 60);
-/// How many of them are looked for at once.
+/// How many of them are searched for at once.
 pub(super) const SEARCHED_AT_ONCE: usize = 4;
-/// The first pause before knocking again, and the longest; it doubles between.
+/// The first and the longest pause before trying the bootstrap addresses again; it doubles in
+/// between.
 pub(super) const KNOCK_PAUSE: Duration = Duration::from_secs(1);
 pub(super) const LONGEST_KNOCK_PAUSE: Duration = Duration::from_secs(60);
-/// Refreshes that run at once.
+/// Concurrent bucket refreshes.
 pub(super) const REFRESHES_AT_ONCE: usize = 2;
-/// Greetings that are out at once.
+/// Greetings in flight.
 pub(super) const GREETINGS_AT_ONCE: usize = 8;
-/// Greetings that are waiting; more are dropped, the next round makes up for it.
+/// Greetings that are queued; more are dropped, and the next round makes up for it.
 const MAX_GREETINGS: usize = 4096;
-/// How often a greeting that was not answered is tried again, and after which pause.
+/// How often an unanswered greeting is retried, and after which pause.
 const GREETING_RETRIES: u8 = 3;
 const GREETING_PAUSE: Duration = Duration::from_secs(5);
 
@@ -44,29 +45,29 @@ pub(super) struct Due {
 #[derive(Debug)]
 pub(super) struct Remembered {
     pub(super) contact: Contact,
-    /// When it is looked for next, and how long to wait if that is in vain.
+    /// When it is searched for next, and the pause after that attempt fails.
     pub(super) due: Duration,
     pub(super) pause: Duration,
     pub(super) asked: Option<Duration>,
 }
 
-/// Whom to ask, whom to greet, and when.
+/// Which peers to ask and to greet, and when.
 #[derive(Debug)]
 pub(super) struct Neighbours {
     pub(super) bootstrap: Vec<SocketAddr>,
-    /// Those of them that have answered since the start, and those that have failed.
+    /// The bootstrap addresses that have answered since the start, and those that have failed.
     pub(super) answered: BTreeSet<SocketAddr>,
     pub(super) failed: BTreeSet<SocketAddr>,
-    /// The latest last.
+    /// The most recent last.
     pub(super) remembered: VecDeque<Remembered>,
-    /// Knocks that are out.
+    /// First contacts in flight.
     pub(super) knocks: usize,
     pub(super) next_knock: Duration,
     pub(super) knock_pause: Duration,
-    /// When the rest of the join rounds are due.
+    /// When the remaining join rounds are due.
     pub(super) rounds: VecDeque<Duration>,
     pub(super) joining: bool,
-    /// Buckets that wait for their refresh.
+    /// Buckets that wait to be refreshed.
     pub(super) to_refresh: VecDeque<usize>,
     pub(super) refreshing: usize,
     pub(super) greetings: BTreeMap<NodeId, Due>,
@@ -103,12 +104,12 @@ impl Neighbours {
         kept
     }
 
-    /// Somebody answered at these addresses.
+    /// A node answered at these addresses.
     pub(super) fn bootstrap_answered(&mut self, addresses: &[SocketAddr]) {
         self.answered.extend(addresses.iter().filter(|a| self.bootstrap.contains(a)));
     }
 
-    /// Nobody answered at these addresses.
+    /// No node answered at these addresses.
     pub(super) fn bootstrap_failed(&mut self, addresses: &[SocketAddr]) {
         self.failed.extend(addresses.iter().filter(|a| self.bootstrap.contains(a)));
     }
@@ -118,8 +119,8 @@ impl Neighbours {
         self.failed.difference(&self.answered).copied().collect()
     }
 
-    /// Keeps a peer that is not in the table, to be looked for now and then, and knocked at when the
-    /// table is empty.
+    /// Keeps a peer that is not in the table, to be searched for from time to time, and to be
+    /// contacted when the table is empty.
     pub(super) fn remember(&mut self, mut contact: Contact, now: Duration) {
         contact.addresses = contact.addresses.into_iter().map(canonical).collect();
         contact.addresses.retain(|address| address::is_dialable(*address));
@@ -135,12 +136,12 @@ impl Neighbours {
         }
     }
 
-    /// A peer is in the table.
+    /// A peer is in the table again.
     pub(super) fn found_again(&mut self, id: &NodeId) {
         self.remembered.retain(|known| known.contact.id != *id);
     }
 
-    /// A remembered peer has asked something: it is there again, or it is silent to us alone.
+    /// A remembered peer has sent a request: it is back, or only we cannot reach it.
     pub(super) fn look_for_now(&mut self, id: &NodeId, now: Duration) {
         if let Some(known) = self.remembered.iter_mut().find(|known| known.contact.id == *id) {
             let asked = known.asked.map_or(now, |asked| asked + GREETING_PAUSE);
@@ -148,7 +149,7 @@ impl Neighbours {
         }
     }
 
-    /// Whom to look for now.
+    /// The next peer to search for.
     pub(super) fn next_sought(&mut self, now: Duration) -> Option<Contact> {
         let known = self.remembered.iter_mut().find(|known| known.due <= now)?;
         known.pause = (known.pause * 2).min(LONGEST_SEARCH_PAUSE);
@@ -157,19 +158,19 @@ impl Neighbours {
         Some(known.contact.clone())
     }
 
-    /// Notes that a peer should be greeted.
+    /// Schedules a greeting of a peer.
     pub(super) fn greet_at(&mut self, id: NodeId, at: Duration) {
         if self.greetings.len() < MAX_GREETINGS {
             self.greetings.entry(id).or_insert(Due { at, retries: 0 });
         }
     }
 
-    /// Notes that a peer has failed and should be greeted when it has had time to recover.
+    /// Schedules a greeting of a peer that failed, after it has had time to recover.
     pub(super) fn greet_again(&mut self, id: NodeId, now: Duration) {
         self.greet_at(id, now + GREETING_PAUSE);
     }
 
-    /// Notes that a peer that failed should be greeted at once.
+    /// Schedules an immediate greeting of a peer that failed.
     pub(super) fn greet_now(&mut self, id: NodeId, now: Duration) {
         if let Some(due) = self.greetings.get_mut(&id) {
             due.at = due.at.min(now);
@@ -192,7 +193,7 @@ impl Neighbours {
         }
     }
 
-    /// When there is something to do.
+    /// When the next scheduled action is due.
     pub(super) fn wakes_at(&self, alone: bool) -> Option<Duration> {
         let can_knock = alone && self.knocks == 0 && self.knows_anyone();
         let knock = can_knock.then_some(self.next_knock);
@@ -204,13 +205,13 @@ impl Neighbours {
         [knock, greeting, round, search, self.next_round].into_iter().flatten().min()
     }
 
-    /// Whom to greet next; one that is being greeted is left until that is over.
+    /// The next peer to greet; a peer whose greeting is in flight is skipped until that ends.
     pub(super) fn next_greeting(&self) -> Option<(NodeId, Due)> {
         let idle = self.greetings.iter().filter(|(id, _)| !self.greeting.contains_key(id));
         idle.min_by_key(|(_, due)| due.at).map(|(id, due)| (*id, *due))
     }
 
-    /// Whether a stale bucket would be refreshed now, rather than when others are done.
+    /// Whether a stale bucket may be refreshed now, rather than after the current refreshes.
     pub(super) fn may_refresh(&self) -> bool {
         self.to_refresh.is_empty() && self.refreshing < REFRESHES_AT_ONCE
     }

@@ -1,4 +1,4 @@
-//! Lookups on the way, and what they are for (Kademlia, section 2.3).
+//! Lookups in progress and their purposes (Kademlia, section 2.3).
 
 use std::collections::BTreeMap;
 
@@ -7,25 +7,26 @@ use tesseras_core::contact::Contact;
 use tesseras_core::ids::{DhtKey, NodeId};
 use tesseras_core::time::Timestamp;
 
-use super::events::{Effect, Found, OperationId, Outcome};
+use super::events::{CommandOutcome, Effect, OperationId, SearchResult};
 use super::state::{Answerer, Discovery, Engine, Purpose, Records, Search, Sent, Turn, Want};
 use crate::address;
 use crate::config::{DhtConfig, MAX_CONTACTS, MAX_PAGES, RECORDS_PER_KEY, RECORDS_PER_PAGE};
 use crate::lookup::Lookup;
-use crate::messages::{Contacts, Holders, Request};
-use crate::records::{HolderRecord, Identity};
+use crate::messages::{Contacts, DhtRequest, Holders};
+use crate::records::{HolderRecord, NodeIdentity};
 
 /// The most holders that one search returns; nodes' stores may differ.
 const MAX_HOLDERS: usize = 4 * RECORDS_PER_KEY;
-/// A lookup begins with so many of our own peers per result that it wants, since others name only k
-/// each, and of those many may be dead.
+/// A lookup starts with this many of our own peers per wanted result, since other nodes name only k
+/// each, and many of those may be dead.
 const SEEDS_PER_RESULT: usize = 4;
-/// A discovery ends after so many lookups in a row that met nobody new, and after so many in all.
+/// A discovery ends after this many lookups in a row that found no new peer, and after this many in
+/// all.
 const DRY_LOOKUPS: usize = 3;
 const MAX_DISCOVERY_LOOKUPS: usize = 32;
 
 impl Want {
-    /// The command that ends with this search, or with one of several like it.
+    /// The command that ends with this search, alone or with several like it.
     fn awaited_by(&self) -> Option<OperationId> {
         match self {
             Self::Nodes(op) | Self::Node(op) | Self::Discovery(op) | Self::Holders(op, _) => {
@@ -36,7 +37,7 @@ impl Want {
     }
 }
 
-/// What was asked of whom for a search.
+/// A request sent for a search.
 pub(super) struct Page {
     pub(super) search: u64,
     pub(super) peer: NodeId,
@@ -63,12 +64,13 @@ impl From<Holders> for SearchAnswer {
 }
 
 impl Records {
-    /// Takes what a peer delivered, if it is about this key and true; whether it is news.
+    /// Adds a record from a peer if it is of this key and passes its checks; returns whether it is
+    /// new.
     fn add(
         &mut self,
         record: HolderRecord,
         key: &DhtKey,
-        identity: &dyn Identity,
+        identity: &dyn NodeIdentity,
         config: &DhtConfig,
         wall: Timestamp,
     ) -> bool {
@@ -94,7 +96,7 @@ impl Engine {
     pub(super) fn start_resolution(&mut self, turn: &mut Turn<'_>, op: OperationId, id: NodeId) {
         if id == self.id {
             let contact = Contact { id, addresses: self.reach.addresses(turn.now) };
-            let outcome = Outcome::Resolved(Some(contact));
+            let outcome = CommandOutcome::Resolved(Some(contact));
             turn.effects.push(Effect::Finished { operation: op, outcome });
             return;
         }
@@ -111,7 +113,7 @@ impl Engine {
         for page in 0..MAX_PAGES {
             let (records, more) = self.records.page(&key, page, turn.wall);
             for record in records {
-                let told = Found::Holder(record.clone());
+                let told = SearchResult::Holder(record.clone());
                 turn.effects.push(Effect::Found { operation: op, found: told });
                 found.records.insert(record.node(), record);
             }
@@ -127,7 +129,7 @@ impl Engine {
         let known: BTreeMap<_, _> =
             healthy.map(|entry| (entry.contact.id, entry.contact.clone())).collect();
         for contact in known.values().cloned() {
-            let found = Found::Node(contact);
+            let found = SearchResult::Node(contact);
             turn.effects.push(Effect::Found { operation: op, found });
         }
         let offset = turn.rng.random();
@@ -135,13 +137,13 @@ impl Engine {
         self.advance_discovery(turn, op);
     }
 
-    /// Ends a search that nobody waits for. What is still out is answered to nobody.
+    /// Ends a search whose caller is gone. Answers still in flight are ignored.
     pub(super) fn abandon(&mut self, operation: OperationId) {
         self.discoveries.remove(&operation);
         self.searches.retain(|_, search| search.want.awaited_by() != Some(operation));
     }
 
-    /// Begins a lookup from what the table knows.
+    /// Starts a lookup from the routing table.
     pub(super) fn search(&mut self, turn: &mut Turn<'_>, target: DhtKey, want: Want) {
         self.note_lookup(&target, turn.now);
         let mut lookup = match want {
@@ -161,11 +163,11 @@ impl Engine {
         self.advance_search(turn, number);
     }
 
-    /// Asks whom the lookup wants asked, and ends it when it is done.
+    /// Sends the requests that the lookup wants, and ends it when it is done.
     pub(super) fn advance_search(&mut self, turn: &mut Turn<'_>, number: u64) {
         let Some(search) = self.searches.get_mut(&number) else { return };
         for lost in search.lookup.lost(turn.now) {
-            // Until it answers: the next search should not wait for it as well.
+            // Marked silent until it answers, so that the next search does not wait for it as well.
             self.silent.failed(lost, turn.wall);
         }
         loop {
@@ -187,8 +189,8 @@ impl Engine {
         }
     }
 
-    /// Whether a silent peer is being asked already, at these addresses: many searches at once need
-    /// not each wait for it. If it answers, it is not silent for the next one.
+    /// Whether a silent peer already has a request in flight at these addresses: concurrent
+    /// searches need not each wait for it. If it answers, it is not silent for the next one.
     fn is_awaited(&self, contact: &Contact, wall: Timestamp) -> bool {
         let is_there = |sent: &Sent| {
             sent.id == Some(contact.id)
@@ -207,8 +209,8 @@ impl Engine {
         let Some(search) = self.searches.get(&number) else { return };
         let target = search.lookup.target();
         let request = match search.want {
-            Want::Holders(..) => Request::FindHolders { key: target, page },
-            _ => Request::FindNode { target },
+            Want::Holders(..) => DhtRequest::FindHolders { key: target, page },
+            _ => DhtRequest::FindNode { target },
         };
         let purpose = Purpose::Search { search: number, peer: contact.id, page };
         self.send(turn, contact, request, self.config.request_deadline, purpose);
@@ -239,7 +241,7 @@ impl Engine {
             for record in answer.records.into_iter().take(RECORDS_PER_PAGE) {
                 let news = record.clone();
                 if found.add(record, &target, &*self.identity, &self.config, turn.wall) {
-                    let found = Found::Holder(news);
+                    let found = SearchResult::Holder(news);
                     turn.effects.push(Effect::Found { operation: *operation, found });
                 }
             }
@@ -251,7 +253,7 @@ impl Engine {
         if let Some(contact) = search.lookup.answered(&peer, dialled, turn.now)
             && let Want::Nodes(operation) = search.want
         {
-            turn.effects.push(Effect::Found { operation, found: Found::Node(contact) });
+            turn.effects.push(Effect::Found { operation, found: SearchResult::Node(contact) });
         }
         self.advance_search(turn, number);
     }
@@ -270,16 +272,16 @@ impl Engine {
             Want::Discovery(op) => {
                 if let Some(discovery) = self.discoveries.get_mut(&op) {
                     for contact in discovery.learn(&lookup) {
-                        let found = Found::Node(contact);
+                        let found = SearchResult::Node(contact);
                         turn.effects.push(Effect::Found { operation: op, found });
                     }
                 }
                 return self.advance_discovery(turn, op);
             }
-            Want::Nodes(op) => (op, Outcome::Contacts(lookup.closest())),
-            Want::Node(op) => (op, Outcome::Resolved(lookup.found_node())),
+            Want::Nodes(op) => (op, CommandOutcome::Contacts(lookup.closest())),
+            Want::Node(op) => (op, CommandOutcome::Resolved(lookup.found_node())),
             Want::Holders(op, found) => {
-                (op, Outcome::Holders(found.records.into_values().collect()))
+                (op, CommandOutcome::Holders(found.records.into_values().collect()))
             }
         };
         turn.effects.push(Effect::Finished { operation, outcome });
@@ -291,7 +293,7 @@ impl Engine {
             return self.search(turn, target, Want::Discovery(operation));
         }
         if let Some(discovery) = self.discoveries.remove(&operation) {
-            let outcome = Outcome::Contacts(discovery.known.into_values().collect());
+            let outcome = CommandOutcome::Contacts(discovery.known.into_values().collect());
             turn.effects.push(Effect::Finished { operation, outcome });
         }
     }
@@ -312,7 +314,7 @@ impl Discovery {
         Some(DhtKey::new(target))
     }
 
-    /// Takes those who answered, and returns who of them is new.
+    /// Adds the nodes that answered, and returns the new ones.
     fn learn(&mut self, lookup: &Lookup) -> Vec<Contact> {
         let mut new = Vec::new();
         for contact in lookup.all_answered() {

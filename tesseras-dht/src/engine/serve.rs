@@ -1,5 +1,5 @@
-//! Answers to other nodes' requests. What they say is bounded, and nobody is believed to listen
-//! where a dial back did not find him.
+//! Answers to other nodes' requests. Their input is bounded, and an announced address counts only
+//! after a dial back.
 
 use std::net::SocketAddr;
 
@@ -11,7 +11,7 @@ use super::events::{Effect, InboundId};
 use super::state::{Engine, PendingHello, Purpose, Turn};
 use crate::address;
 use crate::config::{MAX_CONTACTS, RECORDS_PER_ANNOUNCE};
-use crate::messages::{Announced, Contacts, Greeted, Holders, Pong, Request, Response};
+use crate::messages::{AnnounceReply, Contacts, DhtRequest, DhtResponse, Greeted, Holders, Pong};
 use crate::records::HolderRecord;
 
 /// The most greetings that are dialled back at once; more are refused as busy.
@@ -24,26 +24,26 @@ impl Engine {
         inbound: InboundId,
         from: NodeId,
         remote: SocketAddr,
-        request: Request,
+        request: DhtRequest,
     ) {
-        if !matches!(request, Request::Hello { .. }) {
-            // A greeting is answered by a dial back anyway.
+        if !matches!(request, DhtRequest::Hello { .. }) {
+            // A greeting is checked by a dial back anyway.
             self.look_for(turn, &from);
         }
         let answer = match request {
-            Request::Ping {} => Ok(Response::Pong(Pong { date: Some(turn.wall) })),
-            Request::FindNode { target } => {
-                Ok(Response::Contacts(Contacts { contacts: self.tell(&target, from, remote) }))
+            DhtRequest::Ping {} => Ok(DhtResponse::Pong(Pong { date: Some(turn.wall) })),
+            DhtRequest::FindNode { target } => {
+                Ok(DhtResponse::Contacts(Contacts { contacts: self.tell(&target, from, remote) }))
             }
-            Request::FindHolders { key, page } => {
+            DhtRequest::FindHolders { key, page } => {
                 let (records, more) = self.records.page(&key, page, turn.wall);
                 let contacts = self.tell(&key, from, remote);
-                Ok(Response::Holders(Holders { records, more, contacts }))
+                Ok(DhtResponse::Holders(Holders { records, more, contacts }))
             }
-            Request::Announce { records } => {
-                Ok(Response::Announced(self.keep(turn, from, remote, records)))
+            DhtRequest::Announce { records } => {
+                Ok(DhtResponse::Announced(self.keep(turn, from, remote, records)))
             }
-            Request::Hello { addresses } => {
+            DhtRequest::Hello { addresses } => {
                 match self.begin_hello(turn, inbound, from, remote, &addresses) {
                     Ok(()) => return,
                     Err(refusal) => Err(refusal),
@@ -53,7 +53,7 @@ impl Engine {
         turn.effects.push(Effect::Answer { inbound, answer });
     }
 
-    /// The contacts nearest to a point that the asker can do something with.
+    /// The contacts nearest to a point that are useful to the requesting node.
     fn tell(&self, target: &DhtKey, asker: NodeId, remote: SocketAddr) -> Vec<Contact> {
         let n = self.config.k.min(MAX_CONTACTS);
         let mut contacts = self.table.closest(target, n + 1, true);
@@ -72,8 +72,8 @@ impl Engine {
         from: NodeId,
         remote: SocketAddr,
         records: Vec<HolderRecord>,
-    ) -> Announced {
-        let mut announced = Announced { stored: 0, refused: Vec::new() };
+    ) -> AnnounceReply {
+        let mut announced = AnnounceReply { stored: 0, refused: Vec::new() };
         for (position, record) in (0..).zip(records) {
             let kept = (position as usize) < RECORDS_PER_ANNOUNCE
                 && record.check(&*self.identity, self.config.work_bits, turn.wall).is_ok()
@@ -87,7 +87,7 @@ impl Engine {
         announced
     }
 
-    /// Dials back what a peer announces; the answer waits for the outcome.
+    /// Dials back the addresses that a peer announces; the answer waits for the result.
     fn begin_hello(
         &mut self,
         turn: &mut Turn<'_>,
@@ -111,13 +111,13 @@ impl Engine {
             let purpose = Purpose::DialBack { inbound, address };
             let deadline = self.config.dial_back_deadline;
             let contact = Contact { id: from, addresses: vec![address] };
-            self.send(turn, &contact, Request::Ping {}, deadline, purpose);
+            self.send(turn, &contact, DhtRequest::Ping {}, deadline, purpose);
         }
         self.finish_hello(turn, inbound);
         Ok(())
     }
 
-    /// One dial back is over. That the peer was met there has been noted already.
+    /// One dial back has ended. A success has already been recorded in the routing table.
     pub(super) fn on_dialled_back(
         &mut self,
         turn: &mut Turn<'_>,
@@ -146,7 +146,8 @@ impl Engine {
                 addresses: self.reach.to_try(turn.now, Some(pending.remote.ip())),
                 date: Some(turn.wall),
             };
-            turn.effects.push(Effect::Answer { inbound, answer: Ok(Response::Greeted(greeted)) });
+            turn.effects
+                .push(Effect::Answer { inbound, answer: Ok(DhtResponse::Greeted(greeted)) });
         }
     }
 }

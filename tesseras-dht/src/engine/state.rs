@@ -1,5 +1,4 @@
-//! What one node of the DHT knows and has under way, and how it sends. What happens to it is in the
-//! files beside this one, each with its part of the machine.
+//! The state of one DHT node and how it sends. The events are handled in the files beside this one.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
@@ -17,12 +16,12 @@ use super::neighbours::Neighbours;
 use crate::clocks::Clocks;
 use crate::config::DhtConfig;
 use crate::lookup::Lookup;
-use crate::messages::Request;
+use crate::messages::DhtRequest;
 use crate::reachability::Reachability;
-use crate::records::{HolderRecord, Identity, RecordStore};
+use crate::records::{HolderRecord, NodeIdentity, RecordStore};
 use crate::routing::RoutingTable;
 
-/// One turn of the machine: what it may read and what it has decided.
+/// One turn of the state machine: its inputs and the effects so far.
 pub(super) struct Turn<'a> {
     pub(super) now: Duration,
     pub(super) wall: Timestamp,
@@ -33,31 +32,31 @@ pub(super) struct Turn<'a> {
 /// What a request was sent for.
 #[derive(Debug, Clone)]
 pub(super) enum Purpose {
-    /// To learn who listens at a bootstrap or remembered address.
+    /// To learn which node listens at a bootstrap or remembered address.
     Knock,
-    /// To be known by a peer and to learn how it sees us.
+    /// To introduce this node to a peer and learn how the peer sees it.
     Greet(NodeId),
-    /// To learn whether an announced address is true.
+    /// To check an announced address.
     DialBack { inbound: InboundId, address: SocketAddr },
-    /// To learn whether the oldest of a full bucket lives.
+    /// To check whether the oldest peer of a full bucket is alive.
     Evict(NodeId),
     /// To advance a search.
     Search { search: u64, peer: NodeId, page: u32 },
-    /// To place records.
+    /// To store records.
     Announce { operation: OperationId, keys: Vec<DhtKey> },
 }
 
-/// Who answered, as the handshake proved.
+/// The answering node, as proven by the handshake.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Answerer {
     pub(super) id: NodeId,
-    /// Where its packets come from.
+    /// The source address of its packets.
     pub(super) remote: SocketAddr,
-    /// The same, if that is where it was dialled.
+    /// The same address, if it is the one that was dialled.
     pub(super) dialled: Option<SocketAddr>,
 }
 
-/// A request that is out.
+/// A request in flight.
 #[derive(Debug)]
 pub(super) struct Sent {
     pub(super) id: Option<NodeId>,
@@ -70,7 +69,7 @@ pub(super) struct Sent {
 pub struct Engine {
     pub(super) config: DhtConfig,
     pub(super) id: NodeId,
-    pub(super) identity: Arc<dyn Identity>,
+    pub(super) identity: Arc<dyn NodeIdentity>,
     pub(super) table: RoutingTable,
     pub(super) records: RecordStore,
     pub(super) reach: Reachability,
@@ -84,15 +83,15 @@ pub struct Engine {
     pub(super) sent: BTreeMap<Ticket, Sent>,
     pub(super) last_number: u64,
     pub(super) next_sweep: Duration,
-    /// When it wanted to be woken, and since when it has not slept.
+    /// When the next tick was due, and since when the machine has not slept.
     pub(super) due: Duration,
     pub(super) woke_at: Duration,
 }
 
-/// What a lookup is for.
+/// The purpose of a lookup.
 #[derive(Debug)]
 pub(super) enum Want {
-    /// The nodes nearest to us.
+    /// The nodes nearest to this one.
     Neighbourhood,
     /// Peers of one bucket.
     Refresh,
@@ -102,7 +101,7 @@ pub(super) enum Want {
     Node(OperationId),
     /// Peers in general.
     Discovery(OperationId),
-    /// Where records of the target belong.
+    /// The nodes that should keep records of the target.
     Targets(OperationId),
     /// Records of the target.
     Holders(OperationId, Records),
@@ -131,7 +130,7 @@ pub(super) struct Discovery {
     pub(super) offset: u8,
 }
 
-/// One announcement under way.
+/// One announcement in progress.
 #[derive(Debug, Default)]
 pub(super) struct Announcement {
     pub(super) waiting: VecDeque<DhtKey>,
@@ -145,16 +144,16 @@ pub(super) struct Announcement {
     /// This chunk's records.
     pub(super) records: BTreeMap<DhtKey, HolderRecord>,
     pub(super) stored: BTreeMap<DhtKey, usize>,
-    /// Everyone, when a lookup has found fewer than k nodes: then all keys belong to all.
+    /// All nodes, when a lookup has found fewer than k: then all keys go to all of them.
     pub(super) everyone: Option<Vec<Contact>>,
 }
 
-/// A greeting whose dials back are under way.
+/// A greeting whose dials back are in progress.
 #[derive(Debug)]
 pub(super) struct PendingHello {
     pub(super) from: NodeId,
     pub(super) remote: SocketAddr,
-    /// How many dials are out.
+    /// How many dials are in flight.
     pub(super) waiting: usize,
     pub(super) reached: Vec<SocketAddr>,
 }
@@ -164,7 +163,7 @@ impl Engine {
         &mut self,
         turn: &mut Turn<'_>,
         to: &Contact,
-        request: Request,
+        request: DhtRequest,
         deadline: Duration,
         purpose: Purpose,
     ) {
@@ -176,7 +175,7 @@ impl Engine {
         turn: &mut Turn<'_>,
         id: Option<NodeId>,
         addresses: Vec<SocketAddr>,
-        request: Request,
+        request: DhtRequest,
         deadline: Duration,
         purpose: Purpose,
     ) {

@@ -91,7 +91,7 @@ fn a_bootstrap_address_is_dead_until_something_answers_there() {
     assert_eq!(silent(&world), [], "it was not tried yet");
     world.run_for(MINUTE);
     assert_eq!(silent(&world), [late]);
-    // A node that starts there knows nobody; it is knocked at again.
+    // A node that starts there knows no peer; bootstrap nodes try it again.
     world.add(vec![], late, true);
     world.run_for(20 * MINUTE);
     assert_eq!(silent(&world), []);

@@ -1,4 +1,4 @@
-//! Full buckets: the oldest is asked before it goes.
+//! Full buckets: the oldest peer is pinged before it is replaced.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use tesseras_core::ids::NodeId;
 use tesseras_core::time::Timestamp;
 use tesseras_crypto::NodeKeys;
 use tesseras_dht::engine::{Bootstrap, Effect, Engine, Event, Moment, Ticket};
-use tesseras_dht::messages::{Pong, Request, Response};
+use tesseras_dht::messages::{DhtRequest, DhtResponse, Pong};
 
 use crate::world::config;
 
@@ -45,7 +45,7 @@ impl Bench {
         let (id, address) = peer(&self.engine, n);
         let effects = self.handle(Event::Observed { id, address });
         effects.into_iter().find_map(|effect| match effect {
-            Effect::Send { ticket, id: Some(id), request: Request::Ping {}, .. } => {
+            Effect::Send { ticket, id: Some(id), request: DhtRequest::Ping {}, .. } => {
                 Some((ticket, id))
             }
             _ => None,
@@ -76,7 +76,7 @@ fn the_oldest_is_pinged_and_stays_if_it_lives() {
     assert_eq!(oldest, peer(&bench.engine, 1).0);
     assert_eq!(bench.meet(23), None, "one ping at a time");
     let (from, remote) = peer(&bench.engine, 1);
-    let answer = Ok(Response::Pong(Pong { date: None }));
+    let answer = Ok(DhtResponse::Pong(Pong { date: None }));
     bench.handle(Event::Replied { ticket, from, remote, answer });
     assert!(bench.knows(1) && !bench.knows(22) && !bench.knows(23));
     let (_, next) = bench.meet(24).expect("a ping");

@@ -1,4 +1,4 @@
-//! Records that lie, and stores that somebody wants to fill.
+//! Forged records, and attempts to fill a store.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
@@ -10,7 +10,7 @@ use tesseras_core::time::{CLOCK_TOLERANCE, Timestamp};
 use tesseras_crypto::NodeKeys;
 use tesseras_dht::config::{RECORD_LIFETIME, RECORDS_PER_KEY};
 use tesseras_dht::records::{RecordError, RecordStore, StoreRefusal};
-use tesseras_dht::{DhtConfig, HolderRecord, Identity};
+use tesseras_dht::{DhtConfig, HolderRecord, NodeIdentity};
 
 use crate::world::{config, keys};
 
@@ -39,7 +39,12 @@ impl Shelf {
     /// Has a new node announce KEY from an IP.
     fn announce(&mut self, ip: [u8; 4]) -> Result<(), StoreRefusal> {
         let keys = keys(&mut self.rng);
-        self.store.insert(record(&keys, ip, WALL), Identity::public(&keys).id(), ip.into(), WALL)
+        self.store.insert(
+            record(&keys, ip, WALL),
+            NodeIdentity::public(&keys).id(),
+            ip.into(),
+            WALL,
+        )
     }
 }
 
@@ -149,7 +154,7 @@ fn a_holder_that_comes_itself_goes_before_hearsay_of_its_neighbourhood() {
 fn the_newest_of_a_holder_wins_and_takes_no_second_place() {
     let mut shelf = Shelf::new(&config());
     let keys = keys(&mut shelf.rng);
-    let id = Identity::public(&keys).id();
+    let id = NodeIdentity::public(&keys).id();
     let mut insert =
         |ip: [u8; 4], date| shelf.store.insert(record(&keys, ip, date), id, IpAddr::from(ip), WALL);
     assert_eq!(insert([198, 51, 100, 1], WALL), Ok(()));
@@ -166,7 +171,7 @@ fn nobody_gets_more_than_a_share_and_a_full_store_keeps_what_is_near() {
     let mut shelf = Shelf::new(&config);
     for announcer in 0..5 {
         let keys = keys(&mut shelf.rng);
-        let id = Identity::public(&keys).id();
+        let id = NodeIdentity::public(&keys).id();
         for n in 0..20 {
             let mut key: [u8; 20] = shelf.rng.random();
             key[0] = 0x80 | announcer;
@@ -180,13 +185,13 @@ fn nobody_gets_more_than_a_share_and_a_full_store_keeps_what_is_near() {
         assert!(shelf.store.len() <= 40 && shelf.store.announced_by(&id) <= 16);
     }
     assert_eq!(shelf.store.len(), 40);
-    // The own id is zero, so this key is nearer than all of theirs.
+    // Our own id is zero, so this key is nearer than all the others.
     assert_eq!(shelf.announce([10, 0, 0, 2]), Ok(()));
     assert_eq!(shelf.store.len(), 40);
     let keys = keys(&mut shelf.rng);
     let far = DhtKey::new([0xff; 20]);
     let record = HolderRecord::sign(&keys, far, &[listening([10, 0, 0, 1])], WALL);
-    let id = Identity::public(&keys).id();
+    let id = NodeIdentity::public(&keys).id();
     let refused = shelf.store.insert(record, id, [10, 0, 0, 1].into(), WALL);
     assert_eq!(refused, Err(StoreRefusal::StoreFull));
 }

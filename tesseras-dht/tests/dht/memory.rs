@@ -22,14 +22,14 @@ struct Listener {
     dht: Dht,
 }
 
-/// Who listens where. A node that is not in it cannot be dialled.
+/// Which node listens where. A node that is not listed cannot be dialled.
 #[derive(Clone, Default)]
 pub struct Switchboard(Arc<Mutex<BTreeMap<SocketAddr, Listener>>>);
 
 struct Line {
     board: Switchboard,
     public: NodePublic,
-    /// Where this node's packets come from.
+    /// The source address of this node's packets.
     remote: SocketAddr,
 }
 
@@ -48,7 +48,7 @@ impl Switchboard {
 
     /// Starts a node that says that it listens at `address`, and does if it is `reachable`.
     pub fn start(&self, address: SocketAddr, bootstrap: Vec<SocketAddr>, reachable: bool) -> Node {
-        // The same ids in every run: with others, a bucket may be too small for all.
+        // The same ids in every run: with other ids, a bucket may be too small for all.
         let mut seed = [1; 32];
         seed[..4].copy_from_slice(&match address.ip() {
             IpAddr::V4(ip) => ip.octets(),
@@ -80,7 +80,7 @@ impl Switchboard {
         Node { dht, id: public.id(), address, token, tracker }
     }
 
-    /// Nobody listens there any more.
+    /// The node at this address stops listening.
     pub fn cut(&self, address: &SocketAddr) {
         lock(&self.0).remove(address);
     }
@@ -96,7 +96,7 @@ impl Transport for Line {
             let mut error = RequestError::NoAddress;
             for address in &target.addresses {
                 let Some(listener) = self.board.at(address) else {
-                    // A dead address is found out only when the time is over.
+                    // A dead address is noticed only when the deadline has passed.
                     tokio::time::sleep(request.deadline).await;
                     error = RequestError::Deadline;
                     continue;

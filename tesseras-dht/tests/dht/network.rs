@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use tesseras_core::ids::DhtKey;
-use tesseras_dht::messages::{Request, Response};
+use tesseras_dht::messages::{DhtRequest, DhtResponse};
 use tesseras_wire::codec::{self, Refusal};
 use tesseras_wire::{BoxStream, MAX_FRAME_BYTES, PeerObserver as _};
 
@@ -26,7 +26,7 @@ fn nodes(board: &Switchboard, n: u16) -> Vec<Node> {
     (0..n).map(|i| board.start(address(i), bootstrap(i), true)).collect()
 }
 
-/// Waits until something is so; a test that never gets there fails by the suite's own limit.
+/// Waits until a condition holds; the test harness's time limit ends a test in which it never does.
 async fn until<F: Future<Output = bool>>(what: &str, mut so: impl FnMut() -> F) {
     for _ in 0..600 {
         if so().await {
@@ -66,7 +66,7 @@ async fn thirty_nodes_join_announce_and_find() {
     assert_eq!((found[0].node(), &found[0].addresses), (nodes[4].id, &vec![address(4)]));
     assert!(all(nodes[20].dht.find_holders(DhtKey::new([200; 20]))).await.is_empty());
 
-    // A third of the network goes; nobody is told.
+    // A third of the network vanishes without notice.
     for node in nodes.iter().skip(20) {
         board.cut(&node.address);
         node.token.cancel();
@@ -129,7 +129,7 @@ async fn findings_come_while_the_search_runs_and_a_dropped_search_makes_room() {
     all_know_all(&nodes).await;
     let key = DhtKey::new([9; 20]);
     assert!(nodes[4].dht.announce(vec![key]).await[&key] >= 11);
-    // More searches than may run at once, each left at its first finding.
+    // More searches than may run at once, each dropped at its first result.
     for _ in 0..200 {
         let mut found = nodes[7].dht.find_holders(key);
         assert_eq!(found.next().await.map(|record| record.node()), Some(nodes[4].id));
@@ -153,10 +153,10 @@ async fn what_is_not_of_the_dht_is_left_to_others_and_nonsense_is_refused() {
     let malformed = std::collections::BTreeMap::from([("find_node", 7)]);
     let malformed = codec::encode(&malformed).expect("fits");
     let answer = node.dht.serve(peer, &malformed).await.expect("a refusal");
-    let kind = Request::Ping {}.kind();
-    let refusal = Response::decode(kind, &answer).expect("reads").expect_err("a refusal");
+    let kind = DhtRequest::Ping {}.kind();
+    let refusal = DhtResponse::decode(kind, &answer).expect("reads").expect_err("a refusal");
     assert_eq!(refusal.code, Refusal::MALFORMED);
-    let ping = codec::encode(&Request::Ping {}).expect("fits");
+    let ping = codec::encode(&DhtRequest::Ping {}).expect("fits");
     let answer = node.dht.serve(peer, &ping).await.expect("an answer");
-    assert!(Response::decode(kind, &answer).expect("reads").is_ok());
+    assert!(DhtResponse::decode(kind, &answer).expect("reads").is_ok());
 }

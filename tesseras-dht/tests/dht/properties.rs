@@ -1,4 +1,4 @@
-//! What holds of every table and lookup, whatever happens to it.
+//! Properties of every table and lookup under arbitrary input.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, SocketAddr};

@@ -1,10 +1,10 @@
-//! Nodes that are silent for a while: nobody waits for them, and nobody forgets them.
+//! Nodes that are silent for a while: no lookup waits for them, and they are not forgotten.
 
 use std::time::Duration;
 
 use rand::RngExt;
 use tesseras_core::ids::DhtKey;
-use tesseras_dht::engine::{Command, Outcome};
+use tesseras_dht::engine::{Command, CommandOutcome};
 
 use crate::world::World;
 
@@ -68,13 +68,13 @@ fn a_silent_node_is_back_as_soon_as_it_asks() {
     assert!(known_by(&world, 7) >= before.max(20), "{}", known_by(&world, 7));
 }
 
-/// How long each of these nodes takes to look something up.
+/// How long a lookup takes from each of these nodes.
 fn search_times(world: &mut World, askers: std::ops::Range<usize>) -> Vec<Duration> {
     let search = |asker| {
         let begun = world.now;
         let key = DhtKey::new(world.rng.random());
         let outcome = world.command(asker, Command::FindHolders(key));
-        assert_eq!(outcome, Outcome::Holders(Vec::new()));
+        assert_eq!(outcome, CommandOutcome::Holders(Vec::new()));
         world.now - begun
     };
     askers.map(search).collect()
@@ -88,7 +88,7 @@ fn among_few_nodes_a_third_of_which_is_dead_a_second_search_is_as_fast_as_among_
     let first = search_times(&mut world, 8..9)[0];
     let second = search_times(&mut world, 8..9)[0];
     assert!(first < 3 * SECOND, "{first:?}: nobody waits for a deadline");
-    // A silent peer may still be asked, and is waited for like one that makes room for another.
+    // A silent peer may still be asked; it delays the lookup by no more than a slow one does.
     assert!(second < alive + SECOND && second < first, "{alive:?} {first:?} {second:?}");
 }
 

@@ -8,7 +8,7 @@ use rand::RngExt;
 use tesseras_core::ids::{DhtKey, NodeId};
 use tesseras_crypto::NodeKeys;
 use tesseras_dht::Bootstrap;
-use tesseras_dht::engine::{Command, Outcome};
+use tesseras_dht::engine::{Command, CommandOutcome};
 
 use crate::world::{World, address_of};
 
@@ -41,7 +41,8 @@ fn records_are_found_when_a_fifth_of_the_nodes_has_died_unnoticed() {
     let mut world = World::joined(2, 120);
     let keys: Vec<_> = (0..40).map(|_| random_key(&mut world)).collect();
     let holder = world.nodes[7].engine.id();
-    let Outcome::Announced(stored) = world.command(7, Command::Announce(keys.clone())) else {
+    let CommandOutcome::Announced(stored) = world.command(7, Command::Announce(keys.clone()))
+    else {
         panic!("another outcome");
     };
     assert_eq!(stored.len(), keys.len());
@@ -50,7 +51,8 @@ fn records_are_found_when_a_fifth_of_the_nodes_has_died_unnoticed() {
         world.nodes[dead].alive = false;
     }
     for (asker, key) in (0..120).filter(|index| index % 5 != 3).zip(keys) {
-        let Outcome::Holders(records) = world.command(asker, Command::FindHolders(key)) else {
+        let CommandOutcome::Holders(records) = world.command(asker, Command::FindHolders(key))
+        else {
             panic!("another outcome");
         };
         assert!(records.iter().any(|record| record.node() == holder), "{key} from {asker}");
@@ -123,13 +125,13 @@ fn a_node_that_moved_is_found_by_its_id() {
     world.run_for(Duration::from_secs(60));
     world.nodes[before].alive = false;
     let nobody = world.command(5, Command::Resolve(id));
-    assert_eq!(nobody, Outcome::Resolved(None));
+    assert_eq!(nobody, CommandOutcome::Resolved(None));
 
     world.add_with(wanderer(), listening(new, address_of(2)), new, true);
     world.run_for(Duration::from_secs(5));
     for asker in 0..40 {
         let asked = world.command(asker, Command::Resolve(id));
-        let Outcome::Resolved(Some(contact)) = asked else { panic!("{asked:?}") };
+        let CommandOutcome::Resolved(Some(contact)) = asked else { panic!("{asked:?}") };
         assert_eq!((contact.id, contact.addresses), (id, vec![new]));
     }
 }
@@ -145,7 +147,7 @@ fn a_node_on_a_wildcard_address_learns_from_others_where_it_is() {
     world.run_for(Duration::from_secs(30));
     let here = SocketAddr::from(([203, 0, 113, 5], 4433));
     let behind = Bootstrap {
-        // All that its interfaces say is of no use to the others.
+        // None of its interfaces' addresses is usable by other nodes.
         candidates: vec![address_of(1)],
         wildcard_port: Some(4433),
         addresses: vec![public(0)],
@@ -203,11 +205,11 @@ fn lookups_find_their_way_when_one_message_in_ten_is_lost() {
 #[test]
 fn discovery_meets_more_peers_than_a_table_holds() {
     let mut world = World::joined(7, 100);
-    let Outcome::Contacts(found) = world.command(3, Command::Discover(95)) else {
+    let CommandOutcome::Contacts(found) = world.command(3, Command::Discover(95)) else {
         panic!("another outcome");
     };
     assert!(found.len() >= 95, "{}", found.len());
-    let Outcome::Contacts(found) = world.command(3, Command::Discover(1000)) else {
+    let CommandOutcome::Contacts(found) = world.command(3, Command::Discover(1000)) else {
         panic!("another outcome");
     };
     assert!(found.len() <= 99);
@@ -230,7 +232,7 @@ fn announcing_alone_keeps_the_records_at_home_however_many() {
     world.add(vec![], address_of(0), true);
     world.run_for(Duration::from_secs(1));
     let keys: Vec<_> = (0..20_000).map(|_| random_key(&mut world)).collect();
-    let Outcome::Announced(stored) = world.command(0, Command::Announce(keys)) else {
+    let CommandOutcome::Announced(stored) = world.command(0, Command::Announce(keys)) else {
         panic!("another outcome");
     };
     assert!(stored.len() == 20_000 && stored.values().all(|count| *count == 0));
@@ -278,7 +280,7 @@ fn a_node_that_slept_is_known_again_as_soon_as_it_asks_anything() {
         world.run_for(Duration::from_secs(3));
         assert!(round < 14 || who_knows(&world) == 0, "everybody has noticed");
     }
-    // It wakes, and does not know that it was forgotten.
+    // It wakes and does not know that its peers dropped it.
     world.nodes[sleeper].alive = true;
     world.lookup(sleeper, DhtKey::new([7; 20]));
     world.run_for(Duration::from_secs(5));

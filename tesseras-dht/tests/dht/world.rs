@@ -13,7 +13,8 @@ use tesseras_core::ids::{DhtKey, NodeId};
 use tesseras_core::time::Timestamp;
 use tesseras_crypto::NodeKeys;
 use tesseras_dht::engine::{
-    Bootstrap, Command, Effect, Engine, Event, InboundId, Moment, OperationId, Outcome, Ticket,
+    Bootstrap, Command, CommandOutcome, Effect, Engine, Event, InboundId, Moment, OperationId,
+    Ticket,
 };
 use tesseras_dht::{DhtConfig, HolderRecord};
 use tesseras_wire::codec;
@@ -34,7 +35,8 @@ pub struct Node {
     pub alive: bool,
     /// Whether others can dial it.
     pub reachable: bool,
-    /// Until when it does nothing, as a machine that sleeps: what comes meanwhile it sees then.
+    /// Until when it does nothing, like a sleeping machine: events in the meantime are handled
+    /// then.
     pub asleep_until: Duration,
     /// How many seconds its clock is ahead of the world's.
     pub ahead: i64,
@@ -45,9 +47,9 @@ pub struct Node {
 
 pub struct World {
     pub nodes: Vec<Node>,
-    /// Requests to where nobody is.
+    /// Requests to addresses where no node is.
     pub to_the_dead: usize,
-    /// The part of all requests and answers that is lost on the way.
+    /// The fraction of all requests and answers that is lost.
     pub loss: f64,
     pub now: Duration,
     pub rng: StdRng,
@@ -57,11 +59,11 @@ pub struct World {
     at_address: BTreeMap<SocketAddr, usize>,
     /// Who asked: node and ticket of a request that another node is answering.
     asked: BTreeMap<InboundId, (usize, Ticket)>,
-    pub outcomes: BTreeMap<OperationId, Outcome>,
-    /// What searches for holders found so far, the newest record of each.
+    pub outcomes: BTreeMap<OperationId, CommandOutcome>,
+    /// Results of searches for holders so far, the newest record of each.
     found: BTreeMap<OperationId, BTreeMap<NodeId, HolderRecord>>,
     number: u64,
-    /// A fingerprint of all that happened.
+    /// A fingerprint of all events.
     pub trace: u64,
 }
 
@@ -147,8 +149,8 @@ impl World {
         index
     }
 
-    /// Has a node do something, and returns the result.
-    pub fn command(&mut self, node: usize, command: Command) -> Outcome {
+    /// Runs a command on a node and returns its result.
+    pub fn command(&mut self, node: usize, command: Command) -> CommandOutcome {
         let operation = self.begin(node, command);
         let limit = self.now + Duration::from_secs(600);
         while !self.outcomes.contains_key(&operation) {
@@ -158,7 +160,7 @@ impl World {
         self.outcomes.remove(&operation).expect("just seen")
     }
 
-    /// Has a node begin something.
+    /// Starts a command on a node.
     pub fn begin(&mut self, node: usize, command: Command) -> OperationId {
         self.number += 1;
         let operation = OperationId(self.number);
@@ -166,7 +168,7 @@ impl World {
         operation
     }
 
-    /// Nobody waits for it any more.
+    /// The caller no longer waits for the result.
     pub fn abandon(&mut self, node: usize, operation: OperationId) {
         self.put(self.now, node, Item::Event(Event::Abandoned { operation }));
     }
@@ -181,12 +183,12 @@ impl World {
 
     pub fn lookup(&mut self, node: usize, target: DhtKey) -> Vec<Contact> {
         match self.command(node, Command::Lookup(target)) {
-            Outcome::Contacts(contacts) => contacts,
+            CommandOutcome::Contacts(contacts) => contacts,
             other => panic!("{other:?}"),
         }
     }
 
-    /// The `n` live nodes nearest to a point, as only an omniscient observer knows.
+    /// The `n` live nodes nearest to a point, from global knowledge.
     pub fn truly_closest(&self, target: &DhtKey, n: usize, but: usize) -> Vec<NodeId> {
         let live = self.nodes.iter().enumerate().filter(|(i, node)| node.alive && *i != but);
         let mut ids: Vec<_> = live.map(|(_, node)| node.engine.id()).collect();
@@ -298,7 +300,7 @@ impl World {
                 }
             }
             Effect::Finished { operation, outcome } => {
-                if let Outcome::Holders(records) = &outcome {
+                if let CommandOutcome::Holders(records) = &outcome {
                     let found = self.found.remove(&operation).unwrap_or_default();
                     let found: Vec<_> = found.into_values().collect();
                     assert_eq!(found, *records, "what is found is told at once");

@@ -1,4 +1,4 @@
-//! One connection, and who is using it.
+//! One connection and its users.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -12,25 +12,27 @@ use tesseras_crypto::NodePublic;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
-use super::window::{Widths, Window};
+use super::window::{ReceiveWindow, Widths};
 use tesseras_wire::Peer;
 
-/// The most of our requests on one connection whose answer has not begun; more wait their turn.
+/// The most requests of ours on one connection that await the start of their answer; more wait
+/// their turn.
 pub(crate) const MAX_IN_FLIGHT: usize = 48;
-/// While a connection is in use, its state is looked at once in so long, and not for each request.
+/// While a connection is in use, its state is checked once in this interval rather than for each
+/// request.
 const RECENT: Duration = Duration::from_millis(10);
 
-/// What a closed connection or stream tells the other side.
+/// Close and reset codes that tell the other side the reason.
 pub(crate) mod code {
     use quinn::VarInt;
 
     /// This node is shutting down.
     pub(crate) const SHUTDOWN: VarInt = VarInt::from_u32(0);
-    /// Nobody used the connection, or its place was needed.
+    /// The connection was unused, or its place was needed.
     pub(crate) const IDLE: VarInt = VarInt::from_u32(1);
     /// There are too many connections, of this peer or of all.
     pub(crate) const TOO_MANY: VarInt = VarInt::from_u32(2);
-    /// A stream ends before its end: what was sent is not complete.
+    /// A stream ends early: the bytes sent are incomplete.
     pub(crate) const INCOMPLETE: VarInt = VarInt::from_u32(3);
     /// The rest of a stream is not wanted.
     pub(crate) const UNREAD: VarInt = VarInt::from_u32(4);
@@ -42,22 +44,22 @@ pub(crate) struct PooledConnection {
     pub(crate) quic: quinn::Connection,
     pub(crate) public: NodePublic,
     pub(crate) id: NodeId,
-    pub(crate) window: Window,
-    /// Who may ask now, in the order in which they came.
+    pub(crate) window: ReceiveWindow,
+    /// Admits requests in the order of their arrival.
     pub(crate) turns: Semaphore,
     usage: Mutex<Usage>,
 }
 
 #[derive(Debug)]
 struct Usage {
-    /// Requests in flight and bodies not read to their end.
+    /// Requests in flight and bodies that are not read to their end.
     active: usize,
     last_used: Instant,
     looked: Instant,
     heard: Heard,
 }
 
-/// What has come from the peer so far, and from where the last of it.
+/// How much has been received from the peer, and the source address of the last packet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Heard {
     pub(crate) acks: u64,
@@ -66,7 +68,7 @@ pub(crate) struct Heard {
 }
 
 impl Heard {
-    /// Asks QUIC, under a lock for which everything on the connection competes.
+    /// Queries QUIC, under a lock that everything on the connection shares.
     pub(crate) fn from(quic: &quinn::Connection) -> Self {
         let stats = quic.stats();
         Self {
@@ -85,7 +87,7 @@ impl PooledConnection {
             quic,
             public,
             id: public.id(),
-            window: Window::new(widths),
+            window: ReceiveWindow::new(widths),
             turns: Semaphore::new(MAX_IN_FLIGHT),
             usage: Mutex::new(Usage { active: 0, last_used: now, looked: now, heard }),
         })
@@ -105,7 +107,7 @@ impl PooledConnection {
         Some(self.hold(&mut usage))
     }
 
-    /// The lease of who has just made this connection.
+    /// The lease of the caller that has just made this connection.
     pub(crate) fn first_lease(self: &Arc<Self>) -> Lease {
         self.hold(&mut self.usage())
     }
@@ -115,18 +117,18 @@ impl PooledConnection {
         Lease { connection: self.clone(), before: usage.heard }
     }
 
-    /// Since when nobody has used it; `None` while somebody does.
+    /// When its last use ended; `None` while it is in use.
     pub(crate) fn idle_since(&self) -> Option<Instant> {
         let usage = self.usage();
         (usage.active == 0).then_some(usage.last_used)
     }
 
-    /// How long ago the last use of it ended.
+    /// How long it has been unused.
     pub(crate) fn unused_for(&self) -> Duration {
         self.usage().last_used.elapsed()
     }
 
-    /// Whether it is closed, by whomever.
+    /// Whether it is closed, by either side.
     pub(crate) fn is_dead(&self) -> bool {
         self.quic.close_reason().is_some()
     }
@@ -140,22 +142,22 @@ impl PooledConnection {
     }
 }
 
-/// The right to use a connection, which is not evicted meanwhile.
+/// Marks a connection as in use, so that it is not evicted.
 #[derive(Debug)]
 pub(crate) struct Lease {
     connection: Arc<PooledConnection>,
-    /// What had come before, or up to [`RECENT`] earlier.
+    /// The state at the start of the lease, or up to [`RECENT`] earlier.
     pub(crate) before: Heard,
 }
 
 impl Lease {
-    /// One more for the same connection.
+    /// Another lease of the same connection.
     pub(crate) fn another(&self) -> Self {
         self.connection.usage().active += 1;
         Self { connection: self.connection.clone(), before: self.before }
     }
 
-    /// Who is at the other end, and where its packets come from.
+    /// The node at the other end and the source address of its packets.
     pub(crate) fn peer(&self) -> Peer {
         let NodePublic { public_key, nonce } = self.public;
         Peer { id: self.id, public_key, nonce, remote: self.before.remote }

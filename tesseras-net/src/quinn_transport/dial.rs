@@ -1,6 +1,6 @@
-//! From a target to a connection: one that is there already, or a new one. The addresses of a
-//! target are tried side by side, each a little after the one before (Happy Eyeballs, RFC 8305), so
-//! that one that is dead costs little.
+//! From a target to a connection: an existing one or a new one. The addresses of a target are tried
+//! in parallel, each a little after the one before (Happy Eyeballs, RFC 8305), so that a dead
+//! address costs little.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -19,7 +19,7 @@ use super::dial_backoff::DialBackoff;
 use super::dial_error::DialError;
 use super::endpoint::Endpoints;
 use super::last_address::LastAddress;
-use super::pool::{DialOutcome, DialTicket, Found, Pool};
+use super::pool::{DialOutcome, DialTicket, Pool, PoolEntry};
 use super::window::Widths;
 use tesseras_wire::{RequestError, Target};
 
@@ -29,13 +29,13 @@ const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
 
 const NO_ANSWER: &str = "no handshake in time";
 
-/// What connections to others are made with.
+/// What is needed to make outgoing connections.
 #[derive(Debug)]
 pub(super) struct Dialler {
     pub(super) endpoints: Arc<Endpoints>,
     pub(super) pool: Arc<Pool>,
     pub(super) widths: Widths,
-    /// Which addresses did not answer a moment ago.
+    /// Addresses that recently did not answer.
     pub(super) backoff: DialBackoff,
     pub(super) last_address: LastAddress,
     /// How long one handshake may take.
@@ -54,12 +54,12 @@ impl Dialler {
         if let Some(lease) = self.pool.find(&addresses, target.id) {
             return Ok((lease, true));
         }
-        // Boxed, since most requests need no room for it.
+        // Boxed, since most requests find a connection and need no room for this.
         Box::pin(self.dial(addresses, target.id, until)).await
     }
 
-    /// Tries one address after the other, without waiting for those before to fail. The first
-    /// handshake wins, and the others are given up.
+    /// Tries one address after the other, without waiting for the previous ones to fail. The first
+    /// handshake to succeed wins, and the others are cancelled.
     async fn dial(
         &self,
         mut addresses: Vec<SocketAddr>,
@@ -108,13 +108,14 @@ impl Dialler {
                 return Err(RequestError::Unavailable("the node is shutting down"));
             }
             match self.pool.claim(address, expected) {
-                Found::Connection(lease) => return Ok((lease, true)),
-                Found::WrongNode(found) => return Err(refuse(DialError::WrongNode(found))),
-                Found::Full => {
+                PoolEntry::Connection(lease) => return Ok((lease, true)),
+                PoolEntry::WrongNode(found) => return Err(refuse(DialError::WrongNode(found))),
+                PoolEntry::Full => {
                     return Err(RequestError::Unavailable("all connections are busy"));
                 }
-                Found::Handshake(outcome) => match joined(outcome, until).await {
-                    // It was refused for not being whom the dialler wanted; we may want it.
+                PoolEntry::Handshake(outcome) => match joined(outcome, until).await {
+                    // It was refused because the dialler expected another node, but this may be the
+                    // one we want.
                     Some(Err(DialError::WrongNode(found)))
                         if expected.is_none_or(|expected| expected == found) => {}
                     Some(Err(error)) => return Err(refuse(error)),
@@ -124,7 +125,7 @@ impl Dialler {
                     }
                     None => {}
                 },
-                Found::Dial(ticket) => {
+                PoolEntry::Dial(ticket) => {
                     let dialled = self.dial_for(ticket, address, expected, until).await;
                     return dialled.map(|lease| (lease, false)).map_err(refuse);
                 }
@@ -132,7 +133,7 @@ impl Dialler {
         }
     }
 
-    /// Dials for all who wait for this address.
+    /// Dials for all requests that wait for this address.
     async fn dial_for(
         &self,
         ticket: DialTicket,
@@ -147,7 +148,7 @@ impl Dialler {
                 Ok(ticket.opened(&connection))
             }
             Err(error) => {
-                // A caller in a hurry must not speak for the more patient ones.
+                // A caller with a short deadline must not fail the others that wait.
                 if patience <= until || !matches!(error, DialError::Connect(_)) {
                     ticket.failed(error.clone());
                 }
@@ -163,7 +164,7 @@ impl Dialler {
         until: Instant,
     ) -> Result<Arc<PooledConnection>, DialError> {
         if self.backoff.lasts(address) {
-            return Err(DialError::Connect("no answer a moment ago".to_owned()));
+            return Err(DialError::Connect("it did not answer recently".to_owned()));
         }
         let dialled = Instant::now();
         let expectation = self.endpoints.identity().expect(expected);
@@ -178,9 +179,11 @@ impl Dialler {
             (Ok(Err(_)), Some(public)) if expected.is_some_and(|id| id != public.id()) => {
                 Err(DialError::WrongNode(public.id()))
             }
-            // The peer may have written a part of it.
+            // The peer may have written part of it.
             (Ok(Err(error)), _) => Err(DialError::Connect(one_line(&error.to_string()))),
-            (Ok(Ok(_)), None) => Err(DialError::Connect("no certificate was shown".to_owned())),
+            (Ok(Ok(_)), None) => {
+                Err(DialError::Connect("the peer presented no certificate".to_owned()))
+            }
             (Err(_), _) => {
                 self.backoff.note(address, dialled);
                 Err(DialError::Connect(NO_ANSWER.to_owned()))
@@ -189,13 +192,13 @@ impl Dialler {
     }
 }
 
-/// Waits for somebody else's handshake; `None` if it was given up, or our time is.
+/// Waits for another request's handshake; `None` if that was cancelled or our time is over.
 async fn joined(mut outcome: watch::Receiver<DialOutcome>, until: Instant) -> DialOutcome {
     let settled = timeout_at(until, outcome.wait_for(Option::is_some)).await.ok()?.ok()?;
     settled.clone()
 }
 
-/// The addresses that can be dialled at all, each once, at most [`MAX_ADDRESSES`].
+/// The addresses that can be dialled, without duplicates, at most [`MAX_ADDRESSES`].
 fn diallable(addresses: &[SocketAddr]) -> Vec<SocketAddr> {
     let mut found = Vec::with_capacity(MAX_ADDRESSES);
     for address in addresses.iter().copied().map(canonical) {

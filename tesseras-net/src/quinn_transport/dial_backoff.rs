@@ -1,5 +1,5 @@
-//! Addresses that did not answer a moment ago, so that nobody waits for them again at once: after
-//! a death many ask for the same node within seconds.
+//! Addresses that recently did not answer, so that requests do not wait for them again at once:
+//! when a node dies, many requests try to reach it within seconds.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -12,22 +12,22 @@ use tokio::time::Instant;
 
 /// How long an address that did not answer is not dialled again. Packets from it end that at once.
 const LASTS: Duration = Duration::from_secs(10);
-/// A dial that was given up sooner than this proves nothing.
+/// A dial that was cancelled sooner than this proves nothing.
 const PATIENCE: Duration = Duration::from_secs(1);
-/// How many addresses are remembered; when full, new ones are not.
+/// How many addresses are remembered; when full, new ones are ignored.
 const MAX_ADDRESSES: usize = 1024;
 
-/// Until when each address that did not answer is not dialled again.
+/// For each address that did not answer, when it may be dialled again.
 #[derive(Debug, Default)]
 pub(super) struct DialBackoff(Mutex<BTreeMap<SocketAddr, Instant>>);
 
 impl DialBackoff {
-    /// Whether an address did not answer a moment ago.
+    /// Whether an address is in backoff.
     pub(super) fn lasts(&self, address: SocketAddr) -> bool {
         self.table().get(&address).is_some_and(|until| Instant::now() < *until)
     }
 
-    /// Nothing came from an address that was dialled at `dialled`.
+    /// Records that no packet came from an address that was dialled at `dialled`.
     pub(super) fn note(&self, address: SocketAddr, dialled: Instant) {
         let now = Instant::now();
         if now - dialled < PATIENCE {
@@ -40,7 +40,7 @@ impl DialBackoff {
         }
     }
 
-    /// Packets came from an address.
+    /// Records that packets came from an address, which ends its backoff.
     pub(super) fn heard(&self, address: SocketAddr) {
         self.table().remove(&canonical(address));
     }

@@ -1,21 +1,21 @@
-//! Why an address gave no connection.
+//! Why a dial failed.
 
 use std::net::SocketAddr;
 
 use tesseras_core::ids::NodeId;
 use tesseras_wire::RequestError;
 
-/// Why an address gave no connection; the same for all who wait for it.
+/// Why an address could not be connected to; shared by all requests that wait for it.
 #[derive(Debug, Clone)]
 pub(super) enum DialError {
-    /// No handshake, and why.
+    /// The handshake failed; the reason.
     Connect(String),
-    /// Somebody else answered.
+    /// Another node answered.
     WrongNode(NodeId),
 }
 
 impl DialError {
-    /// The same for one who dialled this address and expected this node there.
+    /// The error for a caller that dialled this address and expected this node.
     pub(super) fn at(self, address: SocketAddr, expected: Option<NodeId>) -> RequestError {
         match (self, expected) {
             (Self::Connect(reason), _) => RequestError::Connect { address, reason },

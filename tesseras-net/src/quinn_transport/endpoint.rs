@@ -20,21 +20,22 @@ use super::connection::MAX_IN_FLIGHT;
 use super::window;
 use crate::certificate::CertificateError;
 use crate::settings::{BindConfig, InboundConfig};
-use crate::tls::{Expectation, Identity, IdentityError};
+use crate::tls::{Expectation, TlsIdentity, TlsIdentityError};
 
-/// The most requests that one peer may have open on one connection, those included whose end it
-/// has not yet heard of.
+/// The most requests that one peer may have open on one connection, including those whose end it
+/// has not yet seen.
 pub(super) const MAX_STREAMS: u32 = 80;
-// One node alone can never have all requests that are answered at once.
+// A single node can never take all of the requests that are answered at once.
 const _: () =
     assert!(MAX_STREAMS as usize * InboundConfig::MAX_PER_NODE < InboundConfig::MAX_REQUESTS);
-// Credit for another stream comes back late. A task that waits for it is woken with all
-// others that do, so our own requests wait their turn instead, and hardly ever for credit.
+// Stream credit is returned late, and its arrival wakes all tasks that wait for it. So our own
+// requests wait for a permit instead, and hardly ever for credit.
 const _: () = assert!(3 * MAX_IN_FLIGHT <= 2 * MAX_STREAMS as usize);
-/// QUIC itself gives a connection up so much later than the pool does, which counts and tells.
+/// QUIC's own idle timeout is this much longer than the pool's, so that the pool closes and counts
+/// idle connections itself.
 const IDLE_GRACE: Duration = Duration::from_secs(10);
-/// Handshakes that wait for the accept loop, and the bytes that may wait with them. More are
-/// dropped before any memory is set aside.
+/// Handshakes that wait for the accept loop, and the bytes buffered for them. More are dropped
+/// before any memory is allocated.
 const MAX_INCOMING: usize = 64;
 const INCOMING_BYTES: u64 = 16 * 1024;
 const INCOMING_BYTES_TOTAL: u64 = 1024 * 1024;
@@ -43,28 +44,28 @@ const INCOMING_BYTES_TOTAL: u64 = 1024 * 1024;
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum BindError {
-    /// The socket cannot be opened: the address is in use, or not of this machine.
+    /// The socket cannot be opened: the address is in use, or this machine does not have it.
     #[error("cannot listen on {address}: {source}")]
     Socket {
-        /// The address that was asked for.
+        /// The requested address.
         address: SocketAddr,
-        /// What the system said.
+        /// The system's error.
         #[source]
         source: io::Error,
     },
     /// The node's certificate cannot be made.
     #[error(transparent)]
     Certificate(CertificateError),
-    /// TLS does not take the node's key or settings.
+    /// TLS does not accept the node's key or settings.
     #[error("cannot prepare TLS: {0}")]
     Tls(#[source] rustls::Error),
-    /// It was called outside a Tokio runtime.
+    /// Called outside a Tokio runtime.
     #[error("a QUIC socket needs a running Tokio runtime")]
     NoRuntime,
 }
 
-/// The sockets of a node: the one it listens on, and, once an address of the other family is
-/// dialled, one of that family.
+/// The sockets of a node: the listening one, and one of the other address family once an address of
+/// that family is dialled.
 pub(crate) struct Endpoints {
     pub(crate) main: Endpoint,
     other: OnceLock<io::Result<Endpoint>>,
@@ -72,7 +73,7 @@ pub(crate) struct Endpoints {
     takes_ipv6: bool,
     config: EndpointConfig,
     buffer_bytes: usize,
-    identity: Identity,
+    identity: TlsIdentity,
     transport: Arc<TransportConfig>,
 }
 
@@ -80,9 +81,9 @@ impl Endpoints {
     /// Opens the listening socket.
     pub(crate) fn bind(config: &BindConfig, keys: &NodeKeys) -> Result<Self, BindError> {
         tokio::runtime::Handle::try_current().map_err(|_| BindError::NoRuntime)?;
-        let identity = Identity::new(keys, config.work_bits).map_err(|error| match error {
-            IdentityError::Certificate(error) => BindError::Certificate(error),
-            IdentityError::Tls(error) => BindError::Tls(error),
+        let identity = TlsIdentity::new(keys, config.work_bits).map_err(|error| match error {
+            TlsIdentityError::Certificate(error) => BindError::Certificate(error),
+            TlsIdentityError::Tls(error) => BindError::Tls(error),
         })?;
         let transport = Arc::new(transport_config(config.pool.idle_timeout + IDLE_GRACE));
         let crypto = QuicServerConfig::try_from(identity.server_config().map_err(BindError::Tls)?)
@@ -110,12 +111,12 @@ impl Endpoints {
         })
     }
 
-    /// Expects somebody at the other end of a dial.
-    pub(crate) fn identity(&self) -> &Identity {
+    /// The identity with which dials are made.
+    pub(crate) fn identity(&self) -> &TlsIdentity {
         &self.identity
     }
 
-    /// Begins a handshake. `Err` says for people why it cannot even begin.
+    /// Starts a handshake. `Err` is a message for people that says why it cannot start.
     pub(crate) fn connect(
         &self,
         address: SocketAddr,
@@ -136,7 +137,8 @@ impl Endpoints {
         endpoint.connect_with(config, address, crate::tls::SERVER_NAME).map_err(|e| e.to_string())
     }
 
-    /// Ends every connection, tells the peers, and waits a little until they have heard it.
+    /// Closes every connection, notifies the peers, and waits briefly for the notification to be
+    /// sent.
     pub(crate) async fn close(&self, code: VarInt, reason: &[u8], patience: Duration) {
         let other = self.other.get().and_then(|other| other.as_ref().ok());
         for endpoint in std::iter::once(&self.main).chain(other) {
@@ -168,7 +170,7 @@ impl fmt::Debug for Endpoints {
     }
 }
 
-/// Opens a UDP socket; also says whether it is an IPv6 socket that takes IPv4 as well.
+/// Opens a UDP socket; also returns whether it is an IPv6 socket that takes IPv4 as well.
 fn open_socket(address: SocketAddr, buffer_bytes: usize) -> io::Result<(Socket, bool)> {
     let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
     let wants_both = address.is_ipv6() && address.ip().is_unspecified();
@@ -201,7 +203,7 @@ fn start(
 
 fn transport_config(idle_timeout: Duration) -> TransportConfig {
     let mut config = TransportConfig::default();
-    // Connections that nobody uses die by themselves: there is no keep-alive.
+    // Unused connections time out: there is no keep-alive.
     config
         .max_idle_timeout(Some(
             IdleTimeout::try_from(idle_timeout)
@@ -218,17 +220,17 @@ fn transport_config(idle_timeout: Duration) -> TransportConfig {
     config
 }
 
-/// Reset tokens follow from the node's key, so that a node that was restarted can tell its peers at
-/// once that the old connections are gone. With random ones, their requests would wait for a
-/// deadline.
+/// Reset tokens are derived from the node's key, so that a restarted node can tell its peers at
+/// once that the old connections are gone. With random ones, their requests would run into a
+/// timeout.
 fn endpoint_config(keys: &NodeKeys) -> EndpointConfig {
     let mut config = EndpointConfig::new(Arc::new(ResetKey::derive(keys)));
     config.cid_generator(|| Box::new(RandomIds));
     config
 }
 
-/// Connection ids that mean nothing. quinn's own ones carry the mark of one run of the program,
-/// and it drops packets from before a restart in silence instead of answering with a reset.
+/// Random connection ids. quinn's own ones are tied to one run of the program, and packets from
+/// before a restart would be dropped silently instead of being answered with a reset.
 #[derive(Debug)]
 struct RandomIds;
 
@@ -248,8 +250,8 @@ impl ConnectionIdGenerator for RandomIds {
     }
 }
 
-/// Makes the reset tokens: the first bytes of BLAKE3(key ‖ data), which nobody without the key can
-/// make.
+/// Derives the reset tokens: the first bytes of BLAKE3(key ‖ data), which cannot be computed
+/// without the key.
 struct ResetKey(Zeroizing<[u8; 32]>);
 
 impl ResetKey {

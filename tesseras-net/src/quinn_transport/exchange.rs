@@ -1,4 +1,4 @@
-//! One request on one connection: send it, read the reply's frame, hand on the rest.
+//! One request on one connection: send it, read the reply's frame, pass on the body.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,24 +7,24 @@ use tesseras_core::words::one_line;
 use tokio::time::Instant;
 
 use super::connection::{Heard, Lease};
-use super::stream::{FrameError, Receiver, SendError, Sender, Stall, receive_body};
+use super::stream::{FrameReadError, Receiver, SendError, Sender, Stall, receive_body};
 use tesseras_wire::{Body, Reply, RequestError};
 
-/// A connection that was unused for longer may have died meanwhile. A body cannot be sent twice, so
-/// there it waits until the peer has acknowledged the frame.
+/// A connection that was unused for longer than this may have died. A body cannot be sent twice, so
+/// it is sent only after the peer has acknowledged the frame.
 const DOUBT: Duration = Duration::from_secs(1);
 
-/// Why an exchange failed, and whether the same may be tried again.
+/// Why an exchange failed, and whether it may be retried.
 pub(super) struct Failed {
     pub(super) error: RequestError,
-    /// The connection had died before: the peer acknowledged nothing of this request or has
-    /// forgotten the connection, and the body, if there is one, has not been touched.
+    /// The connection was already dead: the peer acknowledged nothing of this request or has
+    /// forgotten the connection, and the body, if there is one, has not been read.
     pub(super) untouched: bool,
-    /// The deadline passed, and nothing at all came from the peer meanwhile.
+    /// The deadline passed, and no packet came from the peer in the meantime.
     pub(super) silent: bool,
 }
 
-/// Asks on a connection. `body` is taken out when it begins to be sent.
+/// Sends a request on a connection. `body` is taken when its sending begins.
 pub(super) async fn exchange(
     lease: Lease,
     frame: &[u8],
@@ -49,7 +49,7 @@ pub(super) async fn exchange(
     };
     let (before, after) = (lease.before, Heard::from(&lease.quic));
     let unheard = match lease.quic.close_reason() {
-        // The process that is there now has never heard of this connection.
+        // The peer has restarted and does not know this connection.
         Some(quinn::ConnectionError::Reset) => true,
         Some(_) => !opened || after.acks == before.acks,
         None => false,
@@ -82,7 +82,7 @@ async fn ask(
         let body = body.take();
         let bulk = body.is_some();
         if let Some(body) = body {
-            // Most requests have none, and need no room for it.
+            // Boxed, since most requests have no body and need no room for this.
             Box::pin(sender.body(body, stall)).await?;
         }
         sender.finish()?;
@@ -94,13 +94,13 @@ async fn ask(
     let mut sending = std::pin::pin!(sending);
     let answer = {
         let mut receiving = std::pin::pin!(receiver.frame());
-        // Sending first: until all is sent, or has to wait, there is hardly an answer to look for.
+        // Sending first: an answer is unlikely before the request is sent or blocked.
         let early = tokio::select! {
             biased;
             sent = &mut sending => match sent {
                 Err(SendError::Body(error)) => return Err(RequestError::Body(Arc::new(error))),
-                // A peer that stops reading has its answer ready, and one that is gone may have
-                // left it.
+                // A peer that stopped reading has its answer ready, and one that is gone may have
+                // sent it.
                 Ok(()) | Err(SendError::Write(_)) => None,
             },
             answer = &mut receiving => Some(answer),
@@ -115,7 +115,7 @@ async fn ask(
         Err(error) => {
             receiver.refuse();
             Err(match error {
-                FrameError::TooLong(length) => RequestError::FrameTooLong(length),
+                FrameReadError::TooLong(length) => RequestError::FrameTooLong(length),
                 error => RequestError::Broken(with_causes(&error)),
             })
         }
@@ -134,7 +134,7 @@ async fn heard(quic: &quinn::Connection) -> Result<(), quinn::WriteError> {
     Ok(())
 }
 
-/// An error and what lies behind it, in one short line: the peer may have written a part of it.
+/// An error with its sources, in one short line: the peer may have written part of it.
 fn with_causes(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();

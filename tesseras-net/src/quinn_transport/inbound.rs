@@ -1,4 +1,5 @@
-//! The way in: who may connect, who may ask, and how a request is answered.
+//! The incoming side: which peers may connect, which requests are admitted, and how they are
+//! answered.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -15,23 +16,23 @@ use tokio_util::task::TaskTracker;
 use super::connection::{Lease, PooledConnection, code};
 use super::outbox::Outbox;
 use super::rate::RateLimiter;
-use super::stream::{FrameError, Receiver, SendError, Sender, Stall, receive_body};
+use super::stream::{FrameReadError, Receiver, SendError, Sender, Stall, receive_body};
 use super::window::Widths;
 use crate::certificate;
 use crate::settings::{InboundConfig, RateLimit};
 use tesseras_wire::codec::{self, Refusal};
 use tesseras_wire::{MAX_FRAME_BYTES, Peer, Response, Service};
 
-/// From so many handshakes under way, newcomers must first prove their address.
+/// With this many handshakes in progress, new peers must first prove their address.
 const MANY_HANDSHAKES: usize = InboundConfig::MAX_HANDSHAKES / 4;
 
-/// Everything that the tasks of the way in share.
+/// The state shared by the tasks of the incoming side.
 pub(super) struct Inbound {
     pub(super) service: Arc<dyn Service>,
     pub(super) tracker: TaskTracker,
-    /// No new connections and requests; those that run go on.
+    /// Stops new connections and requests; those in progress continue.
     pub(super) cancel: CancellationToken,
-    /// Everything ends at once.
+    /// Ends everything at once.
     pub(super) closed: CancellationToken,
     pub(super) widths: Widths,
     config: InboundConfig,
@@ -41,7 +42,7 @@ pub(super) struct Inbound {
     next_slot: AtomicU64,
 }
 
-/// The connections that others made, by an arbitrary number.
+/// Incoming connections, by an arbitrary number.
 #[derive(Default)]
 struct InboundConnections(HashMap<u64, InboundConnection>);
 
@@ -51,7 +52,7 @@ struct InboundConnection {
     connection: Option<Arc<PooledConnection>>,
 }
 
-/// The slot of one of them, freed when it is dropped.
+/// The slot of one of them; freed on drop.
 struct Slot {
     inbound: Arc<Inbound>,
     number: u64,
@@ -88,7 +89,7 @@ impl Inbound {
         })
     }
 
-    /// Begins a handshake on its own task, or refuses it where the limits say so.
+    /// Starts a handshake on its own task, or refuses it if a limit is reached.
     pub(super) fn admit(self: &Arc<Self>, incoming: quinn::Incoming) {
         let subnet = Subnet::of(incoming.remote_address().ip());
         let (slot, under_way) = self.take_slot(subnet);
@@ -111,7 +112,8 @@ impl Inbound {
         });
     }
 
-    /// A slot for a handshake from there, unless there are too many, and how many are under way.
+    /// A slot for a handshake from this subnet, unless there are too many, and how many handshakes
+    /// are in progress.
     fn take_slot(self: &Arc<Self>, subnet: Subnet) -> (Option<Slot>, usize) {
         let mut connections = self.connections();
         let under_way = connections.0.values().filter(|one| one.connection.is_none()).count();
@@ -139,8 +141,8 @@ impl Inbound {
                 return;
             }
         };
-        // The handshake has read this certificate, and checked its work and the possession of
-        // its key.
+        // The handshake has parsed this certificate, and checked its proof of work and the
+        // possession of its key.
         let public = quic
             .peer_identity()
             .and_then(|identity| {
@@ -153,7 +155,7 @@ impl Inbound {
         };
         let connection = PooledConnection::new(quic, public, self.widths.clone());
         if !self.fill_slot(slot.number, &connection) {
-            tracing::debug!(%remote, node = %connection.id, "no place for a connection");
+            tracing::debug!(%remote, node = %connection.id, "refused a connection: no free place");
             connection.close(code::TOO_MANY, "too many connections");
             return;
         }
@@ -167,7 +169,8 @@ impl Inbound {
             let Ok((send, recv)) = stream else { break };
             let (inbound, slot, connection) = (self.clone(), slot.clone(), connection.clone());
             self.tracker.spawn(async move {
-                // The request first: most are answered at once, and never look at what all share.
+                // Polls the request first: most are answered at once, without touching shared
+                // state.
                 tokio::select! {
                     biased;
                     () = inbound.request(&slot, &connection, send, recv) => {}
@@ -182,8 +185,8 @@ impl Inbound {
         }
     }
 
-    /// Notes whose connection a slot is for, and makes room if all are taken; `false` if that node has
-    /// too many, or none has been idle for long enough to be closed.
+    /// Records the connection of a slot, and makes room if all slots are taken; `false` if that
+    /// node has too many connections, or none has been idle for long enough to be closed.
     fn fill_slot(&self, number: u64, connection: &Arc<PooledConnection>) -> bool {
         let mut connections = self.connections();
         if connections.of_node(connection.id) >= self.config.max_per_node {
@@ -195,7 +198,7 @@ impl Inbound {
                 return false;
             };
             if let Some(connection) = leaving.connection {
-                connection.close(code::IDLE, "the place is needed");
+                connection.close(code::IDLE, "its place is needed for another connection");
             }
         }
         if let Some(one) = connections.0.get_mut(&number) {
@@ -226,11 +229,11 @@ impl Inbound {
         self.respond(slot, &lease, sender, response).await;
     }
 
-    /// What the service says to a request; `None` if it could not be read.
+    /// The service's answer to a request; `None` if the request could not be read.
     async fn answer(&self, peer: Peer, lease: &Lease, mut receiver: Receiver) -> Option<Response> {
         let frame = match timeout(self.config.frame_deadline, receiver.frame()).await {
             Ok(Ok(frame)) => frame,
-            Ok(Err(error @ FrameError::TooLong(_))) => {
+            Ok(Err(error @ FrameReadError::TooLong(_))) => {
                 receiver.refuse();
                 return Some(refuse(Refusal::MALFORMED, error.to_string()));
             }
@@ -239,7 +242,7 @@ impl Inbound {
                 return None;
             }
             Err(_) => {
-                tracing::debug!(node = %peer.id, "a request came too slowly");
+                tracing::debug!(node = %peer.id, "a request arrived too slowly");
                 receiver.refuse();
                 return None;
             }
@@ -253,7 +256,7 @@ impl Inbound {
         Some(response)
     }
 
-    /// The right to be answered now, or `None` for a peer that asks too much.
+    /// The permit to be answered now, or `None` for a peer over its rate limit.
     fn permit(&self, peer: &Peer) -> Option<tokio::sync::SemaphorePermit<'_>> {
         let admitted =
             lock(&self.limiter).admit(peer.id, Subnet::of(peer.remote.ip()), Instant::now());
@@ -279,10 +282,10 @@ impl Inbound {
             () = stall.passed() => return stands_still(lease.id),
         };
         if let Err(error) = sent {
-            tracing::debug!(node = %lease.id, %error, "an answer was not sent whole");
+            tracing::debug!(node = %lease.id, %error, "an answer was not sent completely");
             return;
         }
-        // Until it has arrived, so that a shutdown does not cut off an answer.
+        // Waits until it has arrived, so that a shutdown does not cut off an answer.
         let waiting = if bulk { Some(sender) } else { slot.outbox.keep(sender) };
         if let Some(sender) = waiting
             && !sender.drained(&lease.quic, &stall).await
@@ -291,7 +294,7 @@ impl Inbound {
         }
     }
 
-    /// How long an answer may stand still.
+    /// How long an answer may stall.
     fn stall(&self) -> Stall {
         let patience = self.config.stall_deadline;
         Stall::new(patience, Instant::now() + patience)
@@ -307,7 +310,7 @@ fn refuse(refusal: &str, why: impl Into<String>) -> Response {
 }
 
 fn stands_still(node: NodeId) {
-    tracing::debug!(%node, "a reader stands still");
+    tracing::debug!(%node, "the reader of an answer has stalled");
 }
 
 impl InboundConnections {

@@ -1,5 +1,5 @@
-//! Where each node answered last, so that it is dialled there first: of its other addresses some
-//! may be dead, or not lead to here.
+//! The address at which each node answered last, so that it is dialled there first: some of its
+//! other addresses may be dead or unreachable from here.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -8,7 +8,7 @@ use std::sync::Mutex;
 use tesseras_core::ids::NodeId;
 use tesseras_core::lock::lock;
 
-/// Of how many nodes it is remembered; when full, of the one with the first id no more.
+/// The most nodes that are remembered; when full, the one with the lowest id is dropped.
 const MAX_NODES: usize = 1024;
 
 /// The address at which each node answered last.
@@ -16,7 +16,7 @@ const MAX_NODES: usize = 1024;
 pub(super) struct LastAddress(Mutex<BTreeMap<NodeId, SocketAddr>>);
 
 impl LastAddress {
-    /// A node answered.
+    /// Records the address at which a node answered.
     pub(super) fn note(&self, node: NodeId, address: SocketAddr) {
         let mut known = lock(&self.0);
         if known.insert(node, address).is_none() && known.len() > MAX_NODES {
@@ -24,7 +24,7 @@ impl LastAddress {
         }
     }
 
-    /// Moves the address at which a node answered last to the front, if it is one of these.
+    /// Moves the address at which a node answered last to the front, if it is in the list.
     pub(super) fn put_first(&self, node: Option<NodeId>, addresses: &mut [SocketAddr]) {
         let last = node.and_then(|node| lock(&self.0).get(&node).copied());
         if let Some(position) = addresses.iter().position(|address| Some(*address) == last) {

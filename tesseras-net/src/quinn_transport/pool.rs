@@ -1,9 +1,9 @@
 //! The outgoing connections, by address.
 //!
 //! A place in the pool is taken by a connection, or by the handshake that will make one, so the
-//! limit holds for both. Who finds neither gets a [`DialTicket`] and dials; who comes meanwhile
-//! waits for the outcome. A full pool closes its oldest idle connection to make room,
-//! and never one that is in use.
+//! limit covers both. A caller that finds neither gets a [`DialTicket`] and dials; others in the
+//! meantime wait for the result. A full pool closes its oldest idle connection to make room, and
+//! never one that is in use.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -19,8 +19,8 @@ use super::dial_error::DialError;
 use crate::metrics::{Eviction, NetMetrics};
 use crate::settings::PoolConfig;
 
-/// How a handshake ended; `None` while it runs. If its sender is dropped first, the dialler gave
-/// up, and somebody else may try.
+/// The result of a handshake; `None` while it runs. If its sender is dropped first, the dialler was
+/// cancelled, and another caller may try.
 pub(crate) type DialOutcome = Option<Result<(), DialError>>;
 
 #[derive(Debug)]
@@ -36,17 +36,17 @@ enum Place {
     Open(Arc<PooledConnection>),
 }
 
-/// What the pool has for an address.
-pub(crate) enum Found {
-    /// A connection to whom was asked for.
+/// The pool's entry for an address.
+pub(crate) enum PoolEntry {
+    /// A connection to the expected node.
     Connection(Lease),
-    /// A connection to somebody else.
+    /// A connection to another node.
     WrongNode(NodeId),
-    /// A handshake that is under way.
+    /// A handshake in progress.
     Handshake(watch::Receiver<DialOutcome>),
-    /// Nothing yet: the caller is to dial.
+    /// No entry: the caller must dial.
     Dial(DialTicket),
-    /// Nothing, and no place.
+    /// No entry, and no free place.
     Full,
 }
 
@@ -69,29 +69,33 @@ impl Pool {
         None
     }
 
-    /// What there is for one address; takes a place if there is nothing.
-    pub(crate) fn claim(self: &Arc<Self>, address: SocketAddr, expected: Option<NodeId>) -> Found {
+    /// The entry for one address; takes a place if there is none.
+    pub(crate) fn claim(
+        self: &Arc<Self>,
+        address: SocketAddr,
+        expected: Option<NodeId>,
+    ) -> PoolEntry {
         let mut places = self.places();
         if let Some(lease) = self.living(&mut places, &address) {
             if expected.is_some_and(|expected| expected != lease.id) {
-                return Found::WrongNode(lease.id);
+                return PoolEntry::WrongNode(lease.id);
             }
             self.metrics.pool_hits.inc();
-            return Found::Connection(lease);
+            return PoolEntry::Connection(lease);
         }
         if let Some(Place::Dialling(outcome)) = places.get(&address) {
-            return Found::Handshake(outcome.clone());
+            return PoolEntry::Handshake(outcome.clone());
         }
         if !self.make_room(&mut places) {
-            return Found::Full;
+            return PoolEntry::Full;
         }
         let (sender, outcome) = watch::channel(None);
         places.insert(address, Place::Dialling(outcome));
         self.metrics.pool_misses.inc();
-        Found::Dial(DialTicket { pool: self.clone(), address, sender, settled: false })
+        PoolEntry::Dial(DialTicket { pool: self.clone(), address, sender, settled: false })
     }
 
-    /// Forgets a connection that was found broken or silent.
+    /// Removes a connection that was found broken or silent.
     pub(crate) fn forget(&self, connection: &Arc<PooledConnection>) {
         connection.close(code::IDLE, "silent");
         let mut places = self.places();
@@ -102,7 +106,7 @@ impl Pool {
         }
     }
 
-    /// Closes what has been idle too long, and forgets what is dead.
+    /// Closes connections that have been idle too long, and removes dead ones.
     pub(crate) fn reap(&self, now: Instant) {
         let mut places = self.places();
         let expired: Vec<_> = places
@@ -121,7 +125,7 @@ impl Pool {
         }
     }
 
-    /// Runs the reaper for ever.
+    /// Runs the reaper without end.
     pub(crate) async fn reap_for_ever(&self) {
         let period = self.config.reaper_interval.max(std::time::Duration::from_millis(1));
         let mut ticks = tokio::time::interval(period);
@@ -132,7 +136,7 @@ impl Pool {
         }
     }
 
-    /// The connection at an address; one that is found dead is forgotten on the way.
+    /// The connection at an address, if it is alive; a dead one is removed.
     fn living(
         &self,
         places: &mut HashMap<SocketAddr, Place>,
@@ -193,8 +197,8 @@ fn open(
     })
 }
 
-/// A place in the pool for the connection that its holder is dialling. Dropped unused, it frees
-/// the place, and one of those who wait may try.
+/// A place in the pool for a connection that is being dialled. Dropped unused, it frees the place,
+/// and one of the waiting callers may try.
 pub(crate) struct DialTicket {
     pool: Arc<Pool>,
     address: SocketAddr,
@@ -203,7 +207,7 @@ pub(crate) struct DialTicket {
 }
 
 impl DialTicket {
-    /// The handshake is done.
+    /// The handshake has succeeded.
     pub(crate) fn opened(mut self, connection: &Arc<PooledConnection>) -> Lease {
         let lease = connection.first_lease();
         let mut places = self.pool.places();
@@ -215,10 +219,10 @@ impl DialTicket {
         lease
     }
 
-    /// The handshake failed, and would have failed for anybody.
+    /// The handshake failed, and would have failed for any caller.
     pub(crate) fn failed(self, error: DialError) {
         let sender = self.sender.clone();
-        // The place is freed first, so that nobody finds it taken by what is over.
+        // The place is freed first, so that waiting callers do not find it taken.
         drop(self);
         sender.send_replace(Some(Err(error)));
     }

@@ -1,4 +1,5 @@
-//! Token buckets: how often one peer, and one neighbourhood, may ask. Pure; it is given `now`.
+//! Token buckets that limit the request rate of each peer and each neighbourhood. Pure; it is given
+//! `now`.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -11,12 +12,11 @@ use crate::settings::RateLimit;
 
 /// The most peers, and the most neighbourhoods, that have a bucket of their own.
 ///
-/// When there are more, the buckets that have filled up again are forgotten, which loses nothing.
-/// If all are in use, newcomers share one bucket: a flood of strangers slows strangers down, and
-/// nobody who was here before.
+/// Above this, buckets that have filled up again are removed, which loses no information. If all
+/// are in use, new peers share one bucket: a flood of new peers slows only new peers.
 pub(crate) const MAX_BUCKETS: usize = 4096;
 
-/// Who may ask now.
+/// The rate limits of peers and neighbourhoods.
 #[derive(Debug)]
 pub(crate) struct RateLimiter {
     nodes: Buckets<NodeId>,
@@ -41,14 +41,14 @@ impl RateLimiter {
 #[derive(Debug)]
 struct Buckets<K> {
     limit: RateLimit,
-    own: HashMap<K, Bucket>,
-    shared: Bucket,
+    own: HashMap<K, TokenBucket>,
+    shared: TokenBucket,
 }
 
 impl<K: Eq + Hash> Buckets<K> {
     fn new(limit: RateLimit, now: Instant) -> Self {
         let limit = RateLimit { burst: limit.burst.max(1), ..limit };
-        Self { limit, own: HashMap::new(), shared: Bucket::full(limit, now) }
+        Self { limit, own: HashMap::new(), shared: TokenBucket::full(limit, now) }
     }
 
     fn take(&mut self, key: K, now: Instant) -> bool {
@@ -62,17 +62,17 @@ impl<K: Eq + Hash> Buckets<K> {
         if self.own.len() >= MAX_BUCKETS {
             return self.shared.take(limit, now);
         }
-        self.own.entry(key).or_insert_with(|| Bucket::full(limit, now)).take(limit, now)
+        self.own.entry(key).or_insert_with(|| TokenBucket::full(limit, now)).take(limit, now)
     }
 }
 
 #[derive(Debug)]
-struct Bucket {
+struct TokenBucket {
     tokens: f64,
     at: Instant,
 }
 
-impl Bucket {
+impl TokenBucket {
     fn full(limit: RateLimit, now: Instant) -> Self {
         Self { tokens: f64::from(limit.burst), at: now }
     }

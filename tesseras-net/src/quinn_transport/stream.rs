@@ -1,8 +1,8 @@
 //! Frames and bodies on QUIC streams, in both directions, for both sides.
 //!
-//! A message is a u32 length (big-endian), a frame of so many bytes, then the raw bytes of its
-//! body until the stream is finished. A stream that ends any other way was not complete, and its
-//! reader sees an error.
+//! A message is a u32 length (big-endian), a frame of that many bytes, then the raw bytes of its
+//! body until the stream is finished. A stream that ends in any other way is incomplete, and its
+//! reader gets an error.
 
 use std::io;
 use std::sync::Mutex;
@@ -20,16 +20,16 @@ use super::connection::{Heard, Lease, code};
 use tesseras_wire::empty_body;
 use tesseras_wire::{Body, MAX_FRAME_BYTES};
 
-/// The most bytes of a body that are handed on, or to quinn, at once.
+/// The most bytes of a body that are passed on, or to quinn, at once.
 const CHUNK_BYTES: usize = 64 * 1024;
-/// The most bytes that are read before it is known how long the frame is, and behind its end.
+/// The most bytes that are read before the length of the frame is known, and beyond its end.
 const AHEAD_BYTES: usize = 1024;
-/// How often a sender looks whether its last bytes are still being acknowledged.
+/// How often a sender checks whether its last bytes are still being acknowledged.
 const DRAIN_TICK: Duration = Duration::from_millis(500);
 
-/// Why no frame could be read.
+/// Why a frame could not be read.
 #[derive(Debug, Error)]
-pub(crate) enum FrameError {
+pub(crate) enum FrameReadError {
     #[error("a frame of {0} bytes is too long")]
     TooLong(usize),
     #[error("the stream ended before its frame did")]
@@ -42,9 +42,9 @@ pub(crate) enum FrameError {
 #[derive(Debug)]
 pub(crate) struct Receiver {
     stream: RecvStream,
-    /// What was found behind the frame while it was read: bytes of the body, or its end.
+    /// What was received after the frame: bytes of the body, or its end.
     ahead: Option<Result<Option<Bytes>, ReadError>>,
-    /// Where the body's bytes are gathered.
+    /// The buffer for the body's bytes.
     room: BytesMut,
 }
 
@@ -53,8 +53,8 @@ impl Receiver {
         Self { stream, ahead: None, room: BytesMut::new() }
     }
 
-    /// Reads the frame. Memory grows with what arrives, not with what is claimed.
-    pub(crate) async fn frame(&mut self) -> Result<Vec<u8>, FrameError> {
+    /// Reads the frame. Memory grows with the bytes received, not with the claimed length.
+    pub(crate) async fn frame(&mut self) -> Result<Vec<u8>, FrameReadError> {
         let mut frame = Vec::new();
         let length = loop {
             if let Some(length) = frame.first_chunk() {
@@ -63,15 +63,15 @@ impl Receiver {
             frame.extend_from_slice(&self.part(AHEAD_BYTES).await?);
         };
         if length > MAX_FRAME_BYTES {
-            return Err(FrameError::TooLong(length));
+            return Err(FrameReadError::TooLong(length));
         }
         frame.drain(..4);
         while frame.len() < length {
             frame.extend_from_slice(&self.part(length - frame.len()).await?);
         }
         let more = frame.split_off(length);
-        // Most messages have no body, and their end comes with their frame. A stream that was not
-        // read to its end would have to be stopped, which costs a packet.
+        // Most messages have no body, and their end arrives with their frame. A stream that is not
+        // read to its end has to be stopped, which costs a packet.
         self.ahead = if more.is_empty() {
             let next = self.stream.read_chunk(AHEAD_BYTES, true).now_or_never();
             next.map(|found| found.map(|chunk| chunk.map(|chunk| chunk.bytes)))
@@ -81,24 +81,25 @@ impl Receiver {
         Ok(frame)
     }
 
-    /// The rest is not wanted.
+    /// Stops the stream; the rest is discarded.
     pub(crate) fn refuse(&mut self) {
-        // It fails only if the stream has ended already.
+        // It fails only if the stream has already ended.
         let _ = self.stream.stop(code::UNREAD);
     }
 
-    async fn part(&mut self, most: usize) -> Result<Bytes, FrameError> {
+    async fn part(&mut self, most: usize) -> Result<Bytes, FrameReadError> {
         let chunk = self.stream.read_chunk(most, true).await?;
-        chunk.map(|chunk| chunk.bytes).ok_or(FrameError::Ended)
+        chunk.map(|chunk| chunk.bytes).ok_or(FrameReadError::Ended)
     }
 
-    /// The next bytes of the body, as many as there are, up to [`CHUNK_BYTES`]; `None` at its end.
+    /// The next bytes of the body, as many as are available, up to [`CHUNK_BYTES`]; `None` at its
+    /// end.
     async fn next(&mut self) -> io::Result<Option<Bytes>> {
         if let Some(found) = self.ahead.take() {
             return Ok(found?);
         }
-        // quinn has a packet at a time. To take and hand on each one by itself costs more than to
-        // copy it.
+        // quinn returns a packet at a time. Passing each one on separately costs more than copying
+        // it.
         if self.room.capacity() < CHUNK_BYTES / 4 {
             self.room.reserve(CHUNK_BYTES);
         }
@@ -107,7 +108,7 @@ impl Receiver {
     }
 }
 
-/// When to give up: a deadline that moves on whenever something moved.
+/// A deadline that is extended whenever bytes move.
 #[derive(Debug)]
 pub(crate) struct Stall {
     patience: Duration,
@@ -115,24 +116,24 @@ pub(crate) struct Stall {
 }
 
 impl Stall {
-    /// Gives up at `until`, or `patience` after the last move, whichever is later.
+    /// Ends at `until`, or `patience` after the last progress, whichever is later.
     pub(crate) fn new(patience: Duration, until: Instant) -> Self {
         Self { patience, until: Mutex::new(until) }
     }
 
-    /// Something moved.
+    /// Records progress.
     pub(crate) fn moved(&self) {
         let later = Instant::now() + self.patience;
         let mut until = lock(&self.until);
         *until = later.max(*until);
     }
 
-    /// Whether nothing has moved for too long.
+    /// Whether there was no progress for too long.
     pub(crate) fn is_over(&self) -> bool {
         self.until() <= Instant::now()
     }
 
-    /// Returns when nothing has moved for too long.
+    /// Returns when there was no progress for too long.
     pub(crate) async fn passed(&self) {
         loop {
             sleep_until(self.until()).await;
@@ -156,8 +157,8 @@ pub(crate) enum SendError {
     Write(#[from] WriteError),
 }
 
-/// The sending side of a stream. Dropped before it is finished, it tells the reader that what
-/// came is not complete; quinn alone would end the stream cleanly.
+/// The sending side of a stream. If dropped before it is finished, it tells the reader that the
+/// bytes are incomplete; quinn alone would end the stream cleanly.
 #[derive(Debug)]
 pub(crate) struct Sender {
     stream: SendStream,
@@ -199,10 +200,10 @@ impl Sender {
         Ok(())
     }
 
-    /// Waits until everything was acknowledged, or is not wanted any more; `false` if nothing has
-    /// moved for too long.
+    /// Waits until everything was acknowledged or the peer stopped reading; `false` if there was no
+    /// progress for too long.
     pub(crate) async fn drained(&self, quic: &quinn::Connection, stall: &Stall) -> bool {
-        // Most is acknowledged before the first look, which only takes note.
+        // Most is acknowledged before the first check, which only records the state.
         let mut acknowledged = None;
         let mut done = std::pin::pin!(self.stream.stopped());
         while timeout(DRAIN_TICK, &mut done).await.is_err() {
@@ -220,14 +221,14 @@ impl Sender {
 impl Drop for Sender {
     fn drop(&mut self) {
         if !self.finished {
-            // It fails only if the stream is closed already.
+            // It fails only if the stream is already closed.
             let _ = self.stream.reset(code::INCOMPLETE);
         }
     }
 }
 
 /// The rest of a stream as a body. It keeps the connection in use until it is read to its end or
-/// dropped, and fails when nothing came for `patience` while somebody waited.
+/// dropped, and fails when no bytes came for `patience` during a read.
 pub(crate) fn receive_body(receiver: Receiver, lease: &Lease, patience: Duration) -> Body {
     if let Some(Ok(None)) = receiver.ahead {
         return empty_body();
@@ -264,7 +265,7 @@ impl Incoming {
             }
             Ok(Ok(None)) => Ok(None),
             Ok(Err(error)) => Err(error),
-            Err(_) => Err(io::Error::new(io::ErrorKind::TimedOut, "the body stands still")),
+            Err(_) => Err(io::Error::new(io::ErrorKind::TimedOut, "the body has stalled")),
         }
     }
 }

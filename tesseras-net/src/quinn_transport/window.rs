@@ -1,10 +1,10 @@
-//! How much memory peers can make us hold: a narrow receive window for every connection, a wide
-//! one for the few that carry a body.
+//! Bounds the memory that peers can cause: a narrow receive window for every connection, a wide one
+//! for the few that carry a body.
 //!
-//! A window bounds the bytes that a peer may send before we have read them. Hundreds of
-//! connections times a window for bulk would be more than a node may take, so a connection starts
-//! with [`NARROW`], and gets [`WIDE`] only while somebody reads a body from it and one of
-//! [`MAX_WIDE`] permits is free.
+//! A window bounds the bytes that a peer may send before we have read them. Hundreds of connections
+//! with a window for bulk transfers would need too much memory, so a connection starts with
+//! [`NARROW`], and gets [`WIDE`] only while a body is read from it and one of [`MAX_WIDE`] permits
+//! is free.
 
 use std::sync::{Arc, Mutex};
 
@@ -40,7 +40,7 @@ impl Default for Widths {
 
 /// The window of one connection.
 #[derive(Debug)]
-pub(crate) struct Window {
+pub(crate) struct ReceiveWindow {
     widths: Widths,
     state: Mutex<WindowState>,
 }
@@ -49,24 +49,24 @@ pub(crate) struct Window {
 struct WindowState {
     bodies: usize,
     permit: Option<OwnedSemaphorePermit>,
-    /// A window that was narrowed shrinks only as the peer sends. Until it has sent this much,
-    /// the window must not be widened again, or its credit would grow each time.
+    /// A window that was narrowed shrinks only as the peer sends. Until it has sent this much, the
+    /// window must not be widened again, or its credit would grow each time.
     debt: u64,
 }
 
-impl Window {
+impl ReceiveWindow {
     pub(crate) fn new(widths: Widths) -> Self {
         Self { widths, state: Mutex::default() }
     }
 
-    /// A body begins to be read.
+    /// The reading of a body begins.
     pub(crate) fn begin(&self, connection: &quinn::Connection) {
         let mut state = lock(&self.state);
         state.bodies += 1;
         self.widen(&mut state, connection);
     }
 
-    /// So many bytes of a body were read.
+    /// This many bytes of a body were read.
     pub(crate) fn read(&self, connection: &quinn::Connection, bytes: usize) {
         let mut state = lock(&self.state);
         if state.permit.is_none() {
@@ -75,7 +75,7 @@ impl Window {
         }
     }
 
-    /// A body will not be read any further.
+    /// The reading of a body ends.
     pub(crate) fn end(&self, connection: &quinn::Connection) {
         let mut state = lock(&self.state);
         state.bodies -= 1;

@@ -119,7 +119,7 @@ async fn the_address_that_answered_last_is_dialled_first() {
     assert_eq!(a.meet(&target).await.unwrap(), b.id);
     assert_eq!(a.misses(), 2);
     for n in 3..6 {
-        // Others take the place of the connection in the pool.
+        // Other connections displace it from the pool.
         let other = Node::on(&format!("127.0.{n}.1:0")).await;
         a.meet(&other.target()).await.unwrap();
     }

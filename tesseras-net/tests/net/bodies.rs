@@ -1,4 +1,4 @@
-//! Bulk bytes: whole or an error, and never a hang.
+//! Bulk bytes: complete or an error, and never a hang.
 
 use std::time::Duration;
 
@@ -58,7 +58,7 @@ async fn more_transfers_than_wide_windows() {
 #[tokio::test]
 async fn a_request_body_that_fails_is_no_body() {
     let (a, mut b) = pair().await;
-    // A small one may fail before the service has even heard of it; never does it look whole.
+    // A small one may fail before the service has seen it; it never looks complete.
     for length in [0, 10, 1 << 20] {
         let failed = a.send(&b.target(), "hash", Some(broken_noise(length)), GENEROUS).await;
         assert!(matches!(failed, Err(RequestError::Body(_))), "{:?}", failed.err());
@@ -81,14 +81,14 @@ async fn a_request_that_is_given_up_is_no_body() {
 async fn an_answer_that_nobody_wants_any_more_is_not_sent_on() {
     let (a, mut b) = pair().await;
     let target = b.target();
-    // Given up while its body is read …
+    // Cancelled while its body is read …
     let reply = a.ask(&target, "endless").await.unwrap();
     let mut body = reply.body;
     body.next().await.unwrap().unwrap();
     drop(body);
     let dropped = Err("the body was dropped".to_owned());
     assert_eq!(b.seen.recv().await.unwrap(), dropped);
-    // … and before it has begun.
+    // … and before the body has begun.
     let asking = a.ask(&target, "held_endless");
     let begun = async { b.seen.recv().await.unwrap() };
     tokio::select! {

@@ -1,4 +1,4 @@
-//! Nobody is believed to be somebody else.
+//! No node can impersonate another.
 
 use tesseras_crypto::NodeKeys;
 use tesseras_net::{BindConfig, certificate};

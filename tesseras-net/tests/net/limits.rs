@@ -1,4 +1,4 @@
-//! What others may take of a node.
+//! Limits on what peers may use of a node.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! The transport over real QUIC on loopback. A module per question.
+//! The transport over real QUIC on loopback, one module per topic.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
 
 mod addresses;

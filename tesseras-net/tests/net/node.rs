@@ -1,4 +1,5 @@
-//! A node for tests: a transport that serves, and a service that does as it is told.
+//! A node for tests: a transport that serves, and a service that follows the instructions in the
+//! frame.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -26,7 +27,7 @@ pub struct Node {
     pub cancel: CancellationToken,
     pub service: Arc<Obedient>,
     pub id: NodeId,
-    /// What became of the bodies that the service read: `Ok(length)`, or the error's text.
+    /// Results of the bodies that the service read: `Ok(length)`, or the error's text.
     pub seen: mpsc::Receiver<Result<usize, String>>,
 }
 
@@ -44,7 +45,7 @@ impl Node {
     }
 
     pub async fn start(config: BindConfig, keys: &NodeKeys) -> Self {
-        // A port that was just given up may take a moment to be free.
+        // A port that was just released may take a moment to become free.
         let mut patience = 200;
         let transport = loop {
             match QuinnTransport::bind(config.clone(), keys) {
@@ -86,7 +87,7 @@ impl Node {
             .expect("every request ends")
     }
 
-    /// Asks `who`, and checks that the other side sees us.
+    /// Sends `who`, and checks that the other side sees us.
     pub async fn meet(&self, target: &Target) -> Result<NodeId, RequestError> {
         let reply = self.ask(target, "who").await?;
         assert_eq!(reply.frame, self.id.as_bytes());
@@ -117,14 +118,14 @@ impl Node {
     }
 }
 
-/// Answers by the order in the frame.
+/// Answers according to the instruction in the frame.
 pub struct Obedient {
     report: mpsc::Sender<Result<usize, String>>,
     release: Notify,
 }
 
 impl Obedient {
-    /// Lets one request that holds go on.
+    /// Lets one held request continue.
     pub fn release(&self) {
         self.release.notify_one();
     }
@@ -201,14 +202,14 @@ fn reply(frame: Vec<u8>) -> Response {
     Response { frame, body: None }
 }
 
-/// So many bytes of no meaning, always the same, in blocks of 512 that all differ.
+/// This many pseudo-random bytes, always the same, in blocks of 512 that all differ.
 pub fn noise_bytes(length: usize) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(length + 32);
     for block in 0_u64.. {
         if bytes.len() >= length {
             break;
         }
-        // Hashing is fast even in a debug build, a generator of our own would not be.
+        // Hashing is fast even in a debug build; a generator of our own would not be.
         let hash = blake3(&block.to_le_bytes());
         for _ in 0..16 {
             bytes.extend_from_slice(hash.as_bytes());

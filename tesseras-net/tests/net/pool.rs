@@ -1,4 +1,4 @@
-//! The pool: who is kept, who goes, and what happens to a connection that died.
+//! The pool: which connections are kept or evicted, and what happens to a dead one.
 
 use std::time::Duration;
 
@@ -126,8 +126,9 @@ async fn a_peer_that_was_stopped_and_started_is_dialled_again() {
     assert_eq!(a.evictions(Eviction::Dead), 1);
 }
 
-/// The peer vanishes without a word, with its runtime, and a new one with the same key takes its
-/// place. The request finds the old connection in the pool, and must not need to wait for it.
+/// The peer vanishes without closing, together with its runtime, and a new one with the same key
+/// takes its place. The request finds the old connection in the pool, and must not have to wait for
+/// it.
 #[test]
 fn a_peer_that_died_and_came_back_is_dialled_again() {
     let runtime = || Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
@@ -143,7 +144,7 @@ fn a_peer_that_died_and_came_back_is_dialled_again() {
     let theirs = runtime();
     let b = theirs.block_on(Node::start(config(&target.addresses[0].to_string()), &keys));
     assert_eq!(ours.block_on(a.meet(&target)).unwrap(), b.id);
-    // A packet of QUIC's own may have found out already, so nothing is said of hits.
+    // A packet of QUIC's own may already have noticed, so hits are not checked.
     assert_eq!((a.misses(), a.evictions(Eviction::Dead)), (2, 1));
 
     // A body that waits until the peer has been heard is not lost either.

@@ -1,4 +1,4 @@
-//! A way to a node on which answers can be held up, as a lossy network does.
+//! A relay in front of a node that can hold back answers, like a lossy network.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::net::UdpSocket;
 use tokio_util::task::TaskTracker;
 
-/// Passes datagrams on between one client and a node, and loses the node's while told to.
+/// Forwards datagrams between one client and a node, and drops the node's while told to.
 pub struct Relay {
     pub address: SocketAddr,
     loses: Arc<AtomicBool>,
@@ -40,7 +40,7 @@ impl Relay {
         relay
     }
 
-    /// Whether what the node sends is lost from now on.
+    /// Whether the node's packets are dropped from now on.
     pub fn lose(&self, loses: bool) {
         self.loses.store(loses, Ordering::SeqCst);
     }

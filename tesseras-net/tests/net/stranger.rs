@@ -1,4 +1,4 @@
-//! A client of our own making, which may break the rules that the transport keeps.
+//! A test client that may break the transport's rules.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -21,7 +21,7 @@ pub struct Stranger {
 }
 
 impl Stranger {
-    /// One that keeps the rules, so far.
+    /// A client that keeps the rules so far.
     pub async fn honest(address: SocketAddr) -> Result<Self, quinn::ConnectionError> {
         Self::as_node(address, &keys()).await
     }
@@ -84,7 +84,7 @@ impl Stranger {
     }
 }
 
-/// A certificate, and the key that is used with it, whoever's they are.
+/// A certificate, and the key that is used with it, which need not match.
 pub fn certified(certificate: CertificateDer<'static>, keys: &NodeKeys) -> CertifiedKey {
     let mut pkcs8 = vec![0x30, 0x2e, 2, 1, 0, 0x30, 5, 6, 3, 0x2b, 0x65, 0x70, 4, 0x22, 4, 0x20];
     pkcs8.extend_from_slice(&*keys.seed());
@@ -92,7 +92,7 @@ pub fn certified(certificate: CertificateDer<'static>, keys: &NodeKeys) -> Certi
     CertifiedKey::new(vec![certificate], key)
 }
 
-/// Believes any server.
+/// Accepts any server.
 #[derive(Debug)]
 struct Credulous;
 

@@ -10,7 +10,7 @@ use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 use tesseras_core::code::Piece;
 use tesseras_core::contact::Contact;
-use tesseras_core::ports::{Fragment, FragmentStore as _};
+use tesseras_core::ports::{FragmentStore as _, HeldPiece};
 use tesseras_node::{Node, NodeConfig};
 
 use crate::network::{MIB, WORK_BITS, open};
@@ -132,7 +132,7 @@ async fn nothing_acknowledged_is_lost_by_a_kill() {
             let bytes = goods[*from].bytes(*piece);
             let checksum = goods[*from].plan.checksum(*piece).unwrap();
             let tessera = goods[*from].tessera;
-            let held = Fragment { tessera, piece: *piece, checksum, bytes: bytes.len() as u64 };
+            let held = HeldPiece { tessera, piece: *piece, checksum, bytes: bytes.len() as u64 };
             assert!(store.fragments().list_fragments(&tessera).unwrap().contains(&held));
             let kept = read(&*store.fragments().read_fragment(&held).unwrap());
             assert!(kept == bytes, "round {round}: piece {piece} is not what was acknowledged");

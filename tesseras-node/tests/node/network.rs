@@ -10,7 +10,7 @@ use tesseras_capsule::{CreateOptions, create};
 use tesseras_core::contact::Contact;
 use tesseras_core::ids::{NodeId, TesseraHash};
 use tesseras_core::ports::{
-    Fragment, FragmentStore as _, HoldingRepository as _, TesseraRepository as _,
+    FragmentStore as _, HeldPiece, HoldingRepository as _, TesseraRepository as _,
 };
 use tesseras_core::progress::{Meter, silent};
 use tesseras_core::time::Clock;
@@ -173,7 +173,7 @@ impl Member {
     }
 
     /// The pieces it holds of a tessera.
-    pub fn held(&self, hash: TesseraHash) -> Vec<Fragment> {
+    pub fn held(&self, hash: TesseraHash) -> Vec<HeldPiece> {
         self.store.fragments().list_fragments(&hash).unwrap()
     }
 

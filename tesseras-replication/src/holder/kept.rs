@@ -1,10 +1,10 @@
-//! Pieces that come to stay.
+//! Storing, replacing and releasing held pieces.
 
 use tesseras_core::buffer::PageBuffer;
 use tesseras_core::code::Piece;
 use tesseras_core::contact::Contact;
 use tesseras_core::ids::{NodeId, TesseraHash};
-use tesseras_core::ports::{Charge, Fragment, StagedBlob, StoreError};
+use tesseras_core::ports::{Charge, HeldPiece, StagedBlob, StoreError};
 use tesseras_core::publication::PublicationEvent;
 
 use super::Holder;
@@ -15,18 +15,18 @@ use crate::pieces::PieceSource;
 use crate::stores::Stores;
 
 impl Holder {
-    /// Stores a piece that another node brought, whose bytes are those of the plan. `false` if its
-    /// owner dropped the tessera meanwhile, or another plan is kept here.
+    /// Stores a piece from another node, whose bytes match the plan. `false` if the owner has
+    /// dropped the tessera in the meantime, or another plan is kept here.
     pub(crate) async fn store(
         &self,
         dossier: VerifiedDossier,
-        fragment: Fragment,
+        held_piece: HeldPiece,
         staged: StagedBlob,
         charge: Charge,
     ) -> Result<bool, StoreError> {
-        let tessera = fragment.tessera;
+        let tessera = held_piece.tessera;
         let kept = self.run(move |stores| {
-            // Asked again: its owner may have dropped it while it came.
+            // Checked again: the owner may have dropped it during the transfer.
             let refused = stores.holdings.is_blocked(&tessera).and_then(|blocked| {
                 Ok(blocked || !stores.holdings.put_dossier(&tessera, dossier.dossier())?)
             });
@@ -34,9 +34,10 @@ impl Holder {
                 stores.blobs.discard(staged);
                 return refused.map(|_| None);
             }
-            stores.fragments.store_fragment(&fragment, staged, &charge)?;
+            stores.fragments.store_fragment(&held_piece, staged, &charge)?;
             let mut publication = stores.holdings.publication(&tessera)?;
-            // What others attest is published; of the rest, the node that places it will tell.
+            // A tessera that others attest is published; for the rest, the placing node will report
+            // it.
             if charge == Charge::Repair && !publication.confirmed {
                 let event = PublicationEvent::Confirmed;
                 publication = stores.holdings.note_publication(&tessera, event)?;
@@ -61,14 +62,14 @@ impl Holder {
         self.run(move |stores| keep_copy(stores, &dossier, &source, piece)).await
     }
 
-    /// Replaces a held piece that was found damaged by the sound one that is at hand now. If that
-    /// fails, the piece is still at hand, and still counts as damaged.
+    /// Replaces a held piece that was found damaged by the verified one at hand. If that fails, the
+    /// verified piece is still at hand, and the held one still counts as damaged.
     pub(crate) async fn mend(&self, dossier: &VerifiedDossier, source: &PieceSource, piece: Piece) {
         let tessera = dossier.tessera();
         let mending = async {
             let sound = self.held_pieces(tessera).await?;
             let mut held = self.all_pieces(tessera).await?.into_iter();
-            if held.any(|fragment| fragment.piece == piece && !sound.contains(&fragment)) {
+            if held.any(|held_piece| held_piece.piece == piece && !sound.contains(&held_piece)) {
                 self.keep(dossier, source, piece).await?;
             }
             Ok::<_, StoreError>(())
@@ -78,8 +79,8 @@ impl Holder {
         }
     }
 
-    /// Reads every byte of pieces held here from the disk.
-    pub(crate) async fn are_sound(&self, held: Vec<Fragment>) -> Result<bool, StoreError> {
+    /// Reads every byte of pieces held here from the disk, and returns whether all are intact.
+    pub(crate) async fn are_sound(&self, held: Vec<HeldPiece>) -> Result<bool, StoreError> {
         self.run(move |stores| {
             for fragment in held {
                 let reader = stores.blobs.open(&fragment.checksum)?;
@@ -92,13 +93,14 @@ impl Holder {
         .await
     }
 
-    /// Lets a held piece go.
-    pub(crate) async fn release(&self, fragment: Fragment) -> Result<bool, StoreError> {
-        self.run(move |stores| stores.fragments.delete_fragment(&fragment)).await
+    /// Releases a held piece.
+    pub(crate) async fn release(&self, held_piece: HeldPiece) -> Result<bool, StoreError> {
+        self.run(move |stores| stores.fragments.delete_fragment(&held_piece)).await
     }
 
-    /// Notes what a roster says: who else holds a tessera, and, if the sender placed a piece here,
-    /// that it is published. Whether that is new; `None` if nothing of it is held.
+    /// Records the content of a roster: the other holders of a tessera, and, if the sender placed a
+    /// piece here, that it is published. Returns whether that is new; `None` if this node holds
+    /// nothing of it.
     pub(crate) async fn note_roster(
         &self,
         tessera: TesseraHash,
@@ -111,13 +113,14 @@ impl Holder {
                 return Ok(None);
             }
             let was = stores.holdings.publication(&tessera)?;
-            // Who placed a piece here decides whether it is published: a stranger could otherwise
-            // complete what its owner has cancelled.
+            // The node that placed a piece here decides whether it is published: otherwise a
+            // stranger could complete what its owner has cancelled.
             let is_new = !was.confirmed && stores.ledger.has_placed(&sender, &tessera)?;
             if is_new {
                 stores.holdings.note_publication(&tessera, PublicationEvent::Confirmed)?;
             }
-            // Hearsay: it adds to what this node has seen itself, and replaces none of it.
+            // Second-hand information: it is added to this node's own observations, and replaces
+            // none of them.
             let known = stores.holdings.known_holders(&tessera)?;
             holders.retain(|c| c.id != me && known.iter().all(|k| k.id != c.id));
             holders.truncate(MAX_HOLDERS.saturating_sub(known.len()));
@@ -148,7 +151,7 @@ fn keep_copy(
     let missing = StoreError::Missing(source.plan().pack_hash());
     let checksum = source.plan().checksum(piece).ok_or(missing)?;
     let tessera = dossier.tessera();
-    let fragment = Fragment { tessera, piece, checksum, bytes: reader.bytes() };
+    let held_piece = HeldPiece { tessera, piece, checksum, bytes: reader.bytes() };
     stores.holdings.put_dossier(&tessera, dossier.dossier())?;
-    stores.fragments.store_fragment(&fragment, staged, &Charge::Repair)
+    stores.fragments.store_fragment(&held_piece, staged, &Charge::Repair)
 }

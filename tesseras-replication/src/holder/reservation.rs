@@ -1,4 +1,4 @@
-//! Whether bytes are accepted, and the room that is set aside while they come.
+//! Admission of bytes, and the space that is reserved while they are received.
 
 use std::sync::{Arc, Mutex};
 
@@ -11,13 +11,13 @@ use crate::policy::in_flight::{InFlight, Incoming};
 
 /// Why bytes are not accepted.
 pub(crate) enum NotAdmitted {
-    /// A limit is in the way.
+    /// A limit is reached.
     Limit(Limit),
     /// A store failed.
     Store(StoreError),
 }
 
-/// Bytes that are being received, and count as used until this is dropped.
+/// Bytes that are being received; they count as used until this is dropped.
 pub(crate) struct Reservation {
     in_flight: Arc<Mutex<InFlight>>,
     number: u64,
@@ -30,7 +30,7 @@ impl Drop for Reservation {
 }
 
 impl Holder {
-    /// Decides whether `bytes` are accepted, and says how many bytes would be.
+    /// Decides whether `bytes` are accepted, and returns how many bytes would be.
     pub(crate) async fn admit(
         &self,
         from: PeerAt,
@@ -41,7 +41,7 @@ impl Holder {
         self.decide(&lock(&self.in_flight), &charge, standing, bytes)
     }
 
-    /// [`Self::admit`]; the bytes count as used until what is returned is dropped.
+    /// Like [`Self::admit`]; the bytes count as used until the reservation is dropped.
     pub(crate) async fn reserve(
         &self,
         from: PeerAt,

@@ -1,4 +1,4 @@
-//! How far tesserae are published: what is noted on the disk, and what is under way.
+//! The state of publication: what is recorded on disk, and what is in progress.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
@@ -12,7 +12,7 @@ use tokio::sync::Notify;
 use super::{Library, Tables};
 use crate::workshop::Turn;
 
-/// A publication under way from this node, until it is dropped.
+/// A publication in progress; it ends when this is dropped.
 pub(crate) struct UnderWay {
     tables: Arc<Mutex<Tables>>,
     tessera: TesseraHash,
@@ -20,7 +20,7 @@ pub(crate) struct UnderWay {
 }
 
 impl UnderWay {
-    /// Returns when the publication is to stop.
+    /// Returns when the publication has to stop.
     pub(crate) async fn stopped(&self) {
         self.stop.notified().await;
     }
@@ -33,7 +33,7 @@ impl Drop for UnderWay {
 }
 
 impl Library {
-    /// Notes that a tessera is being published; `None` if it is already.
+    /// Records that a tessera is being published; `None` if it already is.
     pub(crate) fn start_publishing(&self, tessera: TesseraHash) -> Option<UnderWay> {
         let stop = Arc::new(Notify::new());
         let mut tables = lock(&self.tables);
@@ -45,14 +45,14 @@ impl Library {
         Some(UnderWay { tables: self.tables.clone(), tessera, stop })
     }
 
-    /// Tells a publication that is under way to stop.
+    /// Signals a publication in progress to stop.
     pub(crate) fn stop_publishing(&self, tessera: TesseraHash) {
         if let Some(stop) = lock(&self.tables).publishing.get(&tessera) {
             stop.notify_one();
         }
     }
 
-    /// Notes what happened to a publication.
+    /// Records a publication event.
     pub(crate) async fn note(
         &self,
         tessera: TesseraHash,
@@ -61,7 +61,7 @@ impl Library {
         self.run(move |stores| stores.holdings.note_publication(&tessera, event)).await.map(|_| ())
     }
 
-    /// How far a tessera is published, and how many pieces others have acknowledged.
+    /// The publication state of a tessera, and how many pieces other nodes have acknowledged.
     pub(crate) async fn publication(
         &self,
         tessera: TesseraHash,
@@ -73,8 +73,8 @@ impl Library {
         .await
     }
 
-    /// Notes that a tessera is published, and keeps the turn until that is on the disk. `false` if
-    /// it was dropped meanwhile: then it is not published.
+    /// Records that a tessera is published, and keeps the turn until that is on disk. `false` if it
+    /// was dropped in the meantime: then it is not published.
     pub(crate) async fn note_published(
         &self,
         tessera: TesseraHash,
@@ -82,7 +82,7 @@ impl Library {
     ) -> Result<bool, StoreError> {
         self.run(move |stores| {
             let _turn = turn;
-            // It may have been dropped meanwhile, by another process too.
+            // It may have been dropped in the meantime, also by another process.
             let is_there = stores.library.get(&tessera)?.is_some();
             if !is_there || stores.holdings.is_blocked(&tessera)? {
                 return Ok(false);
@@ -93,8 +93,8 @@ impl Library {
         .await
     }
 
-    /// Whether a tessera was published from this library, and its holders were not all told so
-    /// since this node started: it may have been stopped just before it told them.
+    /// Whether a tessera was published from this library without all its holders having been told
+    /// since this node started: it may have stopped just before telling them.
     pub(crate) async fn is_to_confirm(&self, tessera: TesseraHash) -> Result<bool, StoreError> {
         if lock(&self.tables).confirmed.contains(&tessera) {
             return Ok(false);
@@ -106,13 +106,13 @@ impl Library {
         .await
     }
 
-    /// Notes that all holders were told that a tessera is published.
+    /// Records that all holders were told that a tessera is published.
     pub(crate) fn has_confirmed(&self, tessera: TesseraHash) {
         lock(&self.tables).confirmed.insert(tessera);
     }
 
-    /// Whether a tessera is published as far as is known here. Of a capsule that was fetched,
-    /// others hold pieces, and its reader may help them.
+    /// Whether a tessera is published as far as this node knows. Of a fetched capsule other nodes
+    /// hold pieces, and its reader may help to repair them.
     pub(crate) async fn may_repair(&self, tessera: TesseraHash) -> Result<bool, StoreError> {
         self.run(move |stores| {
             let record = stores.library.get(&tessera)?;
@@ -123,7 +123,7 @@ impl Library {
         .await
     }
 
-    /// The tesserae whose publication stands so.
+    /// The tesserae in this publication state.
     pub(crate) async fn known_as(
         &self,
         is: fn(Publication) -> bool,

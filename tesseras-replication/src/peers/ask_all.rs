@@ -1,4 +1,4 @@
-//! One question to many nodes, without waiting for the slowest.
+//! The same request to many nodes, without waiting for the slowest.
 
 use std::collections::VecDeque;
 
@@ -10,9 +10,9 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::policy::patience::Patience;
 
-/// Asks everybody in a stream, at most `limit` at once, until all have answered or are overdue.
-/// Who did not answer, or failed, comes without an answer. Those who were silent lately are asked,
-/// and not waited for.
+/// Sends a request to all nodes in a stream, at most `limit` at once, until all have answered or
+/// are overdue. Nodes that did not answer, or failed, are returned without an answer. Nodes that
+/// were silent lately are asked, but not waited for.
 pub(crate) async fn ask_all<'a, T, E>(
     contacts: BoxStream<'a, Contact>,
     limit: usize,
@@ -20,7 +20,7 @@ pub(crate) async fn ask_all<'a, T, E>(
     is_silent: impl Fn(&Contact) -> bool,
     ask: impl Fn(Contact) -> BoxFuture<'a, Result<T, E>>,
 ) -> Vec<(Contact, Option<T>)> {
-    // While answers come, more may.
+    // While answers arrive, more can be expected.
     let mut heard_at = Instant::now();
     let mut contacts = Some(contacts);
     let mut waiting: VecDeque<Contact> = VecDeque::new();

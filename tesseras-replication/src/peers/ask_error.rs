@@ -1,4 +1,4 @@
-//! Why another node did not answer as hoped.
+//! Errors of requests to other nodes.
 
 use tesseras_wire::RequestError;
 use tesseras_wire::codec::{CodecError, Refusal};
@@ -7,30 +7,30 @@ use thiserror::Error;
 use crate::bulk::ReceiveError;
 use crate::dossier::DossierError;
 
-/// Why a question was not answered as hoped.
+/// Why a request to another node failed.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum AskError {
-    /// No answer came.
+    /// There was no answer.
     #[error(transparent)]
     Request(#[from] RequestError),
     /// The answer was a refusal.
     #[error("refused: {0}")]
     Refused(#[from] Refusal),
-    /// The answer made no sense.
+    /// The answer could not be decoded.
     #[error(transparent)]
     Codec(#[from] CodecError),
     /// The bulk bytes did not arrive.
     #[error(transparent)]
     Receive(#[from] ReceiveError),
-    /// The dossier is not that of the tessera.
+    /// The dossier is not valid for the tessera.
     #[error(transparent)]
     Dossier(#[from] DossierError),
-    /// The attestation is not signed by the holder, or answers another question.
-    #[error("the attestation does not hold")]
+    /// The attestation is not signed by the holder, or answers another request.
+    #[error("the attestation is not valid")]
     BadAttestation,
-    /// The answer names a length that cannot be.
-    #[error("a length of {0} bytes was announced, which cannot be")]
+    /// The announced length is impossible.
+    #[error("an impossible length of {0} bytes was announced")]
     BadLength(u64),
 }
 

@@ -1,6 +1,6 @@
-//! Short requests to one node, several in one frame. While one frame is under way, what else that
-//! node is to be asked gathers for the next: a lone request is sent at once and as it is, and many
-//! at a time become few frames.
+//! Batches of short requests to one node. While one frame is in flight, further requests to that
+//! node are collected for the next: a single request is sent at once and unbatched, and many
+//! concurrent ones share few frames.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -21,22 +21,22 @@ use super::ask_error::AskError;
 use super::hedges::Hedges;
 use crate::messages::{BatchAnswer, MAX_BATCH, Request};
 
-/// How long a batch gathers at most while the one before it is under way.
+/// The longest time that a batch is collected while the one before it is in flight.
 const GATHER_AT_MOST: Duration = Duration::from_millis(50);
 
-/// What became of one request of a batch.
+/// The result of one request of a batch.
 enum Outcome {
-    /// The frame that answers it, and who answered.
+    /// The answer frame, and the node that answered.
     Answered(Peer, Vec<u8>),
     /// The batch got no answer.
     Failed(RequestError),
-    /// The batch was answered, and this request was not: it is to be sent alone.
+    /// The batch was answered, but this request was not: it must be sent on its own.
     Alone,
 }
 
-/// Requests that gather, each with whom to tell; `None` once they are sent.
+/// Requests that are being collected, each with its result channel; `None` once they are sent.
 type Gathering = Arc<Mutex<Option<Vec<(Request, oneshot::Sender<Outcome>)>>>>;
-/// The sending of a batch. It goes on as long as anybody waits for it.
+/// The sending of a batch. It continues as long as a request of it is waited for.
 type Sending = BoxFuture<'static, ()>;
 
 /// The newest batch to one node.
@@ -48,17 +48,18 @@ struct Batch {
 /// The batches to all nodes.
 pub(super) struct Batches {
     way: Way,
-    /// By where a node is to be reached: one that is asked elsewhere is asked apart.
+    /// Keyed by node and addresses: requests to other addresses of a node are not batched with
+    /// these.
     newest: Mutex<BTreeMap<(NodeId, Vec<SocketAddr>), Batch>>,
 }
 
-/// How a frame is sent.
+/// Sends frames.
 #[derive(Clone)]
 struct Way {
     transport: Arc<dyn Transport>,
-    /// Where it is counted.
+    /// Counts the requests.
     hedges: Arc<Hedges>,
-    /// How long each batch waits for its answer, connecting included.
+    /// The deadline of each batch, including the time to connect.
     deadline: Duration,
 }
 
@@ -72,8 +73,7 @@ impl Batches {
         Self { way: Way { transport, hedges, deadline }, newest: Mutex::default() }
     }
 
-    /// Sends a short request to a node, with others that it is sent at this time; returns the frame
-    /// that answers it.
+    /// Sends a short request to a node, batched with concurrent ones; returns its answer frame.
     pub(super) async fn ask(
         &self,
         to: &Contact,
@@ -92,7 +92,7 @@ impl Batches {
         }
     }
 
-    /// Adds a request to the batch that gathers, or begins one.
+    /// Adds a request to the batch that is being collected, or starts one.
     fn join(
         &self,
         to: &Contact,
@@ -121,7 +121,7 @@ impl Batches {
         (sending, outcome)
     }
 
-    /// Sends what has gathered once the batch before it is done.
+    /// Sends the collected batch once the one before it is done.
     fn begin(
         &self,
         to: &Contact,
@@ -134,7 +134,7 @@ impl Batches {
                 select(before, Box::pin(sleep(GATHER_AT_MOST))).await;
             }
             let requests = lock(&gathering).take().unwrap_or_default();
-            // Who does not wait any more need not be asked for.
+            // Requests whose caller is gone are left out.
             let open = requests.into_iter().filter(|(_, tell)| !tell.is_closed());
             let (requests, tell): (Vec<_>, Vec<_>) = open.unzip();
             exchange(&way, &target, requests, tell).await;
@@ -142,7 +142,7 @@ impl Batches {
     }
 }
 
-/// Sends requests in one frame, and tells each what became of it.
+/// Sends requests in one frame, and reports the result of each.
 async fn exchange(
     way: &Way,
     target: &Target,
@@ -158,7 +158,7 @@ async fn exchange(
             Request::Batch { requests }
         }
     };
-    // Who was not told, and is told nothing here, sends alone.
+    // A request without a result here is then sent on its own.
     let Ok(frame) = codec::encode(&request) else { return };
     match way.send(target, frame).await {
         Err(error) => {
@@ -175,7 +175,7 @@ async fn exchange(
     }
 }
 
-/// The frames that answer the requests, in their order; none if they were not answered one by one.
+/// The answer frames, in the order of the requests; empty if they were not answered one by one.
 fn frames(frame: Vec<u8>, is_one: bool) -> Vec<Vec<u8>> {
     if is_one {
         return vec![frame];

@@ -1,4 +1,4 @@
-//! Counts what is asked of other nodes, and what is asked twice.
+//! Counts requests to other nodes and how many of them are hedges.
 
 use std::sync::Mutex;
 
@@ -13,17 +13,17 @@ pub(super) struct Hedges {
 }
 
 impl Hedges {
-    /// Up to `percent` of the requests may be asked twice in vain.
+    /// Allows up to `percent` of the requests to be unnecessary hedges.
     pub(super) fn new(percent: u8) -> Self {
         Self { percent, requests: Mutex::default() }
     }
 
-    /// Notes that a request is sent.
+    /// Records that a request is sent.
     pub(super) fn sent(&self) {
         lock(&self.requests).sent += 1;
     }
 
-    /// Whether something may be asked for in place of what is late; counts it if so.
+    /// Whether a late request may be hedged; counts the hedge if so.
     pub(super) fn begin(&self) -> bool {
         let mut requests = lock(&self.requests);
         let may = requests.may_hedge(self.percent);
@@ -31,12 +31,12 @@ impl Hedges {
         may
     }
 
-    /// What was late has failed.
+    /// The hedged request has failed.
     pub(super) fn was_needed(&self) {
         lock(&self.requests).needed += 1;
     }
 
-    /// What was asked so far.
+    /// The counts so far.
     pub(super) fn so_far(&self) -> Requests {
         *lock(&self.requests)
     }

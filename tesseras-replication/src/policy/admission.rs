@@ -1,4 +1,4 @@
-//! Whether a piece is accepted: the limits of one node, as one pure decision.
+//! Admission of pieces: the limits of one node, as one pure decision.
 
 use tesseras_core::contact::Subnet;
 use tesseras_core::ports::{Account, Charge, PeerAt, Usage};
@@ -9,11 +9,11 @@ use crate::messages::refusal;
 /// What one node offers to others, in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// In all.
+    /// For all peers together.
     pub storage: u64,
-    /// What stays free on the disk for its owner.
+    /// Disk space that stays free for the owner.
     pub min_free_space: u64,
-    /// For one peer, whatever it stores for us.
+    /// For one peer, regardless of what it stores for us.
     pub per_peer: u64,
     /// How much more one peer may store here than it stores for us.
     pub deficit_allowance: u64,
@@ -21,23 +21,24 @@ pub struct Limits {
     pub repair_share: u64,
 }
 
-/// Peers whose balance is not positive together get one part in this many of the storage.
+/// All peers without a positive balance together get this fraction of the storage: one part in so
+/// many.
 pub const INDEBTED_SHARE: u64 = 4;
-/// And those of one /24 or /48 together one part in this many, except on local networks.
+/// Those of them in one /24 or /48 together get one part in this many, except on local networks.
 pub const INDEBTED_SUBNET_SHARE: u64 = 10;
 
-/// What the store says of a peer and of all that is kept here, before a decision.
+/// The figures of a peer and of all that is kept here, before a decision.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Standing {
     /// What the peer and this node store for each other.
     pub account: Account,
-    /// What is used already.
+    /// Storage in use.
     pub usage: Usage,
-    /// Bytes that are free on the disk.
+    /// Free bytes on the disk.
     pub free: u64,
 }
 
-/// Which limit stands in the way. People on this node read it; a peer is told [`Limit::code`].
+/// The limit that is reached. The text is for people on this node; a peer is sent [`Limit::code`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum Limit {
     /// [`Limits::min_free_space`].
@@ -56,16 +57,16 @@ pub enum Limit {
     #[error("this peer stores too little in return")]
     Deficit,
     /// [`INDEBTED_SHARE`].
-    #[error("the space for newcomers is used up")]
+    #[error("the space for peers without a balance is used up")]
     Newcomers,
     /// [`INDEBTED_SUBNET_SHARE`].
-    #[error("the space for newcomers of this network is used up")]
+    #[error("the space for peers of this network without a balance is used up")]
     Subnet,
 }
 
 impl Limit {
-    /// The code of the refusal. Only what is about the sender is told: that this node is full
-    /// sounds like every other reason of its own.
+    /// The code of the refusal. Only limits of the sender itself are disclosed: a full node looks
+    /// like one with any other reason of its own.
     pub fn code(self) -> &'static str {
         match self {
             Self::Reserve | Self::Storage | Self::Repairs => refusal::DECLINED,
@@ -99,7 +100,8 @@ pub fn room(charge: &Charge, standing: &Standing, limits: &Limits) -> u64 {
     if !account.is_positive() {
         return room;
     }
-    // Once its balance is used up it is a newcomer, with all that is stored for it by then.
+    // Once its balance is used up it counts as a peer without balance, with everything stored for
+    // it by then.
     let balance = account.stored_by - account.stored_for;
     let stored_for = account.stored_for;
     let as_newcomer = newcomers(subnet, usage, limits)
@@ -108,7 +110,7 @@ pub fn room(charge: &Charge, standing: &Standing, limits: &Limits) -> u64 {
     room.min(balance.max(as_newcomer))
 }
 
-/// What each limit leaves, in the order in which they are named.
+/// What each limit leaves, in the order of their names.
 fn left_under(
     charge: &Charge,
     standing: &Standing,
@@ -135,7 +137,7 @@ fn left_under(
     left.into_iter()
 }
 
-/// What is left for those who store too little in return, together.
+/// What is left for all peers without a positive balance.
 fn newcomers(
     subnet: &Subnet,
     usage: &Usage,

@@ -1,41 +1,42 @@
-//! Why nodes did not take what a tessera needs, so that people can be told what to do about it.
+//! Why nodes did not accept the pieces of a tessera, so that people can be told what to do about
+//! it.
 
 use tesseras_core::contact::Contact;
 
-/// At most so many nodes are named.
+/// The most nodes that are named.
 const NAMED: usize = 4;
 
-/// What nodes near the key said when they were asked for room.
+/// The answers of nodes near the key to offers.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Causes {
-    /// How many would take at least one piece, or hold one already.
+    /// How many would accept at least one piece, or already hold one.
     pub willing: usize,
-    /// How many bytes each of these would have to take at least, so that it can be read back.
+    /// How many bytes each of these would have to accept at least for the tessera to be readable.
     pub bytes_per_node: u64,
-    /// How many bytes are lacking for that on nodes whose limits for this node are in the way, all
-    /// together.
+    /// How many bytes are missing for that on nodes whose limits for this node are reached, in
+    /// total.
     pub lacking: u64,
-    /// Nodes whose limits for this node are in the way, those with most room first: at most four.
+    /// Nodes whose limits for this node are too low, those with most room first: at most four.
     pub short: Vec<Short>,
 }
 
-/// A node that would take too little.
+/// A node that would accept too little.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Short {
-    /// Who and where.
+    /// Its id and addresses.
     pub contact: Contact,
-    /// How many bytes it would take from this node now.
+    /// How many bytes it would accept from this node now.
     pub room: u64,
 }
 
 impl Causes {
-    /// Notes a node whose limits for this node leave too little room.
+    /// Records a node whose limits for this node leave too little room.
     pub(super) fn note_short(&mut self, contact: &Contact, room: u64) {
         self.short.push(Short { contact: contact.clone(), room });
     }
 
-    /// Says how much each willing node would have to take of `bytes` in pieces of `piece_bytes`,
-    /// and forgets who has enough room.
+    /// Computes how many bytes each willing node would have to accept, for `pieces` pieces of
+    /// `piece_bytes`, and removes the nodes with enough room.
     pub(super) fn need(&mut self, pieces: u64, piece_bytes: u64) {
         let nodes = (self.willing.max(self.short.len()) as u64).max(1);
         self.bytes_per_node = pieces.div_ceil(nodes).saturating_mul(piece_bytes);

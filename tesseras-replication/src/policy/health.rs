@@ -1,4 +1,4 @@
-//! How a tessera is, counted conservatively from what its holders attest.
+//! The state of a tessera, counted conservatively from what its holders attest.
 
 use tesseras_core::code::Shape;
 use tesseras_core::placement::{self, Assignment, Placement, TargetForm};
@@ -6,12 +6,12 @@ use tesseras_core::plan::Plan;
 
 use super::survey::Survey;
 
-/// How a tessera is, in one word.
+/// The state of a tessera in one word.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum State {
-    /// Made here, and not published.
+    /// Created here, and not published.
     Local,
-    /// Being published from here, in the background perhaps.
+    /// Being published from here, possibly in the background.
     Publishing,
     /// All pieces are live.
     Healthy,
@@ -21,10 +21,10 @@ pub enum State {
     Unreachable,
 }
 
-/// What is known about a tessera's pieces.
+/// The figures of a tessera.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TesseraHealth {
-    /// In one word.
+    /// The state in one word.
     pub state: State,
     /// n for a coded form, or the target number of whole copies.
     pub total: usize,
@@ -32,16 +32,16 @@ pub struct TesseraHealth {
     pub live: usize,
     /// How many are needed to read it.
     pub needed: usize,
-    /// The whole copies, those beside a coded form too.
+    /// The whole copies, including those beside a coded form.
     pub copies: Copies,
-    /// How many of the holders, the worst ones, may vanish.
+    /// How many of the holders, the worst ones, may be lost.
     pub survives: usize,
-    /// Who attested what.
+    /// Which node attested which pieces.
     pub placement: Placement,
-    /// Whether holders share neighbourhoods that should not.
+    /// Whether more holders share a neighbourhood than the limit allows.
     pub crowded: bool,
-    /// Whether the capsule is in the library of the node that was asked. It counts for nothing
-    /// above: it is lost with that node.
+    /// Whether the capsule is in the library of the node that was asked. It does not count in the
+    /// figures above: it is lost with that node.
     pub in_library: bool,
 }
 
@@ -54,7 +54,7 @@ pub struct Copies {
     pub live: usize,
 }
 
-/// What of a tessera counts, and how complete it is.
+/// The counts of a tessera's pieces.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Counts {
     pub(crate) total: usize,
@@ -64,8 +64,8 @@ pub(crate) struct Counts {
 }
 
 impl Counts {
-    /// Counts fragments, once the coded form is readable or nothing else is, and the copies beside
-    /// them; otherwise whole copies, as many as would do what the target form does.
+    /// Counts fragments, if the coded form is readable or there is nothing else, and the copies
+    /// beside them; otherwise whole copies, as many as are equivalent to the target form.
     pub(crate) fn of(form: &TargetForm, placement: &Placement, plan: &Plan) -> Self {
         let whole = placement::whole_copies(placement);
         let copies = Copies { total: form.whole, live: whole.min(form.whole) };
@@ -85,14 +85,14 @@ impl Counts {
         }
     }
 
-    /// Whether all that should be is there.
+    /// Whether the target is met.
     pub(crate) fn are_complete(&self) -> bool {
         self.live == self.total && self.copies.live == self.copies.total
     }
 }
 
 impl TesseraHealth {
-    /// Of which nobody could tell anything.
+    /// The state of a tessera of which no answer is known.
     pub(crate) fn nothing(in_library: bool) -> Self {
         Self {
             state: State::Unreachable,
@@ -107,8 +107,8 @@ impl TesseraHealth {
         }
     }
 
-    /// Counts what a survey found. `assignment` says who holds what and who else would;
-    /// `eligible` is how many those are.
+    /// Counts the result of a survey. `assignment` has the holders with their pieces and the other
+    /// eligible nodes; `eligible` is the number of nodes.
     pub(crate) fn of(
         plan: &Plan,
         survey: &Survey,
@@ -120,8 +120,8 @@ impl TesseraHealth {
         let mut counts = Counts::of(&assignment.target(), &placement, plan);
         let k = plan.coded().map(|coded| coded.shape.k);
         let survives = placement::survives(&placement, k);
-        // Those who were seen lately and are silent still count in what there should be: a loss is
-        // no smaller target.
+        // Nodes that were seen recently and are silent still count towards the target: losing them
+        // does not lower it.
         let expected = TargetForm::of(plan.pack_bytes(), eligible + survey.silent.len());
         if counts.needed == 1 && expected.coded.is_none() {
             counts.total = counts.total.max(expected.whole);

@@ -1,23 +1,23 @@
-//! How much may be asked twice: in place of what is late, before it has failed.
+//! The limit on hedging: sending a second request in place of a late one before that has failed.
 
-/// So much may be asked twice at any time, whatever the share: the first task of a node meets the
-/// dead before it has asked for much.
+/// This many hedges are always allowed, whatever the share: the first task of a node meets dead
+/// peers before it has sent many requests.
 const ALWAYS: u64 = 32;
 
-/// What was asked, and how much of it twice.
+/// Counts of requests and hedges.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Requests {
     /// Requests sent to other nodes about tesserae.
     pub sent: u64,
-    /// Those of them that were sent in place of one that was late.
+    /// Hedges: requests sent in place of a late one.
     pub hedged: u64,
-    /// Hedged requests without which a piece would have been missing: the late one failed.
+    /// Hedges without which a piece would have been missing, because the late request failed.
     pub needed: u64,
 }
 
 impl Requests {
-    /// Whether one more may be sent in place of one that is late: those that were perhaps in vain
-    /// stay below `percent` of all.
+    /// Whether another hedge may be sent: hedges that may be unnecessary stay below `percent` of
+    /// all requests.
     pub fn may_hedge(&self, percent: u8) -> bool {
         let extra = self.hedged.saturating_sub(self.needed);
         percent > 0 && extra < ALWAYS + self.sent.saturating_mul(percent.into()) / 100

@@ -1,4 +1,4 @@
-//! Which piece to take from whom next, until the pack can be read.
+//! Which piece to fetch next and from which holder, until the pack can be read.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,25 +9,26 @@ use tesseras_core::plan::Plan;
 
 use super::survey::LiveHolder;
 
-/// A holder that failed this often is not asked for more.
+/// After this many failures a holder is not asked again.
 const MAX_FAILURES: u32 = 2;
 
-/// What is at hand, what is under way, and who has the rest. Holders may be added while it runs.
+/// The pieces at hand, the transfers in progress, and the holders of the rest. Holders may be added
+/// at any time.
 pub(crate) struct Hunt {
     plan: Plan,
     needed: usize,
     have: BTreeSet<Piece>,
-    /// Per piece, who may have it.
+    /// For each piece, the nodes that may have it.
     sources: BTreeMap<Piece, Vec<Contact>>,
-    /// The transfers under way; `true` for those that are late.
+    /// The transfers in progress; `true` for late ones.
     running: BTreeMap<(Piece, NodeId), bool>,
     failures: BTreeMap<NodeId, u32>,
-    /// Who brought something.
+    /// The nodes that delivered something.
     holders: BTreeSet<NodeId>,
 }
 
 impl Hunt {
-    /// Begins with the pieces at hand.
+    /// Starts with the pieces at hand.
     pub(crate) fn new(plan: Plan, have: BTreeSet<Piece>) -> Self {
         let needed = plan.coded().map_or(1, |form| form.shape.k.into());
         Self {
@@ -49,7 +50,7 @@ impl Hunt {
                 continue;
             }
             match (held.piece, self.plan.coded()) {
-                // A holder of the whole pack has each of its data fragments.
+                // A holder of the whole pack can serve each of its data fragments.
                 (Piece::Whole, Some(CodedForm { shape, .. })) => {
                     (0..shape.k).for_each(|index| self.add(Piece::Index(index), contact));
                 }
@@ -65,7 +66,7 @@ impl Hunt {
         }
     }
 
-    /// How many pieces are needed in all.
+    /// How many pieces are needed in total.
     pub(crate) fn needed(&self) -> usize {
         self.needed
     }
@@ -78,15 +79,15 @@ impl Hunt {
         }
     }
 
-    /// How long the pieces are that are hunted for, in bytes.
+    /// The length of the pieces that are fetched, in bytes.
     pub(crate) fn piece_bytes(&self) -> u64 {
         let kind = if self.plan.coded().is_some() { Piece::Index(0) } else { Piece::Whole };
         self.plan.piece_bytes(kind).unwrap_or(0)
     }
 
-    /// The next piece and from whom, if more is needed than is under way in time: data before
-    /// parity; of its holders one that is not late, and the least busy of these. A piece that is
-    /// late is taken from another holder where no other piece is left.
+    /// The next piece and its source, if more pieces are needed than are in progress and not late:
+    /// data before parity; of its holders one that is not late, and the least busy of these. A late
+    /// piece is fetched from another holder if no other piece is left.
     pub(crate) fn next(&mut self) -> Option<(Piece, Contact)> {
         if self.missing() <= self.in_time() {
             return None;
@@ -104,7 +105,7 @@ impl Hunt {
         Some((piece, contact))
     }
 
-    /// How many transfers are under way and not late.
+    /// How many transfers are in progress and not late.
     pub(crate) fn in_time(&self) -> usize {
         self.running.values().filter(|late| !**late).count()
     }
@@ -120,20 +121,20 @@ impl Hunt {
         })
     }
 
-    /// Late transfers first, then all: the less, the better.
+    /// Late transfers first, then all: lower is better.
     fn load(&self, holder: NodeId) -> (usize, usize) {
         let of = || self.running.iter().filter(move |((_, id), _)| *id == holder);
         (of().filter(|(_, late)| **late).count(), of().count())
     }
 
-    /// A transfer takes longer than it should: something else is asked for as well.
+    /// A transfer is late: another one is started beside it.
     pub(crate) fn is_late(&mut self, piece: Piece, holder: NodeId) {
         if let Some(late) = self.running.get_mut(&(piece, holder)) {
             *late = true;
         }
     }
 
-    /// A piece came.
+    /// A piece was received.
     pub(crate) fn succeeded(&mut self, piece: Piece, holder: NodeId) {
         self.running.remove(&(piece, holder));
         self.failures.remove(&holder);
@@ -141,7 +142,7 @@ impl Hunt {
         self.holders.insert(holder);
     }
 
-    /// A piece did not come.
+    /// A transfer failed.
     pub(crate) fn failed(&mut self, piece: Piece, holder: NodeId) {
         self.running.remove(&(piece, holder));
         *self.failures.entry(holder).or_default() += 1;
@@ -150,7 +151,7 @@ impl Hunt {
         }
     }
 
-    /// Ends with the pieces at hand and who brought them.
+    /// Returns the pieces at hand and the nodes that delivered them.
     pub(crate) fn end(self) -> (BTreeSet<Piece>, BTreeSet<NodeId>) {
         (self.have, self.holders)
     }

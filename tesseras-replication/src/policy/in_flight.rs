@@ -1,4 +1,5 @@
-//! Bytes that are being received: they count as used, each against what it will be charged to.
+//! Bytes that are being received: they count as used, each on the account that it will be charged
+//! to.
 
 use std::collections::BTreeMap;
 
@@ -6,10 +7,10 @@ use tesseras_core::ports::{Charge, PeerAt};
 
 use super::admission::Standing;
 
-/// Bytes that one request is bringing.
+/// The bytes of one request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Incoming {
-    /// On whose account they will be stored.
+    /// The account that they will be charged to.
     pub(crate) charge: Charge,
     /// How many.
     pub(crate) bytes: u64,
@@ -23,14 +24,14 @@ pub(crate) struct InFlight {
 }
 
 impl InFlight {
-    /// Counts bytes as used until the number that is returned is removed.
+    /// Counts bytes as used until the returned number is removed.
     pub(crate) fn add(&mut self, incoming: Incoming) -> u64 {
         self.last += 1;
         self.incoming.insert(self.last, incoming);
         self.last
     }
 
-    /// Counts bytes as used no more: they are stored, or did not come.
+    /// Stops counting bytes as in flight: they are stored, or did not arrive.
     pub(crate) fn remove(&mut self, number: u64) {
         self.incoming.remove(&number);
     }
@@ -40,8 +41,8 @@ impl InFlight {
         self.sum(|_| true)
     }
 
-    /// What the store says, with what is in flight: each figure only with what will be charged to
-    /// it. A peer whose balance is not known counts as a newcomer.
+    /// The stored figures plus what is in flight: each figure only with the bytes that will be
+    /// charged to it. A peer whose balance is unknown counts as having none.
     pub(crate) fn beside(&self, standing: Standing, asked: &Charge) -> Standing {
         let Standing { mut account, mut usage, free } = standing;
         usage.total += self.bytes();

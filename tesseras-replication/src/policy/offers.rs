@@ -1,4 +1,4 @@
-//! What nodes answered when they were asked for room, and who may therefore be given pieces.
+//! The answers of nodes to offers, and the nodes that may be given pieces.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -13,13 +13,13 @@ use tesseras_core::ports::Charge;
 use super::causes::Causes;
 use crate::messages::{Offered, refusal};
 
-/// How many reasons are told.
+/// How many reasons are returned.
 const MAX_REASONS: usize = 8;
 
-/// What nodes are asked before they are given anything.
+/// The terms of an offer.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct OfferTerms {
-    /// How many nodes are looked for.
+    /// How many nodes are wanted.
     pub(crate) wanted: usize,
     /// The length of the smallest piece, in bytes.
     pub(crate) bytes: u64,
@@ -45,14 +45,14 @@ impl OfferTerms {
     }
 }
 
-/// The nodes that may be given pieces of a tessera, as they said just now.
+/// The nodes that may be given pieces of a tessera, by their recent answers.
 pub(crate) struct Eligible {
     pub(crate) assignment: Assignment,
     pub(crate) contacts: BTreeMap<NodeId, Contact>,
     pub(crate) has_dossier: BTreeSet<NodeId>,
-    /// How many would take something, or hold something already.
+    /// How many would accept something, or already hold something.
     pub(crate) count: usize,
-    /// Why the others would not, for people.
+    /// Why the others would not, as messages for people.
     pub(crate) refusals: Vec<String>,
     /// The same, counted.
     pub(crate) causes: Causes,
@@ -69,9 +69,9 @@ pub(crate) struct Offers {
 }
 
 impl Offers {
-    /// Notes what one node answered, and where it was reached; `None` if it did not answer. Of the
-    /// room that it has, `beside` bytes are left for the dossier, unless it has that. `pieces` are
-    /// those that it holds.
+    /// Records the answer of one node, and the address at which it was reached; `None` if it did
+    /// not answer. Of its room, `beside` bytes are reserved for the dossier, unless the node has
+    /// it. `pieces` are those that it holds.
     pub(crate) fn note(
         &mut self,
         contact: Contact,
@@ -79,7 +79,7 @@ impl Offers {
         pieces: BTreeSet<Piece>,
         beside: u64,
     ) {
-        // Where it was reached counts; what else it lists is its own word.
+        // The address at which it was reached counts; other addresses in its list are unverified.
         let reached = match &answer {
             Some((remote, _)) => Some(*remote),
             None => contact.addresses.first().copied(),
@@ -93,7 +93,7 @@ impl Offers {
         }
     }
 
-    /// How many bytes of pieces a node would take.
+    /// How many bytes of pieces a node would accept.
     fn room(&mut self, contact: &Contact, offered: Offered, beside: u64) -> u64 {
         if offered.has_dossier {
             self.has_dossier.insert(contact.id);
@@ -113,7 +113,7 @@ impl Offers {
         0
     }
 
-    /// Notes this node itself, which holds `pieces`.
+    /// Records this node itself, which holds `pieces`.
     pub(crate) fn note_self(&mut self, candidate: Candidate, terms: OfferTerms) {
         self.has_dossier.insert(candidate.id);
         if candidate.room >= terms.bytes || !candidate.pieces.is_empty() {
@@ -121,7 +121,7 @@ impl Offers {
         }
     }
 
-    /// Who may be given pieces of a plan.
+    /// The nodes that may be given pieces of a plan.
     pub(crate) fn eligible(self, plan: &Plan) -> Eligible {
         let Self { candidates, contacts, has_dossier, refusals, mut causes } = self;
         let count = candidates.len();
@@ -136,7 +136,7 @@ impl Offers {
     }
 }
 
-/// Each reason once, a few of them.
+/// Reasons without duplicates, at most [`MAX_REASONS`].
 pub(crate) fn distinct(mut reasons: Vec<String>) -> Vec<String> {
     reasons.sort();
     reasons.dedup();

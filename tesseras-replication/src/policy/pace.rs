@@ -1,4 +1,4 @@
-//! Which transfers are late: something else is asked for beside them.
+//! Detecting late transfers, which are then hedged.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -8,41 +8,41 @@ use tesseras_core::ids::NodeId;
 
 use super::patience::Patience;
 
-/// A transfer that takes this many times as long as the median of those that are done is late.
+/// A transfer is late when it takes this many times the median of the finished ones.
 const SLOWER: u32 = 3;
-/// No transfer is late for being slow before this.
+/// A transfer is never late for its total duration before this.
 const SLOW_FROM: Duration = Duration::from_secs(1);
 
 /// The transfers of one task. Points in time are given as the time since the task began.
 pub(crate) struct Paces {
-    /// How long the first byte may take, and how long it may be silent after that.
+    /// How long the first byte may take, and the longest pause after that.
     patience: Patience,
     running: BTreeMap<(Piece, NodeId), Pace>,
-    /// How long those took that are done, in order.
+    /// Durations of the finished transfers, sorted.
     done: Vec<Duration>,
 }
 
 #[derive(Clone, Copy)]
 struct Pace {
     begun: Duration,
-    /// When it was last heard of.
+    /// The time of its last progress.
     heard: Duration,
     has_answered: bool,
 }
 
 impl Paces {
-    /// `patience` knows how fast these nodes answer.
+    /// `patience` has the response times of these nodes.
     pub(crate) fn new(patience: Patience) -> Self {
         Self { patience, running: BTreeMap::new(), done: Vec::new() }
     }
 
-    /// A transfer begins.
+    /// A transfer starts.
     pub(crate) fn begin(&mut self, piece: Piece, holder: NodeId, now: Duration) {
         let pace = Pace { begun: now, heard: now, has_answered: false };
         self.running.insert((piece, holder), pace);
     }
 
-    /// Bytes came, last at `at`.
+    /// Bytes were received, last at `at`.
     pub(crate) fn heard(&mut self, piece: Piece, holder: NodeId, at: Duration) {
         let Some(pace) = self.running.get_mut(&(piece, holder)) else { return };
         if !pace.has_answered {
@@ -52,7 +52,7 @@ impl Paces {
         pace.heard = pace.heard.max(at);
     }
 
-    /// A transfer ended, well or not.
+    /// A transfer ended, with success or not.
     pub(crate) fn end(&mut self, piece: Piece, holder: NodeId, is_whole: bool, now: Duration) {
         if let Some(pace) = self.running.remove(&(piece, holder))
             && is_whole
@@ -62,12 +62,12 @@ impl Paces {
         }
     }
 
-    /// How many are under way that are not known to be late.
+    /// How many are in progress and not known to be late.
     pub(crate) fn in_time(&self) -> usize {
         self.running.len()
     }
 
-    /// Those that are late now and may be made up for, each told once.
+    /// The transfers that are now late and may be hedged, each returned once.
     pub(crate) fn late(
         &mut self,
         now: Duration,

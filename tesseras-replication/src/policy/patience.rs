@@ -1,23 +1,24 @@
-//! How long to wait for answers, learned from those that came: nothing joins on the slowest.
+//! Adaptive timeouts, learned from the response times so far, so that no task waits for the slowest
+//! peer.
 
 use std::time::Duration;
 
-/// How many answers are remembered; more make the median no better.
+/// How many response times are kept; more do not improve the median.
 const REMEMBERED: usize = 64;
 
-/// What is at stake when somebody who is only slow is taken for silent.
+/// The cost of mistaking a slow peer for a silent one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Manner {
-    /// Nothing but a figure that is soon looked at again, or another holder that is asked instead.
+    /// Low: a figure that is soon refreshed, or another holder is asked instead.
     Quick,
-    /// Pieces that are placed once more.
+    /// Medium: pieces are placed once more than necessary.
     Thorough,
-    /// Bytes that were sent in vain, over a line that is perhaps slow.
+    /// High: bytes were sent in vain, possibly over a slow line.
     Unhurried,
 }
 
 impl Manner {
-    /// How many times as long as the median answer somebody may take, and how long at least.
+    /// The factor over the median response time, and the shortest timeout.
     fn bounds(self) -> (u32, Duration) {
         match self {
             Self::Quick => (8, Duration::from_millis(300)),
@@ -27,27 +28,27 @@ impl Manner {
     }
 }
 
-/// How long answers took so far, to many questions of one kind at once.
+/// The response times so far, of concurrent requests of one kind.
 #[derive(Debug)]
 pub struct Patience {
     manner: Manner,
-    /// How long to wait at most, and while nobody has answered.
+    /// The longest timeout, also used before the first answer.
     most: Duration,
     answers: Vec<Duration>,
 }
 
 impl Patience {
-    /// Before any answer.
+    /// The state before any answer.
     pub fn new(manner: Manner, most: Duration) -> Self {
         Self { manner, most, answers: Vec::new() }
     }
 
-    /// From now on, with as much patience as this.
+    /// Changes the manner from now on.
     pub fn be(&mut self, manner: Manner) {
         self.manner = manner;
     }
 
-    /// Notes how long an answer took.
+    /// Records a response time.
     pub fn answered_after(&mut self, took: Duration) {
         if self.answers.len() < REMEMBERED {
             let at = self.answers.partition_point(|known| *known < took);
@@ -55,7 +56,7 @@ impl Patience {
         }
     }
 
-    /// How long after it was asked somebody who has not answered is overdue.
+    /// How long after it was sent a request without an answer is overdue.
     pub fn overdue_after(&self) -> Duration {
         let (factor, least) = self.manner.bounds();
         match self.answers.get(self.answers.len().saturating_sub(1) / 2) {

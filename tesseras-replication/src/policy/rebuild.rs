@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use tesseras_core::code::Piece;
 use tesseras_core::plan::Plan;
 
-/// The fragments to compute, so that all that is missing is at hand: the missing ones themselves,
+/// The fragments to compute so that all missing pieces are at hand: the missing ones themselves,
 /// and for a whole copy all data.
 pub(crate) fn to_rebuild(plan: &Plan, missing: &[Piece], have: &BTreeSet<Piece>) -> Vec<u8> {
     let Some(form) = plan.coded() else { return Vec::new() };

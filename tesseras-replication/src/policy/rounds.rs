@@ -1,31 +1,31 @@
-//! The rounds of a publication: place what is lacking, look again, and stop when nothing more can
+//! The rounds of a publication: place what is missing, survey again, and stop when nothing more can
 //! be placed.
 
 use tesseras_core::code::Piece;
 use tesseras_core::placement::{Lack, is_readable};
 
-/// How often pieces that lost their holder meanwhile are placed anew.
+/// How often pieces that have lost their holder in the meantime are placed again.
 const ROUNDS: u32 = 3;
 
-/// What a publication does next.
+/// The next step of a publication.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Next {
-    /// There is too little room to place it readable: nothing is sent.
+    /// There is too little room for a readable placement: nothing is sent.
     Refuse,
     /// Places these pieces.
     Place(Vec<Piece>),
-    /// Ends with what is placed.
+    /// Ends with the pieces placed so far.
     End,
 }
 
-/// Where a publication stands.
+/// The progress of a publication.
 #[derive(Debug, Default)]
 pub(crate) struct Rounds {
     done: u32,
 }
 
 impl Rounds {
-    /// What to do about what is lacking now; `k` is that of the coded form, if there is one.
+    /// The next step, given what is missing now; `k` is that of the coded form, if there is one.
     pub(crate) fn next(&self, lack: &Lack, k: Option<u8>) -> Next {
         if self.done == 0 && !is_readable(&lack.after, k) {
             Next::Refuse
@@ -36,8 +36,8 @@ impl Rounds {
         }
     }
 
-    /// A round has ended in which so many pieces were placed. Where nothing could be placed,
-    /// nothing more can be.
+    /// A round has ended in which this many pieces were placed. If none could be placed, the
+    /// publication ends.
     pub(crate) fn placed(&mut self, pieces: usize) {
         self.done = if pieces == 0 { ROUNDS } else { self.done + 1 };
     }

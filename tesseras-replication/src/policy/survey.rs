@@ -1,4 +1,4 @@
-//! What asking all holders of a tessera gave.
+//! The result of asking all holders of a tessera.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,32 +9,31 @@ use tesseras_core::plan::Plan;
 
 use crate::messages::AttestedPiece;
 
-/// A node that attested to hold something.
+/// A node that attested holding something.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LiveHolder {
-    /// Where it is.
+    /// Its id and address.
     pub contact: Contact,
     /// BLAKE3 of the plan that it keeps.
     pub plan: Option<ContentHash>,
-    /// What it holds, by its own word.
+    /// The pieces that it claims to hold.
     pub pieces: Vec<AttestedPiece>,
 }
 
-/// What asking all known holders gave.
+/// The result of asking all known holders.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Survey {
-    /// Those who attested, this node among them if it holds a piece.
+    /// The nodes that attested, including this one if it holds a piece.
     pub live: BTreeMap<NodeId, LiveHolder>,
-    /// Those who were expected to hold something, and did not answer.
+    /// Nodes that were expected to hold something, and did not answer.
     pub silent: Vec<Contact>,
-    /// Whether the attestation of any other node was valid, perhaps that it holds nothing. So this
-    /// node's clock is not far from that node's.
+    /// Whether the attestation of any other node was valid, even of holding nothing. If so, this
+    /// node's clock is close to that node's.
     pub others_attested: bool,
-    /// Whether anyone at all was known to hold it.
+    /// Whether any holder was known at all.
     pub known: bool,
-    /// How many nodes, perhaps this one too, announce something under the key and hold nothing of
-    /// exactly this tessera.
-    /// 0 where holders of this very tessera are known from before.
+    /// How many nodes, possibly including this one, announce something under the key but hold
+    /// nothing of this tessera. 0 if holders of this tessera are known from before.
     pub of_another: usize,
 }
 
@@ -56,18 +55,18 @@ impl Survey {
         placement
     }
 
-    /// Where the live holders are, other than one of them.
+    /// The contacts of all live holders but one.
     pub fn contacts_except(&self, except: NodeId) -> Vec<Contact> {
         let others = self.live.iter().filter(|(id, _)| **id != except);
         others.map(|(_, holder)| holder.contact.clone()).collect()
     }
 
-    /// Where all live holders are.
+    /// The contacts of all live holders.
     pub fn contacts(&self) -> BTreeMap<NodeId, Contact> {
         self.live.iter().map(|(id, holder)| (*id, holder.contact.clone())).collect()
     }
 
-    /// Those who attest pieces of a plan, without room for more.
+    /// The holders that attest pieces of a plan, without room for more.
     pub fn attested(&self, plan: &Plan) -> Assignment {
         let candidates = self.placement(plan).into_iter().filter_map(|(id, pieces)| {
             let address = self.live.get(&id)?.contact.addresses.first()?;
@@ -76,8 +75,8 @@ impl Survey {
         Assignment::new(plan.tessera().dht_key(), plan.pack_bytes(), candidates)
     }
 
-    /// The holders of each plan that is attested, other than this node: the plan that most of them
-    /// keep first.
+    /// The holders of each attested plan, other than this node, starting with the plan that most of
+    /// them keep.
     pub fn holders_by_plan(&self, me: NodeId) -> Vec<(ContentHash, Vec<Contact>)> {
         let mut by_plan: BTreeMap<ContentHash, Vec<Contact>> = BTreeMap::new();
         for (_, holder) in self.live.iter().filter(|(id, _)| **id != me) {
@@ -90,13 +89,13 @@ impl Survey {
         plans
     }
 
-    /// How many pieces other nodes than this one attest.
+    /// How many pieces nodes other than this one attest.
     pub fn pieces_of_others(&self, me: NodeId) -> usize {
         let others = self.live.iter().filter(|(id, _)| **id != me);
         others.map(|(_, holder)| holder.pieces.len()).sum()
     }
 
-    /// How many of the holders, the worst ones, may vanish.
+    /// How many of the holders, the worst ones, may be lost.
     pub fn survives(&self, plan: &Plan) -> usize {
         let k = plan.coded().map(|coded| coded.shape.k);
         placement::survives(&self.placement(plan), k)

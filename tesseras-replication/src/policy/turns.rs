@@ -1,12 +1,12 @@
-//! Whose transfer is cut when others wait.
+//! Which transfer is cut when others wait.
 
 use std::time::Duration;
 
 use tesseras_core::ids::NodeId;
 
-/// The slowest transfer that others wait for, in bytes a second, once [`AT_LEAST`] is over.
+/// A transfer slower than this, in bytes per second, may be cut for others after [`AT_LEAST`].
 const SLOWEST: u64 = 64 * 1024;
-/// Every transfer has so long to show how fast it is.
+/// Every transfer has this long to show its speed.
 const AT_LEAST: Duration = Duration::from_secs(20);
 
 /// A turn that is taken.
@@ -25,9 +25,9 @@ impl Holding {
     }
 }
 
-/// Which turn `waiting` may have, if it has none: of those that have lasted for [`AT_LEAST`] the last
-/// of a peer that has several, else the slowest of those that are too slow. Most transfers are done
-/// before that, and then the one who waits is next.
+/// Which turn to cut for `waiting`, if it has none: of those that have lasted for [`AT_LEAST`] the
+/// last of a peer that has several, else the slowest of those that are too slow. Most transfers end
+/// before that, and the waiting peer is next.
 pub(crate) fn to_cut(holding: &[Holding], waiting: &NodeId) -> Option<u64> {
     let turns_of = |peer: &NodeId| holding.iter().filter(|h| h.peer == *peer).count();
     if turns_of(waiting) > 0 {

@@ -1,4 +1,4 @@
-//! What every answer to another node needs: who may be touched, and how a refusal is told.
+//! Shared by all answers to other nodes: their collaborators, and how refusals are reported.
 
 use tesseras_core::ids::TesseraHash;
 use tesseras_core::ports::StoreError;
@@ -10,15 +10,15 @@ use crate::messages::refusal;
 use crate::peers::Peers;
 use crate::ports::Directory;
 
-/// All that a peer is told with [`refusal::DECLINED`].
-const DECLINED: &str = "this node does not take it";
-/// Dossiers longer than this, in bytes, wait for each other.
+/// The only text that a peer gets with [`refusal::DECLINED`].
+const DECLINED: &str = "this node does not accept it";
+/// Dossiers longer than this, in bytes, are handled one at a time.
 pub(super) const LARGE_DOSSIER: u64 = 1024 * 1024;
 
-/// What answering gives.
+/// The result of an answer.
 pub(super) type Outcome<T> = Result<T, Refusal>;
 
-/// What an answer may touch.
+/// The collaborators of an answer.
 pub(crate) struct Service<'a> {
     pub(crate) peers: &'a Peers,
     pub(crate) holder: &'a Holder,
@@ -26,7 +26,7 @@ pub(crate) struct Service<'a> {
 }
 
 impl Service<'_> {
-    /// Refuses what this node's owner made or does not want. The peer is not told why.
+    /// Refuses what this node's owner created or does not want. The peer is not told why.
     pub(super) async fn refuse_unwanted(&self, tessera: TesseraHash) -> Outcome<()> {
         match self.holder.unwanted(tessera).await.map_err(internal)? {
             None => Ok(()),
@@ -59,7 +59,7 @@ pub(super) fn internal(error: StoreError) -> Refusal {
     }
 }
 
-/// What a peer is told of a limit: only what is about itself.
+/// The refusal for a limit: it discloses only what is about the peer itself.
 pub(super) fn refuse(error: NotAdmitted) -> Refusal {
     match error {
         NotAdmitted::Store(error) => internal(error),

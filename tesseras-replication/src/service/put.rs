@@ -1,4 +1,5 @@
-//! Taking a piece: admitted, verified, hashed while it comes, and durable before it is acknowledged.
+//! Receiving a piece: admitted, verified, hashed during the transfer, and durable before it is
+//! acknowledged.
 
 use std::time::Duration;
 
@@ -17,10 +18,10 @@ use crate::dossier::{MAX_DOSSIER_BYTES, VerifiedDossier};
 use crate::holder::StoredDossierError;
 use crate::messages::{MAX_WITNESSES, Stored, refusal};
 
-/// How long witnesses may take to answer, all together.
+/// The deadline for all witnesses together.
 const WITNESSES: Duration = Duration::from_secs(10);
 
-/// What a [`crate::messages::Request::PutPiece`] says.
+/// The fields of a [`crate::messages::Request::PutPiece`].
 pub(super) struct Put {
     pub(super) tessera: TesseraHash,
     pub(super) piece: Piece,
@@ -63,23 +64,23 @@ impl Service<'_> {
         let _reserved = self.holder.reserve(from, charge, bytes).await.map_err(refuse)?;
         let (disk, blobs) = (&self.holder.disk, self.holder.blobs());
         let goes_on = |bytes| turn.goes_on(bytes);
-        let staged = body.stage(disk, blobs, bytes, fragment.checksum, goes_on).await;
+        let staged = body.stage(disk, blobs, bytes, held_piece.checksum, goes_on).await;
         let staged = staged.map_err(refuse_receive)?;
-        if !self.holder.store(dossier, fragment, staged, charge).await.map_err(internal)? {
+        if !self.holder.store(dossier, held_piece, staged, charge).await.map_err(internal)? {
             return Err(plan_conflict());
         }
         tracing::info!(%tessera, %piece, bytes, from = %from.id, "stored a piece");
         Ok(Stored {})
     }
 
-    /// The dossier that comes with a piece, or the one that is here already.
+    /// The dossier that is sent with a piece, or the one that is already here.
     async fn dossier_for_put(&self, put: &Put, body: &mut BodyReader) -> Outcome<VerifiedDossier> {
         if put.dossier_bytes == 0 {
             return self.known_dossier(put.tessera).await;
         }
         let stored = match self.holder.stored_dossier(put.tessera).await {
             Ok(stored) => stored,
-            // The one that comes along mends it.
+            // The dossier that is sent replaces it.
             Err(StoredDossierError::Damaged(_)) => None,
             Err(StoredDossierError::Store(error)) => return Err(internal(error)),
         };
@@ -96,8 +97,8 @@ impl Service<'_> {
         }
     }
 
-    /// The dossier that is kept beside a piece. One that is here for another reason is not to be
-    /// known.
+    /// The dossier that is kept beside a piece. One that is here for another reason is not
+    /// disclosed.
     async fn known_dossier(&self, tessera: TesseraHash) -> Outcome<VerifiedDossier> {
         let stored = self.stored_dossier(tessera).await?;
         let is_holder = self.holder.is_holder(tessera).await.map_err(internal)?;
@@ -106,7 +107,7 @@ impl Service<'_> {
             .ok_or_else(|| Refusal::new(refusal::NEED_DOSSIER, "send the dossier with the piece"))
     }
 
-    /// Whether another holder than the sender attests this very plan now.
+    /// Whether a holder other than the sender attests this very plan now.
     async fn is_witnessed(
         &self,
         sender: NodeId,
@@ -138,8 +139,8 @@ impl Service<'_> {
     }
 }
 
-/// The piece as the plan has it; refused if it has no such piece, or one of another length.
-fn planned(dossier: &VerifiedDossier, piece: Piece, bytes: u64) -> Outcome<Fragment> {
+/// The piece according to the plan; refused if there is no such piece, or its length differs.
+fn planned(dossier: &VerifiedDossier, piece: Piece, bytes: u64) -> Outcome<HeldPiece> {
     let plan = dossier.plan();
     let (Some(checksum), Some(expected)) = (plan.checksum(piece), plan.piece_bytes(piece)) else {
         return Err(Refusal::new(refusal::INVALID, "the plan has no such piece"));
@@ -148,7 +149,7 @@ fn planned(dossier: &VerifiedDossier, piece: Piece, bytes: u64) -> Outcome<Fragm
         let why = format!("the plan says {expected} bytes, not {bytes}");
         return Err(Refusal::new(refusal::INVALID, why));
     }
-    Ok(Fragment { tessera: dossier.tessera(), piece, checksum, bytes })
+    Ok(HeldPiece { tessera: dossier.tessera(), piece, checksum, bytes })
 }
 
 fn refuse_receive(error: ReceiveError) -> Refusal {

@@ -1,4 +1,4 @@
-//! Attesting is cheap: nothing but the index is read for it.
+//! Attesting is cheap: only the index is read.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -37,16 +37,16 @@ mockall::mock! {
     impl FragmentStore for Fragments {
         fn store_fragment(
             &self,
-            fragment: &Fragment,
+            fragment: &HeldPiece,
             staged: StagedBlob,
             charge: &Charge,
         ) -> Result<(), StoreError>;
-        fn list_fragments(&self, tessera: &TesseraHash) -> Result<Vec<Fragment>, StoreError>;
-        fn list_sound_fragments(&self, tessera: &TesseraHash) -> Result<Vec<Fragment>, StoreError>;
-        fn mark_damaged(&self, fragment: &Fragment) -> Result<bool, StoreError>;
+        fn list_fragments(&self, tessera: &TesseraHash) -> Result<Vec<HeldPiece>, StoreError>;
+        fn list_sound_fragments(&self, tessera: &TesseraHash) -> Result<Vec<HeldPiece>, StoreError>;
+        fn mark_damaged(&self, fragment: &HeldPiece) -> Result<bool, StoreError>;
         fn count_damaged(&self) -> Result<u64, StoreError>;
-        fn read_fragment(&self, fragment: &Fragment) -> Result<Box<dyn BlobReader>, StoreError>;
-        fn delete_fragment(&self, fragment: &Fragment) -> Result<bool, StoreError>;
+        fn read_fragment(&self, fragment: &HeldPiece) -> Result<Box<dyn BlobReader>, StoreError>;
+        fn delete_fragment(&self, fragment: &HeldPiece) -> Result<bool, StoreError>;
         fn held_tesserae<'a>(
             &self,
             after: Option<&'a TesseraHash>,
@@ -56,7 +56,7 @@ mockall::mock! {
     }
 }
 
-/// Whatever is not the disk. Attesting needs none of it.
+/// Everything but the disk; attesting uses none of it.
 struct Nobody;
 
 impl Transport for Nobody {
@@ -147,7 +147,7 @@ fn node(store: &Store, fragments: Arc<dyn FragmentStore>, keys: Arc<NodeKeys>) -
     })
 }
 
-/// Asks a node to attest, and checks what it signs.
+/// Asks a node to attest, and verifies the answer.
 async fn attested(node: &Replication, keys: &NodeKeys) -> Vec<AttestedPiece> {
     let asker = NodeKeys::generate(0).unwrap();
     let remote = SocketAddr::from(([127, 0, 0, 1], 1));
@@ -170,8 +170,8 @@ async fn a_hundred_fragments_are_attested_without_reading_one() {
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open(dir.path(), &StorageConfig::default()).unwrap();
     let keys = Arc::new(NodeKeys::generate(0).unwrap());
-    let held: Vec<Fragment> = (0..100)
-        .map(|index| Fragment {
+    let held: Vec<HeldPiece> = (0..100)
+        .map(|index| HeldPiece {
             tessera: TESSERA,
             piece: Piece::Index(index),
             checksum: blake3(&[index]),
@@ -186,7 +186,7 @@ async fn a_hundred_fragments_are_attested_without_reading_one() {
     });
     let node = node(&store, Arc::new(fragments), keys.clone());
     let pieces = attested(&node, &keys).await;
-    let same = |f: Fragment| AttestedPiece { piece: f.piece, checksum: f.checksum };
+    let same = |f: HeldPiece| AttestedPiece { piece: f.piece, checksum: f.checksum };
     assert_eq!(pieces, held.into_iter().map(same).collect::<Vec<_>>());
 }
 
@@ -200,7 +200,7 @@ async fn an_attestation_says_what_was_stored_even_when_the_disk_has_lost_it() {
         let mut writer = store.blobs().stage().unwrap();
         writer.write(&bytes).unwrap();
         let staged = writer.finish().unwrap();
-        let fragment = Fragment {
+        let fragment = HeldPiece {
             tessera: TESSERA,
             piece: Piece::Index(index),
             checksum: blake3(&bytes),

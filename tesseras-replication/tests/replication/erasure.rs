@@ -1,4 +1,4 @@
-//! Packs are cut and put together again over a real store, whatever is lost.
+//! Packs are encoded and rebuilt over a real store, for every kind of loss.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use tesseras_replication::erasure::{self, ErasureError, WINDOW};
 use tesseras_replication::pieces::PieceSource;
 use tesseras_storage::{StorageConfig, Store};
 
-/// A pack whose bytes follow from where they are, so that none need be kept.
+/// A pack whose bytes are a function of their position, so that none need be kept.
 struct Pattern(u64);
 
 impl BlobReader for Pattern {
@@ -35,7 +35,7 @@ impl BlobReader for Pattern {
     }
 }
 
-/// Cuts a pack, loses pieces, and rebuilds them; all that is left over must be a fitting number.
+/// Encodes a pack, loses pieces, and rebuilds them.
 fn survives(bytes: u64, lost: &BTreeSet<u8>, wanted: &[u8]) {
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open(dir.path(), &StorageConfig::default()).unwrap();

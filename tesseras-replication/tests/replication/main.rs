@@ -1,4 +1,4 @@
-//! The codec, the messages and the attestations, each by itself.
+//! Tests of the codec, the messages and the attestations, each on its own.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 

@@ -1,4 +1,4 @@
-//! Every message survives the wire, and no bytes can do harm.
+//! Every message survives encoding, and arbitrary bytes do no harm.
 
 use std::fmt::Debug;
 use std::net::{Ipv6Addr, SocketAddr};
@@ -101,7 +101,7 @@ fn comes_back<T: Serialize + DeserializeOwned + PartialEq + Debug>(message: &T) 
     assert_eq!(&codec::decode::<T>(&frame).unwrap(), message);
 }
 
-/// Reads bytes as everything that a peer may send.
+/// Decodes bytes as every type that a peer may send.
 fn read_as_everything(bytes: &[u8]) {
     let _ = codec::kind(bytes);
     let _ = codec::decode::<Request>(bytes);

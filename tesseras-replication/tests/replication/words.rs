@@ -1,4 +1,4 @@
-//! What errors say, with one of a thing and with many.
+//! Error texts with singular and plural counts.
 
 use tesseras_core::ids::TesseraHash;
 use tesseras_replication::collect::CollectError;
@@ -21,20 +21,17 @@ fn errors_are_right_for_one_and_for_many() {
         (unplaced(0, 1).to_string(), "it cannot be read back: no node holds a whole copy"),
         (
             unplaced(1, 16).to_string(),
-            "it cannot be read back: holders were found for only 1 of the 16 pieces that are needed",
+            "it cannot be read back: holders were found for only 1 of the 16 pieces needed",
         ),
         (
             unplaced(9, 16).to_string(),
-            "it cannot be read back: holders were found for only 9 of the 16 pieces that are needed",
+            "it cannot be read back: holders were found for only 9 of the 16 pieces needed",
         ),
         (unobtained(0, 1).to_string(), "no whole copy could be obtained"),
-        (
-            unobtained(9, 16).to_string(),
-            "only 9 of the 16 pieces that are needed could be obtained",
-        ),
+        (unobtained(9, 16).to_string(), "only 9 of the 16 pieces needed could be obtained"),
         (
             no_space(300 << 20, 1).to_string(),
-            "300.0 MiB of free disk space are needed beside the reserve, and there is 1 byte",
+            "300.0 MiB of free disk space is needed beyond the reserve, and 1 byte is available",
         ),
         (
             silent(1).to_string(),

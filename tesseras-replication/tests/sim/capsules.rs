@@ -1,5 +1,4 @@
-//! Capsules that were made once with real keys, and their form in the simulation: a pack is its
-//! bytes.
+//! Capsules made once with real keys, and their form in the simulation: a pack is its bytes.
 
 use std::io::Write as _;
 use std::sync::{Arc, OnceLock};
@@ -28,7 +27,7 @@ pub struct Made {
     parts: Vec<Vec<u8>>,
 }
 
-/// Who makes all capsules.
+/// The creator of all capsules.
 pub fn creator() -> CreatorKeys {
     CreatorKeys::from_seeds(&[5; 32], &[6; 32])
 }
@@ -67,7 +66,8 @@ fn make(bytes: usize) -> Made {
         state ^= state << 17;
         jpeg.extend(state.to_le_bytes());
     }
-    // The date of a file stands in the capsule: it is one date, so that every run has one hash.
+    // The date of a file is part of the capsule: it is constant, so that every run has the same
+    // hash.
     let mut file = std::fs::File::create(dir.path().join("sea.jpg")).unwrap();
     file.write_all(&jpeg).unwrap();
     file.set_modified(UNIX_EPOCH + Duration::from_secs(1_600_000_000)).unwrap();

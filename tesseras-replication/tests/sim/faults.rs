@@ -1,4 +1,4 @@
-//! Planted faults: each makes a named invariant fail, so the invariants can.
+//! Planted faults: each makes a named invariant fail, which shows that the invariants can fail.
 
 use std::time::Duration;
 
@@ -47,7 +47,7 @@ fn a_holder_that_announces_a_draft_is_found_out() {
 
 #[test]
 fn holders_that_attest_what_they_do_not_have_make_status_promise_too_much() {
-    // Until pieces are proven by audits, what is attested is believed.
+    // Until pieces are proven by audits, attestations are believed.
     let violated = violation(30, async |world| {
         let made = coded();
         world.publish(0, made).await.unwrap();

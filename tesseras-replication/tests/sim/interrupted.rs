@@ -1,5 +1,5 @@
-//! A publication that is interrupted at each of its awaits: nothing is announced that is not
-//! published, nothing is lost, and it can begin again.
+//! A publication that is interrupted at each of its awaits: nothing unpublished is announced,
+//! nothing is lost, and it can start again.
 
 use std::pin::pin;
 use std::task::Poll;
@@ -11,7 +11,7 @@ use tesseras_replication::status::State;
 use crate::capsules::small;
 use crate::world::{World, simulate};
 
-/// Polls a future so many times and drops it; its result, if it was ready before.
+/// Polls a future this many times and drops it; returns its result if it was ready before.
 async fn interrupted<T>(future: impl Future<Output = T>, polls: usize) -> Option<T> {
     let mut future = pin!(future);
     let mut left = polls;

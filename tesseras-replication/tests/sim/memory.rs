@@ -29,11 +29,11 @@ pub struct Memory(Arc<Mutex<State>>);
 struct State {
     staged: BTreeMap<String, Bytes>,
     last_staged: u64,
-    /// Stored objects, and how often each is named.
+    /// Stored objects with their reference counts.
     objects: BTreeMap<ContentHash, (Bytes, usize)>,
     pins: BTreeMap<TesseraHash, BTreeMap<ContentHash, (Bytes, Timestamp)>>,
     library: BTreeMap<TesseraHash, (TesseraRecord, Vec<ContentHash>)>,
-    fragments: BTreeMap<(TesseraHash, Piece), (Fragment, Charge)>,
+    fragments: BTreeMap<(TesseraHash, Piece), (HeldPiece, Charge)>,
     /// Objects whose bytes were found damaged.
     damaged: BTreeSet<ContentHash>,
     dossiers: BTreeMap<TesseraHash, Dossier>,
@@ -41,7 +41,7 @@ struct State {
     holders: BTreeMap<TesseraHash, BTreeMap<NodeId, (Contact, Timestamp)>>,
     placements: BTreeMap<TesseraHash, BTreeSet<PlacedPiece>>,
     blocked: BTreeSet<TesseraHash>,
-    /// A planted fault: what is written is not what is read.
+    /// A planted fault: the bytes read differ from those written.
     rots: bool,
 }
 
@@ -79,7 +79,7 @@ impl State {
 }
 
 impl Memory {
-    /// All of it, as the stores of one node.
+    /// This memory as the stores of one node.
     pub fn stores(&self) -> Stores {
         let one = Arc::new(self.clone());
         Stores {
@@ -92,7 +92,7 @@ impl Memory {
         }
     }
 
-    /// Loses a piece without a word, as a rotten index would.
+    /// Loses a piece silently, as a corrupt index would.
     pub fn lose(&self, tessera: &TesseraHash, piece: Piece) {
         let mut state = self.state();
         if let Some((fragment, _)) = state.fragments.remove(&(*tessera, piece)) {
@@ -100,7 +100,7 @@ impl Memory {
         }
     }
 
-    /// From now on, what is written is damaged on the way to the disk.
+    /// From now on, written bytes are damaged.
     pub fn rot(&self) {
         self.state().rots = true;
     }
@@ -274,7 +274,7 @@ impl TesseraRepository for Memory {
 impl FragmentStore for Memory {
     fn store_fragment(
         &self,
-        fragment: &Fragment,
+        fragment: &HeldPiece,
         staged: StagedBlob,
         charge: &Charge,
     ) -> Result<(), StoreError> {
@@ -301,21 +301,21 @@ impl FragmentStore for Memory {
         }
     }
 
-    fn list_fragments(&self, tessera: &TesseraHash) -> Result<Vec<Fragment>, StoreError> {
+    fn list_fragments(&self, tessera: &TesseraHash) -> Result<Vec<HeldPiece>, StoreError> {
         let state = self.state();
         let held = state.fragments.range((*tessera, Piece::Whole)..);
         let held = held.take_while(|((of, _), _)| of == tessera);
         Ok(held.map(|(_, (fragment, _))| *fragment).collect())
     }
 
-    fn list_sound_fragments(&self, tessera: &TesseraHash) -> Result<Vec<Fragment>, StoreError> {
+    fn list_sound_fragments(&self, tessera: &TesseraHash) -> Result<Vec<HeldPiece>, StoreError> {
         let mut all = self.list_fragments(tessera)?;
         let state = self.state();
         all.retain(|fragment| !state.damaged.contains(&fragment.checksum));
         Ok(all)
     }
 
-    fn mark_damaged(&self, fragment: &Fragment) -> Result<bool, StoreError> {
+    fn mark_damaged(&self, fragment: &HeldPiece) -> Result<bool, StoreError> {
         let mut state = self.state();
         let held = state.fragments.get(&(fragment.tessera, fragment.piece));
         let is_held = held.is_some_and(|(held, _)| held == fragment);
@@ -328,11 +328,11 @@ impl FragmentStore for Memory {
     fn count_damaged(&self) -> Result<u64, StoreError> {
         let state = self.state();
         let damaged =
-            |(fragment, _): &&(Fragment, Charge)| state.damaged.contains(&fragment.checksum);
+            |(fragment, _): &&(HeldPiece, Charge)| state.damaged.contains(&fragment.checksum);
         Ok(state.fragments.values().filter(damaged).count() as u64)
     }
 
-    fn read_fragment(&self, fragment: &Fragment) -> Result<Box<dyn BlobReader>, StoreError> {
+    fn read_fragment(&self, fragment: &HeldPiece) -> Result<Box<dyn BlobReader>, StoreError> {
         let state = self.state();
         match state.fragments.get(&(fragment.tessera, fragment.piece)) {
             Some((held, _)) if held == fragment => {
@@ -342,7 +342,7 @@ impl FragmentStore for Memory {
         }
     }
 
-    fn delete_fragment(&self, fragment: &Fragment) -> Result<bool, StoreError> {
+    fn delete_fragment(&self, fragment: &HeldPiece) -> Result<bool, StoreError> {
         let mut state = self.state();
         let key = (fragment.tessera, fragment.piece);
         if state.fragments.get(&key).is_none_or(|(held, _)| held != fragment) {

@@ -29,15 +29,15 @@ use crate::world::{Place, Shared};
 /// How a node behaves towards others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Conduct {
-    /// As it should.
+    /// Follows the protocol.
     Honest,
-    /// It takes questions and never answers.
+    /// Accepts requests and never answers.
     Silent,
     /// It answers after this long.
     Late(Duration),
     /// It attests every piece of the plan that it keeps.
     Boasts,
-    /// The pieces that it gives are not what they should be.
+    /// Serves pieces with wrong bytes.
     Corrupts,
     /// It stops in the middle of a piece.
     Stalls,
@@ -45,8 +45,8 @@ pub enum Conduct {
     Forgets,
 }
 
-/// Work that would block runs at once, on the caller; then the caller yields, so that it may be
-/// interrupted when the work is done and nobody has seen its result.
+/// Blocking work runs at once, on the caller; then the caller yields, so that it can be interrupted
+/// when the work is done and its result has not been seen.
 pub struct AtOnce;
 
 impl BlockingPool for AtOnce {
@@ -56,7 +56,7 @@ impl BlockingPool for AtOnce {
     }
 }
 
-/// One node's way out.
+/// The transport of one node.
 pub struct SimTransport {
     pub world: Weak<Shared>,
     pub from: usize,
@@ -107,7 +107,7 @@ async fn exchange(
     let peer = asker.as_peer();
     let body = flow(world.clone(), from, to, body);
     let serving = serve(world.clone(), to, peer, kind.clone(), frame, body);
-    // What a node does for another goes on if that one no longer waits.
+    // Work of a node for another continues if that node no longer waits.
     place.tasks.lock().unwrap().spawn(async move {
         let _ = answer.send(serving.await);
     });
@@ -124,7 +124,7 @@ async fn exchange(
     Ok(Reply { peer: place.as_peer(), frame: response.frame, body })
 }
 
-/// Bytes take their time, and break off when one end dies.
+/// Bytes take time to arrive, and the stream breaks when one end dies.
 fn flow(world: Arc<Shared>, one: usize, other: usize, body: Body) -> Body {
     Box::pin(body.then(move |chunk| {
         let world = world.clone();
@@ -212,7 +212,7 @@ fn stalled(body: Body) -> Body {
     Box::pin(body.take(1).chain(stream::once(std::future::pending())))
 }
 
-/// One node's way to find others: all names ever announced, the dead among them.
+/// One node's directory: all nodes ever announced, including dead ones.
 pub struct SimDirectory {
     pub world: Weak<Shared>,
     pub own: usize,

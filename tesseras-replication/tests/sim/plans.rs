@@ -1,11 +1,11 @@
-//! A creator who signed two plans: whichever holder answers first, the true one is found.
+//! A creator that signed two plans: whichever holder answers first, the true plan is found.
 
 use tesseras_core::code::Piece;
 use tesseras_core::dossier::Dossier;
 use tesseras_core::ids::ContentHash;
 use tesseras_core::plan::Plan;
 use tesseras_core::ports::{
-    BlobReader, BlobStore as _, Charge, Fragment, FragmentStore as _, HoldingRepository as _,
+    BlobReader, BlobStore as _, Charge, FragmentStore as _, HeldPiece, HoldingRepository as _,
 };
 use tesseras_core::publication::PublicationEvent;
 
@@ -28,8 +28,8 @@ fn read_all(reader: &dyn BlobReader) -> Vec<u8> {
     bytes
 }
 
-/// Lets a new node hold every fragment of these but the first, under a dossier.
-fn hold(world: &mut World, dossier: &Dossier, fragments: &[(Fragment, Vec<u8>)]) {
+/// Lets a new node hold every fragment of these but the first, with a dossier.
+fn hold(world: &mut World, dossier: &Dossier, fragments: &[(HeldPiece, Vec<u8>)]) {
     let index = world.join();
     let place = world.place(index);
     let tessera = fragments[0].0.tessera;
@@ -56,7 +56,8 @@ fn a_false_plan_that_comes_first_does_not_hide_the_true_one() {
         for holder in &holders {
             let memory = world.place(*holder).memory;
             for held in memory.list_fragments(&hash).unwrap() {
-                let is_known = fragments.iter().any(|(f, _): &(Fragment, _)| f.piece == held.piece);
+                let is_known =
+                    fragments.iter().any(|(f, _): &(HeldPiece, _)| f.piece == held.piece);
                 if !matches!(held.piece, Piece::Whole | Piece::Index(0)) && !is_known {
                     fragments.push((held, read_all(&*memory.read_fragment(&held).unwrap())));
                 }

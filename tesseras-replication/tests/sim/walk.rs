@@ -1,4 +1,4 @@
-//! The walk of one memory through a large network, and what repair makes good.
+//! The walk of one memory through a large network, and the losses that repair replaces.
 
 use std::time::Duration;
 
@@ -72,7 +72,7 @@ fn a_round_over_many_capsules_asks_each_holder_about_many_at_once_and_nobody_els
         assert_eq!(offer, 0, "nothing is to be placed");
         let questions = 7 * many().len();
         assert!(attest + batch <= questions / 3, "{attest} + {batch} of {questions}");
-        // Who lost its copies is found out, and only these are placed anew.
+        // Lost copies are detected, and only these are placed again.
         world.kill(world.holders(&many()[0])[0]);
         world.wait(MINUTE).await;
         let lost: usize = many().iter().map(|made| 7 - world.pieces(made).1).sum();
@@ -109,7 +109,7 @@ fn a_partition_that_heals_leaves_one_healthy_capsule() {
         world.publish(5, made).await.unwrap();
         world.part(|index| (index % 2) as u8);
         world.wait(MINUTE).await;
-        // Each half does what it can for itself.
+        // Each half repairs what it can on its own.
         world.repair_by_all(made).await;
         world.part(|_| 0);
         world.wait(2 * MINUTE).await;

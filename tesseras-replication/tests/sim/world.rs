@@ -1,7 +1,7 @@
-//! The world: its nodes, its invariants, and what a test may do to it.
+//! The simulated world: its nodes, its invariants, and the operations of tests.
 //!
 //! After every event these hold, by name: `acknowledged_is_kept` (what a node acknowledged is in
-//! its store, unless the test took it), `stored_bytes_are_the_plans`,
+//! its store, unless the test removed it), `stored_bytes_are_the_plans`,
 //! `nothing_unpublished_is_announced`, `a_holder_keeps_one_plan`. After every flow:
 //! `survives_is_honest` (what status promises is true of the real stores) and
 //! `fetched_is_bit_identical`.
@@ -52,11 +52,11 @@ pub struct Place {
     pub clock: Clock,
     pub memory: Memory,
     pub replication: Replication,
-    /// What it does for others; ends with it.
+    /// Its work for other nodes; ends with it.
     pub tasks: Arc<Mutex<JoinSet<()>>>,
     pub alive: bool,
     pub conduct: Conduct,
-    /// On which side of a partition.
+    /// The side of a partition that it is on.
     pub side: u8,
 }
 
@@ -76,7 +76,7 @@ impl Place {
     }
 }
 
-/// What all nodes share.
+/// State shared by all nodes.
 pub struct Shared {
     seed: u64,
     begun: Instant,
@@ -105,7 +105,7 @@ impl Shared {
         self.state().places[index].clone()
     }
 
-    /// Which node is reached at an address, if any.
+    /// The node reached at an address, if any.
     pub fn reached(&self, from: usize, address: SocketAddr) -> Option<usize> {
         let state = self.state();
         let side = state.places[from].side;
@@ -114,19 +114,19 @@ impl Shared {
         state.places[from].alive.then_some(to)
     }
 
-    /// How long a message takes one way.
+    /// The one-way latency of a message.
     pub fn latency(&self) -> Duration {
         Duration::from_millis(self.state().rng.random_range(1..40))
     }
 
-    /// All nodes but one, the dead among them.
+    /// All nodes but one, including dead ones.
     pub fn everybody(&self, but: usize) -> Vec<Contact> {
         let state = self.state();
         let others = state.places.iter().enumerate().filter(|(index, _)| *index != but);
         others.map(|(_, place)| place.contact()).collect()
     }
 
-    /// Who announced itself at a key, as far as `asker` can see.
+    /// The nodes announced at a key, as far as `asker` can see.
     pub fn records(&self, key: &DhtKey, asker: usize) -> Vec<Contact> {
         let state = self.state();
         let side = state.places[asker].side;
@@ -167,7 +167,7 @@ impl Shared {
         }
     }
 
-    /// Checks what must be true of one node at any time.
+    /// Checks the invariants of one node.
     pub fn check_node(&self, index: usize) {
         let place = self.place(index);
         let acknowledged: Vec<_> = {
@@ -181,7 +181,7 @@ impl Shared {
                 let held = place.memory.list_fragments(&tessera).unwrap();
                 held.into_iter().map(|held| held.piece).collect()
             });
-            // A whole copy may be let go once the coded form is complete.
+            // A whole copy may be released once the coded form is complete.
             let was_released = piece == Piece::Whole && tessera == coded().record.hash;
             if place.alive && !held.contains(&piece) && !was_released {
                 self.violate("acknowledged_is_kept", &format!("{index} lost {piece}"));
@@ -194,7 +194,7 @@ impl Shared {
         *self.state().answered.entry(kind.to_owned()).or_default() += 1;
     }
 
-    /// Notes that something happened.
+    /// Adds an event to the trace.
     pub fn note(&self, event: &str) {
         let at = self.begun.elapsed().as_millis();
         let mut state = self.state();
@@ -235,7 +235,7 @@ impl Drop for World {
     }
 }
 
-/// Runs a test in worlds of several seeds, or of the one that `SIM_SEED` names.
+/// Runs a test in worlds of several seeds, or of the one in `SIM_SEED`.
 pub fn simulate(seeds: std::ops::Range<u64>, nodes: usize, test: impl AsyncFn(&mut World)) {
     let only = std::env::var("SIM_SEED").ok().and_then(|seed| seed.parse().ok());
     let seeds = only.map_or(seeds, |seed| seed..seed + 1);
@@ -344,7 +344,7 @@ impl World {
         self.shared.state().places.len()
     }
 
-    /// A node dies: what it was doing ends, and nobody reaches it any more.
+    /// A node dies: its work ends, and it can no longer be reached.
     pub fn kill(&mut self, index: usize) {
         self.shared.note(&format!("{index} dies"));
         let mut state = self.shared.state();
@@ -360,7 +360,7 @@ impl World {
         self.shared.state().places[index].conduct = conduct;
     }
 
-    /// Parts the network by index, or heals it.
+    /// Partitions the network by index, or heals it.
     pub fn part(&mut self, side: impl Fn(usize) -> u8) {
         self.shared.note("the network is parted anew");
         let mut state = self.shared.state();
@@ -385,7 +385,7 @@ impl World {
         self.check();
     }
 
-    /// Has a node create and publish a capsule.
+    /// Makes a node create and publish a capsule.
     pub async fn publish(&self, owner: usize, made: &Made) -> Result<Published, PublishError> {
         let place = self.place(owner);
         add(&place.memory, made, Origin::Created);
@@ -397,7 +397,7 @@ impl World {
         published
     }
 
-    /// Has a node fetch a capsule; the bytes must be those that were packed.
+    /// Makes a node fetch a capsule; the bytes must be those that were packed.
     pub async fn fetch(&self, by: usize, made: &Made) -> Result<Fetched, FetchError> {
         let place = self.place(by);
         let fetched = place.replication.fetch(made.record.hash, &silent()).await;
@@ -414,7 +414,8 @@ impl World {
         repaired
     }
 
-    /// Every live holder looks after the capsule, one after the other; how many pieces came back.
+    /// Every live holder repairs the capsule, one after the other; returns how many pieces were
+    /// restored.
     pub async fn repair_by_all(&self, made: &Made) -> usize {
         let mut restored = 0;
         for index in (0..self.len()).filter(|index| self.is_alive(*index)) {
@@ -425,7 +426,7 @@ impl World {
         restored
     }
 
-    /// A node looks after all that it has to.
+    /// A node repairs everything that it maintains.
     pub async fn repair_each(&self, by: usize) -> Vec<Repaired> {
         let replication = self.place(by).replication;
         let all = replication.looked_after().await.unwrap();
@@ -440,12 +441,12 @@ impl World {
         self.shared.state().answered.get(kind).copied().unwrap_or(0)
     }
 
-    /// How a capsule is, by what its holders say; what that promises must be true.
-    /// What a node has requested of others.
+    /// The requests that a node has sent to others.
     pub fn requests(&self, of: usize) -> Requests {
         self.place(of).replication.requests()
     }
 
+    /// The status of a capsule by its holders' attestations; what it promises must be true.
     pub async fn status(&self, by: usize, made: &Made) -> TesseraHealth {
         let health = self.place(by).replication.status(made.record.hash).await;
         let health = health.unwrap().unwrap();
@@ -460,7 +461,7 @@ impl World {
         health
     }
 
-    /// What live nodes truly have stored.
+    /// The pieces that live nodes really have stored.
     pub fn true_placement(&self, made: &Made) -> Placement {
         let state = self.shared.state();
         let live = state.places.iter().filter(|place| place.alive);
@@ -477,7 +478,7 @@ impl World {
         (0..self.len()).filter(|index| placement.contains_key(&self.place(*index).id)).collect()
     }
 
-    /// How many different fragments, or whole copies, there truly are.
+    /// How many different fragments, or whole copies, there really are.
     pub fn pieces(&self, made: &Made) -> (usize, usize) {
         let placement = self.true_placement(made);
         (placement::distinct_fragments(&placement).len(), placement::whole_copies(&placement))
@@ -494,7 +495,7 @@ impl World {
         }
     }
 
-    /// Whether a fault was planted: the test looks at the violation itself.
+    /// Whether a fault was planted: then the test itself examines the violation.
     fn expects_violation(&self) -> bool {
         self.shared.seed >= PLANTED
     }

@@ -15,7 +15,7 @@ use super::*;
 /// A fragment store in memory. Its `StagedBlob`s carry the number of their content.
 #[derive(Default)]
 struct Inner {
-    held: Mutex<HashMap<Key, (Fragment, Vec<u8>)>>,
+    held: Mutex<HashMap<Key, (HeldPiece, Vec<u8>)>>,
     reads: AtomicUsize,
     /// How long a read takes.
     pace: Duration,
@@ -58,7 +58,7 @@ impl std::ops::Deref for Shared {
 impl FragmentStore for Shared {
     fn store_fragment(
         &self,
-        fragment: &Fragment,
+        fragment: &HeldPiece,
         staged: StagedBlob,
         _: &Charge,
     ) -> Result<(), StoreError> {
@@ -69,15 +69,15 @@ impl FragmentStore for Shared {
         Ok(())
     }
 
-    fn list_fragments(&self, _: &TesseraHash) -> Result<Vec<Fragment>, StoreError> {
+    fn list_fragments(&self, _: &TesseraHash) -> Result<Vec<HeldPiece>, StoreError> {
         Ok(lock(&self.held).values().map(|held| held.0).collect())
     }
 
-    fn list_sound_fragments(&self, tessera: &TesseraHash) -> Result<Vec<Fragment>, StoreError> {
+    fn list_sound_fragments(&self, tessera: &TesseraHash) -> Result<Vec<HeldPiece>, StoreError> {
         self.list_fragments(tessera)
     }
 
-    fn mark_damaged(&self, _: &Fragment) -> Result<bool, StoreError> {
+    fn mark_damaged(&self, _: &HeldPiece) -> Result<bool, StoreError> {
         unreachable!("the cache finds no damage")
     }
 
@@ -85,7 +85,7 @@ impl FragmentStore for Shared {
         Ok(0)
     }
 
-    fn read_fragment(&self, fragment: &Fragment) -> Result<Box<dyn BlobReader>, StoreError> {
+    fn read_fragment(&self, fragment: &HeldPiece) -> Result<Box<dyn BlobReader>, StoreError> {
         if let Some(cache) = lock(&self.cache).upgrade() {
             self.used_at_read.store(cache.used_bytes(), Ordering::SeqCst);
         }
@@ -101,7 +101,7 @@ impl FragmentStore for Shared {
         }
     }
 
-    fn delete_fragment(&self, fragment: &Fragment) -> Result<bool, StoreError> {
+    fn delete_fragment(&self, fragment: &HeldPiece) -> Result<bool, StoreError> {
         if self.is_read_before_it_goes.load(Ordering::SeqCst) {
             let cache = lock(&self.cache).upgrade().unwrap();
             read(&*cache, fragment).unwrap();
@@ -131,9 +131,9 @@ fn content(number: u64, length: usize) -> Vec<u8> {
     bytes
 }
 
-fn fragment(index: u8, number: u64, length: usize) -> Fragment {
+fn fragment(index: u8, number: u64, length: usize) -> HeldPiece {
     let bytes = content(number, length);
-    Fragment {
+    HeldPiece {
         tessera: TesseraHash::new([0; 32]),
         piece: Piece::Index(index),
         checksum: blake3(&bytes),
@@ -141,13 +141,13 @@ fn fragment(index: u8, number: u64, length: usize) -> Fragment {
     }
 }
 
-fn store(cache: &dyn FragmentStore, fragment: &Fragment, number: u64) {
+fn store(cache: &dyn FragmentStore, fragment: &HeldPiece, number: u64) {
     let staged =
         StagedBlob { hash: fragment.checksum, bytes: fragment.bytes, name: number.to_string() };
     cache.store_fragment(fragment, staged, &Charge::Repair).unwrap();
 }
 
-fn read(cache: &dyn FragmentStore, fragment: &Fragment) -> Result<Vec<u8>, StoreError> {
+fn read(cache: &dyn FragmentStore, fragment: &HeldPiece) -> Result<Vec<u8>, StoreError> {
     let reader = cache.read_fragment(fragment)?;
     let mut bytes = vec![0; reader.bytes() as usize];
     reader.read_at(0, &mut bytes)?;
@@ -155,7 +155,7 @@ fn read(cache: &dyn FragmentStore, fragment: &Fragment) -> Result<Vec<u8>, Store
 }
 
 /// All bytes of a piece, shared with the cache if it has them.
-fn share(cache: &dyn FragmentStore, fragment: &Fragment) -> Result<bytes::Bytes, StoreError> {
+fn share(cache: &dyn FragmentStore, fragment: &HeldPiece) -> Result<bytes::Bytes, StoreError> {
     cache.read_fragment(fragment)?.read_chunk(0, usize::MAX)
 }
 
@@ -191,12 +191,12 @@ fn a_hit_skips_the_inner_store_and_is_counted() {
         "tesseras_fragment_cache_hits_total 2",
         "tesseras_fragment_cache_misses_total 1",
         "tesseras_fragment_cache_bytes 1000",
-        "# HELP tesseras_fragment_cache_hits_total Reads of held fragments that were served from \
+        "# HELP tesseras_fragment_cache_hits_total Reads of held pieces that were served from \
          memory.",
         "# TYPE tesseras_fragment_cache_hits_total counter",
-        "# HELP tesseras_fragment_cache_misses_total Reads of held fragments that went to the disk.",
+        "# HELP tesseras_fragment_cache_misses_total Reads of held pieces that went to the disk.",
         "# TYPE tesseras_fragment_cache_misses_total counter",
-        "# HELP tesseras_fragment_cache_bytes Bytes of held fragments in memory.",
+        "# HELP tesseras_fragment_cache_bytes Bytes of held pieces in memory.",
         "# TYPE tesseras_fragment_cache_bytes gauge",
     ] {
         assert!(text.lines().any(|l| l == line), "no {line:?} in\n{text}");
@@ -209,7 +209,7 @@ fn the_gauge_follows_every_byte_in_and_out() {
     let metrics = StorageMetrics::new(&Registry::new()).unwrap();
     let inner = Shared::default();
     let cache = CachedFragmentStore::new(Box::new(inner.clone()), 8000);
-    let pieces: Vec<Fragment> = (0..9).map(|i| fragment(i, u64::from(i), 1000)).collect();
+    let pieces: Vec<HeldPiece> = (0..9).map(|i| fragment(i, u64::from(i), 1000)).collect();
     for (piece, number) in pieces.iter().zip(0..) {
         store(&cache, piece, number);
     }
@@ -256,7 +256,7 @@ fn what_is_stored_or_deleted_is_dropped() {
 #[test]
 fn the_least_recently_used_goes_first_and_the_bound_holds_before_the_read() {
     let (inner, cache) = cache_of(8000, Duration::ZERO);
-    let pieces: Vec<Fragment> = (0..9).map(|i| fragment(i, u64::from(i), 1000)).collect();
+    let pieces: Vec<HeldPiece> = (0..9).map(|i| fragment(i, u64::from(i), 1000)).collect();
     for (piece, number) in pieces.iter().zip(0..) {
         store(&*cache, piece, number);
     }
@@ -290,7 +290,7 @@ fn a_large_piece_is_streamed_past() {
 #[test]
 fn bytes_in_use_count_until_they_are_let_go() {
     let (inner, cache) = cache_of(8000, Duration::ZERO);
-    let pieces: Vec<Fragment> = (0..10).map(|i| fragment(i, u64::from(i), 1000)).collect();
+    let pieces: Vec<HeldPiece> = (0..10).map(|i| fragment(i, u64::from(i), 1000)).collect();
     for (piece, number) in pieces.iter().zip(0..) {
         store(&*cache, piece, number);
     }
@@ -322,7 +322,7 @@ fn a_hit_hands_out_the_cached_bytes_themselves() {
 #[test]
 fn bytes_handed_out_count_until_the_last_of_them_is_let_go() {
     let (inner, cache) = cache_of(8000, Duration::ZERO);
-    let pieces: Vec<Fragment> = (0..10).map(|i| fragment(i, u64::from(i), 1000)).collect();
+    let pieces: Vec<HeldPiece> = (0..10).map(|i| fragment(i, u64::from(i), 1000)).collect();
     for (piece, number) in pieces.iter().zip(0..) {
         store(&*cache, piece, number);
     }

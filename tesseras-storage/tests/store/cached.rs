@@ -21,7 +21,7 @@ fn whoever_looks_after_the_disk_is_not_fooled_by_the_cache() {
     std::fs::write(&path, &flipped).unwrap();
     assert_eq!(read(&*cached.read_fragment(&held).unwrap()), bytes, "it is served from memory");
     // What a scrub, and whoever answers for bytes on the disk, reads.
-    assert_eq!(store.check().unwrap().lost_fragments, [held]);
+    assert_eq!(store.check().unwrap().lost_pieces, [held]);
     assert_eq!(read(&*store.fragments().read_fragment(&held).unwrap()), flipped);
     assert_eq!(read(&*store.blobs().open(&held.checksum).unwrap()), flipped);
 }

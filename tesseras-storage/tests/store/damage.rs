@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use tesseras_core::code::Piece;
 use tesseras_core::ids::TesseraHash;
 use tesseras_core::ports::{
-    BlobStore as _, Charge, Fragment, FragmentStore as _, HoldingRepository as _, StoreError,
+    BlobStore as _, Charge, FragmentStore as _, HeldPiece, HoldingRepository as _, StoreError,
     TesseraRecord, TesseraRepository as _,
 };
 use tesseras_core::time::Timestamp;
@@ -220,7 +220,7 @@ fn what_is_held_for_others_does_not_become_part_of_the_library() {
     let theirs = capsule(9);
     let files = std::iter::once(&theirs.manifest).chain(&theirs.files);
     for (number, bytes) in files.enumerate() {
-        let piece = Fragment {
+        let piece = HeldPiece {
             tessera: crate::things::tessera(number as u64),
             piece: Piece::Whole,
             checksum: blake3(bytes),

@@ -39,8 +39,8 @@ pub fn tessera(number: u64) -> TesseraHash {
     blake3(&number.to_le_bytes()).into()
 }
 
-pub fn fragment(number: u64, index: u8, bytes: &[u8]) -> Fragment {
-    Fragment {
+pub fn fragment(number: u64, index: u8, bytes: &[u8]) -> HeldPiece {
+    HeldPiece {
         tessera: tessera(number),
         piece: Piece::Index(index),
         checksum: blake3(bytes),
@@ -54,7 +54,7 @@ pub fn stage(store: &Store, bytes: &[u8]) -> Result<StagedBlob, StoreError> {
     writer.finish()
 }
 
-pub fn put(store: &Store, fragment: &Fragment, bytes: &[u8]) -> Result<(), StoreError> {
+pub fn put(store: &Store, fragment: &HeldPiece, bytes: &[u8]) -> Result<(), StoreError> {
     let staged = stage(store, bytes)?;
     store.fragments().store_fragment(fragment, staged, &charge())
 }

@@ -136,7 +136,7 @@ fn damage_on_the_disk_is_an_error_and_not_a_panic() {
     std::fs::write(&path, &flipped).unwrap();
     let corrupt = |outcome: Result<_, StoreError>| matches!(outcome, Err(StoreError::Corrupt(_)));
     assert!(corrupt(store.cached_fragments(1 << 20).read_fragment(&held).map(drop)));
-    assert_eq!(store.check().unwrap().lost_fragments, [held]);
+    assert_eq!(store.check().unwrap().lost_pieces, [held]);
 
     // Cut short, while open and before.
     std::fs::write(&path, &bytes).unwrap();

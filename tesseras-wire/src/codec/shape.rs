@@ -1,13 +1,13 @@
-//! The outline of a MessagePack value, walked before anything is made of it.
+//! Checks the structure of a MessagePack value before it is decoded.
 //!
-//! A peer can claim a list of four thousand million items in five bytes, or nest lists until a
-//! recursive reader has no stack left. Here every claim is held against the bytes that are really
-//! there, with a small stack of our own.
+//! A peer can claim a list of four billion items in five bytes, or nest lists until a recursive
+//! reader has no stack left. Here every claimed length is checked against the bytes that are
+//! present, with a small explicit stack.
 
-/// The deepest nesting that a message may have. Ours have about 6.
+/// The deepest nesting that a message may have. Ours have about 6 levels.
 pub(super) const MAX_DEPTH: usize = 32;
 
-/// Checks that the bytes are exactly one whole value; says for people why not.
+/// Checks that the bytes are exactly one whole value; the error is a message for people.
 pub(super) fn check(bytes: &[u8]) -> Result<(), &'static str> {
     let mut rest = bytes;
     let mut open = [0_u64; MAX_DEPTH];
@@ -15,7 +15,9 @@ pub(super) fn check(bytes: &[u8]) -> Result<(), &'static str> {
     loop {
         match item(&mut rest)? {
             0 => {}
-            items if items > rest.len() as u64 => return Err("it claims more items than it has"),
+            items if items > rest.len() as u64 => {
+                return Err("it claims more items than it contains");
+            }
             items => {
                 *open.get_mut(depth).ok_or("it is nested too deeply")? = items;
                 depth += 1;
@@ -30,12 +32,12 @@ pub(super) fn check(bytes: &[u8]) -> Result<(), &'static str> {
             depth -= 1;
         }
         if depth == 0 {
-            return if rest.is_empty() { Ok(()) } else { Err("bytes are left over") };
+            return if rest.is_empty() { Ok(()) } else { Err("it is followed by more bytes") };
         }
     }
 }
 
-/// Reads one marker and the bytes that belong to it; returns how many values lie inside it.
+/// Reads one marker and its bytes; returns how many values are nested in it.
 fn item(rest: &mut &[u8]) -> Result<u64, &'static str> {
     let marker = number(rest, 1)?;
     let (payload, items) = match marker {
@@ -58,7 +60,7 @@ fn item(rest: &mut &[u8]) -> Result<u64, &'static str> {
         0xdd => (0, number(rest, 4)?),
         0xde => (0, 2 * number(rest, 2)?),
         0xdf => (0, 2 * number(rest, 4)?),
-        _ => return Err("it has a marker that MessagePack does not"),
+        _ => return Err("it has an unknown MessagePack marker"),
     };
     take(rest, payload)?;
     Ok(items)
@@ -71,7 +73,7 @@ fn number(rest: &mut &[u8], bytes: u64) -> Result<u64, &'static str> {
 
 fn take<'a>(rest: &mut &'a [u8], bytes: u64) -> Result<&'a [u8], &'static str> {
     let bytes = usize::try_from(bytes).ok().filter(|bytes| *bytes <= rest.len());
-    let (taken, after) = rest.split_at(bytes.ok_or("it ends too early")?);
+    let (taken, after) = rest.split_at(bytes.ok_or("it is truncated")?);
     *rest = after;
     Ok(taken)
 }

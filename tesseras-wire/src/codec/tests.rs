@@ -102,7 +102,7 @@ fn huge_claims_are_refused_before_memory_is_set_aside() {
     assert!(matches!(encode(&vec![0_u8; MAX_FRAME_BYTES]), Err(CodecError::TooLong(_))));
 }
 
-/// Bytes that look like MessagePack more often than chance would have it.
+/// Bytes that resemble MessagePack more often than random ones would.
 fn hostile() -> impl proptest::strategy::Strategy<Value = Vec<u8>> {
     let marker = prop_oneof![
         Just(0x81_u8),

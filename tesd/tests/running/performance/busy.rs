@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::node::Running;
 use super::peer::Owner;
 
-/// Another process that holds the lock for writing a database.
+/// Another process that holds the write lock of a database.
 struct Foreigner(Child);
 
 impl Foreigner {

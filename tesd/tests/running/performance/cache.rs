@@ -18,7 +18,7 @@ async fn the_size_of_the_fragment_cache_says_which_pieces_are_served_from_memory
         node
     });
     let owner = Owner::knowing(&[&off, &small, &large]).await;
-    // More than an eighth of 1 MiB, so a cache of that size lets it pass.
+    // More than an eighth of 1 MiB, so a cache of that size does not keep it.
     let hash = owner.capsule(200_000);
     assert_eq!(owner.publish(hash).await, Ok(3));
 

@@ -1,4 +1,4 @@
-//! A running `tesd` with some `[performance]` settings, watched from outside.
+//! A running `tesd` with some `[performance]` settings, observed from outside.
 
 use std::fs::{self, File};
 use std::io::{Read as _, Write as _};
@@ -15,7 +15,7 @@ use crate::process::{Process, tesd};
 pub struct Running {
     process: Process,
     home: TempDir,
-    /// Who and where it is.
+    /// Its NodeId and address.
     pub contact: Contact,
     metrics: SocketAddr,
 }
@@ -31,7 +31,7 @@ impl Running {
         Self::start_with(performance, bootstrap, &[])
     }
 
-    /// Starts one with these environment variables beside.
+    /// Starts one with additional environment variables.
     pub fn start_with(
         performance: &str,
         bootstrap: &[SocketAddr],
@@ -75,7 +75,7 @@ impl Running {
         self.data_dir().join("db").join(name).metadata().expect("it is there").len()
     }
 
-    /// What a metric says now; `None` if there is none of this name and label.
+    /// The current value of a metric; `None` if there is none of this name and label.
     pub fn metric(&self, name: &str) -> Option<u64> {
         let mut stream = TcpStream::connect(self.metrics).expect("it is served");
         stream.write_all(b"GET /metrics HTTP/1.0\r\n\r\n").expect("asked");
@@ -86,7 +86,7 @@ impl Running {
         value.map(|value| value.parse().expect("a whole number"))
     }
 
-    /// Bytes that it has read from files so far, as its system calls count them.
+    /// Bytes read from files so far, as counted by the kernel.
     pub fn bytes_read(&self) -> u64 {
         let path = format!("/proc/{}/io", self.process.pid());
         let text = fs::read_to_string(path).expect("it runs");
@@ -95,10 +95,10 @@ impl Running {
     }
 }
 
-/// Far longer than what is waited for takes.
+/// Far longer than any wait in these tests takes.
 pub const FOR_EVER: Duration = Duration::from_secs(60);
 
-/// Waits until something holds.
+/// Waits until a condition holds.
 pub async fn until(what: &str, patience: Duration, mut holds: impl AsyncFnMut() -> bool) {
     let pause = Duration::from_millis(50);
     for _ in 0..patience.as_millis() / pause.as_millis() {

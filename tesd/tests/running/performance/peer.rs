@@ -1,4 +1,4 @@
-//! Another node, in the test's own process, that brings pieces to a `tesd` and takes them back.
+//! Another node, in the test's own process, that stores pieces on a `tesd` and reads them back.
 
 use std::fs;
 use std::sync::Arc;
@@ -20,7 +20,7 @@ use tesseras_wire::{Target, Transport as _, read_to_vec};
 
 use super::node::{FOR_EVER, Running, until};
 
-/// A node on loopback, whose key costs no work.
+/// A node on loopback, whose key needs no proof of work.
 pub async fn node(dir: &TempDir, name: &str, holders: &[&Running]) -> Node {
     let listen = "127.0.0.1:0".parse().expect("an address");
     let mut config = NodeConfig::new(dir.path().join(name), listen);
@@ -29,13 +29,13 @@ pub async fn node(dir: &TempDir, name: &str, holders: &[&Running]) -> Node {
     config.limits.min_free_space = 0;
     // All peers are known at once; no others join.
     config.join_patience = Duration::ZERO;
-    // A holder that waits for a lock is patiently waited for.
+    // Long enough for a holder that waits for a lock.
     config.answer_deadline = FOR_EVER;
     config.transfer_deadline = FOR_EVER;
     Node::start(config).await.expect("it starts")
 }
 
-/// A node with a creator, who publishes.
+/// A node with a creator that publishes.
 pub struct Owner {
     dir: TempDir,
     node: Node,
@@ -58,7 +58,7 @@ impl Owner {
         Self { dir, node, store: store.expect("it opens"), keys }
     }
 
-    /// A capsule of one text of so many bytes.
+    /// A capsule with one text file of this many bytes.
     pub fn capsule(&self, bytes: usize) -> TesseraHash {
         let folder = self.dir.path().join(format!("album {bytes}"));
         fs::create_dir_all(&folder).expect("made");
@@ -70,7 +70,7 @@ impl Owner {
             .hash
     }
 
-    /// Gives every holder a whole copy; how many took it, or why too few did.
+    /// Gives every holder a whole copy; returns how many accepted it, or why too few did.
     pub async fn publish(&self, hash: TesseraHash) -> Result<usize, String> {
         let replication = self.node.replication();
         let plan = replication.draft_plan(hash, &silent()).await.map_err(|e| e.to_string())?;
@@ -80,7 +80,7 @@ impl Owner {
     }
 }
 
-/// A peer that only asks.
+/// A peer that only sends requests.
 pub struct Asker(Arc<QuinnTransport>);
 
 impl Asker {
@@ -92,7 +92,7 @@ impl Asker {
         Self(QuinnTransport::bind(bind, &keys).expect("it binds"))
     }
 
-    /// The bytes that a holder answers with.
+    /// The body of a holder's answer.
     pub async fn get(&self, from: &Contact, request: &Request) -> Vec<u8> {
         let frame = codec::encode(request).expect("short");
         let request = tesseras_wire::Request { frame, body: None, deadline: FOR_EVER };

@@ -53,8 +53,8 @@ async fn idle_connections_go_once_the_timeout_is_over_and_the_reaper_comes() {
     let both = async || connected(&seldom_reaped) && connected(&never_idle);
     until("both are connected", FOR_EVER, both).await;
     let quick = start(1, 1);
-    // QUIC itself ends a connection that is idle for ten seconds more, and a reaper of the default
-    // interval would find the first ones dead rather than idle.
+    // QUIC itself closes a connection ten seconds after the idle timeout, and a reaper of the
+    // default interval would find the first ones dead rather than idle.
     let closed = async || quick.metric(FOR_IDLENESS) >= Some(1);
     until("idle connections are closed", Duration::from_secs(25), closed).await;
     for node in [&seldom_reaped, &never_idle] {

@@ -13,7 +13,7 @@ use super::peer::{Asker, Owner};
 
 const PAGE: u64 = 4096;
 
-/// How a background job of a node went last.
+/// The last outcome of a background job of a node.
 async fn job(node: &Running, name: &str) -> Option<JobOutcome> {
     let client = Client::connect(&tesseras_rpc::socket_path(&node.data_dir())).await.expect("runs");
     let status = client.ask(AskStatus {}, |_| {}).await.expect("an answer");
@@ -26,7 +26,7 @@ async fn a_small_page_cache_reads_the_disk_again_and_again() {
     let small = Running::start("sqlite_cache_size_kb = 64");
     let large = Running::start("sqlite_cache_size_kb = 64000");
     let owner = Owner::knowing(&[&small, &large]).await;
-    // More dossiers than the small cache has room for.
+    // More dossiers than the small cache can hold.
     let mut hashes = Vec::new();
     for bytes in 10..18 {
         let hash = owner.capsule(bytes);
@@ -60,7 +60,7 @@ async fn full_synchronous_syncs_also_what_nobody_waits_for() {
         let environment = [("LD_PRELOAD", library.as_path()), ("SYNCS", log)];
         Running::start_with(&format!("sqlite_synchronous_full = {full}"), &[], &environment)
     });
-    // The peers it met are hints; nothing waits until they are on the disk.
+    // The peers it met are hints; nothing waits until they are on disk.
     for node in &nodes {
         let remembers =
             async || matches!(job(node, "remember").await, Some(JobOutcome::Remembered { .. }));
