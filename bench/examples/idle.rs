@@ -21,7 +21,7 @@ use tesseras_core::code::Piece;
 use tesseras_core::contact::{Contact, Subnet};
 use tesseras_core::dossier::Dossier;
 use tesseras_core::ids::{NodeId, TesseraHash};
-use tesseras_core::ports::{BlobStore as _, Charge, Fragment, FragmentStore as _, PeerAt};
+use tesseras_core::ports::{BlobStore as _, Charge, FragmentStore as _, HeldPiece, PeerAt};
 use tesseras_core::ports::{HoldingRepository as _, StoreError};
 use tesseras_core::signature::SignaturePair;
 use tesseras_crypto::{NodeKeys, blake3};

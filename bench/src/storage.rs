@@ -6,7 +6,7 @@ use prometheus::Registry;
 use tesseras_core::code::Piece;
 use tesseras_core::contact::Subnet;
 use tesseras_core::ids::{NodeId, TesseraHash};
-use tesseras_core::ports::{BlobReader, BlobStore as _, Charge, Fragment, FragmentStore, PeerAt};
+use tesseras_core::ports::{BlobReader, BlobStore as _, Charge, FragmentStore, HeldPiece, PeerAt};
 use tesseras_crypto::{Blake3, NodeKeys};
 use tesseras_node::clock;
 use tesseras_replication::attestation::{Question, attest};
@@ -53,7 +53,7 @@ fn attest_row(store: &Store, held: &[HeldPiece], table: &mut Table) -> Result<()
     let question = Question { asker, holder: keys.id(), tessera: TESSERA, nonce };
     let say =
         |pieces| drop(black_box(attest(&keys, &question, clock::system().now(), None, pieces)));
-    let said = |f: &Fragment| AttestedPiece { piece: f.piece, checksum: f.checksum };
+    let said = |f: &HeldPiece| AttestedPiece { piece: f.piece, checksum: f.checksum };
     table.add(Contest {
         name: name.to_owned(),
         work: Work::Bytes(u64::from(FRAGMENTS) * FRAGMENT as u64),
@@ -133,7 +133,7 @@ fn cache_row(store: &Store, fragment: &HeldPiece, table: &mut Table) -> Result<(
 }
 
 /// Stores 100 fragments of one tessera.
-fn fill(store: &Store) -> Result<Vec<Fragment>> {
+fn fill(store: &Store) -> Result<Vec<HeldPiece>> {
     let charge = Charge::Peer(PeerAt { id: NodeId::new([1; 20]), subnet: Subnet::V4([10, 0, 0]) });
     let mut noise = Noise::new(1);
     let mut held = Vec::new();

@@ -14,7 +14,7 @@ use tesseras_core::code::Piece;
 use tesseras_core::contact::{Contact, Subnet};
 use tesseras_core::ids::{NodeId, TesseraHash};
 use tesseras_core::lock::lock;
-use tesseras_core::ports::{Charge, Fragment, Origin, PlacedPiece, StoreError};
+use tesseras_core::ports::{Charge, HeldPiece, Origin, PlacedPiece, StoreError};
 use tesseras_core::publication::PublicationEvent;
 use tesseras_core::time::Clock;
 use tesseras_crypto::NodeKeys;

@@ -16,7 +16,7 @@ use tesseras_core::code::Piece;
 use tesseras_core::contact::{Contact, Subnet};
 use tesseras_core::ids::TesseraHash;
 use tesseras_core::plan::Plan;
-use tesseras_core::ports::{BlobReader, Charge, Fragment, PeerAt, StoreError};
+use tesseras_core::ports::{BlobReader, Charge, HeldPiece, PeerAt, StoreError};
 use tesseras_crypto::blake3;
 use tesseras_wire::codec::{self, Answer, Refusal};
 use tesseras_wire::{Body, Peer, Response, body_from_bytes};

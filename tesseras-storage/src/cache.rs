@@ -22,7 +22,7 @@ use tesseras_core::buffer::PageBuffer;
 use tesseras_core::code::Piece;
 use tesseras_core::ids::{ContentHash, TesseraHash};
 use tesseras_core::lock::{lock, wait};
-use tesseras_core::ports::{BlobReader, Charge, Fragment, FragmentStore, StagedBlob, StoreError};
+use tesseras_core::ports::{BlobReader, Charge, FragmentStore, HeldPiece, StagedBlob, StoreError};
 use tesseras_crypto::hash::Blake3;
 
 use crate::cas::check_range;

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use tesseras_core::ids::{ContentHash, TesseraHash};
-use tesseras_core::ports::{BlobReader, Fragment, StoreError, TesseraRepository as _};
+use tesseras_core::ports::{BlobReader, HeldPiece, StoreError, TesseraRepository as _};
 use tesseras_crypto::blake3_of;
 
 use crate::cas::Cas;
@@ -124,7 +124,7 @@ fn verify(cas: &Cas, hash: &ContentHash, bytes: u64) -> Result<(), StoreError> {
     Ok(())
 }
 
-fn check_fragments(cas: &Cas, found: &mut StoreCheck) -> Result<(), StoreError> {
+fn check_pieces(cas: &Cas, found: &mut StoreCheck) -> Result<(), StoreError> {
     let bad: BTreeSet<ContentHash> = found.missing.iter().chain(&found.damaged).copied().collect();
     cas.database().read("listing pieces", |connection| {
         let mut statement = connection.prepare_cached(

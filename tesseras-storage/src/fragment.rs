@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 use tesseras_core::ids::{ContentHash, TesseraHash};
-use tesseras_core::ports::{BlobReader, BlobStore as _, Charge, Fragment, FragmentStore, PeerAt};
+use tesseras_core::ports::{BlobReader, BlobStore as _, Charge, FragmentStore, HeldPiece, PeerAt};
 use tesseras_core::ports::{StagedBlob, StoreError};
 
 use crate::cas::Cas;

@@ -3,9 +3,9 @@
 //! in.
 
 use super::{
-    Account, BlobReader, BlobStore, Charge, Fragment, FragmentStore, HoldingRepository, NewTessera,
-    Origin, PeerAt, PeerRepository, PlacedPiece, ReciprocityLedger, StagedBlob, StoreError,
-    TesseraRecord, TesseraRepository, Usage, Workbench,
+    Account, BlobReader, BlobStore, Charge, FragmentStore, HeldPiece, HoldingRepository,
+    NewTessera, Origin, PeerAt, PeerRepository, PlacedPiece, ReciprocityLedger, StagedBlob,
+    StoreError, TesseraRecord, TesseraRepository, Usage, Workbench,
 };
 use crate::code::Piece;
 use crate::contact::{Contact, Subnet};

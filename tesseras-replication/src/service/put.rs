@@ -8,7 +8,7 @@ use futures_util::stream::FuturesUnordered;
 use tesseras_core::code::Piece;
 use tesseras_core::contact::Contact;
 use tesseras_core::ids::{NodeId, TesseraHash};
-use tesseras_core::ports::{Charge, Fragment, PeerAt};
+use tesseras_core::ports::{Charge, HeldPiece, PeerAt};
 use tesseras_wire::codec::Refusal;
 use tokio::time::timeout;
 
@@ -55,7 +55,7 @@ impl Service<'_> {
         let reserved = self.holder.reserve(from, claimed, dossier_bytes).await;
         let _dossier_reserved = reserved.map_err(refuse)?;
         let dossier = self.dossier_for_put(&put, &mut body).await?;
-        let fragment = planned(&dossier, piece, bytes)?;
+        let held_piece = planned(&dossier, piece, bytes)?;
         // Without a true witness it is the sender's own, and counts as such.
         let charge = match self.is_witnessed(from.id, &dossier, witnesses).await {
             true => Charge::Repair,

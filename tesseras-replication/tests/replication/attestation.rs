@@ -10,7 +10,7 @@ use tesseras_core::code::Piece;
 use tesseras_core::contact::{Contact, Subnet};
 use tesseras_core::ids::{DhtKey, NodeId, TesseraHash};
 use tesseras_core::ports::{
-    BlobReader, BlobStore as _, Charge, Fragment, FragmentStore, PeerAt, StagedBlob, StoreError,
+    BlobReader, BlobStore as _, Charge, FragmentStore, HeldPiece, PeerAt, StagedBlob, StoreError,
     TesseraRecord,
 };
 use tesseras_core::time::{Clock, ClockOffset, Timestamp};

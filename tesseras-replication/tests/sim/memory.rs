@@ -8,9 +8,9 @@ use tesseras_core::contact::{Contact, Subnet};
 use tesseras_core::dossier::Dossier;
 use tesseras_core::ids::{ContentHash, NodeId, TesseraHash};
 use tesseras_core::ports::{
-    Account, BlobReader, BlobStore, BlobWriter, Charge, Fragment, FragmentStore, HoldingRepository,
-    NewTessera, PeerAt, PlacedPiece, ReciprocityLedger, StagedBlob, StoreError, TesseraRecord,
-    TesseraRepository, Usage, Workbench,
+    Account, BlobReader, BlobStore, BlobWriter, Charge, FragmentStore, HeldPiece,
+    HoldingRepository, NewTessera, PeerAt, PlacedPiece, ReciprocityLedger, StagedBlob, StoreError,
+    TesseraRecord, TesseraRepository, Usage, Workbench,
 };
 use tesseras_core::publication::{Publication, PublicationEvent};
 use tesseras_core::time::Timestamp;

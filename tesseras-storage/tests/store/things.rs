@@ -11,7 +11,7 @@ use tesseras_core::manifest::{FileEntry, Manifest, listed};
 use tesseras_core::pack::PackLayout;
 use tesseras_core::path::CapsulePath;
 use tesseras_core::ports::{
-    BlobReader, BlobStore as _, Charge, Fragment, FragmentStore as _, NewTessera, Origin, PeerAt,
+    BlobReader, BlobStore as _, Charge, FragmentStore as _, HeldPiece, NewTessera, Origin, PeerAt,
     StagedBlob, StoreError, TesseraRecord, TesseraRepository as _,
 };
 use tesseras_core::signature::SignaturePair;
