@@ -1,4 +1,4 @@
-//! The same small write through our settings and through SQLite's own, for the bench.
+//! The same small write with our settings and with SQLite's defaults, for the bench.
 
 use std::path::Path;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use tesseras_core::ports::StoreError;
 use crate::columns::to_integer;
 use crate::database::{Database, StorageConfig, open_database, open_with_sqlite_defaults};
 
-/// A database that takes numbered rows, one transaction each.
+/// A database for numbered rows, one transaction each.
 #[derive(Debug)]
 pub struct Rows(Database);
 
@@ -19,19 +19,19 @@ impl Rows {
         Ok(Self(open_database(path, config)?))
     }
 
-    /// With SQLite's, but for the busy timeout, which by itself is zero.
+    /// With SQLite's defaults, except for the busy timeout, whose default is zero.
     pub fn with_sqlite_defaults(path: &Path, busy_timeout: Duration) -> Result<Self, StoreError> {
         Ok(Self(open_with_sqlite_defaults(path, busy_timeout)?))
     }
 
     /// Writes one row in a transaction of its own. [`StoreError::Busy`] if another process was
-    /// writing for all of the busy timeout; nothing is written then.
+    /// writing during the whole busy timeout; nothing is written then.
     pub fn insert(&self, number: u64) -> Result<(), StoreError> {
         let ((), _not_synced_here) = self.0.write("writing a row", |tx| insert(tx, number))?;
         Ok(())
     }
 
-    /// [`Rows::insert`], after which the row survives a power cut.
+    /// Like [`Rows::insert`]; afterwards the row survives a power cut.
     pub fn insert_durably(&self, number: u64) -> Result<(), StoreError> {
         self.0.write_durably("writing a row", |tx| insert(tx, number))
     }
@@ -47,7 +47,7 @@ impl Rows {
     }
 }
 
-/// A peer, with what a peer's row has: a key that is like a hash, an address, a number.
+/// A row like that of a peer: a key like a hash, an address, a number.
 fn insert(tx: &rusqlite::Transaction<'_>, number: u64) -> Result<(), crate::error::Fault> {
     let key = tesseras_crypto::hash::blake3(&number.to_le_bytes());
     tx.prepare_cached("INSERT INTO peers (node, addresses, seen) VALUES (?1, ?2, ?3)")?.execute(

@@ -1,6 +1,6 @@
-//! What this node knows about tesserae on several nodes: dossiers, holders, placements, and what
-//! is kept out. A dossier's MANIFEST is an object like any other (its hash is the tessera's name);
-//! the small parts lie in its row.
+//! What this node knows about tesserae on several nodes: dossiers, holders, placements, and blocked
+//! tesserae. A dossier's MANIFEST is an object like any other (its hash is the tessera's hash); the
+//! small parts are in its row.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,10 +21,10 @@ use crate::columns::{
 };
 use crate::error::Fault;
 
-/// How many holders of one tessera are remembered.
+/// How many holders of one tessera are recorded.
 const MAX_HOLDERS: u64 = 256;
 
-/// A holder that was not seen for this long is expected no more.
+/// A holder that was not seen for this long is no longer expected.
 const HOLDER_LIFETIME: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
 /// Holdings in SQLite, MANIFESTs among the content-addressed files.
@@ -152,7 +152,7 @@ impl HoldingRepository for SqliteHoldings {
         let Some(mut dossier) = row else { return Ok(None) };
         let hash = ContentHash::from(*tessera);
         let reader = self.cas.open_object(&hash)?;
-        // At most what a MANIFEST may have: it was in memory when it was put.
+        // At most the length of a MANIFEST: it was in memory when it was stored.
         let bytes = usize::try_from(reader.bytes()).map_err(|_| StoreError::Corrupt(hash))?;
         dossier.manifest = vec![0; bytes];
         reader.read_at(0, &mut dossier.manifest)?;

@@ -1,7 +1,9 @@
-//! Lists the library again from what lies beside the database: signature files, MANIFESTs, files.
+//! Rebuilds the index of the library from the files beside the database: signature files,
+//! MANIFESTs, files.
 //!
-//! Everything is checked but the bytes of the capsules' files, whose existence and length must do:
-//! reading them all is what a verification is for. Nothing is changed or removed.
+//! Everything is checked except the bytes of the capsules' files, of which only existence and
+//! length are checked: reading them all is the task of a verification. Nothing is changed or
+//! removed.
 
 use std::collections::BTreeMap;
 use std::io::{self, Read as _};
@@ -21,36 +23,36 @@ use crate::library::SqliteLibrary;
 use crate::regular;
 use crate::signature_files::SignatureFile;
 
-/// What was found, and what was done.
+/// The result of a rebuild.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Rebuilt {
-    /// Capsules found, those that were listed all the time among them.
+    /// Capsules found, including those that were listed all the time.
     pub found: u64,
     /// Those that are listed again.
     pub restored: Vec<TesseraHash>,
     /// Those that cannot be listed.
     pub incomplete: Vec<Incomplete>,
-    /// Where the damaged database is now; `None` if it was sound, or not there.
+    /// The path of the damaged database now; `None` if it was intact, or missing.
     pub set_aside: Option<PathBuf>,
 }
 
-/// A capsule of which something is gone.
+/// A capsule with missing parts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Incomplete {
-    /// Which.
+    /// Its hash.
     pub hash: TesseraHash,
-    /// The paths in the capsule of what is missing or damaged.
+    /// The paths in the capsule of missing or damaged files.
     pub missing: Vec<String>,
 }
 
-/// Does it all, over an index that others may read.
+/// Runs the rebuild, on an index that others may read.
 pub(crate) fn rebuild(
     cas: &Cas,
     library: &SqliteLibrary,
     holdings: &dyn HoldingRepository,
     set_aside: Option<PathBuf>,
 ) -> Result<Rebuilt, StoreError> {
-    // What an interrupted process moved into place counts from now on.
+    // Files that an interrupted process moved into place count from now on.
     cas.sync_all_names()?;
     library.note_missing_signature_files()?;
     library.write_due_signature_files()?;
@@ -81,7 +83,8 @@ pub(crate) fn rebuild(
 /// A capsule with the lengths of all its objects.
 type Complete = (TesseraRecord, BTreeMap<ContentHash, u64>);
 
-/// Puts a capsule together from its signature file; the paths of what is missing if it cannot be.
+/// Assembles a capsule from its signature file; returns the paths of missing files if it is
+/// incomplete.
 fn complete(
     cas: &Cas,
     library: &SqliteLibrary,
@@ -115,7 +118,7 @@ fn complete(
     Ok(Ok((record, content)))
 }
 
-/// What is listed of a capsule; `None` if its files are too long for any pack.
+/// The index entry of a capsule; `None` if its files are too long for any pack.
 fn record(
     hash: &TesseraHash,
     manifest: &Manifest,
@@ -138,7 +141,7 @@ fn record(
     })
 }
 
-/// The MANIFEST of a tessera, if it is here and whole.
+/// The MANIFEST of a tessera, if it is here and intact.
 fn manifest(cas: &Cas, hash: &TesseraHash) -> Result<Option<(Vec<u8>, Manifest)>, StoreError> {
     let path = cas.path(&(*hash).into());
     let Some(bytes) = read_at_most(&path, MAX_MANIFEST_BYTES)? else { return Ok(None) };
@@ -148,7 +151,7 @@ fn manifest(cas: &Cas, hash: &TesseraHash) -> Result<Option<(Vec<u8>, Manifest)>
     Ok(Manifest::parse(&bytes).ok().map(|manifest| (bytes, manifest)))
 }
 
-/// The paths of the files that are not here in their full length.
+/// The paths of the files that are not here with their full length.
 fn missing_files(cas: &Cas, manifest: &Manifest) -> Result<Vec<String>, StoreError> {
     let mut missing = Vec::new();
     for file in manifest.files() {
@@ -159,7 +162,7 @@ fn missing_files(cas: &Cas, manifest: &Manifest) -> Result<Vec<String>, StoreErr
     Ok(missing)
 }
 
-/// The keys that a MANIFEST lists, if they are those of the creator that it names.
+/// The keys that a MANIFEST lists, if they are those of the creator in its header.
 fn creator(cas: &Cas, manifest: &Manifest) -> Result<Option<CreatorPublic>, StoreError> {
     let pem = |path| -> Result<Option<String>, StoreError> {
         let Some(file) = manifest.file(path) else { return Ok(None) };
@@ -173,7 +176,7 @@ fn creator(cas: &Cas, manifest: &Manifest) -> Result<Option<CreatorPublic>, Stor
 }
 
 /// Capsules whose MANIFEST and files are all here, but no signatures: an earlier version of the
-/// software kept those in its database alone. A MANIFEST that is kept for others has none of its
+/// software kept those only in its database. A MANIFEST that is kept for others has none of its
 /// files here.
 fn without_signatures(
     cas: &Cas,
@@ -206,13 +209,13 @@ fn begins_as_manifest(path: &Path) -> Result<bool, StoreError> {
     Ok(start.is_some_and(|start| start.strip_suffix(b"\n") == Some(FIRST_LINE.as_bytes())))
 }
 
-/// A whole file; `None` if it is not there, longer, or not a regular file.
+/// A whole file; `None` if it is missing, longer, or not a regular file.
 fn read_at_most(path: &Path, limit: u64) -> Result<Option<Vec<u8>>, StoreError> {
     let bytes = read_start(path, limit + 1)?;
     Ok(bytes.filter(|bytes| bytes.len() as u64 <= limit))
 }
 
-/// The first bytes of a file; `None` if it is not there, or not a regular file.
+/// The first bytes of a file; `None` if it is missing, or not a regular file.
 fn read_start(path: &Path, limit: u64) -> Result<Option<Vec<u8>>, StoreError> {
     let file = match regular::open(path) {
         Ok(Some(file)) => file,
