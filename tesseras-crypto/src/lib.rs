@@ -1,8 +1,8 @@
 //! Hashing, signatures, identities and passphrases, behind small types. Knows neither disk nor
 //! network.
 //!
-//! Follow one value: bytes are hashed ([`hash`]), a MANIFEST or plan is signed twice by its
-//! [`creator`], and what a machine says is signed once by its [`node`]. A secret that must lie
+//! To follow one value: bytes are hashed ([`hash`]), a MANIFEST or plan is signed twice by its
+//! [`creator`], and a node's statements are signed once by the [`node`]. A secret that is stored
 //! elsewhere is sealed with a [`passphrase`].
 
 pub mod creator;
@@ -16,15 +16,15 @@ pub use node::{NodeKeys, NodePublic};
 
 use thiserror::Error;
 
-/// Why a key could not be made or read.
+/// Why a key could not be created or parsed.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum KeyError {
-    /// The operating system gave no randomness.
-    #[error("the operating system gave no randomness: {0}")]
+    /// The operating system's random source failed.
+    #[error("the random source of the operating system failed: {0}")]
     Randomness(getrandom::Error),
-    /// The text or bytes are no key of the expected kind.
-    #[error("this is no {expected} key")]
+    /// The text or bytes are not a key of the expected kind.
+    #[error("this is not a valid {expected} key")]
     Malformed {
         /// The kind that was expected.
         expected: &'static str,
