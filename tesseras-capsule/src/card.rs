@@ -1,4 +1,4 @@
-//! The recovery card: what anyone needs to know, on paper, to get a tessera back.
+//! The recovery card: on paper, everything that is needed to get a tessera back.
 
 use tesseras_core::append::Append as _;
 use tesseras_core::ids::{CreatorId, TesseraHash};
@@ -7,43 +7,44 @@ use tesseras_core::ports::TesseraRecord;
 
 /// The width of a card, in characters.
 pub const CARD_COLUMNS: usize = 72;
-/// As many addresses stand on a card; the first ones.
+/// The most addresses on a card; the first ones are used.
 pub const CARD_ADDRESSES: usize = 12;
 
-/// Who keeps a capsule when its card is written.
+/// Which nodes keep a capsule when its card is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kept {
-    /// Others: it is published.
+    /// Other nodes: it is published.
     ByOthers,
-    /// Its owner alone.
+    /// Only its owner.
     OnlyHere,
-    /// Others hold something of it, from a publication that was stopped or cancelled.
+    /// Other nodes hold some pieces, from a publication that was stopped or cancelled.
     LeftBehind,
 }
 
-/// As many of them stand in the command that starts a node, so that the line is not broken.
+/// How many of them are in the command that starts a node, so that the line is not broken.
 const BOOTSTRAP_ADDRESSES: usize = 2;
 
-/// What stands on a card.
+/// The facts on a card.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CardFacts<'a> {
-    /// The tessera's name.
+    /// The tessera's hash.
     pub hash: TesseraHash,
     /// Its title.
     pub title: &'a str,
-    /// When it was made, RFC 3339.
+    /// When it was created, RFC 3339.
     pub created: &'a str,
     /// The creator's name, if the MANIFEST has one.
     pub creator_name: Option<&'a str>,
-    /// Who made it.
+    /// The creator's id.
     pub creator: CreatorId,
-    /// How many memories.
+    /// The number of memories.
     pub memories: u64,
-    /// Addresses (`host:port`) of nodes to begin with.
+    /// Addresses (`host:port`) of nodes to start with.
     pub addresses: &'a [String],
     /// Where the software can be obtained.
     pub software: &'a str,
-    /// Who keeps it. A card must not promise holders to a capsule that exists on one computer only.
+    /// Which nodes keep it. A card must not promise holders for a capsule that exists on only one
+    /// computer.
     pub kept: Kept,
 }
 
@@ -70,14 +71,14 @@ impl<'a> CardFacts<'a> {
     }
 }
 
-/// The words of a card in one language.
+/// The text of a card in one language.
 struct Words {
     heading: &'static str,
-    /// What the card is for, of a published capsule.
+    /// The purpose of the card, for a published capsule.
     published: &'static str,
-    /// The same of one that is not.
+    /// The same for an unpublished one.
     unpublished: &'static str,
-    /// The same of one of which others hold something all the same.
+    /// The same for an unpublished one of which other nodes hold pieces.
     left_behind: &'static str,
     title: &'static str,
     made: &'static str,
@@ -232,7 +233,7 @@ fn part(out: &mut String, facts: &CardFacts<'_>, words: &Words) {
     wrap(out, "", "", words.without);
 }
 
-/// Appends lines of eight groups of four characters, as an eye and a finger can follow them.
+/// Appends lines of eight groups of four characters, which are easy to follow and type.
 fn grouped(out: &mut String, characters: &str) {
     let characters: Vec<char> = characters.chars().collect();
     for line in characters.chunks(32) {
@@ -241,8 +242,8 @@ fn grouped(out: &mut String, characters: &str) {
     }
 }
 
-/// Appends a string in lines of at most [`CARD_COLUMNS`] characters. A word that is longer than a
-/// line is cut.
+/// Appends a string in lines of at most [`CARD_COLUMNS`] characters. A word longer than a line is
+/// split.
 fn wrap(out: &mut String, first: &str, indent: &str, text: &str) {
     let mut line = first.to_owned();
     let mut empty = true;

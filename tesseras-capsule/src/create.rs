@@ -1,6 +1,6 @@
-//! Makes a capsule of a folder: every file is read once, staged and hashed on the way; then the
-//! MANIFEST is signed, and the repository takes all of it or nothing. What is in the library already
-//! is not made a second time.
+//! Creates a capsule from a folder: every file is read once, and staged and hashed in the process;
+//! then the MANIFEST is signed, and the repository adds all of it or nothing. A capsule that is
+//! already in the library is not created again.
 
 use std::path::Path;
 
@@ -20,55 +20,55 @@ use crate::open::StoredCapsule;
 use crate::walk::Skipped;
 use tesseras_core::progress::Meter;
 
-/// What a person says of a capsule.
+/// What the user specifies for a capsule.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct CreateOptions {
     /// Its title; `None` takes the folder's name.
     pub title: Option<String>,
-    /// When it is made. Also stands in the MANIFEST.
+    /// The date of creation, also for the MANIFEST.
     pub created: Timestamp,
     /// The creator's name.
     pub creator_name: Option<String>,
-    /// The language of its texts, best as BCP 47 (`pt-BR`).
+    /// The language of its texts, preferably as BCP 47 (`pt-BR`).
     pub language: Option<String>,
     /// Where its memories come from.
     pub location: Option<String>,
-    /// Words to find it by. None of them holds a comma.
+    /// Keywords, without commas.
     pub tags: Vec<String>,
-    /// Makes a new tessera also where one with the same content and headers, all but the date, is
-    /// in the library already.
+    /// Creates a new tessera even if the library has one with the same content and headers, except
+    /// for the date.
     pub again: bool,
 }
 
-/// A capsule that was made.
+/// The result of creating a capsule.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Created {
-    /// Its name.
+    /// Its hash.
     pub hash: TesseraHash,
-    /// How many memories.
+    /// The number of memories.
     pub memories: u64,
-    /// How many files in its exported directory.
+    /// The number of files in its exported directory.
     pub files: u64,
-    /// Their length together.
+    /// Their total length in bytes.
     pub bytes: u64,
-    /// What was left out, in byte order of the paths.
+    /// Files that were left out, in byte order of the paths.
     pub skipped: Vec<Skipped>,
-    /// How many memories say where they were taken.
+    /// How many memories contain a GPS location.
     pub places: u64,
-    /// Which they are: their paths in the folder.
+    /// Those memories: their paths in the folder.
     pub gps_files: Vec<String>,
-    /// Which files are kept though no text of `decode/` describes their kind: their paths in the
+    /// Files that are kept although no text of `decode/` describes their format: their paths in the
     /// folder.
     pub undescribed: Vec<String>,
-    /// Whether it is new: `false` if this capsule, or one that differs in its date alone, was in
-    /// the library already. Nothing is made then, and damaged files of that one are mended.
+    /// Whether it is new: `false` if this capsule, or one that differs only in its date, was
+    /// already in the library. Nothing is created then, and damaged files of that one are repaired.
     pub new: bool,
 }
 
-/// Makes a capsule of a folder and adds it to the library.
+/// Creates a capsule from a folder and adds it to the library.
 ///
-/// Memory stays the same whatever the length of a file. What is left out stands in
-/// [`Created::skipped`]; nothing is dropped in silence. On any error nothing stays behind.
+/// Memory use does not depend on the length of a file. Files that are left out are listed in
+/// [`Created::skipped`]; nothing is dropped silently. On any error nothing is left behind.
 pub fn create(
     folder: &Path,
     options: &CreateOptions,
@@ -110,8 +110,8 @@ pub fn create(
     Ok(Created { hash, memories, files, bytes, skipped, places, gps_files, undescribed, new })
 }
 
-/// A capsule of the library by the same creator that names the same files and says the same of
-/// them, but for its date.
+/// A capsule of the library by the same creator with the same files and headers, except for its
+/// date.
 fn twin(
     manifest: &Manifest,
     blobs: &dyn BlobStore,
@@ -124,7 +124,7 @@ fn twin(
         if record.creator != manifest.creator() || record.memories != manifest.memories() {
             continue;
         }
-        // That one cannot be read now does not keep this one from being made.
+        // An unreadable capsule must not prevent the creation of this one.
         let Ok(other) = StoredCapsule::of_record(blobs, &record) else { continue };
         if other.files() == manifest.files() && undated(other.manifest()) == undated(manifest) {
             return Ok(Some(record));
@@ -133,7 +133,7 @@ fn twin(
     Ok(None)
 }
 
-/// Does all that [`create`] does, reading every byte, but stores and signs nothing.
+/// Does everything that [`create`] does, reading every byte, but stores and signs nothing.
 pub fn dry_run(
     folder: &Path,
     options: &CreateOptions,
@@ -144,7 +144,7 @@ pub fn dry_run(
     Ok(gather(folder, headers, creator, &NullBlobStore, progress)?.draft)
 }
 
-/// The MANIFEST's headers that come from a person.
+/// The MANIFEST's headers that the user specifies.
 fn headers(folder: &Path, options: &CreateOptions) -> Result<Vec<(String, String)>, CreateError> {
     let mut headers = Vec::new();
     let mut add = |what: &'static str, key: &str, value: &str| {
@@ -185,7 +185,7 @@ fn headers(folder: &Path, options: &CreateOptions) -> Result<Vec<(String, String
     Ok(headers)
 }
 
-/// The folder's own name, where it can be a title.
+/// The folder's own name, if it can be a title.
 fn folder_title(folder: &Path) -> String {
     let absolute = folder.canonicalize().unwrap_or_else(|_| folder.to_owned());
     let name = absolute.file_name().and_then(|name| name.to_str()).map(|name| name.trim());

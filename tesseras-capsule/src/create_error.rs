@@ -1,4 +1,4 @@
-//! Why no capsule was made.
+//! Errors of creating a capsule.
 
 use tesseras_core::manifest::{MAX_FILES, MAX_MANIFEST_BYTES, ManifestError};
 use tesseras_core::path::TextError;
@@ -8,31 +8,31 @@ use thiserror::Error;
 
 use crate::walk::{Skipped, WalkError};
 
-/// Why no capsule was made. Nothing is stored then.
+/// Why a capsule was not created. Nothing is stored then.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum CreateError {
     /// The folder cannot be opened.
     #[error("{folder} cannot be opened: {source}")]
     Folder {
-        /// Which.
+        /// The folder.
         folder: String,
-        /// What the system said.
+        /// The system's error.
         source: std::io::Error,
     },
     /// The folder cannot be walked.
     #[error(transparent)]
     Walk(#[from] WalkError),
-    /// Nothing in the folder is kept.
+    /// No file in the folder is kept.
     #[error(
         "there is nothing to keep: {}, all left out",
         count(skipped.len() as u64, "entry", "entries")
     )]
     Nothing {
-        /// All of it, and why.
+        /// All files, with the reasons.
         skipped: Vec<Skipped>,
     },
-    /// More than one tessera holds.
+    /// More than one tessera can hold.
     #[error(
         "{memories} memories are too many for one tessera: {files} files (at most {MAX_FILES}) and \
          a MANIFEST of about {} (at most {}); make several \
@@ -45,25 +45,25 @@ pub enum CreateError {
         memories: usize,
         /// How many files.
         files: usize,
-        /// How long the MANIFEST.
+        /// The length of the MANIFEST, in bytes.
         manifest_bytes: u64,
     },
-    /// The disk has not enough room.
+    /// The disk has too little free space.
     #[error("{} are needed, and only {} are free on the disk", size(*needed), size(*free))]
     NoSpace {
-        /// How many.
+        /// Bytes needed.
         needed: u64,
-        /// How many there are.
+        /// Bytes free.
         free: u64,
     },
-    /// A title, tag, language, location or name cannot stand in a MANIFEST.
+    /// A title, tag, language, location or name is not allowed in a MANIFEST.
     #[error("the {what} {value:?} cannot be stored: {source}")]
     Header {
         /// Which of them.
         what: &'static str,
-        /// What it is.
+        /// The value.
         value: String,
-        /// Why not.
+        /// The reason.
         source: TextError,
     },
     /// A tag with a comma would be read as two.

@@ -1,8 +1,8 @@
-//! Opens what lies beneath a directory, and nothing else: every component of a path is opened
-//! relative to the handle of the one before it, and symbolic links are never followed.
+//! Opens paths beneath a directory and nothing outside it: every component of a path is opened
+//! relative to the handle of the previous one, and symbolic links are never followed.
 //!
-//! So neither a link in a hostile capsule nor one that appears during the work leads outside.
-//! What is made beneath a directory is made the same way, and only where nothing is yet.
+//! So neither a link in a hostile capsule nor one that appears during the work leads outside. Files
+//! and directories are created in the same way, and only where none exists yet.
 
 use std::fs::File;
 use std::io::{self, Read as _};
@@ -15,7 +15,7 @@ use rustix::fs::{
 };
 use tesseras_core::lock::lock;
 
-/// What a directory entry is.
+/// The kind of a directory entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
     Directory,
@@ -33,7 +33,7 @@ pub(crate) struct Entry {
     pub bytes: u64,
 }
 
-/// What identifies the state of an open file.
+/// Identifies the state of an open file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct FileState {
     pub bytes: u64,
@@ -48,14 +48,14 @@ pub(crate) struct FileState {
 /// path is the directory itself.
 pub(crate) struct Folder {
     root: Arc<OwnedFd>,
-    /// The directory that was opened last: neighbours are mostly asked for one after another.
+    /// The directory that was opened last: neighbouring files are usually opened one after another.
     last: Mutex<Option<(Vec<u8>, Arc<OwnedFd>)>>,
 }
 
 const DIRECTORY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
 
 impl Folder {
-    /// Opens a directory that a person named. The name itself may be a symbolic link.
+    /// Opens a directory given by the user. The path itself may be a symbolic link.
     pub fn open(path: &Path) -> io::Result<Self> {
         let root = Arc::new(openat(CWD, path, DIRECTORY, Mode::empty())?);
         Ok(Self { root, last: Mutex::new(None) })
@@ -95,7 +95,7 @@ impl Folder {
             }
             let stat = match statat(&*handle, name, AtFlags::SYMLINK_NOFOLLOW) {
                 Ok(stat) => stat,
-                // It went away between the listing and the question.
+                // It was removed between the listing and this call.
                 Err(rustix::io::Errno::NOENT) => continue,
                 Err(e) => return Err(e.into()),
             };
@@ -135,13 +135,13 @@ impl Folder {
         Ok(file)
     }
 
-    /// Makes a directory; its parent is there, and nothing stands in its place.
+    /// Creates a directory; its parent exists, and the name is unused.
     pub fn make_directory(&self, path: &[u8]) -> io::Result<()> {
         let (parent, name) = parent_and_name(path);
         Ok(mkdirat(&*self.directory(parent)?, name, Mode::RWXU | Mode::RWXG | Mode::RWXO)?)
     }
 
-    /// Makes a file and opens it for writing; its parent is there, and nothing stands in its place.
+    /// Creates a file and opens it for writing; its parent exists, and the name is unused.
     pub fn make_file(&self, path: &[u8]) -> io::Result<File> {
         let (parent, name) = parent_and_name(path);
         let flags =

@@ -1,5 +1,5 @@
-//! When and where a photo was taken, as far as its EXIF says so. EXIF comes from anywhere, so
-//! whatever it says is only believed as far as it makes sense, and only its first part is read.
+//! The date and place of a photo, from its EXIF data. EXIF is untrusted, so only plausible values
+//! are used, and only the first part of it is read.
 
 use std::io::{self, BufReader, Read, Seek, SeekFrom};
 
@@ -7,20 +7,19 @@ use exif::{DateTime, Exif, In, Reader, Tag, Value};
 
 use crate::meta::Place;
 
-/// At most so many bytes of a file are read in search of EXIF, wherever in it they lie.
+/// At most this many bytes of a file are read in search of EXIF, at any position.
 pub const MAX_READ_BYTES: u64 = 256 * 1024;
 
-/// What EXIF said.
+/// The result of reading EXIF.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Shot {
-    /// When: RFC 3339, but without an offset where the camera did not know its own (most did not).
+    /// The date: RFC 3339, but without an offset if the camera did not record one (most do not).
     pub taken: Option<String>,
-    /// Where.
+    /// The place.
     pub place: Option<Place>,
 }
 
-/// Looks for EXIF in a JPEG, TIFF, HEIF, PNG or WebP. Finds nothing in anything else, and in what
-/// is damaged.
+/// Reads EXIF from a JPEG, TIFF, HEIF, PNG or WebP. Returns nothing for other or damaged files.
 pub fn read<R: Read + Seek>(file: R) -> Shot {
     let bounded = Bounded { inner: file, budget: MAX_READ_BYTES };
     let mut reader = BufReader::with_capacity(16 * 1024, bounded);
@@ -34,7 +33,7 @@ pub fn read<R: Read + Seek>(file: R) -> Shot {
     }
 }
 
-/// Gives at most `budget` bytes in all, then says that the file ends.
+/// Returns at most `budget` bytes in total, then the end of the file.
 struct Bounded<R> {
     inner: R,
     budget: u64,
@@ -73,7 +72,7 @@ fn taken(exif: &Exif) -> Option<String> {
     .find_map(|(date, offset)| rfc_3339(ascii(exif, date)?, ascii(exif, offset)))
 }
 
-/// `2016:05:04 03:02:01` and `+02:00` as RFC 3339. A date that no calendar has is none.
+/// `2016:05:04 03:02:01` and `+02:00` as RFC 3339. An invalid date gives `None`.
 fn rfc_3339(date: &[u8], offset: Option<&[u8]>) -> Option<String> {
     let mut parsed = DateTime::from_ascii(date).ok()?;
     if let Some(offset) = offset {
@@ -104,7 +103,7 @@ fn rfc_3339(date: &[u8], offset: Option<&[u8]>) -> Option<String> {
 fn place(exif: &Exif) -> Option<Place> {
     let latitude = degrees(exif, Tag::GPSLatitude, Tag::GPSLatitudeRef, b'N', b'S', 90.0)?;
     let longitude = degrees(exif, Tag::GPSLongitude, Tag::GPSLongitudeRef, b'E', b'W', 180.0)?;
-    // Receivers without a fix write zeros; nobody takes photos at that spot of the Atlantic.
+    // Receivers without a fix write zeros, which is a point in the Atlantic.
     (latitude != 0.0 || longitude != 0.0).then_some(Place { latitude, longitude })
 }
 

@@ -1,7 +1,7 @@
-//! Writes a stored capsule as the directory that a person keeps, checking every byte on the way.
+//! Writes a stored capsule as a directory for people, verifying every byte.
 //!
-//! It is written beside its place and renamed when it is complete and on the disk, so a directory
-//! with its final name is always whole.
+//! It is written beside its final path and renamed when it is complete and on disk, so a directory
+//! with its final name is always complete.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
@@ -22,16 +22,16 @@ use tesseras_core::progress::Meter;
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum ExportError {
-    /// Something stands at its place already.
+    /// The destination already exists.
     #[error("{} exists already; it is left as it is", path.display())]
     Exists {
-        /// What.
+        /// Its path.
         path: PathBuf,
     },
     /// A stored file is missing or damaged.
     #[error("{path} cannot be exported: {reason}")]
     Damaged {
-        /// Which file of the capsule.
+        /// The file of the capsule.
         path: String,
         /// What is wrong with it.
         reason: String,
@@ -39,9 +39,9 @@ pub enum ExportError {
     /// A file or directory cannot be written.
     #[error("{} cannot be written: {source}", path.display())]
     Write {
-        /// Which.
+        /// Its path.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
     /// The store failed.
@@ -49,8 +49,8 @@ pub enum ExportError {
     Store(#[from] StoreError),
 }
 
-/// Writes a capsule to `dest/tessera-<16 hex>/` and returns that path. `dest` is made if needed;
-/// nothing that exists is written over.
+/// Writes a capsule to `dest/tessera-<16 hex>/` and returns that path. `dest` is created if needed;
+/// nothing existing is overwritten.
 pub fn export(
     capsule: &StoredCapsule,
     blobs: &dyn BlobStore,

@@ -1,5 +1,5 @@
-//! An exported directory, read as the capsule that it is, wherever it lies. Nothing in it is
-//! believed: what is read of it must be hashed, and its signatures say who vouches for it.
+//! Reads an exported directory as a capsule. Nothing in it is trusted: all bytes must be hashed,
+//! and the signatures identify the creator.
 
 use std::fs::File;
 use std::io;
@@ -25,24 +25,24 @@ pub enum ExportedError {
     /// The directory or its MANIFEST cannot be read.
     #[error("{path} cannot be read: {source}")]
     Read {
-        /// Which.
+        /// Its path.
         path: String,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
     /// There is no MANIFEST.
     #[error("{path} is not a capsule: it holds no MANIFEST")]
     NoCapsule {
-        /// Where it should be.
+        /// The path of the directory.
         path: String,
     },
     /// The MANIFEST is damaged.
     #[error(transparent)]
     Manifest(#[from] OpenError),
-    /// No signature of its creator vouches for the MANIFEST.
+    /// Neither signature of the MANIFEST by its creator is valid.
     #[error("nothing vouches for the MANIFEST in {path}: neither of its signatures is valid")]
     Unsigned {
-        /// Where it lies.
+        /// The path of the directory.
         path: String,
     },
 }
@@ -56,7 +56,8 @@ pub struct ExportedCapsule {
 
 impl ExportedCapsule {
     /// Reads the MANIFEST of an exported directory. At least one of its two signatures must be
-    /// valid: a lost one must not cost the memories, too. Its files are not checked.
+    /// valid, so that a lost signature does not make the memories unreadable. Its files are not
+    /// verified.
     pub fn open(path: &Path) -> Result<Self, ExportedError> {
         let shown = || path.display().to_string();
         let failed = |source| ExportedError::Read { path: shown(), source };
@@ -71,7 +72,7 @@ impl ExportedCapsule {
                 return Err(ExportedError::Read { path, source });
             }
         };
-        // What cannot be read proves nothing, like what is not there.
+        // An unreadable file proves nothing, like a missing one.
         let optional = |name, limit: usize| small(&folder, name, limit as u64).unwrap_or_default();
         let signatures = SignaturePair {
             ed25519: optional(unlisted::ED25519_SIGNATURE, ED25519_SIGNATURE_BYTES),
@@ -92,12 +93,12 @@ impl ExportedCapsule {
         Ok(Self { capsule, blobs, check })
     }
 
-    /// What its MANIFEST says.
+    /// The capsule of its MANIFEST.
     pub fn capsule(&self) -> &Arc<StoredCapsule> {
         &self.capsule
     }
 
-    /// Its files, by their content. Nothing can be stored there.
+    /// Its files, by their content hash. Nothing can be stored there.
     pub fn blobs(&self) -> &Arc<dyn BlobStore> {
         &self.blobs
     }
@@ -120,7 +121,7 @@ fn small(folder: &Folder, path: &str, limit: u64) -> io::Result<Vec<u8>> {
 struct DirectoryBlobs {
     folder: Folder,
     capsule: Arc<StoredCapsule>,
-    /// The places of files in the MANIFEST, sorted by their hashes.
+    /// The indices of files in the MANIFEST, sorted by their hashes.
     by_hash: Vec<(ContentHash, u32)>,
 }
 
@@ -164,7 +165,7 @@ impl BlobStore for DirectoryBlobs {
         let mut outcome = Err(StoreError::Missing(*hash));
         for path in &paths {
             outcome = self.open_path(hash, path);
-            // Where several files have the same content, one that is intact speaks for all.
+            // If several files have the same content, any intact one suffices.
             if outcome.as_ref().is_ok_and(|file| paths.len() == 1 || file.is_intact()) {
                 break;
             }

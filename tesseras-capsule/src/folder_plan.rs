@@ -1,5 +1,5 @@
-//! Decides, before anything is stored, which files of a folder become memories and which texts
-//! belong to them, and whether all of it fits into one tessera.
+//! Decides, before anything is stored, which files of a folder become memories, which texts are
+//! their context, and whether all of it fits into one tessera.
 
 use std::collections::HashMap;
 use std::io::Read as _;
@@ -10,21 +10,21 @@ use crate::dirfd::{Folder, state};
 use crate::recognise::{Format, HEAD_BYTES, Recognised, recognise};
 use crate::walk::{Found, SkipReason, Skipped, Walk, printable_path, why};
 
-/// A file that is to be kept.
+/// A file to be kept.
 #[derive(Debug)]
 pub(crate) struct Source {
     pub found: Found,
     pub format: Format,
 }
 
-/// What a folder becomes.
+/// The plan for a folder.
 #[derive(Debug)]
 pub(crate) struct FolderPlan {
-    /// All files that are to be kept, in byte order of their paths.
+    /// All files to be kept, in byte order of their paths.
     pub sources: Vec<Source>,
-    /// For each source that is a memory of its own: which one, and the text beside it.
+    /// For each source that is a memory of its own: its index, and that of the text beside it.
     pub memories: Vec<(usize, Option<usize>)>,
-    /// What was left out so far.
+    /// Files left out so far.
     pub skipped: Vec<Skipped>,
 }
 
@@ -37,7 +37,7 @@ pub(crate) struct TooMuch {
 }
 
 impl FolderPlan {
-    /// Looks at the beginning of every file that was found.
+    /// Looks at the start of every file that was found.
     pub fn new(folder: &Folder, walk: Walk) -> Self {
         let mut sources = Vec::new();
         let mut skipped = walk.skipped;
@@ -53,19 +53,20 @@ impl FolderPlan {
         Self { sources, memories, skipped }
     }
 
-    /// How many bytes lie ahead.
+    /// The number of bytes to read.
     pub fn bytes(&self) -> u64 {
         self.sources.iter().fold(0, |sum, s| sum.saturating_add(s.found.bytes))
     }
 
-    /// How many digits number the memories, so that their order is that of their names.
+    /// The number of digits in memory numbers, so that they sort by name.
     pub fn digits(&self) -> usize {
         self.sources.len().to_string().len().max(4)
     }
 
-    /// Refuses what no MANIFEST can name. Counted generously by less than one part in ten.
+    /// Refuses a folder that is too large for a MANIFEST. The estimate is too high by less than a
+    /// tenth.
     pub fn check_fits(&self) -> Result<(), TooMuch> {
-        // Digests with their labels, a length, and the spaces between five fields and the line's end.
+        // Digests with their labels, a length, and the spaces and line feed of five fields.
         const LINE: usize = 2 * 71 + 12 + 5;
         let directory = "memories/-00000000/".len() + self.digits();
         let files = self
@@ -101,8 +102,8 @@ fn look_at(folder: &Folder, found: &Found) -> Result<Format, SkipReason> {
     }
 }
 
-/// Which sources are memories. A `.txt` beside media of the same stem is their context; where the
-/// same stem has several texts, the first is.
+/// Which sources are memories. A `.txt` beside media with the same stem is their context; if the
+/// same stem has several texts, the first one is.
 fn pair(sources: &[Source]) -> Vec<(usize, Option<usize>)> {
     let mut texts: HashMap<&str, usize> = HashMap::new();
     for (index, source) in sources.iter().enumerate() {
@@ -132,7 +133,7 @@ fn split(path: &str) -> (&str, &str) {
     path.split_at(path.rfind('/').map_or(0, |at| at + 1))
 }
 
-/// A path without its extension, and the extension. A name that begins with its only dot has none.
+/// A path without its extension, and the extension. A name that starts with its only dot has none.
 fn stem(path: &str) -> (&str, &str) {
     let (directory, name) = split(path);
     match name.rfind('.') {

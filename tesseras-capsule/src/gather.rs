@@ -1,4 +1,4 @@
-//! Reads what a plan wants kept, once, and stages it with all that describes it.
+//! Reads each file of the plan once, and stages it with its description.
 
 use std::fs::File;
 use std::io::{Read as _, Seek as _};
@@ -23,22 +23,22 @@ use crate::texts::{ALWAYS, Description, README};
 use crate::walk::{SkipReason, Skipped, printable_path, walk, why};
 use tesseras_core::progress::Meter;
 
-/// A capsule as a dry run finds it: all but its signatures.
+/// The result of a dry run: everything but the signatures.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Draft {
-    /// How many memories.
+    /// The number of memories.
     pub memories: u64,
-    /// How many files its exported directory would have.
+    /// The number of files that its exported directory would have.
     pub files: u64,
-    /// Their length together.
+    /// Their total length in bytes.
     pub bytes: u64,
-    /// What is left out, in byte order of the paths.
+    /// Files left out, in byte order of the paths.
     pub skipped: Vec<Skipped>,
-    /// How many memories say where they were taken.
+    /// How many memories contain a GPS location.
     pub places: u64,
-    /// Which they are: their paths in the folder.
+    /// Those memories: their paths in the folder.
     pub gps_files: Vec<String>,
-    /// Which files are kept though no text of `decode/` describes their kind: their paths in the
+    /// Files that are kept although no text of `decode/` describes their format: their paths in the
     /// folder.
     pub undescribed: Vec<String>,
 }
@@ -50,7 +50,7 @@ pub(crate) struct Gathered<'a> {
     pub draft: Draft,
 }
 
-/// Reads a folder and stages what is kept of it, with all texts of the capsule.
+/// Reads a folder and stages the files to keep, with all texts of the capsule.
 pub(crate) fn gather<'a>(
     path: &Path,
     headers: Vec<(String, String)>,
@@ -122,9 +122,9 @@ struct Gathering<'a, 'w> {
     progress: &'w Meter,
 }
 
-/// A file's content that was staged, and what the file says of itself.
+/// A file's staged content and its metadata.
 struct Read {
-    /// What it turned out to be, read to its end.
+    /// Its format, after reading it to its end.
     format: Format,
     stored: Stored,
     blob: StagedBlob,
@@ -147,7 +147,7 @@ impl From<StoreError> for Stop {
 }
 
 impl<'a> Gathering<'a, '_> {
-    /// Stages one memory: its file, the text beside it, and what is known of both. `false` if the
+    /// Stages one memory: its file, the text beside it, and the metadata of both. `false` if the
     /// file had to be left out after all.
     fn memory(&mut self, main: &Source, context: Option<&Source>) -> Result<bool, CreateError> {
         let Some(read) = self.read(main)? else { return Ok(false) };
@@ -195,7 +195,7 @@ impl<'a> Gathering<'a, '_> {
         Ok(true)
     }
 
-    /// Stages a file's content, unless it is to be left out.
+    /// Stages a file's content, unless the file has to be left out.
     fn read(&mut self, source: &Source) -> Result<Option<Read>, CreateError> {
         match self.try_read(source) {
             Ok(read) => Ok(Some(read)),
@@ -240,7 +240,7 @@ impl<'a> Gathering<'a, '_> {
             }
             Ok(_) => Ok(()),
         };
-        // What only begins as a text is kept all the same.
+        // A file that only starts as text is kept as well.
         is_text &= text.is_none_or(|check| check.finish().is_ok());
         let format = if is_text { source.format } else { OTHER_TEXT };
         let modified = rfc_3339(before.modified, before.nanoseconds);
@@ -269,7 +269,7 @@ impl<'a> Gathering<'a, '_> {
         });
     }
 
-    /// Adds what every capsule has, and writes the MANIFEST.
+    /// Adds the fixed parts of a capsule, and writes the MANIFEST.
     fn finish(
         mut self,
         headers: Vec<(String, String)>,
@@ -314,7 +314,7 @@ fn sorted(mut skipped: Vec<Skipped>) -> Vec<Skipped> {
     skipped
 }
 
-/// One read, asked again when a signal came between.
+/// One read, retried if a signal interrupts it.
 fn read_some(file: &mut File, buffer: &mut [u8]) -> std::io::Result<usize> {
     loop {
         match file.read(buffer) {

@@ -1,7 +1,7 @@
-//! Takes an exported directory into the library as the tessera that it is.
+//! Adds an exported directory to the library as the tessera that it is.
 //!
-//! The directory is verified as a whole, then read as a pack and unpacked like one that came over
-//! the network: what is stored is what was hashed on that very way.
+//! The directory is verified as a whole, then read as a pack and unpacked like one from the
+//! network: the bytes stored are those hashed in that pass.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -25,28 +25,28 @@ const SHOWN_FAULTS: usize = 5;
 /// A capsule that was imported.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Imported {
-    /// Its name.
+    /// Its hash.
     pub hash: TesseraHash,
-    /// How many memories.
+    /// The number of memories.
     pub memories: u64,
-    /// How many files in its exported directory.
+    /// The number of files in its exported directory.
     pub files: u64,
-    /// Their length together.
+    /// Their total length in bytes.
     pub bytes: u64,
-    /// How it was here before.
+    /// Its state in the library before.
     pub before: Before,
-    /// What lies in the directory and does not belong to the capsule; it was left there.
+    /// Files in the directory that do not belong to the capsule; they were left there.
     pub ignored: Vec<String>,
 }
 
-/// How a capsule was in the library before it was imported.
+/// The state of a capsule in the library before it was imported.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Before {
-    /// It was not.
+    /// It was not there.
     Absent,
-    /// It was there and whole.
+    /// It was there and intact.
     Whole,
-    /// It was there, and damaged files of it were mended.
+    /// It was there, and damaged files of it were repaired.
     Damaged,
 }
 
@@ -54,10 +54,10 @@ pub enum Before {
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum ImportError {
-    /// The directory cannot be looked at, or holds no capsule.
+    /// The directory cannot be read, or is not a capsule.
     #[error(transparent)]
     Verify(#[from] VerifyError),
-    /// It is not as its creator signed it.
+    /// It differs from what its creator signed.
     #[error("the capsule is damaged and was not imported: {}", faults.join("; "))]
     Damaged {
         /// Its first faults, and how many more there are.
@@ -76,9 +76,9 @@ pub enum ImportError {
 
 /// Imports the capsule in a directory. `own` is the identity of this data directory, if it has one.
 ///
-/// What lies in the directory without belonging to the capsule (a system's side files, mostly) does
-/// no harm and is named; all that belongs to it must be as it was. If the capsule is in the library
-/// already, its damaged files are mended.
+/// Additional files in the directory (usually side files of the system) do no harm and are
+/// reported; all files of the capsule must be intact. If the capsule is already in the library, its
+/// damaged files are repaired.
 pub fn import(
     directory: &Path,
     own: Option<CreatorId>,
@@ -106,7 +106,7 @@ pub fn import(
         });
     }
     // Its creator's own node holds no pieces of it and attests none, so that the loss of one
-    // machine counts once. That must be so again when the creator takes it back from a stick.
+    // machine counts only once. This must also be so when the creator imports it again.
     let own = own == Some(capsule.manifest().creator());
     let origin = if own { Origin::Created } else { Origin::Fetched };
     let reader = PackReader::new(Arc::clone(capsule), Arc::clone(exported.blobs()));
@@ -122,7 +122,7 @@ pub fn import(
     })
 }
 
-/// What lies in the directory without belonging there; an error if anything else is wrong with it.
+/// The additional files in the directory; an error if anything else is wrong with it.
 fn check(report: &Report) -> Result<Vec<String>, ImportError> {
     let (unexpected, bad): (Vec<&FileReport>, Vec<&FileReport>) =
         report.faults().partition(|fault| fault.status == FileStatus::Unexpected);

@@ -1,12 +1,12 @@
 //! From a folder of memories to a signed capsule and back. Knows neither network nor SQL: it works
 //! over the core's ports.
 //!
-//! Follow one memory: [`walk`] finds its file; [`recognise`] says by its content what it is;
-//! [`mod@create`] stages it, describes it ([`meta`]) and signs the MANIFEST; [`open`] reads it back;
-//! [`mod@export`] writes the directory that a person keeps; [`pack_reader`] shows that directory as one
-//! tar without ever holding it; [`mod@unpack`] turns such a tar into a stored capsule again, [`import`]
-//! such a directory; [`verify`] says whether all of it is still what its creator signed; [`restore`]
-//! gives the folder back.
+//! To follow one memory: [`walk`] finds its file; [`recognise`] detects its format from its
+//! content; [`mod@create`] stages it, describes it ([`meta`]) and signs the MANIFEST; [`open`]
+//! reads it back; [`mod@export`] writes the directory for people; [`pack_reader`] presents the
+//! capsule as one tar without ever holding it; [`mod@unpack`] turns such a tar into a stored
+//! capsule again, [`import`] such a directory; [`verify`] checks that all of it is still what its
+//! creator signed; [`restore`] writes the original folder.
 
 pub mod card;
 pub mod create;

@@ -1,4 +1,4 @@
-//! `meta.json`: what is known of one memory, as text that any reader of JSON understands.
+//! `meta.json`: the metadata of one memory, as JSON.
 
 use std::time::SystemTime;
 
@@ -12,7 +12,7 @@ pub const META_VERSION: u32 = 1;
 /// at most three times as long, escaped.
 pub const MAX_META_BYTES: u64 = 64 * 1024;
 
-/// What kind of memory something is.
+/// The kind of a memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum MemoryType {
@@ -37,7 +37,7 @@ pub struct Place {
     pub longitude: f64,
 }
 
-/// What `meta.json` says. Keys stand in this order; what is not known is left out.
+/// The content of `meta.json`. Keys are in this order; unknown values are left out.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Meta {
     /// [`META_VERSION`].
@@ -45,21 +45,21 @@ pub struct Meta {
     /// What kind of memory it is.
     #[serde(rename = "type")]
     pub memory_type: MemoryType,
-    /// Where the file lay in its owner's folder, in NFC.
+    /// Its path in its owner's folder, in NFC.
     pub original: String,
-    /// The same path as the owner's disk spelled it, where that is not in NFC. Capsules from before
-    /// version 0.2.0 do not know it.
+    /// The same path as spelled on the owner's disk, if that is not in NFC. Capsules from before
+    /// version 0.2.0 do not have it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub original_spelling: Option<String>,
-    /// Where the text beside it lay, in NFC.
+    /// The path of the text beside it, in NFC.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub context: Option<String>,
-    /// The same of the text beside it as [`Meta::original_spelling`] of the file.
+    /// The spelling of that path, like [`Meta::original_spelling`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub context_spelling: Option<String>,
     /// The file's media type.
     pub mime: String,
-    /// The file's length.
+    /// The file's length in bytes.
     pub bytes: u64,
     /// When it was taken, as its EXIF says: RFC 3339, mostly without an offset.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -68,14 +68,14 @@ pub struct Meta {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub place: Option<Place>,
     /// When the file was last changed on its owner's disk: RFC 3339 in UTC, with a fraction of the
-    /// second where the disk knew one.
+    /// second if the disk recorded one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub modified: Option<String>,
-    /// The same of the text beside it. Capsules from before version 0.2.0 do not know it.
+    /// The same for the text beside it. Capsules from before version 0.2.0 do not have it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub context_modified: Option<String>,
-    /// Whether a page of `decode/` tells how such a file is built. Until version 0.2.0 no other
-    /// file was kept.
+    /// Whether a page of `decode/` describes the format of the file. Before version 0.2.0 no other
+    /// files were kept.
     #[serde(default = "yes", skip_serializing_if = "is_true")]
     pub described: bool,
 }
@@ -89,7 +89,7 @@ fn is_true(flag: &bool) -> bool {
 }
 
 impl Meta {
-    /// As the text that is stored, with a line feed at its end.
+    /// The text that is stored, with a final line feed.
     pub(crate) fn render(&self) -> String {
         let mut text =
             serde_json::to_string_pretty(self).expect("texts and finite numbers are always JSON");
@@ -98,8 +98,8 @@ impl Meta {
     }
 }
 
-/// A path as its owner's disk spelled it: `spelling`, where that is the same path in another
-/// normalization form. Anybody may have written it: where it is not, the path itself.
+/// A path as spelled on its owner's disk: `spelling`, if that is the same path in another
+/// normalization form, else the path itself. Both are untrusted.
 pub(crate) fn spelled<'a>(path: &'a CapsulePath, spelling: Option<&'a str>) -> &'a str {
     let is_same = |spelling: &&str| {
         let (there, here) = (spelling.split('/'), path.as_str().split('/'));
@@ -111,17 +111,16 @@ pub(crate) fn spelled<'a>(path: &'a CapsulePath, spelling: Option<&'a str>) -> &
     spelling.filter(is_same).unwrap_or(path.as_str())
 }
 
-/// Seconds since 1970 and nanoseconds after them as RFC 3339 in UTC, the fraction as short as it
-/// can be; `None` beyond the years that it can write.
+/// Seconds since 1970 and nanoseconds after them as RFC 3339 in UTC, with the shortest fraction;
+/// `None` for a year that it cannot represent.
 pub fn rfc_3339(seconds: i64, nanoseconds: i64) -> Option<String> {
     let nanoseconds = i32::try_from(nanoseconds).ok()?;
     let text = jiff::Timestamp::new(seconds, nanoseconds).ok()?.to_string();
-    // A year of more than four digits begins with a sign.
+    // A year of more than four digits starts with a sign.
     text.starts_with(|c: char| c.is_ascii_digit()).then_some(text)
 }
 
-/// What [`rfc_3339`] wrote, as a point in time. Anybody may have written it: `None` if it is
-/// not such a string.
+/// Parses the output of [`rfc_3339`], which is untrusted: `None` if it is not such a string.
 pub(crate) fn point_in_time(text: &str) -> Option<SystemTime> {
     Some(text.parse::<jiff::Timestamp>().ok()?.into())
 }

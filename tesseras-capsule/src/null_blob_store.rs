@@ -4,7 +4,7 @@ use tesseras_core::ids::ContentHash;
 use tesseras_core::ports::{BlobReader, BlobStore, BlobWriter, StagedBlob, StoreError};
 use tesseras_crypto::Blake3;
 
-/// Hashes what it is given, and forgets it.
+/// Hashes its input and discards it.
 pub(crate) struct NullBlobStore;
 
 struct Hashing {

@@ -1,4 +1,4 @@
-//! A stored capsule, read back: its MANIFEST checked against its name, and its memories listed.
+//! Reads a stored capsule: verifies its MANIFEST against its hash, and lists its memories.
 
 use std::sync::Arc;
 
@@ -22,13 +22,13 @@ pub enum OpenError {
     /// It is not in the library.
     #[error("tessera {0} is not stored here")]
     NotStored(TesseraHash),
-    /// Its MANIFEST does not hash to its name.
+    /// Its MANIFEST does not match its hash.
     #[error("the stored MANIFEST of tessera {0} is damaged")]
     Damaged(TesseraHash),
-    /// Its MANIFEST, though it is the one that was named, is not one.
+    /// Its MANIFEST has the right hash but is not valid.
     #[error("tessera {tessera}: {source}")]
     Manifest {
-        /// Whose.
+        /// The tessera.
         tessera: TesseraHash,
         /// What is wrong with it.
         source: ManifestError,
@@ -36,7 +36,7 @@ pub enum OpenError {
     /// A description of a memory is damaged.
     #[error("{path}: {reason}")]
     Meta {
-        /// Which file.
+        /// The file.
         path: String,
         /// What is wrong with it.
         reason: String,
@@ -49,10 +49,10 @@ pub enum OpenError {
     Store(#[from] StoreError),
 }
 
-/// A capsule whose MANIFEST is the one that its name names. Its files are not checked.
+/// A capsule whose MANIFEST matches its hash. Its files are not verified.
 ///
-/// Memory: the MANIFEST and what follows from it, in the worst case (16 MiB, 100,000 files) about
-/// 80 MiB.
+/// Memory: the MANIFEST and what is derived from it, in the worst case (16 MiB, 100,000 files)
+/// about 80 MiB.
 #[derive(Debug, Clone)]
 pub struct StoredCapsule {
     manifest: NamedManifest<Arc<[u8]>>,
@@ -61,27 +61,27 @@ pub struct StoredCapsule {
     layout: PackLayout,
 }
 
-/// One memory, as `tes show` lists it. Its strings are fit to be shown: one line each, whatever the
-/// capsule says.
+/// One memory, as `tes show` lists it. Its strings are safe to show: one line each, whatever the
+/// capsule contains.
 #[derive(Debug, Clone, PartialEq)]
 pub struct MemorySummary {
     /// Its directory in the capsule.
     pub path: String,
     /// What kind of memory it is.
     pub memory_type: MemoryType,
-    /// Where the file lay in its owner's folder.
+    /// Its path in its owner's folder.
     pub original: String,
     /// The file's media type.
     pub mime: String,
-    /// The file's length.
+    /// The file's length in bytes.
     pub bytes: u64,
     /// When it was taken, as its EXIF says.
     pub taken: Option<String>,
     /// Where it was taken.
     pub place: Option<Place>,
-    /// Whether a context lies beside it.
+    /// Whether there is a context beside it.
     pub has_context: bool,
-    /// Whether a page of `decode/` tells how the file is built.
+    /// Whether a page of `decode/` describes the format of the file.
     pub described: bool,
 }
 
@@ -104,8 +104,8 @@ impl StoredCapsule {
         Self::new(hash, bytes, record.signatures.clone())
     }
 
-    /// Puts a capsule together from its MANIFEST and signatures. The MANIFEST must hash to the
-    /// name; the signatures are not checked.
+    /// Builds a capsule from its MANIFEST and signatures. The MANIFEST must match the hash; the
+    /// signatures are not verified.
     pub fn new(
         hash: TesseraHash,
         manifest_bytes: Vec<u8>,
@@ -138,12 +138,12 @@ impl StoredCapsule {
         Ok(Self { manifest, signatures, sums, layout })
     }
 
-    /// Its name.
+    /// Its hash.
     pub fn hash(&self) -> TesseraHash {
         self.manifest.tessera()
     }
 
-    /// What its MANIFEST says.
+    /// Its parsed MANIFEST.
     pub fn manifest(&self) -> &Manifest {
         self.manifest.manifest()
     }
@@ -168,7 +168,7 @@ impl StoredCapsule {
         &self.sums
     }
 
-    /// Which byte of its pack comes from where.
+    /// The layout of its pack.
     pub fn layout(&self) -> &PackLayout {
         &self.layout
     }
@@ -178,7 +178,7 @@ impl StoredCapsule {
         self.manifest().files()
     }
 
-    /// The creator's public keys as PEM, Ed25519 first: what a holder keeps beside its pieces.
+    /// The creator's public keys as PEM, Ed25519 first, as holders keep them beside their pieces.
     pub fn creator_pems(&self, blobs: &dyn BlobStore) -> Result<(Vec<u8>, Vec<u8>), OpenError> {
         let read = |path: &'static str| {
             self.small_file(blobs, path, tesseras_core::dossier::MAX_PEM_BYTES as u64)
@@ -211,14 +211,14 @@ impl StoredCapsule {
         Ok(memories)
     }
 
-    /// Where the memories that say where they were taken lay in their owner's folder: what
-    /// becomes public with them.
+    /// The original paths of the memories that contain a GPS location, which would become public
+    /// with them.
     pub fn gps_files(&self, blobs: &dyn BlobStore) -> Result<Vec<String>, OpenError> {
         let memories = self.memories(blobs)?.into_iter();
         Ok(memories.filter(|m| m.place.is_some()).map(|m| m.original).collect())
     }
 
-    /// Reads the `meta.json` at a path, and checks it.
+    /// Reads the `meta.json` at a path, and verifies it.
     pub(crate) fn meta(&self, blobs: &dyn BlobStore, path: &str) -> Result<Meta, OpenError> {
         let text = self.small_file(blobs, path, MAX_META_BYTES)?;
         serde_json::from_slice(&text).map_err(|e| OpenError::Meta {
@@ -227,7 +227,7 @@ impl StoredCapsule {
         })
     }
 
-    /// Reads a short file of the capsule, and checks it.
+    /// Reads a short file of the capsule, and verifies it.
     fn small_file(
         &self,
         blobs: &dyn BlobStore,

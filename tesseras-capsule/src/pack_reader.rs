@@ -1,4 +1,4 @@
-//! The pack of a stored capsule as something to read at any offset, though it lies nowhere.
+//! The pack of a stored capsule, readable at any offset although it is not stored anywhere.
 
 use std::collections::VecDeque;
 use std::io;
@@ -12,16 +12,16 @@ use tesseras_core::ports::{BlobReader, BlobStore, StoreError};
 
 use crate::open::StoredCapsule;
 
-/// How many stored objects are kept open between two reads: as many as the 48 columns of the wide
-/// code lie in, and the one that is read from the beginning on meanwhile.
+/// How many stored objects are kept open between two reads: enough for the 48 columns of the wide
+/// code, and the one that is read sequentially at the same time.
 const OPEN_OBJECTS: usize = 64;
 
-/// Reads the pack of a stored capsule. What it reads is not checked on the way: the pack's BLAKE3
-/// or its fragments' checksums tell.
+/// Reads the pack of a stored capsule. The bytes are not verified here: the pack's BLAKE3 or its
+/// fragments' checksums do that.
 pub struct PackReader {
     capsule: Arc<StoredCapsule>,
     blobs: Arc<dyn BlobStore>,
-    /// The objects that were read last, the newest at the end.
+    /// The most recently read objects, the newest at the end.
     open: Mutex<VecDeque<(ContentHash, Arc<dyn BlobReader>)>>,
 }
 
@@ -31,7 +31,7 @@ impl PackReader {
         Self { capsule, blobs, open: Mutex::default() }
     }
 
-    /// Whose pack it is.
+    /// The capsule of the pack.
     pub fn capsule(&self) -> &StoredCapsule {
         &self.capsule
     }

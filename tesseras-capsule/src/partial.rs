@@ -1,9 +1,9 @@
-//! A directory in the making: it gets its final name when it is complete and on the disk, and goes
-//! away again if it never is.
+//! A directory in progress: it gets its final name when it is complete and on disk, and is removed
+//! otherwise.
 //!
-//! A process that is killed leaves its own behind. The name says which process makes it, and the
-//! process holds a lock (`flock`) on it, so the next one that works in the same place removes what
-//! nobody completes any more.
+//! A process that is killed leaves its directory behind. The name contains the process id, and the
+//! process holds a lock (`flock`) on it, so the next process that works in the same place can
+//! remove abandoned ones.
 
 use std::ffi::OsStr;
 use std::fs::{self, File};
@@ -14,18 +14,19 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{CWD, Mode, OFlags, RenameFlags, openat, renameat_with};
 use rustix::process::{Pid, geteuid, test_kill_process};
 
-/// A directory that goes away again unless it is renamed.
+/// A directory that is removed unless it is renamed.
 pub(crate) struct Partial {
     path: PathBuf,
     renamed: bool,
-    /// Where the file system knows locks.
+    /// `None` if the file system does not support locks.
     _lock: Option<File>,
 }
 
 impl Partial {
-    /// Makes a directory in `parent` that nobody else uses, and whose name says that it is not
-    /// complete. `name` is the [`directory_name`](tesseras_core::pack::directory_name) of a tessera.
-    /// What killed processes left in `parent` is removed. The error names what could not be made.
+    /// Creates a directory in `parent` for exclusive use, whose name says that it is incomplete.
+    /// `name` is the [`directory_name`](tesseras_core::pack::directory_name) of a tessera.
+    /// Directories that killed processes left in `parent` are removed. The error contains the path
+    /// that could not be created.
     pub fn make(parent: &Path, name: &str) -> Result<Self, (PathBuf, io::Error)> {
         remove_abandoned(parent);
         let process = std::process::id();
@@ -46,19 +47,19 @@ impl Partial {
         }
     }
 
-    /// Where it is as long as it is not complete.
+    /// Its path while it is incomplete.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Gives it its final name; [`io::ErrorKind::AlreadyExists`] if something stands there.
+    /// Renames it to its final name; [`io::ErrorKind::AlreadyExists`] if that exists.
     pub fn rename(mut self, to: &Path) -> io::Result<()> {
         rename_new(&self.path, to)?;
         self.renamed = true;
         Ok(())
     }
 
-    /// Moves all that is in it to the directory `to`, where nothing of these names is yet.
+    /// Moves its content to the directory `to`, where none of these names exists yet.
     pub fn empty_into(self, to: &Path) -> io::Result<()> {
         for entry in fs::read_dir(&self.path)? {
             let entry = entry?;
@@ -69,7 +70,7 @@ impl Partial {
 }
 
 /// Removes the partial directories in `parent` whose processes are gone: real directories of this
-/// user, with a name that [`Partial::make`] gives. Best effort: nothing depends on it.
+/// user, with a name from [`Partial::make`]. Best effort: nothing depends on it.
 pub(crate) fn remove_abandoned(parent: &Path) {
     let Ok(entries) = fs::read_dir(parent) else { return };
     for entry in entries.flatten() {
@@ -81,7 +82,7 @@ pub(crate) fn remove_abandoned(parent: &Path) {
     }
 }
 
-/// The process that makes a directory of this name; `None` if it is the name of anything else.
+/// The process id in a directory name; `None` for any other name.
 fn maker(name: &OsStr) -> Option<Pid> {
     let (hash, rest) = name.to_str()?.strip_prefix(".tessera-")?.split_at_checked(16)?;
     let rest = rest.strip_prefix(".partial-")?;
@@ -97,7 +98,7 @@ fn is_gone(process: Pid) -> bool {
 }
 
 /// Locks a directory of this user, without following a link; `None` if it is anything else, or if a
-/// process holds the lock, which may run where its number is another one.
+/// process holds the lock, possibly in another pid namespace.
 fn lock_own(path: &Path) -> Option<File> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let directory = File::from(openat(CWD, path, flags, Mode::empty()).ok()?);
@@ -105,10 +106,10 @@ fn lock_own(path: &Path) -> Option<File> {
     (is_own && directory.try_lock().is_ok()).then_some(directory)
 }
 
-/// Renames, but never over anything.
+/// Renames without replacing anything.
 fn rename_new(from: &Path, to: &Path) -> io::Result<()> {
     match renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
-        // A file system without that flag: the check before it must do.
+        // The file system does not support that flag: the check before it must suffice.
         Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS)
             if to.symlink_metadata().is_err() =>
         {
@@ -127,7 +128,7 @@ impl Drop for Partial {
     }
 }
 
-/// One system call flushes all files of a new directory at its end, where there is such a call.
+/// If available, one system call flushes all files of a new directory at its end.
 #[cfg(any(target_os = "linux", target_os = "android"))]
 pub(crate) fn sync_all(directory: &Path) -> io::Result<()> {
     Ok(rustix::fs::syncfs(File::open(directory)?)?)

@@ -1,4 +1,4 @@
-//! Moves bytes from a source to a sink and takes their SHA-256 on a second thread, so that two
+//! Copies bytes from a source to a sink and computes their SHA-256 on a second thread, so that two
 //! cores share the two digests of everything that is kept.
 //!
 //! Memory: at most [`BUFFERS`] buffers of [`BUFFER_BYTES`], whatever the length.
@@ -14,16 +14,16 @@ use tesseras_crypto::Sha256;
 
 /// The length of one buffer.
 const BUFFER_BYTES: usize = 256 * 1024;
-/// Buffers that wait for the second thread.
+/// Buffers queued for the second thread.
 const WAITING: usize = 2;
-/// All buffers: those that wait, one that is hashed, one that is filled.
+/// All buffers: the queued ones, one being hashed, one being filled.
 const BUFFERS: usize = WAITING + 2;
 
 const _: () = assert!(BUFFERS * BUFFER_BYTES <= 1024 * 1024, "a pump takes at most 1 MiB");
 
 enum Job {
     Bytes(Arc<PageBuffer>),
-    /// Answer with the digest of what came since the last answer.
+    /// Return the digest of the bytes since the last digest.
     Finish,
 }
 
@@ -33,12 +33,12 @@ struct Worker {
     thread: Option<JoinHandle<()>>,
 }
 
-/// Takes digests of one stream after another.
+/// Computes digests of one stream after another.
 pub(crate) struct Pump {
     /// Used buffers, oldest first; the second thread may still be reading the newest of them.
     used: VecDeque<Arc<PageBuffer>>,
-    /// Started by the first stream that does not fit into one buffer; `None` also where the system
-    /// gives no thread: then all is hashed here.
+    /// Started by the first stream that does not fit into one buffer; `None` also if the system
+    /// refuses the thread: then everything is hashed here.
     worker: Option<Worker>,
 }
 
@@ -47,7 +47,7 @@ impl Pump {
         Self { used: VecDeque::new(), worker: None }
     }
 
-    /// Reads until `read` gives 0 bytes, hands everything to `sink`, and returns the length and
+    /// Reads until `read` returns 0 bytes, passes everything to `sink`, and returns the length and
     /// the SHA-256. The first error of either ends it.
     pub fn run<E>(
         &mut self,
@@ -72,7 +72,7 @@ impl Pump {
             return Ok((bytes, sha256.finish()));
         }
         let outcome = self.share(first, &mut bytes, &mut read, &mut sink);
-        // Asked in every case, so that nothing of a failed stream is left for the next one.
+        // Requested in every case, so that nothing of a failed stream is left for the next one.
         let digest = self.worker.as_ref().and_then(|worker| {
             worker.jobs.as_ref()?.send(Job::Finish).ok()?;
             worker.digests.recv().ok()
@@ -81,7 +81,7 @@ impl Pump {
         Ok((bytes, digest.expect("the worker ends only when its queue is closed")))
     }
 
-    /// Gives each buffer to the second thread and to the sink.
+    /// Passes each buffer to the second thread and to the sink.
     fn share<E>(
         &mut self,
         first: PageBuffer,
@@ -106,8 +106,8 @@ impl Pump {
         }
     }
 
-    /// The oldest buffer if the second thread has let go of it, else a new one. The queue is so
-    /// short that there are never more than [`BUFFERS`].
+    /// The oldest buffer if the second thread has released it, else a new one. The queue is short
+    /// enough that there are never more than [`BUFFERS`].
     fn buffer(&mut self) -> PageBuffer {
         match self.used.front() {
             Some(oldest) if Arc::strong_count(oldest) == 1 => {
@@ -149,13 +149,13 @@ impl Drop for Worker {
     fn drop(&mut self) {
         self.jobs = None;
         if let Some(thread) = self.thread.take() {
-            // A panic there was already noticed by the digest that did not come.
+            // The missing digest has already shown a panic there.
             let _ = thread.join();
         }
     }
 }
 
-/// Fills a buffer as far as the source gives; `true` at the end of the source.
+/// Fills a buffer as far as the source allows; `true` at the end of the source.
 fn fill<E>(
     buffer: &mut PageBuffer,
     read: &mut impl FnMut(&mut [u8]) -> Result<usize, E>,

@@ -1,4 +1,5 @@
-//! Says by its content, not only by its name, what a file is, and whether it is kept.
+//! Detects the format of a file from its content as well as its name, and decides whether it is
+//! kept.
 
 mod format;
 mod programs;
@@ -11,7 +12,7 @@ use format::{extension, format, undescribed};
 use crate::texts::Description;
 use crate::walk::SkipReason;
 
-/// As many of a file's first bytes are looked at.
+/// How many of a file's first bytes are examined.
 pub const HEAD_BYTES: usize = 4096;
 
 /// Plain UTF-8 text.
@@ -53,25 +54,26 @@ const AMR: Format = format("audio/amr", "amr", Description::Amr);
 const AMR_WB: Format = format("audio/amr-wb", "awb", Description::Amr);
 const PDF: Format = format("application/pdf", "pdf", Description::Pdf);
 const RTF: Format = undescribed("application/rtf", "rtf");
-/// Words in another encoding than UTF-8, of which only people can say which.
+/// Text in an encoding other than UTF-8; only people can tell which.
 pub(crate) const OTHER_TEXT: Format = undescribed("application/octet-stream", "txt");
-/// Nobody here knows what it is. Its owner may.
+/// An unknown format; its owner may know it.
 const UNKNOWN: Format = undescribed("application/octet-stream", "bin");
 
-/// What the first bytes of a file say.
+/// The result of examining the first bytes of a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Recognised {
-    /// It is kept. A text still has to be one to its end: see [`TextCheck`].
+    /// It is kept. A text still has to be valid to its end: see [`TextCheck`].
     As(Format),
     /// It is not kept, and why.
     Not(SkipReason),
 }
 
-/// Recognises a file by its name and its first [`HEAD_BYTES`] bytes (all of them, if it is
-/// shorter).
+/// Detects the format of a file from its name and its first [`HEAD_BYTES`] bytes (all of them, if
+/// it is shorter).
 ///
-/// No file is refused for its kind: people cannot replace what we happen not to know. Left out are
-/// only programs, hidden files that are no media, and what other programs left for their own use.
+/// No file is left out because its format is unknown, since it cannot be replaced. Only programs,
+/// hidden files that are not media, and files that other programs left for their own use are left
+/// out.
 pub fn recognise(name: &str, head: &[u8]) -> Recognised {
     if let Some(format) = by_magic(&extension(name), head) {
         return Recognised::As(format);
@@ -82,7 +84,7 @@ pub fn recognise(name: &str, head: &[u8]) -> Recognised {
     if name.starts_with('.') {
         return Recognised::Not(SkipReason::Hidden);
     }
-    // A character that the end of the head cuts in two is not a fault.
+    // A character that is split by the end of the head is not an error.
     if TextCheck::default().feed(head).is_ok() {
         return Recognised::As(TEXT);
     }
@@ -140,13 +142,13 @@ fn is_bmp(head: &[u8]) -> bool {
         })
 }
 
-/// QuickTime of before 2001 begins with any atom. A text has no zero bytes.
+/// QuickTime from before 2001 may start with any atom. Text has no zero bytes.
 fn is_old_quicktime(kind: &[u8], head: &[u8]) -> bool {
     matches!(kind, b"moov" | b"mdat" | b"wide" | b"free" | b"skip" | b"pnot")
         && head.iter().take(64).any(|b| *b == 0)
 }
 
-/// Most cameras' raw files are TIFF inside; the name tells them apart, where nothing else does.
+/// Most cameras' raw files are TIFF inside; often only the name distinguishes them.
 fn tiff_family(extension: &str, head: &[u8]) -> Format {
     if head.get(8..10) == Some(b"CR") {
         return CR2;
@@ -173,7 +175,7 @@ fn ebml(head: &[u8]) -> Option<Format> {
     }
 }
 
-/// What the first packet of an Ogg stream (RFC 3533) holds.
+/// The content of the first packet of an Ogg stream (RFC 3533).
 fn ogg(head: &[u8]) -> Format {
     let packet = head.get(26).and_then(|segments| head.get(27 + usize::from(*segments)..));
     match packet {
@@ -222,23 +224,23 @@ fn iso_media(head: &[u8]) -> Option<Format> {
     }
 }
 
-/// Whether a byte has no place in a text. As `file` has it: BEL to CR, and ESC, do stand in texts.
+/// Whether a byte is not allowed in text. As in `file`, BEL to CR, and ESC, are allowed.
 fn is_control(byte: &u8) -> bool {
     *byte < 0x20 && !(7..=13).contains(byte) && *byte != 0x1b
 }
 
-/// Checks that bytes which arrive piece by piece are UTF-8 text to their end, without zero bytes
-/// or other control characters than those of plain text.
+/// Checks that bytes which arrive in parts are UTF-8 text to their end, without zero bytes or
+/// control characters other than those of plain text.
 #[derive(Debug, Clone, Default)]
 pub struct TextCheck {
-    /// The beginning of a character that the last piece cut in two.
+    /// The start of a character that was split by the end of the last part.
     rest: Vec<u8>,
-    /// How many bytes lie before `rest`.
+    /// The number of bytes before `rest`.
     checked: u64,
 }
 
 impl TextCheck {
-    /// Takes the next bytes. The error says what is wrong, and at which byte.
+    /// Checks the next bytes. The error says what is wrong, and at which byte.
     pub fn feed(&mut self, bytes: &[u8]) -> Result<(), String> {
         let mut bytes = bytes;
         while !self.rest.is_empty() && !bytes.is_empty() {

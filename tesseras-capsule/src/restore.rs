@@ -1,9 +1,9 @@
-//! Gives a folder back: the files of a capsule's memories under their names and with their dates,
-//! and nothing else.
+//! Restores a folder: the files of a capsule's memories with their names and dates, and nothing
+//! else.
 //!
-//! Every byte is checked against the MANIFEST while it is written. What is damaged is named and
+//! Every byte is verified against the MANIFEST while it is written. Damaged files are reported and
 //! left out, so that one bad file does not cost the others. The folder gets its name when it is
-//! complete and on the disk.
+//! complete and on disk.
 
 mod places;
 
@@ -30,64 +30,64 @@ use crate::walk::printable_path;
 use places::{Placed, Places};
 use tesseras_core::progress::Meter;
 
-/// A folder that was given back.
+/// The result of restoring a folder.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Restored {
-    /// The directory whose tree is that of the original folder.
+    /// The directory with the tree of the original folder.
     pub path: PathBuf,
     /// How many files are in it.
     pub files: u64,
-    /// Their length together.
+    /// Their total length in bytes.
     pub bytes: u64,
-    /// Files that have another name than they had.
+    /// Files that have a different name than before.
     pub renamed: Vec<Renamed>,
     /// Files of the capsule that are lost or damaged. Memories among them are not in the folder.
     pub damaged: Vec<Damaged>,
-    /// Files whose date is not known, or cannot be set here: their paths in the folder.
+    /// Files whose date is unknown, or cannot be set here: their paths in the folder.
     pub undated: Vec<String>,
 }
 
-/// A file that could not be given back under its own name.
+/// A file that could not be restored under its own name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Renamed {
-    /// What it was called, fit to be printed; its path in the capsule, if that is not known.
+    /// Its original path, safe to print; its path in the capsule, if that is unknown.
     pub path: String,
-    /// What it is called now.
+    /// Its path now.
     pub now: String,
     /// Why.
     pub reason: String,
 }
 
-/// A file of a capsule that is not as its MANIFEST says.
+/// A file of a capsule that differs from its MANIFEST.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Damaged {
     /// Its path in the capsule.
     pub path: String,
-    /// What it was called in its owner's folder, if that is known.
+    /// Its path in its owner's folder, if known.
     pub original: Option<String>,
     /// What is wrong with it.
     pub reason: String,
 }
 
-/// Why a folder was not given back. Nothing of it is left at the destination then.
+/// Why a folder was not restored. Nothing of it is left at the destination then.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum RestoreError {
-    /// Something is at the destination already.
+    /// The destination is not an empty directory.
     #[error("{} is not an empty directory; it is left as it is", path.display())]
     Exists {
-        /// What.
+        /// Its path.
         path: PathBuf,
     },
     /// A file or directory cannot be written.
     #[error("{} cannot be written: {source}", path.display())]
     Write {
-        /// Which.
+        /// Its path.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
-    /// Not one memory is intact.
+    /// No memory is intact.
     #[error("none of the memories can be restored: {} files are damaged", damaged.len())]
     Nothing {
         /// What is wrong with each.
@@ -98,11 +98,11 @@ pub enum RestoreError {
     Store(#[from] StoreError),
 }
 
-/// Writes the folder of which a capsule was made to `dest`, which must not exist or be an empty
+/// Writes the original folder of a capsule to `dest`, which must not exist or be an empty
 /// directory.
 ///
-/// What a file system refuses, and what a capsule may not ask for, gets a safe name and stands in
-/// [`Restored::renamed`]. Memory: the MANIFEST, a few buffers, and what is reported.
+/// Names that the file system refuses, or that are not allowed, are replaced by safe ones and
+/// listed in [`Restored::renamed`]. Memory: the MANIFEST, a few buffers, and the report.
 pub fn restore(
     capsule: &StoredCapsule,
     blobs: &dyn BlobStore,
@@ -152,7 +152,7 @@ fn failed(path: &Path) -> impl FnOnce(io::Error) -> RestoreError {
     move |source| RestoreError::Write { path, source }
 }
 
-/// Whether a destination is there, and empty. An error if it is there and anything else.
+/// Whether a destination exists and is empty. An error if it exists and is anything else.
 fn is_empty_directory(dest: &Path) -> Result<bool, RestoreError> {
     let exists = || RestoreError::Exists { path: dest.to_owned() };
     match fs::read_dir(dest) {
@@ -166,8 +166,8 @@ fn is_empty_directory(dest: &Path) -> Result<bool, RestoreError> {
     }
 }
 
-/// An existing directory may be the root of a disk, which cannot be renamed over: then the partial
-/// one is made in it, and else beside it.
+/// An existing directory may be a mount point, which cannot be replaced by renaming: then the
+/// partial one is created inside it, otherwise beside it.
 fn begin(
     capsule: &StoredCapsule,
     dest: &Path,
@@ -216,14 +216,14 @@ fn directory_of(file: &FileEntry) -> &str {
     file.path.as_str().rsplit_once('/').map_or("", |(directory, _)| directory)
 }
 
-/// A folder on its way back.
+/// A folder that is being restored.
 struct Restoring<'a> {
     capsule: &'a StoredCapsule,
     blobs: &'a dyn BlobStore,
     root: &'a Path,
     folder: &'a Folder,
     places: Places<'a>,
-    /// Contexts that were seen, by the digests of their path and content: one text may be that of
+    /// Contexts already written, by the digests of their path and content: one text may be that of
     /// several memories.
     contexts: HashSet<(ContentHash, ContentHash)>,
     pump: Pump,
@@ -231,7 +231,7 @@ struct Restoring<'a> {
     out: Restored,
 }
 
-/// What is known of a file from before it was kept. Anybody may have written it.
+/// Untrusted metadata of the original file.
 #[derive(Clone, Copy, Default)]
 struct Before<'a> {
     path: Option<&'a str>,
@@ -255,7 +255,7 @@ impl From<StoreError> for Stop {
     }
 }
 
-/// What an error says of one object; `None` if it is about the whole store.
+/// The fault of one object in an error; `None` if it concerns the whole store.
 fn fault_of(error: &StoreError) -> Option<&'static str> {
     match error {
         StoreError::Missing(_) => Some("it is missing"),
@@ -267,7 +267,7 @@ fn fault_of(error: &StoreError) -> Option<&'static str> {
 }
 
 impl Restoring<'_> {
-    /// Writes what belongs to one memory.
+    /// Writes the files of one memory.
     fn memory(&mut self, files: &[&FileEntry]) -> Result<(), RestoreError> {
         let Some(first) = files.first() else { return Ok(()) };
         let directory = directory_of(first);
@@ -302,7 +302,7 @@ impl Restoring<'_> {
         Ok(())
     }
 
-    /// What is known of a memory; `None`, and reported, if that is damaged.
+    /// The metadata of a memory; `None`, and reported, if it is damaged.
     fn meta(&mut self, path: &str) -> Result<Option<Meta>, RestoreError> {
         let reason = match self.capsule.meta(self.blobs, path) {
             Ok(meta) => return Ok(Some(meta)),
@@ -345,7 +345,7 @@ impl Restoring<'_> {
                 return Ok(());
             }
         }
-        // A date that this file system cannot keep does not cost the file.
+        // The file is kept even if this file system cannot store its date.
         let dated =
             modified.and_then(point_in_time).is_some_and(|at| target.set_modified(at).is_ok());
         sync_file(&target).map_err(failed(&self.root.join(&path)))?;
@@ -364,7 +364,7 @@ impl Restoring<'_> {
         Ok(())
     }
 
-    /// Copies a file's content, and checks it on the way.
+    /// Copies a file's content, and verifies it.
     fn write(&mut self, file: &FileEntry, target: &mut File, path: &str) -> Result<(), Stop> {
         let mut reader = Sequential::open(self.blobs, file)?;
         let mut blake3 = Blake3::default();

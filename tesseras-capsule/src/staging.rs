@@ -1,4 +1,5 @@
-//! Blobs on their way into the library: each content once, and none left behind after an error.
+//! Blobs that are being added to the library: each content once, and none left behind after an
+//! error.
 
 use std::collections::HashSet;
 
@@ -7,7 +8,7 @@ use tesseras_core::ports::{BlobStore, StagedBlob, StoreError};
 
 use crate::pump::Pump;
 
-/// What became of bytes that were staged.
+/// The result of staging bytes.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Stored {
     pub blake3: ContentHash,
@@ -15,7 +16,7 @@ pub(crate) struct Stored {
     pub bytes: u64,
 }
 
-/// All blobs staged for one capsule. Dropped before it is taken, it discards them.
+/// All blobs staged for one capsule. They are discarded on drop unless taken.
 pub(crate) struct Staging<'a> {
     blobs: &'a dyn BlobStore,
     staged: Vec<StagedBlob>,
@@ -27,7 +28,7 @@ impl<'a> Staging<'a> {
         Self { blobs, staged: Vec::new(), known: HashSet::new() }
     }
 
-    /// Stages a stream in one pass. Nothing of it stays if the stream fails.
+    /// Stages a stream in one pass. Nothing is left behind if the stream fails.
     pub fn stream<E: From<StoreError>>(
         &mut self,
         pump: &mut Pump,
@@ -68,12 +69,12 @@ impl<'a> Staging<'a> {
         }
     }
 
-    /// Removes a staged blob that turned out not to be wanted.
+    /// Removes a staged blob that turned out to be unnecessary.
     pub fn discard(&self, staged: StagedBlob) {
         self.blobs.discard(staged);
     }
 
-    /// Hands over all that is kept: the contents, sorted, and their blobs.
+    /// Returns everything that is kept: the contents, sorted, and their blobs.
     pub fn take(mut self) -> (Vec<ContentHash>, Vec<StagedBlob>) {
         let mut content: Vec<ContentHash> = self.known.drain().collect();
         content.sort_unstable();

@@ -1,7 +1,7 @@
-//! The texts that a capsule carries, so that it can be read without this or any software.
+//! The texts in a capsule that make it readable without any software.
 //!
-//! They are frozen: a capsule stores them when it is made, and they are never made again. Another
-//! version of the software may write better ones, and old capsules keep theirs.
+//! They are frozen: a capsule stores them when it is created, and they are never regenerated. A
+//! newer version of the software may have better ones; old capsules keep theirs.
 
 /// README.decode.
 pub(crate) const README: &str = include_str!("../texts/README.decode");
@@ -13,12 +13,12 @@ macro_rules! descriptions {
         pub(crate) enum Description { $($variant),* }
 
         impl Description {
-            /// Where it lies in a capsule.
+            /// Its path in a capsule.
             pub fn path(self) -> &'static str {
                 match self { $(Self::$variant => concat!("decode/", $name, ".txt")),* }
             }
 
-            /// What it says.
+            /// Its content.
             pub fn text(self) -> &'static str {
                 match self {
                     $(Self::$variant => include_str!(concat!("../texts/decode/", $name, ".txt"))),*
@@ -57,7 +57,7 @@ descriptions! {
     Webp => "webp",
 }
 
-/// What every capsule needs described: its own parts.
+/// The descriptions in every capsule: those of its own parts.
 pub(crate) const ALWAYS: [Description; 4] =
     [Description::Json, Description::Pem, Description::Tar, Description::Text];
 

@@ -1,5 +1,5 @@
-//! Turns a pack that arrives as a stream into a stored capsule, and believes none of it: every
-//! byte must be the one that the MANIFEST calls for, and the MANIFEST the one that was asked for.
+//! Turns a pack that arrives as a stream into a stored capsule, without trusting it: every byte
+//! must match the MANIFEST, and the MANIFEST must match the requested hash.
 
 use std::io::Read;
 
@@ -22,18 +22,18 @@ use crate::pump::Pump;
 use crate::staging::Staging;
 use tesseras_core::progress::Meter;
 
-/// A capsule that was unpacked.
+/// The result of unpacking.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Unpacked {
-    /// Its name.
+    /// Its hash.
     pub hash: TesseraHash,
-    /// How many memories.
+    /// The number of memories.
     pub memories: u64,
-    /// How many files in its exported directory.
+    /// The number of files in its exported directory.
     pub files: u64,
-    /// Their length together.
+    /// Their total length in bytes.
     pub bytes: u64,
-    /// Whether it is new: `false` if it was in the library already.
+    /// Whether it is new: `false` if it was already in the library.
     pub new: bool,
 }
 
@@ -44,58 +44,58 @@ pub enum UnpackError {
     /// The stream failed, or ended before the pack did.
     #[error("the pack cannot be read at byte {offset} ({path}): {source}")]
     Read {
-        /// In which file.
+        /// The file being read.
         path: String,
-        /// How far it was read.
+        /// The offset in the pack.
         offset: u64,
-        /// What the stream said.
+        /// The stream's error.
         source: std::io::Error,
     },
-    /// The tar is not exactly as the MANIFEST calls for.
+    /// The tar is not exactly as the MANIFEST requires.
     #[error("at byte {offset} the pack does not hold {expected}")]
     Form {
-        /// Where in the pack.
+        /// The offset in the pack.
         offset: u64,
-        /// What should be there.
+        /// What was expected there.
         expected: String,
     },
-    /// The MANIFEST is longer than any may be.
+    /// The MANIFEST is longer than allowed.
     #[error("the pack claims a MANIFEST of {0} bytes; at most {MAX_MANIFEST_BYTES} are allowed")]
     ManifestTooLong(u64),
     /// The MANIFEST is that of another tessera.
     #[error("this is the pack of tessera {found}, not of {expected}")]
     WrongTessera {
-        /// Which was asked for.
+        /// The requested tessera.
         expected: TesseraHash,
-        /// Which it is.
+        /// The tessera of the pack.
         found: TesseraHash,
     },
-    /// The MANIFEST is none.
+    /// The MANIFEST is not valid.
     #[error(transparent)]
     Manifest(#[from] ManifestError),
     /// The MANIFEST names files that are longer than any pack.
     #[error("the MANIFEST names files that are too long for any pack")]
     TooLong,
-    /// A file is not what the MANIFEST says.
+    /// A file does not match the MANIFEST.
     #[error("{path} is not the file that the MANIFEST lists: {reason}")]
     File {
-        /// Which.
+        /// The file.
         path: String,
         /// What differs.
         reason: &'static str,
     },
-    /// The keys in `identity/` are not those of the creator that the MANIFEST names.
+    /// The keys in `identity/` are not those of the creator in the MANIFEST.
     #[error("{0}")]
     Creator(#[from] CreatorError),
     /// A signature over the MANIFEST is not valid.
     #[error("the creator's {0} signature over the MANIFEST is not valid")]
     Signature(&'static str),
-    /// The disk has not enough room.
+    /// The disk has too little free space.
     #[error("{} are needed, and only {} are free on the disk", size(*needed), size(*free))]
     NoSpace {
-        /// How many.
+        /// Bytes needed.
         needed: u64,
-        /// How many there are.
+        /// Bytes free.
         free: u64,
     },
     /// The store failed.
@@ -124,8 +124,8 @@ impl From<NameError> for UnpackError {
 /// Reads the pack of the tessera `expected` to its end, stores it and adds it to the library as
 /// fetched at `added`.
 ///
-/// Memory: the MANIFEST and what follows from it, and a few buffers. On any error nothing stays
-/// behind.
+/// Memory: the MANIFEST and what is derived from it, and a few buffers. On any error nothing is
+/// left behind.
 pub fn unpack(
     pack: &mut dyn Read,
     expected: &TesseraHash,
@@ -137,7 +137,7 @@ pub fn unpack(
     unpack_as(pack, expected, blobs, repository, (Origin::Fetched, added), progress)
 }
 
-/// [`unpack`], for whatever brought the pack here, and when.
+/// Like [`unpack`], for any origin and date.
 pub(crate) fn unpack_as(
     pack: &mut dyn Read,
     expected: &TesseraHash,
@@ -197,7 +197,7 @@ fn begin<'a>(
     Ok((named, layout))
 }
 
-/// What was taken out of a pack so far.
+/// The parts read from a pack so far.
 struct Parts<'a> {
     named: &'a NamedManifest<&'a [u8]>,
     signatures: SignaturePair,
@@ -207,7 +207,7 @@ struct Parts<'a> {
 }
 
 impl Parts<'_> {
-    /// Takes every entry after the MANIFEST, each as the layout has it, to the end of the tar.
+    /// Reads every entry after the MANIFEST, in the order of the layout, to the end of the tar.
     fn take_all(
         &mut self,
         pack: &mut Pack<'_>,
@@ -236,7 +236,7 @@ impl Parts<'_> {
         path: &str,
     ) -> Result<(), UnpackError> {
         match entry.source {
-            // Of the MANIFEST there is one entry, the first.
+            // The MANIFEST has only one entry, the first.
             PackSource::Manifest => Err(pack.form(path)),
             PackSource::Ed25519Signature => {
                 self.signatures.ed25519 = pack.small(entry.bytes, path)?;
@@ -301,7 +301,7 @@ impl Parts<'_> {
     }
 }
 
-/// A pack as it arrives, and how far it was read.
+/// A pack that is being read, and the offset reached.
 struct Pack<'a> {
     inner: &'a mut dyn Read,
     offset: u64,
@@ -371,7 +371,7 @@ impl Pack<'_> {
         self.expect(&[0; BLOCK as usize][..length as usize], path)
     }
 
-    /// The first file, whose length only its header tells.
+    /// Reads the first file, whose length is only in its header.
     fn manifest(&mut self, tessera: &TesseraHash) -> Result<Vec<u8>, UnpackError> {
         let what = "the MANIFEST's header";
         let mut block = [0; BLOCK as usize];
@@ -393,7 +393,7 @@ impl Pack<'_> {
         Ok(bytes)
     }
 
-    /// Nothing may follow.
+    /// Checks that nothing follows.
     fn end(&mut self) -> Result<(), UnpackError> {
         match self.read(&mut [0], "the end")? {
             0 => Ok(()),

@@ -1,4 +1,4 @@
-//! Says whether a capsule is still what its creator signed, and if not, which files are not.
+//! Checks whether a capsule is still what its creator signed, and reports the files that are not.
 
 mod directory;
 mod listing;
@@ -12,14 +12,14 @@ use tesseras_core::manifest::unlisted;
 use tesseras_core::ports::StoreError;
 use thiserror::Error;
 
-/// What became of a file.
+/// The state of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum FileStatus {
-    /// It is as it was.
+    /// It is intact.
     Ok,
     /// It should be there.
     Missing,
-    /// It is not as it was, or cannot be read.
+    /// It is damaged, or cannot be read.
     Corrupt,
     /// It does not belong there.
     Unexpected,

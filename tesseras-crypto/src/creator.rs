@@ -26,17 +26,17 @@ pub struct CreatorPublic {
     ml_dsa: MlVerifyingKey<MlDsa65>,
 }
 
-/// What a check of a [`SignaturePair`] found.
+/// The result of verifying a [`SignaturePair`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SignatureCheck {
-    /// Whether the Ed25519 signature holds.
+    /// Whether the Ed25519 signature is valid.
     pub ed25519: bool,
-    /// Whether the ML-DSA-65 signature holds.
+    /// Whether the ML-DSA-65 signature is valid.
     pub ml_dsa_65: bool,
 }
 
 impl SignatureCheck {
-    /// Whether both signatures hold; nothing less counts.
+    /// Whether both signatures are valid; anything less is not sufficient.
     pub fn both(self) -> bool {
         self.ed25519 && self.ml_dsa_65
     }
@@ -127,7 +127,7 @@ impl CreatorPublic {
         self.ml_dsa.to_public_key_pem(LineEnding::LF).expect("a public key always encodes")
     }
 
-    /// The creator's name: BLAKE3-256 over both raw public keys.
+    /// The creator's id: BLAKE3-256 over both raw public keys.
     pub fn id(&self) -> CreatorId {
         let mut hasher = Blake3::default();
         hasher.update(self.ed25519.as_bytes());
@@ -135,7 +135,7 @@ impl CreatorPublic {
         CreatorId::new(*hasher.finish().as_bytes())
     }
 
-    /// Checks both signatures over the same bytes. A signature of the wrong length does not hold.
+    /// Verifies both signatures over the same bytes. A signature of the wrong length is not valid.
     pub fn verify(&self, bytes: &[u8], signatures: &SignaturePair) -> SignatureCheck {
         let ed25519 = ed25519_dalek::Signature::from_slice(&signatures.ed25519)
             .is_ok_and(|signature| self.ed25519.verify_strict(bytes, &signature).is_ok());

@@ -18,15 +18,15 @@ pub use signed_manifest::{CreatorPems, NamedManifest, SignedManifest, tessera_of
 
 use thiserror::Error;
 
-/// Why a key could not be made or read.
+/// Why a key could not be created or parsed.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum KeyError {
-    /// The operating system gave no randomness.
-    #[error("the operating system gave no randomness: {0}")]
+    /// The operating system's random source failed.
+    #[error("the random source of the operating system failed: {0}")]
     Randomness(getrandom::Error),
-    /// The text or bytes are no key of the expected kind.
-    #[error("this is no {expected} key")]
+    /// The text or bytes are not a key of the expected kind.
+    #[error("this is not a valid {expected} key")]
     Malformed {
         /// The kind that was expected.
         expected: &'static str,

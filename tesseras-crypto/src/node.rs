@@ -1,7 +1,7 @@
-//! A node's identity: an Ed25519 key and a nonce whose hash shows some work.
+//! A node's identity: an Ed25519 key and a nonce with a proof of work.
 //!
-//! h = BLAKE3(public key ‖ nonce); the NodeId is the first 20 bytes of h; the work is the number
-//! of zero bits at the end of h. It deters accidents, not a determined attacker.
+//! h = BLAKE3(public key ‖ nonce); the NodeId is the first 20 bytes of h; the work is the number of
+//! zero bits at the end of h. It deters accidents, not a determined attacker.
 
 use ed25519_dalek::{Signer as _, SigningKey, VerifyingKey};
 use tesseras_core::ids::NodeId;
@@ -9,15 +9,15 @@ use zeroize::Zeroizing;
 
 use crate::{KeyError, random};
 
-/// The work that the public network asks of a node: zero bits at the end of h.
+/// The proof of work that the public network requires of a node: zero bits at the end of h.
 pub const DEFAULT_WORK_BITS: u32 = 20;
 
-/// Anyone's claim to be a node: what its NodeId is computed from.
+/// The public identity of a node, from which its NodeId is computed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct NodePublic {
     /// The raw Ed25519 public key.
     pub public_key: [u8; 32],
-    /// What was found by working.
+    /// The nonce of the proof of work.
     pub nonce: [u8; 8],
 }
 
@@ -28,19 +28,19 @@ pub struct NodeKeys {
 }
 
 impl NodePublic {
-    /// The id that follows from key and nonce.
+    /// The id derived from key and nonce.
     pub fn id(&self) -> NodeId {
         NodeId::from_slice(&self.hash()[..NodeId::LEN]).expect("20 of 32 bytes")
     }
 
-    /// The work that key and nonce show, in bits.
+    /// The proof of work of key and nonce, in bits.
     pub fn work_bits(&self) -> u32 {
         let hash = self.hash();
         let tail = u128::from_be_bytes(hash[16..].try_into().expect("16 of 32 bytes"));
         tail.trailing_zeros()
     }
 
-    /// Whether this node signed these bytes. A malformed key or signature signs nothing.
+    /// Whether this node signed these bytes. `false` for a malformed key or signature.
     pub fn verify(&self, bytes: &[u8], signature: &[u8]) -> bool {
         let Ok(key) = VerifyingKey::from_bytes(&self.public_key) else { return false };
         ed25519_dalek::Signature::from_slice(signature)
@@ -56,8 +56,8 @@ impl NodePublic {
 }
 
 impl NodeKeys {
-    /// Makes a new node that shows at least `work_bits` of work: 2^work_bits hashes on average,
-    /// about 0.1 s at [`DEFAULT_WORK_BITS`].
+    /// Creates a new node with at least `work_bits` of work: 2^work_bits hashes on average, about
+    /// 0.1 s at [`DEFAULT_WORK_BITS`].
     pub fn generate(work_bits: u32) -> Result<Self, KeyError> {
         let seed = random::<32>()?;
         let signing = SigningKey::from_bytes(&seed);
@@ -89,7 +89,7 @@ impl NodeKeys {
         self.public().id()
     }
 
-    /// Signs bytes (RFC 8032). What is signed begins with a domain string and a version.
+    /// Signs bytes (RFC 8032). They must start with a domain string and a version.
     pub fn sign(&self, bytes: &[u8]) -> [u8; 64] {
         self.signing.sign(bytes).to_bytes()
     }

@@ -1,8 +1,8 @@
 //! Bytes sealed with a passphrase: a file of the `age` format (age-encryption.org/v1) with one
 //! scrypt recipient, armored, so that it is text that can be printed and that stock `age` opens.
 //!
-//! Anyone who has such a file may try passphrases for ever, so each try is made slow; and a file may
-//! come from anyone, so what opening it costs is bounded before the work begins.
+//! Anyone who has such a file can try passphrases without limit, so each attempt is made slow; and
+//! a file may come from anyone, so the cost of opening it is bounded before the work starts.
 
 use std::io::{self, Read as _, Write as _};
 
@@ -12,10 +12,10 @@ use age::{DecryptError, Decryptor, EncryptError, Encryptor};
 use thiserror::Error;
 use zeroize::Zeroizing;
 
-/// The base-2 logarithm of scrypt's N for what is sealed here: 256 MiB of memory and about a second
-/// for each try. It is the default of the `age` command.
+/// The base-2 logarithm of scrypt's N for files sealed here: 256 MiB of memory and about a second
+/// for each attempt. It is the default of the `age` command.
 pub const WORK_FACTOR: u8 = 18;
-/// The largest one that is opened: 1 GiB of memory and a few seconds.
+/// The largest work factor that is opened: 1 GiB of memory and a few seconds.
 pub const MAX_WORK_FACTOR: u8 = 20;
 
 const ARMOR: &[u8] = b"-----BEGIN AGE ENCRYPTED FILE-----";
@@ -26,7 +26,7 @@ const BINARY: &[u8] = b"age-encryption.org/";
 pub struct Passphrase(SecretString);
 
 impl Passphrase {
-    /// Takes a passphrase as it was typed. The caller decides whether it is long enough.
+    /// Takes a passphrase as typed. The caller decides whether it is long enough.
     pub fn new(text: Zeroizing<String>) -> Self {
         Self(SecretString::from(text.as_str()))
     }
@@ -54,16 +54,16 @@ pub enum SealError {
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum UnsealError {
-    /// It does not begin like a file of the age format.
+    /// It does not start like a file of the age format.
     #[error("it is not a file of the age format")]
     NotAge,
     /// It is one for keys, not for a passphrase.
     #[error("it is not encrypted with a passphrase")]
     NotWithPassphrase,
-    /// Trying one passphrase would take too long, or too much memory.
+    /// One attempt would take too long, or too much memory.
     #[error("its work factor is {required}, and more than {MAX_WORK_FACTOR} is not tried")]
     TooMuchWork {
-        /// What it asks for, as the base-2 logarithm of scrypt's N.
+        /// The required work factor, as the base-2 logarithm of scrypt's N.
         required: u8,
     },
     /// The passphrase does not open it. A file whose header was damaged looks the same.
@@ -102,8 +102,8 @@ fn seal_with(
     encrypt().map_err(SealError::Encrypt)
 }
 
-/// Decrypts what [`seal`] or `age --passphrase` made, armored or not. White space around an armored
-/// file is allowed. The caller bounds the length of `sealed`; the plaintext is shorter.
+/// Decrypts the output of [`seal`] or `age --passphrase`, armored or not. White space around an
+/// armored file is allowed. The caller bounds the length of `sealed`; the plaintext is shorter.
 pub fn unseal(sealed: &[u8], passphrase: &Passphrase) -> Result<Zeroizing<Vec<u8>>, UnsealError> {
     let sealed = match sealed.trim_ascii_start() {
         armored if armored.starts_with(ARMOR) => armored.trim_ascii_end(),
@@ -125,7 +125,7 @@ pub fn unseal(sealed: &[u8], passphrase: &Passphrase) -> Result<Zeroizing<Vec<u8
         }
         error => UnsealError::Header(error),
     })?;
-    // Large enough from the start: a vector that grows leaves copies behind that nobody wipes.
+    // Large enough from the start: a growing vector leaves copies behind that are not wiped.
     let mut plaintext = Zeroizing::new(Vec::with_capacity(sealed.len()));
     reader.read_to_end(&mut plaintext).map_err(UnsealError::Damaged)?;
     Ok(plaintext)

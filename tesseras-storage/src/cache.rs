@@ -1,16 +1,16 @@
-//! A fragment store that remembers what was read last from another one.
+//! A fragment store that caches the most recently read pieces of another one.
 //!
-//! - The bound is on memory that is really held: bytes of an entry count from before it is read
-//!   until the last reader and the last slice of it are let go of, evicted or not. Room is made
-//!   before the read; where none can be made, or for a piece above an eighth of the bound, the read
-//!   goes past the cache.
-//! - Bytes are verified once, when they come in; a hit hands them out as they lie here.
-//! - Of several who miss one piece at once, one reads the disk and the others wait for it.
-//! - Storing or deleting a piece drops it here after the inner store is done. A read of it that is
-//!   under way may still answer those who asked before; it leaves nothing behind for later ones.
+//! - The bound is on memory that is really in use: the bytes of an entry count from before it is
+//!   read until its last reader and its last slice are dropped, evicted or not. Room is made before
+//!   the read; if none can be made, or for a piece above an eighth of the bound, the read bypasses
+//!   the cache.
+//! - Bytes are verified once, when they are loaded; a hit returns them as they are in memory.
+//! - Of several concurrent misses of one piece, one reads the disk and the others wait for it.
+//! - Storing or deleting a piece drops it here after the inner store is done. A concurrent read of
+//!   it may still answer those who asked before; it leaves nothing behind for later ones.
 //!
-//! What must see the disk (an audit) asks the inner store. A piece that somebody deletes past
-//! this cache may be served until it is evicted: the right bytes still, since they were verified,
+//! Reads that must reach the disk (an audit) use the inner store. A piece that is deleted past this
+//! cache may be served until it is evicted: still with the right bytes, since they were verified,
 //! but of a piece that is no longer listed.
 
 use std::collections::{BTreeMap, HashMap};
@@ -28,7 +28,7 @@ use tesseras_crypto::hash::Blake3;
 use crate::cas::check_range;
 use crate::metrics::StorageMetrics;
 
-/// No entry is larger than this part of the cache.
+/// The largest entry, as a fraction of the cache.
 const LARGEST_PART: u64 = 8;
 /// How much is read and hashed at a time.
 const CHUNK_BYTES: usize = 256 * 1024;
@@ -40,7 +40,7 @@ pub struct CachedFragmentStore {
     inner: Box<dyn FragmentStore>,
     max_bytes: u64,
     state: Mutex<State>,
-    /// A load ended, well or not.
+    /// A load has ended, with success or not.
     loaded: Condvar,
     budget: Arc<Budget>,
     metrics: Option<StorageMetrics>,
@@ -58,20 +58,20 @@ impl std::fmt::Debug for CachedFragmentStore {
 #[derive(Default)]
 struct State {
     slots: HashMap<Key, Slot>,
-    /// Keys of ready slots, by when they were used last.
+    /// Keys of ready slots, by their last use.
     by_use: BTreeMap<u64, Key>,
     /// Counts uses and loads; never repeats.
     clock: u64,
 }
 
 enum Slot {
-    /// Somebody is reading it.
+    /// Being read.
     Loading { load: u64 },
-    /// It is here.
+    /// In memory.
     Ready { held_piece: HeldPiece, bytes: Arc<Cached>, used: u64 },
 }
 
-/// Bytes in memory on account of the cache.
+/// Bytes in memory that the cache counts.
 #[derive(Default)]
 struct Budget {
     used: AtomicU64,
@@ -94,7 +94,7 @@ impl Budget {
     }
 }
 
-/// Room set aside; given back when dropped.
+/// Reserved room; released on drop.
 struct Room {
     budget: Arc<Budget>,
     bytes: u64,
@@ -112,8 +112,8 @@ struct Cached {
     _room: Room,
 }
 
-/// Hands out a cached piece. Every slice of its bytes, however small, keeps the whole
-/// piece in memory, and so the room that it takes.
+/// Serves a cached piece. Every slice of its bytes, however small, keeps the whole piece in memory,
+/// and so the room that it takes.
 struct CachedReader(Bytes);
 
 impl CachedReader {
@@ -122,7 +122,7 @@ impl CachedReader {
     }
 }
 
-/// A cached piece as [`Bytes`] wants its owners.
+/// A cached piece in the form that [`Bytes`] needs for an owner.
 struct Lent(Arc<Cached>);
 
 impl AsRef<[u8]> for Lent {
@@ -150,7 +150,7 @@ impl BlobReader for CachedReader {
     }
 }
 
-/// What to do about a read.
+/// How a read is served.
 enum Step {
     Hit(Arc<Cached>),
     Load { load: u64, room: Room },
@@ -170,7 +170,7 @@ impl CachedFragmentStore {
         }
     }
 
-    /// The same cache, counted.
+    /// The same cache with metrics.
     pub fn with_metrics(mut self, metrics: StorageMetrics) -> Self {
         let gauge = metrics.fragment_cache_bytes.clone();
         gauge.add(self.used_bytes() as i64);
@@ -196,7 +196,8 @@ impl CachedFragmentStore {
                     state = wait(&self.loaded, state);
                 }
                 Some(Slot::Ready { held_piece: held, bytes, .. }) => {
-                    // A piece by that name with other bytes: the inner store knows what to say.
+                    // A piece under that key with other bytes: the inner store returns the right
+                    // error.
                     if held != held_piece {
                         return Step::GoPast;
                     }
@@ -216,8 +217,8 @@ impl CachedFragmentStore {
         }
     }
 
-    /// Evicts what was used longest ago until there is room. What is being read now would free
-    /// nothing, and stays.
+    /// Evicts the least recently used pieces until there is room. Pieces that are being read would
+    /// free nothing, and stay.
     fn make_room(&self, state: &mut State, bytes: u64) -> Option<Room> {
         let mut evicted = Vec::new();
         let mut free = self.max_bytes.saturating_sub(self.used_bytes());
@@ -239,12 +240,12 @@ impl CachedFragmentStore {
             state.by_use.remove(&used);
             state.slots.remove(&key);
         }
-        // Others only ever give room back: all who take it hold the state's lock, as we do.
+        // Other threads can only release room: all that take it hold the state's lock, as we do.
         self.budget.add(bytes);
         Some(Room { budget: Arc::clone(&self.budget), bytes })
     }
 
-    /// Reads a piece from the inner store and keeps it, unless it was dropped meanwhile.
+    /// Reads a piece from the inner store and keeps it, unless it was dropped in the meantime.
     fn load(
         &self,
         held_piece: &HeldPiece,
@@ -270,7 +271,7 @@ impl CachedFragmentStore {
         Ok(Box::new(CachedReader::new(cached)))
     }
 
-    /// Drops a piece, and disowns a load of it that is under way.
+    /// Drops a piece, and detaches a load of it in progress.
     fn forget(&self, held_piece: &HeldPiece) {
         let key = (held_piece.tessera, held_piece.piece);
         let mut state = lock(&self.state);
@@ -302,7 +303,7 @@ impl State {
     }
 }
 
-/// Ends a load however it ends: takes its mark away if it is still there, and wakes who waits.
+/// Ends a load in every case: removes its mark if it is still there, and wakes the waiting threads.
 struct LoadEnds<'a> {
     cache: &'a CachedFragmentStore,
     key: Key,

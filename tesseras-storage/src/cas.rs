@@ -1,17 +1,17 @@
-//! Objects: files named after the hash of their content, `cas/<2 hex>/<hash>.blob`, one for equal
-//! content however often it is named. The table `objects` counts the names; it is the truth.
+//! Objects: files named after the hash of their content, `cas/<2 hex>/<hash>.blob`, one per content
+//! however many references it has. The table `objects` counts the references; it is authoritative.
 //!
-//! The order that makes "never a row without its file" hold, whatever dies when:
+//! The order of steps that guarantees "never a row without its file", whatever fails when:
 //!
-//! - *In.* A staged file is synced. Then, inside one transaction that excludes all other writers
-//!   of all processes, it is renamed into place, its directory is synced, and the row is written.
-//!   The commit is synced before anyone is told.
-//! - *Out.* One transaction drops the row, and is synced. A second one excludes all other writers,
-//!   looks whether the row has come back meanwhile, syncs what they committed, and only then
-//!   removes the file.
+//! - *In.* A staged file is synced. Then, inside one transaction that excludes all other writers of
+//!   all processes, it is renamed into place, its directory is synced, and the row is written. The
+//!   commit is synced before it is acknowledged.
+//! - *Out.* One transaction removes the row, and is synced. A second one excludes all other
+//!   writers, checks whether the row has been added again in the meantime, syncs what they
+//!   committed, and only then removes the file.
 //!
-//! What an unclean stop loses: nothing that was acknowledged. What it leaves: files in `tmp/` (for
-//! the sweep), and at worst files here that no row names, which a later put of the same content
+//! What an unclean stop loses: nothing acknowledged. What it leaves: files in `tmp/` (removed by
+//! the sweep), and at worst files here that no row refers to, which a later put of the same content
 //! takes over.
 
 use std::collections::{BTreeSet, HashMap};
@@ -36,20 +36,20 @@ use crate::regular;
 use crate::reserve::Reserve;
 use crate::staging::{Staging, Swept};
 
-/// Files that are removed in one turn, during which nobody else can write.
+/// Files that are removed in one turn, during which no other process can write.
 const REMOVE_BATCH: usize = 64;
-/// Files of failed commits that are remembered for removal; more are left on the disk.
+/// Files of failed commits that are remembered for removal; more are left on disk.
 const MAX_DOUBTFUL: usize = 16 * 1024;
 
 /// Content-addressed files and their counted references.
 pub struct Cas {
     root: PathBuf,
-    /// `None` if nothing can be written here.
+    /// `None` if the disk is read-only.
     staging: Option<Arc<Staging>>,
     database: Arc<Database>,
     disk: Arc<dyn Disk>,
     reserve: Reserve,
-    /// Files whose rows a failed commit may or may not bring back; see [`Cas::clean_up`].
+    /// Files whose rows may or may not reappear after a failed commit; see [`Cas::clean_up`].
     doubtful: Mutex<Vec<ContentHash>>,
 }
 
@@ -91,7 +91,7 @@ impl Cas {
         Ok(Self { root, staging, database, disk, reserve, doubtful: Mutex::default() })
     }
 
-    /// Objects below `root`, on a disk that cannot be written.
+    /// Objects below `root`, on a read-only disk.
     pub(crate) fn open_read_only(
         root: PathBuf,
         reserve: Reserve,
@@ -107,27 +107,27 @@ impl Cas {
         self.staging.as_ref().ok_or_else(|| StoreError::ReadOnly { what: what() })
     }
 
-    /// The database in which objects are named.
+    /// The database that refers to the objects.
     pub(crate) fn database(&self) -> &Database {
         &self.database
     }
 
-    /// Where an object lies, or would.
+    /// The path of an object, whether it exists or not.
     pub(crate) fn path(&self, hash: &ContentHash) -> PathBuf {
         self.root.join(hex_byte(hash.as_bytes()[0])).join(format!("{hash}.blob"))
     }
 
-    /// Where a staged blob lies; `None` if it was not staged here.
+    /// The path of a staged blob; `None` if it was not staged here.
     pub(crate) fn staged_path(&self, staged: &StagedBlob) -> Option<PathBuf> {
         self.staging.as_ref()?.path(staged)
     }
 
-    /// The disk beneath.
+    /// The disk below.
     pub(crate) fn disk(&self) -> &dyn Disk {
         &*self.disk
     }
 
-    /// Makes the names of all objects that are seen now survive a power cut.
+    /// Makes the directory entries of all current objects survive a power cut.
     pub(crate) fn sync_all_names(&self) -> Result<(), StoreError> {
         let shards: Vec<PathBuf> = (0..=u8::MAX).map(|n| self.root.join(hex_byte(n))).collect();
         in_parallel(&shards, |path| {
@@ -136,7 +136,8 @@ impl Cas {
     }
 
     /// Calls `visit` for every file among the objects, with the hash that it is named after; the
-    /// first error ends it. Sees a store that others write to at various moments.
+    /// first error ends it. While others write to the store, the files are seen at different
+    /// moments.
     pub(crate) fn visit_files(
         &self,
         mut visit: impl FnMut(Option<ContentHash>, PathBuf) -> Result<(), StoreError>,
@@ -157,13 +158,13 @@ impl Cas {
         Ok(())
     }
 
-    /// Removes what dead processes left in `tmp/`.
+    /// Removes the files that dead processes left in `tmp/`.
     pub(crate) fn sweep(&self) -> Result<Swept, StoreError> {
         self.staging()?.sweep()
     }
 
-    /// Brings staged blobs in. `name` runs in a transaction and writes the rows that name them,
-    /// acquiring each through [`Placing`]; what it does not acquire is discarded. All or nothing;
+    /// Adopts staged blobs. `name` runs in a transaction and writes the rows that refer to them,
+    /// acquiring each through [`Placing`]; blobs that it does not acquire are discarded. Atomic;
     /// durable when it returns.
     pub(crate) fn adopt<T>(
         &self,
@@ -195,9 +196,9 @@ impl Cas {
         }
     }
 
-    /// Removes what was moved into place for a transaction that failed. If the commit itself
-    /// failed, the rows might still come back in a crash; until that is ruled out, a file too many
-    /// is better than one too few.
+    /// Removes the files that were moved into place for a transaction that failed. If the commit
+    /// itself failed, its rows might still reappear after a crash; until that is ruled out, an
+    /// extra file is better than a missing one.
     fn clean_up(&self, moved: Vec<ContentHash>, rolled_back: bool) {
         if moved.is_empty() {
             return;
@@ -212,7 +213,8 @@ impl Cas {
         }
     }
 
-    /// After a commit that went well, and so over whatever an earlier one left in the log.
+    /// Runs after a successful commit, which has overwritten what an earlier failed one left in the
+    /// log.
     fn remove_doubtful(&self) {
         let doubtful = {
             let mut doubtful = lock(&self.doubtful);
@@ -221,9 +223,9 @@ impl Cas {
         self.remove_unnamed(&doubtful);
     }
 
-    /// Takes names away. `unname` runs in a transaction, removes the rows that name objects, and
-    /// [releases](Released::release) each. Durable when it returns; files nobody names any more
-    /// are gone then, too, or left for the next sweep.
+    /// Removes references. `unname` runs in a transaction, removes the rows that refer to objects,
+    /// and [releases](Released::release) each. Durable when it returns; files without a reference
+    /// are then gone, or left for the next sweep.
     pub(crate) fn release<T>(
         &self,
         what: &str,
@@ -240,8 +242,8 @@ impl Cas {
         Ok(value)
     }
 
-    /// Removes the files of these objects, unless something names them (again). What cannot be
-    /// removed now stays: a file too many is waste, not loss.
+    /// Removes the files of these objects, unless they are referenced again. Files that cannot be
+    /// removed now stay: an extra file is waste, not loss.
     fn remove_unnamed(&self, hashes: &[ContentHash]) {
         for batch in hashes.chunks(REMOVE_BATCH) {
             let outcome = self.database.alone("removing objects", |connection| {
@@ -264,7 +266,7 @@ impl Cas {
         }
     }
 
-    /// Whether an object's file is there, in its full length.
+    /// Whether an object's file exists with its full length.
     pub(crate) fn has_file(&self, hash: &ContentHash, bytes: u64) -> Result<bool, StoreError> {
         let path = self.path(hash);
         match std::fs::symlink_metadata(&path) {
@@ -316,7 +318,7 @@ impl BlobStore for Cas {
     }
 }
 
-/// The length of an object; `None` if nothing names it.
+/// The length of an object in bytes; `None` if nothing refers to it.
 pub(crate) fn object_bytes(
     connection: &Connection,
     hash: &ContentHash,
@@ -331,11 +333,11 @@ fn hex_byte(byte: u8) -> String {
     format!("{byte:02x}")
 }
 
-/// Staged blobs on their way into the store, within one transaction.
+/// Staged blobs that are being adopted, within one transaction.
 pub(crate) struct Placing<'a> {
     cas: &'a Cas,
     staged: HashMap<ContentHash, StagedBlob>,
-    /// Staged more than once, or not asked for.
+    /// Staged more than once, or not requested.
     surplus: Vec<StagedBlob>,
     /// Renamed into place.
     moved: Vec<ContentHash>,
@@ -351,7 +353,7 @@ impl<'a> Placing<'a> {
         Self { cas, staged, surplus, moved: Vec::new() }
     }
 
-    /// Counts one more name for an object, which was staged or is stored already.
+    /// Counts one more reference to an object, which was staged or is already stored.
     pub(crate) fn acquire(
         &mut self,
         tx: &Transaction<'_>,
@@ -361,8 +363,8 @@ impl<'a> Placing<'a> {
         count_name(tx, hash, bytes)
     }
 
-    /// Counts one more name for a file that lies among the objects already, whether anything named
-    /// it before or not. [`StoreError::Missing`] if it is not there in this length.
+    /// Counts one more reference to a file that is already among the objects, whether it had a
+    /// reference or not. [`StoreError::Missing`] if it does not exist with this length.
     pub(crate) fn acquire_file(
         &mut self,
         tx: &Transaction<'_>,
@@ -376,8 +378,8 @@ impl<'a> Placing<'a> {
         count_name(tx, hash, bytes)
     }
 
-    /// Puts a staged file in the place of a stored one, which may be lost or damaged: the staged
-    /// bytes were hashed just now. What is not stored, and what was not staged, is left as it is.
+    /// Replaces a stored file, which may be lost or damaged, by a staged one, whose bytes were just
+    /// hashed. Objects that are not stored or were not staged are left unchanged.
     pub(crate) fn heal(&mut self, tx: &Transaction<'_>, hash: &ContentHash) -> Result<(), Fault> {
         if self.staged.contains_key(hash) && object_bytes(tx, hash)?.is_some() {
             self.put_into_place(hash)?;
@@ -385,10 +387,10 @@ impl<'a> Placing<'a> {
         Ok(())
     }
 
-    /// Makes sure that an object's file is in place, and returns its length.
+    /// Ensures that an object's file is in place, and returns its length.
     fn ensure_file(&mut self, tx: &Transaction<'_>, hash: &ContentHash) -> Result<u64, Fault> {
         match object_bytes(tx, hash)? {
-            // What was staged was hashed just now; what lies on the disk was not.
+            // The staged bytes were just hashed; those on disk were not.
             Some(bytes) if !self.staged.contains_key(hash) && self.cas.has_file(hash, bytes)? => {
                 Ok(bytes)
             }
@@ -400,15 +402,15 @@ impl<'a> Placing<'a> {
     fn put_into_place(&mut self, hash: &ContentHash) -> Result<u64, Fault> {
         let from = self.staged_path(hash)?;
         let to = self.cas.path(hash);
-        // Noted first: if the rename fails half-way, somebody looks after what it left.
+        // Recorded first: if the rename fails midway, its result is still cleaned up.
         self.moved.push(*hash);
         self.cas.disk.rename(&from, &to).map_err(|e| io_error("moving into place", &to, e))?;
         let staged = self.staged.remove(hash);
         Ok(staged.map_or(0, |staged| staged.bytes))
     }
 
-    /// Gives a staged file a name outside the objects, in place of what may have that name, and
-    /// makes the name survive a power cut. Nobody counts such names.
+    /// Renames a staged file to a path outside the objects, replacing an existing file there, and
+    /// makes the name survive a power cut. Such files have no reference count.
     pub(crate) fn put_beside(&mut self, hash: &ContentHash, to: &Path) -> Result<(), Fault> {
         let from = self.staged_path(hash)?;
         self.cas.disk.rename(&from, to).map_err(|e| io_error("moving into place", to, e))?;
@@ -453,14 +455,14 @@ fn count_name(tx: &Transaction<'_>, hash: &ContentHash, bytes: u64) -> Result<()
     Ok(())
 }
 
-/// Objects that lost a name, within one transaction.
+/// Objects that lost a reference, within one transaction.
 #[derive(Debug, Default)]
 pub(crate) struct Released {
     unnamed: Vec<ContentHash>,
 }
 
 impl Released {
-    /// Counts one name less.
+    /// Counts one reference less.
     pub(crate) fn release(
         &mut self,
         tx: &Transaction<'_>,
@@ -487,8 +489,8 @@ pub(crate) struct FileReader {
 }
 
 impl FileReader {
-    /// Opens a file; [`StoreError::Missing`] if it is not there, [`StoreError::Corrupt`] if
-    /// something else than a regular file is in its place.
+    /// Opens a file; [`StoreError::Missing`] if it does not exist, [`StoreError::Corrupt`] if it is
+    /// not a regular file.
     pub(crate) fn open(hash: &ContentHash, path: PathBuf) -> Result<Self, StoreError> {
         let file = match regular::open(&path) {
             Ok(Some(file)) => file,
@@ -518,7 +520,7 @@ impl BlobReader for FileReader {
     }
 }
 
-/// Whether a range lies in an object of `bytes` bytes.
+/// Checks that a range is inside an object of `bytes` bytes.
 pub(crate) fn check_range(offset: u64, length: usize, bytes: u64) -> Result<(), StoreError> {
     let end = offset.saturating_add(length as u64);
     if end > bytes {

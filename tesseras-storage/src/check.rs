@@ -1,5 +1,5 @@
-//! Reads a whole store back and compares it with its index: what a test does after a crash, and a
-//! person after a doubtful disk.
+//! Reads a whole store and compares it with its index: for tests after a crash, and for people who
+//! suspect their disk.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -16,31 +16,32 @@ use crate::library::SqliteLibrary;
 /// How many rows are fetched at a time.
 const PAGE: u64 = 1000;
 
-/// What was found. A sound store has empty lists; orphans are waste, all else is damage.
+/// The result of a check. A sound store has empty lists; orphans are waste, everything else is
+/// damage.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct StoreCheck {
-    /// Objects that are named.
+    /// Objects with a reference.
     pub objects: u64,
-    /// Their bytes, all of them read.
+    /// Their length in bytes, all of them read.
     pub bytes: u64,
     /// Pieces held for others.
     pub pieces: u64,
-    /// Objects whose file is not there.
+    /// Objects without a file.
     pub missing: Vec<ContentHash>,
     /// Objects whose bytes do not match their hash or length.
     pub damaged: Vec<ContentHash>,
-    /// Objects that are named more or less often than is counted.
+    /// Objects with a wrong reference count.
     pub miscounted: Vec<ContentHash>,
     /// Held pieces whose object is missing, damaged, or of another length.
     pub lost_pieces: Vec<HeldPiece>,
-    /// Capsules of the library whose signatures are not, or not rightly, kept beside the database.
+    /// Capsules of the library whose signature file is missing or wrong.
     pub unsigned: Vec<TesseraHash>,
-    /// Files among the objects that nothing names.
+    /// Files among the objects without a reference.
     pub orphans: Vec<PathBuf>,
 }
 
 impl StoreCheck {
-    /// Whether everything named is there, whole, and counted right.
+    /// Whether all referenced objects exist, are intact, and are counted correctly.
     pub fn is_sound(&self) -> bool {
         self.missing.is_empty()
             && self.damaged.is_empty()
@@ -115,7 +116,7 @@ fn objects_after(cas: &Cas, after: Option<&ContentHash>) -> Result<Vec<Object>, 
     })
 }
 
-/// Reads an object and compares it with its name.
+/// Reads an object and compares it with its hash.
 fn verify(cas: &Cas, hash: &ContentHash, bytes: u64) -> Result<(), StoreError> {
     let reader = cas.open_object(hash)?;
     if reader.bytes() != bytes || blake3_of(&reader)? != *hash {

@@ -1,4 +1,5 @@
-//! Between the core's types and the columns of a row. What does not fit is an error, not a panic.
+//! Conversions between the core's types and database columns. Invalid values are errors, not
+//! panics.
 
 use std::net::SocketAddr;
 
@@ -23,8 +24,8 @@ id_columns! {
     node_id => NodeId,
 }
 
-/// A count as SQLite keeps it. What is above 2^63 cannot be a length or a date of this world, and
-/// is written as the greatest number that SQLite has.
+/// A count as an SQLite integer. Values above 2^63 cannot be real lengths or dates, and are stored
+/// as the largest integer.
 pub(crate) fn to_integer(value: u64) -> i64 {
     i64::try_from(value).unwrap_or(i64::MAX)
 }
@@ -66,7 +67,7 @@ pub(crate) fn contact(row: &Row<'_>, index: usize) -> rusqlite::Result<Contact> 
     let text = row.get_ref(index + 1)?.as_str().map_err(|e| {
         rusqlite::Error::FromSqlConversionFailure(index + 1, Type::Text, Box::new(e))
     })?;
-    // An address that cannot be read is a hint lost, no more.
+    // An invalid address is only a lost hint.
     let addresses = text.split(' ').filter_map(|a| a.parse().ok()).take(MAX_ADDRESSES).collect();
     Ok(Contact { id: node_id(row, index)?, addresses })
 }

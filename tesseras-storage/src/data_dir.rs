@@ -1,4 +1,4 @@
-//! Where a data directory is when none is named: one rule for all programs that use it.
+//! The default data directory: one rule for all programs that use it.
 
 use std::env;
 use std::path::PathBuf;
@@ -6,7 +6,7 @@ use std::path::PathBuf;
 /// The environment variable that names the data directory.
 pub const VARIABLE: &str = "TESSERAS_DATA_DIR";
 
-/// The data directory that the environment names. An empty variable is as good as a missing one.
+/// The data directory in the environment. An empty variable counts as unset.
 pub fn of_environment() -> Option<PathBuf> {
     env::var_os(VARIABLE).filter(|set| !set.is_empty()).map(PathBuf::from)
 }

@@ -1,12 +1,12 @@
-//! The one module that opens SQLite and sets its knobs. Everybody else is handed a transaction.
+//! The only module that opens SQLite and configures it. All others receive a transaction.
 //!
-//! A [`Database`] is one writing connection behind a mutex and a few reading ones; together, and
-//! with those of any other database of this process, they have the page cache that the
-//! configuration allows. Writers of all processes take turns
-//! (`BEGIN IMMEDIATE`, with the busy timeout); readers never wait for them (WAL).
+//! A [`Database`] is one writing connection behind a mutex and a few reading ones; together with
+//! those of other databases of this process they share the configured page cache. Writers of all
+//! processes take turns (`BEGIN IMMEDIATE`, with the busy timeout); readers never wait for them
+//! (WAL).
 //!
-//! A commit is not yet durable: [`Database::sync`] makes it so, one sync for all who wait. With
-//! `synchronous_full` SQLite syncs every commit by itself.
+//! A commit is not durable yet: [`Database::sync`] makes it so, with one sync for all waiting
+//! threads. With `synchronous_full` SQLite syncs every commit by itself.
 
 use std::fs::File;
 use std::io;
@@ -40,22 +40,23 @@ pub const DEFAULT_BUSY_TIMEOUT: Duration = Duration::from_millis(5000);
 /// Default of [`StorageConfig::wal_autocheckpoint_pages`].
 pub const DEFAULT_WAL_AUTOCHECKPOINT_PAGES: u32 = 1000;
 
-/// Connections that only read. Each gets one share of the page cache, the writer two.
+/// Read-only connections. Each gets one share of the page cache, the writer two.
 const READERS: u32 = 2;
-/// What the connections of one database need beside pages, in KiB.
+/// Memory of the connections of one database besides pages, in KiB.
 const BESIDE_PAGES_KB: i64 = 1024;
 /// Prepared statements that each connection keeps; more than the store has.
 const STATEMENTS: usize = 128;
 
-/// SQLite's knobs.
+/// Settings of SQLite.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StorageConfig {
-    /// Page cache in KiB, for all connections of this process together, to however many databases;
-    /// where they are opened with different bounds, the last one counts. More makes a large store
+    /// Page cache in KiB, for all connections of this process together, to any number of databases;
+    /// if they are opened with different bounds, the last one counts. More makes a large store
     /// faster and costs that much memory. Default [`DEFAULT_CACHE_SIZE_KB`].
     pub cache_size_kb: u32,
-    /// Whether SQLite syncs on every commit. Off, commits are synced in groups, and only where
-    /// something is acknowledged; nothing acknowledged depends on this knob. Default off.
+    /// Whether SQLite syncs on every commit. If off, commits are synced in groups, and only before
+    /// an acknowledgement; the safety of acknowledged data does not depend on this setting. Default
+    /// off.
     pub synchronous_full: bool,
     /// How long to wait for another process that is writing. Default [`DEFAULT_BUSY_TIMEOUT`].
     pub busy_timeout: Duration,
@@ -75,8 +76,8 @@ impl Default for StorageConfig {
     }
 }
 
-/// Every step of the format, oldest first; a fresh database takes them all. Their number is the
-/// format of the whole store, files included.
+/// Every step of the format, oldest first; a new database runs them all. Their number is the format
+/// of the whole store, files included.
 const STEPS: &[M<'static>] = &[
     M::up(include_str!("migrations/0001_initial.sql")),
     M::up(include_str!("migrations/0002_no_pins.sql")),
@@ -95,7 +96,7 @@ pub fn open_database(path: &Path, config: &StorageConfig) -> Result<Database, St
     open_on(path, config, Arc::new(OsDisk), &|| Ok(()))
 }
 
-/// Opens a database that lives and dies with the value returned.
+/// Opens a database that exists only as long as the value returned.
 pub fn open_in_memory(config: &StorageConfig) -> Result<Database, StoreError> {
     let what = "opening a database in memory";
     let mut writer = Connection::open_in_memory().map_err(|e| sql_error(what, e))?;
@@ -104,7 +105,7 @@ pub fn open_in_memory(config: &StorageConfig) -> Result<Database, StoreError> {
     Ok(without_log_and_readers(writer, None))
 }
 
-/// A database in which nothing is ever made durable, of one connection.
+/// A database of one connection in which nothing is made durable.
 fn without_log_and_readers(connection: Connection, copy: Option<tempfile::TempDir>) -> Database {
     Database {
         writer: Mutex::new(Some(connection)),
@@ -129,8 +130,8 @@ pub(crate) fn open_on(
 ) -> Result<Database, StoreError> {
     let what = format!("opening the database {}", path.display());
     let sql = |e| sql_error(&what, e);
-    // The first connection switches to WAL and migrates, the last one removes the WAL. Neither
-    // waits by itself for another process that does the same, so we take turns.
+    // The first connection switches to WAL and migrates, the last one removes the WAL. SQLite does
+    // not wait for another process that does the same, so a lock orders them.
     let lock_path = beside(path, "-open");
     let _turn = FileLock::acquire(&lock_path, &what, config.busy_timeout)?;
 
@@ -160,7 +161,7 @@ pub(crate) fn open_on(
         let reader = Connection::open_with_flags(path, flags).map_err(sql)?;
         configure(&reader, config, share).map_err(sql)?;
         reader.pragma_update(None, "query_only", true).map_err(sql)?;
-        // Read once: from here on this process keeps the log from being removed by others.
+        // One read: from here on this process keeps others from removing the log.
         reader.query_row("SELECT COUNT(*) FROM sqlite_schema", [], |_| Ok(())).map_err(sql)?;
         readers.push(reader);
     }
@@ -179,7 +180,7 @@ pub(crate) fn open_on(
     })
 }
 
-/// Opens the log, and makes its name and what migrations wrote to it survive a power cut.
+/// Opens the log, and makes its name and the writes of migrations survive a power cut.
 fn open_wal(path: &Path, disk: &dyn Disk) -> Result<File, StoreError> {
     let wal_path = beside(path, "-wal");
     // For writing, since not every system syncs a file that was opened for reading.
@@ -201,8 +202,8 @@ fn beside(path: &Path, suffix: &str) -> PathBuf {
     name.into()
 }
 
-/// How long a file is; `None` if it is not there. It is not opened, which would let go of SQLite's
-/// locks on it.
+/// The length of a file; `None` if it does not exist. It is not opened, because closing it would
+/// release SQLite's locks on it.
 fn length(path: &Path) -> io::Result<Option<u64>> {
     match std::fs::metadata(path) {
         Ok(file) => Ok(Some(file.len())),
@@ -219,9 +220,9 @@ fn configure(connection: &Connection, config: &StorageConfig, kb: u32) -> rusqli
     connection.pragma_update(None, "synchronous", synchronous)?;
     // Negative: KiB, not pages. Zero would be SQLite's default, not nothing.
     connection.pragma_update(None, "cache_size", -i64::from(kb.max(1)))?;
-    // For the whole process: whichever connection needs a page beyond this, of whatever database,
-    // takes the one that was used longest ago, instead of new memory. It limits all of SQLite's
-    // memory, so that statements and schemas have a share of their own.
+    // For the whole process: a connection that needs a page beyond this limit reuses the least
+    // recently used page of any database instead of new memory. The limit covers all of SQLite's
+    // memory, so statements and schemas get a share of their own.
     let heap = (i64::from(config.cache_size_kb) + BESIDE_PAGES_KB) * 1024;
     connection.pragma_update(None, "soft_heap_limit", heap)?;
     connection.pragma_update(None, "wal_autocheckpoint", config.wal_autocheckpoint_pages)?;
@@ -229,13 +230,13 @@ fn configure(connection: &Connection, config: &StorageConfig, kb: u32) -> rusqli
     Ok(())
 }
 
-/// What a foreign or damaged file has in its schema may run none but harmless functions.
+/// The schema of a foreign or damaged file may call only harmless functions.
 fn distrust_schema(connection: &Connection) -> rusqlite::Result<()> {
     connection.pragma_update(None, "trusted_schema", false)
 }
 
-/// The format that a database has; 0 if nothing was ever written to it. A newer one than is known
-/// here is refused.
+/// The format of a database; 0 if nothing was ever written to it. A newer one than is known here is
+/// refused.
 fn format_of(connection: &Connection) -> Result<u64, StoreError> {
     let version = Migrations::from_slice(STEPS).current_version(connection);
     match version.map_err(migration_error)? {
@@ -275,19 +276,19 @@ impl From<WriteError> for StoreError {
 
 /// The connections of one process to one database.
 pub struct Database {
-    /// `None` only while it is dropped.
+    /// `None` only during drop.
     writer: Mutex<Option<Connection>>,
     readers: Mutex<Vec<Connection>>,
     reader_is_back: Condvar,
     has_readers: bool,
-    /// `None` in memory, where nothing is ever durable, and where nothing can be written.
+    /// `None` in memory, where nothing is durable, and for a read-only database.
     wal: Option<Wal>,
-    /// Whether SQLite syncs our own commits; those of other processes it may not.
+    /// Whether SQLite syncs our own commits; it may not sync those of other processes.
     syncs_commits: bool,
     disk: Arc<dyn Disk>,
     /// The lock under which connections are opened and closed.
     opening: Option<(PathBuf, Duration)>,
-    /// Where the database lies if it is a copy, which is removed with this.
+    /// The directory of the database if it is a copy, which is removed together with this.
     _copy: Option<tempfile::TempDir>,
 }
 
@@ -348,8 +349,8 @@ impl Database {
         Ok(value)
     }
 
-    /// Runs `body` while no process can write, and writes nothing. Before it is called, everything
-    /// committed by any process has been made durable.
+    /// Runs `body` while no process can write, and writes nothing. Before that, everything
+    /// committed by any process is made durable.
     pub(crate) fn alone<T>(
         &self,
         what: &str,
@@ -388,19 +389,19 @@ impl Database {
         wal.sync(ticket, |file| self.disk.sync_wal(file)).map_err(wal_error)
     }
 
-    /// After a failed commit: makes sure that nothing of it can come back. Its last page may lie in
-    /// the log, valid, and only the news of it have failed; a crash now would find it committed.
-    /// One more commit is written over it.
+    /// After a failed commit, ensures that nothing of it can reappear. Its last page may be in the
+    /// log and valid, with only the report of it lost; after a crash it would be found committed.
+    /// Another commit overwrites it.
     pub(crate) fn settle(&self) -> Result<(), StoreError> {
         let ((), ticket) = self.write("settling the database's log", |tx| {
-            // To the value that it has: one page, and no more.
+            // Sets it to its current value, which writes exactly one page.
             Ok(tx.pragma_update(None, "user_version", to_integer(FORMAT))?)
         })?;
         self.sync(ticket)
     }
 
-    /// After a failed sync: writes the log back into the database, syncs that, and begins the log
-    /// anew, since what the kernel did with the old one is unknown.
+    /// After a failed sync, writes the log back into the database, syncs that, and restarts the
+    /// log, since the state of the old one in the kernel is unknown.
     fn mend(&self, wal: &Wal) -> Result<(), StoreError> {
         let what = "writing back the database's log";
         let guard = lock(&self.writer);
@@ -437,7 +438,7 @@ impl Drop for Database {
     }
 }
 
-/// A reading connection that returns to the others when dropped, also by a panic.
+/// A reading connection that is returned on drop, even after a panic.
 struct BorrowedReader<'a> {
     database: &'a Database,
     reader: Option<Connection>,

@@ -6,10 +6,10 @@ use std::io::{self, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
-/// What the store does to a disk. SQLite does its own I/O; of it, only the commit and the sync of
-/// the WAL pass here.
+/// The operations of the store on a disk. SQLite does its own I/O; only its commit and the sync of
+/// the WAL pass through here.
 pub trait Disk: Send + Sync {
-    /// Creates a file that must not exist yet, for its owner alone.
+    /// Creates a file that must not exist yet, accessible only to its owner.
     fn create(&self, path: &Path) -> io::Result<File>;
 
     /// Appends bytes.
@@ -23,10 +23,10 @@ pub trait Disk: Send + Sync {
     /// might go unnoticed here.
     fn sync_file_system(&self, directory: &File) -> io::Result<bool>;
 
-    /// Gives a file another name, in place of what may have that name.
+    /// Renames a file, replacing an existing one.
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
 
-    /// Makes the names in a directory survive a power cut.
+    /// Makes the entries of a directory survive a power cut.
     fn sync_directory(&self, path: &Path) -> io::Result<()>;
 
     /// Removes a file.
@@ -35,7 +35,7 @@ pub trait Disk: Send + Sync {
     /// Makes everything committed so far survive a power cut.
     fn sync_wal(&self, wal: &File) -> io::Result<()>;
 
-    /// Asked right before SQLite commits; an error rolls back instead.
+    /// Called right before SQLite commits; an error rolls back instead.
     fn before_commit(&self) -> io::Result<()>;
 }
 
@@ -91,8 +91,8 @@ impl Disk for OsDisk {
     }
 }
 
-/// Whether `syncfs` writes all that is dirty in this file system, flushes the device, and reports
-/// what could not be written: since Linux 5.8, on disks of this machine. See `syncfs(2)`.
+/// Whether `syncfs` writes all dirty data of this file system, flushes the device, and reports
+/// write errors: since Linux 5.8, on local disks. See `syncfs(2)`.
 #[cfg(target_os = "linux")]
 fn tells_all_errors(directory: &File) -> io::Result<bool> {
     // ext2 to ext4, XFS, Btrfs, F2FS; see `statfs(2)`.

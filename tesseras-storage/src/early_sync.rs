@@ -1,5 +1,4 @@
-//! Syncs staged files while others are still being written, so that adopting them has little left
-//! to wait for.
+//! Syncs staged files while others are still being written, so that adopting them is faster.
 
 use std::collections::HashMap;
 use std::io;
@@ -11,12 +10,12 @@ use std::thread::JoinHandle;
 use crate::disk::Disk;
 use tesseras_core::lock::{lock, wait};
 
-/// Enough that one file's bytes travel while another's end is confirmed.
+/// Enough to write one file while another's flush is pending.
 const THREADS: usize = 2;
-/// Files that wait for a thread; further ones are left until they are adopted.
+/// Files that wait for a thread; further ones are synced when they are adopted.
 const WAITING: usize = 64;
 
-/// What became of a file that was to be synced early.
+/// The result of an early sync.
 #[derive(Debug)]
 enum Early {
     Waiting,
@@ -24,7 +23,7 @@ enum Early {
     Done(io::Result<()>),
 }
 
-/// Syncs files on threads of its own, which begin with the first file.
+/// Syncs files on threads of its own, which are started with the first file.
 pub(crate) struct EarlySync {
     shared: Arc<Shared>,
     workers: Mutex<Option<Workers>>,
@@ -47,7 +46,7 @@ impl EarlySync {
         Self { shared: Arc::new(shared), workers: Mutex::new(None) }
     }
 
-    /// Begins to sync a file, unless too many wait already.
+    /// Queues a file for syncing, unless too many are queued already.
     pub(crate) fn begin(&self, name: &str, path: PathBuf) {
         let mut workers = lock(&self.workers);
         let workers = workers.get_or_insert_with(|| Workers::start(&self.shared));
@@ -58,8 +57,8 @@ impl EarlySync {
         }
     }
 
-    /// What became of a file, once that is known; `None` if its turn has not come: then it will
-    /// not be synced here any more.
+    /// The result for a file, once it is known; `None` if its turn has not come: then it is no
+    /// longer synced here.
     pub(crate) fn finish(&self, name: &str) -> Option<io::Result<()>> {
         let mut files = lock(&self.shared.files);
         while let Some(Early::Running) = files.get(name) {
@@ -78,7 +77,7 @@ impl Drop for EarlySync {
         if let Some(Workers { queue, threads }) = lock(&self.workers).take() {
             drop(queue);
             for thread in threads {
-                // It has nobody left to tell of a panic.
+                // There is no caller left to report a panic to.
                 let _ = thread.join();
             }
         }
@@ -86,7 +85,7 @@ impl Drop for EarlySync {
 }
 
 impl Workers {
-    /// Where the system gives no thread, nothing is synced early.
+    /// If the system refuses threads, nothing is synced early.
     fn start(shared: &Arc<Shared>) -> Self {
         let (queue, files) = sync_channel(WAITING);
         let files = Arc::new(Mutex::new(files));
@@ -106,7 +105,7 @@ impl Shared {
             let Ok((name, path)) = next else { return };
             match lock(&self.files).get_mut(&name) {
                 Some(waiting @ Early::Waiting) => *waiting = Early::Running,
-                // Adopted or discarded meanwhile.
+                // Adopted or discarded in the meantime.
                 _ => continue,
             }
             let outcome = self.disk.sync_file(&path);

@@ -1,4 +1,4 @@
-//! What the system and SQLite say, in the words of [`StoreError`].
+//! Translates errors of the system and of SQLite into [`StoreError`].
 
 use std::io;
 use std::path::Path;
@@ -7,7 +7,7 @@ use rusqlite::ErrorCode;
 use rusqlite::ffi;
 use tesseras_core::ports::StoreError;
 
-/// A failure inside a transaction: SQL's, or one that already has its words.
+/// A failure inside a transaction: of SQL, or an error that is already translated.
 #[derive(Debug)]
 pub enum Fault {
     /// SQLite refused.
@@ -29,7 +29,7 @@ impl From<StoreError> for Fault {
 }
 
 impl Fault {
-    /// The port's error, given what was being done.
+    /// The port's error, given the operation.
     pub(crate) fn into_error(self, what: &str) -> StoreError {
         match self {
             Self::Sql(error) => sql_error(what, error),

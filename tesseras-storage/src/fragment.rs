@@ -1,5 +1,5 @@
-//! The pieces held for others: rows that say which, whose and on whose account, and objects that
-//! hold their bytes.
+//! The pieces held for other owners: rows with the piece, its tessera and its account, and objects
+//! with the bytes.
 
 use std::sync::Arc;
 
@@ -41,7 +41,7 @@ impl FsFragmentStore {
     }
 }
 
-/// Notes whether the stored bytes of all pieces with this checksum are damaged.
+/// Records whether the stored bytes of all pieces with this checksum are damaged.
 fn set_damaged(
     connection: &Connection,
     checksum: &ContentHash,
@@ -52,7 +52,7 @@ fn set_damaged(
         .execute(params![checksum.as_bytes(), damaged])
 }
 
-/// Checksum and length of what is held in a piece's place.
+/// Checksum and length of the piece that is held under this key.
 fn held(
     connection: &Connection,
     held_piece: &HeldPiece,
@@ -95,7 +95,7 @@ impl FragmentStore for FsFragmentStore {
                     set_damaged(tx, &checksum, false)?;
                     return Ok(());
                 }
-                // The place is taken: what was acknowledged is never overwritten.
+                // The key is taken: acknowledged bytes are never overwritten.
                 Some((checksum, _)) => return Ok(mismatch(checksum, held_piece.checksum)?),
                 None => placing.acquire(tx, &held_piece.checksum)?,
             }

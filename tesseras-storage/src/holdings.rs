@@ -1,6 +1,6 @@
-//! What this node knows about tesserae on several nodes: dossiers, holders, placements, and what
-//! is kept out. A dossier's MANIFEST is an object like any other (its hash is the tessera's name);
-//! the small parts lie in its row.
+//! What this node knows about tesserae on several nodes: dossiers, holders, placements, and blocked
+//! tesserae. A dossier's MANIFEST is an object like any other (its hash is the tessera's hash); the
+//! small parts are in its row.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,7 +23,7 @@ use crate::columns::{
 };
 use crate::error::Fault;
 
-/// How many holders of one tessera are remembered.
+/// How many holders of one tessera are recorded.
 const MAX_HOLDERS: u64 = 256;
 
 /// Bytes of a MANIFEST that are compared at a time.

@@ -1,5 +1,5 @@
-//! Who stores how much for whom: sums over the pieces held and the placements acknowledged, made
-//! when asked. There is no second count that could drift from the rows.
+//! The balance between this node and each peer: sums over the pieces held and the placements
+//! acknowledged, computed on request. There is no second count that could differ from the rows.
 
 use std::sync::Arc;
 

@@ -1,9 +1,10 @@
 //! SQLite and content-addressed files: the core's ports on a real disk.
 //!
-//! [`Store`] opens a data directory and hands out the ports. Below it, [`database`] is the only
-//! module that opens SQLite, [`cas`] keeps bytes in files and counts who names them, and [`disk`] is
-//! where both touch the disk, so that tests can make every touch fail. [`cache`] is a fragment
-//! store around another one. Every call may block: async code makes it off its threads.
+//! [`Store`] opens a data directory and provides the ports. Below it, [`database`] is the only
+//! module that opens SQLite, [`cas`] keeps bytes in files and counts references to them, and
+//! [`disk`] is the boundary to the disk, so that tests can make every operation fail. [`cache`] is
+//! a fragment store around another one. Every call may block: async code calls it on blocking
+//! threads.
 
 pub mod cache;
 pub mod cas;

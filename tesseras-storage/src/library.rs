@@ -1,8 +1,8 @@
-//! The capsules in one's own library: a row each, a name on every object that it needs, and a
-//! [signature file](crate::signature_files) beside the database.
+//! The capsules in one's own library: a row for each, a reference to every object that it needs,
+//! and a [signature file](crate::signature_files) beside the database.
 //!
-//! The file is in place before its row is committed, and goes after the row is gone. So a capsule
-//! that is listed has one; one without a row is what a crash left, and harmless.
+//! The file is in place before its row is committed, and is removed after the row. So a listed
+//! capsule always has one; a file without a row is left over from a crash, and harmless.
 
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -23,7 +23,7 @@ use crate::columns::{content_hash, count, creator_id, tessera_hash, to_integer};
 use crate::error::{Fault, io_error};
 use crate::signature_files::{self, SignatureFile};
 
-/// Signature files that are written in one turn, during which nobody else can write.
+/// Signature files that are written in one turn, during which no other process can write.
 const DUE_BATCH: u64 = 64;
 
 /// The library in SQLite and content-addressed files.
@@ -40,7 +40,7 @@ impl SqliteLibrary {
         Self { cas, files }
     }
 
-    /// The signature file of a tessera; `None` if it is not there or damaged.
+    /// The signature file of a tessera; `None` if it is missing or damaged.
     pub(crate) fn signature_file(
         &self,
         hash: &TesseraHash,
@@ -53,13 +53,13 @@ impl SqliteLibrary {
         signature_files::all(&self.files)
     }
 
-    /// Whether a tessera has a signature file, sound or not.
+    /// Whether a tessera has a signature file, intact or not.
     pub(crate) fn has_signature_file(&self, hash: &TesseraHash) -> bool {
         signature_files::path(&self.files, hash).exists()
     }
 
-    /// Writes the signature files that are due: those of capsules that an earlier format listed,
-    /// and those that were found missing. May be interrupted at any point and goes on from there.
+    /// Writes the signature files that are due: those of capsules listed by an earlier format, and
+    /// missing ones. May be interrupted at any point and then continues.
     pub(crate) fn write_due_signature_files(&self) -> Result<(), StoreError> {
         let database = self.cas.database();
         let what = "writing signature files";
@@ -90,7 +90,7 @@ impl SqliteLibrary {
         Ok(())
     }
 
-    /// Notes which listed capsules have no signature file, so that they get one.
+    /// Marks listed capsules without a signature file, so that they get one.
     pub(crate) fn note_missing_signature_files(&self) -> Result<(), StoreError> {
         let mut missing = Vec::new();
         for record in self.list()? {
@@ -103,7 +103,7 @@ impl SqliteLibrary {
         }
         self.cas.database().write_durably("noting missing signature files", |tx| {
             for hash in &missing {
-                // It may have been dropped meanwhile.
+                // It may have been dropped in the meantime.
                 if record_of(tx, hash)?.is_some() {
                     note_due(tx, hash)?;
                 }
@@ -137,7 +137,7 @@ impl SqliteLibrary {
         writer.finish()
     }
 
-    /// Writes a file whose name its caller makes durable.
+    /// Writes a file; the caller makes its name durable.
     fn write_signature_file(&self, record: &TesseraRecord) -> Result<(), StoreError> {
         let staged = self.stage_signature_file(record)?;
         let from = self.cas.staged_path(&staged).ok_or(StoreError::Missing(staged.hash))?;
@@ -150,8 +150,8 @@ impl SqliteLibrary {
         })
     }
 
-    /// Removes the signature file of a tessera that is not listed. One that cannot be removed
-    /// stays: a file too many is waste, not loss.
+    /// Removes the signature file of a tessera that is not listed. If it cannot be removed it
+    /// stays: an extra file is waste, not loss.
     fn remove_signature_file(&self, hash: &TesseraHash) {
         let outcome = self.cas.database().alone("removing a signature file", |connection| {
             if record_of(connection, hash)?.is_some() {
@@ -213,7 +213,7 @@ fn record_of(
         .optional()
 }
 
-/// Lists a capsule and what it names. Each object has been acquired for it.
+/// Lists a capsule with its references. Each object has been acquired for it.
 fn insert_record<'a>(
     tx: &Transaction<'_>,
     record: &TesseraRecord,
@@ -248,7 +248,7 @@ fn insert_record<'a>(
 impl TesseraRepository for SqliteLibrary {
     fn add(&self, tessera: NewTessera) -> Result<bool, StoreError> {
         let NewTessera { record, content, mut staged } = tessera;
-        // A set, in order: equal files are named once, and the table is written front to back.
+        // A sorted set: equal files get one reference, and the table is written in order.
         let mut content: BTreeSet<ContentHash> = content.into_iter().collect();
         content.insert(record.hash.into());
         let file = match self.stage_signature_file(&record) {
@@ -273,12 +273,12 @@ impl TesseraRepository for SqliteLibrary {
                 placing.acquire(tx, hash)?;
             }
             insert_record(tx, &record, content.iter())?;
-            // Noted first: if the rename fails half-way, somebody looks after what it left.
+            // Recorded first: if the rename fails midway, its result is still cleaned up.
             placed.set(true);
             placing.put_beside(&signatures, &path)?;
             Ok(true)
         });
-        // If the commit itself failed, its row might still come back in a crash; see
+        // If the commit itself failed, its row might still reappear after a crash; see
         // [`Database::settle`](crate::database::Database::settle).
         if outcome.is_err() && placed.get() && self.cas.database().settle().is_ok() {
             self.remove_signature_file(&record.hash);
@@ -343,7 +343,7 @@ impl TesseraRepository for SqliteLibrary {
 
 /// The first and the last hash with a prefix; `None` if no hash has it.
 fn range_of(hex_prefix: &str) -> Option<(TesseraHash, TesseraHash)> {
-    // Only lower case parses; what is too long is too long with padding, too.
+    // Only lower case parses; a prefix that is too long stays too long with padding.
     let padded = |digit: &str| {
         let missing = (2 * TesseraHash::LEN).saturating_sub(hex_prefix.len());
         format!("{hex_prefix}{}", digit.repeat(missing)).parse().ok()

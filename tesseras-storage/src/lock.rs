@@ -1,4 +1,4 @@
-//! Locks between processes: `flock` on a file, let go by the kernel however its owner ends.
+//! Locks between processes: `flock` on a file, released by the kernel however its owner ends.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::os::unix::fs::OpenOptionsExt as _;
@@ -12,7 +12,7 @@ use crate::error::io_error;
 /// How long to sleep between two attempts at a lock.
 const RETRY: Duration = Duration::from_millis(5);
 
-/// A locked file; dropping it lets go.
+/// A locked file; released on drop.
 #[derive(Debug)]
 pub(crate) struct FileLock {
     _file: File,
@@ -52,7 +52,7 @@ pub struct DaemonLock {
 }
 
 impl DaemonLock {
-    /// Takes the lock of a data directory, or says at once that it is taken.
+    /// Takes the lock of a data directory, or fails at once if it is taken.
     pub(crate) fn acquire(data_dir: &Path) -> Result<Self, StoreError> {
         let path: PathBuf = data_dir.join("daemon.lock");
         let what = format!("the data directory {}", data_dir.display());

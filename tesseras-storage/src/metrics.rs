@@ -1,16 +1,16 @@
-//! What the store tells an operator, as Prometheus metrics.
+//! The store's Prometheus metrics.
 
 use prometheus::{IntCounter, IntGauge, Registry};
 
 /// The fragment cache's metrics. Clones share their values.
 #[derive(Debug, Clone)]
 pub struct StorageMetrics {
-    /// Reads that the cache served: `tesseras_fragment_cache_hits_total`.
+    /// Reads served from the cache: `tesseras_fragment_cache_hits_total`.
     pub fragment_cache_hits: IntCounter,
-    /// Reads that went to the disk, those of pieces too large for the cache among them:
+    /// Reads from disk, including those of pieces too large for the cache:
     /// `tesseras_fragment_cache_misses_total`.
     pub fragment_cache_misses: IntCounter,
-    /// Bytes in the cache, and on their way into it: `tesseras_fragment_cache_bytes`.
+    /// Bytes in the cache, or being read into it: `tesseras_fragment_cache_bytes`.
     pub fragment_cache_bytes: IntGauge,
 }
 

@@ -1,5 +1,5 @@
-//! Whose a data directory is. What another user owns or can write to, that user can replace: keys
-//! in it need not be those that its user made.
+//! The ownership of a data directory. Another user who owns it or can write to it can replace its
+//! files, including keys.
 
 use std::fs::{self, Metadata, Permissions};
 use std::io;
@@ -12,11 +12,11 @@ use crate::error::io_error;
 
 /// Group and others may write.
 const OTHERS_WRITE: u32 = 0o022;
-/// Others may write, each to what is theirs, as in `/tmp`.
+/// Others may write, each only to their own files, as in `/tmp`.
 const STICKY: u32 = 0o1000;
 
-/// Refuses, with [`StoreError::NotOwned`], what does not belong to the user that this process runs
-/// as. `found` is the metadata of `path`.
+/// Refuses, with [`StoreError::NotOwned`], a path that does not belong to the user that this
+/// process runs as. `found` is the metadata of `path`.
 pub fn check_owner(path: &Path, found: &Metadata) -> Result<(), StoreError> {
     let (owner, caller) = (found.uid(), rustix::process::geteuid().as_raw());
     if owner == caller {
@@ -25,11 +25,11 @@ pub fn check_owner(path: &Path, found: &Metadata) -> Result<(), StoreError> {
     Err(StoreError::NotOwned { path: path.display().to_string(), owner, caller })
 }
 
-/// Makes sure that a directory, if it is there, belongs to the user that this process runs as, and
-/// takes the permission to write to it away from everybody else.
+/// Ensures that a directory, if it exists, belongs to the user that this process runs as, and
+/// removes write permission for all others.
 ///
-/// [`StoreError::NotOwned`] if it belongs to another user, [`StoreError::Shared`] if users share it
-/// as they share `/tmp`.
+/// [`StoreError::NotOwned`] if it belongs to another user, [`StoreError::Shared`] if it is shared
+/// by several users like `/tmp`.
 pub fn keep_to_owner(directory: &Path) -> Result<(), StoreError> {
     let found = match fs::metadata(directory) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
@@ -47,13 +47,13 @@ pub fn keep_to_owner(directory: &Path) -> Result<(), StoreError> {
         return Err(StoreError::Shared { path: directory.display().to_string() });
     }
     match fs::set_permissions(directory, Permissions::from_mode(mode & !OTHERS_WRITE)) {
-        // Where nobody can write, nobody else can.
+        // On a read-only file system no other user can write either.
         Err(e) if e.kind() == io::ErrorKind::ReadOnlyFilesystem => Ok(()),
         outcome => outcome.map_err(|e| io_error("protecting", directory, e)),
     }
 }
 
-/// Whether a directory belongs to the user that this process runs as, or is not there.
+/// Whether a directory belongs to the user that this process runs as, or does not exist.
 pub(crate) fn is_own(directory: &Path) -> bool {
     fs::metadata(directory).map_or(true, |found| check_owner(directory, &found).is_ok())
 }

@@ -1,4 +1,4 @@
-//! Many syncs at once.
+//! Parallel syncs.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -16,7 +16,7 @@ pub(crate) fn in_parallel<T: Sync>(
     let work = || {
         while let Some(one) = all.get(next.fetch_add(1, Ordering::Relaxed)) {
             if let Err(error) = sync(one) {
-                // The others need not go on.
+                // The other threads can stop.
                 next.store(all.len(), Ordering::Relaxed);
                 return Err(error);
             }

@@ -1,7 +1,9 @@
-//! Lists the library again from what lies beside the database: signature files, MANIFESTs, files.
+//! Rebuilds the index of the library from the files beside the database: signature files,
+//! MANIFESTs, files.
 //!
-//! Everything is checked but the bytes of the capsules' files, whose existence and length must do:
-//! reading them all is what a verification is for. Nothing is changed or removed.
+//! Everything is checked except the bytes of the capsules' files, of which only existence and
+//! length are checked: reading them all is the task of a verification. Nothing is changed or
+//! removed.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -19,36 +21,36 @@ use crate::library::SqliteLibrary;
 use crate::regular;
 use crate::signature_files::SignatureFile;
 
-/// What was found, and what was done.
+/// The result of a rebuild.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Rebuilt {
-    /// Capsules found, those that were listed all the time among them.
+    /// Capsules found, including those that were listed all the time.
     pub found: u64,
     /// Those that are listed again.
     pub restored: Vec<TesseraHash>,
     /// Those that cannot be listed.
     pub incomplete: Vec<Incomplete>,
-    /// Where the damaged database is now; `None` if it was sound, or not there.
+    /// The path of the damaged database now; `None` if it was intact, or missing.
     pub set_aside: Option<PathBuf>,
 }
 
-/// A capsule of which something is gone.
+/// A capsule with missing parts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Incomplete {
-    /// Which.
+    /// Its hash.
     pub hash: TesseraHash,
-    /// The paths in the capsule of what is missing or damaged.
+    /// The paths in the capsule of missing or damaged files.
     pub missing: Vec<String>,
 }
 
-/// Does it all, over an index that others may read.
+/// Runs the rebuild, on an index that others may read.
 pub(crate) fn rebuild(
     cas: &Cas,
     library: &SqliteLibrary,
     holdings: &dyn HoldingRepository,
     set_aside: Option<PathBuf>,
 ) -> Result<Rebuilt, StoreError> {
-    // What an interrupted process moved into place counts from now on.
+    // Files that an interrupted process moved into place count from now on.
     cas.sync_all_names()?;
     library.note_missing_signature_files()?;
     library.write_due_signature_files()?;
@@ -79,7 +81,8 @@ pub(crate) fn rebuild(
 /// A capsule with the lengths of all its objects.
 type Complete = (TesseraRecord, BTreeMap<ContentHash, u64>);
 
-/// Puts a capsule together from its signature file; the paths of what is missing if it cannot be.
+/// Assembles a capsule from its signature file; returns the paths of missing files if it is
+/// incomplete.
 fn complete(
     cas: &Cas,
     library: &SqliteLibrary,
@@ -128,7 +131,7 @@ fn manifest(cas: &Cas, hash: &TesseraHash) -> Result<Option<NamedManifest<Vec<u8
     Ok(NamedManifest::read(bytes, hash).ok())
 }
 
-/// The paths of the files that are not here in their full length.
+/// The paths of the files that are not here with their full length.
 fn missing_files(cas: &Cas, manifest: &Manifest) -> Result<Vec<String>, StoreError> {
     let mut missing = Vec::new();
     for file in manifest.files() {
@@ -146,7 +149,7 @@ fn pem(cas: &Cas, manifest: &Manifest, path: &str) -> Result<Option<Vec<u8>>, St
 }
 
 /// Capsules whose MANIFEST and files are all here, but no signatures: an earlier version of the
-/// software kept those in its database alone. A MANIFEST that is kept for others has none of its
+/// software kept those only in its database. A MANIFEST that is kept for others has none of its
 /// files here.
 fn without_signatures(
     cas: &Cas,

@@ -1,5 +1,4 @@
-//! Opens regular files that are named after what they should hold, and nothing else: no link is
-//! followed, and nobody waits for the other end of a pipe.
+//! Opens only regular files: it follows no link, and never waits for the other end of a pipe.
 
 use std::fs::File;
 use std::io::{self, Read as _};
@@ -11,8 +10,8 @@ use tesseras_core::ports::StoreError;
 
 use crate::error::io_error;
 
-/// Opens a file for reading; `None` if something else than a regular file has its name. A name that
-/// nothing has is an error of the kind `NotFound`.
+/// Opens a file for reading; `None` if it is not a regular file. A missing file is an error of the
+/// kind `NotFound`.
 pub(crate) fn open(path: &Path) -> io::Result<Option<File>> {
     let flags =
         OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;

@@ -1,5 +1,5 @@
-//! Room set aside for making room: on a disk that is full to the last block, even a deletion needs
-//! some for the database's log. So a file without content is kept, and removed then.
+//! Reserved space for deletions: on a full disk even a deletion needs some space for the database's
+//! log. A dummy file is kept, and removed then.
 
 use std::io;
 use std::path::PathBuf;
@@ -14,7 +14,7 @@ const RESERVE_BYTES: u64 = 1024 * 1024;
 /// How much is written at a time.
 const CHUNK_BYTES: usize = 64 * 1024;
 
-/// The file. All processes on one data directory share it.
+/// The file, shared by all processes that use the data directory.
 pub(crate) struct Reserve {
     path: PathBuf,
     disk: Arc<dyn Disk>,
@@ -23,19 +23,19 @@ pub(crate) struct Reserve {
 impl Reserve {
     /// The reserve at `path`, written if there is room.
     pub(crate) fn new(path: PathBuf, disk: Arc<dyn Disk>) -> Self {
-        // What earlier versions called it; where there is none, there is nothing to rename.
+        // Its name in earlier versions; if it does not exist, there is nothing to rename.
         let _ = std::fs::rename(path.with_file_name("ballast"), &path);
         let reserve = Self { path, disk };
         reserve.restore();
         reserve
     }
 
-    /// For a disk that is only read: nothing is written now, and no deletion will follow.
+    /// For a read-only disk: nothing is written, and no deletion will follow.
     pub(crate) fn read_only(path: PathBuf, disk: Arc<dyn Disk>) -> Self {
         Self { path, disk }
     }
 
-    /// Runs a deletion, a second time without the reserve if the disk is full.
+    /// Runs a deletion, and again without the reserve if the disk is full.
     pub(crate) fn with_reserve<T>(
         &self,
         mut deletion: impl FnMut() -> Result<T, StoreError>,
@@ -46,7 +46,7 @@ impl Reserve {
         }
     }
 
-    /// Writes the file again, if it is not there and there is room.
+    /// Writes the file again, if it is missing and there is room.
     pub(crate) fn restore(&self) {
         if self.path.metadata().is_ok_and(|file| file.len() >= RESERVE_BYTES) {
             return;
@@ -60,7 +60,7 @@ impl Reserve {
 
     fn write(&self) -> io::Result<()> {
         let mut file = match self.disk.create(&self.path) {
-            // Another process was quicker.
+            // Another process was faster.
             Err(e) if e.kind() == io::ErrorKind::AlreadyExists => return Ok(()),
             file => file?,
         };
@@ -72,7 +72,7 @@ impl Reserve {
         Ok(())
     }
 
-    /// Whether there was anything to throw.
+    /// Removes the file; returns whether it existed.
     fn give_up(&self) -> bool {
         self.path.exists() && self.disk.remove(&self.path).is_ok()
     }

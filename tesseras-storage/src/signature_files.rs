@@ -1,8 +1,9 @@
-//! `library/<tessera>.signatures`: what of a capsule stands neither in its MANIFEST nor in any of
-//! its files. With them and the objects, the library can be listed again without the database.
+//! `library/<tessera>.signatures`: the data of a capsule that is neither in its MANIFEST nor in any
+//! of its files. With these files and the objects, the library can be listed again without the
+//! database.
 //!
-//! They are not objects: what strangers have stored here is among the objects, and must not become
-//! part of the library.
+//! They are not objects: pieces of strangers are among the objects, and must not become part of the
+//! library.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -18,28 +19,28 @@ use crate::regular;
 
 /// The directory below the data directory.
 pub(crate) const DIRECTORY: &str = "library";
-/// How their names end.
+/// Their file name extension.
 const EXTENSION: &str = "signatures";
 /// The first line of every such file of this version.
 const FIRST_LINE: &str = "tesseras-signatures 1";
-/// The longest one that is read; they have some 7 KiB.
+/// The longest one that is read, in bytes; they have about 7 KiB.
 const MAX_BYTES: u64 = 16 * 1024;
 
-/// What one file says.
+/// The content of one file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct SignatureFile {
-    /// Whose MANIFEST is signed.
+    /// The tessera whose MANIFEST is signed.
     pub(crate) tessera: TesseraHash,
     /// How the capsule came here.
     pub(crate) origin: Origin,
-    /// When it came here.
+    /// When it was added to the library.
     pub(crate) added: Timestamp,
-    /// Over the MANIFEST; not checked yet.
+    /// The signatures of the MANIFEST; not verified yet.
     pub(crate) signatures: SignaturePair,
 }
 
 impl SignatureFile {
-    /// What is to be kept of a capsule.
+    /// The data to keep of a capsule.
     pub(crate) fn of(record: &TesseraRecord) -> Self {
         Self {
             tessera: record.hash,
@@ -89,7 +90,7 @@ impl SignatureFile {
         (file.render() == text).then_some(file)
     }
 
-    /// Reads the file of a tessera; `None` if it is not there or not as it was written.
+    /// Reads the file of a tessera; `None` if it is missing or damaged.
     pub(crate) fn read(root: &Path, tessera: &TesseraHash) -> Result<Option<Self>, StoreError> {
         let path = path(root, tessera);
         let Some(bytes) = regular::read_whole(&path, MAX_BYTES)? else { return Ok(None) };
@@ -98,7 +99,7 @@ impl SignatureFile {
     }
 }
 
-/// Where the file of a tessera is, below the directory of all of them.
+/// The path of a tessera's file, below the directory of all of them.
 pub(crate) fn path(root: &Path, tessera: &TesseraHash) -> PathBuf {
     root.join(format!("{tessera}.{EXTENSION}"))
 }

@@ -1,9 +1,9 @@
-//! `tmp/`: bytes on their way in, that nothing names yet.
+//! `tmp/`: received bytes that nothing refers to yet.
 //!
 //! Each process that stages has a directory of its own there, `tmp/<pid>-<n>/`, and holds a lock
-//! (`flock`) on it for as long as it lives. So the sweep knows the dead from the living by the
-//! lock alone: no clock, no boot id, no guess at reused process ids, and right across containers
-//! that see different ids. The pid in the name is for people.
+//! (`flock`) on it for as long as it lives. So the sweep distinguishes dead from live processes by
+//! the lock alone: no clock, no boot id, no guess at reused process ids, and correctly across
+//! containers with different ids. The pid in the name is for people.
 
 use std::fs::{DirBuilder, File, TryLockError};
 use std::io;
@@ -21,14 +21,14 @@ use crate::early_sync::EarlySync;
 use crate::error::io_error;
 use crate::parallel::in_parallel;
 
-/// The directory below `tmp/` where pieces of unfinished tasks are; not of any process.
+/// The directory below `tmp/` for pieces of unfinished tasks; it belongs to no process.
 pub(crate) const TASKS: &str = "tasks";
 
-/// Smaller writes are gathered up to this many bytes.
+/// Smaller writes are buffered up to this many bytes.
 const BUFFER_BYTES: usize = 64 * 1024;
-/// Smaller blobs are not synced early: with many of them, all together is quicker.
+/// Smaller blobs are not synced early: many of them are faster to sync together.
 const EARLY_BYTES: u64 = 64 * 1024;
-/// From so many blobs on, one sync of the whole file system takes the place of one for each.
+/// From this many blobs on, one sync of the whole file system replaces one per file.
 const MANY: usize = 256;
 
 /// What a sweep removed.
@@ -36,34 +36,34 @@ const MANY: usize = 256;
 pub struct Swept {
     /// How many files.
     pub files: u64,
-    /// Their length together.
+    /// Their total length in bytes.
     pub bytes: u64,
 }
 
 /// This process's part of `tmp/`.
 pub(crate) struct Staging {
     root: PathBuf,
-    /// Name of the own directory below the root.
+    /// The name of this process's directory below the root.
     own: String,
     next: AtomicU64,
     disk: Arc<dyn Disk>,
     early: EarlySync,
-    /// The own directory, locked. Opened before anything was written to it, so that a sync of the
-    /// file system through it hears of every error since.
+    /// This process's directory, locked. It was opened before anything was written to it, so that a
+    /// sync of the file system through it reports every error since.
     lock: File,
-    /// Whether such a sync has never failed. An error is told once, to the first who asks.
+    /// Whether such a sync has never failed. An error is reported only once, to the first caller.
     sound: Mutex<bool>,
 }
 
 impl Staging {
-    /// Makes a directory below `root` and locks it.
+    /// Creates a directory below `root` and locks it.
     pub(crate) fn open(root: PathBuf, disk: Arc<dyn Disk>) -> Result<Self, StoreError> {
         for n in 0_u64.. {
             let own = format!("{}-{n}", std::process::id());
             let path = root.join(&own);
             match DirBuilder::new().mode(0o700).create(&path) {
                 Ok(()) => {}
-                // Another handle's, or left by a dead process of the same id.
+                // Another handle's, or left by a dead process with the same id.
                 Err(e) if e.kind() == io::ErrorKind::AlreadyExists => continue,
                 Err(e) => return Err(io_error("creating", &path, e)),
             }
@@ -92,7 +92,7 @@ impl Staging {
         })
     }
 
-    /// Where a staged blob lies; `None` if its name is not one that was given here.
+    /// The path of a staged blob; `None` if its name was not assigned here.
     pub(crate) fn path(&self, staged: &StagedBlob) -> Option<PathBuf> {
         let mut components = Path::new(&staged.name).components();
         let plain = |c| matches!(c, Some(Component::Normal(_)));
@@ -101,7 +101,7 @@ impl Staging {
         valid.then(|| self.root.join(&staged.name))
     }
 
-    /// Begins to sync a staged blob that will be adopted later.
+    /// Starts to sync a staged blob that will be adopted later.
     pub(crate) fn sync_early(&self, staged: &StagedBlob) {
         if staged.bytes < EARLY_BYTES {
             return;
@@ -111,7 +111,7 @@ impl Staging {
         }
     }
 
-    /// Makes staged blobs survive a power cut, as far as that has not been done early.
+    /// Makes staged blobs survive a power cut, unless they have already been synced early.
     pub(crate) fn sync<'a>(
         &self,
         staged: impl Iterator<Item = &'a StagedBlob>,
@@ -132,8 +132,8 @@ impl Staging {
         })
     }
 
-    /// Syncs all that was staged at once; `false` if each blob has to be synced by itself. An
-    /// error may be about anybody's file, and only those syncs tell whose.
+    /// Syncs all staged blobs at once; `false` if each blob has to be synced on its own. An error
+    /// may concern any file of the file system, and only individual syncs tell which.
     fn sync_file_system(&self) -> bool {
         let mut sound = lock(&self.sound);
         if !*sound {
@@ -149,7 +149,7 @@ impl Staging {
         }
     }
 
-    /// Removes a staged blob; what cannot be removed is left to the sweep.
+    /// Removes a staged blob; if that fails it is left to the sweep.
     pub(crate) fn discard(&self, staged: &StagedBlob) {
         if let Some(path) = self.path(staged) {
             // Never removed while it is being synced: the error would be ours.
@@ -158,7 +158,7 @@ impl Staging {
         }
     }
 
-    /// Removes what dead processes left behind.
+    /// Removes the files that dead processes left behind.
     pub(crate) fn sweep(&self) -> Result<Swept, StoreError> {
         let mut swept = Swept::default();
         let fail = |e| io_error("reading", &self.root, e);
@@ -167,7 +167,8 @@ impl Staging {
             let path = entry.path();
             let name = entry.file_name();
             if entry.file_type().map_err(fail)?.is_dir() && name != *self.own && name != TASKS {
-                // Held until the directory is gone, so that nobody begins to use it meanwhile.
+                // Held until the directory is gone, so that no process starts to use it in the
+                // meantime.
                 let Some(_lock) = lock_directory(&path)? else { continue };
                 self.sweep_directory(&path, &mut swept)?;
             }
@@ -190,12 +191,12 @@ impl Staging {
 
 impl Drop for Staging {
     fn drop(&mut self) {
-        // Fails if staged blobs were forgotten here; those are for the sweep.
+        // Fails if there are still staged blobs; those are left to the sweep.
         let _ = std::fs::remove_dir(self.root.join(&self.own));
     }
 }
 
-/// Whether any living process has a part of this `tmp/`, as each does that has a store open for
+/// Whether any live process has a directory in this `tmp/`, as each has that opened a store for
 /// writing.
 pub(crate) fn is_in_use(root: &Path) -> Result<bool, StoreError> {
     let fail = |e| io_error("reading", root, e);
@@ -214,7 +215,7 @@ pub(crate) fn is_in_use(root: &Path) -> Result<bool, StoreError> {
     Ok(false)
 }
 
-/// Locks a directory of `tmp/`; `None` if a living process has it, or if it is gone.
+/// Locks a directory of `tmp/`; `None` if a live process has it, or if it is gone.
 fn lock_directory(path: &Path) -> Result<Option<File>, StoreError> {
     let directory = match File::open(path) {
         Ok(directory) => directory,
@@ -226,7 +227,7 @@ fn lock_directory(path: &Path) -> Result<Option<File>, StoreError> {
         Err(TryLockError::WouldBlock) => return Ok(None),
         Err(TryLockError::Error(e)) => return Err(io_error("locking", path, e)),
     }
-    // Between the opening and the lock a sweep may have removed it, and all of this for nothing.
+    // Between opening and locking, a sweep may have removed it.
     let opened = directory.metadata().map_err(|e| io_error("reading", path, e))?;
     let still_there = std::fs::metadata(path)
         .is_ok_and(|named| (named.dev(), named.ino()) == (opened.dev(), opened.ino()));

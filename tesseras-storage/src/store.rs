@@ -1,12 +1,12 @@
-//! One data directory: opens what lies in it and hands out the ports.
+//! One data directory: opens its content and provides the ports.
 //!
 //! `tes` and `tesd` may each have a [`Store`] on one directory at the same time; two `tesd` may
-//! not, which [`Store::lock_daemon`] sees to.
+//! not, which [`Store::lock_daemon`] prevents.
 //!
-//! A data directory of another user is only read: what is written to it, that user could change.
+//! A data directory of another user is only read: that user could change anything written to it.
 //!
-//! A database that is missing while there are stored files is not replaced by an empty one: that
-//! would be a library lost without a word. [`Store::rebuild_library`] is asked for by a person.
+//! If the database is missing although there are stored files, it is not replaced by an empty one:
+//! the library would be lost silently. A person must call [`Store::rebuild_library`].
 
 use std::fs::DirBuilder;
 use std::io;
@@ -44,15 +44,15 @@ pub struct Store {
 }
 
 impl Store {
-    /// Opens a data directory, creating it (for its owner alone) or migrating it if need be. Where
-    /// others could write to it, they no longer can. [`StoreError::NotOwned`] if it belongs to
-    /// another user, [`StoreError::Shared`] if users share it, [`StoreError::IndexMissing`] if there
-    /// are stored files and no database.
+    /// Opens a data directory, creating it (accessible only to its owner) or migrating it if
+    /// needed. Write permission of other users is removed. [`StoreError::NotOwned`] if it belongs
+    /// to another user, [`StoreError::Shared`] if users share it, [`StoreError::IndexMissing`] if
+    /// there are stored files and no database.
     pub fn open(data_dir: &Path, config: &StorageConfig) -> Result<Self, StoreError> {
         Self::open_on_disk(data_dir, config, Arc::new(OsDisk))
     }
 
-    /// [`Store::open`] on a disk of one's own, for tests in which disks fail.
+    /// Like [`Store::open`], on a given disk, for tests in which disks fail.
     pub fn open_on_disk(
         data_dir: &Path,
         config: &StorageConfig,
@@ -67,9 +67,9 @@ impl Store {
         Self::open_or_begin(data_dir, config, disk, &may_begin)
     }
 
-    /// Opens a data directory for reading, and writes nothing to it. What its files hold is read
-    /// as it is: a database in an older format is brought forward in a temporary copy. Whatever
-    /// would be written is refused with [`StoreError::ReadOnly`].
+    /// Opens a data directory for reading, and writes nothing to it. Its files are read as they
+    /// are: a database of an older format is migrated in a temporary copy. Every write is refused
+    /// with [`StoreError::ReadOnly`].
     pub fn open_read_only(data_dir: &Path, config: &StorageConfig) -> Result<Self, StoreError> {
         let disk: Arc<dyn Disk> = Arc::new(OsDisk);
         let path = database_path(data_dir);
@@ -89,10 +89,10 @@ impl Store {
         }
     }
 
-    /// Lists the capsules again that are stored here and that no database lists, with what lies
-    /// beside it. A database that is damaged gets another name, which ends with `label`, and a new
-    /// one takes its place; a sound one is kept, and only added to. [`StoreError::Busy`] while
-    /// another process has the directory open: it would go on writing to what was set aside.
+    /// Lists the stored capsules again that no database lists, from the files beside it. A damaged
+    /// database is renamed to a name that ends with `label`, and a new one replaces it; an intact
+    /// one is kept, and only added to. [`StoreError::Busy`] while another process has the directory
+    /// open: it would continue to write to the renamed database.
     pub fn rebuild_library(
         data_dir: &Path,
         config: &StorageConfig,
@@ -125,7 +125,7 @@ impl Store {
             create_directory(directory, false)?;
         }
         disk.sync_directory(data_dir).map_err(|e| io_error("syncing", data_dir, e))?;
-        // A full disk must be opened, too: how else would anyone delete from it?
+        // A store on a full disk must still open; otherwise nothing could be deleted from it.
         let reserve = Reserve::new(db.join("reserve"), Arc::clone(&disk));
         let path = database_path(data_dir);
         let database = reserve
@@ -134,7 +134,7 @@ impl Store {
         let cas = Arc::new(Cas::open(cas, tmp, reserve, Arc::clone(&database), disk)?);
         let store = Self { data_dir: data_dir.to_owned(), database, cas };
         match store.library().write_due_signature_files() {
-            // They stay due. Anyone who wants to make room must be able to open the store.
+            // They stay due. The store must open so that space can be freed.
             Err(StoreError::Full { what }) => {
                 tracing::warn!(what, "no room for the signature files of the library");
             }

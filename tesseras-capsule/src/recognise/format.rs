@@ -7,9 +7,9 @@ use crate::texts::Description;
 pub struct Format {
     /// Its media type, without parameters.
     pub mime: &'static str,
-    /// What stands after the dot in `media.<extension>`.
+    /// The extension in `media.<extension>`.
     pub extension: &'static str,
-    /// Which text of the capsule's `decode/` describes it; of the rarer kinds, none does.
+    /// The text of the capsule's `decode/` that describes it; rare formats have none.
     pub(crate) described_by: Option<Description>,
 }
 
@@ -19,12 +19,12 @@ impl Format {
         self.mime == "text/plain"
     }
 
-    /// Whether a page of `decode/` tells how such a file is built.
+    /// Whether a page of `decode/` describes this format.
     pub fn is_described(&self) -> bool {
         self.described_by.is_some()
     }
 
-    /// Whether it may carry EXIF that is understood here.
+    /// Whether it may contain EXIF that can be read here.
     pub fn may_have_exif(&self) -> bool {
         self.is_described()
             && self.mime.starts_with("image/")
@@ -45,7 +45,7 @@ pub(super) const fn undescribed(mime: &'static str, extension: &'static str) -> 
     Format { mime, extension, described_by: None }
 }
 
-/// What stands after the last dot of a name, in lower case.
+/// The part of a name after the last dot, in lower case.
 pub(super) fn extension(name: &str) -> String {
     name.rsplit_once('.').map_or("", |(_, e)| e).to_ascii_lowercase()
 }

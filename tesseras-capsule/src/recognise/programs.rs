@@ -1,4 +1,4 @@
-//! Programs: what a machine runs. Only certain signs count, since a memory that is left out by
+//! Programs: executable files. Only certain signatures count, since a memory that is left out by
 //! mistake is lost.
 
 /// Whether a file's first bytes are those of a program or a part of one.
@@ -8,7 +8,7 @@ pub(super) fn is_program(head: &[u8]) -> bool {
         magic,
         // ELF: Linux, Android and others.
         b"\x7fELF"
-        // Mach-O: macOS and iOS, in both byte orders and lengths of a word.
+        // Mach-O: macOS and iOS, in both byte orders and word sizes.
         | b"\xfe\xed\xfa\xce" | b"\xfe\xed\xfa\xcf" | b"\xce\xfa\xed\xfe" | b"\xcf\xfa\xed\xfe"
         // A class of Java, or several Mach-O in one.
         | b"\xca\xfe\xba\xbe"
@@ -17,7 +17,7 @@ pub(super) fn is_program(head: &[u8]) -> bool {
     ) || is_windows_program(head)
 }
 
-/// "MZ" alone may stand at the beginning of anything; the header that it leads to does not.
+/// "MZ" alone may start any file; the header that it points to does not.
 fn is_windows_program(head: &[u8]) -> bool {
     let at = head.get(0x3c..0x40).and_then(|b| b.try_into().ok()).map(u32::from_le_bytes);
     let header = at.and_then(|at| head.get(usize::try_from(at).ok()?..));

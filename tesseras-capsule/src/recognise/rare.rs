@@ -1,11 +1,11 @@
-//! Kinds of files that are kept though no text of `decode/` describes them yet: documents of office
-//! programs, older films and sounds, archives.
+//! Formats that are kept although no text of `decode/` describes them yet: office documents, older
+//! films and sounds, archives.
 
 use infer::MatcherType;
 
 use super::format::{Format, undescribed};
 
-/// What a file that is neither described nor text is, if that can be told.
+/// The format of a file that is neither described nor text, if it can be detected.
 pub(super) fn recognise(extension: &str, head: &[u8]) -> Option<Format> {
     match head {
         [b'P', b'K', 3, 4, ..] => Some(zip(extension, head)),
@@ -24,7 +24,8 @@ pub(super) fn recognise(extension: &str, head: &[u8]) -> Option<Format> {
     }
 }
 
-/// Other kinds whose magic numbers a library knows. Its signs of programs are too weak for us.
+/// Other formats with magic numbers known to a library. Its detection of programs is too weak for
+/// our purpose.
 fn by_table(head: &[u8]) -> Option<Format> {
     let kind = infer::get(head)?;
     (kind.matcher_type() != MatcherType::App)

@@ -1,8 +1,8 @@
-//! Files that other programs leave beside memories for their own use: what they say is known from
-//! the memories, or means nothing without that program.
+//! Files that other programs leave beside memories for their own use: their content is also in the
+//! memories, or meaningless without that program.
 //!
-//! A name alone is enough only where no person gives such a name. Where people may have written
-//! the file themselves, its content must be that of the program, too.
+//! A name alone suffices only if no person would use it. If people may have written the file
+//! themselves, its content must also be that of the program.
 
 /// Whether a file is a side file, by its name and first bytes.
 pub(super) fn is_side_file(name: &str, head: &[u8]) -> bool {
@@ -11,15 +11,15 @@ pub(super) fn is_side_file(name: &str, head: &[u8]) -> bool {
     let name = name.to_lowercase();
     let extension = super::format::extension(&name);
     NAMES.contains(&name.as_str())
-        // AppleDouble: what macOS knows of a file and another file system cannot keep.
+        // AppleDouble: metadata of macOS that another file system cannot store.
         || (name.starts_with("._") && head.starts_with(b"\x00\x05\x16\x07"))
         || (extension == "aae" && (head.starts_with(b"bplist") || has(head, "<plist")))
         || (extension == "xmp" && (has(head, "xmpmeta") || has(head, "xpacket")))
         || (extension == "json" && is_takeout(&name, head))
 }
 
-/// The facts that Google Takeout writes beside each photo: `IMG_1.jpg.json`, or
-/// `IMG_1.jpg.supplemental-metadata.json`, that word often cut short.
+/// The metadata that Google Takeout writes beside each photo: `IMG_1.jpg.json`, or
+/// `IMG_1.jpg.supplemental-metadata.json`, often truncated.
 fn is_takeout(name: &str, head: &[u8]) -> bool {
     let begins = head.trim_ascii_start().starts_with(b"{");
     let keys = has(head, "\"phototakentime\"") && has(head, "\"timestamp\"");
@@ -42,7 +42,7 @@ fn is_beside_media(name: &str) -> bool {
     MEDIA.contains(&super::format::extension(stem).as_str())
 }
 
-/// Whether ASCII letters stand somewhere in a head, in upper or lower case.
+/// Whether a head contains these ASCII letters, in upper or lower case.
 fn has(head: &[u8], wanted: &str) -> bool {
     head.windows(wanted.len()).any(|window| window.eq_ignore_ascii_case(wanted.as_bytes()))
 }

@@ -1,8 +1,8 @@
-//! Where the files of a restored folder come to lie: under their own names where that can be, and
-//! under safe ones where a name is taken, refused by the file system, or was never to be asked for.
+//! The paths of the files of a restored folder: their own names if possible, and safe ones if a
+//! name is taken, refused by the file system, or not allowed.
 //!
-//! Only what the file system itself says counts: one that takes `A.jpg` and `a.jpg` for the same
-//! file says so when the second is made. Nothing that exists is opened or written over.
+//! Only the file system itself decides: one that treats `A.jpg` and `a.jpg` as the same file
+//! reports it when the second is created. Nothing existing is opened or overwritten.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -16,40 +16,40 @@ use tesseras_crypto::blake3;
 use crate::dirfd::Folder;
 use crate::walk::why;
 
-/// Files that lie deeper are kept at the top: a hostile capsule could ask for thousands of
-/// directories with every file.
+/// Files that are nested deeper are put at the top: a hostile capsule could otherwise create
+/// thousands of directories with every file.
 const MAX_DEPTH: usize = 64;
-/// The longest safe name, in bytes, with the number that may be put to it.
+/// The longest safe name, in bytes, including a number that may be appended.
 const MAX_SAFE_BYTES: usize = 100;
 /// The longest extension that a safe name keeps.
 const MAX_EXTENSION_BYTES: usize = 20;
-/// As many numbers are tried for one name: more than a capsule has files.
+/// How many numbers are tried for one name: more than a capsule has files.
 const MAX_TRIES: u32 = 1_000_000;
 
-/// A file that was made.
+/// A file that was created.
 pub(super) struct Placed {
     /// Open for writing, and empty.
     pub file: File,
     /// Its path in the folder.
     pub path: String,
-    /// Why this is not the path that was wanted, if it is not.
+    /// Why this is not the requested path, if it is not.
     pub reason: Option<String>,
 }
 
-/// What became of a directory that could not get its own name.
+/// The replacement of a directory that could not get its own name.
 #[derive(Clone)]
 struct Moved {
     path: String,
     reason: String,
 }
 
-/// What could not be made, and why not.
+/// The path that could not be created, and the error.
 type Failed = (String, io::Error);
 
-/// The names that are taken so far.
+/// The names used so far.
 pub(super) struct Places<'a> {
     folder: &'a Folder,
-    /// Directories that were made, by the digest of the path that was wanted.
+    /// Directories that were created, by the digest of the requested path.
     directories: HashMap<ContentHash, Option<Moved>>,
     /// The next number to try, by the digest of a safe path.
     numbers: HashMap<ContentHash, u32>,
@@ -61,8 +61,8 @@ impl<'a> Places<'a> {
         Self { folder, directories: HashMap::new(), numbers: HashMap::new() }
     }
 
-    /// Makes a file at a path, a [`CapsulePath`](tesseras_core::path::CapsulePath) in whatever
-    /// normalization form, or, where that cannot be, under a safe name like `spare`.
+    /// Creates a file at a path, a [`CapsulePath`](tesseras_core::path::CapsulePath) in any
+    /// normalization form, or, if that is impossible, under a safe name like `spare`.
     pub fn make(&mut self, wanted: Result<String, String>, spare: &str) -> Result<Placed, Failed> {
         let wanted = wanted.and_then(|path| match path.split('/').count() {
             depth if depth > MAX_DEPTH => Err(format!("it lay more than {MAX_DEPTH} levels deep")),
@@ -90,7 +90,7 @@ impl<'a> Places<'a> {
         Ok(Placed { file, path, reason })
     }
 
-    /// Makes sure that a directory is there. Says where, if that is not its own path.
+    /// Ensures that a directory exists. Returns its path if that differs from the requested one.
     fn directory(&mut self, wanted: &str) -> Result<Option<Moved>, Failed> {
         if wanted.is_empty() {
             return Ok(None);
@@ -116,7 +116,7 @@ impl<'a> Places<'a> {
         Ok(made)
     }
 
-    /// Makes something under the first safe name that is free.
+    /// Creates something under the first safe name that is free.
     fn safely<T>(
         &mut self,
         directory: &str,
@@ -142,7 +142,7 @@ impl<'a> Places<'a> {
     }
 }
 
-/// Why a name is refused; `None` if something else than the name is at fault.
+/// Why a name is refused; `None` if the name is not the cause.
 fn refusal(error: &io::Error) -> Option<String> {
     match error.raw_os_error().map(Errno::from_raw_os_error)? {
         Errno::EXIST | Errno::ISDIR | Errno::NOTDIR => {
@@ -155,7 +155,7 @@ fn refusal(error: &io::Error) -> Option<String> {
     }
 }
 
-/// A name that every common file system takes, in two parts: between them a number may stand.
+/// A name that every common file system accepts, in two parts: a number may be put between them.
 fn safe(name: &str) -> (String, String) {
     const DEVICES: [&str; 4] = ["con", "prn", "aux", "nul"];
     const PORTS: [&str; 2] = ["com", "lpt"];

@@ -1,5 +1,5 @@
-//! The cache over a store that counts, waits, and lies on demand; and against a plain model with
-//! threads.
+//! The cache over a store that counts, waits, and returns wrong bytes on demand; and against a
+//! simple model with threads.
 
 use std::collections::VecDeque;
 use std::sync::Weak;
@@ -19,7 +19,7 @@ struct Inner {
     reads: AtomicUsize,
     /// How long a read takes.
     pace: Duration,
-    /// What the next readers get in place of the bytes.
+    /// What the next readers get instead of the bytes.
     lie: Mutex<Option<Vec<u8>>>,
     /// Looked at whenever the store is read.
     cache: Mutex<Weak<CachedFragmentStore>>,
@@ -90,7 +90,7 @@ impl FragmentStore for Shared {
             self.used_at_read.store(cache.used_bytes(), Ordering::SeqCst);
         }
         let held = lock(&self.held).get(&(fragment.tessera, fragment.piece)).cloned();
-        // Counted once the piece is in hand: whoever sees the count may delete it.
+        // Counted once the piece is in hand: a thread that sees the count may delete it.
         self.reads.fetch_add(1, Ordering::SeqCst);
         match held {
             Some((known, bytes)) if known == *fragment => {
@@ -213,7 +213,7 @@ fn the_gauge_follows_every_byte_in_and_out() {
     for (piece, number) in pieces.iter().zip(0..) {
         store(&cache, piece, number);
     }
-    // What came in before it was counted counts, too.
+    // Bytes that came in before they were counted count, too.
     let lent = share(&cache, &pieces[0]).unwrap();
     let cache = cache.with_metrics(metrics.clone());
     let gauge = || metrics.fragment_cache_bytes.get();
@@ -297,7 +297,7 @@ fn bytes_in_use_count_until_they_are_let_go() {
     let readers: Vec<_> = pieces[..8].iter().map(|p| cache.read_fragment(p).unwrap()).collect();
     assert!(cache.delete_fragment(&pieces[0]).unwrap());
     assert_eq!(cache.used_bytes(), 8000, "its reader still holds it");
-    // No room can be made: past the cache.
+    // No room can be made, so the read bypasses the cache.
     read(&*cache, &pieces[8]).unwrap();
     read(&*cache, &pieces[8]).unwrap();
     assert_eq!((reads(&inner), cache.used_bytes()), (10, 8000));
@@ -332,7 +332,7 @@ fn bytes_handed_out_count_until_the_last_of_them_is_let_go() {
         .collect();
     assert!(cache.delete_fragment(&pieces[0]).unwrap());
     assert_eq!(cache.used_bytes(), 8000, "ten bytes of it keep all of it in memory");
-    // No room can be made while every entry is lent: past the cache.
+    // No room can be made while every entry is in use, so the reads bypass the cache.
     for _ in 0..2 {
         read(&*cache, &pieces[8]).unwrap();
     }
@@ -346,7 +346,7 @@ fn bytes_handed_out_count_until_the_last_of_them_is_let_go() {
     assert_eq!(cache.used_bytes(), 7000);
     read(&*cache, &pieces[8]).unwrap();
     assert_eq!(cache.used_bytes(), 8000);
-    // What is only cached, and lent to nobody, makes room for the next.
+    // An entry that no reader uses makes room for the next.
     drop(chunks);
     read(&*cache, &pieces[9]).unwrap();
     read(&*cache, &pieces[9]).unwrap();
@@ -365,7 +365,7 @@ fn damaged_bytes_are_noticed_and_not_kept() {
     }
     *lock(&inner.lie) = None;
     assert_eq!(read(&*cache, &piece).unwrap(), content(1, 1000));
-    // Verified once: what the disk says now does not matter to a hit.
+    // Verified once: the bytes now on disk do not matter for a hit.
     *lock(&inner.lie) = Some(content(2, 1000));
     assert_eq!(read(&*cache, &piece).unwrap(), content(1, 1000));
 }
@@ -394,7 +394,7 @@ fn a_read_that_a_delete_overtakes_leaves_nothing_behind() {
             std::thread::yield_now();
         }
         assert!(cache.delete_fragment(&old).unwrap());
-        // Does not wait for the slow one, and does not get what it read.
+        // Does not wait for the slow read, and does not get its result.
         assert!(matches!(read(&*cache, &old), Err(StoreError::Missing(_))));
         store(&*cache, &new, 2);
         assert_eq!(slow.join().unwrap().unwrap(), content(1, 1000), "it asked before");
@@ -470,7 +470,8 @@ fn race(max_bytes: u64, lengths: &[usize], versions: u64, pace: Duration) {
                         assert!(cache.used_bytes() <= max_bytes);
                     }
                     while kept.len() > KEPT {
-                        // As it was when it was read, whatever was stored and deleted since.
+                        // Unchanged since it was read, whatever was stored and deleted in the
+                        // meantime.
                         let (checksum, bytes) = kept.pop_front().unwrap();
                         assert_eq!(blake3(&bytes), checksum);
                     }
@@ -494,8 +495,8 @@ proptest! {
         race(max_bytes, &lengths, 60, Duration::from_micros(if slow { 30 } else { 0 }));
     }
 
-    /// One after the other, the cache shows exactly what the store below shows, and never holds
-    /// more than it may.
+    /// In sequential use, the cache shows exactly what the store below shows, and never exceeds its
+    /// bound.
     #[test]
     fn acts_in_turn_show_what_a_plain_store_shows(
         max_bytes in 0..6000_u64,

@@ -1,5 +1,4 @@
-//! Whether a database can be relied on, and what is done with one that cannot: it is kept under
-//! another name.
+//! Checks whether a database is intact, and renames a damaged one.
 
 use std::path::{Path, PathBuf};
 
@@ -15,9 +14,9 @@ use crate::lock::FileLock;
 /// The files of one database: itself, its log, its shared memory.
 const FILES: [&str; 3] = ["", "-wal", "-shm"];
 
-/// Gives a damaged database another name, which ends with `label`, and says which; `None` if it is
-/// sound, or if there is nothing of it. Every page is read. Must not run while a process has
-/// the database open.
+/// Renames a damaged database to a name that ends with `label`, and returns it; `None` if it is
+/// intact, or does not exist. Every page is read. Must not run while a process has the database
+/// open.
 pub(crate) fn set_aside_unless_sound(
     path: &Path,
     config: &StorageConfig,
@@ -44,7 +43,7 @@ pub(crate) fn set_aside_unless_sound(
     Ok(Some(beside(&aside, first)))
 }
 
-/// Whether there is a database, with all its pages as SQLite wrote them.
+/// Whether there is a database with all its pages intact.
 fn is_sound(path: &Path, config: &StorageConfig, what: &str) -> Result<bool, StoreError> {
     let bytes = length(path).map_err(|e| io_error("reading", path, e))?;
     if bytes.is_none_or(|bytes| bytes == 0) {
@@ -55,7 +54,7 @@ fn is_sound(path: &Path, config: &StorageConfig, what: &str) -> Result<bool, Sto
     let connection = Connection::open_with_flags(path, flags).map_err(sql)?;
     connection.busy_timeout(config.busy_timeout).map_err(sql)?;
     distrust_schema(&connection).map_err(sql)?;
-    // A log must not be written into a file that is damaged.
+    // A log must not be written back into a damaged file.
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).map_err(sql)?;
     if format_of(&connection)? == 0 {
         return Ok(false);
@@ -65,7 +64,7 @@ fn is_sound(path: &Path, config: &StorageConfig, what: &str) -> Result<bool, Sto
     Ok(verdict == "ok")
 }
 
-/// A name beside `path` that no file has.
+/// An unused name beside `path`.
 fn free_name(path: &Path, label: &str) -> PathBuf {
     let taken =
         |name: &Path| FILES.iter().any(|suffix| beside(name, suffix).symlink_metadata().is_ok());

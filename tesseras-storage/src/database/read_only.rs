@@ -1,16 +1,16 @@
-//! Opens a database that cannot be written, and leaves nothing beside it.
+//! Opens a read-only database, and leaves no file beside it.
 //!
-//! What the last commits wrote may stand in the log alone, so the log is always read along. Three
-//! ways, by the files that are there:
+//! The last commits may be in the log alone, so the log is always read as well. There are three
+//! cases, depending on the files:
 //!
 //! - *Log and its shared memory:* SQLite reads both in place, and takes the locks of any reader, so
-//!   that a process that writes is neither disturbed nor misread.
-//! - *No log, or an empty one:* all is in the database's file, and nobody has it open. It is read
-//!   as a file that does not change.
-//! - *A log alone:* SQLite would have to make the shared memory. Both files are copied to a private
-//!   temporary directory and opened there.
+//!   that it neither disturbs a writing process nor reads a partial state.
+//! - *No log, or an empty one:* everything is in the database's file, and no process has it open.
+//!   It is read as an immutable file.
+//! - *A log alone:* SQLite would have to create the shared memory. Both files are copied to a
+//!   private temporary directory and opened there.
 //!
-//! A database of an older format is copied too, and the copy is brought forward.
+//! A database of an older format is also copied, and the copy is migrated.
 
 use std::io;
 use std::path::Path;
@@ -28,7 +28,7 @@ use crate::error::{io_error, sql_error};
 
 /// The copy's name in its directory.
 const COPY: &str = "tesseras.db";
-/// Room that a copy needs beside the bytes that are copied: shared memory and a migration's log.
+/// Room that a copy needs beyond the copied bytes: shared memory and a migration's log.
 const BESIDE_COPY_BYTES: u64 = 1024 * 1024;
 
 /// Opens a database for reading. [`StoreError::IndexMissing`] if there is none,
@@ -74,7 +74,7 @@ fn opening(path: &Path, error: rusqlite::Error) -> StoreError {
     sql_error(&format!("opening the database {} for reading", path.display()), error)
 }
 
-/// Opens a database where it lies, and reads from it once.
+/// Opens a database in place, and reads from it once.
 fn in_place(path: &Path, parameters: &str) -> rusqlite::Result<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY
         | OpenFlags::SQLITE_OPEN_URI
@@ -85,7 +85,7 @@ fn in_place(path: &Path, parameters: &str) -> rusqlite::Result<Connection> {
     Ok(connection)
 }
 
-/// A path as SQLite's URI, every byte that might mean something else in one escaped.
+/// A path as SQLite's URI, with every special byte escaped.
 fn uri(path: &Path, parameters: &str) -> String {
     let mut uri = "file:".to_owned();
     for byte in path.as_os_str().as_encoded_bytes() {
@@ -98,7 +98,7 @@ fn uri(path: &Path, parameters: &str) -> String {
     format!("{uri}?{parameters}")
 }
 
-/// Whether SQLite failed because of where the files lie, not because of what is in them.
+/// Whether SQLite failed because of the location of the files, not because of their content.
 fn is_about_the_medium(error: &rusqlite::Error) -> bool {
     let code = error.sqlite_error_code();
     matches!(code, Some(ErrorCode::CannotOpen | ErrorCode::ReadOnly | ErrorCode::SystemIoFailure))
@@ -145,7 +145,7 @@ fn open_copy(path: &Path) -> rusqlite::Result<Connection> {
     Ok(connection)
 }
 
-/// A new private temporary directory with room for so many bytes.
+/// A new private temporary directory with room for this many bytes.
 fn directory_for(bytes: u64, path: &Path) -> Result<TempDir, StoreError> {
     let all = std::env::temp_dir();
     let directory = TempDir::with_prefix_in("tesseras-", &all)
@@ -240,7 +240,7 @@ mod tests {
         let file = store.library().signature_file(&hash).unwrap().unwrap();
         assert_eq!((file.signatures, file.added), (record.signatures, record.added));
         assert!(store.check().unwrap().is_sound());
-        // It is done once: a file that is lost later is found missing by a check.
+        // Done once: a file that is lost later is reported as missing by a check.
         drop(store);
         std::fs::remove_dir_all(dir.path().join("library")).unwrap();
         let store = Store::open(dir.path(), &StorageConfig::default()).unwrap();

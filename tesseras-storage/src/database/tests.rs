@@ -1,4 +1,4 @@
-//! The database by itself: formats, settings, commits that fail.
+//! The database on its own: formats, settings, commits that fail.
 
 use super::*;
 
@@ -12,7 +12,7 @@ fn value<T: rusqlite::types::FromSql>(connection: &Connection, pragma: &str) -> 
     connection.pragma_query_value(None, pragma, |row| row.get(0)).unwrap()
 }
 
-/// The knob's value on every connection, the writer's first.
+/// The value of a setting on every connection, the writer's first.
 fn values<T: rusqlite::types::FromSql>(database: &Database, pragma: &str) -> Vec<T> {
     let writer = lock(&database.writer);
     let readers = lock(&database.readers);
@@ -261,7 +261,7 @@ fn reads_and_writes_eight_databases() {
     let all: Vec<_> = (0..8).map(|_| on_disk(&config)).collect();
     let before = resident_kb();
     for (_, database) in &all {
-        // 8 MB of rows, which every connection would gladly keep.
+        // 8 MB of rows, which every connection would try to cache.
         let rows = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n LIMIT 8000)
                     INSERT INTO peers (node, addresses, seen) SELECT randomblob(20), hex(zeroblob(500)), i FROM n";
         database.write_durably("x", |tx| Ok(tx.execute(rows, [])?)).unwrap();
