@@ -1,11 +1,11 @@
-//! Measures what memory a `tesd` set up for a small board takes: alone, among peers, with much to
-//! hold, and after answering many requests.
+//! Measures the memory of a `tesd` configured for a small board: alone, among peers, with many
+//! pieces, and after answering many requests.
 //!
 //!     cargo build --release -p tesd
 //!     cargo run --release -p tesseras-bench --example idle -- target/release/tesd
 //!
-//! The daemon is a process of its own; its peers, and those who ask it, live in this one. What it
-//! holds is a piece of 4 KiB of each of 5,000 tesserae, dossiers included.
+//! The daemon is a process of its own; its peers and clients are in this one. It holds a piece of 4
+//! KiB of each of 5,000 tesserae, with their dossiers.
 
 use std::error::Error;
 use std::fs;
@@ -42,7 +42,7 @@ const REQUESTS: u64 = 600;
 /// As many as one connection allows.
 const AT_ONCE: usize = 32;
 const WRITERS: u64 = 8;
-/// Longer than the runtime keeps a disk thread that has nothing to do.
+/// Longer than the runtime keeps an idle blocking thread.
 const REST: Duration = Duration::from_secs(15);
 const PATIENCE: Duration = Duration::from_secs(20);
 const CONFIG: &str = "\
@@ -93,7 +93,7 @@ async fn run(tesd: &Path) -> Result<()> {
     let mut daemon = Daemon::start(tesd, root.path(), "full", &addresses)?;
     sleep(REST).await;
     daemon.show(&format!("{HELD} pieces held, {PEERS} peers"))?;
-    // By then everything that it holds was announced.
+    // By then everything that it holds has been announced.
     sleep(Duration::from_secs(45)).await;
     daemon.show("the same after a minute, all announced")?;
     ask(&daemon.contact).await?;

@@ -1,4 +1,4 @@
-//! The bare parts of what one machine does: two digests, a copy, a code.
+//! The bare operations on one machine: two digests, a copy, a code.
 
 use std::fs::{self, File};
 use std::hint::black_box;
@@ -39,7 +39,7 @@ fn read_all(folder: &Path, mut sink: impl FnMut(&[u8])) -> Result<()> {
     Ok(())
 }
 
-/// BLAKE3 of everything on one thread, SHA-256 on another, each reading for itself.
+/// BLAKE3 of everything on one thread, SHA-256 on another, each with its own reads.
 pub fn digest(folder: &Path) -> Result<()> {
     std::thread::scope(|scope| {
         let other = scope.spawn(|| {

@@ -1,4 +1,4 @@
-//! Rows: making a capsule, and checking one.
+//! Rows: creating and verifying a capsule.
 
 use tesseras_capsule::{export, verify_directory, verify_stored};
 use tesseras_core::progress::Meter;
@@ -71,7 +71,7 @@ fn large_photos(scene: &Scene, table: &mut Table) -> Result<()> {
     ["album", "created", "exported"].into_iter().try_for_each(|name| scene.remove(name))
 }
 
-/// Where the syncs of many files are what takes the time.
+/// Small photos, where most of the time goes to syncing many files.
 fn small_photos(scene: &Scene, table: &mut Table) -> Result<()> {
     let name = "create of small photos";
     if !table.wants(name) {
@@ -79,7 +79,7 @@ fn small_photos(scene: &Scene, table: &mut Table) -> Result<()> {
     }
     let bytes = scene.bytes() / 4;
     let album = scene.album("album", 1, bytes, SMALL_PHOTO)?;
-    // A folder for each lap: ext4 is slow to give out what was freed in the last minutes.
+    // A folder for each lap: ext4 is slow to reuse recently freed space.
     let (mut created, mut copied) = (Vec::new(), Vec::new());
     let fresh = |used: &mut Vec<String>, what: &str| {
         used.push(format!("{what} {}", used.len()));

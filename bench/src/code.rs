@@ -1,5 +1,5 @@
-//! Rows: parity of a pack, and lost fragments from it. The real thing reads a capsule's pack from
-//! the store, hashes the pack and every fragment, and stages what it computes.
+//! Rows: parity of a pack, and rebuilding lost fragments. Our side reads a capsule's pack from the
+//! store, hashes the pack and every fragment, and stages the results.
 
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ use crate::failure::Result;
 use crate::lap::{Contest, Table, Work, lap};
 use crate::scene::{PHOTO, Scene, open, pack};
 
-/// The beginning of something longer: so one capsule serves both codes.
+/// The start of a longer blob, so that one capsule serves both codes.
 struct Beginning(Arc<dyn BlobReader>, u64);
 
 impl BlobReader for Beginning {

@@ -1,5 +1,5 @@
-//! Rows: what the daily round over many small capsules costs a node, with all holders alive and with
-//! a third of them dead.
+//! Rows: the cost of the daily repair round over many small capsules for a node, with all holders
+//! alive and with a third of them dead.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use crate::network::{Member, join_at, publish, settle};
 use crate::processes::{Process, bootstrap, kill, look_after_all};
 use crate::scene::{SMALL_PHOTO, Scene};
 
-/// Nodes that are processes of their own. One more, in this process, looks after the capsules.
+/// Nodes that are processes of their own. One more, in this process, maintains the capsules.
 const HOLDERS: u8 = 23;
 const KILLED: usize = 8;
 /// User data of a capsule: three small photos.
@@ -24,12 +24,12 @@ const PUBLISHED_AT_ONCE: usize = 16;
 /// The most that a round may take.
 const GOAL: Duration = Duration::from_secs(20 * 60);
 
-/// What a round cost.
+/// The cost of a round.
 struct Round {
     wall: Duration,
-    /// Of the process of the node that looks after the capsules.
+    /// Of the process of the node that maintains the capsules.
     cpu: Duration,
-    /// Bytes that all processes sent over loopback meanwhile.
+    /// Bytes that all processes sent over loopback in the meantime.
     traffic: u64,
     requests: Requests,
     restored: usize,
@@ -52,7 +52,7 @@ impl Round {
     }
 }
 
-/// Publishes so many capsules, and measures three rounds: all alive, a third of the holders just
+/// Publishes this many capsules, and measures three rounds: all alive, a third of the holders just
 /// killed, and once more.
 pub fn rows(scene: &Scene, capsules: u64, table: &mut Table) -> Result<()> {
     if !table.wants_only("day") {

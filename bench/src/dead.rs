@@ -1,5 +1,5 @@
-//! Rows: what the dead cost. Every node but those that ask is a process of its own on loopback; a
-//! third of them is killed, and nobody is told.
+//! Rows: the cost of dead nodes. Every node but those that send requests is a process of its own on
+//! loopback; a third of them is killed without notice.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -26,12 +26,12 @@ const MIDDLE: u64 = 100 * MIB;
 /// Capsules of a daily round.
 const ROUND: u64 = 100;
 
-/// What was measured with everybody alive, and with a third of the holders dead.
+/// The measurements with all nodes alive, and with a third of the holders dead.
 struct Row {
     name: String,
     alive: Duration,
     dead: Duration,
-    /// The most that the dead may take, where that is set.
+    /// The longest acceptable time with dead nodes, if there is a goal.
     goal: Option<Duration>,
 }
 
@@ -99,7 +99,7 @@ impl Network<'_> {
         self.timed(async { look_after_all(by).await.map(drop) })
     }
 
-    /// Everything once, by the members of this number.
+    /// Measures everything once, with the members of this number.
     fn times(&self, cast: &Cast, hashes: &Hashes, number: usize) -> Result<Times> {
         let (fetcher, asker) = (&cast.fetchers[number], &cast.askers[number]);
         let fetch_small = self.fetch(fetcher, hashes.small)?;
@@ -129,7 +129,8 @@ impl Network<'_> {
     }
 }
 
-/// Who holds, asks and publishes in this process; those that ask late have asked nobody before.
+/// The holders, requesters and publishers in this process; those used late have sent no request
+/// before.
 struct Cast {
     holders: [Member; 2],
     owners: [Member; 2],
@@ -138,7 +139,7 @@ struct Cast {
 }
 
 impl Cast {
-    /// What all of them together have asked of other nodes.
+    /// Counts of all their requests to other nodes.
     fn requests(&self) -> Requests {
         let members = [&self.holders, &self.owners, &self.fetchers, &self.askers];
         let each = members.into_iter().flatten().map(|member| member.node.replication().requests());
@@ -156,7 +157,7 @@ struct Hashes {
     large: [TesseraHash; 2],
 }
 
-/// How long each took, in one state of the network.
+/// The durations in one state of the network.
 struct Times {
     fetch_small: Duration,
     fetch_large: Duration,

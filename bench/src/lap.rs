@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use crate::failure::Result;
 
-/// Every side of a contest runs so many times, in turns.
+/// How often every side of a contest runs, in turns.
 pub const LAPS: usize = 3;
 
 const MIB: u64 = 1 << 20;
@@ -16,7 +16,7 @@ const WARM_BYTES: usize = 3 << 30;
 pub struct Lap {
     /// How long it took.
     pub time: Duration,
-    /// The most memory that the process had meanwhile.
+    /// The peak memory of the process during the lap, in bytes.
     pub peak: u64,
 }
 
@@ -30,18 +30,18 @@ impl Lap {
 /// Runs `work` on a quiet disk, and measures it.
 #[expect(clippy::disallowed_methods, reason = "a measurement reads the clock")]
 pub fn lap<T>(work: impl FnOnce() -> Result<T>) -> Result<(Lap, T)> {
-    // What was written before must not be written back at our cost.
+    // Earlier writes must not be written back during the lap.
     rustix::fs::sync();
-    // Where the kernel does not forget the old peak, ours is merely too high.
+    // If the kernel does not reset the old peak, ours is merely too high.
     let _ = std::fs::write("/proc/self/clear_refs", "5");
     let start = Instant::now();
     let done = work()?;
     Ok((Lap { time: start.elapsed(), peak: peak_memory() }, done))
 }
 
-/// [`lap`], for work that writes much. A virtual machine may have lent what memory was free to its
-/// host, and then the first touch of a page costs more than all that is measured; so more of it
-/// than such a lap needs is touched before, and given back.
+/// Like [`lap`], for work that writes much. A virtual machine may have lent free memory to its
+/// host, and then the first access to a page costs more than everything measured; so more memory
+/// than such a lap needs is touched before, and released.
 pub fn lap_on_warm_memory<T>(work: impl FnOnce() -> Result<T>) -> Result<(Lap, T)> {
     warm_memory();
     lap(work)
@@ -84,7 +84,7 @@ impl Work {
 /// One side of a contest: runs the lap of this number.
 pub type Side<'a> = Box<dyn FnMut(usize) -> Result<Lap> + 'a>;
 
-/// The real thing and what it is compared with.
+/// Our implementation and its reference.
 pub struct Contest<'a> {
     /// What is done.
     pub name: String,
@@ -92,7 +92,7 @@ pub struct Contest<'a> {
     pub work: Work,
     /// How we do it.
     pub real: Side<'a>,
-    /// The bare parts, each with its name.
+    /// The reference implementations, each with its name.
     pub bare: Vec<(&'static str, Side<'a>)>,
 }
 

@@ -31,7 +31,7 @@ pub struct Member {
     pub store: Store,
 }
 
-/// How many pieces a pack becomes, how long each, and how many are needed.
+/// The number of pieces of a pack, their length, and how many are needed.
 struct Pieces {
     all: usize,
     needed: usize,
@@ -43,7 +43,7 @@ pub fn rows(scene: &Scene, nodes: u8, table: &mut Table) -> Result<()> {
     if !table.wants("publish") && !table.wants("fetch") {
         return Ok(());
     }
-    // As `tesd` has it.
+    // Configured as in `tesd`.
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let (mut network, pieces, hashes) = runtime.block_on(prepare(scene, nodes))?;
     let owner = network.pop().ok_or("there is an owner")?;
@@ -161,7 +161,7 @@ pub async fn join_at(
     Ok(Member { node, store: open(&dir)? })
 }
 
-/// The settings of a node that takes whatever comes.
+/// The settings of a node without practical limits.
 pub fn config(dir: &Path, listen: SocketAddr, bootstrap: Vec<SocketAddr>) -> NodeConfig {
     let mut config = NodeConfig::new(dir, listen);
     config.bootstrap = bootstrap;

@@ -13,7 +13,7 @@ use crate::failure::Result;
 use crate::network::{Member, config};
 use crate::scene::Scene;
 
-/// Nodes that everybody joins through. They are never killed.
+/// Nodes that all others join through. They are never killed.
 const BOOTSTRAP: usize = 3;
 
 /// One node, until its standard input ends or it is killed
@@ -90,7 +90,7 @@ pub fn bootstrap(processes: &[Process]) -> Vec<SocketAddr> {
     processes.iter().take(BOOTSTRAP).map(|process| process.listen).collect()
 }
 
-/// Kills so many, and none of those that others join through.
+/// Kills this many, but none that others join through.
 pub fn kill(processes: &mut Vec<Process>, count: usize) {
     processes.drain(BOOTSTRAP..BOOTSTRAP + count);
 }

@@ -1,4 +1,4 @@
-//! Rows: small requests, of which most of a node's traffic consists, with small answers.
+//! Rows: small requests with small answers, which are most of a node's traffic.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -35,7 +35,7 @@ pub fn rows(table: &mut Table) -> Result<()> {
     if !table.wants("requests: 64 at once") && !table.wants("requests: pooled") {
         return Ok(());
     }
-    // As `tesd` has it.
+    // Configured as in `tesd`.
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     at_once(&runtime, table)?;
     pooled(&runtime, table)
@@ -173,7 +173,7 @@ impl Own {
     }
 }
 
-/// quinn as it comes.
+/// quinn without our layers.
 struct Plain {
     connection: Connection,
     endpoints: [Endpoint; 2],

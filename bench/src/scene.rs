@@ -1,4 +1,4 @@
-//! Things to work on, in a temporary folder that goes away with the scene.
+//! Test data, in a temporary folder that is removed with the scene.
 
 use std::fs::{self, File};
 use std::io::Write as _;
@@ -16,7 +16,7 @@ use tesseras_storage::{StorageConfig, Store};
 
 use crate::failure::Result;
 
-/// Bytes of a photo as a camera makes it, and of one as a phone once did.
+/// Bytes of a photo from a camera, and of one from an old phone.
 pub const PHOTO: usize = 4 << 20;
 /// See [`PHOTO`].
 pub const SMALL_PHOTO: usize = 20 << 10;
