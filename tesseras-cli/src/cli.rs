@@ -88,7 +88,7 @@ pub fn run() -> ExitCode {
     let listening = match cli.command {
         // It has a network to take down first.
         Command::Demo(_) => Ok(()),
-        _ if output.is_json() => interrupt::end_with_json(output),
+        _ if output.is_json() => interrupt::end_on_signal(output),
         _ => Ok(()),
     };
     match listening.and(context).and_then(|context| cli.command.run(&context)) {

@@ -18,9 +18,9 @@ use crate::progress::Bar;
 /// Whether a signal is waited for elsewhere, where more is done about it.
 static TAKEN: AtomicBool = AtomicBool::new(false);
 
-/// From now on a signal ends the process with one JSON object that says so, and exit code 1. What a
-/// command leaves half-done is what it would leave if it were killed.
-pub fn end_with_json(output: Output) -> Result<(), CommandError> {
+/// From now on a signal ends the process with exit code 1 and says so, with `--json` as one object.
+/// What a command leaves half-done is what it would leave if it were killed.
+pub fn end_on_signal(output: Output) -> Result<(), CommandError> {
     let runtime = runtime()?;
     let mut signals = {
         let _inside = runtime.enter();

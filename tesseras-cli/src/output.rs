@@ -61,7 +61,9 @@ impl Output {
         if !*said {
             // The lock is kept until the process is gone, so nothing else is written.
             self.note(&format!("tes: {}", error.message()));
-            let _ = self.raw(json(error).as_bytes());
+            if self.json {
+                let _ = self.raw(json(error).as_bytes());
+            }
             process::exit(1);
         }
     }

@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use tesseras_capsule::{OpenError, PackReader, PackStream, StoredCapsule, unpack, verify_opened};
+use tesseras_capsule::{
+    OpenError, PackReader, PackStream, StoredCapsule, VerifyError, unpack, verify_opened,
+};
 use tesseras_core::ids::TesseraHash;
 use tesseras_core::ports::{BlobReader, BlobStore, StoreError, TesseraRecord, TesseraRepository};
 use tesseras_core::progress::Meter;
@@ -71,8 +73,13 @@ impl OpenCapsule for Opened {
     }
 
     fn check(&self) -> Result<(), UnpackError> {
-        let report = verify_opened(&*self.blobs, &self.capsule, &Meter::silent())
-            .map_err(|error| UnpackError::Invalid(error.to_string()))?;
+        let report =
+            verify_opened(&*self.blobs, &self.capsule, &Meter::silent()).map_err(|error| {
+                match error {
+                    VerifyError::Store(error) => UnpackError::Store(error),
+                    other => UnpackError::Invalid(other.to_string()),
+                }
+            })?;
         if report.valid {
             return Ok(());
         }

@@ -138,6 +138,8 @@ fn store(error: &StoreError) -> Cause {
     match error {
         StoreError::Full { .. } => Cause::DiskFull,
         StoreError::Missing(_) | StoreError::Corrupt(_) => Cause::Damaged,
+        StoreError::Busy { .. } => Cause::Busy,
+        // The others are met when a data directory is opened, which the node has done.
         _ => Cause::StoreFailed,
     }
 }

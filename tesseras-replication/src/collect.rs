@@ -117,6 +117,8 @@ struct Transfer {
     piece: Piece,
     holder: NodeId,
     heard: Heartbeat,
+    /// Whether it is late, and may be hedged.
+    late: bool,
     /// Whether a hedge was started for it.
     hedged: bool,
 }
@@ -270,10 +272,19 @@ impl Hunting<'_> {
         {
             let Some((piece, holder)) = self.hunt.next() else { return };
             self.paces.begin(piece, holder.id, self.begun.elapsed());
+            // A further transfer beside a late one is its hedge.
+            if let Some(late) = self.transfers.iter_mut().find(|t| t.late && !t.hedged) {
+                late.hedged = true;
+                peers.note_hedge();
+            }
             let heard = Heartbeat::since(self.begun);
-            let heartbeat = heard.clone();
-            let transfer = Transfer { piece, holder: holder.id, heard: heartbeat, hedged: false };
-            self.transfers.push(transfer);
+            self.transfers.push(Transfer {
+                piece,
+                holder: holder.id,
+                heard: heard.clone(),
+                late: false,
+                hedged: false,
+            });
             let (collector, dossier) = (self.collector, self.dossier);
             let count = self.count.clone();
             self.running.push(Box::pin(async move {
@@ -298,7 +309,7 @@ impl Hunting<'_> {
         for (piece, holder) in self.paces.late(self.begun.elapsed(), || peers.may_hedge()) {
             tracing::debug!(%piece, %holder, "a piece is late");
             let is_late = |t: &&mut Transfer| (t.piece, t.holder) == (piece, holder);
-            self.transfers.iter_mut().filter(is_late).for_each(|t| t.hedged = true);
+            self.transfers.iter_mut().filter(is_late).for_each(|t| t.late = true);
             self.hunt.is_late(piece, holder);
         }
     }
@@ -308,7 +319,7 @@ impl Hunting<'_> {
         let is_this = |t: &mut Transfer| (t.piece, t.holder) == (piece, holder);
         let hedged = self.transfers.extract_if(.., is_this).any(|t| t.hedged);
         if hedged && result.is_err() {
-            self.collector.peers.hedge_was_needed();
+            self.collector.peers.note_needed_hedge();
         }
         self.paces.end(piece, holder, result.is_ok(), self.begun.elapsed());
         match result {

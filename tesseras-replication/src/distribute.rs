@@ -340,6 +340,11 @@ impl Delivering<'_> {
     fn begin(&mut self, slot: usize, node: NodeId) {
         let (piece, begun) = (self.pieces[slot], self.begun);
         self.paces.begin(piece, node, begun.elapsed());
+        // A second transfer of a piece is the hedge of a late one.
+        if let Some(late) = self.transfers.iter_mut().find(|t| t.slot == slot && !t.hedged) {
+            late.hedged = true;
+            self.distributor.peers.note_hedge();
+        }
         let heard = Heartbeat::since(self.begun);
         let transfer = Transfer { slot, piece, node, heard: heard.clone(), hedged: false };
         self.transfers.push(transfer);
@@ -376,9 +381,8 @@ impl Delivering<'_> {
         let peers = self.distributor.peers;
         for (piece, node) in self.paces.late(self.begun.elapsed(), || peers.may_hedge()) {
             tracing::debug!(%piece, %node, "a piece is late");
-            let late = self.transfers.iter_mut().find(|t| (t.piece, t.node) == (piece, node));
+            let late = self.transfers.iter().find(|t| (t.piece, t.node) == (piece, node));
             let Some(late) = late else { continue };
-            late.hedged = true;
             self.waiting.extend(Some(late.slot).filter(|slot| self.open.contains(slot)));
         }
     }
@@ -389,7 +393,7 @@ impl Delivering<'_> {
         let is_this = |t: &mut Transfer| (t.piece, t.node) == (piece, node);
         let hedged = self.transfers.extract_if(.., is_this).any(|t| t.hedged);
         if hedged && result.is_err() {
-            self.distributor.peers.hedge_was_needed();
+            self.distributor.peers.note_needed_hedge();
         }
         self.paces.end(piece, node, result.is_ok(), self.begun.elapsed());
         match result {

@@ -80,6 +80,8 @@ pub struct Holder {
 struct Tables {
     /// Tesserae of which pieces were received and that were not announced since.
     unannounced: BTreeSet<TesseraHash>,
+    /// Tesserae whose announcement has begun, and was not seen to end well.
+    announcing: BTreeSet<TesseraHash>,
     /// How many holders of each tessera could be lost, as of its last repair check.
     survived: BTreeMap<TesseraHash, usize>,
 }
@@ -237,8 +239,14 @@ impl Holder {
         lock(&self.tables).unannounced.clone()
     }
 
+    /// Those, and the tesserae whose announcement was not seen to end well.
+    pub(crate) fn not_known_to_be_announced(&self) -> BTreeSet<TesseraHash> {
+        let tables = lock(&self.tables);
+        tables.unannounced.union(&tables.announcing).copied().collect()
+    }
+
     /// Records a tessera that should be announced.
-    pub(crate) fn is_to_announce(&self, tessera: TesseraHash) {
+    pub(crate) fn note_to_announce(&self, tessera: TesseraHash) {
         lock(&self.tables).unannounced.insert(tessera);
     }
 
@@ -247,9 +255,18 @@ impl Holder {
         self.announcing.lock().await
     }
 
-    /// Records tesserae that are announced now.
-    pub(crate) fn is_announced(&self, tesserae: &[TesseraHash]) {
-        lock(&self.tables).unannounced.retain(|tessera| !tesserae.contains(tessera));
+    /// Records that an announcement begins.
+    pub(crate) fn note_announcing(&self, tesserae: &[TesseraHash]) {
+        let mut tables = lock(&self.tables);
+        for tessera in tesserae {
+            tables.unannounced.remove(tessera);
+            tables.announcing.insert(*tessera);
+        }
+    }
+
+    /// Records that an announcement has ended well.
+    pub(crate) fn note_announced(&self, tesserae: &[TesseraHash]) {
+        lock(&self.tables).announcing.retain(|tessera| !tesserae.contains(tessera));
     }
 
     /// What is recorded about the holders of a tessera.

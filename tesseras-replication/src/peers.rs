@@ -151,13 +151,18 @@ impl Peers {
         self.memory.is_silent(&id)
     }
 
-    /// Whether a late request may be hedged; if so, the hedge is counted.
+    /// Whether a late request may be hedged now.
     pub(crate) fn may_hedge(&self) -> bool {
-        self.hedges.begin()
+        self.hedges.may_hedge()
+    }
+
+    /// A hedge is sent.
+    pub(crate) fn note_hedge(&self) {
+        self.hedges.hedged();
     }
 
     /// A request that was hedged has failed, so the hedge was needed.
-    pub(crate) fn hedge_was_needed(&self) {
+    pub(crate) fn note_needed_hedge(&self) {
         self.hedges.was_needed();
     }
 
@@ -252,7 +257,7 @@ impl Peers {
         let (tessera, plan) = (dossier.tessera(), dossier.plan());
         let (Some(expected), Some(checksum)) = (plan.piece_bytes(piece), plan.checksum(piece))
         else {
-            return Err(AskError::BadLength(0));
+            return Err(AskError::NoSuchPiece(piece));
         };
         let request = Request::GetPiece { tessera, piece, offset: 0 };
         let (_permit, Bulk { bytes }, body) = self.bulk(from, &request).await?;

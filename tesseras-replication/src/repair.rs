@@ -122,12 +122,14 @@ impl<'a> Repairer<'a> {
         let each = stream::iter(tesserae).map(move |tessera| -> BoxFuture<'a, _> {
             let (repairs, on_progress) = (repairs.clone(), on_progress.clone());
             Box::pin(async move {
-                let done = match self.check(tessera).await {
+                let overdue = |_| Err(RepairError::Deadline(tessera));
+                let checked = timeout(REPAIR_DEADLINE, self.check(tessera)).await;
+                let done = match checked.unwrap_or_else(overdue) {
                     Ok(None) => {
                         let _place = repairs.acquire().await;
                         let repairing = self.repair(tessera, &on_progress);
-                        let in_time = timeout(REPAIR_DEADLINE, repairing).await;
-                        in_time.unwrap_or(Err(RepairError::Deadline(tessera)))
+                        let repaired = timeout(REPAIR_DEADLINE, repairing).await;
+                        repaired.unwrap_or_else(|_| Err(RepairError::Deadline(tessera)))
                     }
                     Ok(Some(done)) => Ok(done),
                     Err(error) => Err(error),

@@ -20,7 +20,7 @@ use crate::exit::Exit;
 use crate::hashes::{HashArg, not_in_library, resolve};
 use crate::human::{count, short, survives_text};
 use crate::identity::{self, Identity};
-use crate::interrupt::{Ended, Why, ask_unless_interrupted};
+use crate::interrupt::{Ended, Why, ask_unless_interrupted, end_on_signal};
 use crate::output::Report;
 
 /// Let other nodes keep a tessera alive; public and for ever
@@ -122,6 +122,8 @@ fn publish(
             return Err(stopped(&left));
         }
         context.output.note(&format!("\n{}.", stopped_text(&left)));
+        // The system's way was given up to stop in order.
+        end_on_signal(context.output)?;
         let question = "c  continue here\nb  go on in the background\n\
                         anything else: leave it stopped\n> ";
         match context.output.ask(question)?.as_deref() {

@@ -46,7 +46,7 @@ impl Holder {
         });
         let Some(publication) = kept.await? else { return Ok(false) };
         if publication.confirmed {
-            self.is_to_announce(tessera);
+            self.note_to_announce(tessera);
         }
         Ok(true)
     }

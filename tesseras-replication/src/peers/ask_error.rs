@@ -1,5 +1,6 @@
 //! Errors of requests to other nodes.
 
+use tesseras_core::code::Piece;
 use tesseras_wire::RequestError;
 use tesseras_wire::codec::{CodecError, Refusal};
 use thiserror::Error;
@@ -29,6 +30,9 @@ pub enum AskError {
     /// The attestation is not signed by the holder, or answers another request.
     #[error("the attestation is not valid")]
     BadAttestation,
+    /// The plan has no such piece.
+    #[error("the plan has no piece {0}")]
+    NoSuchPiece(Piece),
     /// The announced length is impossible.
     #[error("an impossible length of {0} bytes was announced")]
     BadLength(u64),

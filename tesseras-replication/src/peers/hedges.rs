@@ -23,12 +23,14 @@ impl Hedges {
         lock(&self.requests).sent += 1;
     }
 
-    /// Whether a late request may be hedged; counts the hedge if so.
-    pub(super) fn begin(&self) -> bool {
-        let mut requests = lock(&self.requests);
-        let may = requests.may_hedge(self.percent);
-        requests.hedged += u64::from(may);
-        may
+    /// Whether a late request may be hedged now.
+    pub(super) fn may_hedge(&self) -> bool {
+        lock(&self.requests).may_hedge(self.percent)
+    }
+
+    /// Records that a hedge is sent.
+    pub(super) fn hedged(&self) {
+        lock(&self.requests).hedged += 1;
     }
 
     /// The hedged request has failed.

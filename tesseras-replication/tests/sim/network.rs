@@ -260,7 +260,7 @@ impl Directory for SimDirectory {
     fn announce(&self, keys: Vec<DhtKey>) -> BoxFuture<'_, ()> {
         let world = self.world();
         Box::pin(async move {
-            sleep(world.latency()).await;
+            sleep(world.latency() + world.announcing()).await;
             keys.into_iter().for_each(|key| world.announced(self.own, key));
         })
     }

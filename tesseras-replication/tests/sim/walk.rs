@@ -7,7 +7,7 @@ use tesseras_replication::status::State;
 
 use crate::capsules::{coded, many, small};
 use crate::network::Conduct;
-use crate::world::{run, simulate};
+use crate::world::{World, run, simulate};
 
 const MINUTE: Duration = Duration::from_secs(60);
 
@@ -80,6 +80,26 @@ fn a_round_over_many_capsules_asks_each_holder_about_many_at_once_and_nobody_els
         let restored: usize = world.repair_each(0).await.iter().map(|done| done.restored).sum();
         assert_eq!(restored, lost);
         assert!(many().iter().all(|made| world.pieces(made) == (0, 7)));
+    });
+}
+
+#[test]
+fn an_announcement_that_was_not_seen_to_end_is_made_again() {
+    simulate(70..72, 12, async |world| {
+        let made = small();
+        let records = |world: &World| world.shared.records(&made.record.hash.dht_key(), 0).len();
+        world.announce_slowly(MINUTE);
+        let begun = tokio::time::Instant::now();
+        world.publish(0, made).await.unwrap();
+        assert!(begun.elapsed() < Duration::from_secs(5), "nobody waits for announcements");
+        assert_eq!(records(world), 0);
+        world.announce_slowly(Duration::ZERO);
+        for holder in world.holders(made) {
+            let replication = world.place(holder).replication;
+            assert_eq!(replication.announce_unannounced().await, 1);
+            assert_eq!(replication.announce_unannounced().await, 0, "it was seen to end");
+        }
+        assert_eq!(records(world), 7);
     });
 }
 

@@ -88,6 +88,8 @@ struct State {
     places: Vec<Place>,
     records: Records,
     acknowledged: BTreeSet<(usize, TesseraHash, Piece)>,
+    /// How long an announcement takes beside the latency.
+    announcing: Duration,
     /// How many requests of each kind were answered.
     answered: BTreeMap<String, usize>,
     events: VecDeque<String>,
@@ -117,6 +119,11 @@ impl Shared {
     /// The one-way latency of a message.
     pub fn latency(&self) -> Duration {
         Duration::from_millis(self.state().rng.random_range(1..40))
+    }
+
+    /// How long an announcement takes beside the latency.
+    pub fn announcing(&self) -> Duration {
+        self.state().announcing
     }
 
     /// All nodes but one, including dead ones.
@@ -269,6 +276,7 @@ impl World {
             places: Vec::new(),
             records: Records::new(),
             acknowledged: BTreeSet::new(),
+            announcing: Duration::ZERO,
             answered: BTreeMap::new(),
             events: VecDeque::new(),
             count: 0,
@@ -365,6 +373,11 @@ impl World {
         self.shared.note("the network is parted anew");
         let mut state = self.shared.state();
         (0..state.places.len()).for_each(|index| state.places[index].side = side(index));
+    }
+
+    /// From now on, announcements take so long.
+    pub fn announce_slowly(&mut self, time: Duration) {
+        self.shared.state().announcing = time;
     }
 
     /// `n` different numbers below `below`, at random.
