@@ -54,7 +54,7 @@ pub struct Renamed {
     pub path: String,
     /// Its path now.
     pub now: String,
-    /// Why.
+    /// The reason.
     pub reason: String,
 }
 

@@ -93,7 +93,7 @@ pub enum VerifyError {
     /// The directory cannot be opened or listed.
     #[error("{path} cannot be read: {source}")]
     Directory {
-        /// Which.
+        /// The path.
         path: String,
         /// What the system said.
         source: std::io::Error,
@@ -101,7 +101,7 @@ pub enum VerifyError {
     /// The directory is none that was exported: it has neither MANIFEST nor anything about one.
     #[error("{path} is not a capsule: it holds no MANIFEST")]
     NoCapsule {
-        /// Which.
+        /// The path.
         path: String,
     },
     /// It is not in the library.

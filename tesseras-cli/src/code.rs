@@ -87,7 +87,7 @@ impl Code {
         }
     }
 
-    /// That of a store's failure.
+    /// The code of a store error.
     pub fn of_store(error: &StoreError) -> Self {
         match error {
             StoreError::Full { .. } => Self::DiskFull,

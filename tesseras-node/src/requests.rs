@@ -37,7 +37,7 @@ pub struct Requests {
     pub listen: std::net::SocketAddr,
     /// Who knows nodes.
     pub dht: Dht,
-    /// Who knows pieces.
+    /// The node's replication.
     pub replication: Replication,
     /// How the background jobs are.
     pub board: JobBoard,

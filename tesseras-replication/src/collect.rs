@@ -310,7 +310,7 @@ impl Hunting<'_> {
             tracing::debug!(%piece, %holder, "a piece is late");
             let is_late = |t: &&mut Transfer| (t.piece, t.holder) == (piece, holder);
             self.transfers.iter_mut().filter(is_late).for_each(|t| t.late = true);
-            self.hunt.is_late(piece, holder);
+            self.hunt.note_late(piece, holder);
         }
     }
 

@@ -45,17 +45,17 @@ const DOSSIER_DEADLINE: Duration = Duration::from_secs(120);
 /// How often, and after which failures, a request is retried.
 #[derive(Clone, Copy)]
 struct Retry {
-    tries: u32,
+    retries: u32,
     pause: Duration,
     after: fn(&AskError) -> bool,
 }
 
 /// Retries while the other node is busy.
-const WHILE_BUSY: Retry = Retry { tries: 6, pause: Duration::from_millis(500), after: is_busy };
+const WHILE_BUSY: Retry = Retry { retries: 6, pause: Duration::from_millis(500), after: is_busy };
 /// Retries for requests that place a piece or ask for an attestation.
-const PATIENTLY: Retry = Retry { tries: 10, ..WHILE_BUSY };
+const PATIENTLY: Retry = Retry { retries: 10, ..WHILE_BUSY };
 /// Retries until there is an answer other than busy.
-const UNTIL_ANSWERED: Retry = Retry { tries: 2, after: has_not_answered, ..WHILE_BUSY };
+const WHILE_UNANSWERED: Retry = Retry { retries: 2, after: has_not_answered, ..WHILE_BUSY };
 
 fn is_busy(error: &AskError) -> bool {
     error.is_refusal(Refusal::BUSY)
@@ -94,7 +94,7 @@ pub(crate) struct Parcel<'a> {
 }
 
 /// What is needed to reach other nodes.
-pub(crate) struct Way {
+pub(crate) struct PeersConfig {
     /// This node's keys.
     pub(crate) keys: Arc<NodeKeys>,
     pub(crate) transport: Arc<dyn Transport>,
@@ -127,10 +127,10 @@ pub struct Peers {
 
 impl Peers {
     /// Creates the client.
-    pub(crate) fn new(way: Way) -> Self {
-        let Way { keys, transport, memory, clock, rng, deadlines, .. } = way;
-        let hedges = Arc::new(Hedges::new(way.hedge_percent));
-        let max_transfers = way.max_transfers;
+    pub(crate) fn new(config: PeersConfig) -> Self {
+        let PeersConfig { keys, transport, memory, clock, rng, deadlines, .. } = config;
+        let hedges = Arc::new(Hedges::new(config.hedge_percent));
+        let max_transfers = config.max_transfers;
         Self {
             keys,
             batches: Batches::new(transport.clone(), hedges.clone(), deadlines.answer),
@@ -318,7 +318,7 @@ impl Peers {
         let request = Request::Roster { tessera, holders };
         let deadline = self.deadlines.answer;
         let telling = || self.ask::<Announced>(to, &request, None, deadline);
-        again(UNTIL_ANSWERED, telling).await.map(|_| ())
+        again(WHILE_UNANSWERED, telling).await.map(|_| ())
     }
 
     /// Sends a short request, batched with other requests to that node.
@@ -379,7 +379,7 @@ async fn again<T, F: Future<Output = Result<T, AskError>>>(
     retry: Retry,
     attempt: impl Fn() -> F,
 ) -> Result<T, AskError> {
-    for _ in 0..retry.tries {
+    for _ in 0..retry.retries {
         match attempt().await {
             Err(error) if (retry.after)(&error) => sleep(retry.pause).await,
             done => return done,

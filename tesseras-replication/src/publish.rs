@@ -375,7 +375,7 @@ impl Publisher<'_> {
     pub(crate) async fn confirm(&self, dossier: &VerifiedDossier, holders: &[Contact]) {
         let Self { peers, holder, directory, .. } = *self;
         if send_roster(peers, holder, directory, dossier, holders).await {
-            self.library.has_confirmed(dossier.tessera());
+            self.library.note_confirmed(dossier.tessera());
         }
     }
 

@@ -19,7 +19,7 @@ use crate::fetch::{FetchError, Fetched, Fetcher};
 use crate::holder::Holder;
 use crate::library::Library;
 use crate::overview::Glance;
-use crate::peers::{Deadlines, Peers, Way};
+use crate::peers::{Deadlines, Peers, PeersConfig};
 use crate::policy::admission::Limits;
 use crate::policy::hedging::Requests;
 use crate::ports::{Capsules, Directory};
@@ -112,7 +112,7 @@ impl Replication {
             Deadlines { answer: config.answer_deadline, transfer: config.transfer_deadline };
         let (limits, reserve) = (config.limits, config.limits.min_free_space);
         Self(Arc::new(Collaborators {
-            peers: Peers::new(Way {
+            peers: Peers::new(PeersConfig {
                 keys: keys.clone(),
                 transport,
                 memory,

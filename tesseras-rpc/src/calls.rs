@@ -28,28 +28,28 @@ pub trait Call: Into<Request> + Send {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AskStatus {}
 
-/// Whom the node knows.
+/// The peers that the node knows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AskPeers {}
 
 /// How a tessera is, asked of its holders now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AskTesseraStatus {
-    /// Which.
+    /// The tessera's hash.
     pub hash: TesseraHash,
 }
 
 /// Compute the plan of a capsule in the library, so that its creator can sign it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DraftPlan {
-    /// Which.
+    /// The tessera's hash.
     pub hash: TesseraHash,
 }
 
 /// Place a capsule of the library on other nodes. It ends when the client goes away.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Publish {
-    /// Which.
+    /// The tessera's hash.
     pub hash: TesseraHash,
     /// Its plan, signed just now; without one, the plan that its creator signed earlier.
     pub signed: Option<SignedPlan>,
@@ -58,7 +58,7 @@ pub struct Publish {
 /// Go on publishing in the background, until it is done or stopped.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PublishInBackground {
-    /// Which.
+    /// The tessera's hash.
     pub hash: TesseraHash,
     /// As in [`Publish`].
     pub signed: Option<SignedPlan>,
@@ -67,7 +67,7 @@ pub struct PublishInBackground {
 /// Stop publishing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StopPublication {
-    /// Which.
+    /// The tessera's hash.
     pub hash: TesseraHash,
     /// Whether a finished publication ends, too: the node no longer looks after it.
     pub unpublish: bool,
@@ -76,7 +76,7 @@ pub struct StopPublication {
 /// Bring a tessera into the library.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Fetch {
-    /// Which.
+    /// The tessera's hash.
     pub hash: TesseraHash,
 }
 
@@ -92,7 +92,7 @@ pub struct Repair {
 pub struct SignedPlan {
     /// The plan's bytes.
     pub plan: Vec<u8>,
-    /// Over those.
+    /// The creator's signatures over it.
     pub signatures: SignaturePair,
 }
 

@@ -34,7 +34,7 @@ pub enum ClientError {
         path.display()
     )]
     PathTooLong {
-        /// Which.
+        /// The path.
         path: PathBuf,
         /// Its length.
         bytes: usize,

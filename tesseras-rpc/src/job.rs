@@ -71,7 +71,7 @@ pub enum JobOutcome {
     },
     /// Nothing of it could be done.
     Failed {
-        /// Why.
+        /// The error.
         error: String,
     },
 }

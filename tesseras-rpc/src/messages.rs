@@ -43,7 +43,7 @@ pub struct NodeStatus {
 /// A capsule of the library at a glance.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TesseraGlance {
-    /// Which.
+    /// The tessera's hash.
     pub hash: TesseraHash,
     /// Its title.
     pub title: String,
@@ -67,7 +67,7 @@ pub struct PeerList {
 /// A node that another one knows.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PeerInfo {
-    /// Who.
+    /// The node.
     pub node_id: NodeId,
     /// Where it was reached.
     pub address: SocketAddr,
@@ -76,7 +76,7 @@ pub struct PeerInfo {
 /// How a tessera is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TesseraStatus {
-    /// Which.
+    /// The tessera's hash.
     pub hash: TesseraHash,
     /// In one word.
     pub state: State,
@@ -139,7 +139,7 @@ pub struct CopyCount {
 pub struct PlacedPiece {
     /// An index or `"whole"`.
     pub fragment: Piece,
-    /// Who.
+    /// The node.
     pub node_id: NodeId,
 }
 
@@ -153,7 +153,7 @@ pub struct DraftedPlan {
 /// Result of publishing.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Published {
-    /// Which.
+    /// The tessera's hash.
     pub hash: TesseraHash,
     /// The target number of pieces: n for a coded form, or of whole copies.
     pub fragments: u64,
@@ -172,7 +172,7 @@ pub struct Published {
 /// How far a tessera is published.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PublicationReport {
-    /// Which.
+    /// The tessera's hash.
     pub hash: TesseraHash,
     /// How far.
     pub state: PublicationState,
@@ -183,7 +183,7 @@ pub struct PublicationReport {
 /// Result of fetching.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Fetched {
-    /// Which.
+    /// The tessera's hash.
     pub hash: TesseraHash,
     /// Its title.
     pub title: String,

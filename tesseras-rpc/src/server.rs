@@ -78,7 +78,7 @@ pub enum ServerError {
         path.display()
     )]
     PathTooLong {
-        /// Which.
+        /// The path.
         path: PathBuf,
         /// Its length.
         bytes: usize,
@@ -86,13 +86,13 @@ pub enum ServerError {
     /// Something else stands where the socket belongs.
     #[error("{} is in the way: it is not a socket", path.display())]
     InTheWay {
-        /// What.
+        /// The path.
         path: PathBuf,
     },
     /// The directory belongs to everybody (it is sticky, as `/tmp` is).
     #[error("{} is shared with others; give the node a directory of its own", path.display())]
     Shared {
-        /// Which.
+        /// The path.
         path: PathBuf,
     },
     /// The system refused.

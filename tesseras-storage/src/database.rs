@@ -262,7 +262,7 @@ fn migration_error(error: rusqlite_migration::Error) -> StoreError {
 
 /// What went wrong in [`Database::write`].
 pub struct WriteError {
-    /// Why.
+    /// The error.
     pub error: StoreError,
     /// Whether it is certain that nothing was committed, now or after a crash.
     pub rolled_back: bool,

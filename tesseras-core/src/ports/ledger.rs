@@ -8,7 +8,7 @@ use crate::ids::{NodeId, TesseraHash};
 /// Another node, and the neighbourhood from which it was heard.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PeerAt {
-    /// Who.
+    /// The id.
     pub id: NodeId,
     /// From where.
     pub subnet: Subnet,

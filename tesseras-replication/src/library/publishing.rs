@@ -107,7 +107,7 @@ impl Library {
     }
 
     /// Records that all holders were told that a tessera is published.
-    pub(crate) fn has_confirmed(&self, tessera: TesseraHash) {
+    pub(crate) fn note_confirmed(&self, tessera: TesseraHash) {
         lock(&self.tables).confirmed.insert(tessera);
     }
 

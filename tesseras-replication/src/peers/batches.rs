@@ -47,7 +47,7 @@ struct Batch {
 
 /// The batches to all nodes.
 pub(super) struct Batches {
-    way: Way,
+    sender: Sender,
     /// Keyed by node and addresses: requests to other addresses of a node are not batched with
     /// these.
     newest: Mutex<BTreeMap<(NodeId, Vec<SocketAddr>), Batch>>,
@@ -55,7 +55,7 @@ pub(super) struct Batches {
 
 /// Sends frames.
 #[derive(Clone)]
-struct Way {
+struct Sender {
     transport: Arc<dyn Transport>,
     /// Counts the requests.
     hedges: Arc<Hedges>,
@@ -70,7 +70,7 @@ impl Batches {
         hedges: Arc<Hedges>,
         deadline: Duration,
     ) -> Self {
-        Self { way: Way { transport, hedges, deadline }, newest: Mutex::default() }
+        Self { sender: Sender { transport, hedges, deadline }, newest: Mutex::default() }
     }
 
     /// Sends a short request to a node, batched with concurrent ones; returns its answer frame.
@@ -86,7 +86,7 @@ impl Batches {
             Outcome::Failed(error) => Err(error.into()),
             Outcome::Alone => {
                 let frame = codec::encode(request)?;
-                let reply = self.way.send(&Target::from(to), frame).await?;
+                let reply = self.sender.send(&Target::from(to), frame).await?;
                 Ok((reply.peer, reply.frame))
             }
         }
@@ -128,7 +128,7 @@ impl Batches {
         gathering: Gathering,
         before: Option<Shared<Sending>>,
     ) -> Sending {
-        let (way, target) = (self.way.clone(), Target::from(to));
+        let (sender, target) = (self.sender.clone(), Target::from(to));
         Box::pin(async move {
             if let Some(before) = before {
                 select(before, Box::pin(sleep(GATHER_AT_MOST))).await;
@@ -137,14 +137,14 @@ impl Batches {
             // Requests whose caller is gone are left out.
             let open = requests.into_iter().filter(|(_, tell)| !tell.is_closed());
             let (requests, tell): (Vec<_>, Vec<_>) = open.unzip();
-            exchange(&way, &target, requests, tell).await;
+            exchange(&sender, &target, requests, tell).await;
         })
     }
 }
 
 /// Sends requests in one frame, and reports the result of each.
 async fn exchange(
-    way: &Way,
+    sender: &Sender,
     target: &Target,
     mut requests: Vec<Request>,
     tell: Vec<oneshot::Sender<Outcome>>,
@@ -160,7 +160,7 @@ async fn exchange(
     };
     // A request without a result here is then sent on its own.
     let Ok(frame) = codec::encode(&request) else { return };
-    match way.send(target, frame).await {
+    match sender.send(target, frame).await {
         Err(error) => {
             for tell in tell {
                 let _ = tell.send(Outcome::Failed(error.clone()));
@@ -195,7 +195,7 @@ fn frames(frame: Vec<u8>, is_one: bool) -> Vec<Vec<u8>> {
     }
 }
 
-impl Way {
+impl Sender {
     async fn send(&self, target: &Target, frame: Vec<u8>) -> Result<Reply, RequestError> {
         self.hedges.sent();
         let request = tesseras_wire::Request { frame, body: None, deadline: self.deadline };

@@ -128,7 +128,7 @@ impl Hunt {
     }
 
     /// A transfer is late: another one is started beside it.
-    pub(crate) fn is_late(&mut self, piece: Piece, holder: NodeId) {
+    pub(crate) fn note_late(&mut self, piece: Piece, holder: NodeId) {
         if let Some(late) = self.running.get_mut(&(piece, holder)) {
             *late = true;
         }
@@ -195,7 +195,7 @@ mod tests {
         }
         assert_eq!(next(&mut hunt), Some((Piece::Whole, node(1))));
         assert_eq!(next(&mut hunt), None, "one is enough");
-        hunt.is_late(Piece::Whole, node(1));
+        hunt.note_late(Piece::Whole, node(1));
         assert_eq!(next(&mut hunt), Some((Piece::Whole, node(2))));
         assert_eq!(next(&mut hunt), None, "one more, and not two");
         hunt.failed(Piece::Whole, node(2));
@@ -213,7 +213,7 @@ mod tests {
         let first: Vec<_> = (0..16).map(|index| (Piece::Index(index), node(index))).collect();
         let begun: Vec<_> = std::iter::from_fn(|| next(&mut hunt)).collect();
         assert_eq!(begun, first, "data first, and no more than are needed");
-        hunt.is_late(Piece::Index(3), node(3));
+        hunt.note_late(Piece::Index(3), node(3));
         assert_eq!(next(&mut hunt), Some((Piece::Index(16), node(16))));
         assert_eq!(next(&mut hunt), None);
         hunt.failed(Piece::Index(3), node(3));
