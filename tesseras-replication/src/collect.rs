@@ -245,6 +245,19 @@ impl Hunting<'_> {
         source: &mut PieceSource,
         mut more: Option<&mut Surveying<'_>>,
     ) -> Result<(), CollectError> {
+        let ended = self.run_to_the_end(source, &mut more).await;
+        // What was hedged and has not come by now was not worth waiting for.
+        for _ in self.transfers.iter().filter(|transfer| transfer.hedged) {
+            self.collector.peers.note_needed_hedge();
+        }
+        ended
+    }
+
+    async fn run_to_the_end(
+        &mut self,
+        source: &mut PieceSource,
+        more: &mut Option<&mut Surveying<'_>>,
+    ) -> Result<(), CollectError> {
         while self.hunt.missing() > 0 {
             self.look_for_late();
             self.begin_transfers();
@@ -256,7 +269,7 @@ impl Hunting<'_> {
                 }
                 Some(found) = finding => match found {
                     Some(holder) => self.found(&holder),
-                    None => more = None,
+                    None => *more = None,
                 },
                 () = sleep(LOOK_EVERY), if !self.running.is_empty() => {}
                 else => break,

@@ -317,6 +317,10 @@ impl Delivering<'_> {
                 else => break,
             }
         }
+        // What was hedged and has not arrived by now was not worth waiting for.
+        for _ in self.transfers.iter().filter(|transfer| transfer.hedged) {
+            self.distributor.peers.note_needed_hedge();
+        }
     }
 
     fn begin_transfers(&mut self) {

@@ -178,6 +178,20 @@ impl Holder {
         self.run(move |stores| stores.fragments.list_sound_fragments(&tessera)).await
     }
 
+    /// The pieces held of a tessera that were found damaged.
+    pub(crate) async fn damaged_pieces(
+        &self,
+        tessera: TesseraHash,
+    ) -> Result<Vec<Piece>, StoreError> {
+        self.run(move |stores| {
+            let sound = stores.fragments.list_sound_fragments(&tessera)?;
+            let mut held = stores.fragments.list_fragments(&tessera)?;
+            held.retain(|piece| !sound.contains(piece));
+            Ok(held.into_iter().map(|held| held.piece).collect())
+        })
+        .await
+    }
+
     /// Whether this node holds a piece; only then does it disclose anything about a tessera.
     pub(crate) async fn is_holder(&self, tessera: TesseraHash) -> Result<bool, StoreError> {
         Ok(!self.all_pieces(tessera).await?.is_empty())

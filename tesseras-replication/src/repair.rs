@@ -146,6 +146,9 @@ impl<'a> Repairer<'a> {
         let Self { peers, holder, directory, .. } = *self;
         let _turn = self.workshop.turn(tessera).await;
         let Some(dossier) = self.stored_dossier(tessera).await? else { return Ok(None) };
+        if !holder.damaged_pieces(tessera).await?.is_empty() {
+            return Ok(None);
+        }
         let begun =
             Surveying::begin(peers, holder, directory, tessera, Scope::Known, Manner::Quick);
         let mut surveying = begun.await?;
@@ -186,6 +189,7 @@ impl<'a> Repairer<'a> {
         };
         if lack.pieces.is_empty() {
             if done.missing == 0 {
+                done.restored = self.mend_own(&dossier, &survey, on_progress).await?;
                 self.nothing_to_place(&dossier, &survey).await?;
                 return Ok(done);
             }
@@ -295,6 +299,26 @@ impl<'a> Repairer<'a> {
         self.workshop.unpin(dossier.tessera()).await?;
         release_whole(self.peers, self.holder, dossier, survey).await?;
         Ok(())
+    }
+
+    /// Replaces the damaged pieces of this node with what other holders have; returns how many.
+    async fn mend_own(
+        &self,
+        dossier: &VerifiedDossier,
+        survey: &Survey,
+        on_progress: &OnProgress,
+    ) -> Result<usize, RepairError> {
+        let tessera = dossier.tessera();
+        let damaged = self.holder.damaged_pieces(tessera).await?;
+        if damaged.is_empty() {
+            return Ok(0);
+        }
+        let source = self.prepare(dossier, survey, &damaged, on_progress).await?;
+        for piece in &damaged {
+            self.holder.mend(dossier, &source, *piece).await;
+        }
+        let left = self.holder.damaged_pieces(tessera).await?;
+        Ok(damaged.len().saturating_sub(left.len()))
     }
 
     /// Tells all attesting holders that a tessera is published, unless they have been told.

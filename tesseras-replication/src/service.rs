@@ -218,7 +218,12 @@ impl Service<'_> {
                 }
                 let plan = stores.holdings.plan(&held.tessera)?.map(|bytes| Plan::parse(&bytes));
                 let Some(Ok(plan)) = plan else { return Ok(None) };
-                stores.pieces(plan, Some(reader))?.open(piece).map(Some)
+                match stores.pieces(plan, Some(reader))?.open(piece) {
+                    Ok(reader) => Ok(Some(reader)),
+                    // A piece that is not part of what is held says nothing about what is held.
+                    Err(StoreError::Missing(_) | StoreError::Corrupt(_)) => Ok(None),
+                    Err(error) => Err(error),
+                }
             })
             .await
     }

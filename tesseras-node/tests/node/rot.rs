@@ -14,7 +14,7 @@ use tesseras_replication::publish::PublishError;
 use tesseras_replication::status::State;
 
 use crate::network::{MIB, Net};
-use crate::stranger::blob_path;
+use crate::stranger::{Goods, Stranger, blob_path};
 
 /// Flips one bit of a stored object.
 fn rot(dir: &Path, hash: &ContentHash) {
@@ -145,4 +145,40 @@ async fn a_damaged_capsule_in_the_library_is_mended_by_fetching_it() {
     assert!(!owner.store.check().unwrap().is_sound());
     assert!(owner.fetch(hash).await.unwrap().holders > 0);
     assert!(owner.store.check().unwrap().is_sound());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_damaged_piece_is_replaced_by_repair_though_nothing_is_missing_elsewhere() {
+    for (bytes, seed) in [(2000, 5), (4 * MIB, 6)] {
+        let net = Net::of(9).await;
+        let owner = &net.nodes[0];
+        let (hash, keys) = owner.create(&net.path("album"), bytes, seed);
+        owner.publish(hash, &keys).await.unwrap();
+        let holder = net.nodes[1..].iter().find(|member| !member.held(hash).is_empty()).unwrap();
+        let store = holder.store.fragments();
+        let rotten = holder.held(hash).remove(0);
+        rot(&holder.dir, &rotten.checksum);
+        assert!(store.mark_damaged(&rotten).unwrap());
+        let repaired = holder.repair(hash).await;
+        assert!(repaired.restored > 0, "{repaired:?}");
+        assert_eq!(store.count_damaged().unwrap(), 0);
+        assert!(holder.store.check().unwrap().is_sound());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn asking_for_a_piece_that_does_not_exist_says_nothing_about_the_copy_that_does() {
+    let mut net = Net::new();
+    let at = net.join().await;
+    let holder = &net.nodes[at];
+    let stranger = Stranger::at("127.0.100.1");
+    for (bytes, seed, absent) in [(5 * MIB, 40, Piece::Index(20)), (100, 20, Piece::Index(0))] {
+        let goods = Goods::make(bytes, seed);
+        let to = holder.contact();
+        stranger.put(&to, goods.parcel(Piece::Whole)).await.unwrap();
+        let got = stranger.get(&to, goods.tessera, absent, 0).await;
+        assert_eq!(got.unwrap_err(), "not_held");
+        assert_eq!(holder.store.fragments().count_damaged().unwrap(), 0);
+        stranger.get(&to, goods.tessera, Piece::Whole, 0).await.unwrap();
+    }
 }

@@ -67,9 +67,7 @@ impl Holder {
     pub(crate) async fn mend(&self, dossier: &VerifiedDossier, source: &PieceSource, piece: Piece) {
         let tessera = dossier.tessera();
         let mending = async {
-            let sound = self.held_pieces(tessera).await?;
-            let mut held = self.all_pieces(tessera).await?.into_iter();
-            if held.any(|held_piece| held_piece.piece == piece && !sound.contains(&held_piece)) {
+            if self.damaged_pieces(tessera).await?.contains(&piece) {
                 self.keep(dossier, source, piece).await?;
             }
             Ok::<_, StoreError>(())
