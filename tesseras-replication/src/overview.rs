@@ -51,7 +51,7 @@ impl Asking<'_> {
         let mut answers = stream::iter(asked)
             .map(|(_, at, hash)| async move {
                 library.note_asked(hash);
-                (at, self.status(hash).await)
+                (at, self.glance(hash).await)
             })
             .buffer_unordered(AT_ONCE);
         while let Ok(Some((at, health))) = timeout_at(deadline, answers.next()).await {

@@ -31,7 +31,7 @@ use crate::policy::survey::Survey;
 use crate::ports::Directory;
 use crate::publish::Publisher;
 use crate::release::release_whole;
-use crate::survey::{Scope, Surveying};
+use crate::survey::{Scope, Surveying, survey_if_full};
 use crate::workshop::Workshop;
 use tesseras_core::progress::{Meter, OnProgress, Progress};
 
@@ -149,18 +149,10 @@ impl<'a> Repairer<'a> {
         if !holder.damaged_pieces(tessera).await?.is_empty() {
             return Ok(None);
         }
-        let begun =
-            Surveying::begin(peers, holder, directory, tessera, Scope::Known, Manner::Quick);
-        let mut surveying = begun.await?;
         let plan = dossier.plan();
-        if surveying.hopeful() < surveying.so_far().attested(plan).holders_when_full() {
+        let Some(survey) = survey_if_full(peers, holder, directory, plan).await? else {
             return Ok(None);
-        }
-        surveying.settle().await;
-        if !surveying.so_far().attested(plan).is_full() {
-            return Ok(None);
-        }
-        let survey = surveying.end().await?;
+        };
         check_clock_after(directory, &survey).await?;
         self.holder.note_survived(tessera, survey.survives(plan));
         self.nothing_to_place(&dossier, &survey).await?;

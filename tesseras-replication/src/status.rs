@@ -13,7 +13,7 @@ use crate::peers::Peers;
 use crate::policy::offers::OfferTerms;
 use crate::policy::patience::Manner;
 use crate::ports::Directory;
-use crate::survey::{Scope, survey};
+use crate::survey::{Scope, survey, survey_if_full};
 use crate::workshop::Workshop;
 
 pub use crate::policy::health::{Copies, State, TesseraHealth};
@@ -41,6 +41,29 @@ pub(crate) struct Asking<'a> {
 }
 
 impl Asking<'_> {
+    /// The current state of a capsule of the library. Where the recorded holders attest everything
+    /// there should be, no other node is asked.
+    pub(crate) async fn glance(
+        &self,
+        tessera: TesseraHash,
+    ) -> Result<Option<TesseraHealth>, StatusError> {
+        let Self { peers, holder, library, directory, .. } = *self;
+        let Ok(Some(dossier)) = holder.stored_dossier(tessera).await else {
+            return self.status(tessera).await;
+        };
+        let plan = dossier.plan();
+        let Some(survey) = survey_if_full(peers, holder, directory, plan).await? else {
+            return self.status(tessera).await;
+        };
+        check_clock_after(directory, &survey).await?;
+        let (in_library, unpublished) = library.own_part(tessera).await?;
+        let (all, count) = (survey.attested(plan), survey.live.len());
+        let mut health = TesseraHealth::of(plan, &survey, &all, count, in_library);
+        health.state = unpublished.unwrap_or(health.state);
+        library.note_seen(tessera, &health);
+        Ok(Some(health))
+    }
+
     /// The current state of a tessera; `None` if no record of it is found anywhere.
     pub(crate) async fn status(
         &self,

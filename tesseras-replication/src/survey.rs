@@ -9,6 +9,7 @@ use futures_util::future::OptionFuture;
 use futures_util::stream::FuturesUnordered;
 use tesseras_core::contact::{Contact, MAX_ADDRESSES};
 use tesseras_core::ids::{NodeId, TesseraHash};
+use tesseras_core::plan::Plan;
 use tesseras_core::ports::{PlacedPiece, StoreError};
 use tesseras_wire::{BoxFuture, BoxStream};
 use tokio::time::{Duration, Instant, sleep_until};
@@ -92,6 +93,27 @@ pub(crate) async fn survey(
     manner: Manner,
 ) -> Result<Survey, StoreError> {
     Surveying::begin(peers, holder, directory, tessera, scope, manner).await?.finish().await
+}
+
+/// Asks only the recorded holders of a tessera, and only if there are as many as there should be.
+/// `None` if they do not attest everything there should be.
+pub(crate) async fn survey_if_full(
+    peers: &Peers,
+    holder: &Holder,
+    directory: &dyn Directory,
+    plan: &Plan,
+) -> Result<Option<Survey>, StoreError> {
+    let (tessera, scope) = (plan.tessera(), Scope::Known);
+    let begun = Surveying::begin(peers, holder, directory, tessera, scope, Manner::Quick);
+    let mut surveying = begun.await?;
+    if surveying.hopeful() < surveying.so_far().attested(plan).holders_when_full() {
+        return Ok(None);
+    }
+    surveying.settle().await;
+    if !surveying.so_far().attested(plan).is_full() {
+        return Ok(None);
+    }
+    surveying.end().await.map(Some)
 }
 
 impl<'a> Surveying<'a> {
