@@ -1,4 +1,4 @@
-//! The one place where errors of the lower floors become a message, a code, a hint and an exit code.
+//! The one place where errors of the lower layers become a message, a code, a hint and an exit code.
 
 use std::io;
 use std::process::ExitCode;
