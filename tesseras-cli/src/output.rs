@@ -109,8 +109,8 @@ impl Output {
 
     /// Asks a person for one line; `None` if the input ends instead.
     pub fn ask(self, question: &str) -> Result<Option<String>, CommandError> {
-        let mut stderr = io::stderr().lock();
-        let _ = write!(stderr, "{question}").and_then(|()| stderr.flush());
+        // The lock ends here: a signal says on stderr that it ends the process that waits.
+        let _ = write!(io::stderr().lock(), "{question}").and_then(|()| io::stderr().flush());
         let mut answer = String::new();
         let read = io::stdin()
             .lock()

@@ -141,7 +141,11 @@ fn requests(replication: &Replication) -> Result<Vec<MetricFamily>, prometheus::
     for (name, help, value) in [
         ("tesseras_replication_requests_total", "Requests about tesserae.", requests.sent),
         ("tesseras_hedged_requests_total", "Those sent in place of a late one.", requests.hedged),
-        ("tesseras_hedges_needed_total", "Late ones that then failed.", requests.needed),
+        (
+            "tesseras_hedges_needed_total",
+            "Hedges whose late one failed or stood still.",
+            requests.needed,
+        ),
     ] {
         let counter = IntCounter::new(name, help)?;
         counter.inc_by(value);

@@ -119,8 +119,8 @@ struct Transfer {
     heard: Heartbeat,
     /// Whether it is late, and may be hedged.
     late: bool,
-    /// Whether a hedge was started for it.
-    hedged: bool,
+    /// When a hedge was started for it, from the start of the task.
+    hedged: Option<Duration>,
 }
 
 /// A transfer that has ended.
@@ -134,6 +134,8 @@ struct Ended {
 struct Hunting<'a> {
     collector: Collector<'a>,
     dossier: &'a VerifiedDossier,
+    /// The pieces held here that are to be replaced when they come.
+    damaged: Vec<Piece>,
     begun: Instant,
     hunt: Hunt,
     paces: Paces,
@@ -162,6 +164,7 @@ impl<'a> Collector<'a> {
         };
         let (mut source, have) = self.workshop.disk.run(sound).await?;
         self.holder.found_damaged(dossier.tessera(), source.damaged()).await?;
+        let damaged = self.holder.damaged_pieces(dossier.tessera()).await?;
         let hunt = Hunt::new(dossier.plan().clone(), have);
         let (missing, each) = (hunt.missing() as u64, hunt.piece_bytes());
         if missing > 0 {
@@ -173,6 +176,7 @@ impl<'a> Collector<'a> {
         let mut hunting = Hunting {
             collector: *self,
             dossier,
+            damaged,
             begun: Instant::now(),
             hunt,
             paces: Paces::new(Patience::new(Manner::Quick, SILENCE)),
@@ -246,8 +250,9 @@ impl Hunting<'_> {
         mut more: Option<&mut Surveying<'_>>,
     ) -> Result<(), CollectError> {
         let ended = self.run_to_the_end(source, &mut more).await;
-        // What was hedged and has not come by now was not worth waiting for.
-        for _ in self.transfers.iter().filter(|transfer| transfer.hedged) {
+        // A late transfer that has stood still since it was hedged would have kept the task waiting.
+        let is_still = |t: &&Transfer| t.hedged.is_some_and(|at| t.heard.is_still_since(at));
+        for _ in self.transfers.iter().filter(is_still) {
             self.collector.peers.note_needed_hedge();
         }
         ended
@@ -286,8 +291,8 @@ impl Hunting<'_> {
             let Some((piece, holder)) = self.hunt.next() else { return };
             self.paces.begin(piece, holder.id, self.begun.elapsed());
             // A further transfer beside a late one is its hedge.
-            if let Some(late) = self.transfers.iter_mut().find(|t| t.late && !t.hedged) {
-                late.hedged = true;
+            if let Some(late) = self.transfers.iter_mut().find(|t| t.late && t.hedged.is_none()) {
+                late.hedged = Some(self.begun.elapsed());
                 peers.note_hedge();
             }
             let heard = Heartbeat::since(self.begun);
@@ -296,7 +301,7 @@ impl Hunting<'_> {
                 holder: holder.id,
                 heard: heard.clone(),
                 late: false,
-                hedged: false,
+                hedged: None,
             });
             let (collector, dossier) = (self.collector, self.dossier);
             let count = self.count.clone();
@@ -330,7 +335,7 @@ impl Hunting<'_> {
     async fn ended(&mut self, ended: Ended, source: &mut PieceSource) -> Result<(), CollectError> {
         let Ended { piece, holder, result } = ended;
         let is_this = |t: &mut Transfer| (t.piece, t.holder) == (piece, holder);
-        let hedged = self.transfers.extract_if(.., is_this).any(|t| t.hedged);
+        let hedged = self.transfers.extract_if(.., is_this).any(|t| t.hedged.is_some());
         if hedged && result.is_err() {
             self.collector.peers.note_needed_hedge();
         }
@@ -339,7 +344,9 @@ impl Hunting<'_> {
             Ok(()) => {
                 self.hunt.succeeded(piece, holder);
                 source.stored_anew(piece);
-                self.collector.holder.mend(self.dossier, source, piece).await;
+                if self.damaged.contains(&piece) {
+                    self.collector.holder.mend(self.dossier, source, piece).await;
+                }
             }
             // This node's own disk failed; another holder cannot make up for that.
             Err(AskError::Receive(ReceiveError::Store(error))) => return Err(error.into()),

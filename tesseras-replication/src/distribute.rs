@@ -85,7 +85,7 @@ struct Transfer {
     node: NodeId,
     heard: Heartbeat,
     /// Whether it is also being sent to another node.
-    hedged: bool,
+    hedged: Option<Duration>,
 }
 
 /// A transfer that has ended.
@@ -317,8 +317,9 @@ impl Delivering<'_> {
                 else => break,
             }
         }
-        // What was hedged and has not arrived by now was not worth waiting for.
-        for _ in self.transfers.iter().filter(|transfer| transfer.hedged) {
+        // A late transfer that has stood still since it was hedged would have kept the task waiting.
+        let is_still = |t: &&Transfer| t.hedged.is_some_and(|at| t.heard.is_still_since(at));
+        for _ in self.transfers.iter().filter(is_still) {
             self.distributor.peers.note_needed_hedge();
         }
     }
@@ -345,12 +346,13 @@ impl Delivering<'_> {
         let (piece, begun) = (self.pieces[slot], self.begun);
         self.paces.begin(piece, node, begun.elapsed());
         // A second transfer of a piece is the hedge of a late one.
-        if let Some(late) = self.transfers.iter_mut().find(|t| t.slot == slot && !t.hedged) {
-            late.hedged = true;
+        if let Some(late) = self.transfers.iter_mut().find(|t| t.slot == slot && t.hedged.is_none())
+        {
+            late.hedged = Some(begun.elapsed());
             self.distributor.peers.note_hedge();
         }
         let heard = Heartbeat::since(self.begun);
-        let transfer = Transfer { slot, piece, node, heard: heard.clone(), hedged: false };
+        let transfer = Transfer { slot, piece, node, heard: heard.clone(), hedged: None };
         self.transfers.push(transfer);
         let on_bytes = move || heard.mark();
         let (distributor, dossier, source) = (self.distributor, self.dossier, self.source);
@@ -395,7 +397,7 @@ impl Delivering<'_> {
         let Sent { slot, node, result } = sent;
         let piece = self.pieces[slot];
         let is_this = |t: &mut Transfer| (t.piece, t.node) == (piece, node);
-        let hedged = self.transfers.extract_if(.., is_this).any(|t| t.hedged);
+        let hedged = self.transfers.extract_if(.., is_this).any(|t| t.hedged.is_some());
         if hedged && result.is_err() {
             self.distributor.peers.note_needed_hedge();
         }

@@ -103,7 +103,13 @@ pub fn encode(
         let coded = encode_columns(&data, form, blobs, meter);
         let hashed = hashing.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
         let parity = coded?;
-        let (pack_hash, mut checksums) = hashed?;
+        let (pack_hash, mut checksums) = match hashed {
+            Ok(hashed) => hashed,
+            Err(error) => {
+                parity.into_iter().for_each(|staged| blobs.discard(staged));
+                return Err(error);
+            }
+        };
         checksums.extend(parity.iter().map(|staged| staged.hash));
         Ok(Encoded { pack_hash, checksums, parity })
     })

@@ -27,6 +27,11 @@ impl Heartbeat {
         self.last.store(elapsed + 1, Ordering::Relaxed);
     }
 
+    /// Whether nothing was received or sent since this long after the start of the task.
+    pub(crate) fn is_still_since(&self, time: Duration) -> bool {
+        self.last().is_none_or(|last| last <= time)
+    }
+
     /// The time of the last mark, from the start of the task.
     pub(crate) fn last(&self) -> Option<Duration> {
         self.last.load(Ordering::Relaxed).checked_sub(1).map(Duration::from_millis)

@@ -181,7 +181,11 @@ impl<'a> Repairer<'a> {
         };
         if lack.pieces.is_empty() {
             if done.missing == 0 {
-                done.restored = self.mend_own(&dossier, &survey, on_progress).await?;
+                match self.mend_own(&dossier, &survey, on_progress).await {
+                    Ok(mended) => done.restored = mended,
+                    // Nothing is missing elsewhere: this node's own damage ends no repair.
+                    Err(error) => done.refusals.push(error.to_string()),
+                }
                 self.nothing_to_place(&dossier, &survey).await?;
                 return Ok(done);
             }

@@ -109,6 +109,7 @@ fn publish(
     signed: Option<SignedPlan>,
 ) -> Result<Exit, CommandError> {
     let stop = StopPublication { hash, unpublish: false };
+    let mut is_listening = false;
     loop {
         let call = Publish { hash, signed: signed.clone() };
         let (why, left) = match ask_unless_interrupted(context, call, stop)? {
@@ -123,7 +124,9 @@ fn publish(
         }
         context.output.note(&format!("\n{}.", stopped_text(&left)));
         // The system's way was given up to stop in order.
-        end_on_signal(context.output)?;
+        if !std::mem::replace(&mut is_listening, true) {
+            end_on_signal(context.output)?;
+        }
         let question = "c  continue here\nb  go on in the background\n\
                         anything else: leave it stopped\n> ";
         match context.output.ask(question)?.as_deref() {

@@ -141,7 +141,7 @@ fn a_person_at_a_terminal_is_asked_what_ctrl_c_means() {
     let hash = environment.tessera();
     let stage = ("placing pieces", "\u{3}");
     // It is stopped before anything is asked.
-    for (answer, goes_on) in [("b", true), ("s", false), ("", false)] {
+    for (answer, goes_on) in [("b", true), ("s", false), ("", false), ("\u{3}", false)] {
         let node = patient_node(&environment, hash.parse().expect("a hash"), goes_on);
         let dialogue = [stage, ("leave it stopped", answer)];
         let Some(talked) = talk(&environment, &["publish", &hash, "--yes"], &dialogue) else {

@@ -11,7 +11,8 @@ pub struct Requests {
     pub sent: u64,
     /// Hedges: requests sent in place of a late one.
     pub hedged: u64,
-    /// Hedges without which a piece would have been missing, because the late request failed.
+    /// Hedges without which the task would have waited in vain: the late request failed, or made no
+    /// more progress.
     pub needed: u64,
 }
 

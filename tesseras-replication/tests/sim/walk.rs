@@ -165,6 +165,7 @@ fn holders_that_lie_stall_are_late_or_forget_stop_nobody() {
         assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
         let requests = world.requests(fetcher);
         assert!(requests.hedged > 0, "the holder that stalls is not waited for: {requests:?}");
+        assert!(requests.needed > 0, "it never went on: {requests:?}");
         assert!(requests.may_hedge(10), "within the share: {requests:?}");
         let mut forgetful = world.join();
         world.behave(forgetful, Conduct::Forgets);

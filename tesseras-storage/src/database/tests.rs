@@ -251,7 +251,7 @@ fn resident_kb() -> u64 {
 
 #[test]
 #[cfg(target_os = "linux")]
-#[ignore = "the other side of the_page_cache_is_bounded_for_the_whole_process"]
+#[ignore = "a process of its own, which the_page_cache_is_bounded_for_the_whole_process starts"]
 fn reads_and_writes_eight_databases() {
     if std::env::var_os(OWN_PROCESS).is_none() {
         return;
