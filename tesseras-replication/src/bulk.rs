@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::StreamExt as _;
 use futures_util::stream::{self, Fuse};
+use futures_util::{FutureExt as _, StreamExt as _};
 use tesseras_core::buffer::PageBuffer;
 use tesseras_core::ids::ContentHash;
 use tesseras_core::lock::lock;
@@ -21,6 +21,8 @@ use crate::turns::Turn;
 
 /// How much is read from disk at once, in bytes.
 pub const CHUNK: usize = 256 * 1024;
+/// How much of a body in a turn is handed over at once, in bytes: so that a receiver is seen to read.
+const HANDED_OVER: usize = 32 * 1024;
 /// How many chunks a transfer holds: one that is sent or received, and one that is read or written.
 pub const CHUNKS_IN_FLIGHT: usize = 2;
 
@@ -35,7 +37,7 @@ const GRACE: Duration = Duration::from_secs(20);
 pub enum ReceiveError {
     /// The connection broke, or the sender aborted.
     #[error("the transfer broke: {0}")]
-    Broken(#[from] io::Error),
+    Broken(#[source] io::Error),
     /// The body ended early or is too long.
     #[error("the length is {found} instead of {expected} bytes")]
     Length {
@@ -63,6 +65,23 @@ pub enum ReceiveError {
     Store(#[from] StoreError),
 }
 
+impl ReceiveError {
+    /// The error of a body whose turn was cut.
+    pub(crate) fn cut() -> io::Error {
+        io::Error::other(Self::Cut)
+    }
+}
+
+impl From<io::Error> for ReceiveError {
+    fn from(error: io::Error) -> Self {
+        let inner = error.get_ref().and_then(|inner| inner.downcast_ref());
+        match inner {
+            Some(Self::Cut) => Self::Cut,
+            _ => Self::Broken(error),
+        }
+    }
+}
+
 /// Permits that a body keeps until it ends.
 pub(crate) enum Permit {
     /// The permit to hold a large dossier in memory.
@@ -85,6 +104,7 @@ pub(crate) fn send(
         reader,
         at: offset,
         pace: Pace::start(),
+        chunk: Bytes::new(),
         ahead: None,
         permit,
     };
@@ -92,6 +112,31 @@ pub(crate) fn send(
         let mut sending = sending?;
         match sending.next().await? {
             Ok(chunk) => Some((Ok(chunk), Some(sending))),
+            Err(error) => Some((Err(error), None)),
+        }
+    }))
+}
+
+/// The same body, which fails as soon as the turn is cut.
+pub(crate) fn in_turn(body: Body, turn: Arc<Turn>) -> Body {
+    Box::pin(stream::unfold(Some((body, turn)), |receiving| async move {
+        let (mut body, turn) = receiving?;
+        let chunk = match body.next().now_or_never() {
+            Some(at_hand) => at_hand,
+            None => {
+                turn.waits();
+                let chunk = tokio::select! {
+                    biased;
+                    chunk = body.next() => chunk,
+                    () = turn.is_cut() => Some(Err(ReceiveError::cut())),
+                };
+                turn.works();
+                chunk
+            }
+        };
+        match chunk? {
+            Ok(chunk) if turn.goes_on(chunk.len() as u64) => Some((Ok(chunk), Some((body, turn)))),
+            Ok(_) => Some((Err(ReceiveError::cut()), None)),
             Err(error) => Some((Err(error), None)),
         }
     }))
@@ -112,6 +157,8 @@ struct Sending {
     /// The offset of the next chunk.
     at: u64,
     pace: Pace,
+    /// The rest of the chunk that is being handed over.
+    chunk: Bytes,
     /// The chunk at `at`, if its read has started.
     ahead: Option<BoxFuture<'static, io::Result<Bytes>>>,
     /// Kept until the body ends.
@@ -119,23 +166,36 @@ struct Sending {
 }
 
 impl Sending {
-    /// The next chunk; `None` at the end.
+    /// The next bytes; `None` at the end.
     async fn next(&mut self) -> Option<io::Result<Bytes>> {
-        let reading = self.ahead.take().or_else(|| self.read())?;
-        let chunk = match reading.await {
-            Ok(chunk) => chunk,
-            Err(error) => return Some(Err(error)),
+        if let Some(Permit::Turn(turn)) = &self.permit {
+            turn.works();
+        }
+        if self.chunk.is_empty() {
+            let reading = self.ahead.take().or_else(|| self.read())?;
+            self.chunk = match reading.await {
+                Ok(chunk) => chunk,
+                Err(error) => return Some(Err(error)),
+            };
+            self.at += self.chunk.len() as u64;
+            self.ahead = self.read();
+        }
+        Some(self.hand_over())
+    }
+
+    fn hand_over(&mut self) -> io::Result<Bytes> {
+        let Some(Permit::Turn(turn)) = &self.permit else {
+            let chunk = std::mem::take(&mut self.chunk);
+            return self.pace.check(chunk.len()).map(|()| chunk).map_err(io::Error::other);
         };
-        self.at += chunk.len() as u64;
-        self.ahead = self.read();
+        let part = self.chunk.split_to(self.chunk.len().min(HANDED_OVER));
         // A receiver that reads too slowly must not keep others from their turn.
-        let paced = self.pace.check(chunk.len()).map(|()| chunk).map_err(io::Error::other);
-        Some(paced.and_then(|chunk| match &self.permit {
-            Some(Permit::Turn(turn)) if !turn.goes_on(chunk.len() as u64) => {
-                Err(io::Error::other(ReceiveError::Cut))
-            }
-            _ => Ok(chunk),
-        }))
+        self.pace.check(part.len()).map_err(io::Error::other)?;
+        if !turn.goes_on(part.len() as u64) {
+            return Err(ReceiveError::cut());
+        }
+        turn.waits();
+        Ok(part)
     }
 
     /// Starts to read the chunk at `at`; `None` at the end.

@@ -14,7 +14,7 @@ use tesseras_core::code::Piece;
 use tesseras_core::contact::{Contact, Subnet};
 use tesseras_core::ids::{NodeId, TesseraHash};
 use tesseras_core::lock::lock;
-use tesseras_core::ports::{Charge, HeldPiece, Origin, PlacedPiece, StoreError};
+use tesseras_core::ports::{Charge, HeldPiece, Origin, PeerAt, PlacedPiece, StoreError};
 use tesseras_core::publication::PublicationEvent;
 use tesseras_core::time::Clock;
 use tesseras_crypto::NodeKeys;
@@ -132,12 +132,12 @@ impl Holder {
     }
 
     /// A turn to receive bytes of a request; kept until all of them have arrived.
-    pub(crate) async fn turn_to_receive(&self, from: NodeId) -> Result<Turn, Refusal> {
+    pub(crate) async fn turn_to_receive(&self, from: PeerAt) -> Result<Turn, Refusal> {
         self.incoming.take(from, Instant::now() + TURN).await.ok_or_else(busy)
     }
 
     /// A turn to send the bytes of an answer; kept until all of them are sent.
-    pub(crate) async fn turn_to_send(&self, to: NodeId) -> Result<Turn, Refusal> {
+    pub(crate) async fn turn_to_send(&self, to: PeerAt) -> Result<Turn, Refusal> {
         self.outgoing.take(to, Instant::now() + TURN).await.ok_or_else(busy)
     }
 

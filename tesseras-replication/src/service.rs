@@ -24,7 +24,7 @@ use tokio::time::timeout;
 
 use crate::announce::announce_new;
 use crate::attestation::{self, Question};
-use crate::bulk::{self, BodyReader, Permit};
+use crate::bulk::{self, Permit};
 use crate::messages::{
     Announced, Attestation, AttestedPiece, BatchAnswer, Bulk, KINDS, MAX_BATCH,
     MAX_BATCH_ANSWER_BYTES, MAX_HOLDERS, Offered, Request,
@@ -64,7 +64,7 @@ impl Service<'_> {
             Request::Offer { .. } | Request::Attest { .. } => self.short(from, request).await,
             Request::PutPiece { tessera, piece, bytes, dossier_bytes, witnesses } => {
                 let put = Put { tessera, piece, bytes, dossier_bytes, witnesses };
-                plain(self.put(from, put, BodyReader::new(body)).await)
+                plain(self.put(from, put, body).await)
             }
             Request::GetDossier { tessera } => with_body(self.dossier(tessera).await),
             Request::GetPiece { tessera, piece, offset } => {
@@ -182,12 +182,12 @@ impl Service<'_> {
         piece: Piece,
         offset: u64,
     ) -> Outcome<(Bulk, Body)> {
-        let permit = self.holder.turn_to_send(from.id).await?;
         let held = self.holder.held_pieces(tessera).await.map_err(internal)?;
         // A holder of the whole pack also has its data fragments.
         let found = held.iter().find(|f| f.piece == piece);
         let whole = || held.iter().find(|f| f.piece == Piece::Whole);
         let held_piece = *found.or_else(whole).ok_or_else(not_held)?;
+        let permit = self.holder.turn_to_send(from).await?;
         let reader = match self.open(held_piece, piece).await {
             Ok(reader) => reader.ok_or_else(not_held)?,
             Err(StoreError::Corrupt(_) | StoreError::Missing(_)) => {

@@ -1,20 +1,23 @@
-//! Turns for transfers that other nodes request: a few at once; no peer blocks the others with many
-//! or slow ones. Transfers that this node starts itself have turns of their own ([`crate::peers`]).
+//! Turns for transfers that other nodes request: a few at once; no peer and no neighbourhood blocks
+//! the others with many or slow ones. Transfers that this node starts itself have turns of their own
+//! ([`crate::peers`]).
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use tesseras_core::ids::NodeId;
 use tesseras_core::lock::lock;
+use tesseras_core::ports::PeerAt;
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
+use tokio_util::sync::CancellationToken;
 
-use crate::policy::turns::{Holding, to_cut};
+use crate::policy::turns::{A_STEP, Entry, Holding, Waiting, entry, next, to_cut};
 
 /// How long a peer without a turn waits before another peer's turn may be cut.
 const BEFORE_CUTTING: Duration = Duration::from_secs(2);
+/// How long it then waits until it tries again to have one cut.
+const CUT_AGAIN: Duration = Duration::from_millis(500);
 
 /// The turns of one direction.
 pub(crate) struct Turns {
@@ -26,25 +29,46 @@ pub(crate) struct Turns {
 struct State {
     last: u64,
     holding: BTreeMap<u64, Held>,
-    /// The waiting peers, in the order of their arrival.
-    waiting: BTreeMap<u64, NodeId>,
-    freed: Arc<Notify>,
+    /// How many turns were cut whose transfers have not ended yet.
+    ending: usize,
+    /// The waiting requests, in the order of their arrival.
+    waiting: Vec<Waiting>,
+    changed: Arc<Notify>,
+}
+
+impl State {
+    fn peers(&self) -> Vec<PeerAt> {
+        self.holding.values().map(|held| held.peer).collect()
+    }
 }
 
 struct Held {
-    peer: NodeId,
+    peer: PeerAt,
     since: Instant,
-    bytes: Arc<AtomicU64>,
+    bytes: u64,
+    /// What has moved since its peer last counted as moving.
+    step: u64,
+    /// For how long this node has waited for the peer since then, but for the current wait.
+    waited: Duration,
+    /// Since when it waits for the peer now; `None` while this node itself is at work.
+    waits_since: Option<Instant>,
+    cut: CancellationToken,
+}
+
+impl Held {
+    fn stalled(&self) -> Duration {
+        self.waited + self.waits_since.map_or(Duration::ZERO, |since| since.elapsed())
+    }
 }
 
 /// A turn, until it is dropped or cut.
 pub(crate) struct Turn {
     number: u64,
-    bytes: Arc<AtomicU64>,
+    cut: CancellationToken,
     state: Arc<Mutex<State>>,
 }
 
-/// A waiting peer.
+/// A place among those who wait.
 struct Place<'a> {
     number: u64,
     state: &'a Mutex<State>,
@@ -53,25 +77,57 @@ struct Place<'a> {
 impl Drop for Place<'_> {
     fn drop(&mut self) {
         let mut state = lock(self.state);
-        state.waiting.remove(&self.number);
-        state.freed.notify_waiters();
+        state.waiting.retain(|one| one.number != self.number);
+        state.changed.notify_waiters();
     }
 }
 
 impl Drop for Turn {
     fn drop(&mut self) {
         let mut state = lock(&self.state);
-        state.holding.remove(&self.number);
-        state.freed.notify_waiters();
+        if state.holding.remove(&self.number).is_none() {
+            state.ending = state.ending.saturating_sub(1);
+        }
+        state.changed.notify_waiters();
     }
 }
 
 impl Turn {
-    /// Counts transferred bytes. `false` if the turn was cut: others wait, and this transfer is too
-    /// slow, or one of several of one peer.
+    /// Counts transferred bytes. `false` if the turn was cut: others wait, and this transfer has
+    /// stalled, is too slow, or is one of several of one peer or neighbourhood.
     pub(crate) fn goes_on(&self, bytes: u64) -> bool {
-        self.bytes.fetch_add(bytes, Ordering::Relaxed);
-        lock(&self.state).holding.contains_key(&self.number)
+        self.held(|held| {
+            held.bytes += bytes;
+            held.step += bytes;
+            if held.step >= A_STEP {
+                (held.step, held.waited) = (0, Duration::ZERO);
+                held.waits_since = held.waits_since.map(|_| Instant::now());
+            }
+        })
+        .is_some()
+    }
+
+    /// From now on this node waits for the peer.
+    pub(crate) fn waits(&self) {
+        self.held(|held| _ = held.waits_since.get_or_insert_with(Instant::now));
+    }
+
+    /// From now on the peer waits for this node.
+    pub(crate) fn works(&self) {
+        self.held(|held| {
+            let since = held.waits_since.take();
+            held.waited += since.map_or(Duration::ZERO, |since| since.elapsed());
+        });
+    }
+
+    /// Returns once the turn is cut.
+    pub(crate) async fn is_cut(&self) {
+        self.cut.cancelled().await;
+    }
+
+    /// Changes the record of this turn, unless it was cut.
+    fn held<T>(&self, change: impl FnOnce(&mut Held) -> T) -> Option<T> {
+        lock(&self.state).holding.get_mut(&self.number).map(change)
     }
 }
 
@@ -81,60 +137,74 @@ impl Turns {
         Self { most, state: Arc::default() }
     }
 
-    /// Waits for a turn until a deadline; `None` if there was none by then.
-    pub(crate) async fn take(&self, peer: NodeId, deadline: Instant) -> Option<Turn> {
-        let (place, freed) = {
-            let mut state = lock(&self.state);
-            state.last += 1;
-            let number = state.last;
-            state.waiting.insert(number, peer);
-            (Place { number, state: &self.state }, state.freed.clone())
-        };
+    /// Waits for a turn until a deadline; `None` if there was none by then, or if too many wait.
+    pub(crate) async fn take(&self, peer: PeerAt, deadline: Instant) -> Option<Turn> {
+        let (place, changed) = self.queue(peer)?;
         let mut may_cut_at = Instant::now() + BEFORE_CUTTING;
         loop {
-            let freed = freed.notified();
-            tokio::pin!(freed);
-            freed.as_mut().enable();
-            if let Some(turn) = self.try_take(place.number, peer) {
+            let changed = changed.notified();
+            tokio::pin!(changed);
+            changed.as_mut().enable();
+            if let Some(turn) = self.try_take(place.number)? {
                 return Some(turn);
             }
             if Instant::now() >= deadline {
                 return None;
             }
-            if timeout_at(deadline.min(may_cut_at), freed).await.is_err() {
-                self.cut_one(peer);
-                may_cut_at = Instant::now() + BEFORE_CUTTING;
+            if timeout_at(deadline.min(may_cut_at), changed).await.is_err() {
+                self.cut_one(&place);
+                may_cut_at = Instant::now() + CUT_AGAIN;
             }
         }
     }
 
-    /// A turn, if one is free and no other peer has precedence: peers without a turn come before
-    /// peers with one.
-    fn try_take(&self, number: u64, peer: NodeId) -> Option<Turn> {
+    /// A place among those who wait, if there is one.
+    fn queue(&self, peer: PeerAt) -> Option<(Place<'_>, Arc<Notify>)> {
         let mut state = lock(&self.state);
-        let has_one =
-            |state: &State, peer: &NodeId| state.holding.values().any(|h| h.peer == *peer);
-        let before_me = |(other, waits): (&u64, &NodeId)| {
-            *other != number
-                && match (has_one(&state, waits), has_one(&state, &peer)) {
-                    (false, true) => true,
-                    (true, false) => false,
-                    _ => *other < number,
-                }
-        };
-        let better = state.waiting.iter().filter(|waits| before_me(*waits)).count();
-        if state.holding.len() + better >= self.most {
-            return None;
+        match entry(&state.waiting, &peer) {
+            Entry::Granted => {}
+            Entry::InsteadOf(other) => {
+                state.waiting.retain(|one| one.number != other);
+                state.changed.notify_waiters();
+            }
+            Entry::Refused => return None,
         }
-        let bytes = Arc::new(AtomicU64::new(0));
-        let held = Held { peer, since: Instant::now(), bytes: bytes.clone() };
-        state.holding.insert(number, held);
-        Some(Turn { number, bytes, state: self.state.clone() })
+        state.last += 1;
+        let number = state.last;
+        state.waiting.push(Waiting { number, peer });
+        Some((Place { number, state: &self.state }, state.changed.clone()))
     }
 
-    /// Cuts the turn of a peer that has too many, or is too slow, for one that has none.
-    fn cut_one(&self, peer: NodeId) {
+    /// A turn, if one is free and no other request comes first. `None` if it may not wait any more.
+    #[expect(clippy::option_option, reason = "the outer one ends the waiting")]
+    fn try_take(&self, number: u64) -> Option<Option<Turn>> {
         let mut state = lock(&self.state);
+        let peer = state.waiting.iter().find(|one| one.number == number)?.peer;
+        let free = self.most.saturating_sub(state.holding.len());
+        if free == 0 || !next(&state.peers(), &state.waiting, free).contains(&number) {
+            return Some(None);
+        }
+        let cut = CancellationToken::new();
+        let held = Held {
+            peer,
+            since: Instant::now(),
+            bytes: 0,
+            step: 0,
+            waited: Duration::ZERO,
+            waits_since: None,
+            cut: cut.clone(),
+        };
+        state.holding.insert(number, held);
+        state.waiting.retain(|one| one.number != number);
+        Some(Some(Turn { number, cut, state: self.state.clone() }))
+    }
+
+    /// Cuts a turn for the waiting request that comes first, if this is the one.
+    fn cut_one(&self, place: &Place<'_>) {
+        let mut state = lock(&self.state);
+        let is_first = next(&state.peers(), &state.waiting, 1) == [place.number];
+        let waiting = state.waiting.iter().find(|one| one.number == place.number);
+        let Some(peer) = waiting.map(|one| one.peer).filter(|_| is_first) else { return };
         let holding: Vec<Holding> = state
             .holding
             .iter()
@@ -142,23 +212,32 @@ impl Turns {
                 number: *number,
                 peer: held.peer,
                 lasted: held.since.elapsed(),
-                bytes: held.bytes.load(Ordering::Relaxed),
+                bytes: held.bytes,
+                stalled: held.stalled(),
             })
             .collect();
-        if let Some(number) = to_cut(&holding, &peer) {
-            tracing::info!(number, "a transfer is cut because others wait");
-            state.holding.remove(&number);
-            state.freed.notify_waiters();
+        if let Some(number) = to_cut(&holding, state.ending, self.most, &peer)
+            && let Some(held) = state.holding.remove(&number)
+        {
+            tracing::info!(peer = %held.peer.id, "a transfer is cut because others wait");
+            held.cut.cancel();
+            state.ending += 1;
+            state.changed.notify_waiters();
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use futures_util::FutureExt as _;
+    use tesseras_core::contact::Subnet;
+    use tesseras_core::ids::NodeId;
+
     use super::*;
 
-    fn node(seed: u8) -> NodeId {
-        NodeId::new([seed; 20])
+    fn node(seed: u8) -> PeerAt {
+        let subnet = Subnet::V4([8, 8, seed]);
+        PeerAt { id: NodeId::new([seed; 20]), subnet }
     }
 
     fn soon() -> Instant {
@@ -194,6 +273,36 @@ mod tests {
         assert_eq!(begun.elapsed(), BEFORE_CUTTING);
         assert!(first.expect("free").goes_on(1) && !second.expect("free").goes_on(1));
         assert!(other.goes_on(1));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_stalls_gives_its_turn_up_and_who_waits_for_this_node_does_not() {
+        let turns = Turns::new(2);
+        let stalled = turns.take(node(1), soon()).await.expect("free");
+        let working = turns.take(node(2), soon()).await.expect("free");
+        stalled.waits();
+        assert!(stalled.goes_on(A_STEP));
+        let other = turns.take(node(9), soon()).await.expect("one was cut");
+        stalled.is_cut().await;
+        assert!(!stalled.goes_on(A_STEP) && working.goes_on(0) && other.goes_on(0));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_waits_with_many_is_sent_away_for_another_neighbourhood() {
+        let turns = Turns::new(1);
+        let _held = turns.take(node(1), soon()).await.expect("free");
+        let crowd = || (0..64).map(|at| PeerAt { id: node(at).id, ..node(at / 16) });
+        let mut waiting: Vec<_> = crowd().map(|peer| Box::pin(turns.take(peer, soon()))).collect();
+        for place in &mut waiting {
+            assert!(futures_util::poll!(place).is_pending());
+        }
+        let crowded = turns.take(PeerAt { id: node(99).id, ..node(3) }, soon());
+        assert!(crowded.await.is_none(), "that neighbourhood has its share");
+        let other = turns.take(node(50), soon());
+        tokio::pin!(other);
+        assert!(futures_util::poll!(other.as_mut()).is_pending());
+        let sent_away = waiting.iter_mut().map(|place| place.as_mut().now_or_never());
+        assert_eq!(sent_away.filter(|end| matches!(end, Some(None))).count(), 1);
     }
 
     #[tokio::test(start_paused = true)]

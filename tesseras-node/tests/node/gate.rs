@@ -83,6 +83,11 @@ impl Gate {
         std::mem::take(&mut self.state().asked)
     }
 
+    /// How many requests about pieces came since the last time that they were taken.
+    pub fn asked_so_far(&self) -> usize {
+        self.state().asked.len()
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap()
     }

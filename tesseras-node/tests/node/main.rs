@@ -24,6 +24,7 @@ mod serving;
 mod shared;
 mod silence;
 mod stranger;
+mod turns;
 mod walk;
 mod wishes;
 mod words;

@@ -1,6 +1,7 @@
 //! Receiving a piece: admitted, verified, hashed during the transfer, and durable before it is
 //! acknowledged.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
@@ -9,14 +10,16 @@ use tesseras_core::code::Piece;
 use tesseras_core::contact::Contact;
 use tesseras_core::ids::{NodeId, TesseraHash};
 use tesseras_core::ports::{Charge, HeldPiece, PeerAt};
+use tesseras_wire::Body;
 use tesseras_wire::codec::Refusal;
 use tokio::time::timeout;
 
 use super::answer::{LARGE_DOSSIER, Outcome, Service, internal, refuse};
-use crate::bulk::{BodyReader, ReceiveError};
+use crate::bulk::{BodyReader, ReceiveError, in_turn};
 use crate::dossier::{MAX_DOSSIER_BYTES, VerifiedDossier};
 use crate::holder::StoredDossierError;
 use crate::messages::{MAX_WITNESSES, Stored, refusal};
+use crate::turns::Turn;
 
 /// The deadline for all witnesses together.
 const WITNESSES: Duration = Duration::from_secs(10);
@@ -31,46 +34,71 @@ pub(super) struct Put {
 }
 
 impl Service<'_> {
-    pub(super) async fn put(
-        &self,
-        from: PeerAt,
-        put: Put,
-        mut body: BodyReader,
-    ) -> Outcome<Stored> {
-        let Put { tessera, piece, bytes, dossier_bytes, ref witnesses } = put;
-        self.refuse_unwanted(tessera).await?;
-        let held = self.holder.held_pieces(tessera).await.map_err(internal)?;
-        if held.iter().any(|f| f.piece == piece) {
+    pub(super) async fn put(&self, from: PeerAt, put: Put, body: Body) -> Outcome<Stored> {
+        self.refuse_unwanted(put.tessera).await?;
+        let held = self.holder.held_pieces(put.tessera).await.map_err(internal)?;
+        if held.iter().any(|f| f.piece == put.piece) {
             return Ok(Stored {});
         }
-        if dossier_bytes > MAX_DOSSIER_BYTES {
+        if put.dossier_bytes > MAX_DOSSIER_BYTES {
             return Err(Refusal::new(Refusal::MALFORMED, "the dossier is too long"));
         }
-        let turn = self.holder.turn_to_receive(from.id).await?;
-        let claimed = if witnesses.is_empty() { Charge::OWN } else { Charge::Repair };
+        // What is refused takes no turn from others.
+        if put.dossier_bytes == 0 && !self.holder.is_holder(put.tessera).await.map_err(internal)? {
+            return Err(need_dossier());
+        }
+        let claimed = if put.witnesses.is_empty() { Charge::OWN } else { Charge::Repair };
         let claimed = claimed.of(from);
         // What it claims is refused early, and counts for nobody until it is known to be true.
-        let all = bytes.saturating_add(dossier_bytes);
+        let all = put.bytes.saturating_add(put.dossier_bytes);
         self.holder.admit(from, claimed, all).await.map_err(refuse)?;
-        let reserved = self.holder.reserve(from, claimed, dossier_bytes).await;
+        let turn = Arc::new(self.holder.turn_to_receive(from).await?);
+        let reserved = self.holder.reserve(from, claimed, put.dossier_bytes).await;
         let _dossier_reserved = reserved.map_err(refuse)?;
+        let mut body = BodyReader::new(in_turn(body, turn.clone()));
         let dossier = self.dossier_for_put(&put, &mut body).await?;
-        let held_piece = planned(&dossier, piece, bytes)?;
-        // Without a true witness it is the sender's own, and counts as such.
-        let charge = match self.is_witnessed(from.id, &dossier, witnesses).await {
-            true => Charge::Repair,
-            false => Charge::Peer(from),
-        };
+        let held_piece = planned(&dossier, put.piece, put.bytes)?;
+        let charge = self.charge(from, &put, &dossier, &turn).await?;
+        self.receive(from, dossier, held_piece, charge, body).await
+    }
+
+    /// Receives and stores a piece.
+    async fn receive(
+        &self,
+        from: PeerAt,
+        dossier: VerifiedDossier,
+        held_piece: HeldPiece,
+        charge: Charge,
+        body: BodyReader,
+    ) -> Outcome<Stored> {
+        let HeldPiece { tessera, piece, checksum, bytes } = held_piece;
         let _reserved = self.holder.reserve(from, charge, bytes).await.map_err(refuse)?;
         let (disk, blobs) = (&self.holder.disk, self.holder.blobs());
-        let goes_on = |bytes| turn.goes_on(bytes);
-        let staged = body.stage(disk, blobs, bytes, held_piece.checksum, goes_on).await;
+        let staged = body.stage(disk, blobs, bytes, checksum, |_| true).await;
         let staged = staged.map_err(refuse_receive)?;
         if !self.holder.store(dossier, held_piece, staged, charge).await.map_err(internal)? {
             return Err(plan_conflict());
         }
         tracing::info!(%tessera, %piece, bytes, from = %from.id, "stored a piece");
         Ok(Stored {})
+    }
+
+    /// Against whom a piece counts: without a true witness it is the sender's own. The witnesses are
+    /// the sender's choice, so the time that they take is the sender's.
+    async fn charge(
+        &self,
+        from: PeerAt,
+        put: &Put,
+        dossier: &VerifiedDossier,
+        turn: &Turn,
+    ) -> Outcome<Charge> {
+        turn.waits();
+        let is_witnessed = tokio::select! {
+            is_witnessed = self.is_witnessed(from.id, dossier, &put.witnesses) => is_witnessed,
+            () = turn.is_cut() => return Err(refuse_receive(ReceiveError::Cut)),
+        };
+        turn.works();
+        Ok(if is_witnessed { Charge::Repair } else { Charge::Peer(from) })
     }
 
     /// The dossier that is sent with a piece, or the one that is already here.
@@ -102,9 +130,7 @@ impl Service<'_> {
     async fn known_dossier(&self, tessera: TesseraHash) -> Outcome<VerifiedDossier> {
         let stored = self.stored_dossier(tessera).await?;
         let is_holder = self.holder.is_holder(tessera).await.map_err(internal)?;
-        stored
-            .filter(|_| is_holder)
-            .ok_or_else(|| Refusal::new(refusal::NEED_DOSSIER, "send the dossier with the piece"))
+        stored.filter(|_| is_holder).ok_or_else(need_dossier)
     }
 
     /// Whether a holder other than the sender attests this very plan now.
@@ -159,6 +185,10 @@ fn refuse_receive(error: ReceiveError) -> Refusal {
         ReceiveError::Cut => Refusal::new(Refusal::BUSY, error.to_string()),
         error => Refusal::new(refusal::INVALID, error.to_string()),
     }
+}
+
+fn need_dossier() -> Refusal {
+    Refusal::new(refusal::NEED_DOSSIER, "send the dossier with the piece")
 }
 
 fn plan_conflict() -> Refusal {
