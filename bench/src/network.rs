@@ -169,7 +169,7 @@ pub fn config(dir: &Path, listen: SocketAddr, bootstrap: Vec<SocketAddr>) -> Nod
     config.fragment_cache = BYTES_OF_CACHE;
     config.rate_limit = RateLimit { requests_per_second: 10_000, burst: 10_000 };
     let all = u64::MAX / 4;
-    config.limits = Limits {
+    config.replication.limits = Limits {
         storage: all,
         min_free_space: 0,
         per_peer: all,

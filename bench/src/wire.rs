@@ -20,8 +20,8 @@ use quinn::{
 use socket2::{Domain, Socket, Type};
 use tesseras_crypto::NodeKeys;
 use tesseras_net::{BindConfig, QuinnTransport, RateLimit};
-use tesseras_replication::DEFAULT_MAX_TRANSFERS;
 use tesseras_replication::bulk::CHUNK;
+use tesseras_replication::config::DEFAULT_MAX_TRANSFERS;
 use tesseras_wire::{Body, Peer, Request, Response, Service, Target, Transport as _};
 use tokio::io::AsyncReadExt as _;
 use tokio_util::sync::CancellationToken;

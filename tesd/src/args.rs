@@ -115,7 +115,7 @@ mod tests {
         assert_eq!(config.node.advertise.len(), 1);
         assert_eq!(names(&config), ["b.example:1", "127.0.0.1:4"]);
         assert_eq!(config.node.metrics.map(|a| a.port()), Some(6));
-        assert_eq!(config.node.limits.storage, 7);
+        assert_eq!(config.node.replication.limits.storage, 7);
         let config = Args::parse_from(["tesd", "--config", path]).config().expect("good");
         assert_eq!(config.node.listen.port(), 1);
         assert_eq!(names(&config), ["a.example:1"]);

@@ -107,8 +107,8 @@ impl Node {
             dht: self.wiring.dht.clone(),
             replication: self.wiring.replication.clone(),
             board: self.board.clone(),
-            storage_limit: config.limits.storage,
-            min_free_space: config.limits.min_free_space,
+            storage_limit: config.replication.limits.storage,
+            min_free_space: config.replication.limits.min_free_space,
             bootstrap_peers: config.bootstrap_peers.clone(),
         };
         self.tasks.spawn(rpc.run(Arc::new(requests), self.tasks.tracker(), self.tasks.token()));
@@ -126,7 +126,7 @@ impl Node {
             dht: self.wiring.dht.clone(),
             replication: self.wiring.replication.clone(),
             board: self.board.clone(),
-            storage_limit: config.limits.storage,
+            storage_limit: config.replication.limits.storage,
         };
         self.tasks.spawn(observe::serve(http, observed, self.tasks.token()));
         Ok(())

@@ -16,6 +16,7 @@ mod blocking;
 pub mod bulk;
 pub mod clock;
 pub mod collect;
+pub mod config;
 mod distribute;
 pub mod dossier;
 mod dossiers;
@@ -46,10 +47,8 @@ mod workshop;
 
 pub use announce::ANNOUNCE_BATCH;
 pub use blocking::{BlockingPool, TokioBlocking};
+pub use config::ReplicationConfig;
 pub use policy::{admission, causes};
 pub use ports::{Capsules, Directory, OpenCapsule, UnpackError};
-pub use replication::{
-    DEFAULT_HEDGE_PERCENT, DEFAULT_MAX_TRANSFERS, MAX_TRANSFERS, Parts, Replication,
-    ReplicationConfig,
-};
+pub use replication::{Parts, Replication};
 pub use stores::Stores;

@@ -13,14 +13,13 @@ use tesseras_wire::{Body, BoxStream, Peer, Response, SharedMemory, Transport};
 
 use crate::announce::announce_unannounced;
 use crate::blocking::{Blocking, BlockingPool};
-use crate::bulk::{CHUNK, CHUNKS_IN_FLIGHT};
 use crate::clock::{ClockOff, check_clock};
+use crate::config::{MAX_TRANSFERS, ReplicationConfig};
 use crate::fetch::{FetchError, Fetched, Fetcher};
 use crate::holder::Holder;
 use crate::library::Library;
 use crate::overview::Glance;
 use crate::peers::{Deadlines, Peers, PeersConfig};
-use crate::policy::admission::Limits;
 use crate::policy::hedging::Requests;
 use crate::ports::{Capsules, Directory};
 use crate::publication::{self, PublicationReport};
@@ -31,37 +30,6 @@ use crate::status::{Asking, StatusError, TesseraHealth};
 use crate::stores::Stores;
 use crate::workshop::Workshop;
 use tesseras_core::progress::OnProgress;
-
-/// Default number of transfers that a task starts at once in each direction; as many again may be
-/// requested by other nodes.
-pub const DEFAULT_MAX_TRANSFERS: usize = 4;
-/// The most transfers in each direction that can be configured.
-pub const MAX_TRANSFERS: usize = 4;
-
-/// Default limit of unnecessary hedges, in percent of all requests.
-pub const DEFAULT_HEDGE_PERCENT: u8 = 10;
-
-/// In each direction: transfers of this node, as many hedges, and transfers requested by others.
-const _: () = assert!(
-    2 * 3 * MAX_TRANSFERS * CHUNK * CHUNKS_IN_FLIGHT <= 16 << 20,
-    "promise: bounded memory"
-);
-
-/// The settings of replication.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ReplicationConfig {
-    /// The storage offered to others.
-    pub limits: Limits,
-    /// Transfers in each direction at once; 1 to [`MAX_TRANSFERS`].
-    pub max_transfers: usize,
-    /// The most hedged requests whose original still succeeded, in percent of all requests; 0 waits
-    /// for a late request until it fails.
-    pub hedge_percent: u8,
-    /// The timeout for a short answer, including the time to connect.
-    pub answer_deadline: Duration,
-    /// How long a transfer may stall.
-    pub transfer_deadline: Duration,
-}
 
 /// The parts that one node's replication is made of.
 pub struct Parts {

@@ -125,8 +125,8 @@ pub const KEYS: &[Key] = &[
               1 EiB; 0 offers none. The node's own library does not count. Lowering it deletes\n\
               nothing.",
         kind: Kind::Bytes {
-            get: |c| c.node.limits.storage,
-            set: |c, bytes| c.node.limits.storage = bytes,
+            get: |c| c.node.replication.limits.storage,
+            set: |c, bytes| c.node.replication.limits.storage = bytes,
         },
     },
     Key {
@@ -212,8 +212,8 @@ pub const KEYS: &[Key] = &[
         about: "Concurrent transfers in each direction; {range}. Each costs a few MiB of memory.",
         kind: Kind::Number {
             range: 1..=MAX_TRANSFERS as u64,
-            get: |c| c.node.max_transfers as u64,
-            set: |c, n| c.node.max_transfers = n as usize,
+            get: |c| c.node.replication.max_transfers as u64,
+            set: |c, n| c.node.replication.max_transfers = n as usize,
         },
     },
     Key {
@@ -224,8 +224,8 @@ pub const KEYS: &[Key] = &[
               hedging.",
         kind: Kind::Number {
             range: 0..=100,
-            get: |c| c.node.hedge_percent.into(),
-            set: |c, n| c.node.hedge_percent = n as u8,
+            get: |c| c.node.replication.hedge_percent.into(),
+            set: |c, n| c.node.replication.hedge_percent = n as u8,
         },
     },
     Key {
@@ -236,8 +236,8 @@ pub const KEYS: &[Key] = &[
               all peers without a positive balance together get a quarter of storage_limit,\n\
               and a tenth from one network (/24 or /48).",
         kind: Kind::Bytes {
-            get: |c| c.node.limits.deficit_allowance,
-            set: |c, bytes| c.node.limits.deficit_allowance = bytes,
+            get: |c| c.node.replication.limits.deficit_allowance,
+            set: |c, bytes| c.node.replication.limits.deficit_allowance = bytes,
         },
     },
     Key {
@@ -245,8 +245,8 @@ pub const KEYS: &[Key] = &[
         name: "per_peer_limit",
         about: "The most that one peer may store here: bytes, or a string.",
         kind: Kind::Bytes {
-            get: |c| c.node.limits.per_peer,
-            set: |c, bytes| c.node.limits.per_peer = bytes,
+            get: |c| c.node.replication.limits.per_peer,
+            set: |c, bytes| c.node.replication.limits.per_peer = bytes,
         },
     },
     Key {
@@ -255,8 +255,8 @@ pub const KEYS: &[Key] = &[
         about: "Below this much free disk space nothing more is accepted from others: bytes, or\n\
               a string.",
         kind: Kind::Bytes {
-            get: |c| c.node.limits.min_free_space,
-            set: |c, bytes| c.node.limits.min_free_space = bytes,
+            get: |c| c.node.replication.limits.min_free_space,
+            set: |c, bytes| c.node.replication.limits.min_free_space = bytes,
         },
     },
     Key {

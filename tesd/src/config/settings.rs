@@ -32,7 +32,8 @@ impl Config {
     /// The node's settings, including those derived from several keys.
     pub fn into_node(self) -> NodeConfig {
         let mut node = self.node;
-        node.limits.repair_share = percent(node.limits.storage, self.repair_share_percent);
+        let limits = &mut node.replication.limits;
+        limits.repair_share = percent(limits.storage, self.repair_share_percent);
         node
     }
 }

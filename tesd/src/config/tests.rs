@@ -254,7 +254,7 @@ fn what_is_not_told_is_as_the_node_has_it() {
     let node = NodeConfig::new(config.node.data_dir.clone(), DEFAULT_LISTEN);
     assert_eq!(config.into_node(), node);
     let text = "[node]\nstorage_limit = 1000\n[replication]\nrepair_share_percent = 20\n";
-    assert_eq!(parse(text).expect("good").into_node().limits.repair_share, 200);
+    assert_eq!(parse(text).expect("good").into_node().replication.limits.repair_share, 200);
 }
 
 #[test]
@@ -274,5 +274,5 @@ fn numbers_may_be_written_in_every_way_of_toml() {
     let config = parse("[performance]\nsqlite_cache_size_kb = 0x1_000\n").expect("hex");
     assert_eq!(config.node.storage.cache_size_kb, 4096);
     let config = parse("[node]\nstorage_limit = 1_000\n").expect("underscores");
-    assert_eq!(config.node.limits.storage, 1000);
+    assert_eq!(config.node.replication.limits.storage, 1000);
 }

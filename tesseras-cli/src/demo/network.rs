@@ -73,12 +73,12 @@ impl Network {
         let others = self.members.iter().map(|member| member.node.listen());
         let mut config = loopback::config(dir, self.started, others);
         config.work_bits = WORK_BITS;
-        config.answer_deadline = ANSWER_DEADLINE;
+        config.replication.answer_deadline = ANSWER_DEADLINE;
         config.dht.request_deadline = LOOKUP_DEADLINE;
         config.dht.slow_after = LOOKUP_DEADLINE / 4;
         config.storage.cache_size_kb = KIB_OF_CACHE;
         config.fragment_cache = BYTES_OF_CACHE;
-        config.limits.min_free_space = RESERVE;
+        config.replication.limits.min_free_space = RESERVE;
         config
     }
 

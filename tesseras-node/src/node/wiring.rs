@@ -13,7 +13,7 @@ use tesseras_core::time::Clock;
 use tesseras_dht::{Bootstrap, Dht, DhtConfig};
 use tesseras_net::QuinnTransport;
 use tesseras_net::interfaces::announce_candidates;
-use tesseras_replication::{Parts, Replication, ReplicationConfig, Stores, TokioBlocking};
+use tesseras_replication::{Parts, Replication, Stores, TokioBlocking};
 use tesseras_storage::{StorageMetrics, Store};
 use tesseras_wire::{RememberingTransport, SharedMemory};
 
@@ -63,7 +63,7 @@ impl Wiring {
             Arc::new(DhtDirectory::new(dht.clone(), keys.id(), memory.clone(), patience));
         let observed = RememberingTransport::new(transport.clone(), memory.clone());
         let replication = Replication::new(Parts {
-            config: replication_config(config),
+            config: config.replication.clone(),
             keys: keys.clone(),
             capsules: Arc::new(StoredCapsules {
                 blobs: store.blobs(),
@@ -113,16 +113,6 @@ impl Wiring {
             replication: self.replication.clone(),
             clock: self.clock.clone(),
         }
-    }
-}
-
-fn replication_config(config: &NodeConfig) -> ReplicationConfig {
-    ReplicationConfig {
-        limits: config.limits,
-        max_transfers: config.max_transfers,
-        hedge_percent: config.hedge_percent,
-        answer_deadline: config.answer_deadline,
-        transfer_deadline: config.transfer_deadline,
     }
 }
 

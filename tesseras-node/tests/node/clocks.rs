@@ -191,7 +191,7 @@ async fn lies_about_the_date_stop_nobody_whose_holders_attest() {
         let mut config = net.config();
         config.listen = format!("127.0.99.{last}:0").parse().unwrap();
         // It takes nothing.
-        config.limits.min_free_space = u64::MAX;
+        config.replication.limits.min_free_space = u64::MAX;
         net.join_at(config, Clock::new(two_hours_ahead)).await;
     }
     for member in &net.nodes[..4] {

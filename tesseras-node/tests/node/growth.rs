@@ -32,7 +32,7 @@ async fn what_cannot_be_placed_readable_is_refused_before_a_piece_is_sent() {
     for _ in 0..7 {
         let mut config = net.config();
         // Room for two fragments each: fourteen of the sixteen that are needed.
-        config.limits.deficit_allowance = 700_000;
+        config.replication.limits.deficit_allowance = 700_000;
         net.join_with(config).await;
     }
     net.settle().await;
@@ -55,7 +55,7 @@ async fn a_readable_placement_is_made_even_where_no_node_has_room_for_a_whole_co
     for _ in 0..5 {
         let mut config = net.config();
         // Room for five fragments each, and for no whole copy.
-        config.limits.deficit_allowance = 1_700_000;
+        config.replication.limits.deficit_allowance = 1_700_000;
         net.join_with(config).await;
     }
     net.settle().await;

@@ -139,17 +139,29 @@ async fn every_limit_refuses_with_its_word() {
 
     type Change = fn(&mut NodeConfig, u64);
     let cases: [(&str, Change, &str); 5] = [
-        ("the storage limit", |c, bytes| c.limits.storage = bytes - 1, refusal::DECLINED),
-        ("the disk's reserve", |c, _| c.limits.min_free_space = 1 << 60, refusal::DECLINED),
-        ("one peer's limit", |c, bytes| c.limits.per_peer = bytes - 1, refusal::OVER_QUOTA),
+        (
+            "the storage limit",
+            |c, bytes| c.replication.limits.storage = bytes - 1,
+            refusal::DECLINED,
+        ),
+        (
+            "the disk's reserve",
+            |c, _| c.replication.limits.min_free_space = 1 << 60,
+            refusal::DECLINED,
+        ),
+        (
+            "one peer's limit",
+            |c, bytes| c.replication.limits.per_peer = bytes - 1,
+            refusal::OVER_QUOTA,
+        ),
         (
             "the deficit allowance",
-            |c, bytes| c.limits.deficit_allowance = bytes - 1,
+            |c, bytes| c.replication.limits.deficit_allowance = bytes - 1,
             refusal::OVER_QUOTA,
         ),
         (
             "the quarter for newcomers",
-            |c, bytes| c.limits.storage = 4 * bytes - 1,
+            |c, bytes| c.replication.limits.storage = 4 * bytes - 1,
             refusal::OVER_QUOTA,
         ),
     ];
@@ -160,7 +172,7 @@ async fn every_limit_refuses_with_its_word() {
         assert_empty(holder);
     }
     // Just enough is enough.
-    let holder = alone(&mut net, |config| config.limits.storage = 4 * bytes).await;
+    let holder = alone(&mut net, |config| config.replication.limits.storage = 4 * bytes).await;
     stranger.put(&holder.contact(), parcel.clone()).await.unwrap();
     // The quarter is one for all newcomers: another one does not get his own.
     let second = Goods::make(100, 40).parcel(Piece::Whole);
@@ -205,7 +217,7 @@ async fn a_false_witness_does_not_open_the_door_for_what_is_over_quota() {
     let mut net = Net::new();
     let goods = Goods::make(100, 20);
     let parcel = goods.parcel(Piece::Whole);
-    let holder = alone(&mut net, |config| config.limits.deficit_allowance = 10).await;
+    let holder = alone(&mut net, |config| config.replication.limits.deficit_allowance = 10).await;
     let liar = Stranger::at("127.0.100.1");
     let gone =
         Contact { id: NodeId::new([7; 20]), addresses: vec!["127.0.0.1:9".parse().unwrap()] };
@@ -223,7 +235,8 @@ async fn what_one_peer_sends_at_once_counts_together() {
     let one = (parcels[0].head.len() + parcels[0].body.len()) as u64;
     let witness = alone(&mut net, |_| {}).await.contact();
     net.nodes[0].gate.lie(Lie::SilentOnAttest);
-    let holder = alone(&mut net, |config| config.limits.deficit_allowance = one * 3 / 2).await;
+    let holder =
+        alone(&mut net, |config| config.replication.limits.deficit_allowance = one * 3 / 2).await;
     // A witness that keeps the holder waiting, so that all three are on their way at once.
     let stranger = Stranger::at("127.0.100.1");
     let to = holder.contact();

@@ -28,7 +28,7 @@ async fn holds_until_it_is_killed() {
     let Some(dir) = std::env::var_os(DIRECTORY) else { return };
     let mut config = NodeConfig::new(dir, "127.0.150.1:0".parse().unwrap());
     config.work_bits = WORK_BITS;
-    config.limits.min_free_space = 0;
+    config.replication.limits.min_free_space = 0;
     let node = Node::start(config).await.unwrap();
     let mut out = std::io::stdout();
     writeln!(out, "\nready {} {}", node.id(), node.listen()).unwrap();

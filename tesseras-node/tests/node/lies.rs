@@ -48,8 +48,8 @@ fn lies(owner: &Member, hash: TesseraHash) -> Vec<Lie> {
 /// One more node, that does not wait long for those who stall.
 async fn impatient(net: &mut Net) -> usize {
     let mut config = net.config();
-    config.answer_deadline = Duration::from_millis(1500);
-    config.transfer_deadline = Duration::from_secs(2);
+    config.replication.answer_deadline = Duration::from_millis(1500);
+    config.replication.transfer_deadline = Duration::from_secs(2);
     net.join_with(config).await
 }
 

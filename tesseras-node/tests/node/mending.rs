@@ -100,7 +100,7 @@ async fn whole_copies_become_the_coded_form_when_the_network_has_grown() {
     }
     // One that offers nothing only reads.
     let mut config = net.config();
-    config.limits.storage = 0;
+    config.replication.limits.storage = 0;
     let reader = net.join_with(config).await;
     net.settle().await;
     let reader = &net.nodes[reader];

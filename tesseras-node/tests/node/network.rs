@@ -73,8 +73,8 @@ impl Net {
 
     pub fn tight_config(&mut self) -> NodeConfig {
         let mut config = self.config();
-        config.limits.deficit_allowance = 3_000_000;
-        config.limits.repair_share = 3_000_000;
+        config.replication.limits.deficit_allowance = 3_000_000;
+        config.replication.limits.repair_share = 3_000_000;
         config
     }
 
@@ -88,10 +88,10 @@ impl Net {
         let others = self.nodes.iter().map(|member| member.node.listen());
         let mut config = loopback::config(&dir, self.count, others);
         config.work_bits = WORK_BITS;
-        config.limits.min_free_space = 0;
+        config.replication.limits.min_free_space = 0;
         config.join_patience = Duration::from_secs(2);
-        config.answer_deadline = Duration::from_secs(3);
-        config.transfer_deadline = Duration::from_secs(6);
+        config.replication.answer_deadline = Duration::from_secs(3);
+        config.replication.transfer_deadline = Duration::from_secs(6);
         config
     }
 

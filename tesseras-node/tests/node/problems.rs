@@ -29,7 +29,7 @@ async fn a_dead_bootstrap_address_is_named_until_it_answers() {
 async fn a_disk_at_its_reserve_is_named() {
     let mut net = Net::new();
     let mut config = net.config();
-    config.limits.min_free_space = u64::MAX;
+    config.replication.limits.min_free_space = u64::MAX;
     let node = net.join_with(config).await;
     let problems = status(&net.nodes[node]).await.problems;
     let [Problem::DiskReserve { free: 1.., reserve: u64::MAX }] = problems[..] else {

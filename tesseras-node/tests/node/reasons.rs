@@ -64,7 +64,7 @@ async fn silent_holders_are_counted_and_may_be_back() {
 async fn a_fetch_without_room_on_the_disk_gives_no_hope_of_holders() {
     let mut net = Net::of(3).await;
     let mut config = net.config();
-    config.limits.min_free_space = u64::MAX;
+    config.replication.limits.min_free_space = u64::MAX;
     let small = net.join_with(config).await;
     net.settle().await;
     let owner = &net.nodes[0];

@@ -17,7 +17,7 @@ async fn patient(count: usize) -> Net {
     let mut net = Net::new();
     for _ in 0..count {
         let mut config = net.tight_config();
-        config.transfer_deadline = std::time::Duration::from_secs(60);
+        config.replication.transfer_deadline = std::time::Duration::from_secs(60);
         net.join_with(config).await;
     }
     net.settle().await;
@@ -62,7 +62,7 @@ async fn an_interrupted_publication_and_an_interrupted_fetch_go_on_where_they_we
     assert_eq!(drafted, plan.render().into_bytes());
 
     let mut config = net.config();
-    config.transfer_deadline = std::time::Duration::from_secs(60);
+    config.replication.transfer_deadline = std::time::Duration::from_secs(60);
     let at = net.join_with(config).await;
     let (holders, fetcher) = (&net.nodes[1..at], &net.nodes[at]);
     // So many are silent that the others do not suffice.

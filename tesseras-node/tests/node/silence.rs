@@ -31,10 +31,10 @@ async fn told(
 async fn made_dropped_and_no_room_sound_the_same() {
     let mut net = Net::of(2).await;
     let mut config = net.config();
-    config.limits.storage = 0;
+    config.replication.limits.storage = 0;
     net.join_with(config).await;
     let mut config = net.config();
-    config.limits.min_free_space = 1 << 60;
+    config.replication.limits.min_free_space = 1 << 60;
     net.join_with(config).await;
     net.settle().await;
     let [owner, other, nothing_offered, disk_full] = &net.nodes[..] else { panic!("four nodes") };

@@ -26,12 +26,12 @@ pub async fn node(dir: &TempDir, name: &str, holders: &[&Running]) -> Node {
     let mut config = NodeConfig::new(dir.path().join(name), listen);
     config.bootstrap = holders.iter().map(|holder| holder.contact.addresses[0]).collect();
     config.work_bits = 0;
-    config.limits.min_free_space = 0;
+    config.replication.limits.min_free_space = 0;
     // All peers are known at once; no others join.
     config.join_patience = Duration::ZERO;
     // Long enough for a holder that waits for a lock.
-    config.answer_deadline = FOR_EVER;
-    config.transfer_deadline = FOR_EVER;
+    config.replication.answer_deadline = FOR_EVER;
+    config.replication.transfer_deadline = FOR_EVER;
     Node::start(config).await.expect("it starts")
 }
 
