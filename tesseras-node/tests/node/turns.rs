@@ -90,7 +90,7 @@ async fn who_fetches_a_piece_does_not_wait_behind_a_crowd_of_another_neighbourho
 async fn what_is_refused_is_refused_while_all_turns_are_taken() {
     let mut net = Net::new();
     let mut config = net.config();
-    config.max_transfers = 1;
+    config.replication.max_transfers = 1;
     net.join_with(config).await;
     let (to, goods) = (net.nodes[0].contact(), Goods::make(5 * MIB, 20));
     let (slow, other) = (Stranger::at("127.0.80.1"), Stranger::at("127.0.66.1"));
