@@ -46,7 +46,7 @@ pub struct Draft {
 /// All of a capsule but its signatures.
 pub(crate) struct Gathered<'a> {
     pub manifest: Manifest,
-    pub staging: Staging<'a>,
+    pub staging: Staging<&'a dyn BlobStore>,
     pub draft: Draft,
 }
 
@@ -111,7 +111,7 @@ pub(crate) fn gather<'a>(
 struct Gathering<'a, 'w> {
     folder: &'w Folder,
     digits: usize,
-    staging: Staging<'a>,
+    staging: Staging<&'a dyn BlobStore>,
     pump: Pump,
     entries: Vec<FileEntry>,
     skipped: Vec<Skipped>,

@@ -12,7 +12,7 @@ use tesseras_core::time::Timestamp;
 use thiserror::Error;
 
 use crate::exported::{ExportedCapsule, ExportedError};
-use crate::pack_reader::{PackReader, PackStream};
+use crate::pack_reader::PackReader;
 use crate::unpack::{UnpackError, unpack_as};
 use crate::verify::{
     FileReport, FileStatus, Report, SignatureStatus, VerifyError, verify_directory, verify_stored,
@@ -109,9 +109,8 @@ pub fn import(
     // machine counts only once. This must also be so when the creator imports it again.
     let own = own == Some(capsule.manifest().creator());
     let origin = if own { Origin::Created } else { Origin::Fetched };
-    let reader = PackReader::new(Arc::clone(capsule), Arc::clone(exported.blobs()));
-    let mut pack = PackStream::new(Arc::new(reader));
-    let done = unpack_as(&mut pack, &hash, blobs, repository, (origin, added), progress)?;
+    let pack = PackReader::new(Arc::clone(capsule), Arc::clone(exported.blobs()));
+    let done = unpack_as(&pack, &hash, blobs, repository, (origin, added), progress)?;
     Ok(Imported {
         hash,
         memories: done.memories,

@@ -41,9 +41,9 @@ pub use gather::Draft;
 pub use import::{ImportError, Imported, import};
 pub use meta::{MemoryType, Place, rfc_3339};
 pub use open::{MemorySummary, OpenError, StoredCapsule};
-pub use pack_reader::{PackReader, PackStream};
+pub use pack_reader::PackReader;
 pub use restore::{RestoreError, Restored, restore};
-pub use unpack::{UnpackError, Unpacked, unpack};
+pub use unpack::{UnpackError, Unpacked, Unpacking, unpack};
 pub use verify::{
     FileStatus, Report, SignatureStatus, VerifyError, verify_directory, verify_opened,
     verify_stored,

@@ -1,7 +1,6 @@
 //! The pack of a stored capsule, readable at any offset although it is not stored anywhere.
 
 use std::collections::VecDeque;
-use std::io;
 use std::sync::{Arc, Mutex};
 
 use tesseras_core::ids::ContentHash;
@@ -110,29 +109,6 @@ impl BlobReader for PackReader {
             };
         }
         Ok(())
-    }
-}
-
-/// A pack read from its beginning to its end.
-pub struct PackStream {
-    pack: Arc<dyn BlobReader>,
-    offset: u64,
-}
-
-impl PackStream {
-    /// At the beginning of a pack.
-    pub fn new(pack: Arc<dyn BlobReader>) -> Self {
-        Self { pack, offset: 0 }
-    }
-}
-
-impl io::Read for PackStream {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let left = self.pack.bytes() - self.offset;
-        let length = buffer.len().min(usize::try_from(left).unwrap_or(usize::MAX));
-        self.pack.read_at(self.offset, &mut buffer[..length]).map_err(io::Error::other)?;
-        self.offset += length as u64;
-        Ok(length)
     }
 }
 

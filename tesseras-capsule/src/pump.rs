@@ -33,76 +33,83 @@ struct Worker {
     thread: Option<JoinHandle<()>>,
 }
 
-/// Computes digests of one stream after another.
+/// Computes digests of one stream after another. A stream may come in several parts.
 pub(crate) struct Pump {
     /// Used buffers, oldest first; the second thread may still be reading the newest of them.
     used: VecDeque<Arc<PageBuffer>>,
     /// Started by the first stream that does not fit into one buffer; `None` also if the system
     /// refuses the thread: then everything is hashed here.
     worker: Option<Worker>,
+    /// The digest of the current stream, if it is computed here.
+    here: Option<Sha256>,
+    /// Whether the current stream is hashed by the second thread.
+    shared: bool,
 }
 
 impl Pump {
     pub fn new() -> Self {
-        Self { used: VecDeque::new(), worker: None }
+        Self { used: VecDeque::new(), worker: None, here: None, shared: false }
     }
 
     /// Reads until `read` returns 0 bytes, passes everything to `sink`, and returns the length and
     /// the SHA-256. The first error of either ends it.
     pub fn run<E>(
         &mut self,
+        read: impl FnMut(&mut [u8]) -> Result<usize, E>,
+        sink: impl FnMut(&[u8]) -> Result<(), E>,
+    ) -> Result<(u64, Sha256Digest), E> {
+        let outcome = self.take(read, sink);
+        // Requested in every case, so that nothing of a failed stream is left for the next one.
+        let sha256 = self.finish();
+        Ok((outcome?, sha256))
+    }
+
+    /// Like [`Pump::run`], for a part of a stream: more may follow before [`Pump::finish`].
+    pub fn take<E>(
+        &mut self,
         mut read: impl FnMut(&mut [u8]) -> Result<usize, E>,
         mut sink: impl FnMut(&[u8]) -> Result<(), E>,
-    ) -> Result<(u64, Sha256Digest), E> {
-        let mut first = self.buffer();
-        let ended = fill(&mut first, &mut read)?;
-        let mut bytes = first.len() as u64;
-        if ended || !self.start() {
-            let mut sha256 = Sha256::default();
-            let mut buffer = first;
-            loop {
-                sha256.update(&buffer);
+    ) -> Result<u64, E> {
+        let mut bytes = 0;
+        loop {
+            let mut buffer = self.buffer();
+            let ended = fill(&mut buffer, &mut read)?;
+            bytes += buffer.len() as u64;
+            let buffer = Arc::new(buffer);
+            if !buffer.is_empty() {
+                self.hash(&buffer, ended);
                 sink(&buffer)?;
-                if fill(&mut buffer, &mut read)? && buffer.is_empty() {
-                    break;
-                }
-                bytes += buffer.len() as u64;
             }
-            self.used.push_back(Arc::new(buffer));
-            return Ok((bytes, sha256.finish()));
+            self.used.push_back(buffer);
+            if ended {
+                return Ok(bytes);
+            }
         }
-        let outcome = self.share(first, &mut bytes, &mut read, &mut sink);
-        // Requested in every case, so that nothing of a failed stream is left for the next one.
+    }
+
+    /// The SHA-256 of everything since the last call; a new stream begins.
+    pub fn finish(&mut self) -> Sha256Digest {
+        if !std::mem::take(&mut self.shared) {
+            return self.here.take().unwrap_or_default().finish();
+        }
         let digest = self.worker.as_ref().and_then(|worker| {
             worker.jobs.as_ref()?.send(Job::Finish).ok()?;
             worker.digests.recv().ok()
         });
-        outcome?;
-        Ok((bytes, digest.expect("the worker ends only when its queue is closed")))
+        digest.expect("the worker ends only when its queue is closed")
     }
 
-    /// Passes each buffer to the second thread and to the sink.
-    fn share<E>(
-        &mut self,
-        first: PageBuffer,
-        bytes: &mut u64,
-        read: &mut impl FnMut(&mut [u8]) -> Result<usize, E>,
-        sink: &mut impl FnMut(&[u8]) -> Result<(), E>,
-    ) -> Result<(), E> {
-        let mut next = Arc::new(first);
-        loop {
-            if let Some(jobs) = self.worker.as_ref().and_then(|w| w.jobs.as_ref()) {
-                // Fails only if the worker is gone, which `run` notices by the missing digest.
-                let _ = jobs.send(Job::Bytes(Arc::clone(&next)));
+    /// Hashes on the second thread what does not fit into one buffer.
+    fn hash(&mut self, buffer: &Arc<PageBuffer>, is_last: bool) {
+        if !self.shared && self.here.is_none() && !is_last {
+            self.shared = self.start();
+        }
+        match self.worker.as_ref().and_then(|worker| worker.jobs.as_ref()) {
+            Some(jobs) if self.shared => {
+                // Fails only if the worker is gone, which `finish` notices by the missing digest.
+                let _ = jobs.send(Job::Bytes(Arc::clone(buffer)));
             }
-            sink(&next)?;
-            self.used.push_back(next);
-            let mut buffer = self.buffer();
-            if fill(&mut buffer, read)? && buffer.is_empty() {
-                return Ok(());
-            }
-            *bytes += buffer.len() as u64;
-            next = Arc::new(buffer);
+            _ => self.here.get_or_insert_default().update(buffer),
         }
     }
 
@@ -210,6 +217,33 @@ mod tests {
                 assert_eq!(sha256, tesseras_crypto::sha256(&data[..length]));
                 assert!(out == data[..length]);
             }
+        }
+    }
+
+    #[test]
+    fn a_stream_in_parts_hashes_as_a_whole() {
+        let mut pump = Pump::new();
+        let data: Vec<u8> = (0..BUFFER_BYTES * 5).map(|i| (i * i / 255) as u8).collect();
+        for cuts in [[0, 1, 2], [7, BUFFER_BYTES + 9, 3 * BUFFER_BYTES], [BUFFER_BYTES; 3]] {
+            let mut out = Vec::new();
+            let mut at = 0;
+            for end in cuts.into_iter().chain([data.len()]) {
+                let taken = pump.take::<Infallible>(
+                    |buffer| {
+                        let n = buffer.len().min(end - at);
+                        buffer[..n].copy_from_slice(&data[at..at + n]);
+                        at += n;
+                        Ok(n)
+                    },
+                    |bytes| {
+                        out.extend_from_slice(bytes);
+                        Ok(())
+                    },
+                );
+                taken.expect("infallible");
+            }
+            assert_eq!(pump.finish(), tesseras_crypto::sha256(&data), "{cuts:?}");
+            assert!(out == data);
         }
     }
 

@@ -2,6 +2,7 @@
 //! error.
 
 use std::collections::HashSet;
+use std::ops::Deref;
 
 use tesseras_core::ids::{ContentHash, Sha256Digest};
 use tesseras_core::ports::{BlobStore, StagedBlob, StoreError};
@@ -17,15 +18,20 @@ pub(crate) struct Stored {
 }
 
 /// All blobs staged for one capsule. They are discarded on drop unless taken.
-pub(crate) struct Staging<'a> {
-    blobs: &'a dyn BlobStore,
+pub(crate) struct Staging<B: Deref<Target: BlobStore>> {
+    blobs: B,
     staged: Vec<StagedBlob>,
     known: HashSet<ContentHash>,
 }
 
-impl<'a> Staging<'a> {
-    pub fn new(blobs: &'a dyn BlobStore) -> Self {
+impl<B: Deref<Target: BlobStore>> Staging<B> {
+    pub fn new(blobs: B) -> Self {
         Self { blobs, staged: Vec::new(), known: HashSet::new() }
+    }
+
+    /// The store.
+    pub fn blobs(&self) -> &B::Target {
+        &self.blobs
     }
 
     /// Stages a stream in one pass. Nothing is left behind if the stream fails.
@@ -82,7 +88,7 @@ impl<'a> Staging<'a> {
     }
 }
 
-impl Drop for Staging<'_> {
+impl<B: Deref<Target: BlobStore>> Drop for Staging<B> {
     fn drop(&mut self) {
         for staged in self.staged.drain(..) {
             self.blobs.discard(staged);

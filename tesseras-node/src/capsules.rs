@@ -3,15 +3,17 @@
 use std::sync::Arc;
 
 use tesseras_capsule::{
-    OpenError, PackReader, PackStream, StoredCapsule, VerifyError, unpack, verify_opened,
+    OpenError, PackReader, StoredCapsule, Unpacking, VerifyError, unpack, verify_opened,
 };
 use tesseras_core::ids::TesseraHash;
-use tesseras_core::ports::{BlobReader, BlobStore, StoreError, TesseraRecord, TesseraRepository};
+use tesseras_core::ports::{
+    BlobReader, BlobStore, Origin, StoreError, TesseraRecord, TesseraRepository,
+};
 use tesseras_core::progress::Meter;
 use tesseras_core::signature::SignaturePair;
 use tesseras_core::time::Clock;
 use tesseras_crypto::NamedManifest;
-use tesseras_replication::{Capsules, OpenCapsule, UnpackError};
+use tesseras_replication::{Capsules, OpenCapsule, UnpackError, UnpackingCapsule};
 
 /// The capsules of one data directory.
 pub struct StoredCapsules {
@@ -30,22 +32,45 @@ impl Capsules for StoredCapsules {
         Ok(Arc::new(Opened { capsule: Arc::new(capsule), blobs: self.blobs.clone() }))
     }
 
-    fn unpack(
-        &self,
-        tessera: &TesseraHash,
-        pack: Arc<dyn BlobReader>,
+    fn unpack(&self, tessera: &TesseraHash) -> Box<dyn UnpackingCapsule> {
+        Box::new(Unpacked {
+            tessera: *tessera,
+            unpacking: Unpacking::new(*tessera, self.blobs.clone()),
+            library: self.library.clone(),
+            clock: self.clock.clone(),
+        })
+    }
+}
+
+/// A capsule on its way into the library.
+struct Unpacked {
+    tessera: TesseraHash,
+    unpacking: Unpacking<Arc<dyn BlobStore>>,
+    library: Arc<dyn TesseraRepository>,
+    clock: Clock,
+}
+
+impl UnpackingCapsule for Unpacked {
+    fn advance(
+        &mut self,
+        pack: &dyn BlobReader,
+        available: u64,
         meter: &Meter,
-    ) -> Result<TesseraRecord, UnpackError> {
-        let mut reader = PackStream::new(pack);
-        let (blobs, library) = (&*self.blobs, &*self.library);
-        unpack::unpack(&mut reader, tessera, blobs, library, self.clock.now(), meter).map_err(
-            |error| match error {
-                unpack::UnpackError::Store(error) => UnpackError::Store(error),
-                other => UnpackError::Invalid(other.to_string()),
-            },
-        )?;
-        let missing = || UnpackError::Store(StoreError::Missing((*tessera).into()));
-        self.library.get(tessera)?.ok_or_else(missing)
+    ) -> Result<(), UnpackError> {
+        self.unpacking.advance(pack, available, meter).map_err(invalid)
+    }
+
+    fn finish(self: Box<Self>) -> Result<TesseraRecord, UnpackError> {
+        let Self { tessera, unpacking, library, clock } = *self;
+        unpacking.finish(&*library, (Origin::Fetched, clock.now())).map_err(invalid)?;
+        library.get(&tessera)?.ok_or_else(|| StoreError::Missing(tessera.into()).into())
+    }
+}
+
+fn invalid(error: unpack::UnpackError) -> UnpackError {
+    match error {
+        unpack::UnpackError::Store(error) => UnpackError::Store(error),
+        other => UnpackError::Invalid(other.to_string()),
     }
 }
 

@@ -26,7 +26,9 @@ use crate::policy::hunt::Hunt;
 use crate::policy::pace::Paces;
 use crate::policy::patience::{Manner, Patience};
 use crate::policy::survey::{LiveHolder, Survey};
+use crate::ports::UnpackError;
 use crate::survey::Surveying;
+use crate::unpack::Unpack;
 use crate::workshop::{NoSpace, RebuildError, Workshop};
 use tesseras_core::progress::{Meter, OnProgress};
 
@@ -68,6 +70,9 @@ pub enum CollectError {
     /// A rebuilt piece does not match the plan: the plan is false, or the codec is wrong.
     #[error("rebuilt piece {0} does not match the plan")]
     FalsePlan(Piece),
+    /// What has arrived is not the beginning of the capsule's pack: the plan is false.
+    #[error(transparent)]
+    Unpack(#[from] UnpackError),
 }
 
 fn too_few(found: usize, needed: usize, last: Option<&str>) -> String {
@@ -139,6 +144,8 @@ struct Hunting<'a> {
     begun: Instant,
     hunt: Hunt,
     paces: Paces,
+    /// The capsule that is made of the pieces as they arrive.
+    unpack: Option<&'a mut Unpack>,
     count: Meter,
     transfers: Vec<Transfer>,
     running: FuturesUnordered<BoxFuture<'a, Ended>>,
@@ -149,13 +156,13 @@ impl<'a> Collector<'a> {
     /// Fetches pieces to this node until the pack can be read: the whole, or k fragments, data
     /// before parity. Pieces that are already here, also from an interrupted attempt, are not
     /// fetched again. The holders are those of a survey, or of one that is still in progress
-    /// (`more`).
+    /// (`more`). What has arrived is unpacked at once if that is wanted.
     pub(crate) async fn collect(
         &self,
         dossier: &'a VerifiedDossier,
         mut source: PieceSource,
-        survey: Option<&Survey>,
-        more: Option<&mut Surveying<'_>>,
+        (survey, more): (Option<&Survey>, Option<&mut Surveying<'_>>),
+        unpack: Option<&'a mut Unpack>,
         on_progress: &OnProgress,
     ) -> Result<Collected, CollectError> {
         let sound = move || {
@@ -180,6 +187,7 @@ impl<'a> Collector<'a> {
             begun: Instant::now(),
             hunt,
             paces: Paces::new(Patience::new(Manner::Quick, SILENCE)),
+            unpack,
             count,
             transfers: Vec::new(),
             running: FuturesUnordered::new(),
@@ -265,13 +273,19 @@ impl Hunting<'_> {
     ) -> Result<(), CollectError> {
         while self.hunt.missing() > 0 {
             self.look_for_late();
-            self.begin_transfers();
+            self.begin_transfers(more.is_some());
+            if let Some(unpack) = &mut self.unpack {
+                unpack.start(source, self.hunt.leading());
+            }
             let finding: OptionFuture<_> = more.as_mut().map(|survey| survey.next()).into();
+            let unpack = self.unpack.as_mut().filter(|unpack| unpack.is_running());
+            let unpacking: OptionFuture<_> = unpack.map(|unpack| unpack.ended()).into();
             tokio::select! {
                 biased;
                 Some(ended) = self.running.next(), if !self.running.is_empty() => {
                     self.ended(ended, source).await?;
                 }
+                Some(unpacked) = unpacking => unpacked?,
                 Some(found) = finding => match found {
                     Some(holder) => self.found(&holder),
                     None => *more = None,
@@ -283,12 +297,12 @@ impl Hunting<'_> {
         Ok(())
     }
 
-    fn begin_transfers(&mut self) {
+    fn begin_transfers(&mut self, expects_more: bool) {
         let peers = self.collector.peers;
         while self.running.len() < 2 * peers.max_transfers()
             && self.hunt.in_time() < peers.max_transfers()
         {
-            let Some((piece, holder)) = self.hunt.next() else { return };
+            let Some((piece, holder)) = self.hunt.next(expects_more) else { return };
             self.paces.begin(piece, holder.id, self.begun.elapsed());
             // A further transfer beside a late one is its hedge.
             if let Some(late) = self.transfers.iter_mut().find(|t| t.late && t.hedged.is_none()) {

@@ -72,13 +72,22 @@ pub enum FetchError {
     NoDossier(TesseraHash),
     /// Not enough pieces could be obtained.
     #[error(transparent)]
-    Collect(#[from] CollectError),
+    Collect(CollectError),
     /// The pieces do not form a valid capsule.
     #[error(transparent)]
     Unpack(#[from] UnpackError),
     /// A store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
+}
+
+impl From<CollectError> for FetchError {
+    fn from(error: CollectError) -> Self {
+        match error {
+            CollectError::Unpack(error) => Self::Unpack(error),
+            other => Self::Collect(other),
+        }
+    }
 }
 
 fn all_silent(tessera: &TesseraHash, silent: usize) -> String {
@@ -280,7 +289,10 @@ impl Fetcher<'_> {
         let Self { peers, holder, workshop, .. } = *self;
         let collector = Collector { peers, holder, workshop };
         let source = workshop.pieces(dossier.plan().clone(), None).await?;
-        let collected = collector.collect(dossier, source, survey, more, on_progress).await?;
+        let mut unpack = self.library.unpack(dossier.tessera());
+        let collecting =
+            collector.collect(dossier, source, (survey, more), Some(&mut unpack), on_progress);
+        let collected = collecting.await?;
         let mut source = collected.source;
         if !collected.pieces.contains(&Piece::Whole) {
             let data = 0..source.plan().coded().map_or(0, |form| form.shape.k);
@@ -290,7 +302,7 @@ impl Fetcher<'_> {
             collector.rebuild(dossier, &mut source, have, &lost, on_progress).await?;
         }
         let count = Meter::new("checking and storing", source.plan().pack_bytes(), on_progress);
-        let record = self.library.unpack(dossier.tessera(), source, count).await?;
+        let record = unpack.finish(source, count).await?;
         self.keep(dossier).await;
         Ok(Fetched { record, holders: collected.holders.len() })
     }

@@ -43,12 +43,13 @@ pub mod status;
 mod stores;
 mod survey;
 mod turns;
+mod unpack;
 mod workshop;
 
 pub use announce::ANNOUNCE_BATCH;
 pub use blocking::{BlockingPool, TokioBlocking};
 pub use config::ReplicationConfig;
 pub use policy::{admission, causes};
-pub use ports::{Capsules, Directory, OpenCapsule, UnpackError};
+pub use ports::{Capsules, Directory, OpenCapsule, UnpackError, UnpackingCapsule};
 pub use replication::{Parts, Replication};
 pub use stores::Stores;

@@ -18,12 +18,11 @@ use tokio::time::Instant;
 
 use crate::blocking::Blocking;
 use crate::dossier::{DossierError, VerifiedDossier};
-use crate::pieces::PieceSource;
 use crate::policy::health::{State, TesseraHealth};
 use crate::ports::{Capsules, OpenCapsule, UnpackError};
 use crate::seen::Seen;
 use crate::stores::Stores;
-use tesseras_core::progress::Meter;
+use crate::unpack::Unpack;
 
 /// The longest MANIFEST of a capsule that is set aside between two requests, in bytes. With what
 /// follows from it, that takes about 5 MiB of memory.
@@ -142,20 +141,9 @@ impl Library {
         .await
     }
 
-    /// Adds the capsule whose pack is at hand.
-    pub(crate) async fn unpack(
-        &self,
-        tessera: TesseraHash,
-        source: PieceSource,
-        count: Meter,
-    ) -> Result<TesseraRecord, UnpackError> {
-        let capsules = self.capsules.clone();
-        self.disk
-            .run(move || {
-                let pack = source.pack()?;
-                capsules.unpack(&tessera, pack, &count)
-            })
-            .await
+    /// Begins to make a capsule of its pieces.
+    pub(crate) fn unpack(&self, tessera: TesseraHash) -> Unpack {
+        Unpack::new(self.disk.clone(), self.capsules.unpack(&tessera))
     }
 
     /// Whether this node's owner created a tessera.

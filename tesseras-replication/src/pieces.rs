@@ -1,6 +1,7 @@
 //! Where the bytes of a piece are found on this node, and the pack joined from pieces.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 use std::sync::Arc;
 
 use tesseras_core::code::{CodedForm, Piece};
@@ -62,14 +63,25 @@ impl PieceSource {
 
     /// The pack, from the whole or from all its data fragments.
     pub fn pack(&self) -> Result<Arc<dyn BlobReader>, StoreError> {
+        self.part_of_pack(0..self.plan.pack_bytes())
+    }
+
+    /// The pack, of which only these bytes need to be at hand and can be read.
+    pub(crate) fn part_of_pack(&self, part: Range<u64>) -> Result<Arc<dyn BlobReader>, StoreError> {
         match (&self.whole, self.plan.coded()) {
             (Some(whole), _) => Ok(whole.clone()),
             (None, None) => self.open(Piece::Whole),
             (None, Some(form)) => {
+                let each = form.fragment_bytes;
                 let fragments = (0..form.shape.k)
-                    .map(|index| self.open(Piece::Index(index)))
-                    .collect::<Result<_, _>>()?;
-                Ok(Arc::new(JoinedPack { fragments, form, bytes: self.plan.pack_bytes() }))
+                    .filter(|index| {
+                        let begin = u64::from(*index) * each;
+                        begin < part.end && part.start < begin + each
+                    })
+                    .map(|index| Ok((index, self.open(Piece::Index(index))?)))
+                    .collect::<Result<_, StoreError>>()?;
+                let (pack, bytes) = (self.plan.pack_hash(), self.plan.pack_bytes());
+                Ok(Arc::new(JoinedPack { fragments, form, pack, bytes }))
             }
         }
     }
@@ -165,8 +177,9 @@ impl PieceSource {
 
 /// A pack read from its data fragments, which one after the other *are* the pack.
 struct JoinedPack {
-    fragments: Vec<Arc<dyn BlobReader>>,
+    fragments: BTreeMap<u8, Arc<dyn BlobReader>>,
     form: CodedForm,
+    pack: ContentHash,
     bytes: u64,
 }
 
@@ -185,7 +198,9 @@ impl BlobReader for JoinedPack {
             let within = at % self.form.fragment_bytes;
             let len = (self.form.fragment_bytes - within).min(buffer.len() as u64) as usize;
             let (now, rest) = buffer.split_at_mut(len);
-            self.fragments[(at / self.form.fragment_bytes) as usize].read_at(within, now)?;
+            let index = (at / self.form.fragment_bytes) as u8;
+            let fragment = self.fragments.get(&index).ok_or(StoreError::Missing(self.pack))?;
+            fragment.read_at(within, now)?;
             at += len as u64;
             buffer = rest;
         }

@@ -20,14 +20,24 @@ pub trait Capsules: Send + Sync + 'static {
     /// for as long as the capsule is open.
     fn open(&self, record: &TesseraRecord) -> Result<Arc<dyn OpenCapsule>, StoreError>;
 
-    /// Checks every byte of a pack and adds its capsule to the library. `meter` is given the number
-    /// of bytes done.
-    fn unpack(
-        &self,
-        tessera: &TesseraHash,
-        pack: Arc<dyn BlobReader>,
+    /// Begins to make a capsule of its pack.
+    fn unpack(&self, tessera: &TesseraHash) -> Box<dyn UnpackingCapsule>;
+}
+
+/// A capsule that is being made of its pack, as far as the pack is at hand. Dropped before it is
+/// finished, it leaves nothing behind.
+pub trait UnpackingCapsule: Send + 'static {
+    /// Checks and stages what follows in the pack, of which the first `available` bytes are at hand.
+    /// `meter` is given the number of bytes done. After an error it must be dropped.
+    fn advance(
+        &mut self,
+        pack: &dyn BlobReader,
+        available: u64,
         meter: &Meter,
-    ) -> Result<TesseraRecord, UnpackError>;
+    ) -> Result<(), UnpackError>;
+
+    /// Adds the capsule to the library; an error if the pack was not taken to its end.
+    fn finish(self: Box<Self>) -> Result<TesseraRecord, UnpackError>;
 }
 
 /// A capsule of the library whose MANIFEST is the one that its name names. Its files are not checked

@@ -356,7 +356,7 @@ impl<'a> Repairer<'a> {
         let whole = self.library.open(tessera).await?.map(|capsule| capsule.pack());
         let source = workshop.pieces(plan.clone(), whole).await?;
         let Collected { mut source, pieces: have, .. } =
-            collector.collect(dossier, source, Some(survey), None, on_progress).await?;
+            collector.collect(dossier, source, (Some(survey), None), None, on_progress).await?;
         let lost = to_rebuild(plan, missing, &have);
         collector.rebuild(dossier, &mut source, &have, &lost, on_progress).await?;
         if !missing.contains(&Piece::Whole) {

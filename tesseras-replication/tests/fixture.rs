@@ -19,7 +19,7 @@ use tesseras_core::ids::TesseraHash;
 use tesseras_core::manifest::{Manifest, listed};
 use tesseras_core::pack::{BLOCK, PackLayout, header};
 use tesseras_core::plan::Plan;
-use tesseras_core::ports::{BlobReader, Workbench as _};
+use tesseras_core::ports::{BlobReader, StoreError, Workbench as _};
 use tesseras_core::progress::Meter;
 use tesseras_core::time::Timestamp;
 use tesseras_crypto::{CreatorKeys, CreatorPublic, SignaturePair, blake3, sha256};
@@ -151,8 +151,8 @@ impl Stored {
     /// Unpacks a pack, as `tes fetch` does.
     fn fetched(pack: &[u8], hash: TesseraHash) -> Self {
         Self::new(|_, store| {
-            let (blobs, library, mut pack) = (store.blobs(), store.library(), pack);
-            unpack(&mut pack, &hash, &*blobs, &*library, CREATED, &Meter::silent()).unwrap();
+            let (blobs, library) = (store.blobs(), store.library());
+            unpack(&Bytes(pack), &hash, &*blobs, &*library, CREATED, &Meter::silent()).unwrap();
             hash
         })
     }
@@ -272,6 +272,20 @@ fn assert_same_tree(left: &Path, right: &Path, why: &str) {
         tree(root).into_iter().map(line).collect()
     };
     assert_eq!(digests(left), digests(right), "{why}");
+}
+
+/// A pack in memory.
+struct Bytes<'a>(&'a [u8]);
+
+impl BlobReader for Bytes<'_> {
+    fn bytes(&self) -> u64 {
+        self.0.len() as u64
+    }
+
+    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Result<(), StoreError> {
+        buffer.copy_from_slice(&self.0[offset as usize..][..buffer.len()]);
+        Ok(())
+    }
 }
 
 fn read_all(reader: &dyn BlobReader) -> Vec<u8> {

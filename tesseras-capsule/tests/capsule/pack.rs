@@ -1,15 +1,15 @@
 //! The pack: read at any offset it is one and the same tar, and only that tar is unpacked.
 
 use std::fs;
-use std::io::{Cursor, Read};
+use std::io::Read as _;
 use std::path::Path;
 use std::sync::Arc;
 
 use proptest::prelude::*;
-use tesseras_capsule::{PackReader, UnpackError, export, unpack, verify_stored};
+use tesseras_capsule::{PackReader, UnpackError, Unpacking, export, unpack, verify_stored};
 use tesseras_core::ids::TesseraHash;
 use tesseras_core::pack::{PackSource, header};
-use tesseras_core::ports::{BlobReader as _, Origin, StoreError, TesseraRepository as _};
+use tesseras_core::ports::{BlobReader, BlobStore, Origin, StoreError, TesseraRepository as _};
 use tesseras_core::progress::Meter;
 
 use crate::samples::{NOW, World, jpeg, tree};
@@ -22,10 +22,30 @@ fn packed(world: &World) -> (Vec<u8>, PackReader) {
     (bytes, reader)
 }
 
+/// A pack in memory.
+struct Bytes<'a>(&'a [u8]);
+
+impl BlobReader for Bytes<'_> {
+    fn bytes(&self) -> u64 {
+        self.0.len() as u64
+    }
+
+    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Result<(), StoreError> {
+        let (from, to) = (offset as usize, offset as usize + buffer.len());
+        let bytes = self.0.get(from..to).ok_or(StoreError::OutOfRange {
+            offset,
+            end: to as u64,
+            bytes: self.bytes(),
+        })?;
+        buffer.copy_from_slice(bytes);
+        Ok(())
+    }
+}
+
 fn try_unpack(pack: &[u8], hash: &TesseraHash, at: &Path) -> (Result<bool, UnpackError>, Library) {
     let library = Library::new(at);
-    let outcome = unpack(&mut Cursor::new(pack), hash, &library, &library, NOW, &Meter::silent())
-        .map(|u| u.new);
+    let outcome =
+        unpack(&Bytes(pack), hash, &library, &library, NOW, &Meter::silent()).map(|u| u.new);
     (outcome, library)
 }
 
@@ -97,9 +117,65 @@ fn a_pack_becomes_the_same_capsule_elsewhere() {
     theirs.origin = Origin::Created;
     assert_eq!(Some(theirs), world.library.get(&hash).unwrap());
     assert!(verify_stored(&library, &library, &hash, &Meter::silent()).unwrap().valid);
-    let again = unpack(&mut Cursor::new(&pack), &hash, &library, &library, NOW, &Meter::silent());
+    let again = unpack(&Bytes(&pack), &hash, &library, &library, NOW, &Meter::silent());
     assert!(!again.unwrap().new);
     assert_eq!(library.staged(), 0);
+}
+
+#[test]
+fn a_pack_is_taken_as_it_arrives_whatever_the_cuts() {
+    let world = World::small();
+    world.put("film.webm", &crate::samples::jpeg(&vec![7; 700_000]));
+    let (pack, reader) = packed(&world);
+    let hash = reader.capsule().hash();
+    let at = tempfile::tempdir().unwrap();
+    let whole = try_unpack(&pack, &hash, &at.path().join("whole")).1;
+    let cut_at = proptest::collection::btree_set(0..pack.len(), 0..40);
+    let runs = proptest::test_runner::Config::with_cases(24);
+    let case = std::cell::Cell::new(0);
+    let mut runner = proptest::test_runner::TestRunner::new(runs);
+    runner
+        .run(&cut_at, |cuts| {
+            case.set(case.get() + 1);
+            let library = Library::new(&at.path().join(case.get().to_string()));
+            let blobs: &dyn BlobStore = &library;
+            let added = (Origin::Fetched, NOW);
+            let mut unpacking = Unpacking::new(hash, blobs);
+            for cut in &cuts {
+                // What is not at hand yet is not there.
+                let here = Bytes(&pack[..*cut]);
+                let arriving = Arriving { here, bytes: pack.len() as u64 };
+                unpacking.advance(&arriving, *cut as u64, &Meter::silent()).unwrap();
+            }
+            if cuts.len() % 2 == 0 {
+                let short = unpacking.finish(&library, added).unwrap_err();
+                prop_assert!(matches!(short, UnpackError::Short { .. }), "{short}");
+                prop_assert_eq!(library.objects() + library.staged(), 0);
+                return Ok(());
+            }
+            unpacking.advance(&Bytes(&pack), u64::MAX, &Meter::silent()).unwrap();
+            prop_assert!(unpacking.finish(&library, added).unwrap().new);
+            prop_assert_eq!(library.objects(), whole.objects());
+            prop_assert_eq!(library.staged(), 0);
+            Ok(())
+        })
+        .unwrap();
+}
+
+/// A pack of which only the beginning can be read.
+struct Arriving<'a> {
+    here: Bytes<'a>,
+    bytes: u64,
+}
+
+impl BlobReader for Arriving<'_> {
+    fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Result<(), StoreError> {
+        self.here.read_at(offset, buffer)
+    }
 }
 
 #[test]

@@ -79,6 +79,12 @@ impl Hunt {
         }
     }
 
+    /// How many data fragments are at hand from the first on, without a gap.
+    pub(crate) fn leading(&self) -> u8 {
+        let fragments = 0..self.plan.coded().map_or(0, |form| form.shape.k);
+        fragments.take_while(|index| self.have.contains(&Piece::Index(*index))).count() as u8
+    }
+
     /// The length of the pieces that are fetched, in bytes.
     pub(crate) fn piece_bytes(&self) -> u64 {
         let kind = if self.plan.coded().is_some() { Piece::Index(0) } else { Piece::Whole };
@@ -88,12 +94,20 @@ impl Hunt {
     /// The next piece and its source, if more pieces are needed than are in progress and not late:
     /// data before parity; of its holders one that is not late, and the least busy of these. A late
     /// piece is fetched from another holder if no other piece is left.
-    pub(crate) fn next(&mut self) -> Option<(Piece, Contact)> {
+    ///
+    /// While more holders are expected, the data may still turn up: as decoding costs more than
+    /// waiting for it, parity is then only used in place of what is late, or when nothing else is in
+    /// progress.
+    pub(crate) fn next(&mut self, expects_more: bool) -> Option<(Piece, Contact)> {
         if self.missing() <= self.in_time() {
             return None;
         }
+        let k = self.plan.coded().map_or(0, |form| form.shape.k);
+        let data_only =
+            expects_more && !self.running.is_empty() && !self.running.values().any(|late| *late);
+        let is_parity = |piece: &Piece| matches!(piece, Piece::Index(index) if *index >= k);
         let under_way: BTreeSet<Piece> = self.running.keys().map(|(piece, _)| *piece).collect();
-        let open = |piece: &Piece| !self.have.contains(piece);
+        let open = |piece: &Piece| !(self.have.contains(piece) || data_only && is_parity(piece));
         let fresh = |piece: &Piece| open(piece) && !under_way.contains(piece);
         let once_more = |piece: &Piece| {
             let is_late =
@@ -184,7 +198,32 @@ mod tests {
     }
 
     fn next(hunt: &mut Hunt) -> Option<(Piece, NodeId)> {
-        hunt.next().map(|(piece, contact)| (piece, contact.id))
+        hunt.next(false).map(|(piece, contact)| (piece, contact.id))
+    }
+
+    #[test]
+    fn parity_is_not_fetched_while_the_holders_of_the_data_may_still_answer() {
+        let mut hunt = hunt(CODED_FROM_BYTES, 24);
+        let early = |hunt: &mut Hunt| hunt.next(true).map(|(piece, _)| piece);
+        hunt.found(&holder(1, &[Piece::Index(0), Piece::Index(16)], SUM));
+        assert_eq!(early(&mut hunt), Some(Piece::Index(0)));
+        assert_eq!(early(&mut hunt), None, "the others may still come");
+        hunt.found(&holder(2, &[Piece::Index(1), Piece::Index(17)], SUM));
+        assert_eq!(early(&mut hunt), Some(Piece::Index(1)));
+        hunt.note_late(Piece::Index(1), node(2));
+        assert_eq!(early(&mut hunt), Some(Piece::Index(16)), "in place of the late one");
+        hunt.succeeded(Piece::Index(1), node(2));
+        assert_eq!(early(&mut hunt), None);
+        hunt.succeeded(Piece::Index(0), node(1));
+        hunt.succeeded(Piece::Index(16), node(1));
+        assert_eq!(early(&mut hunt), Some(Piece::Index(17)), "rather than nothing");
+        assert_eq!(early(&mut hunt), None);
+        hunt.found(&holder(3, &[Piece::Index(18)], SUM));
+        assert_eq!(
+            hunt.next(false).map(|(piece, _)| piece),
+            Some(Piece::Index(18)),
+            "all are known"
+        );
     }
 
     #[test]

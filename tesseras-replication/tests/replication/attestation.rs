@@ -20,7 +20,7 @@ use tesseras_replication::attestation::{Question, is_valid};
 use tesseras_replication::messages::{Attestation, AttestedPiece, Request};
 use tesseras_replication::{
     Capsules, Directory, OpenCapsule, Parts, Replication, ReplicationConfig, Stores, TokioBlocking,
-    UnpackError,
+    UnpackingCapsule,
 };
 use tesseras_storage::{StorageConfig, Store};
 use tesseras_wire::codec::{self, Answer};
@@ -100,12 +100,7 @@ impl Capsules for Nobody {
         unreachable!("nothing is published")
     }
 
-    fn unpack(
-        &self,
-        _: &TesseraHash,
-        _: Arc<dyn BlobReader>,
-        _: &tesseras_core::progress::Meter,
-    ) -> Result<TesseraRecord, UnpackError> {
+    fn unpack(&self, _: &TesseraHash) -> Box<dyn UnpackingCapsule> {
         unreachable!("nothing is unpacked")
     }
 }

@@ -14,7 +14,7 @@ use tesseras_core::progress::Meter;
 use tesseras_core::signature::SignaturePair;
 use tesseras_core::time::Timestamp;
 use tesseras_crypto::{CreatorKeys, NamedManifest};
-use tesseras_replication::{Capsules, OpenCapsule, UnpackError};
+use tesseras_replication::{Capsules, OpenCapsule, UnpackError, UnpackingCapsule};
 
 use crate::memory::{Memory, Reader};
 
@@ -143,17 +143,37 @@ impl Capsules for SimCapsules {
         Ok(Arc::new(known(&record.hash)))
     }
 
-    fn unpack(
-        &self,
-        tessera: &TesseraHash,
-        pack: Arc<dyn BlobReader>,
+    fn unpack(&self, tessera: &TesseraHash) -> Box<dyn UnpackingCapsule> {
+        Box::new(Unpacking { made: known(tessera), memory: self.0.clone(), taken: 0 })
+    }
+}
+
+/// A capsule that is compared with the one that was made.
+struct Unpacking {
+    made: &'static Made,
+    memory: Memory,
+    taken: usize,
+}
+
+impl UnpackingCapsule for Unpacking {
+    fn advance(
+        &mut self,
+        pack: &dyn BlobReader,
+        available: u64,
         meter: &Meter,
-    ) -> Result<TesseraRecord, UnpackError> {
-        let made = known(tessera);
-        if read_all(&*pack) != *made.pack {
+    ) -> Result<(), UnpackError> {
+        let mut bytes = vec![0; available as usize - self.taken];
+        pack.read_at(self.taken as u64, &mut bytes)?;
+        if bytes != self.made.pack[self.taken..][..bytes.len()] {
             return Err(UnpackError::Invalid("not the bytes that were packed".to_owned()));
         }
-        meter.add(pack.bytes());
-        Ok(add(&self.0, made, Origin::Fetched))
+        self.taken += bytes.len();
+        meter.add(bytes.len() as u64);
+        Ok(())
+    }
+
+    fn finish(self: Box<Self>) -> Result<TesseraRecord, UnpackError> {
+        assert_eq!(self.taken, self.made.pack.len());
+        Ok(add(&self.memory, self.made, Origin::Fetched))
     }
 }
