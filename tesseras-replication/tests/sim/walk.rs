@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use tesseras_core::code::Piece;
 use tesseras_replication::repair::Repaired;
 use tesseras_replication::status::State;
 
@@ -155,8 +156,14 @@ fn holders_that_lie_stall_are_late_or_forget_stop_nobody() {
         let made = coded();
         world.publish(1, made).await.unwrap();
         let holders = world.holders(made);
-        for (at, conduct) in world.choose(conducts.len(), holders.len()).into_iter().zip(conducts) {
-            world.behave(holders[at], conduct);
+        // Those of data are asked first.
+        let placement = world.true_placement(made);
+        let has_data = |index: &usize| {
+            placement[&world.place(*index).id].iter().any(|p| matches!(p, Piece::Index(..16)))
+        };
+        let of_data: Vec<usize> = holders.iter().copied().filter(has_data).collect();
+        for (at, conduct) in world.choose(conducts.len(), of_data.len()).into_iter().zip(conducts) {
+            world.behave(of_data[at], conduct);
         }
         let begun = tokio::time::Instant::now();
         let fetcher = world.join();
