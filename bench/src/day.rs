@@ -5,13 +5,14 @@ use std::time::Duration;
 
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use rustix::time::{ClockId, clock_gettime};
+use tesseras_node::loopback::Member;
 use tesseras_replication::policy::hedging::Requests;
 use tokio::runtime::Runtime;
 use tokio::time::Instant;
 
 use crate::failure::Result;
 use crate::lap::Table;
-use crate::network::{Member, join_at, publish, settle};
+use crate::network::{join_at, publish, settle};
 use crate::processes::{Process, bootstrap, kill, look_after_all};
 use crate::scene::{SMALL_PHOTO, Scene};
 

@@ -4,38 +4,84 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
-use futures_util::FutureExt as _;
-use futures_util::future::BoxFuture;
 use tesseras_core::code::{CodedForm, WHOLE_COPIES};
 use tesseras_core::ids::TesseraHash;
 use tesseras_core::progress::silent;
 use tesseras_net::RateLimit;
-use tesseras_node::{Node, NodeConfig, loopback};
+use tesseras_node::NodeConfig;
+use tesseras_node::loopback::{self, LoopbackNetwork, Member};
 use tesseras_replication::admission::Limits;
-use tesseras_storage::Store;
+use tokio::runtime::Runtime;
 use tokio::time::Instant;
 
 use crate::failure::Result;
 use crate::lap::{Contest, LAPS, Lap, Table, Work, lap_on_warm_memory};
-use crate::scene::{PHOTO, Scene, open, pack};
+use crate::scene::{PHOTO, Scene, pack};
 use crate::wire::{OwnTransport, PULL, PUSH, PlainQuinn};
 
 const WORK_BITS: u32 = 4;
 const BYTES_OF_CACHE: u64 = 4 << 20;
 /// How long nodes may take to find each other.
 const PATIENCE: Duration = Duration::from_secs(60);
-
-/// A node in this process, and its store.
-pub struct Member {
-    pub node: Node,
-    pub store: Store,
-}
+const NOT_ACQUAINTED: &str = "the nodes do not find each other";
 
 /// The number of pieces of a pack, their length, and how many are needed.
 struct Pieces {
     all: usize,
     needed: usize,
     bytes: u64,
+}
+
+/// Both sides of the contests: nodes with capsules to publish, and bare transports.
+struct Setup {
+    network: LoopbackNetwork,
+    /// One capsule a lap.
+    hashes: Vec<TesseraHash>,
+    pieces: Pieces,
+    own: OwnTransport,
+    plain: PlainQuinn,
+}
+
+impl Setup {
+    /// Starts this many nodes and then the owner of the capsules.
+    async fn start(scene: &Scene, nodes: u8) -> Result<Self> {
+        let mut network = LoopbackNetwork::new(scene.path("nodes"), configure);
+        for _ in 0..=nodes {
+            network.join().await?;
+        }
+        if !network.settle(PATIENCE).await {
+            return Err(NOT_ACQUAINTED.into());
+        }
+        let store = &newest(&network)?.store;
+        let mut hashes = Vec::new();
+        for number in 0..LAPS as u64 {
+            let album = scene.album("album", number + 1, scene.bytes(), PHOTO)?;
+            hashes.push(scene.create(store, &album)?.hash);
+        }
+        scene.remove("album")?;
+        let pieces = Pieces::of_pack(pack(store, &hashes[0])?.bytes());
+        let files = scene.empty("pieces")?;
+        let own = OwnTransport::start(nodes, &files).await?;
+        let plain = PlainQuinn::start(nodes, &files).await?;
+        Ok(Self { network, hashes, pieces, own, plain })
+    }
+
+    async fn stop(self) {
+        self.own.stop().await;
+        self.plain.stop().await;
+        self.network.stop().await;
+    }
+}
+
+impl Pieces {
+    fn of_pack(bytes: u64) -> Self {
+        match CodedForm::of_pack(bytes) {
+            Some(CodedForm { shape, fragment_bytes }) => {
+                Self { all: shape.n().into(), needed: shape.k.into(), bytes: fragment_bytes }
+            }
+            None => Self { all: WHOLE_COPIES, needed: 1, bytes },
+        }
+    }
 }
 
 /// Measures both; a fetch needs a publish before it, measured or not.
@@ -45,25 +91,36 @@ pub fn rows(scene: &Scene, nodes: u8, table: &mut Table) -> Result<()> {
     }
     // Configured as in `tesd`.
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let (mut network, pieces, hashes) = runtime.block_on(prepare(scene, nodes))?;
-    let owner = network.pop().ok_or("there is an owner")?;
-    let files = scene.empty("pieces")?;
-    let own = runtime.block_on(OwnTransport::start(nodes, &files))?;
-    let plain = runtime.block_on(PlainQuinn::start(nodes, &files))?;
+    let mut setup = runtime.block_on(Setup::start(scene, nodes))?;
+    publish_row(scene, nodes, &runtime, &setup, table)?;
+    if table.wants("fetch") {
+        runtime.block_on(setup.network.join())?;
+        let fetcher = std::slice::from_ref(newest(&setup.network)?);
+        // All but the owner, who has stored nothing for it.
+        runtime.block_on(settle(fetcher, nodes.into()))?;
+        fetch_row(scene, nodes, &runtime, &setup, table)?;
+    }
+    runtime.block_on(setup.stop());
+    Ok(())
+}
 
+/// Measures publishing; publishes without measuring if only fetching is measured.
+fn publish_row(
+    scene: &Scene,
+    nodes: u8,
+    runtime: &Runtime,
+    setup: &Setup,
+    table: &mut Table,
+) -> Result<()> {
+    let Setup { network, hashes, pieces: Pieces { all, bytes, .. }, own, plain } = setup;
+    let (owner, all, bytes) = (newest(network)?, *all, *bytes);
     let mut drafts = Vec::new();
     let mut publish = |number: usize| -> Result<Lap> {
         let (lap, draft) =
-            lap_on_warm_memory(|| runtime.block_on(publish(scene, &owner, hashes[number])))?;
+            lap_on_warm_memory(|| runtime.block_on(publish(scene, owner, hashes[number])))?;
         drafts.push(format!("{:.2} of {:.2} s", draft.as_secs_f64(), lap.time.as_secs_f64()));
         Ok(lap)
     };
-    let bare = |work: BoxFuture<'_, Result<()>>| -> Result<Lap> {
-        let (lap, ()) = lap_on_warm_memory(|| runtime.block_on(work))?;
-        scene.empty("pieces")?;
-        Ok(lap)
-    };
-    let Pieces { all, needed, bytes } = pieces;
     table.add(Contest {
         name: format!("publish to {nodes} nodes"),
         work: Work::Bytes(scene.bytes()),
@@ -71,100 +128,92 @@ pub fn rows(scene: &Scene, nodes: u8, table: &mut Table) -> Result<()> {
         bare: vec![
             (
                 "own transport, all pieces, 4 at once",
-                Box::new(|_| bare(own.all(PUSH, all, bytes).boxed())),
+                Box::new(|_| bare(scene, runtime, own.all(PUSH, all, bytes))),
             ),
             (
                 "plain quinn, all pieces at once",
-                Box::new(|_| bare(plain.all(PUSH, all, bytes).boxed())),
+                Box::new(|_| bare(scene, runtime, plain.all(PUSH, all, bytes))),
             ),
         ],
     })?;
-    if table.wants("fetch") {
-        (0..LAPS).filter(|_| !table.wants("publish")).try_for_each(|n| publish(n).map(drop))?;
-        let fetcher = runtime.block_on(join(scene, &network, nodes + 2))?;
-        runtime.block_on(settle(std::slice::from_ref(&fetcher), network.len()))?;
-        table.add(Contest {
-            name: format!("fetch from {nodes} nodes"),
-            work: Work::Bytes(scene.bytes()),
-            real: Box::new(|number| {
-                let (replication, silent) = (fetcher.node.replication(), silent());
-                let fetching = replication.fetch(hashes[number], &silent);
-                Ok(lap_on_warm_memory(|| Ok(runtime.block_on(fetching)?))?.0)
-            }),
-            bare: vec![
-                (
-                    "own transport, k pieces, 4 at once",
-                    Box::new(|_| bare(own.all(PULL, needed, bytes).boxed())),
-                ),
-                (
-                    "plain quinn, k pieces at once",
-                    Box::new(|_| bare(plain.all(PULL, needed, bytes).boxed())),
-                ),
-            ],
-        })?;
-        network.push(fetcher);
+    if !table.wants("publish") {
+        (0..LAPS).try_for_each(|number| publish(number).map(drop))?;
     }
-    network.push(owner);
     table.note(format!(
         "publish: {all} pieces of {bytes} bytes; reading and coding (the plan) took {}",
         drafts.join(", ")
     ));
-    runtime.block_on(async {
-        own.stop().await;
-        plain.stop().await;
-        futures_util::future::join_all(network.into_iter().map(|m| m.node.stop())).await;
-    });
     Ok(())
 }
 
-/// Starts the nodes and then the owner of as many capsules as there are laps.
-async fn prepare(scene: &Scene, nodes: u8) -> Result<(Vec<Member>, Pieces, Vec<TesseraHash>)> {
-    let mut network = Vec::new();
-    for number in 1..=nodes + 1 {
-        let member = join(scene, &network, number).await?;
-        network.push(member);
-    }
-    settle(&network, usize::from(nodes)).await?;
-    let store = &network[usize::from(nodes)].store;
-    let mut hashes = Vec::new();
-    for number in 0..LAPS as u64 {
-        let hash =
-            scene.create(store, &scene.album("album", number + 1, scene.bytes(), PHOTO)?)?.hash;
-        hashes.push(hash);
-    }
-    scene.remove("album")?;
-    let bytes = pack(store, &hashes[0])?.bytes();
-    let pieces = match CodedForm::of_pack(bytes) {
-        Some(CodedForm { shape, fragment_bytes }) => {
-            Pieces { all: shape.n().into(), needed: shape.k.into(), bytes: fragment_bytes }
-        }
-        None => Pieces { all: WHOLE_COPIES, needed: 1, bytes },
-    };
-    Ok((network, pieces, hashes))
+/// Measures fetching what was published, by the newest node.
+fn fetch_row(
+    scene: &Scene,
+    nodes: u8,
+    runtime: &Runtime,
+    setup: &Setup,
+    table: &mut Table,
+) -> Result<()> {
+    let Setup { network, hashes, pieces: Pieces { needed, bytes, .. }, own, plain } = setup;
+    let (fetcher, needed, bytes) = (newest(network)?, *needed, *bytes);
+    table.add(Contest {
+        name: format!("fetch from {nodes} nodes"),
+        work: Work::Bytes(scene.bytes()),
+        real: Box::new(|number| {
+            let (replication, silent) = (fetcher.node.replication(), silent());
+            let fetching = replication.fetch(hashes[number], &silent);
+            Ok(lap_on_warm_memory(|| Ok(runtime.block_on(fetching)?))?.0)
+        }),
+        bare: vec![
+            (
+                "own transport, k pieces, 4 at once",
+                Box::new(|_| bare(scene, runtime, own.all(PULL, needed, bytes))),
+            ),
+            (
+                "plain quinn, k pieces at once",
+                Box::new(|_| bare(scene, runtime, plain.all(PULL, needed, bytes))),
+            ),
+        ],
+    })
 }
 
-/// Starts a node, each in a /24 of its own.
-async fn join(scene: &Scene, others: &[Member], number: u8) -> Result<Member> {
-    let bootstrap: Vec<SocketAddr> = others.iter().take(3).map(|m| m.node.listen()).collect();
-    join_at(scene, &format!("node-{number}"), number, &bootstrap).await
+/// A lap of a bare transport; the files that it wrote are deleted.
+fn bare(
+    scene: &Scene,
+    runtime: &Runtime,
+    transfers: impl Future<Output = Result<()>>,
+) -> Result<Lap> {
+    let (lap, ()) = lap_on_warm_memory(|| runtime.block_on(transfers))?;
+    scene.empty("pieces")?;
+    Ok(lap)
 }
 
-/// Starts a node in a new folder of this name, in the /24 of this number.
+/// The node that joined last.
+fn newest(network: &LoopbackNetwork) -> Result<&Member> {
+    Ok(network.last().ok_or("the network has no nodes")?)
+}
+
+/// Starts a node in a new directory of this name, in the /24 of this number.
 pub async fn join_at(
     scene: &Scene,
     name: &str,
     number: u8,
     bootstrap: &[SocketAddr],
 ) -> Result<Member> {
-    let dir = scene.empty(name)?;
-    let node = Node::start(config(&dir, loopback::address(number), bootstrap.to_vec())).await?;
-    Ok(Member { node, store: open(&dir)? })
+    let config = config(&scene.empty(name)?, loopback::address(number), bootstrap.to_vec());
+    Ok(Member::start(config).await?)
 }
 
 /// The settings of a node without practical limits.
 pub fn config(dir: &Path, listen: SocketAddr, bootstrap: Vec<SocketAddr>) -> NodeConfig {
     let mut config = NodeConfig::new(dir, listen);
     config.bootstrap = bootstrap;
+    configure(&mut config);
+    config
+}
+
+/// Removes all practical limits.
+fn configure(config: &mut NodeConfig) {
     config.work_bits = WORK_BITS;
     config.fragment_cache = BYTES_OF_CACHE;
     config.rate_limit = RateLimit { requests_per_second: 10_000, burst: 10_000 };
@@ -176,15 +225,14 @@ pub fn config(dir: &Path, listen: SocketAddr, bootstrap: Vec<SocketAddr>) -> Nod
         deficit_allowance: all,
         repair_share: all,
     };
-    config
 }
 
-/// Waits until each of these nodes knows so many others.
+/// Waits until each of these nodes knows at least `others` other nodes.
 pub async fn settle(members: &[Member], others: usize) -> Result<()> {
     let nodes = members.iter().map(|member| &member.node);
     match loopback::acquainted(nodes, others, PATIENCE).await {
         true => Ok(()),
-        false => Err("the nodes do not find each other".into()),
+        false => Err(NOT_ACQUAINTED.into()),
     }
 }
 

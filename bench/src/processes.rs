@@ -7,10 +7,11 @@ use std::process::{Child, ChildStdin, Command, Stdio};
 
 use futures_util::StreamExt as _;
 use tesseras_core::progress::silent;
-use tesseras_node::{Node, loopback};
+use tesseras_node::Node;
+use tesseras_node::loopback::{self, Member};
 
 use crate::failure::Result;
-use crate::network::{Member, config};
+use crate::network::config;
 use crate::scene::Scene;
 
 /// Nodes that all others join through. They are never killed.

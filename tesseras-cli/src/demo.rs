@@ -17,6 +17,7 @@ use tesseras_core::ports::TesseraRepository as _;
 use tesseras_core::progress::{Meter, silent};
 use tesseras_crypto::CreatorKeys;
 use tesseras_node::clock;
+use tesseras_node::loopback::{LoopbackNetwork, Member};
 use tesseras_replication::publish::Published;
 use tesseras_replication::status::{State, TesseraHealth};
 use tokio::time::Instant;
@@ -24,7 +25,6 @@ use tokio::time::Instant;
 use crate::command_error::CommandError;
 use crate::human::{count, short, size};
 use crate::output::Output;
-use network::{Member, Network};
 
 /// What is to happen.
 pub struct Plot {
@@ -93,8 +93,8 @@ pub async fn walk(plot: Plot, scene: PathBuf, output: Output) -> Result<Walked, 
     let nodes = plot.nodes;
     teller
         .tell(&format!("1. {nodes} nodes start on this machine, each with its own disk and key."));
-    let mut network = Network::start(&scene, nodes).await?;
-    let owner = network.newest();
+    let mut network = network::start(&scene, nodes).await?;
+    let owner = newest(&network);
     let keys = CreatorKeys::generate().map_err(|e| CommandError::new(e.to_string()))?;
     let made = pack(&teller, owner, &folder, &keys).await?;
     let hash = made.hash;
@@ -107,12 +107,13 @@ pub async fn walk(plot: Plot, scene: PathBuf, output: Output) -> Result<Walked, 
     let keeper = *left.ok_or_else(|| CommandError::new("no holder would be left"))?;
     teller.tell(&format!("4. {}", words::dies(doomed.len() as u64)));
     doomed.push(owner.node.id());
-    network.destroy(&doomed).await;
-    network.join().await?;
-    fetch(&teller, network.newest(), hash).await?;
-    let restored = repair(&teller, network.by_id(keeper), hash).await?;
+    // Files that cannot be deleted now are deleted with the temporary directory.
+    let _ = network.destroy(&doomed).await;
+    network.join().await.map_err(failed)?;
+    fetch(&teller, newest(&network), hash).await?;
+    let restored = repair(&teller, network.by_id(keeper).ok_or_else(unknown)?, hash).await?;
 
-    let fresh = network.newest();
+    let fresh = newest(&network);
     let to = plot.keep.clone().unwrap_or_else(|| scene.join("after"));
     let after = files_of(fresh, hash, &to).await?;
     let directory = after.directory.clone();
@@ -280,6 +281,11 @@ fn digest_all(
         digests.insert(path, hasher.finish());
     }
     Ok(())
+}
+
+/// The node that joined last.
+fn newest(network: &LoopbackNetwork) -> &Member {
+    network.last().expect("the network has nodes")
 }
 
 /// The holders that hold most: a whole copy is more than any number of pieces.

@@ -1,13 +1,13 @@
 //! A small network of real nodes, each in a /24 of its own.
 
 use std::fs;
+use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use tempfile::TempDir;
 use tesseras_capsule::{CreateOptions, create};
-use tesseras_core::contact::Contact;
 use tesseras_core::ids::{NodeId, TesseraHash};
 use tesseras_core::ports::{
     FragmentStore as _, HeldPiece, HoldingRepository as _, TesseraRepository as _,
@@ -15,7 +15,8 @@ use tesseras_core::ports::{
 use tesseras_core::progress::{Meter, silent};
 use tesseras_core::time::Clock;
 use tesseras_crypto::CreatorKeys;
-use tesseras_node::{Node, NodeConfig, clock, identity, loopback};
+use tesseras_node::loopback::{self, LoopbackNetwork};
+use tesseras_node::{Node, NodeConfig, clock, identity};
 use tesseras_replication::fetch::{FetchError, Fetched};
 use tesseras_replication::publish::{PublishError, Published};
 use tesseras_replication::repair::Repaired;
@@ -32,22 +33,42 @@ const JOIN_DEADLINE: Duration = Duration::from_secs(90);
 
 pub struct Net {
     root: TempDir,
-    count: u8,
-    pub nodes: Vec<Member>,
+    pub nodes: LoopbackNetwork<Member>,
 }
 
+/// A node whose incoming requests pass a gate.
 pub struct Member {
-    pub node: Node,
-    pub dir: PathBuf,
-    pub store: Store,
-    /// Its way in.
+    inner: loopback::Member,
     pub gate: Arc<Gate>,
+}
+
+impl Deref for Member {
+    type Target = loopback::Member;
+
+    fn deref(&self) -> &loopback::Member {
+        &self.inner
+    }
+}
+
+impl AsRef<loopback::Member> for Member {
+    fn as_ref(&self) -> &loopback::Member {
+        &self.inner
+    }
+}
+
+fn configure(config: &mut NodeConfig) {
+    config.work_bits = WORK_BITS;
+    config.replication.limits.min_free_space = 0;
+    config.join_patience = Duration::from_secs(2);
+    config.replication.answer_deadline = Duration::from_secs(3);
+    config.replication.transfer_deadline = Duration::from_secs(6);
 }
 
 impl Net {
     pub fn new() -> Self {
         let root = tempfile::tempdir().unwrap();
-        Self { root, count: 0, nodes: Vec::new() }
+        let nodes = LoopbackNetwork::new(root.path(), configure);
+        Self { root, nodes }
     }
 
     pub async fn of(count: usize) -> Self {
@@ -82,17 +103,9 @@ impl Net {
         self.root.path().join(name)
     }
 
+    /// The settings of one more node.
     pub fn config(&mut self) -> NodeConfig {
-        self.count += 1;
-        let dir = self.path(&format!("n{}", self.count));
-        let others = self.nodes.iter().map(|member| member.node.listen());
-        let mut config = loopback::config(&dir, self.count, others);
-        config.work_bits = WORK_BITS;
-        config.replication.limits.min_free_space = 0;
-        config.join_patience = Duration::from_secs(2);
-        config.replication.answer_deadline = Duration::from_secs(3);
-        config.replication.transfer_deadline = Duration::from_secs(6);
-        config
+        self.nodes.next_config()
     }
 
     pub async fn join(&mut self) -> usize {
@@ -114,34 +127,30 @@ impl Net {
             |router| Arc::new(Gated { router, gate })
         });
         let node = node.await.unwrap();
-        let store = open(&dir);
-        self.nodes.push(Member { node, dir, store, gate });
+        let inner = loopback::Member::new(node, &dir, &StorageConfig::default()).unwrap();
+        self.nodes.add(Member { inner, gate });
         self.nodes.len() - 1
     }
 
     /// Waits until everybody knows everybody.
     pub async fn settle(&self) {
-        let nodes = self.nodes.iter().map(|member| &member.node);
-        assert!(loopback::acquainted(nodes, self.nodes.len() - 1, JOIN_DEADLINE).await);
+        assert!(self.nodes.settle(JOIN_DEADLINE).await);
     }
 
     /// Stops a node at once and erases its disk.
     pub async fn destroy(&mut self, id: NodeId) {
-        let at = self.nodes.iter().position(|m| m.node.id() == id).unwrap();
-        let Member { node, dir, store, .. } = self.nodes.remove(at);
-        node.stop().await;
-        drop(store);
-        fs::remove_dir_all(dir).unwrap();
+        self.nodes.remove(id).unwrap().inner.destroy().await.unwrap();
     }
 
     pub fn by_id(&self, id: NodeId) -> Option<&Member> {
-        self.nodes.iter().find(|m| m.node.id() == id)
+        self.nodes.by_id(id)
     }
 }
 
 impl Member {
-    pub fn contact(&self) -> Contact {
-        Contact { id: self.node.id(), addresses: vec![self.node.listen()] }
+    /// Stops the node; its data directory stays.
+    pub async fn stop(self) {
+        self.inner.node.stop().await;
     }
 
     /// Makes a capsule of about `bytes` bytes.

@@ -27,15 +27,16 @@ async fn who_did_not_answer_about_a_tessera_leaves_the_table_and_is_silent_after
     })
     .await;
 
-    let owner = net.nodes.remove(0);
-    owner.node.stop().await;
-    drop(owner.store);
-    let silent = open(&owner.dir).peers().silent_peers().unwrap();
+    let id = owner.node.id();
+    let owner = net.nodes.remove(id).unwrap();
+    let dir = owner.dir.clone();
+    owner.stop().await;
+    let silent = open(&dir).peers().silent_peers().unwrap();
     assert!(silent.iter().any(|peer| peer.id == dead && peer.failures > 0), "{silent:?}");
 
     let config = {
         let mut config = net.config();
-        config.data_dir.clone_from(&owner.dir);
+        config.data_dir.clone_from(&dir);
         config
     };
     let again = net.join_with(config).await;
