@@ -6,8 +6,10 @@ use bytes::Bytes;
 use futures_util::{StreamExt as _, stream};
 use serde::Serialize;
 use tesseras_core::code::Piece;
+use tesseras_core::ids::DhtKey;
 use tesseras_core::plan::Plan;
 use tesseras_crypto::{NodeKeys, blake3};
+use tesseras_dht::messages::DhtRequest;
 use tesseras_node::clock;
 use tesseras_node::router::Router;
 use tesseras_replication::attestation::{self, Question};
@@ -61,6 +63,7 @@ pub struct Gate {
 struct State {
     lie: Option<Lie>,
     asked: Vec<Request>,
+    sought: Vec<DhtKey>,
 }
 
 impl Gate {
@@ -88,6 +91,11 @@ impl Gate {
         self.state().asked.len()
     }
 
+    /// The points to which the nearest nodes were asked for since the last time.
+    pub fn take_sought(&self) -> Vec<DhtKey> {
+        std::mem::take(&mut self.state().sought)
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap()
     }
@@ -102,6 +110,9 @@ impl Service for Gated {
     fn serve(&self, peer: Peer, frame: Vec<u8>, body: Body) -> BoxFuture<'_, Response> {
         Box::pin(async move {
             let Ok(request) = codec::decode::<Request>(&frame) else {
+                if let Ok(DhtRequest::FindNode { target }) = codec::decode(&frame) {
+                    self.gate.state().sought.push(target);
+                }
                 return self.router.serve(peer, frame, body).await;
             };
             let lie = {

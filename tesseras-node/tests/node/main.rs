@@ -18,6 +18,7 @@ mod plans;
 mod problems;
 mod reasons;
 mod remembered;
+mod resolving;
 mod resume;
 mod rot;
 mod serving;
