@@ -19,7 +19,7 @@ use tesseras_crypto::CreatorKeys;
 use tesseras_node::clock;
 use tesseras_node::loopback::{LoopbackNetwork, Member};
 use tesseras_replication::publish::Published;
-use tesseras_replication::status::{State, TesseraHealth};
+use tesseras_replication::status::{HealthState, TesseraHealth};
 use tokio::time::Instant;
 
 use crate::command_error::CommandError;
@@ -213,7 +213,7 @@ async fn repair(teller: &Teller, keeper: &Member, hash: TesseraHash) -> Result<u
         words::held(&health),
         words::may_die(health.survives)
     ));
-    if health.state != State::Healthy {
+    if health.state != HealthState::Healthy {
         let (live, total) = (health.live, health.total);
         teller.tell(&format!("   Not all is back yet: {live} of {total} live."));
     }

@@ -3,12 +3,14 @@
 //! Like the MANIFEST it is plain text with exactly one form, so that everyone signs and stores the
 //! same bytes.
 
+use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::append::Append as _;
 use crate::code::{CodedForm, MAX_PACK_BYTES, Piece};
 use crate::ids::{ContentHash, TesseraHash};
 use crate::manifest::{PACK_VERSION, parse_number};
+use crate::signature::SignaturePair;
 
 /// The first line of every plan of this version; also the domain of its signatures.
 pub const FIRST_LINE: &str = "tesseras-plan 1";
@@ -22,6 +24,15 @@ pub struct Plan {
     pack_bytes: u64,
     pack_hash: ContentHash,
     checksums: Vec<ContentHash>,
+}
+
+/// The bytes of a plan and its creator's signatures over them, neither of them verified.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SignedPlan {
+    /// The bytes of the plan.
+    pub plan: Vec<u8>,
+    /// Signatures over exactly these bytes.
+    pub signatures: SignaturePair,
 }
 
 /// Why bytes are not a plan.

@@ -7,19 +7,16 @@ use tesseras_core::words::count;
 use tesseras_replication::overview::Glance;
 use tesseras_replication::publication::PublicationReport;
 use tesseras_replication::seen::Seen;
-use tesseras_replication::status::{Copies, State, TesseraHealth};
-use tesseras_rpc::messages;
+use tesseras_replication::status::{Copies, HealthState, TesseraHealth};
 use tesseras_rpc::messages::{
-    CopyCount, FragmentCount, PlacedPiece, Published, TesseraGlance, TesseraStatus,
+    CopyCount, FragmentCount, PieceLocation, PublicationReply, PublishReply, TesseraGlance,
+    TesseraState, TesseraStatus,
 };
 
 /// How far a tessera is published.
-pub(crate) fn publication(
-    hash: TesseraHash,
-    report: PublicationReport,
-) -> messages::PublicationReport {
+pub(crate) fn publication(hash: TesseraHash, report: PublicationReport) -> PublicationReply {
     let PublicationReport { state, placed } = report;
-    messages::PublicationReport { hash, state, placed: placed as u64 }
+    PublicationReply { hash, state, placed: placed as u64 }
 }
 
 /// A capsule of the library at a glance.
@@ -29,7 +26,7 @@ pub(crate) fn glance(glance: Glance) -> TesseraGlance {
     TesseraGlance {
         hash,
         title,
-        state: state.map_or(messages::State::Unchecked, told),
+        state: state.map_or(TesseraState::Unchecked, told),
         fragments: FragmentCount {
             total: figure(|seen| seen.total),
             live: figure(|seen| seen.live),
@@ -40,13 +37,13 @@ pub(crate) fn glance(glance: Glance) -> TesseraGlance {
     }
 }
 
-fn told(state: State) -> messages::State {
+fn told(state: HealthState) -> TesseraState {
     match state {
-        State::Local => messages::State::Local,
-        State::Publishing => messages::State::Publishing,
-        State::Healthy => messages::State::Healthy,
-        State::Degraded => messages::State::Degraded,
-        State::Unreachable => messages::State::Unreachable,
+        HealthState::Local => TesseraState::Local,
+        HealthState::Publishing => TesseraState::Publishing,
+        HealthState::Healthy => TesseraState::Healthy,
+        HealthState::Degraded => TesseraState::Degraded,
+        HealthState::Unreachable => TesseraState::Unreachable,
     }
 }
 
@@ -77,11 +74,11 @@ fn copy_count(copies: Copies) -> CopyCount {
     CopyCount { total: copies.total as u64, live: copies.live as u64 }
 }
 
-fn pieces(placement: &Placement) -> Vec<PlacedPiece> {
-    let mut pieces: Vec<PlacedPiece> = placement
+fn pieces(placement: &Placement) -> Vec<PieceLocation> {
+    let mut pieces: Vec<PieceLocation> = placement
         .iter()
         .flat_map(|(id, held)| {
-            held.iter().map(|piece| PlacedPiece { fragment: *piece, node_id: *id })
+            held.iter().map(|piece| PieceLocation { fragment: *piece, node_id: *id })
         })
         .collect();
     pieces.sort_by_key(|placed| placed.fragment);
@@ -92,7 +89,7 @@ fn pieces(placement: &Placement) -> Vec<PlacedPiece> {
 pub(crate) fn published(
     hash: TesseraHash,
     done: tesseras_replication::publish::Published,
-) -> Published {
+) -> PublishReply {
     let mut notes = Vec::new();
     if done.placed < done.fragments {
         let unplaced = (done.fragments - done.placed) as u64;
@@ -107,7 +104,7 @@ pub(crate) fn published(
     if done.crowded {
         notes.push("more than two holders share a network (/24 or /48)".to_owned());
     }
-    Published {
+    PublishReply {
         hash,
         fragments: done.fragments as u64,
         placed: done.placed as u64,

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use tesseras_core::ids::{NodeId, TesseraHash};
+use tesseras_core::plan::SignedPlan;
 use tesseras_core::progress::OnProgress;
 use tesseras_core::words::count;
 use tesseras_dht::Dht;
@@ -12,11 +13,11 @@ use tesseras_replication::Replication;
 use tesseras_replication::repair::RepairError;
 use tesseras_rpc::calls::{
     AskPeers, AskStatus, AskTesseraStatus, Call as _, DraftPlan, Fetch, Publish,
-    PublishInBackground, Repair, Request, Response, SignedPlan, StopPublication,
+    PublishInBackground, Repair, Request, Response, StopPublication,
 };
 use tesseras_rpc::messages::{
-    DraftedPlan, Fetched, NodeStatus, PeerInfo, PeerList, PublicationReport, Published, Repaired,
-    TesseraGlance, TesseraStatus,
+    DraftedPlan, FetchReply, NodeStatus, PeerInfo, PeerList, PublicationReply, PublishReply,
+    RepairReply, TesseraGlance, TesseraStatus,
 };
 use tesseras_rpc::{BoxFuture, Cause, Failure, Handler, ProgressSink};
 
@@ -144,7 +145,7 @@ impl Requests {
         &self,
         Publish { hash, signed }: Publish,
         on_progress: &OnProgress,
-    ) -> Result<Published, Failure> {
+    ) -> Result<PublishReply, Failure> {
         let done = match signed {
             Some(SignedPlan { plan, signatures }) => {
                 self.replication.publish(hash, plan, signatures, on_progress).await
@@ -157,7 +158,7 @@ impl Requests {
     async fn publish_later(
         &self,
         PublishInBackground { hash, signed }: PublishInBackground,
-    ) -> Result<PublicationReport, Failure> {
+    ) -> Result<PublicationReply, Failure> {
         let signed = signed.map(|signed| (signed.plan, signed.signatures));
         let begun = self.replication.publish_later(hash, signed).await;
         begun.map(|report| answers::publication(hash, report)).map_err(failure::of_publish)
@@ -166,7 +167,7 @@ impl Requests {
     async fn stop_publication(
         &self,
         StopPublication { hash, unpublish }: StopPublication,
-    ) -> Result<PublicationReport, Failure> {
+    ) -> Result<PublicationReply, Failure> {
         let stopped = self.replication.stop_publication(hash, unpublish).await;
         stopped.map(|report| answers::publication(hash, report)).map_err(failure::of_store)
     }
@@ -181,10 +182,14 @@ impl Requests {
         }
     }
 
-    async fn fetch(&self, hash: TesseraHash, on_progress: &OnProgress) -> Result<Fetched, Failure> {
+    async fn fetch(
+        &self,
+        hash: TesseraHash,
+        on_progress: &OnProgress,
+    ) -> Result<FetchReply, Failure> {
         let fetched = self.replication.fetch(hash, on_progress).await.map_err(failure::of_fetch)?;
         let record = fetched.record;
-        Ok(Fetched {
+        Ok(FetchReply {
             hash,
             title: record.title,
             memories: record.memories,
@@ -198,12 +203,12 @@ impl Requests {
         &self,
         hash: Option<TesseraHash>,
         on_progress: &OnProgress,
-    ) -> Result<Repaired, Failure> {
+    ) -> Result<RepairReply, Failure> {
         let tesserae = match hash {
             Some(hash) => vec![hash],
             None => self.replication.looked_after().await.map_err(failure::of_store)?,
         };
-        let mut all = Repaired::default();
+        let mut all = RepairReply::default();
         let mut unreachable = BTreeSet::new();
         let mut put_off = Vec::new();
         let asked = tesserae.len();

@@ -18,7 +18,7 @@ use tokio::time::Instant;
 
 use crate::blocking::Blocking;
 use crate::dossier::{DossierError, VerifiedDossier};
-use crate::policy::health::{State, TesseraHealth};
+use crate::policy::health::{HealthState, TesseraHealth};
 use crate::ports::{Capsules, OpenCapsule, UnpackError};
 use crate::seen::Seen;
 use crate::stores::Stores;
@@ -189,14 +189,16 @@ impl Library {
     pub(crate) async fn own_part(
         &self,
         tessera: TesseraHash,
-    ) -> Result<(bool, Option<State>), StoreError> {
+    ) -> Result<(bool, Option<HealthState>), StoreError> {
         let under_way = lock(&self.tables).publishing.contains_key(&tessera);
         self.run(move |stores| {
             let Some(record) = stores.library.get(&tessera)? else { return Ok((false, None)) };
             let state = match stores.holdings.publication(&tessera)?.state() {
-                _ if under_way => Some(State::Publishing),
-                PublicationState::Publishing => Some(State::Publishing),
-                PublicationState::Local if record.origin == Origin::Created => Some(State::Local),
+                _ if under_way => Some(HealthState::Publishing),
+                PublicationState::Publishing => Some(HealthState::Publishing),
+                PublicationState::Local if record.origin == Origin::Created => {
+                    Some(HealthState::Local)
+                }
                 PublicationState::Local | PublicationState::Published => None,
             };
             Ok((true, state))

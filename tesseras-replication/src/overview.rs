@@ -9,7 +9,7 @@ use tesseras_core::ports::StoreError;
 use tokio::time::{Instant, timeout_at};
 
 use crate::seen::Seen;
-use crate::status::{Asking, State, StatusError};
+use crate::status::{Asking, HealthState, StatusError};
 
 /// How many tesserae are checked concurrently.
 const AT_ONCE: usize = 16;
@@ -23,7 +23,7 @@ pub struct Glance {
     pub title: String,
     /// Its current state; `None` if its holders were not asked in time, or none of their answers
     /// was valid because this node's clock is wrong. The figures are older then.
-    pub state: Option<State>,
+    pub state: Option<HealthState>,
     /// The figures of the last check.
     pub seen: Option<Seen>,
 }
@@ -44,7 +44,7 @@ impl Asking<'_> {
             glances.push(Glance { hash, title, state, seen: library.seen(hash) });
         }
         let mut asked: Vec<_> = (0..glances.len())
-            .filter(|at| glances[*at].state != Some(State::Local))
+            .filter(|at| glances[*at].state != Some(HealthState::Local))
             .map(|at| (library.last_asked(glances[at].hash), at, glances[at].hash))
             .collect();
         asked.sort_unstable();

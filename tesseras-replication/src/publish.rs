@@ -6,10 +6,9 @@ use tesseras_core::code::CodedForm;
 use tesseras_core::contact::Contact;
 use tesseras_core::ids::TesseraHash;
 use tesseras_core::placement;
-use tesseras_core::plan::PlanError;
+use tesseras_core::plan::{PlanError, SignedPlan};
 use tesseras_core::ports::{Charge, StoreError};
 use tesseras_core::publication::PublicationEvent;
-use tesseras_core::signature::SignaturePair;
 use thiserror::Error;
 
 use crate::clock::{ClockOff, check_clock_after};
@@ -158,14 +157,6 @@ impl From<KeepError> for PublishError {
             KeepError::Store(error) => Self::Store(error),
         }
     }
-}
-
-/// A plan that the creator of the tessera has just signed.
-pub struct SignedPlan {
-    /// The bytes of the plan.
-    pub plan: Vec<u8>,
-    /// Signatures over exactly these bytes.
-    pub signatures: SignaturePair,
 }
 
 /// The collaborators of publishing: the owner's capsules, the workbench, and the services that

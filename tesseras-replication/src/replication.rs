@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use rand::rngs::StdRng;
 use tesseras_core::ids::{NodeId, TesseraHash};
+use tesseras_core::plan::SignedPlan;
 use tesseras_core::ports::StoreError;
 use tesseras_core::signature::SignaturePair;
 use tesseras_core::time::Clock;
@@ -23,7 +24,7 @@ use crate::peers::{Deadlines, Peers, PeersConfig};
 use crate::policy::hedging::Requests;
 use crate::ports::{Capsules, Directory};
 use crate::publication::{self, PublicationReport};
-use crate::publish::{PublishError, Published, Publisher, SignedPlan};
+use crate::publish::{PublishError, Published, Publisher};
 use crate::repair::{RepairError, Repaired, Repairer};
 use crate::service::Service;
 use crate::status::{Asking, StatusError, TesseraHealth};

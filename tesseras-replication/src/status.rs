@@ -16,7 +16,7 @@ use crate::ports::Directory;
 use crate::survey::{Scope, survey, survey_if_full};
 use crate::workshop::Workshop;
 
-pub use crate::policy::health::{Copies, State, TesseraHealth};
+pub use crate::policy::health::{Copies, HealthState, TesseraHealth};
 
 /// Why the state of a tessera could not be determined.
 #[derive(Debug, Error)]

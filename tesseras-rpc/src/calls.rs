@@ -5,10 +5,10 @@
 
 use serde::{Deserialize, Serialize};
 use tesseras_core::ids::TesseraHash;
-use tesseras_core::signature::SignaturePair;
+use tesseras_core::plan::SignedPlan;
 
 use crate::messages::{
-    DraftedPlan, Fetched, NodeStatus, PeerList, PublicationReport, Published, Repaired,
+    DraftedPlan, FetchReply, NodeStatus, PeerList, PublicationReply, PublishReply, RepairReply,
     TesseraStatus,
 };
 
@@ -87,15 +87,6 @@ pub struct Repair {
     pub hash: Option<TesseraHash>,
 }
 
-/// A plan and its creator's signatures over it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SignedPlan {
-    /// The plan's bytes.
-    pub plan: Vec<u8>,
-    /// The creator's signatures over it.
-    pub signatures: SignaturePair,
-}
-
 /// Any call, as it is sent.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -133,13 +124,13 @@ pub enum Response {
     /// To [`DraftPlan`].
     DraftPlan(DraftedPlan),
     /// To [`Publish`].
-    Published(Published),
+    Published(PublishReply),
     /// To [`PublishInBackground`] and [`StopPublication`].
-    Publication(PublicationReport),
+    Publication(PublicationReply),
     /// To [`Fetch`].
-    Fetched(Fetched),
+    Fetched(FetchReply),
     /// To [`Repair`].
-    Repaired(Repaired),
+    Repaired(RepairReply),
 }
 
 /// Says of a call under which names it and its answer are sent.
@@ -172,8 +163,8 @@ call!(AskStatus as Status -> Status(NodeStatus));
 call!(AskPeers as Peers -> Peers(PeerList));
 call!(AskTesseraStatus as TesseraStatus -> TesseraStatus(TesseraStatus));
 call!(DraftPlan as DraftPlan -> DraftPlan(DraftedPlan));
-call!(Publish as Publish -> Published(Published));
-call!(PublishInBackground as PublishInBackground -> Publication(PublicationReport));
-call!(StopPublication as StopPublication -> Publication(PublicationReport));
-call!(Fetch as Fetch -> Fetched(Fetched));
-call!(Repair as Repair -> Repaired(Repaired));
+call!(Publish as Publish -> Published(PublishReply));
+call!(PublishInBackground as PublishInBackground -> Publication(PublicationReply));
+call!(StopPublication as StopPublication -> Publication(PublicationReply));
+call!(Fetch as Fetch -> Fetched(FetchReply));
+call!(Repair as Repair -> Repaired(RepairReply));

@@ -48,7 +48,7 @@ pub struct TesseraGlance {
     /// Its title.
     pub title: String,
     /// In one word, as of now.
-    pub state: State,
+    pub state: TesseraState,
     /// Its pieces, as they were when it was last checked.
     pub fragments: FragmentCount,
     /// How many of its holders might have vanished then.
@@ -79,7 +79,7 @@ pub struct TesseraStatus {
     /// The tessera's hash.
     pub hash: TesseraHash,
     /// In one word.
-    pub state: State,
+    pub state: TesseraState,
     /// Its pieces.
     pub fragments: FragmentCount,
     /// Its whole copies, those beside a coded form too.
@@ -89,7 +89,7 @@ pub struct TesseraStatus {
     /// How many of them, the worst ones, may vanish at once.
     pub survives: u64,
     /// Who holds what.
-    pub placement: Vec<PlacedPiece>,
+    pub placement: Vec<PieceLocation>,
     /// Whether a whole copy is in the library of the node that was asked, too.
     pub in_library: bool,
     /// What a person should know beyond that.
@@ -99,7 +99,7 @@ pub struct TesseraStatus {
 /// How a tessera is, in one word.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum State {
+pub enum TesseraState {
     /// Made here, and not published.
     Local,
     /// Being published from here, in the background perhaps.
@@ -136,7 +136,7 @@ pub struct CopyCount {
 
 /// A piece and who attested it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct PlacedPiece {
+pub struct PieceLocation {
     /// An index or `"whole"`.
     pub fragment: Piece,
     /// The node.
@@ -152,7 +152,7 @@ pub struct DraftedPlan {
 
 /// Result of publishing.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Published {
+pub struct PublishReply {
     /// The tessera's hash.
     pub hash: TesseraHash,
     /// The target number of pieces: n for a coded form, or of whole copies.
@@ -171,7 +171,7 @@ pub struct Published {
 
 /// How far a tessera is published.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct PublicationReport {
+pub struct PublicationReply {
     /// The tessera's hash.
     pub hash: TesseraHash,
     /// How far.
@@ -182,7 +182,7 @@ pub struct PublicationReport {
 
 /// Result of fetching.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Fetched {
+pub struct FetchReply {
     /// The tessera's hash.
     pub hash: TesseraHash,
     /// Its title.
@@ -199,7 +199,7 @@ pub struct Fetched {
 
 /// Result of a repair cycle.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Default)]
-pub struct Repaired {
+pub struct RepairReply {
     /// How many tesserae were looked at.
     pub checked: u64,
     /// How many pieces were rebuilt or copied and placed.

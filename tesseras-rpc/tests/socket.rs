@@ -14,7 +14,7 @@ use tesseras_rpc::calls::{
     AskPeers, AskStatus, AskTesseraStatus, Call, Fetch, Repair, Request, Response,
 };
 use tesseras_rpc::client::{Client, ClientError};
-use tesseras_rpc::messages::{PeerInfo, PeerList, Repaired};
+use tesseras_rpc::messages::{PeerInfo, PeerList, RepairReply};
 use tesseras_rpc::server::MAX_CLIENTS;
 use tesseras_rpc::{
     BoxFuture, Cause, Failure, Handler, ProgressSink, SOCKET_NAME, Server, ServerError,
@@ -69,7 +69,7 @@ impl Handler for Node {
                     }
                     Err(Failure::new(Cause::HoldersSilent { silent: 3 }, "nobody has it"))
                 }
-                _ => Ok(Response::Repaired(Repaired { checked: 3, ..Repaired::default() })),
+                _ => Ok(Response::Repaired(RepairReply { checked: 3, ..RepairReply::default() })),
             }
         })
     }

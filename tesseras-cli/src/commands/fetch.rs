@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 use tesseras_rpc::calls::Fetch;
-use tesseras_rpc::messages::Fetched;
+use tesseras_rpc::messages::FetchReply;
 
 use crate::ask::ask;
 use crate::command_error::CommandError;
@@ -22,7 +22,7 @@ pub struct Args {
 #[derive(Serialize)]
 struct Shown {
     #[serde(flatten)]
-    fetched: Fetched,
+    fetched: FetchReply,
     code: String,
 }
 
@@ -36,7 +36,7 @@ pub fn run(context: &Context, args: Args) -> Result<Exit, CommandError> {
 
 impl Report for Shown {
     fn human(&self) -> String {
-        let Fetched { hash, title, memories, files, bytes, holders } = &self.fetched;
+        let FetchReply { hash, title, memories, files, bytes, holders } = &self.fetched;
         let (from, checked) = match holders {
             0 => ("All of it was here already".to_owned(), ""),
             n => (

@@ -4,11 +4,11 @@ use serde::Serialize;
 use tesseras_capsule::StoredCapsule;
 use tesseras_core::append::Append as _;
 use tesseras_core::ids::TesseraHash;
-use tesseras_core::plan::Plan;
+use tesseras_core::plan::{Plan, SignedPlan};
 use tesseras_core::ports::{HoldingRepository as _, TesseraRepository as _, Workbench as _};
 use tesseras_core::publication::{PublicationEvent, PublicationState};
-use tesseras_rpc::calls::{DraftPlan, Publish, PublishInBackground, SignedPlan, StopPublication};
-use tesseras_rpc::messages::{PublicationReport, Published};
+use tesseras_rpc::calls::{DraftPlan, Publish, PublishInBackground, StopPublication};
+use tesseras_rpc::messages::{PublicationReply, PublishReply};
 use tesseras_storage::Store;
 
 use crate::ask::{ask, is_running, peers_known};
@@ -48,13 +48,13 @@ pub struct Args {
 #[derive(Serialize)]
 struct Shown {
     #[serde(flatten)]
-    published: Published,
+    published: PublishReply,
     code: String,
 }
 
 #[derive(Serialize)]
 #[serde(transparent)]
-struct State(PublicationReport);
+struct State(PublicationReply);
 
 /// What cancelling does not undo.
 const GIVEN_UP: &str = "It is published, and stays readable for anyone who knows its hash: nobody \
@@ -78,7 +78,7 @@ pub fn run(context: &Context, args: Args) -> Result<Exit, CommandError> {
     }
     if state == PublicationState::Publishing {
         let placed = store.holdings().placements(&hash)?.len() as u64;
-        return report_state(context, PublicationReport { hash, state, placed });
+        return report_state(context, PublicationReply { hash, state, placed });
     }
     let capsule = StoredCapsule::of_record(&*store.blobs(), &record)?;
     let signer = signer(context, &store, &capsule)?;
@@ -140,13 +140,13 @@ fn publish(
     }
 }
 
-fn stopped(left: &PublicationReport) -> CommandError {
+fn stopped(left: &PublicationReply) -> CommandError {
     CommandError::new(stopped_text(left))
         .with_code(Code::Interrupted)
         .with_hint(format!("`tes publish {}` begins again with what was placed", short(&left.hash)))
 }
 
-fn stopped_text(left: &PublicationReport) -> String {
+fn stopped_text(left: &PublicationReply) -> String {
     let pieces = match left.placed {
         0 => "No other node is known to hold a piece of it".to_owned(),
         1 => "At least 1 piece is with another node, and stays there".to_owned(),
@@ -169,10 +169,10 @@ fn cancel(context: &Context, store: &Store, hash: TesseraHash) -> Result<Exit, C
     let state = holdings.note_publication(&hash, PublicationEvent::Cancelled)?.state();
     store.workbench().unpin(&hash)?;
     let placed = holdings.placements(&hash)?.len() as u64;
-    report_state(context, PublicationReport { hash, state, placed })
+    report_state(context, PublicationReply { hash, state, placed })
 }
 
-fn report_state(context: &Context, publication: PublicationReport) -> Result<Exit, CommandError> {
+fn report_state(context: &Context, publication: PublicationReply) -> Result<Exit, CommandError> {
     context.output.report(&State(publication))?;
     Ok(Exit::Done)
 }
@@ -230,7 +230,7 @@ fn check_plan(bytes: &[u8], capsule: &StoredCapsule) -> Result<(), CommandError>
 
 impl Report for State {
     fn human(&self) -> String {
-        let PublicationReport { hash, state, placed } = &self.0;
+        let PublicationReply { hash, state, placed } = &self.0;
         let short = short(hash);
         let pieces = count(*placed, "piece", "pieces");
         match state {
@@ -253,7 +253,7 @@ impl Report for State {
 
 impl Report for Shown {
     fn human(&self) -> String {
-        let Published { hash, fragments, placed, copies, holders, survives, notes } =
+        let PublishReply { hash, fragments, placed, copies, holders, survives, notes } =
             &self.published;
         // Where there is no coded form, the copies are the pieces.
         let beside = if copies.total > 0 && copies.total != *fragments {

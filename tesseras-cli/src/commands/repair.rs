@@ -7,7 +7,7 @@ use tesseras_core::append::Append as _;
 use tesseras_core::ids::TesseraHash;
 use tesseras_core::ports::StoreError;
 use tesseras_rpc::calls::Repair;
-use tesseras_rpc::messages::Repaired;
+use tesseras_rpc::messages::RepairReply;
 use tesseras_storage::{Rebuilt, StorageConfig, Store};
 
 use crate::ask::ask;
@@ -33,7 +33,7 @@ pub struct Args {
 
 #[derive(Serialize)]
 #[serde(transparent)]
-struct Shown(Repaired);
+struct Shown(RepairReply);
 
 /// Runs the command.
 pub fn run(context: &Context, args: Args) -> Result<Exit, CommandError> {
@@ -133,7 +133,7 @@ impl Report for Library {
 
 impl Report for Shown {
     fn human(&self) -> String {
-        let Repaired { checked, restored, unreachable, notes } = &self.0;
+        let RepairReply { checked, restored, unreachable, notes } = &self.0;
         let mut out = format!(
             "Checked {}; restored {}.\n",
             count(*checked, "tessera", "tesserae"),

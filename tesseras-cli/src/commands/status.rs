@@ -8,7 +8,7 @@ use tesseras_core::ids::NodeId;
 use tesseras_rpc::calls::{AskStatus, AskTesseraStatus};
 use tesseras_rpc::job::JobOutcome;
 use tesseras_rpc::messages::{
-    CopyCount, FragmentCount, NodeStatus, PlacedPiece, State, TesseraGlance, TesseraStatus,
+    CopyCount, FragmentCount, NodeStatus, PieceLocation, TesseraGlance, TesseraState, TesseraStatus,
 };
 
 use crate::ask::ask;
@@ -104,7 +104,8 @@ fn overview(tesserae: &[TesseraGlance]) -> String {
     }
     let row = |glance: &TesseraGlance| {
         let FragmentCount { total, live, .. } = glance.fragments;
-        let is_told = glance.state != State::Local && (glance.checked.is_some() || total > 0);
+        let is_told =
+            glance.state != TesseraState::Local && (glance.checked.is_some() || total > 0);
         let told = |text: String| if is_told { text } else { "-".to_owned() };
         [
             short(&glance.hash),
@@ -112,9 +113,11 @@ fn overview(tesserae: &[TesseraGlance]) -> String {
             told(format!("{live} of {total}")),
             told(glance.survives.to_string()),
             match (&glance.checked, glance.state) {
-                (_, State::Local) => "-".to_owned(),
+                (_, TesseraState::Local) => "-".to_owned(),
                 (None, _) => "not yet".to_owned(),
-                (Some(date), State::Unchecked) => date.replace('T', " ").replace('Z', " UTC"),
+                (Some(date), TesseraState::Unchecked) => {
+                    date.replace('T', " ").replace('Z', " UTC")
+                }
                 (Some(_), _) => "just now".to_owned(),
             },
             glance.title.clone(),
@@ -125,15 +128,15 @@ fn overview(tesserae: &[TesseraGlance]) -> String {
 }
 
 /// The state of a capsule of the library as a word for people.
-fn word(state: State) -> &'static str {
+fn word(state: TesseraState) -> &'static str {
     match state {
-        State::Local => "local",
-        State::Publishing => "publishing",
-        State::Healthy => "healthy",
-        State::Degraded => "degraded",
+        TesseraState::Local => "local",
+        TesseraState::Publishing => "publishing",
+        TesseraState::Healthy => "healthy",
+        TesseraState::Degraded => "degraded",
         // What its holders can no longer give is still in the library.
-        State::Unreachable => "only here",
-        State::Unchecked => "not checked",
+        TesseraState::Unreachable => "only here",
+        TesseraState::Unchecked => "not checked",
     }
 }
 
@@ -143,7 +146,7 @@ impl Report for Tessera {
         let mut out = format!("Tessera {}\n", status.hash);
         out += sentence(status);
         out += &left_by_a_publication(status);
-        if status.state != State::Local {
+        if status.state != TesseraState::Local {
             out += &live(status);
         }
         for note in &status.notes {
@@ -156,22 +159,24 @@ impl Report for Tessera {
 /// The state of a tessera as a sentence for people.
 fn sentence(status: &TesseraStatus) -> &'static str {
     match status.state {
-        State::Local => "It is not published; `tes publish` lets others keep it alive.\n",
-        State::Publishing => "It is being published from here; `tes publish --cancel` stops it.\n",
-        State::Healthy => "It is healthy: every piece was attested just now.\n",
-        State::Degraded => "It is readable, but pieces are missing; `tes repair` helps.\n",
-        State::Unreachable if status.in_library => {
+        TesseraState::Local => "It is not published; `tes publish` lets others keep it alive.\n",
+        TesseraState::Publishing => {
+            "It is being published from here; `tes publish --cancel` stops it.\n"
+        }
+        TesseraState::Healthy => "It is healthy: every piece was attested just now.\n",
+        TesseraState::Degraded => "It is readable, but pieces are missing; `tes repair` helps.\n",
+        TesseraState::Unreachable if status.in_library => {
             "It is only here: too few of its holders answer, but your own copy is in the library.\n\
              `tes publish` places it anew.\n"
         }
-        State::Unreachable => "It cannot be read now: too few of its holders answer.\n",
-        State::Unchecked => "Its holders were not asked in time.\n",
+        TesseraState::Unreachable => "It cannot be read now: too few of its holders answer.\n",
+        TesseraState::Unchecked => "Its holders were not asked in time.\n",
     }
 }
 
 /// What others hold of a tessera that is not published.
 fn left_by_a_publication(status: &TesseraStatus) -> String {
-    if status.state != State::Local || status.placement.is_empty() {
+    if status.state != TesseraState::Local || status.placement.is_empty() {
         return String::new();
     }
     let pieces = count(status.placement.len() as u64, "piece of it is", "pieces of it are");
@@ -199,14 +204,14 @@ fn live(status: &TesseraStatus) -> String {
         let copies = count(*total, "whole copy", "whole copies");
         out += &format!("Beside them: {live} of {copies}.\n");
     }
-    if *state != State::Unreachable {
+    if *state != TesseraState::Unreachable {
         out += &survives_text(*survives);
     }
     out
 }
 
 /// A row for each node, with the pieces that it attested.
-fn pieces_of_nodes(placement: &[PlacedPiece]) -> String {
+fn pieces_of_nodes(placement: &[PieceLocation]) -> String {
     if placement.is_empty() {
         return String::new();
     }

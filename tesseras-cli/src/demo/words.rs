@@ -54,7 +54,7 @@ mod tests {
     use tesseras_core::code::Piece;
     use tesseras_core::ids::NodeId;
     use tesseras_core::placement::Placement;
-    use tesseras_replication::status::{Copies, State};
+    use tesseras_replication::status::{Copies, HealthState};
 
     use super::*;
 
@@ -68,7 +68,7 @@ mod tests {
             placement.entry(holder).or_default().insert(Piece::Index(index));
         }
         TesseraHealth {
-            state: State::Healthy,
+            state: HealthState::Healthy,
             total: 0,
             live: 0,
             needed,

@@ -7,8 +7,8 @@ use tesseras_core::progress::{Progress, Unit};
 use tesseras_rpc::calls::Response;
 use tesseras_rpc::frame::{Event, MAX_EVENT_BYTES, encode};
 use tesseras_rpc::messages::{
-    CopyCount, DraftedPlan, Fetched, FragmentCount, PeerInfo, PeerList, PlacedPiece, Repaired,
-    State, TesseraStatus,
+    CopyCount, DraftedPlan, FetchReply, FragmentCount, PeerInfo, PeerList, PieceLocation,
+    RepairReply, TesseraState, TesseraStatus,
 };
 use tesseras_rpc::{Cause, Failure};
 
@@ -59,19 +59,19 @@ fn what_the_node_says_is_shown() {
     let mut fetched = encode(&Event::Progress(progress), MAX_EVENT_BYTES).expect("short");
     fetched.extend(encode(&Event::Alive, MAX_EVENT_BYTES).expect("short"));
     let title = "Summer".to_owned();
-    let got = Fetched { hash, title, memories: 3, files: 20, bytes: 9000, holders: 4 };
+    let got = FetchReply { hash, title, memories: 3, files: 20, bytes: 9000, holders: 4 };
     fetched.extend(done(Response::Fetched(got)));
     let failed = Failure::new(Cause::NotFound, "nobody has it");
     let tessera = TesseraStatus {
         hash,
-        state: State::Healthy,
+        state: TesseraState::Healthy,
         fragments: FragmentCount { total: 24, live: 24, needed: 16 },
         copies: CopyCount { total: 3, live: 3 },
         holders: 11,
         survives: 3,
         placement: vec![
-            PlacedPiece { fragment: tesseras_core::code::Piece::Index(5), node_id },
-            PlacedPiece { fragment: tesseras_core::code::Piece::Whole, node_id },
+            PieceLocation { fragment: tesseras_core::code::Piece::Index(5), node_id },
+            PieceLocation { fragment: tesseras_core::code::Piece::Whole, node_id },
         ],
         in_library: false,
         notes: Vec::new(),
@@ -82,7 +82,7 @@ fn what_the_node_says_is_shown() {
         encode(&Event::Failed(failed), MAX_EVENT_BYTES).expect("short"),
         done(Response::TesseraStatus(tessera.clone())),
         done(Response::TesseraStatus(tessera)),
-        done(Response::Repaired(Repaired { checked: 2, ..Repaired::default() })),
+        done(Response::Repaired(RepairReply { checked: 2, ..RepairReply::default() })),
         done(Response::Peers(PeerList { peers: Vec::new() })),
     ]);
     let peers = environment.ok(&["peers"]);

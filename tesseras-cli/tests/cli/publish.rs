@@ -14,7 +14,7 @@ use tesseras_core::progress::{Progress, Unit};
 use tesseras_core::publication::PublicationState;
 use tesseras_rpc::calls::{PublishInBackground, Request, Response, StopPublication};
 use tesseras_rpc::frame::{Event, MAX_EVENT_BYTES, encode};
-use tesseras_rpc::messages::{DraftedPlan, PeerList, PublicationReport};
+use tesseras_rpc::messages::{DraftedPlan, PeerList, PublicationReply};
 use tesseras_storage::{StorageConfig, Store};
 
 use crate::environment::Environment;
@@ -63,17 +63,14 @@ fn patient_node(environment: &Environment, hash: TesseraHash, goes_on: bool) -> 
                 }
                 Request::StopPublication(_) if goes_on => {
                     let report =
-                        PublicationReport { hash, state: PublicationState::Local, placed: 3 };
+                        PublicationReply { hash, state: PublicationState::Local, placed: 3 };
                     answer(&mut stream, Response::Publication(report));
                     continue;
                 }
                 Request::StopPublication(_) => PublicationState::Local,
                 _ => PublicationState::Publishing,
             };
-            answer(
-                &mut stream,
-                Response::Publication(PublicationReport { hash, state, placed: 3 }),
-            );
+            answer(&mut stream, Response::Publication(PublicationReply { hash, state, placed: 3 }));
             std::fs::remove_file(socket).expect("removed");
             return request;
         }

@@ -9,7 +9,9 @@ use tesseras_core::ids::TesseraHash;
 use tesseras_core::publication::PublicationState;
 use tesseras_rpc::calls::Response;
 use tesseras_rpc::frame::{Event, MAX_EVENT_BYTES, encode};
-use tesseras_rpc::messages::{CopyCount, FragmentCount, PublicationReport, State, TesseraStatus};
+use tesseras_rpc::messages::{
+    CopyCount, FragmentCount, PublicationReply, TesseraState, TesseraStatus,
+};
 
 use crate::environment::{Environment, text};
 
@@ -337,7 +339,7 @@ fn only_what_others_attest_now_is_dropped_without_a_question() {
     let status = |holders, survives| {
         let status = TesseraStatus {
             hash: tessera,
-            state: State::Degraded,
+            state: TesseraState::Degraded,
             fragments: FragmentCount { total: 7, live: holders, needed: 1 },
             copies: CopyCount { total: 7, live: holders },
             holders,
@@ -348,7 +350,7 @@ fn only_what_others_attest_now_is_dropped_without_a_question() {
         };
         encode(&Event::Done(Response::TesseraStatus(status)), MAX_EVENT_BYTES).expect("short")
     };
-    let report = PublicationReport { hash: tessera, state: PublicationState::Local, placed: 7 };
+    let report = PublicationReply { hash: tessera, state: PublicationState::Local, placed: 7 };
     let stopped =
         encode(&Event::Done(Response::Publication(report)), MAX_EVENT_BYTES).expect("short");
     let node = environment.fake_node(vec![status(1, 0), status(2, 1), stopped]);

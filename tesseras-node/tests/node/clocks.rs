@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use tesseras_core::ids::TesseraHash;
+use tesseras_core::plan::SignedPlan;
 use tesseras_core::progress::silent;
 use tesseras_core::time::{Clock, ClockOffset, Timestamp};
 use tesseras_crypto::CreatorKeys;
@@ -15,10 +16,8 @@ use tesseras_node::jobs::{Announce, AnnounceNew, Job as _, JobOutcome, Repair};
 use tesseras_node::{NodeConfig, clock};
 use tesseras_replication::publish::PublishError;
 use tesseras_rpc::Cause;
-use tesseras_rpc::calls::{
-    AskStatus, AskTesseraStatus, Call, Fetch, Publish, Repair as RepairNow, SignedPlan,
-};
-use tesseras_rpc::messages::{NodeStatus, State};
+use tesseras_rpc::calls::{AskStatus, AskTesseraStatus, Call, Fetch, Publish, Repair as RepairNow};
+use tesseras_rpc::messages::{NodeStatus, TesseraState};
 use tesseras_rpc::problem::Problem;
 use tesseras_wire::SharedMemory;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -131,8 +130,8 @@ async fn a_wrong_clock_is_named_wherever_it_matters_until_it_is_set_right() {
     assert!(matches!(told.problems[0], Problem::ClockOff { witnesses: 3.., .. }), "{told:?}");
     assert!(is_two_hours(measured(late).await));
     let states: Vec<_> = told.tesserae.iter().map(|glance| (glance.hash, glance.state)).collect();
-    assert!(states.contains(&(own, State::Unchecked)), "{states:?}");
-    assert!(states.contains(&(hash, State::Local)), "{states:?}");
+    assert!(states.contains(&(own, TesseraState::Unchecked)), "{states:?}");
+    assert!(states.contains(&(hash, TesseraState::Local)), "{states:?}");
 
     let unheard = TesseraHash::new([7; 32]);
     assert_told(late, publish(late, hash, &keys).await).await;
@@ -207,7 +206,7 @@ async fn lies_about_the_date_stop_nobody_whose_holders_attest() {
     };
     assert_eq!(owner.publish(hash, &keys).await.unwrap().holders, 3);
     let told = status(owner).await.tesserae;
-    assert_eq!(told[0].state, State::Healthy, "{told:?}");
+    assert_eq!(told[0].state, TesseraState::Healthy, "{told:?}");
     let known = ask(reader, AskTesseraStatus { hash }).await;
     assert!(known.is_ok(), "{known:?}");
     let job = announce_job(holder);

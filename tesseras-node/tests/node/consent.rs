@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use tesseras_core::ids::TesseraHash;
+use tesseras_core::plan::SignedPlan;
 use tesseras_core::ports::{FragmentStore as _, HoldingRepository as _, TesseraRepository as _};
 use tesseras_core::progress::silent;
 use tesseras_core::publication::PublicationState;
@@ -13,8 +14,8 @@ use tesseras_node::clock;
 use tesseras_replication::publication::PublicationReport;
 use tesseras_replication::publish::PublishError;
 use tesseras_replication::repair::RepairError;
-use tesseras_replication::status::State;
-use tesseras_rpc::calls::{Call, Publish, PublishInBackground, SignedPlan, StopPublication};
+use tesseras_replication::status::HealthState;
+use tesseras_rpc::calls::{Call, Publish, PublishInBackground, StopPublication};
 use tesseras_rpc::{Client, socket_path};
 
 use crate::gate::Lie;
@@ -103,7 +104,7 @@ async fn a_publication_that_was_stopped_is_completed_by_nobody() {
     }
     assert_eq!(pieces(&net, hash), before);
     let health = owner.health(hash).await;
-    assert_eq!(health.state, State::Local);
+    assert_eq!(health.state, HealthState::Local);
     let told: usize = health.placement.values().map(|pieces| pieces.len()).sum();
     assert_eq!(told, before, "what others hold already is told: {health:?}");
     // Nobody announced it: a stranger finds nothing.
@@ -111,7 +112,7 @@ async fn a_publication_that_was_stopped_is_completed_by_nobody() {
 
     // It begins again where it was, and then everybody looks after it.
     assert_eq!(owner.publish(hash, &keys).await.unwrap().placed, 24);
-    assert_eq!(owner.health(hash).await.state, State::Healthy);
+    assert_eq!(owner.health(hash).await.state, HealthState::Healthy);
     for member in &net.nodes {
         let holds = !member.held(hash).is_empty() || member.node.id() == owner.node.id();
         assert_eq!(looks_after_everything(member).await, usize::from(holds));
@@ -130,7 +131,7 @@ async fn a_publication_that_failed_stays_local() {
     net.settle().await;
     assert_eq!(looks_after_everything(&net.nodes[0]).await, 0);
     assert_eq!(pieces(&net, hash), 0);
-    assert_eq!(net.nodes[0].health(hash).await.state, State::Local);
+    assert_eq!(net.nodes[0].health(hash).await.state, HealthState::Local);
     assert_eq!(net.nodes[1].node.replication().status(hash).await.unwrap(), None);
 }
 
@@ -150,7 +151,7 @@ async fn a_client_that_goes_away_takes_its_publication_along() {
     for member in &net.nodes {
         member.gate.be_honest();
     }
-    until("it is over", async || owner.health(hash).await.state == State::Local).await;
+    until("it is over", async || owner.health(hash).await.state == HealthState::Local).await;
     assert_eq!(looks_after_everything(owner).await, 0);
 }
 
@@ -164,7 +165,7 @@ async fn a_publication_in_the_background_goes_on_by_itself_until_it_is_cancelled
         let signed = signed(owner, hash, &keys).await;
         let begun = rpc(owner, PublishInBackground { hash, signed }).await;
         assert_eq!(begun.state, PublicationState::Publishing);
-        assert_eq!(owner.health(hash).await.state, State::Publishing);
+        assert_eq!(owner.health(hash).await.state, HealthState::Publishing);
     }
     let cancelled = rpc(owner, StopPublication { hash: second, unpublish: true }).await;
     assert_eq!((cancelled.state, cancelled.placed), (PublicationState::Local, 0));
@@ -174,19 +175,19 @@ async fn a_publication_in_the_background_goes_on_by_itself_until_it_is_cancelled
     }
     let owner = &net.nodes[0];
     until("the first is published by itself", async || {
-        owner.health(first).await.state == State::Healthy
+        owner.health(first).await.state == HealthState::Healthy
     })
     .await;
     assert_eq!(pieces(&net, first), 3);
-    assert_eq!(owner.health(second).await.state, State::Local);
+    assert_eq!(owner.health(second).await.state, HealthState::Local);
     assert_eq!(pieces(&net, second), 0);
 
     // A finished one that is cancelled stays with those who hold it, and only with them.
     let cancelled = rpc(owner, StopPublication { hash: first, unpublish: true }).await;
     assert_eq!((cancelled.state, cancelled.placed), (PublicationState::Local, 3));
     assert_eq!(looks_after_everything(owner).await, 0);
-    assert_eq!(owner.health(first).await.state, State::Local);
-    assert_eq!(net.nodes[1].health(first).await.state, State::Healthy);
+    assert_eq!(owner.health(first).await.state, HealthState::Local);
+    assert_eq!(net.nodes[1].health(first).await.state, HealthState::Healthy);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -205,7 +206,7 @@ async fn a_reader_keeps_a_capsule_alive_when_its_owner_and_all_holders_are_gone(
         net.destroy(id).await;
     }
     let health = net.nodes[0].health(hash).await;
-    assert_eq!((health.state, health.in_library), (State::Unreachable, true));
+    assert_eq!((health.state, health.in_library), (HealthState::Unreachable, true));
     for _ in 0..3 {
         net.join().await;
     }
@@ -219,7 +220,7 @@ async fn a_reader_keeps_a_capsule_alive_when_its_owner_and_all_holders_are_gone(
     let lost = net.nodes[1].held(hash).remove(0);
     net.nodes[1].store.fragments().delete_fragment(&lost).unwrap();
     assert_eq!(looks_after_everything(&net.nodes[0]).await, 1);
-    assert_eq!(net.nodes[1].health(hash).await.state, State::Healthy);
+    assert_eq!(net.nodes[1].health(hash).await.state, HealthState::Healthy);
 
     let aunt = net.nodes[0].node.id();
     net.destroy(aunt).await;

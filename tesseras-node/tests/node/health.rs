@@ -6,7 +6,7 @@ use std::time::Duration;
 use tesseras_core::code::Piece;
 use tesseras_core::ids::TesseraHash;
 use tesseras_core::ports::FragmentStore as _;
-use tesseras_replication::status::{Copies, State};
+use tesseras_replication::status::{Copies, HealthState};
 use tesseras_rpc::calls::{AskStatus, AskTesseraStatus};
 use tesseras_rpc::messages::{self, TesseraGlance, TesseraStatus};
 use tesseras_rpc::{Client, socket_path};
@@ -36,12 +36,12 @@ async fn a_coded_capsule_is_counted_from_local_to_lost() {
     let (hash, keys) = owner.create(&net.path("album"), 4 * MIB, 5);
     assert_eq!(other.node.replication().status(hash).await.unwrap(), None);
     let health = owner.health(hash).await;
-    assert_eq!((health.state, health.total, health.live), (State::Local, 0, 0));
+    assert_eq!((health.state, health.total, health.live), (HealthState::Local, 0, 0));
 
     owner.publish(hash, &keys).await.unwrap();
     for member in [owner, other] {
         let health = member.health(hash).await;
-        assert_eq!((health.state, health.survives), (State::Healthy, 5));
+        assert_eq!((health.state, health.survives), (HealthState::Healthy, 5));
         assert_eq!((health.total, health.live, health.needed), (24, 24, 16));
         assert_eq!(health.copies, Copies { total: 4, live: 4 });
         let pieces: BTreeSet<Piece> = health.placement.values().flatten().copied().collect();
@@ -51,16 +51,16 @@ async fn a_coded_capsule_is_counted_from_local_to_lost() {
     }
     lose(&net, hash, |piece| matches!(piece, Piece::Index(0..=7)));
     let health = other.health(hash).await;
-    assert_eq!((health.state, health.survives), (State::Degraded, 4));
+    assert_eq!((health.state, health.survives), (HealthState::Degraded, 4));
     assert_eq!((health.total, health.live, health.needed), (24, 16, 16));
     lose(&net, hash, |piece| piece == Piece::Index(8));
     // Now the copies are what makes it readable.
     let health = other.health(hash).await;
-    assert_eq!((health.state, health.survives), (State::Degraded, 3));
+    assert_eq!((health.state, health.survives), (HealthState::Degraded, 3));
     assert_eq!((health.total, health.live, health.needed), (6, 4, 1));
     lose(&net, hash, |piece| piece == Piece::Whole);
     let health = owner.health(hash).await;
-    assert_eq!((health.state, health.survives), (State::Unreachable, 0));
+    assert_eq!((health.state, health.survives), (HealthState::Unreachable, 0));
     assert_eq!((health.total, health.live, health.needed), (24, 15, 16));
     let status = told(other, hash).await;
     assert_eq!((status.fragments.live, status.placement.len()), (15, 15));
@@ -69,7 +69,7 @@ async fn a_coded_capsule_is_counted_from_local_to_lost() {
     // It was published from here, so the owner brings it back.
     owner.publish(hash, &keys).await.unwrap();
     let health = other.health(hash).await;
-    assert_eq!((health.state, health.live, health.copies.live), (State::Healthy, 24, 4));
+    assert_eq!((health.state, health.live, health.copies.live), (HealthState::Healthy, 24, 4));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -81,13 +81,13 @@ async fn whole_copies_are_counted_as_copies() {
     let seen = |health: tesseras_replication::status::TesseraHealth| {
         (health.state, health.total, health.live, health.needed, health.survives)
     };
-    assert_eq!(seen(owner.health(hash).await), (State::Healthy, 3, 3, 1, 2));
+    assert_eq!(seen(owner.health(hash).await), (HealthState::Healthy, 3, 3, 1, 2));
     let lost = net.nodes[1].held(hash).remove(0);
     net.nodes[1].store.fragments().delete_fragment(&lost).unwrap();
-    assert_eq!(seen(owner.health(hash).await), (State::Degraded, 3, 2, 1, 1));
-    assert_eq!(seen(net.nodes[1].health(hash).await), (State::Degraded, 3, 2, 1, 1));
+    assert_eq!(seen(owner.health(hash).await), (HealthState::Degraded, 3, 2, 1, 1));
+    assert_eq!(seen(net.nodes[1].health(hash).await), (HealthState::Degraded, 3, 2, 1, 1));
     lose(&net, hash, |_| true);
-    assert_eq!(owner.health(hash).await.state, State::Unreachable);
+    assert_eq!(owner.health(hash).await.state, HealthState::Unreachable);
     let nowhere = Client::connect(&socket_path(&owner.dir)).await.unwrap();
     let unknown = AskTesseraStatus { hash: TesseraHash::new([7; 32]) };
     let failure = nowhere.ask(unknown, |_| {}).await.unwrap_err();
@@ -95,7 +95,7 @@ async fn whole_copies_are_counted_as_copies() {
 }
 
 /// What `tes status` lists.
-async fn listed(member: &Member) -> Vec<(TesseraHash, messages::State, u64, bool)> {
+async fn listed(member: &Member) -> Vec<(TesseraHash, messages::TesseraState, u64, bool)> {
     let client = Client::connect(&socket_path(&member.dir)).await.unwrap();
     let status = client.ask(AskStatus {}, |_| {}).await.unwrap();
     let listed = |t: TesseraGlance| (t.hash, t.state, t.fragments.live, t.checked.is_some());
@@ -114,7 +114,10 @@ async fn every_capsule_here_is_in_one_overview_that_never_passes_an_old_picture_
     all.sort_by_key(|(hash, ..)| *hash != first);
     assert_eq!(
         all,
-        [(first, messages::State::Healthy, 3, true), (second, messages::State::Local, 0, false)]
+        [
+            (first, messages::TesseraState::Healthy, 3, true),
+            (second, messages::TesseraState::Local, 0, false)
+        ]
     );
     // Nobody answers any more: the last picture is told with its date, and not as a state.
     for member in &net.nodes[1..] {
@@ -132,7 +135,7 @@ async fn every_capsule_here_is_in_one_overview_that_never_passes_an_old_picture_
     }
     let dead = listed(&net.nodes[0]).await;
     let dead = dead.iter().find(|(hash, ..)| *hash == first).unwrap();
-    assert_eq!((dead.1, dead.2), (messages::State::Unreachable, 0));
+    assert_eq!((dead.1, dead.2), (messages::TesseraState::Unreachable, 0));
     let status = told(&net.nodes[0], first).await;
     assert!(status.in_library, "it is only here, and not lost");
 }
@@ -142,11 +145,11 @@ async fn a_loss_makes_no_smaller_target() {
     let mut net = Net::of(5).await;
     let (hash, keys) = net.nodes[0].create(&net.path("album"), 1000, 5);
     net.nodes[0].publish(hash, &keys).await.unwrap();
-    assert_eq!(net.nodes[0].health(hash).await.state, State::Healthy);
+    assert_eq!(net.nodes[0].health(hash).await.state, HealthState::Healthy);
     for _ in 0..3 {
         let id = net.nodes[1].node.id();
         net.destroy(id).await;
     }
     let health = net.nodes[0].health(hash).await;
-    assert_eq!((health.state, health.live, health.total), (State::Degraded, 1, 4));
+    assert_eq!((health.state, health.live, health.total), (HealthState::Degraded, 1, 4));
 }

@@ -6,7 +6,7 @@ use std::fs;
 use tesseras_core::code::Piece;
 use tesseras_core::ids::TesseraHash;
 use tesseras_core::ports::{FragmentStore as _, Workbench as _};
-use tesseras_replication::status::State;
+use tesseras_replication::status::HealthState;
 
 use crate::network::{MIB, Member, Net, assert_tidy};
 use crate::stranger::blob_path;
@@ -39,7 +39,7 @@ async fn data_and_parity_are_rebuilt_by_two_at_once_and_despite_damage() {
     let health = net.nodes[3].health(hash).await;
     assert_eq!((health.live, health.survives), (24, 2), "{health:?}");
     // Only the whole copies are lacking, for which nobody has room.
-    assert_eq!((health.state, health.copies.live), (State::Degraded, 0), "{health:?}");
+    assert_eq!((health.state, health.copies.live), (HealthState::Degraded, 0), "{health:?}");
     for member in &net.nodes[1..] {
         assert_eq!(member.store.workbench().pinned(&hash).unwrap(), []);
         assert_tidy(&member.store, &member.dir);
@@ -85,7 +85,7 @@ async fn whole_copies_come_back_and_spread_to_who_joins() {
     assert_eq!(net.nodes[3].repair(hash).await.restored, 1);
     assert_eq!(net.nodes[4].held(hash).len(), 1);
     let health = net.nodes[4].health(hash).await;
-    assert_eq!((health.state, health.live, health.survives), (State::Healthy, 4, 3));
+    assert_eq!((health.state, health.live, health.survives), (HealthState::Healthy, 4, 3));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -111,11 +111,11 @@ async fn whole_copies_become_the_coded_form_when_the_network_has_grown() {
 
     // Until then the copies are all there is, and too few for so many nodes.
     let health = reader.health(hash).await;
-    assert_eq!((health.state, health.live, health.total), (State::Degraded, 3, 6));
+    assert_eq!((health.state, health.live, health.total), (HealthState::Degraded, 3, 6));
     assert_eq!(net.nodes[1].repair(hash).await.restored, 24);
     assert_eq!(wholes().len(), 3, "nothing is let go in the same breath");
     let health = reader.health(hash).await;
-    assert_eq!((health.state, health.live, health.total), (State::Healthy, 24, 24));
+    assert_eq!((health.state, health.live, health.total), (HealthState::Healthy, 24, 24));
     assert_eq!((health.survives, health.copies.total), (6, 1));
 
     // One copy is wanted and one more stays: the farthest from the key goes, no matter which holder is asked.
@@ -133,7 +133,7 @@ async fn whole_copies_become_the_coded_form_when_the_network_has_grown() {
     // It has room again: the fragments are spread over it, too, and more may vanish.
     net.nodes[1].repair(hash).await;
     let health = reader.health(hash).await;
-    assert_eq!((health.state, health.survives), (State::Healthy, 6));
+    assert_eq!((health.state, health.survives), (HealthState::Healthy, 6));
     let pieces: BTreeSet<Piece> = health.placement.values().flatten().copied().collect();
     assert_eq!(pieces, (0..24).map(Piece::Index).chain([Piece::Whole]).collect());
     for member in &net.nodes[1..] {

@@ -11,7 +11,7 @@ use tesseras_core::ports::{
 };
 use tesseras_core::progress::silent;
 use tesseras_replication::publish::PublishError;
-use tesseras_replication::status::State;
+use tesseras_replication::status::HealthState;
 
 use crate::network::{MIB, Net};
 use crate::stranger::{Goods, Stranger, blob_path};
@@ -129,7 +129,7 @@ async fn a_copy_that_was_found_rotten_is_attested_no_more_and_taken_again() {
     let reader = net.join().await;
     net.nodes[reader].fetch(hash).await.unwrap_err();
     let health = net.nodes[reader].health(hash).await;
-    assert_eq!((health.state, health.live), (State::Unreachable, 0), "{health:?}");
+    assert_eq!((health.state, health.live), (HealthState::Unreachable, 0), "{health:?}");
     net.nodes[0].publish(hash, &keys).await.unwrap();
     assert!(net.nodes[1].store.check().unwrap().is_sound());
     net.nodes[reader].fetch(hash).await.unwrap();

@@ -1,7 +1,7 @@
 //! The walk of one memory: created, published, orphaned, fetched, repaired.
 
 use tesseras_core::ids::NodeId;
-use tesseras_replication::status::State;
+use tesseras_replication::status::HealthState;
 
 use crate::network::{MIB, Net};
 
@@ -26,7 +26,7 @@ async fn a_coded_capsule_outlives_its_owner_and_as_many_holders_as_promised() {
     assert_eq!((published.fragments, published.placed, published.holders), (24, 24, 11));
     assert_eq!((published.survives, published.copies.live), (5, 3));
     let health = owner.health(hash).await;
-    assert_eq!((health.state, health.live, health.total), (State::Healthy, 24, 24));
+    assert_eq!((health.state, health.live, health.total), (HealthState::Healthy, 24, 24));
 
     let mut lost = worst(&health, owner_id);
     lost.push(owner_id);
@@ -40,12 +40,12 @@ async fn a_coded_capsule_outlives_its_owner_and_as_many_holders_as_promised() {
     assert_eq!(member.export(hash, &net.path("got")), want);
 
     let health = member.health(hash).await;
-    assert_eq!(health.state, State::Degraded);
+    assert_eq!(health.state, HealthState::Degraded);
     for member in &net.nodes[..fresh] {
         member.repair(hash).await;
     }
     let health = net.nodes[fresh].health(hash).await;
-    assert_eq!((health.state, health.live), (State::Healthy, 24), "{health:?}");
+    assert_eq!((health.state, health.live), (HealthState::Healthy, 24), "{health:?}");
     assert_eq!((health.survives, health.copies.live), (5, 4), "one copy more for fewer nodes");
 
     let spared = net.nodes[fresh].node.id();
@@ -66,6 +66,6 @@ async fn a_small_capsule_is_kept_in_whole_copies() {
     assert_eq!((published.fragments, published.placed, published.survives), (3, 3, 2));
     for member in &net.nodes {
         let health = member.health(hash).await;
-        assert_eq!((health.state, health.live, health.total), (State::Healthy, 3, 3));
+        assert_eq!((health.state, health.live, health.total), (HealthState::Healthy, 3, 3));
     }
 }

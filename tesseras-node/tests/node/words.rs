@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use tesseras_core::plan::SignedPlan;
 use tesseras_core::progress::silent;
 use tesseras_replication::messages::Offered;
 use tesseras_rpc::Failure;
-use tesseras_rpc::calls::{Publish, SignedPlan};
+use tesseras_rpc::calls::Publish;
 use tesseras_wire::codec::{self, Answer, Refusal};
 
 use crate::gate::Lie;

@@ -8,7 +8,7 @@ use super::survey::Survey;
 
 /// The state of a tessera in one word.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum State {
+pub enum HealthState {
     /// Created here, and not published.
     Local,
     /// Being published from here, possibly in the background.
@@ -25,7 +25,7 @@ pub enum State {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TesseraHealth {
     /// The state in one word.
-    pub state: State,
+    pub state: HealthState,
     /// n for a coded form, or the target number of whole copies.
     pub total: usize,
     /// How many of them were attested.
@@ -95,7 +95,7 @@ impl TesseraHealth {
     /// The state of a tessera of which no answer is known.
     pub(crate) fn nothing(in_library: bool) -> Self {
         Self {
-            state: State::Unreachable,
+            state: HealthState::Unreachable,
             total: 0,
             live: 0,
             needed: 1,
@@ -127,13 +127,13 @@ impl TesseraHealth {
             counts.total = counts.total.max(expected.whole);
         }
         let state = if !placement::is_readable(&placement, k) {
-            State::Unreachable
+            HealthState::Unreachable
         } else if counts.are_complete()
             && (survey.silent.is_empty() || survives >= expected.survives)
         {
-            State::Healthy
+            HealthState::Healthy
         } else {
-            State::Degraded
+            HealthState::Degraded
         };
         Self {
             state,

@@ -6,7 +6,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use futures_util::future::poll_fn;
-use tesseras_replication::status::State;
+use tesseras_replication::status::HealthState;
 
 use crate::capsules::small;
 use crate::world::{World, simulate};
@@ -36,7 +36,7 @@ async fn interrupt_at(world: &mut World, polls: usize) -> bool {
     assert!(announced.is_empty() || is_published, "{announced:?}");
     let published = world.publish(owner, made).await.unwrap();
     assert_eq!((published.placed, published.fragments), (5, 5), "after {polls} polls");
-    assert_eq!(world.status(3, made).await.state, State::Healthy);
+    assert_eq!(world.status(3, made).await.state, HealthState::Healthy);
     let reader = world.join();
     world.fetch(reader, made).await.unwrap();
     ended

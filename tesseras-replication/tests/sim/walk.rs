@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tesseras_core::code::Piece;
 use tesseras_replication::repair::Repaired;
-use tesseras_replication::status::State;
+use tesseras_replication::status::HealthState;
 
 use crate::capsules::{coded, many, small};
 use crate::network::Conduct;
@@ -19,7 +19,7 @@ fn a_capsule_outlives_its_owner_and_many_holders_among_a_hundred_nodes() {
         let published = world.publish(7, made).await.unwrap();
         assert_eq!((published.placed, published.fragments), (24, 24));
         let health = world.status(50, made).await;
-        assert_eq!((health.state, health.live), (State::Healthy, 24));
+        assert_eq!((health.state, health.live), (HealthState::Healthy, 24));
         world.kill(7);
         let holders = world.holders(made);
         for at in world.choose(health.survives, holders.len()) {
@@ -31,7 +31,7 @@ fn a_capsule_outlives_its_owner_and_many_holders_among_a_hundred_nodes() {
         assert!(world.repair_by_all(made).await > 0);
         assert_eq!(world.pieces(made).0, 24, "every fragment is somewhere again");
         let health = world.status(live, made).await;
-        assert_eq!((health.state, health.live), (State::Healthy, 24));
+        assert_eq!((health.state, health.live), (HealthState::Healthy, 24));
     });
 }
 
@@ -119,7 +119,7 @@ fn two_who_repair_at_once_do_no_harm() {
         let (one, other) = (one.unwrap(), other.unwrap());
         assert!(one.restored + other.restored >= 1, "{one:?} {other:?}");
         assert_eq!(world.pieces(made).0, 24);
-        assert_eq!(world.status(live[0], made).await.state, State::Healthy);
+        assert_eq!(world.status(live[0], made).await.state, HealthState::Healthy);
     });
 }
 
@@ -137,7 +137,7 @@ fn a_partition_that_heals_leaves_one_healthy_capsule() {
         world.repair_by_all(made).await;
         assert_eq!(world.pieces(made).0, 24);
         let health = world.status(0, made).await;
-        assert_eq!((health.state, health.live), (State::Healthy, 24));
+        assert_eq!((health.state, health.live), (HealthState::Healthy, 24));
         let last = world.join();
         world.fetch(last, made).await.unwrap();
     });
