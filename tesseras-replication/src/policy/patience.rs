@@ -22,7 +22,7 @@ impl Manner {
     fn bounds(self) -> (u32, Duration) {
         match self {
             Self::Quick => (8, Duration::from_millis(300)),
-            Self::Thorough => (16, Duration::from_secs(1)),
+            Self::Thorough => (16, Duration::from_millis(600)),
             Self::Unhurried => (64, Duration::from_secs(10)),
         }
     }
@@ -87,7 +87,7 @@ mod tests {
         assert_eq!(patience.overdue_after(), ms(10_000), "no longer than was meant at most");
         let mut thorough = Patience::new(Manner::Thorough, ms(10_000));
         thorough.answered_after(ms(2));
-        assert_eq!(thorough.overdue_after(), ms(1000));
+        assert_eq!(thorough.overdue_after(), ms(600));
         let mut short = Patience::new(Manner::Thorough, ms(500));
         short.answered_after(ms(2));
         assert_eq!(short.overdue_after(), ms(500));
