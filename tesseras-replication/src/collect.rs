@@ -3,37 +3,30 @@
 
 use std::collections::BTreeSet;
 
-use futures_util::StreamExt as _;
 use futures_util::future::OptionFuture;
-use futures_util::stream::FuturesUnordered;
 use tesseras_core::code::Piece;
 use tesseras_core::contact::Contact;
 use tesseras_core::ids::NodeId;
 use tesseras_core::ports::StoreError;
 use tesseras_core::words::size;
-use tesseras_wire::BoxFuture;
 use thiserror::Error;
-use tokio::time::{Duration, Instant, sleep};
+use tokio::time::Duration;
 
 use crate::bulk::ReceiveError;
 use crate::dossier::VerifiedDossier;
 use crate::erasure::ErasureError;
-use crate::heartbeat::Heartbeat;
 use crate::holder::Holder;
 use crate::peers::{AskError, IncomingPiece, Peers};
 use crate::pieces::PieceSource;
 use crate::policy::hunt::Hunt;
-use crate::policy::pace::Paces;
 use crate::policy::patience::{Manner, Patience};
 use crate::policy::survey::{LiveHolder, Survey};
 use crate::ports::UnpackError;
 use crate::survey::Surveying;
+use crate::transfers::{Ended, Transfers};
 use crate::unpack::Unpack;
 use crate::workshop::{NoSpace, RebuildError, Workshop};
 use tesseras_core::progress::{Meter, OnProgress};
-
-/// How often to check for late transfers.
-const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 /// Why not enough pieces could be collected.
 #[derive(Debug, Error)]
@@ -117,38 +110,17 @@ pub(crate) struct Collector<'a> {
     pub(crate) workshop: &'a Workshop,
 }
 
-/// A transfer in progress.
-struct Transfer {
-    piece: Piece,
-    holder: NodeId,
-    heard: Heartbeat,
-    /// Whether it is late, and may be hedged.
-    late: bool,
-    /// When a hedge was started for it, from the start of the task.
-    hedged: Option<Duration>,
-}
-
-/// A transfer that has ended.
-struct Ended {
-    piece: Piece,
-    holder: NodeId,
-    result: Result<(), AskError>,
-}
-
 /// One collection of pieces in progress.
 struct Hunting<'a> {
     collector: Collector<'a>,
     dossier: &'a VerifiedDossier,
     /// The pieces held here that are to be replaced when they come.
     damaged: Vec<Piece>,
-    begun: Instant,
     hunt: Hunt,
-    paces: Paces,
     /// The capsule that is made of the pieces as they arrive.
     unpack: Option<&'a mut Unpack>,
     count: Meter,
-    transfers: Vec<Transfer>,
-    running: FuturesUnordered<BoxFuture<'a, Ended>>,
+    transfers: Transfers<'a, Piece, AskError>,
     last: Option<String>,
 }
 
@@ -184,13 +156,10 @@ impl<'a> Collector<'a> {
             collector: *self,
             dossier,
             damaged,
-            begun: Instant::now(),
             hunt,
-            paces: Paces::new(Patience::new(Manner::Quick, SILENCE)),
             unpack,
             count,
-            transfers: Vec::new(),
-            running: FuturesUnordered::new(),
+            transfers: Transfers::new(self.peers, Patience::new(Manner::Quick, SILENCE)),
             last: None,
         };
         let so_far = survey.or(more.as_deref().map(Surveying::so_far));
@@ -257,22 +226,10 @@ impl Hunting<'_> {
         source: &mut PieceSource,
         mut more: Option<&mut Surveying<'_>>,
     ) -> Result<(), CollectError> {
-        let ended = self.run_to_the_end(source, &mut more).await;
-        // A late transfer that has stood still since it was hedged would have kept the task waiting.
-        let is_still = |t: &&Transfer| t.hedged.is_some_and(|at| t.heard.is_still_since(at));
-        for _ in self.transfers.iter().filter(is_still) {
-            self.collector.peers.note_needed_hedge();
-        }
-        ended
-    }
-
-    async fn run_to_the_end(
-        &mut self,
-        source: &mut PieceSource,
-        more: &mut Option<&mut Surveying<'_>>,
-    ) -> Result<(), CollectError> {
         while self.hunt.missing() > 0 {
-            self.look_for_late();
+            for (piece, holder) in self.transfers.late() {
+                self.hunt.note_late(piece, holder);
+            }
             self.begin_transfers(more.is_some());
             if let Some(unpack) = &mut self.unpack {
                 unpack.start(source, self.hunt.leading());
@@ -282,15 +239,16 @@ impl Hunting<'_> {
             let unpacking: OptionFuture<_> = unpack.map(|unpack| unpack.ended()).into();
             tokio::select! {
                 biased;
-                Some(ended) = self.running.next(), if !self.running.is_empty() => {
-                    self.ended(ended, source).await?;
+                ended = self.transfers.next(), if self.transfers.len() > 0 => {
+                    if let Some(ended) = ended {
+                        self.ended(ended, source).await?;
+                    }
                 }
                 Some(unpacked) = unpacking => unpacked?,
                 Some(found) = finding => match found {
                     Some(holder) => self.found(&holder),
-                    None => *more = None,
+                    None => more = None,
                 },
-                () = sleep(LOOK_EVERY), if !self.running.is_empty() => {}
                 else => break,
             }
         }
@@ -298,62 +256,35 @@ impl Hunting<'_> {
     }
 
     fn begin_transfers(&mut self, expects_more: bool) {
-        let peers = self.collector.peers;
-        while self.running.len() < 2 * peers.max_transfers()
-            && self.hunt.in_time() < peers.max_transfers()
-        {
+        let limit = self.collector.peers.max_transfers();
+        while self.transfers.len() < 2 * limit && self.hunt.in_time() < limit {
             let Some((piece, holder)) = self.hunt.next(expects_more) else { return };
-            self.paces.begin(piece, holder.id, self.begun.elapsed());
-            // A further transfer beside a late one is its hedge.
-            if let Some(late) = self.transfers.iter_mut().find(|t| t.late && t.hedged.is_none()) {
-                late.hedged = Some(self.begun.elapsed());
-                peers.note_hedge();
-            }
-            let heard = Heartbeat::since(self.begun);
-            self.transfers.push(Transfer {
-                piece,
-                holder: holder.id,
-                heard: heard.clone(),
-                late: false,
-                hedged: None,
-            });
             let (collector, dossier) = (self.collector, self.dossier);
             let count = self.count.clone();
-            self.running.push(Box::pin(async move {
-                let on_bytes = |bytes| {
-                    count.add(bytes);
-                    heard.mark();
-                };
-                let result = collector.take(&holder, dossier, piece, on_bytes).await;
-                Ended { piece, holder: holder.id, result }
-            }));
+            // Any further piece stands in for a late one.
+            self.transfers.begin(
+                piece,
+                holder.id,
+                |_| true,
+                |heard| {
+                    Box::pin(async move {
+                        let on_bytes = |bytes| {
+                            count.add(bytes);
+                            heard.mark();
+                        };
+                        collector.take(&holder, dossier, piece, on_bytes).await
+                    })
+                },
+            );
         }
     }
 
-    /// Makes up for late transfers with another piece or another holder.
-    fn look_for_late(&mut self) {
-        for Transfer { piece, holder, heard, .. } in &self.transfers {
-            if let Some(at) = heard.last() {
-                self.paces.heard(*piece, *holder, at);
-            }
-        }
-        let peers = self.collector.peers;
-        for (piece, holder) in self.paces.late(self.begun.elapsed(), || peers.may_hedge()) {
-            tracing::debug!(%piece, %holder, "a piece is late");
-            let is_late = |t: &&mut Transfer| (t.piece, t.holder) == (piece, holder);
-            self.transfers.iter_mut().filter(is_late).for_each(|t| t.late = true);
-            self.hunt.note_late(piece, holder);
-        }
-    }
-
-    async fn ended(&mut self, ended: Ended, source: &mut PieceSource) -> Result<(), CollectError> {
-        let Ended { piece, holder, result } = ended;
-        let is_this = |t: &mut Transfer| (t.piece, t.holder) == (piece, holder);
-        let hedged = self.transfers.extract_if(.., is_this).any(|t| t.hedged.is_some());
-        if hedged && result.is_err() {
-            self.collector.peers.note_needed_hedge();
-        }
-        self.paces.end(piece, holder, result.is_ok(), self.begun.elapsed());
+    async fn ended(
+        &mut self,
+        ended: Ended<Piece, AskError>,
+        source: &mut PieceSource,
+    ) -> Result<(), CollectError> {
+        let Ended { key: piece, node: holder, result } = ended;
         match result {
             Ok(()) => {
                 self.hunt.succeeded(piece, holder);

@@ -2,38 +2,29 @@
 //! hedged with another node.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::net::SocketAddr;
 
-use futures_util::stream::FuturesUnordered;
-use futures_util::{StreamExt as _, stream};
+use futures_util::StreamExt as _;
 use tesseras_core::code::Piece;
-use tesseras_core::contact::{Contact, Subnet};
-use tesseras_core::ids::{NodeId, TesseraHash};
-use tesseras_core::placement::{Assignment, Candidate};
+use tesseras_core::contact::Contact;
+use tesseras_core::ids::NodeId;
+use tesseras_core::placement::Assignment;
 use tesseras_core::plan::Plan;
 use tesseras_core::ports::{Charge, PlacedPiece, StoreError};
-use tesseras_wire::{Body, BoxFuture, BoxStream};
-use tokio::time::{Duration, Instant, sleep};
+use tesseras_core::progress::Meter;
+use tesseras_wire::Body;
 
 use crate::bulk;
 use crate::dossier::VerifiedDossier;
 use crate::heartbeat::Heartbeat;
 use crate::holder::Holder;
-use crate::messages::{Attestation, MAX_WITNESSES, Offered};
-use crate::peers::{AskError, Parcel, Peers, ask_all};
+use crate::messages::MAX_WITNESSES;
+use crate::peers::{AskError, Parcel, Peers};
 use crate::pieces::PieceSource;
-use crate::policy::offers::{Eligible, OfferTerms, Offers};
-use crate::policy::pace::Paces;
+use crate::policy::offers::Eligible;
 use crate::policy::patience::{Manner, Patience};
-use crate::policy::survey::{LiveHolder, Survey};
 use crate::ports::Directory;
+use crate::transfers::{Ended, Transfers};
 use crate::workshop::Workshop;
-use tesseras_core::progress::Meter;
-
-/// Concurrent offers.
-const OFFERS_AT_ONCE: usize = 32;
-/// How often to check for late transfers.
-const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 /// How pieces are placed.
 #[derive(Debug, Clone)]
@@ -57,9 +48,6 @@ pub(crate) struct Delivery {
     pub(crate) refusals: Vec<String>,
 }
 
-/// The answers to offers of nodes near the key, with the addresses at which they were reached.
-pub(crate) struct Prospects(Vec<(Contact, Option<(SocketAddr, Offered)>)>);
-
 /// Why a piece was not placed on a node.
 #[derive(Debug, thiserror::Error)]
 enum PutError {
@@ -78,23 +66,6 @@ pub(crate) struct Distributor<'a> {
     pub(crate) directory: &'a dyn Directory,
 }
 
-/// A piece that is being sent to a node.
-struct Transfer {
-    slot: usize,
-    piece: Piece,
-    node: NodeId,
-    heard: Heartbeat,
-    /// Whether it is also being sent to another node.
-    hedged: Option<Duration>,
-}
-
-/// A transfer that has ended.
-struct Sent {
-    slot: usize,
-    node: NodeId,
-    result: Result<(), PutError>,
-}
-
 /// One distribution in progress.
 struct Delivering<'a> {
     distributor: Distributor<'a>,
@@ -102,7 +73,6 @@ struct Delivering<'a> {
     source: &'a PieceSource,
     placing: &'a Placing,
     count: &'a Meter,
-    begun: Instant,
     assignment: Assignment,
     contacts: BTreeMap<NodeId, Contact>,
     has_dossier: BTreeSet<NodeId>,
@@ -111,112 +81,12 @@ struct Delivering<'a> {
     waiting: VecDeque<usize>,
     /// The slots that have no holder yet and may still get one.
     open: BTreeSet<usize>,
-    paces: Paces,
-    transfers: Vec<Transfer>,
-    running: FuturesUnordered<BoxFuture<'a, Sent>>,
+    /// By slot.
+    transfers: Transfers<'a, usize, PutError>,
     delivery: Delivery,
 }
 
 impl<'a> Distributor<'a> {
-    /// Asks nodes near the key whether they would hold pieces of a tessera, and how many bytes.
-    pub(crate) async fn ask_candidates(
-        &self,
-        tessera: TesseraHash,
-        terms: OfferTerms,
-        manner: Manner,
-    ) -> Prospects {
-        let found = self.directory.candidates(tessera.dht_key(), terms.wanted);
-        Prospects(self.offer_to(found, tessera, terms, manner).await)
-    }
-
-    /// The nodes that may be given pieces: candidates and live holders, and this node itself if the
-    /// terms say so. Holders that the survey did not know are found by their answers, and added to
-    /// it.
-    pub(crate) async fn eligible(
-        &self,
-        dossier: &VerifiedDossier,
-        survey: &mut Survey,
-        prospects: &Prospects,
-        terms: OfferTerms,
-    ) -> Eligible {
-        let (tessera, plan, me) = (dossier.tessera(), dossier.plan(), self.peers.me());
-        self.attest_those_who_hold(tessera, survey, prospects).await;
-        let placement = survey.placement(plan);
-        let asked: BTreeSet<NodeId> = prospects.0.iter().map(|(contact, _)| contact.id).collect();
-        let mut others = survey.contacts();
-        others.retain(|id, _| *id != me && !asked.contains(id));
-        let others = Box::pin(stream::iter(others.into_values()));
-        let more = self.offer_to(others, tessera, terms, Manner::Quick).await;
-        // The dossier is sent with each of the first transfers to a node.
-        let transfers = self.peers.max_transfers() as u64;
-        let beside = dossier.encoded_bytes().saturating_mul(transfers);
-        let mut offers = Offers::default();
-        for (contact, answer) in prospects.0.iter().cloned().chain(more) {
-            let pieces = placement.get(&contact.id).cloned().unwrap_or_default();
-            offers.note(contact, answer, pieces, beside);
-        }
-        if terms.include_self
-            && let Some(address) = self.directory.own_addresses().first()
-        {
-            let pieces = placement.get(&me).cloned().unwrap_or_default();
-            let subnet = Subnet::of(address.ip());
-            let room = self.holder.own_room(subnet).await;
-            offers.note_self(Candidate { id: me, subnet, pieces, room }, terms);
-        }
-        offers.eligible(plan)
-    }
-
-    /// A candidate that claims to hold pieces is asked to attest them.
-    async fn attest_those_who_hold(
-        &self,
-        tessera: TesseraHash,
-        survey: &mut Survey,
-        prospects: &Prospects,
-    ) {
-        let unknown = prospects.0.iter().filter(|(contact, answer)| {
-            answer.as_ref().is_some_and(|(_, offered)| !offered.pieces.is_empty())
-                && !survey.live.contains_key(&contact.id)
-        });
-        let unknown: Vec<Contact> = unknown.map(|(contact, _)| contact.clone()).collect();
-        let peers = self.peers;
-        let attest = |contact: Contact| -> BoxFuture<'_, _> {
-            Box::pin(async move { peers.attest(&contact, tessera).await })
-        };
-        let mut patience = Patience::new(Manner::Quick, peers.answer_deadline());
-        let is_silent = |_: &Contact| false;
-        let unknown = Box::pin(stream::iter(unknown));
-        for (contact, answer) in
-            ask_all(unknown, OFFERS_AT_ONCE, &mut patience, is_silent, attest).await
-        {
-            let Some((Attestation { plan, pieces, .. }, _)) = answer else { continue };
-            survey.others_attested = true;
-            if !pieces.is_empty() {
-                survey.live.insert(contact.id, LiveHolder { contact, plan, pieces });
-            }
-        }
-    }
-
-    async fn offer_to(
-        &self,
-        contacts: BoxStream<'_, Contact>,
-        tessera: TesseraHash,
-        terms: OfferTerms,
-        manner: Manner,
-    ) -> Vec<(Contact, Option<(SocketAddr, Offered)>)> {
-        let peers = self.peers;
-        let offer = |contact: Contact| -> BoxFuture<'_, _> {
-            Box::pin(async move {
-                let answer = peers.offer(&contact, tessera, terms.bytes, terms.charge).await;
-                answer.inspect_err(|error| {
-                    tracing::debug!(peer = %contact.id, %error, "no answer to an offer");
-                })
-            })
-        };
-        let is_silent = |contact: &Contact| peers.is_silent(contact.id);
-        let mut patience = Patience::new(manner, peers.answer_deadline());
-        ask_all(contacts, OFFERS_AT_ONCE, &mut patience, is_silent, offer).await
-    }
-
     /// Places pieces, with as many concurrent transfers as allowed. A piece that is refused or
     /// fails goes to the next node.
     pub(crate) async fn distribute(
@@ -236,16 +106,13 @@ impl<'a> Distributor<'a> {
             source,
             placing,
             count,
-            begun: Instant::now(),
             assignment,
             contacts,
             has_dossier,
             open: (0..pieces.len()).collect(),
             waiting: (0..pieces.len()).collect(),
             pieces,
-            paces: Paces::new(patience),
-            transfers: Vec::new(),
-            running: FuturesUnordered::new(),
+            transfers: Transfers::new(self.peers, patience),
             delivery: Delivery { refusals, ..Delivery::default() },
         };
         delivering.run().await;
@@ -258,27 +125,27 @@ impl<'a> Distributor<'a> {
     async fn put(
         &self,
         to: &Contact,
-        parcel: Parcel<'_>,
+        (dossier, piece): (&VerifiedDossier, Piece),
         source: &PieceSource,
+        placing: &Placing,
         with_dossier: bool,
-        on_bytes: impl Fn() + Clone + Send + Sync + 'static,
+        heard: Heartbeat,
     ) -> Result<(), PutError> {
-        let Parcel { dossier, piece, .. } = parcel;
         let tessera = dossier.tessera();
         // Recorded before sending: if the task is stopped now, the piece may still arrive, and only
         // recorded holders are asked later.
         self.holder.remember(tessera, vec![to.clone()]).await?;
         let reader = self.workshop.open(source, piece).await?;
-        let parcel = Parcel { bytes: reader.bytes(), ..parcel };
+        let bytes = reader.bytes();
+        let parcel = Parcel { dossier, piece, bytes, witnesses: placing.witnesses(to.id) };
         let body = || -> Body {
-            let on_bytes = on_bytes.clone();
+            let heard = heard.clone();
             let bytes = bulk::send(&self.workshop.disk, reader.clone(), 0, None);
-            Box::pin(bytes.inspect(move |_| on_bytes()))
+            Box::pin(bytes.inspect(move |_| heard.mark()))
         };
         self.peers.put_piece(to, &parcel, with_dossier, body).await?;
-        if parcel.charge == Charge::OWN {
-            let placed = PlacedPiece { piece, holder: to.id, bytes: parcel.bytes };
-            self.holder.note_placed(tessera, placed).await?;
+        if placing.charge == Charge::OWN {
+            self.holder.note_placed(tessera, PlacedPiece { piece, holder: to.id, bytes }).await?;
         }
         Ok(())
     }
@@ -308,67 +175,54 @@ impl Placing {
 impl Delivering<'_> {
     async fn run(&mut self) {
         while !self.open.is_empty() {
-            self.look_for_late();
-            self.begin_transfers();
-            tokio::select! {
-                biased;
-                Some(sent) = self.running.next(), if !self.running.is_empty() => self.ended(sent),
-                () = sleep(LOOK_EVERY), if !self.running.is_empty() => {}
-                else => break,
+            for (slot, _) in self.transfers.late() {
+                self.waiting.extend(Some(slot).filter(|slot| self.open.contains(slot)));
             }
-        }
-        // A late transfer that has stood still since it was hedged would have kept the task waiting.
-        let is_still = |t: &&Transfer| t.hedged.is_some_and(|at| t.heard.is_still_since(at));
-        for _ in self.transfers.iter().filter(is_still) {
-            self.distributor.peers.note_needed_hedge();
+            self.begin_transfers();
+            if self.transfers.len() == 0 {
+                break;
+            }
+            if let Some(ended) = self.transfers.next().await {
+                self.ended(ended);
+            }
         }
     }
 
     fn begin_transfers(&mut self) {
         let limit = self.distributor.peers.max_transfers();
-        while self.paces.in_time() < limit && self.running.len() < 2 * limit {
+        while self.transfers.in_time() < limit && self.transfers.len() < 2 * limit {
             let Some(slot) = self.waiting.pop_front() else { return };
             match self.assignment.give(self.pieces[slot]) {
                 Some(node) => self.begin(slot, node),
-                None => self.has_nobody(slot),
+                // No other node may have this piece. A late transfer may still succeed.
+                None if self.transfers.has(slot) => {}
+                None => drop(self.open.remove(&slot)),
             }
         }
     }
 
-    /// No other node may have this piece. A late transfer may still succeed.
-    fn has_nobody(&mut self, slot: usize) {
-        if self.transfers.iter().all(|transfer| transfer.slot != slot) {
-            self.open.remove(&slot);
-        }
-    }
-
     fn begin(&mut self, slot: usize, node: NodeId) {
-        let (piece, begun) = (self.pieces[slot], self.begun);
-        self.paces.begin(piece, node, begun.elapsed());
-        // A second transfer of a piece is the hedge of a late one.
-        if let Some(late) = self.transfers.iter_mut().find(|t| t.slot == slot && t.hedged.is_none())
-        {
-            late.hedged = Some(begun.elapsed());
-            self.distributor.peers.note_hedge();
-        }
-        let heard = Heartbeat::since(self.begun);
-        let transfer = Transfer { slot, piece, node, heard: heard.clone(), hedged: None };
-        self.transfers.push(transfer);
-        let on_bytes = move || heard.mark();
-        let (distributor, dossier, source) = (self.distributor, self.dossier, self.source);
+        let Self { distributor, dossier, source, placing, .. } = *self;
+        let piece = self.pieces[slot];
         let with_dossier = !self.has_dossier.contains(&node);
-        let (charge, witnesses) = (self.placing.charge, self.placing.witnesses(node));
         let contact = self.contacts.get(&node).cloned();
-        self.running.push(Box::pin(async move {
-            let result = match contact {
-                None => distributor.holder.keep(dossier, source, piece).await.map_err(Into::into),
-                Some(contact) => {
-                    let parcel = Parcel { dossier, piece, bytes: 0, charge, witnesses };
-                    distributor.put(&contact, parcel, source, with_dossier, on_bytes).await
-                }
-            };
-            Sent { slot, node, result }
-        }));
+        // Only the same piece stands in for a late one.
+        self.transfers.begin(
+            slot,
+            node,
+            |late| late == slot,
+            |heard| {
+                Box::pin(async move {
+                    match contact {
+                        None => Ok(distributor.holder.keep(dossier, source, piece).await?),
+                        Some(to) => {
+                            let what = (dossier, piece);
+                            distributor.put(&to, what, source, placing, with_dossier, heard).await
+                        }
+                    }
+                })
+            },
+        );
     }
 
     fn contact(&self, node: NodeId) -> Contact {
@@ -377,31 +231,9 @@ impl Delivering<'_> {
         known.unwrap_or_else(|| Contact { id: node, addresses: own() })
     }
 
-    /// Hedges late transfers with another node.
-    fn look_for_late(&mut self) {
-        for Transfer { piece, node, heard, .. } in &self.transfers {
-            if let Some(at) = heard.last() {
-                self.paces.heard(*piece, *node, at);
-            }
-        }
-        let peers = self.distributor.peers;
-        for (piece, node) in self.paces.late(self.begun.elapsed(), || peers.may_hedge()) {
-            tracing::debug!(%piece, %node, "a piece is late");
-            let late = self.transfers.iter().find(|t| (t.piece, t.node) == (piece, node));
-            let Some(late) = late else { continue };
-            self.waiting.extend(Some(late.slot).filter(|slot| self.open.contains(slot)));
-        }
-    }
-
-    fn ended(&mut self, sent: Sent) {
-        let Sent { slot, node, result } = sent;
+    fn ended(&mut self, ended: Ended<usize, PutError>) {
+        let Ended { key: slot, node, result } = ended;
         let piece = self.pieces[slot];
-        let is_this = |t: &mut Transfer| (t.piece, t.node) == (piece, node);
-        let hedged = self.transfers.extract_if(.., is_this).any(|t| t.hedged.is_some());
-        if hedged && result.is_err() {
-            self.distributor.peers.note_needed_hedge();
-        }
-        self.paces.end(piece, node, result.is_ok(), self.begun.elapsed());
         match result {
             Ok(()) => {
                 self.has_dossier.insert(node);

@@ -88,7 +88,6 @@ pub(crate) struct Parcel<'a> {
     pub(crate) dossier: &'a VerifiedDossier,
     pub(crate) piece: Piece,
     pub(crate) bytes: u64,
-    pub(crate) charge: Charge<()>,
     /// Others who attest the tessera, if it is placed as a repair; else none.
     pub(crate) witnesses: Vec<Contact>,
 }
@@ -293,7 +292,7 @@ impl Peers {
         body: Body,
     ) -> Result<(), AskError> {
         let _permit = turn(&self.outgoing).await;
-        let Parcel { dossier, piece, bytes, ref witnesses, .. } = *parcel;
+        let Parcel { dossier, piece, bytes, ref witnesses } = *parcel;
         let head = if with_dossier { dossier.encode() } else { Vec::new() };
         let request = Request::PutPiece {
             tessera: dossier.tessera(),

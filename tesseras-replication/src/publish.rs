@@ -11,6 +11,7 @@ use tesseras_core::ports::{Charge, StoreError};
 use tesseras_core::publication::PublicationEvent;
 use thiserror::Error;
 
+use crate::candidates::Candidates;
 use crate::clock::{ClockOff, check_clock_after};
 use crate::collect::{CollectError, Collector};
 use crate::distribute::{Distributor, Placing, bytes_of};
@@ -291,17 +292,17 @@ impl Publisher<'_> {
         let plan = dossier.plan();
         let k = plan.coded().map(|coded| coded.shape.k);
         let terms = OfferTerms::of(plan, Charge::OWN, false);
-        let distributor = self.distributor();
+        let (candidates, distributor) = (self.candidates(), self.distributor());
         let tessera = dossier.tessera();
         let (known, mut prospects) = tokio::join!(
             self.survey(tessera, Scope::Known, Manner::Quick),
-            distributor.ask_candidates(tessera, terms, Manner::Quick),
+            candidates.ask(tessera, terms, Manner::Quick),
         );
         let mut known = known?;
         let mut rounds = Rounds::default();
         let mut refusals = Vec::new();
         loop {
-            let mut eligible = distributor.eligible(dossier, &mut known, &prospects, terms).await;
+            let mut eligible = candidates.eligible(dossier, &mut known, &prospects, terms).await;
             check_clock_after(self.directory, &known).await?;
             let missing = match rounds.next(&eligible.assignment.lack(), k) {
                 Next::Refuse => return Err(no_room(eligible)),
@@ -321,7 +322,7 @@ impl Publisher<'_> {
             known = self.survey(tessera, Scope::Known, Manner::Thorough).await?;
             if delivery.unplaced > 0 {
                 // Some have no room after all; others may have.
-                prospects = distributor.ask_candidates(tessera, terms, Manner::Thorough).await;
+                prospects = candidates.ask(tessera, terms, Manner::Thorough).await;
             }
         }
     }
@@ -384,6 +385,11 @@ impl Publisher<'_> {
         let Self { peers, holder, workshop, .. } = *self;
         let collector = Collector { peers, holder, workshop };
         collector.rebuild(dossier, source, &whole, &gone, on_progress).await
+    }
+
+    fn candidates(&self) -> Candidates<'_> {
+        let Self { peers, holder, directory, .. } = *self;
+        Candidates { peers, holder, directory }
     }
 
     fn distributor(&self) -> Distributor<'_> {

@@ -15,6 +15,7 @@ use thiserror::Error;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
+use crate::candidates::Candidates;
 use crate::clock::{ClockOff, check_clock_after};
 use crate::collect::{CollectError, Collected, Collector};
 use crate::distribute::{Distributor, Placing, bytes_of};
@@ -248,7 +249,7 @@ impl<'a> Repairer<'a> {
         on_progress: &OnProgress,
     ) -> Result<Seen, RepairError> {
         let Self { peers, holder, directory, .. } = *self;
-        let distributor = self.distributor();
+        let candidates = self.candidates();
         let may_hold = holder.may_hold(tessera).await;
         let terms = match &stored {
             Some(dossier) => OfferTerms::of(dossier.plan(), charge_of(is_own), may_hold),
@@ -257,7 +258,7 @@ impl<'a> Repairer<'a> {
         let begun =
             Surveying::begin(peers, holder, directory, tessera, Scope::Network, Manner::Quick);
         let mut surveying = begun.await?;
-        let asking = distributor.ask_candidates(tessera, terms, Manner::Quick);
+        let asking = candidates.ask(tessera, terms, Manner::Quick);
         let ((), prospects) = tokio::join!(surveying.settle(), asking);
         let mut early = surveying.as_of_now();
         let dossier = match stored {
@@ -268,7 +269,7 @@ impl<'a> Repairer<'a> {
             }
         };
         let terms = OfferTerms::of(dossier.plan(), charge_of(is_own), may_hold);
-        let eligible = distributor.eligible(&dossier, &mut early, &prospects, terms).await;
+        let eligible = candidates.eligible(&dossier, &mut early, &prospects, terms).await;
         surveying.be(Manner::Thorough);
         let missing = eligible.assignment.lack().pieces;
         let preparing = async {
@@ -281,7 +282,7 @@ impl<'a> Repairer<'a> {
         let (prepared, survey) = tokio::join!(preparing, surveying.finish());
         let mut survey = survey?;
         check_clock_after(directory, &survey).await?;
-        let eligible = distributor.eligible(&dossier, &mut survey, &prospects, terms).await;
+        let eligible = candidates.eligible(&dossier, &mut survey, &prospects, terms).await;
         Ok(Seen { dossier, survey, eligible, prepared })
     }
 
@@ -363,6 +364,11 @@ impl<'a> Repairer<'a> {
             return Ok(source);
         }
         Ok(workshop.joined(source).await?)
+    }
+
+    fn candidates(&self) -> Candidates<'_> {
+        let Self { peers, holder, directory, .. } = *self;
+        Candidates { peers, holder, directory }
     }
 
     fn distributor(&self) -> Distributor<'_> {

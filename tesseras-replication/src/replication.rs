@@ -273,7 +273,7 @@ impl Replication {
     }
 
     fn asking(&self) -> Asking<'_> {
-        let Collaborators { peers, holder, library, workshop, directory, .. } = &*self.0;
-        Asking { peers, holder, library, workshop, directory: &**directory }
+        let Collaborators { peers, holder, library, directory, .. } = &*self.0;
+        Asking { peers, holder, library, directory: &**directory }
     }
 }

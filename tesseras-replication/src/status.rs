@@ -4,8 +4,8 @@ use tesseras_core::ids::TesseraHash;
 use tesseras_core::ports::{Charge, StoreError};
 use thiserror::Error;
 
+use crate::candidates::Candidates;
 use crate::clock::{ClockOff, check_clock_after};
-use crate::distribute::Distributor;
 use crate::dossiers::any_dossier;
 use crate::holder::Holder;
 use crate::library::Library;
@@ -14,7 +14,6 @@ use crate::policy::offers::OfferTerms;
 use crate::policy::patience::Manner;
 use crate::ports::Directory;
 use crate::survey::{Scope, survey, survey_if_full};
-use crate::workshop::Workshop;
 
 pub use crate::policy::health::{Copies, HealthState, TesseraHealth};
 
@@ -36,7 +35,6 @@ pub(crate) struct Asking<'a> {
     pub(crate) peers: &'a Peers,
     pub(crate) holder: &'a Holder,
     pub(crate) library: &'a Library,
-    pub(crate) workshop: &'a Workshop,
     pub(crate) directory: &'a dyn Directory,
 }
 
@@ -47,7 +45,7 @@ impl Asking<'_> {
         &self,
         tessera: TesseraHash,
     ) -> Result<Option<TesseraHealth>, StatusError> {
-        let Self { peers, holder, library, directory, .. } = *self;
+        let Self { peers, holder, library, directory } = *self;
         let Ok(Some(dossier)) = holder.stored_dossier(tessera).await else {
             return self.status(tessera).await;
         };
@@ -69,14 +67,14 @@ impl Asking<'_> {
         &self,
         tessera: TesseraHash,
     ) -> Result<Option<TesseraHealth>, StatusError> {
-        let Self { peers, holder, library, workshop, directory } = *self;
+        let Self { peers, holder, library, directory } = *self;
         let (in_library, unpublished) = library.own_part(tessera).await?;
-        let distributor = Distributor { peers, holder, workshop, directory };
+        let candidates = Candidates { peers, holder, directory };
         let may_hold = holder.may_hold(tessera).await;
         let terms = OfferTerms::of_unknown(Charge::Repair, may_hold);
         let (survey, prospects) = tokio::join!(
             survey(peers, holder, directory, tessera, Scope::Network, Manner::Quick),
-            distributor.ask_candidates(tessera, terms, Manner::Quick),
+            candidates.ask(tessera, terms, Manner::Quick),
         );
         let mut survey = survey?;
         check_clock_after(directory, &survey).await?;
@@ -91,7 +89,7 @@ impl Asking<'_> {
             Some(dossier) => {
                 let plan = dossier.plan();
                 let terms = OfferTerms::of(plan, Charge::Repair, may_hold);
-                let all = distributor.eligible(dossier, &mut survey, &prospects, terms).await;
+                let all = candidates.eligible(dossier, &mut survey, &prospects, terms).await;
                 TesseraHealth::of(plan, &survey, &all.assignment, all.count, in_library)
             }
             None => TesseraHealth::nothing(in_library),

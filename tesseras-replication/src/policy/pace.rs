@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use tesseras_core::code::Piece;
 use tesseras_core::ids::NodeId;
 
 use super::patience::Patience;
@@ -13,11 +12,12 @@ const SLOWER: u32 = 3;
 /// A transfer is never late for its total duration before this.
 const SLOW_FROM: Duration = Duration::from_secs(1);
 
-/// The transfers of one task. Points in time are given as the time since the task began.
-pub(crate) struct Paces {
+/// The transfers of one task, each of what is named `K`. Points in time are given as the time since
+/// the task began.
+pub(crate) struct Paces<K> {
     /// How long the first byte may take, and the longest pause after that.
     patience: Patience,
-    running: BTreeMap<(Piece, NodeId), Pace>,
+    running: BTreeMap<(K, NodeId), Pace>,
     /// Durations of the finished transfers, sorted.
     done: Vec<Duration>,
 }
@@ -30,21 +30,21 @@ struct Pace {
     has_answered: bool,
 }
 
-impl Paces {
+impl<K: Copy + Ord> Paces<K> {
     /// `patience` has the response times of these nodes.
     pub(crate) fn new(patience: Patience) -> Self {
         Self { patience, running: BTreeMap::new(), done: Vec::new() }
     }
 
     /// A transfer starts.
-    pub(crate) fn begin(&mut self, piece: Piece, holder: NodeId, now: Duration) {
+    pub(crate) fn begin(&mut self, key: K, node: NodeId, now: Duration) {
         let pace = Pace { begun: now, heard: now, has_answered: false };
-        self.running.insert((piece, holder), pace);
+        self.running.insert((key, node), pace);
     }
 
     /// Bytes were received, last at `at`.
-    pub(crate) fn heard(&mut self, piece: Piece, holder: NodeId, at: Duration) {
-        let Some(pace) = self.running.get_mut(&(piece, holder)) else { return };
+    pub(crate) fn heard(&mut self, key: K, node: NodeId, at: Duration) {
+        let Some(pace) = self.running.get_mut(&(key, node)) else { return };
         if !pace.has_answered {
             pace.has_answered = true;
             self.patience.answered_after(at.saturating_sub(pace.begun));
@@ -53,8 +53,8 @@ impl Paces {
     }
 
     /// A transfer ended, with success or not.
-    pub(crate) fn end(&mut self, piece: Piece, holder: NodeId, is_whole: bool, now: Duration) {
-        if let Some(pace) = self.running.remove(&(piece, holder))
+    pub(crate) fn end(&mut self, key: K, node: NodeId, is_whole: bool, now: Duration) {
+        if let Some(pace) = self.running.remove(&(key, node))
             && is_whole
         {
             let took = now.saturating_sub(pace.begun);
@@ -72,7 +72,7 @@ impl Paces {
         &mut self,
         now: Duration,
         mut may_hedge: impl FnMut() -> bool,
-    ) -> Vec<(Piece, NodeId)> {
+    ) -> Vec<(K, NodeId)> {
         let silent = self.patience.overdue_after();
         let slow =
             self.done.get(self.done.len() / 2).map(|median| (*median * SLOWER).max(SLOW_FROM));
@@ -89,6 +89,8 @@ impl Paces {
 
 #[cfg(test)]
 mod tests {
+    use tesseras_core::code::Piece;
+
     use super::*;
     use crate::policy::patience::Manner;
 
@@ -96,7 +98,7 @@ mod tests {
         Duration::from_millis(ms)
     }
 
-    fn paces() -> Paces {
+    fn paces() -> Paces<Piece> {
         let mut patience = Patience::new(Manner::Quick, ms(10_000));
         patience.answered_after(ms(5));
         Paces::new(patience)
