@@ -1,4 +1,4 @@
-//! What replication found out, as `tes` is told.
+//! Converts results of replication into answers to `tes`.
 
 use tesseras_capsule::rfc_3339;
 use tesseras_core::ids::TesseraHash;
@@ -13,13 +13,13 @@ use tesseras_rpc::messages::{
     TesseraState, TesseraStatus,
 };
 
-/// How far a tessera is published.
+/// The progress of a publication.
 pub(crate) fn publication(hash: TesseraHash, report: PublicationReport) -> PublicationReply {
     let PublicationReport { state, placed } = report;
     PublicationReply { hash, state, placed: placed as u64 }
 }
 
-/// A capsule of the library at a glance.
+/// A summary of a capsule of the library.
 pub(crate) fn glance(glance: Glance) -> TesseraGlance {
     let Glance { hash, title, state, seen } = glance;
     let figure = |of: fn(&Seen) -> usize| seen.as_ref().map_or(0, of) as u64;
@@ -47,7 +47,7 @@ fn told(state: HealthState) -> TesseraState {
     }
 }
 
-/// How a tessera is.
+/// The status of a tessera.
 pub(crate) fn tessera_status(hash: TesseraHash, health: &TesseraHealth) -> TesseraStatus {
     let mut notes = Vec::new();
     if health.crowded {

@@ -4,8 +4,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use tesseras_core::time::{Clock, Timestamp};
 
-/// This machine's clock, to be given to what needs the date; it says 1970 while it is set to a date
-/// before that.
+/// The clock of this machine, to be passed to all code that needs the date. A date before 1970 is
+/// given as 1970.
 #[expect(clippy::disallowed_methods, reason = "this is the adapter that the ban points to")]
 pub fn system() -> Clock {
     Clock::new(|| {

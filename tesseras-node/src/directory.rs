@@ -1,4 +1,4 @@
-//! How replication finds nodes: through the DHT.
+//! Replication finds nodes through the DHT.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::ready;
@@ -17,16 +17,16 @@ use tesseras_wire::{BoxFuture, BoxStream, SharedMemory};
 use tokio::sync::OnceCell;
 use tokio::time::{Instant, sleep};
 
-/// How long to wait before asking again while joining.
+/// The polling interval while joining.
 const JOIN_PAUSE: Duration = Duration::from_millis(200);
 
-/// For how long an answer to where a node is now is the answer to all who ask. After a death many
-/// ask for the same node at once.
+/// How long the result of resolving a node is used again, from the start of the search. After a
+/// node fails, many flows ask for it at once.
 const RESOLVED_FOR: Duration = Duration::from_secs(15);
-/// How many such answers are kept; when full, more are not.
+/// The most such answers that are kept; above that, each request makes its own search.
 const MAX_RESOLVED: usize = 1024;
 
-/// Where a node is now, once that is known.
+/// The result of resolving a node, once the search has ended.
 type Resolved = Arc<OnceCell<Option<Contact>>>;
 
 /// The DHT as replication's [`Directory`].
@@ -34,24 +34,24 @@ pub struct DhtDirectory {
     dht: Dht,
     id: NodeId,
     memory: SharedMemory,
-    /// As of the last look; kept fresh by a job, and by every search.
+    /// As of the last refresh, by a job or by a search.
     own_addresses: Arc<Mutex<Vec<SocketAddr>>>,
-    /// Until when it is expected that nobody is known yet.
+    /// Until then the node may still be joining, and knows no peer.
     joined_by: Instant,
-    /// Who was asked for lately, and since when.
+    /// The nodes resolved recently, with the start of each search.
     resolved: Mutex<BTreeMap<NodeId, (Instant, Resolved)>>,
 }
 
 impl DhtDirectory {
-    /// The directory of the node `id`, which may take this long to join before an empty answer is
-    /// believed.
+    /// The directory of the node `id`. A search waits for the first peer until `join_patience` after
+    /// this call.
     pub fn new(dht: Dht, id: NodeId, memory: SharedMemory, join_patience: Duration) -> Self {
         let joined_by = Instant::now() + join_patience;
         let resolved = Mutex::default();
         Self { dht, id, memory, own_addresses: Arc::default(), joined_by, resolved }
     }
 
-    /// Where to find where a node is now, together with all who ask for it at this time.
+    /// The result of resolving this node, shared by all concurrent requests for it.
     fn resolution(&self, id: NodeId) -> Resolved {
         let mut resolved = lock(&self.resolved);
         resolved.retain(|_, (since, _)| since.elapsed() < RESOLVED_FOR);
@@ -61,14 +61,14 @@ impl DhtDirectory {
         resolved.entry(id).or_insert_with(|| (Instant::now(), Resolved::default())).1.clone()
     }
 
-    /// Waits until some peer is known, while the node is still joining.
+    /// Waits until a peer is known, if the node is still joining.
     async fn joined(&self) {
         while Instant::now() < self.joined_by && self.dht.peers().await.is_empty() {
             sleep(JOIN_PAUSE).await;
         }
     }
 
-    /// Looks up anew where this node was reached.
+    /// Refreshes the addresses at which other nodes have reached this node.
     pub async fn refresh_own_addresses(&self) {
         if let Some(status) = self.dht.status().await {
             let mut own = lock(&self.own_addresses);
@@ -77,7 +77,7 @@ impl DhtDirectory {
     }
 }
 
-/// What one search finds, once it has ended.
+/// The contacts found by one search, once it has ended.
 fn in_one_go<'a>(search: impl Future<Output = Vec<Contact>> + Send + 'a) -> BoxStream<'a, Contact> {
     Box::pin(stream::once(search).flat_map(stream::iter))
 }
@@ -95,7 +95,7 @@ impl Directory for DhtDirectory {
     }
 
     fn candidates(&self, key: DhtKey, wanted: usize) -> BoxStream<'_, Contact> {
-        // A few more than wanted: some of them will not answer, or not accept.
+        // More than wanted: some of them will not answer, or not accept.
         let most = wanted.saturating_mul(2).max(32);
         let met = in_one_go(async move {
             self.joined().await;
@@ -107,8 +107,8 @@ impl Directory for DhtDirectory {
         let too_few =
             stream::once(self.dht.peers()).filter(move |known| ready(known.len() < wanted));
         let others = too_few.flat_map(move |_| self.dht.discover(wanted));
-        // Those who are known are asked at once; the network is searched for nearer ones, or more,
-        // meanwhile.
+        // Known nodes come first, at once; meanwhile the network is searched for nearer ones, or for
+        // more.
         let mut named = BTreeSet::from([self.id]);
         let first = met.take(wanted);
         let all = stream::select(first, nearest.chain(others));

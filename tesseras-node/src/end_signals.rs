@@ -1,22 +1,22 @@
-//! The signals by which the system, or somebody at a keyboard, asks a process to end.
+//! The signals with which the system or a user asks a process to end.
 
 use std::io;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-/// Such a signal.
+/// A signal that asks the process to end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum EndSignal {
-    /// SIGINT: somebody pressed Ctrl-C.
+    /// SIGINT: Ctrl-C was pressed.
     Interrupt,
     /// SIGTERM.
     Terminate,
-    /// SIGHUP: the terminal is gone.
+    /// SIGHUP: the terminal was closed.
     HangUp,
 }
 
 impl EndSignal {
-    /// What the system calls it.
+    /// Its name.
     pub fn name(self) -> &'static str {
         match self {
             Self::Interrupt => "SIGINT",
@@ -26,7 +26,7 @@ impl EndSignal {
     }
 }
 
-/// Listens for them; none ends the process by itself any more.
+/// Receives these signals; they no longer end the process by themselves.
 #[derive(Debug)]
 pub struct EndSignals {
     interrupt: Signal,
@@ -35,7 +35,7 @@ pub struct EndSignals {
 }
 
 impl EndSignals {
-    /// Listens for SIGINT and SIGTERM from now on: what a daemon ends with. SIGHUP is left as it
+    /// Receives SIGINT and SIGTERM from now on, for a daemon. The action of SIGHUP is left as it
     /// was, so that `nohup` keeps its meaning. Must be called within a tokio runtime.
     pub fn of_daemon() -> io::Result<Self> {
         Ok(Self {
@@ -45,13 +45,13 @@ impl EndSignals {
         })
     }
 
-    /// Listens for SIGHUP, too: what a command at a terminal ends with. Must be called within a
+    /// Also receives SIGHUP, for a command at a terminal. Must be called within a
     /// tokio runtime.
     pub fn of_command() -> io::Result<Self> {
         Ok(Self { hang_up: Some(signal(SignalKind::hangup())?), ..Self::of_daemon()? })
     }
 
-    /// Waits for the next of them. Nothing is lost if this is dropped while it waits.
+    /// Waits for the next signal. Cancel-safe.
     pub async fn next(&mut self) -> EndSignal {
         let hang_up = async {
             match &mut self.hang_up {

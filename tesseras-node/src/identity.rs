@@ -1,5 +1,5 @@
-//! The node's own key: made at first start, kept in one file that only its user may read, and only
-//! taken where no other user could have put it.
+//! The key of a node: created at the first start, in one file that only its user may read, and only
+//! used if no other user could have placed it there.
 
 use std::fs::{self, File};
 use std::io::{self, Read as _, Write as _};
@@ -23,14 +23,14 @@ pub enum IdentityError {
     /// The file cannot be read or written.
     #[error("cannot {what} {}: {source}", path.display())]
     Io {
-        /// What was being done, as an infinitive.
+        /// The operation, as an infinitive.
         what: &'static str,
         /// The file.
         path: PathBuf,
         /// The system's error.
         source: io::Error,
     },
-    /// Another user could have put it there.
+    /// Another user could have placed it there.
     #[error(transparent)]
     Owner(StoreError),
     /// The file is not a node key.
@@ -41,22 +41,23 @@ pub enum IdentityError {
         /// Its length in bytes.
         bytes: u64,
     },
-    /// The key shows less work than this network asks for.
+    /// The key has less proof of work than this network requires.
     #[error("the key in {} shows work of {found} bits; this network asks for {needed}", path.display())]
     TooLittleWork {
         /// The file.
         path: PathBuf,
-        /// The work that the key shows, in bits.
+        /// The proof of work of the key, in bits.
         found: u32,
-        /// The work that this network asks for, in bits.
+        /// The proof of work that this network requires, in bits.
         needed: u32,
     },
-    /// No key can be made.
+    /// No key can be generated.
     #[error(transparent)]
     Key(#[from] KeyError),
 }
 
-/// The node key of a data directory; made with `work_bits` of work where there is none.
+/// The node key of a data directory; if there is none, it is generated with a proof of work of
+/// `work_bits`.
 pub fn load_or_create(data_dir: &Path, work_bits: u32) -> Result<NodeKeys, IdentityError> {
     let directory = data_dir.join("identity");
     keep_to_owner(data_dir).map_err(IdentityError::Owner)?;
@@ -83,7 +84,8 @@ fn load(path: &Path, work_bits: u32) -> Result<Option<NodeKeys>, IdentityError> 
     parse(path, &bytes, found.len(), work_bits).map(Some)
 }
 
-/// Makes a key and writes it aside, then renames it: a key is there whole or not at all.
+/// Generates a key and writes it to a temporary file, which is then renamed: the key file is
+/// complete or absent.
 fn create(directory: &Path, work_bits: u32) -> Result<NodeKeys, IdentityError> {
     fs::DirBuilder::new()
         .recursive(true)
@@ -93,7 +95,7 @@ fn create(directory: &Path, work_bits: u32) -> Result<NodeKeys, IdentityError> {
     let keys = NodeKeys::generate(work_bits)?;
     let path = directory.join(FILE);
     let aside = directory.join(format!(".{FILE}.{}", std::process::id()));
-    // What a crash left, or another user once put there, must not get the bytes.
+    // A file left by a crash or by another user must not receive the secret.
     let _ = fs::remove_file(&aside);
     let mut file = fs::OpenOptions::new()
         .write(true)
@@ -111,7 +113,7 @@ fn create(directory: &Path, work_bits: u32) -> Result<NodeKeys, IdentityError> {
     Ok(keys)
 }
 
-/// The system's error, with what was being done to which file.
+/// The system's error, with the operation and the file.
 fn failed(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> IdentityError {
     let path = path.to_owned();
     move |source| IdentityError::Io { what, path, source }

@@ -1,5 +1,5 @@
-//! What a node does by itself: announce, publish, repair, remember peers. All jobs share one shape,
-//! and one way to run.
+//! The background jobs of a node: announce, publish, repair, remember peers. All implement one
+//! trait and are run by one function.
 
 mod announce;
 mod board;
@@ -23,20 +23,20 @@ pub use remember::Remember;
 pub use repair::Repair;
 pub use tesseras_rpc::job::{JobOutcome, JobReport, JobState};
 
-/// One piece of work that comes back.
+/// Work that is done again and again.
 pub trait Job: Send + Sync + 'static {
     /// Its name, for logs and status.
     fn name(&self) -> &'static str;
 
-    /// How long to wait before the first time, and then between times.
+    /// The delay before the next run, also before the first.
     fn pause(&self, first: bool) -> Duration;
 
-    /// Does it once. Dropped at any await, it leaves nothing half-done.
+    /// Runs once. Cancel-safe: dropped at any await, it leaves nothing incomplete.
     fn run(&self) -> BoxFuture<'_, JobOutcome>;
 }
 
-/// Runs a job until the token is cancelled; a run under way is dropped then. The job is on the
-/// board from the call on.
+/// Runs a job until the token is cancelled; a run in progress is dropped then. The job is on the
+/// board from this call on.
 pub fn run_for_ever(
     job: Arc<dyn Job>,
     board: JobBoard,
@@ -63,7 +63,7 @@ pub fn run_for_ever(
     }
 }
 
-/// A duration moved at random by at most `jitter` either way.
+/// The duration plus or minus a random time of at most `jitter`.
 fn jittered(duration: Duration, jitter: Duration) -> Duration {
     let jitter = jitter.min(duration).as_millis() as u64;
     let shift = Duration::from_millis(rand::rng().random_range(0..=2 * jitter));

@@ -2,7 +2,7 @@
 //!
 //! [`Node::start`] opens the stores, binds QUIC, joins the DHT, answers other nodes ([`router`])
 //! and `tes` ([`requests`]), and runs the background [`jobs`]. The node owns every task; stopping
-//! it stops them all. Knows no command lines.
+//! it stops them all. It does not parse command lines.
 
 mod answers;
 pub mod capsules;

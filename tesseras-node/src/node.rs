@@ -1,7 +1,7 @@
-//! One running node: its parts wired together, and all its tasks owned.
+//! One running node: it connects its parts and owns all tasks.
 //!
-//! A start is five steps: open the disk (`open`), bind what the node is reached at (`sockets`), put
-//! the parts together (`wiring`), answer, and run the jobs.
+//! A start has five steps: open the data directory (`open`), bind the sockets (`sockets`), connect
+//! the parts (`wiring`), answer requests, and run the jobs.
 
 mod open;
 mod sockets;
@@ -36,12 +36,12 @@ use sockets::Sockets;
 use tasks::Tasks;
 use wiring::Wiring;
 
-/// How long what runs may take to end once the node is told to stop.
+/// How long running tasks may take to end when the node stops.
 const GRACE: Duration = Duration::from_secs(4);
-/// How long a node that stops may take to write down whom it knew.
+/// How long storing the known peers may take when the node stops.
 const REMEMBER_DEADLINE: Duration = Duration::from_millis(500);
 
-/// One running node. Dropped without [`Node::stop`], it stops without waiting.
+/// One running node. If it is dropped without [`Node::stop`], it stops without waiting.
 pub struct Node {
     transport: Arc<QuinnTransport>,
     wiring: Wiring,
@@ -52,13 +52,13 @@ pub struct Node {
 }
 
 impl Node {
-    /// Starts a node. When it returns, QUIC and RPC accept; joining goes on.
+    /// Starts a node. When this returns, QUIC and RPC accept requests; joining continues.
     pub async fn start(config: NodeConfig) -> Result<Self, StartError> {
         Self::start_with(config, |router| Arc::new(router)).await
     }
 
-    /// Starts a node whose way in is wrapped: to watch requests, or, in tests, to play a node
-    /// that lies.
+    /// Starts a node whose service for other nodes is wrapped, to observe requests or, in tests, to
+    /// simulate a malicious node.
     pub async fn start_with(
         config: NodeConfig,
         wrap: impl FnOnce(Router) -> Arc<dyn Service>,
@@ -66,8 +66,8 @@ impl Node {
         Self::start_at(config, clock::system(), wrap).await
     }
 
-    /// Starts a node as [`Node::start_with`] does, with a clock of its own for all that it dates:
-    /// to play a machine whose clock is wrong.
+    /// As [`Node::start_with`], with this clock for all dates, to simulate a machine whose clock is
+    /// wrong.
     pub async fn start_at(
         config: NodeConfig,
         clock: Clock,
@@ -138,7 +138,7 @@ impl Node {
         }
     }
 
-    /// Its name in the network.
+    /// Its id.
     pub fn id(&self) -> NodeId {
         self.wiring.id
     }
@@ -163,7 +163,7 @@ impl Node {
         &self.wiring.dht
     }
 
-    /// Stops accepting, ends what runs within 5 s, and closes all connections.
+    /// Stops accepting requests, ends running tasks within 5 s, and closes all connections.
     pub async fn stop(self) {
         let remember = self.wiring.remember();
         let _ = tokio::time::timeout(REMEMBER_DEADLINE, remember.run()).await;

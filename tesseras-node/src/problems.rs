@@ -1,4 +1,4 @@
-//! What an operator should do something about, told from how the node stands. Pure.
+//! Derives the problems that need the operator from the state of the node. Pure.
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
@@ -10,19 +10,19 @@ use tesseras_rpc::problem::Problem;
 
 use crate::config::BootstrapPeer;
 
-/// How long after the start it is not a problem yet that nobody has reached this node.
+/// The time after the start in which it is not yet a problem that no peer has reached this node.
 const REACHED_WITHIN: Duration = Duration::from_secs(60);
-/// The offered space counts as used up when less than one part in this many is left.
+/// The offered space counts as used up when less than this fraction, 1/n, is left.
 const LAST_PART: u64 = 100;
-/// The most bootstrap peers that are named.
+/// The most bootstrap peers that are listed.
 const MAX_NAMED: usize = 64;
 
-/// How the disk is, in bytes.
+/// The use of the disk, in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Space {
     /// Free on the disk.
     pub free: u64,
-    /// What is to stay free there.
+    /// The reserve that stays free.
     pub reserve: u64,
     /// Held for others.
     pub used: u64,
@@ -30,7 +30,7 @@ pub struct Space {
     pub limit: u64,
 }
 
-/// Everything that is wrong, the worst first.
+/// All problems, the worst first.
 pub fn problems(status: &Status, peers: &[BootstrapPeer], space: Space) -> Vec<Problem> {
     let mut found = Vec::new();
     if let Some(offset) = status.clock.filter(|offset| offset.is_off()) {
@@ -40,7 +40,7 @@ pub fn problems(status: &Status, peers: &[BootstrapPeer], space: Space) -> Vec<P
     if space.free < space.reserve {
         found.push(Problem::DiskReserve { free: space.free, reserve: space.reserve });
     }
-    // A node that offers nothing has nothing to be used up.
+    // A node that offers nothing cannot run out of it.
     if space.limit > 0 && space.limit.saturating_sub(space.used) < space.limit.div_ceil(LAST_PART) {
         found.push(Problem::StorageLimit { used: space.used, limit: space.limit });
     }

@@ -1,4 +1,4 @@
-//! What this node does for `tes`.
+//! Executes the requests of `tes`.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -27,26 +27,26 @@ use crate::failure;
 use crate::jobs::JobBoard;
 use crate::problems::{Space, problems};
 
-/// How long an overview waits for holders; what was not checked then says so.
+/// How long an overview waits for holders; the rest is reported as not checked.
 const OVERVIEW_PATIENCE: Duration = Duration::from_secs(15);
 
-/// Answers `tes`.
+/// Executes the requests of `tes`.
 pub struct Requests {
-    /// Who this node is.
+    /// The id of this node.
     pub id: NodeId,
-    /// Where it listens.
+    /// The address on which it listens for other nodes.
     pub listen: std::net::SocketAddr,
-    /// Who knows nodes.
+    /// The node's DHT.
     pub dht: Dht,
     /// The node's replication.
     pub replication: Replication,
-    /// How the background jobs are.
+    /// The state of the background jobs.
     pub board: JobBoard,
     /// Bytes offered to others.
     pub storage_limit: u64,
     /// Bytes that stay free on the disk.
     pub min_free_space: u64,
-    /// How the bootstrap peers were written in the settings.
+    /// The bootstrap peers as they are named in the settings.
     pub bootstrap_peers: Vec<BootstrapPeer>,
 }
 

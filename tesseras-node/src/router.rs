@@ -1,11 +1,11 @@
-//! The way in: each request of another node goes to the part that knows its kind.
+//! Dispatches each request of another node to the part that handles its kind.
 
 use tesseras_dht::Dht;
 use tesseras_replication::Replication;
 use tesseras_wire::codec::{self, Refusal};
 use tesseras_wire::{Body, BoxFuture, Peer, Response, Service};
 
-/// Answers everything that other nodes ask.
+/// Answers all requests of other nodes.
 pub struct Router {
     /// Answers requests about nodes and records.
     pub dht: Dht,

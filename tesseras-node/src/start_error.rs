@@ -16,24 +16,24 @@ pub enum StartError {
     /// The data directory cannot be used, or another node uses it.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// There is no node key.
+    /// The node key cannot be used or generated.
     #[error(transparent)]
     Identity(#[from] IdentityError),
-    /// QUIC cannot listen.
+    /// The QUIC socket cannot be bound.
     #[error(transparent)]
     Bind(#[from] BindError),
-    /// `tes` cannot be listened to.
+    /// The socket for `tes` cannot be bound.
     #[error(transparent)]
     Rpc(#[from] ServerError),
     /// Metrics cannot be served.
     #[error("cannot serve metrics on {address}: {source}")]
     Metrics {
-        /// The address that cannot be listened on.
+        /// The address that cannot be bound.
         address: SocketAddr,
         /// The system's error.
         source: std::io::Error,
     },
-    /// Two metrics have one name; a bug.
+    /// Two metrics have the same name; a bug.
     #[error("metrics: {0}")]
     Registry(#[from] prometheus::Error),
 }

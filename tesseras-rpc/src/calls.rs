@@ -1,5 +1,5 @@
-//! What can be asked of a running node: each call is a type that names the type of its answer, so
-//! neither side can take one answer for another.
+//! The requests to a running node. Each call is a type that determines the type of its answer, so
+//! neither side can mistake one answer for another.
 //!
 //! On the wire a call is a [`Request`] and its answer a [`Response`], both tagged with a name.
 
@@ -12,27 +12,27 @@ use crate::messages::{
     TesseraStatus,
 };
 
-/// Something that can be asked of a node.
+/// A request to a node.
 pub trait Call: Into<Request> + Send {
-    /// What the node answers when it was done.
+    /// The type of the answer.
     type Answer: Send;
 
-    /// An answer as it is sent.
+    /// The answer in the form that is sent.
     fn response(answer: Self::Answer) -> Response;
 
-    /// The answer in what was received; `None` if that answers another call.
+    /// The answer from the form that was received; `None` if it belongs to another call.
     fn answer(response: Response) -> Option<Self::Answer>;
 }
 
-/// How the node is.
+/// Report the status of the node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AskStatus {}
 
-/// The peers that the node knows.
+/// List the peers that the node knows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AskPeers {}
 
-/// How a tessera is, asked of its holders now.
+/// Ask the holders of a tessera now, and report its status.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AskTesseraStatus {
     /// The tessera's hash.
@@ -46,16 +46,16 @@ pub struct DraftPlan {
     pub hash: TesseraHash,
 }
 
-/// Place a capsule of the library on other nodes. It ends when the client goes away.
+/// Place a capsule of the library on other nodes. It is cancelled when the client disconnects.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Publish {
     /// The tessera's hash.
     pub hash: TesseraHash,
-    /// Its plan, signed just now; without one, the plan that its creator signed earlier.
+    /// Its plan, newly signed; `None` uses the plan that its creator signed earlier.
     pub signed: Option<SignedPlan>,
 }
 
-/// Go on publishing in the background, until it is done or stopped.
+/// Publish in the background, until it is complete or stopped.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PublishInBackground {
     /// The tessera's hash.
@@ -64,54 +64,54 @@ pub struct PublishInBackground {
     pub signed: Option<SignedPlan>,
 }
 
-/// Stop publishing.
+/// Stop a publication.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StopPublication {
     /// The tessera's hash.
     pub hash: TesseraHash,
-    /// Whether a finished publication ends, too: the node no longer looks after it.
+    /// Whether to end a complete publication, too: the node no longer repairs the tessera.
     pub unpublish: bool,
 }
 
-/// Bring a tessera into the library.
+/// Fetch a tessera into the library.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Fetch {
     /// The tessera's hash.
     pub hash: TesseraHash,
 }
 
-/// One repair cycle, now.
+/// Run a repair cycle now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Repair {
-    /// Of one tessera; of all that are held here, without.
+    /// The tessera to repair; `None` repairs all that are held here.
     pub hash: Option<TesseraHash>,
 }
 
-/// Any call, as it is sent.
+/// Any call, in the form that is sent.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Request {
-    /// How the node is.
+    /// Report the status of the node.
     Status(AskStatus),
-    /// Whom it knows.
+    /// [`AskPeers`].
     Peers(AskPeers),
-    /// How a tessera is.
+    /// [`AskTesseraStatus`].
     TesseraStatus(AskTesseraStatus),
-    /// Compute a plan.
+    /// [`DraftPlan`].
     DraftPlan(DraftPlan),
-    /// Publish, and wait for it.
+    /// [`Publish`].
     Publish(Publish),
-    /// Publish in the background.
+    /// [`PublishInBackground`].
     PublishInBackground(PublishInBackground),
-    /// Stop publishing.
+    /// Stop a publication.
     StopPublication(StopPublication),
-    /// Fetch.
+    /// [`Fetch`].
     Fetch(Fetch),
-    /// Repair.
+    /// [`Repair`].
     Repair(Repair),
 }
 
-/// Any answer, as it is sent.
+/// Any answer, in the form that is sent.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Response {
@@ -133,7 +133,7 @@ pub enum Response {
     Repaired(RepairReply),
 }
 
-/// Says of a call under which names it and its answer are sent.
+/// Connects a call and the type of its answer with the variants in which they are sent.
 macro_rules! call {
     ($call:ident as $request:ident -> $response:ident($answer:ty)) => {
         impl From<$call> for Request {

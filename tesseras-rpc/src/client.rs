@@ -1,4 +1,4 @@
-//! The asking side: one connection, one request.
+//! The client: one connection, one request.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -14,18 +14,18 @@ use crate::calls::{Call, Request};
 use crate::failure::Failure;
 use crate::frame::{self, Event, FrameError, MAX_EVENT_BYTES, MAX_REQUEST_BYTES};
 
-/// How long a node may stay silent before it counts as hung. It says that it is alive every
+/// How long a node may send nothing before it counts as hung. It sends a sign of life every
 /// [`crate::server::ALIVE_INTERVAL`].
 pub const SILENCE_LIMIT: Duration = Duration::from_secs(60);
 
-/// Why a request got no result.
+/// Why a request has no result.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ClientError {
     /// No node listens in that data directory.
     #[error("no tesd is running on {}", data_dir.display())]
     NotRunning {
-        /// Which.
+        /// The data directory.
         data_dir: PathBuf,
     },
     /// The path of the socket is longer than the system allows.
@@ -36,30 +36,30 @@ pub enum ClientError {
     PathTooLong {
         /// The path.
         path: PathBuf,
-        /// Its length.
+        /// Its length in bytes.
         bytes: usize,
     },
-    /// The socket could not be opened, for another reason than that nobody listens.
+    /// The socket cannot be opened, although a process may listen on it.
     #[error("cannot reach tesd at {}: {source}", path.display())]
     Connect {
-        /// Which socket.
+        /// The path of the socket.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
-    /// The node went away before it had answered.
+    /// The connection was closed before the result.
     #[error("tesd ended before it had answered")]
     Ended,
-    /// The node says nothing any more.
+    /// The node has sent nothing for [`SILENCE_LIMIT`].
     #[error("tesd has said nothing for {} seconds", SILENCE_LIMIT.as_secs())]
     Silent,
-    /// What was said is not a message of this version.
+    /// A message is not one of this version.
     #[error("tes and tesd do not understand each other: {0}")]
     Frame(#[source] FrameError),
-    /// The node answered another call than this one.
+    /// The answer belongs to another call.
     #[error("tesd answered something else than it was asked")]
     Unexpected,
-    /// The node did what it was asked and failed.
+    /// The node executed the request, and it failed.
     #[error("{0}")]
     Failed(Failure),
 }
@@ -71,7 +71,7 @@ pub struct Client {
 }
 
 impl Client {
-    /// Connects to the node that listens on a socket.
+    /// Connects to the node that listens on this socket.
     pub async fn connect(socket: &Path) -> Result<Self, ClientError> {
         if let Some(bytes) = crate::path_excess(socket) {
             return Err(ClientError::PathTooLong { path: socket.to_owned(), bytes });
@@ -88,8 +88,8 @@ impl Client {
         }
     }
 
-    /// Asks, and waits for the answer, showing progress on the way. Dropped before that, the node
-    /// stops working on it.
+    /// Sends a request, reports its progress, and returns the answer. If this is dropped, the node
+    /// cancels the request.
     pub async fn ask<C: Call>(
         mut self,
         call: C,

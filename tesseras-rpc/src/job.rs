@@ -1,4 +1,4 @@
-//! How a node's background jobs are, as data, and the one line about each for people.
+//! The state of a node's background jobs, as data and as one line of text each.
 
 use std::fmt;
 
@@ -6,32 +6,32 @@ use serde::{Deserialize, Serialize};
 use tesseras_core::time::{ClockOffset, Timestamp};
 use tesseras_core::words::count;
 
-/// How one job is.
+/// The state of one job.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct JobReport {
     /// Its name.
     pub name: String,
-    /// What it does now.
+    /// Its current state.
     pub state: JobState,
     /// When that state began.
     pub since: Timestamp,
-    /// How its last run ended; `None` before that.
+    /// The outcome of its last run; `None` before the first has ended.
     pub outcome: Option<JobOutcome>,
-    /// How many of its last runs failed, without one between them that did not.
+    /// The number of consecutive failures up to its last run.
     pub consecutive_failures: u32,
 }
 
-/// What a job does now.
+/// The current state of a job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum JobState {
-    /// It waits for its time.
+    /// It waits for its next run.
     Waiting,
     /// It runs.
     Running,
 }
 
-/// How one run of a job ended.
+/// The outcome of one run of a job.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "kind")]
 pub enum JobOutcome {
@@ -44,32 +44,32 @@ pub enum JobOutcome {
         /// How far this node's clock is off, if it is: others may refuse what it announced.
         clock: Option<ClockOffset>,
     },
-    /// Publications in the background went on.
+    /// Publications in the background were continued.
     Published {
-        /// How many were finished.
+        /// How many were completed.
         finished: u64,
-        /// How many are not finished yet.
+        /// How many are not complete yet.
         waiting: u64,
     },
-    /// Tesserae were looked after.
+    /// Tesserae were checked and repaired.
     Repaired {
         /// How many tesserae.
         checked: u64,
-        /// How many pieces were brought back.
+        /// How many pieces were restored.
         restored: u64,
         /// Of how many tesserae the repair failed.
         failed: u64,
         /// How many were put off because this node's clock seems wrong.
         put_off: u64,
-        /// How far it is off then.
+        /// How far the clock is off in that case.
         clock: Option<ClockOffset>,
     },
-    /// Peers were written down for the next start.
+    /// Peers were stored for the next start.
     Remembered {
         /// How many peers.
         peers: u64,
     },
-    /// Nothing of it could be done.
+    /// The run failed.
     Failed {
         /// The error.
         error: String,
@@ -86,7 +86,7 @@ impl JobOutcome {
         }
     }
 
-    /// How far this node's clock is off, where that kept the job from its work.
+    /// How far this node's clock is off, if that prevented the job's work.
     pub fn clock(&self) -> Option<ClockOffset> {
         match self {
             Self::Announced { clock, .. } | Self::Repaired { clock, .. } => *clock,
@@ -94,13 +94,13 @@ impl JobOutcome {
         }
     }
 
-    /// Whether it needs its operator: it failed, or the clock kept it from its work.
+    /// Whether the operator must act: it failed, or the clock prevented its work.
     pub fn is_trouble(&self) -> bool {
         self.is_failure() || self.clock().is_some()
     }
 }
 
-/// One line for people.
+/// One line of text.
 impl fmt::Display for JobReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (self.state, &self.outcome) {
@@ -111,7 +111,7 @@ impl fmt::Display for JobReport {
     }
 }
 
-/// One line for people.
+/// One line of text.
 impl fmt::Display for JobOutcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let tesserae = |number: u64| count(number, "tessera", "tesserae");

@@ -1,4 +1,4 @@
-//! What a node answers. What can be asked is in [`crate::calls`].
+//! The answers of a node. The requests are in [`crate::calls`].
 
 use std::net::SocketAddr;
 
@@ -10,14 +10,14 @@ use tesseras_core::publication::PublicationState;
 use crate::job::JobReport;
 use crate::problem::Problem;
 
-/// How a node is.
+/// The status of a node.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NodeStatus {
-    /// Who it is.
+    /// Its id.
     pub node_id: NodeId,
-    /// Where it listens.
+    /// The address on which it listens for other nodes.
     pub listen: SocketAddr,
-    /// The addresses that others have reached it at.
+    /// The addresses at which other nodes have reached it.
     pub addresses: Vec<SocketAddr>,
     /// Whether any other node has reached it.
     pub reachable: bool,
@@ -25,14 +25,14 @@ pub struct NodeStatus {
     pub peers: u64,
     /// How many pieces it holds for others.
     pub fragments: u64,
-    /// Their length together.
+    /// Their total length in bytes.
     pub bytes: u64,
-    /// How much it offers to others, in bytes.
+    /// The storage offered to others, in bytes.
     pub storage_limit: u64,
-    /// How many seconds its clock is ahead of its peers', negative when behind; `None` if it is
-    /// in order, or nobody could be asked.
+    /// By how many seconds its clock is ahead of its peers' clocks, negative when behind; `None` if
+    /// the difference is tolerated, or no peer could be asked.
     pub clock_offset_seconds: Option<i64>,
-    /// What its operator should do something about, the worst first.
+    /// Problems that need the operator, the worst first.
     pub problems: Vec<Problem>,
     /// Its background jobs.
     pub jobs: Vec<JobReport>,
@@ -40,113 +40,113 @@ pub struct NodeStatus {
     pub tesserae: Vec<TesseraGlance>,
 }
 
-/// A capsule of the library at a glance.
+/// A summary of a capsule of the library.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TesseraGlance {
     /// The tessera's hash.
     pub hash: TesseraHash,
     /// Its title.
     pub title: String,
-    /// In one word, as of now.
+    /// Its current state.
     pub state: TesseraState,
-    /// Its pieces, as they were when it was last checked.
+    /// Its pieces, as of the last check.
     pub fragments: FragmentCount,
-    /// How many of its holders might have vanished then.
+    /// How many holders could fail without loss, as of the last check.
     pub survives: u64,
-    /// When its holders were last asked, RFC 3339; absent if they were not since the node started.
+    /// The date of the last check, RFC 3339; `None` if there was none since the node started.
     pub checked: Option<String>,
 }
 
 /// The nodes in a routing table.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PeerList {
-    /// In no order.
+    /// In no particular order.
     pub peers: Vec<PeerInfo>,
 }
 
-/// A node that another one knows.
+/// A node of a routing table.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PeerInfo {
-    /// The node.
+    /// Its id.
     pub node_id: NodeId,
-    /// Where it was reached.
+    /// The address at which it was reached.
     pub address: SocketAddr,
 }
 
-/// How a tessera is.
+/// The status of a tessera.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TesseraStatus {
     /// The tessera's hash.
     pub hash: TesseraHash,
-    /// In one word.
+    /// Its state.
     pub state: TesseraState,
     /// Its pieces.
     pub fragments: FragmentCount,
-    /// Its whole copies, those beside a coded form too.
+    /// Its whole copies, including those in addition to a coded form.
     pub copies: CopyCount,
-    /// How many nodes attested to hold any of it.
+    /// How many nodes attested that they hold a piece of it.
     pub holders: u64,
-    /// How many of them, the worst ones, may vanish at once.
+    /// How many of them, chosen as the worst case, can fail at once without loss.
     pub survives: u64,
-    /// Who holds what.
+    /// Every attested piece with its holder.
     pub placement: Vec<PieceLocation>,
-    /// Whether a whole copy is in the library of the node that was asked, too.
+    /// Whether the library of the answering node also has a whole copy.
     pub in_library: bool,
-    /// What a person should know beyond that.
+    /// More that the user should know, as sentences.
     pub notes: Vec<String>,
 }
 
-/// How a tessera is, in one word.
+/// The state of a tessera.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum TesseraState {
-    /// Made here, and not published.
+    /// Created on this node and not published.
     Local,
-    /// Being published from here, in the background perhaps.
+    /// Being published by this node, possibly in the background.
     Publishing,
     /// All pieces are live.
     Healthy,
     /// Readable, but pieces are missing.
     Degraded,
-    /// Not readable from its holders now.
+    /// At the moment not readable from its holders.
     Unreachable,
-    /// Its holders were not asked in time: what is told of it is older.
+    /// Not checked in time: the numbers are older.
     Unchecked,
 }
 
-/// The pieces of a tessera.
+/// The number of pieces of a tessera.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FragmentCount {
-    /// How many there should be: n for a coded form, or the target number of whole copies.
+    /// The target: n for a coded form, otherwise the target number of whole copies.
     pub total: u64,
-    /// How many distinct fragments (or copies) were attested just now.
+    /// How many distinct fragments (or copies) were attested in this check.
     pub live: u64,
-    /// How many are needed to read it.
+    /// How many are needed to read the tessera.
     pub needed: u64,
 }
 
-/// The whole copies of a tessera.
+/// The number of whole copies of a tessera.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CopyCount {
-    /// How many there should be on the nodes that there are.
+    /// The target, given the number of known nodes.
     pub total: u64,
-    /// How many of these were attested just now.
+    /// How many of them were attested in this check.
     pub live: u64,
 }
 
-/// A piece and who attested it.
+/// A piece and the node that attested it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PieceLocation {
-    /// An index or `"whole"`.
+    /// The index of a fragment, or `"whole"`.
     pub fragment: Piece,
-    /// The node.
+    /// Its id.
     pub node_id: NodeId,
 }
 
-/// A plan that waits for its creator's signatures.
+/// A plan for its creator to sign.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DraftedPlan {
-    /// The plan's bytes, to be signed as they are.
+    /// The bytes of the plan; exactly these are signed.
     pub plan: Vec<u8>,
 }
 
@@ -159,24 +159,24 @@ pub struct PublishReply {
     pub fragments: u64,
     /// How many were placed.
     pub placed: u64,
-    /// The whole copies, those beside a coded form too.
+    /// The whole copies, including those in addition to a coded form.
     pub copies: CopyCount,
-    /// On how many nodes.
+    /// The number of nodes that hold them.
     pub holders: u64,
-    /// How many of them may vanish.
+    /// How many of these nodes can fail at once without loss.
     pub survives: u64,
-    /// What a person should know beyond that (crowded neighbourhoods, refusals).
+    /// More that the user should know (crowded neighbourhoods, refusals), as sentences.
     pub notes: Vec<String>,
 }
 
-/// How far a tessera is published.
+/// The progress of a publication.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PublicationReply {
     /// The tessera's hash.
     pub hash: TesseraHash,
-    /// How far.
+    /// Its state.
     pub state: PublicationState,
-    /// How many pieces other nodes have acknowledged. Nobody can call them back.
+    /// How many pieces other nodes have acknowledged. These cannot be recalled.
     pub placed: u64,
 }
 
@@ -187,25 +187,25 @@ pub struct FetchReply {
     pub hash: TesseraHash,
     /// Its title.
     pub title: String,
-    /// How many memories.
+    /// The number of its memories.
     pub memories: u64,
-    /// How many files.
+    /// The number of its files.
     pub files: u64,
-    /// Their length together.
+    /// Their total length in bytes.
     pub bytes: u64,
-    /// From how many nodes its pieces came; 0 if it was here already.
+    /// The number of nodes that sent pieces; 0 if it was already in the library.
     pub holders: u64,
 }
 
 /// Result of a repair cycle.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Default)]
 pub struct RepairReply {
-    /// How many tesserae were looked at.
+    /// How many tesserae were checked.
     pub checked: u64,
     /// How many pieces were rebuilt or copied and placed.
     pub restored: u64,
     /// How many known holders did not answer, each counted once.
     pub unreachable: u64,
-    /// What a person should know beyond that.
+    /// More that the user should know, as sentences.
     pub notes: Vec<String>,
 }

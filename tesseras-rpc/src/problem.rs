@@ -1,10 +1,10 @@
-//! What is wrong with a node, as data: `tes` finds the words, and says what to do.
+//! The problems of a node, as data: `tes` has the text and the advice for each.
 
 use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 
-/// What an operator can do something about.
+/// A problem that the operator of a node can solve.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "code", content = "data")]
 pub enum Problem {
@@ -12,28 +12,28 @@ pub enum Problem {
     ClockOff {
         /// How far it is ahead, in seconds; negative when behind.
         seconds: i64,
-        /// How many peers, each of another network, said so.
+        /// How many peers, each in a different network, reported this.
         witnesses: u64,
     },
     /// It knows peers, and none of them can reach it.
     Unreachable,
     /// A bootstrap peer has not answered since the start.
     BootstrapSilent {
-        /// As it was written in the settings.
+        /// Its name in the settings.
         peer: String,
         /// The addresses that were tried.
         addresses: Vec<SocketAddr>,
     },
-    /// The name of a bootstrap peer was not known when the node started.
+    /// The name of a bootstrap peer could not be resolved when the node started.
     BootstrapUnknown {
-        /// As it was written in the settings.
+        /// Its name in the settings.
         peer: String,
     },
-    /// The disk has less free space than is to stay free, so nothing more is taken.
+    /// The disk has less free space than the reserve, so nothing more is accepted.
     DiskReserve {
         /// Free bytes.
         free: u64,
-        /// How many are to stay free.
+        /// The reserve in bytes.
         reserve: u64,
     },
     /// The space offered to others is used up.

@@ -1,4 +1,4 @@
-//! From the node's work to the client's progress bar, without ever holding up the work.
+//! Sends the progress of the node's work to the client without ever delaying the work.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,11 +7,11 @@ use tesseras_core::progress::{OnProgress, Progress};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-/// The shortest time between two events to one client.
+/// The shortest time between two progress events to one client.
 pub const PROGRESS_INTERVAL: Duration = Duration::from_millis(200);
 
-/// Takes progress. Only the newest is kept for the client, so a slow one holds nothing up and
-/// takes no memory. Clones report to the same client.
+/// Accepts progress. Only the newest is kept for the client, so a slow client delays nothing and
+/// uses no memory. Clones report to the same client.
 #[derive(Debug, Clone)]
 pub struct ProgressSink {
     newest: Arc<watch::Sender<Option<Progress>>>,
@@ -23,18 +23,18 @@ impl ProgressSink {
         (Self { newest: Arc::new(newest) }, ProgressStream { events, next: Instant::now() })
     }
 
-    /// Says how far the work is. Never waits; cheap enough for every window of a transfer.
+    /// Reports the progress. Never waits; cheap enough for every window of a transfer.
     pub fn report(&self, progress: Progress) {
         self.newest.send_replace(Some(progress));
     }
 
-    /// The same as a function, for those who know only that.
+    /// The same as a function.
     pub fn on_progress(self) -> OnProgress {
         Arc::new(move |progress| self.report(progress))
     }
 }
 
-/// Gives the newest progress, at most one per [`PROGRESS_INTERVAL`].
+/// Yields the newest progress, at most once per [`PROGRESS_INTERVAL`].
 #[derive(Debug)]
 pub(crate) struct ProgressStream {
     events: watch::Receiver<Option<Progress>>,

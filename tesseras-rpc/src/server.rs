@@ -1,8 +1,8 @@
-//! The answering side: a bounded number of connections, one request each.
+//! The server: a bounded number of connections, one request each.
 //!
 //! Everything here is bounded: [`MAX_CLIENTS`] connections, [`REQUEST_DEADLINE`] for a request to
-//! arrive, [`RESULT_DEADLINE`] for a result to be taken, one progress event per client. A client
-//! that goes away cancels its request. An unclean stop leaves the socket file, which the next
+//! arrive, [`RESULT_DEADLINE`] for a result to be read, one progress event per client. A client
+//! that disconnects cancels its request. An unclean stop leaves the socket file, which the next
 //! start replaces.
 
 use std::fs::{self, DirBuilder, Metadata, Permissions};
@@ -30,19 +30,19 @@ use crate::failure::{Cause, Failure};
 use crate::frame::{self, Event, FrameError, FrameWriter, MAX_EVENT_BYTES, MAX_REQUEST_BYTES};
 use crate::progress::{ProgressSink, ProgressStream};
 
-/// The most clients at once; one more is told to come back later.
+/// The most clients at once; any more are refused as busy.
 pub const MAX_CLIENTS: usize = 64;
 /// How long a client may take to send its request.
 pub const REQUEST_DEADLINE: Duration = Duration::from_secs(10);
 /// How long a client may take to receive its result.
 pub const RESULT_DEADLINE: Duration = Duration::from_secs(30);
-/// How often a client hears from a node that has nothing new.
+/// The interval of signs of life to a client, while there is no progress.
 pub const ALIVE_INTERVAL: Duration = Duration::from_secs(10);
-/// How long a client may take to receive the news that the node stops.
+/// How long a client may take to receive the message that the node is stopping.
 const GOODBYE_DEADLINE: Duration = Duration::from_secs(1);
-/// How long to wait for an answer from a process that may still listen on an old socket.
+/// How long to wait for a process that may still listen on an existing socket.
 const PROBE_DEADLINE: Duration = Duration::from_secs(2);
-/// How long to wait after accepting failed (too many open files, for one).
+/// How long to wait after accepting failed, for example because of too many open files.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 const _: () = assert!(ALIVE_INTERVAL.as_secs() * 3 <= SILENCE_LIMIT.as_secs());
@@ -50,10 +50,10 @@ const _: () = assert!(ALIVE_INTERVAL.as_secs() * 3 <= SILENCE_LIMIT.as_secs());
 /// A future on the heap; the same type as in the `futures` crates.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
-/// What a node does with requests.
+/// Executes the requests.
 pub trait Handler: Send + Sync + 'static {
-    /// Does what is asked. The future is dropped, and must then leave nothing half-done, when the
-    /// client goes away or the node stops.
+    /// Executes a request. The future is dropped when the client disconnects or the node stops, and
+    /// must then leave nothing incomplete.
     fn handle(
         &self,
         request: Request,
@@ -65,10 +65,10 @@ pub trait Handler: Send + Sync + 'static {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ServerError {
-    /// Somebody answers on that socket.
+    /// Another process answers on that socket.
     #[error("another tesd is already running on {}", path.parent().unwrap_or(path).display())]
     AlreadyRunning {
-        /// Its socket.
+        /// The path of the socket.
         path: PathBuf,
     },
     /// The path of the socket is longer than the system allows.
@@ -80,34 +80,34 @@ pub enum ServerError {
     PathTooLong {
         /// The path.
         path: PathBuf,
-        /// Its length.
+        /// Its length in bytes.
         bytes: usize,
     },
-    /// Something else stands where the socket belongs.
+    /// The path exists and is not a socket.
     #[error("{} is in the way: it is not a socket", path.display())]
     InTheWay {
         /// The path.
         path: PathBuf,
     },
-    /// The directory belongs to everybody (it is sticky, as `/tmp` is).
+    /// The directory is shared by all users (it is sticky, like `/tmp`).
     #[error("{} is shared with others; give the node a directory of its own", path.display())]
     Shared {
         /// The path.
         path: PathBuf,
     },
-    /// The system refused.
+    /// A system call failed.
     #[error("cannot {what} {}: {source}", path.display())]
     Io {
-        /// What was tried.
+        /// The operation, as an infinitive.
         what: &'static str,
-        /// On what.
+        /// The file or directory.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
 }
 
-/// A socket on which nobody is answered yet. Its file goes away with it.
+/// A bound socket; no request is answered yet. Its file is removed when it is dropped.
 #[derive(Debug)]
 pub struct Server {
     listener: UnixListener,
@@ -116,7 +116,7 @@ pub struct Server {
 
 impl Server {
     /// Listens on a socket that only this user may open (0600), in a directory that only this
-    /// user may enter (0700). A socket on which nobody answers is replaced.
+    /// user may enter (0700). A socket on which no process answers is replaced.
     pub async fn bind(path: &Path) -> Result<Self, ServerError> {
         if let Some(bytes) = crate::path_excess(path) {
             return Err(ServerError::PathTooLong { path: path.to_owned(), bytes });
@@ -127,13 +127,13 @@ impl Server {
         let listener = UnixListener::bind(path).map_err(io_error("listen on", path))?;
         let metadata = fs::symlink_metadata(path).map_err(io_error("look at", path))?;
         let file = SocketFile { path: path.to_owned(), identity: identity(&metadata) };
-        // Between these two calls the directory alone keeps others out.
+        // Between these two calls only the mode of the directory excludes other users.
         fs::set_permissions(path, Permissions::from_mode(0o600))
             .map_err(io_error("protect", path))?;
         Ok(Self { listener, file })
     }
 
-    /// Answers until the token is cancelled, then removes the socket. Each client is a task of the
+    /// Serves until the token is cancelled, then removes the socket. Each client is a task of the
     /// tracker that ends soon after.
     pub async fn run(
         self,
@@ -171,7 +171,7 @@ impl Server {
     }
 }
 
-/// Tells one client too many so. A fresh socket takes these few bytes without waiting.
+/// Refuses a client above the limit. A new socket takes these few bytes without waiting.
 fn refuse(stream: &UnixStream) {
     let busy = format!("tesd is already serving {MAX_CLIENTS} requests");
     let busy = Event::Failed(Failure::new(Cause::Busy, busy));
@@ -214,7 +214,7 @@ async fn serve(
     send_result(&mut to, result, RESULT_DEADLINE).await
 }
 
-/// Sends progress, and signs of life, until the client no longer takes them.
+/// Sends progress and signs of life until the client no longer reads them.
 async fn forward(to: &mut FrameWriter<OwnedWriteHalf>, mut progress: ProgressStream) -> FrameError {
     loop {
         let event = match timeout(ALIVE_INTERVAL, progress.next()).await {
@@ -231,7 +231,7 @@ async fn forward(to: &mut FrameWriter<OwnedWriteHalf>, mut progress: ProgressStr
     }
 }
 
-/// Returns when the client has gone, or says more than its one request.
+/// Returns when the client has disconnected, or has sent more than its one request.
 async fn left(from: &mut OwnedReadHalf) {
     let _ = from.read(&mut [0]).await;
 }
@@ -261,7 +261,7 @@ async fn send_result(
     }
 }
 
-/// The socket in the file system; removed when dropped, unless another has taken its place.
+/// The file of the socket; removed when dropped, unless another has replaced it.
 #[derive(Debug)]
 struct SocketFile {
     path: PathBuf,
@@ -286,7 +286,7 @@ fn io_error<'a>(what: &'static str, path: &'a Path) -> impl FnOnce(io::Error) ->
     move |source| ServerError::Io { what, path: path.to_owned(), source }
 }
 
-/// Makes the directory, or makes it ours alone.
+/// Creates the directory, or restricts it to this user.
 fn own_directory(path: &Path) -> Result<(), ServerError> {
     const STICKY: u32 = 0o1000;
     DirBuilder::new()
@@ -305,7 +305,7 @@ fn own_directory(path: &Path) -> Result<(), ServerError> {
     Ok(())
 }
 
-/// Removes a socket on which nobody answers; refuses one on which somebody does.
+/// Removes a socket on which no process answers; an error if one answers.
 async fn remove_stale(path: &Path) -> Result<(), ServerError> {
     let found = match fs::symlink_metadata(path) {
         Ok(found) => found,

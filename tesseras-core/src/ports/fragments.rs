@@ -18,7 +18,8 @@ pub struct HeldPiece {
     pub bytes: u64,
 }
 
-/// Pieces held for other owners. An acknowledged piece stays until it is deleted here explicitly.
+/// Pieces held for other owners: fragments, and also whole copies, although the names of the
+/// methods say "fragment". An acknowledged piece stays until it is deleted here explicitly.
 pub trait FragmentStore: Send + Sync {
     /// Stores a piece whose staged bytes must have the checksum and length of `held_piece`
     /// ([`StoreError::Mismatch`] otherwise; the staged blob is discarded). Storing a piece that is

@@ -1,4 +1,4 @@
-//! Tells the network what is held here.
+//! Announces the held pieces to the network.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,22 +12,22 @@ use tesseras_wire::BoxFuture;
 use super::{Job, JobError, JobOutcome, jittered, outcome};
 use crate::directory::DhtDirectory;
 
-/// How long after the start everything held is announced: when most peers are known.
+/// The delay after the start before all held pieces are announced; by then most peers are known.
 const FIRST_ANNOUNCEMENT: Duration = Duration::from_secs(20);
-/// How often new pieces are announced that no roster asked about.
+/// The interval at which new pieces are announced that no roster request asked about.
 const ANNOUNCE_NEW_EVERY: Duration = Duration::from_secs(30);
-/// The pause after an announcement that reached no peer or that peers may have refused.
+/// The delay after an announcement that reached no peer or that peers may have refused.
 const ANNOUNCE_AGAIN: Duration = Duration::from_secs(30);
 
 const _: () = assert!(FIRST_ANNOUNCEMENT.as_secs() < 60, "promise: within a minute of start");
 
-/// Announces this node as a holder of all that it holds.
+/// Announces this node as a holder of all tesserae of which it holds a piece.
 pub struct Announce {
-    /// What is held.
+    /// The source of what is held.
     pub replication: Replication,
-    /// Where it is announced.
+    /// Sends the announcements.
     pub directory: Arc<DhtDirectory>,
-    /// Knows whether there are any peers.
+    /// Tells whether there are any peers.
     pub dht: Dht,
     /// Whether it was done since the start.
     pub done: AtomicBool,
@@ -70,9 +70,9 @@ impl Job for Announce {
     }
 }
 
-/// Announces what came lately and was not announced since: the node that placed it may have died.
+/// Announces recent pieces that are not announced yet: the node that placed them may have failed.
 pub struct AnnounceNew {
-    /// What came.
+    /// The source of recent pieces.
     pub replication: Replication,
 }
 
@@ -93,7 +93,7 @@ impl Job for AnnounceNew {
     }
 }
 
-/// What a wrong clock dates is refused by others, and announced again.
+/// Records dated by a wrong clock are refused by others, and are announced again.
 async fn announced(tesserae: u64, replication: &Replication) -> JobOutcome {
     let clock = replication.check_clock().await.err().map(|off| off.0);
     JobOutcome::Announced { tesserae, clock }

@@ -1,4 +1,4 @@
-//! How all jobs of a node are, for `tes status`, metrics and the log.
+//! The state of all jobs of a node, for `tes status`, metrics and the log.
 
 use std::sync::{Arc, Mutex};
 
@@ -6,19 +6,19 @@ use tesseras_core::lock::lock;
 use tesseras_core::time::{Clock, Timestamp};
 use tesseras_rpc::job::{JobOutcome, JobReport, JobState};
 
-/// How each job is. Cheap to clone; all clones are one.
+/// The state of each job. Cheap to clone; clones share their state.
 #[derive(Debug, Clone)]
 pub struct JobBoard {
     reports: Arc<Mutex<Vec<JobReport>>>,
     clock: Clock,
 }
 
-/// What of an outcome is worth a line in the log: only changes are.
+/// What is logged about an outcome; only changes are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum News {
-    /// It failed, or this node's clock keeps it from its work.
+    /// It failed, or this node's clock prevents its work.
     Trouble,
-    /// What troubled it is over.
+    /// It works again.
     Over,
 }
 
@@ -41,7 +41,7 @@ impl JobBoard {
         (report.state, report.since) = (state, now);
     }
 
-    /// A run of a job has ended; it waits from now on. Logs when trouble begins and when it is over.
+    /// A run of a job has ended; it waits from now on. Logs the first failure and the recovery.
     pub fn end(&self, name: &'static str, outcome: JobOutcome) {
         let now = self.clock.now();
         let mut reports = lock(&self.reports);
@@ -59,7 +59,7 @@ impl JobBoard {
     }
 }
 
-/// The report of a job; a new one where there is none.
+/// The report of a job; a new one if there is none.
 fn of<'a>(
     reports: &'a mut Vec<JobReport>,
     name: &'static str,

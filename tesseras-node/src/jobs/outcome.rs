@@ -5,14 +5,14 @@ use tesseras_core::ports::StoreError;
 use tesseras_rpc::job::JobOutcome;
 use thiserror::Error;
 
-/// Why nothing of a job could be done.
+/// Why a run of a job failed.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum JobError {
     /// A store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// Its work on the disk did not end; a bug.
+    /// Its task on a blocking thread panicked or was cancelled; a bug.
     #[error("its work on the disk was broken off")]
     BrokenOff,
 }

@@ -1,4 +1,4 @@
-//! Goes on with publications that their owners left to the background.
+//! Continues publications in the background.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard};
@@ -14,16 +14,17 @@ use tokio::time::Instant;
 
 use super::{Job, JobError, JobOutcome, outcome};
 
-/// How often it is looked whether a publication was left to the background.
+/// The interval at which publications in the background are looked for.
 const LOOK_FOR_PUBLICATIONS_EVERY: Duration = Duration::from_secs(5);
-/// How soon a publication that failed is tried again: twice as long each time, up to the second.
+/// The delay before a failed publication is tried again: doubled each time, from the first to the
+/// second value.
 const PUBLISH_AGAIN: Duration = Duration::from_secs(30);
 const PUBLISH_AGAIN_AT_MOST: Duration = Duration::from_secs(60 * 60);
 
-/// Publishes until it is done, with longer pauses after each failure.
+/// Publishes until each publication is complete, with a longer delay after each failure.
 pub struct Publish {
     replication: Replication,
-    /// When each that failed is tried again, and how long it waits the next time.
+    /// When each failed publication is tried again, and the delay after its next failure.
     again: Mutex<HashMap<TesseraHash, (Instant, Duration)>>,
 }
 
@@ -46,7 +47,7 @@ impl Publish {
         Ok(JobOutcome::Published { finished, waiting: publishing.len() as u64 - finished })
     }
 
-    /// Whether it is finished.
+    /// Whether it is complete.
     async fn go_on(&self, tessera: TesseraHash) -> bool {
         let error = match self.replication.publish_signed(tessera, &progress::silent()).await {
             Ok(published) => {
@@ -54,7 +55,7 @@ impl Publish {
                 self.table().remove(&tessera);
                 return true;
             }
-            // It is still under way for `tes`, or was just stopped.
+            // Another request of `tes` is publishing it, or it was just stopped.
             Err(PublishError::InProgress(_) | PublishError::Stopped(_)) => return false,
             Err(error) => error,
         };

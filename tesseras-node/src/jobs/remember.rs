@@ -1,4 +1,4 @@
-//! Remembers peers for the next start, and keeps what is known of own addresses fresh.
+//! Stores peers for the next start, and refreshes the known addresses of this node.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,26 +12,26 @@ use tesseras_wire::{BoxFuture, SharedMemory};
 use super::{Job, JobError, JobOutcome, outcome};
 use crate::directory::DhtDirectory;
 
-/// How often peers are remembered, and own addresses looked at.
+/// The interval at which peers are stored and own addresses refreshed.
 const REMEMBER_EVERY: Duration = Duration::from_secs(60);
 const FIRST_REMEMBER: Duration = Duration::from_secs(2);
 /// Pieces of tasks that were not continued for this long are removed.
 const WORKBENCH_LIFETIME: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
-/// Writes down what would be lost with the process, and removes pieces of abandoned tasks.
+/// Stores what would be lost with the process, and removes pieces of abandoned tasks.
 #[derive(Clone)]
 pub struct Remember {
-    /// Knows the peers.
+    /// The source of the peers.
     pub dht: Dht,
-    /// Keeps this node's own addresses.
+    /// Has the addresses of this node.
     pub directory: Arc<DhtDirectory>,
-    /// Keeps peers on the disk.
+    /// Stores peers.
     pub peers: Arc<dyn PeerRepository>,
-    /// Knows which peers were silent lately.
+    /// The source of the silent peers.
     pub memory: SharedMemory,
-    /// Its abandoned tasks are removed.
+    /// Removes abandoned tasks.
     pub replication: Replication,
-    /// The date.
+    /// The wall clock.
     pub clock: Clock,
 }
 

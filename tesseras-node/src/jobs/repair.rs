@@ -1,4 +1,4 @@
-//! Looks after every tessera of which this node holds a piece.
+//! Repairs every tessera of which this node holds a piece.
 
 use std::time::Duration;
 
@@ -10,13 +10,13 @@ use tesseras_wire::BoxFuture;
 
 use super::{Job, JobError, JobOutcome, jittered, outcome};
 
-/// Repairs what is looked after here, the endangered first.
+/// Repairs the tesserae of this node, those at the greatest risk first.
 pub struct Repair {
     /// Repairs one tessera or many.
     pub replication: Replication,
-    /// The time between two rounds.
+    /// The time between two cycles.
     pub interval: Duration,
-    /// The most by which that is moved at random, either way.
+    /// The longest random time that is added to or subtracted from the interval.
     pub jitter: Duration,
 }
 

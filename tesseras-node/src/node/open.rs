@@ -1,4 +1,4 @@
-//! Opens what a node has on its disk.
+//! Opens the data directory of a node.
 
 use std::sync::Arc;
 
@@ -12,22 +12,22 @@ use crate::config::NodeConfig;
 use crate::identity;
 use crate::start_error::StartError;
 
-/// How many remembered peers a node begins with.
+/// The number of stored peers that a node joins through.
 const REMEMBERED_PEERS: usize = 64;
 
-/// What a node has on its disk.
+/// The contents of a data directory.
 pub struct Opened {
     pub store: Store,
-    /// Keeps other nodes from the data directory.
+    /// Excludes other nodes from the data directory.
     pub lock: DaemonLock,
     pub keys: Arc<NodeKeys>,
-    /// Peers that were known when it last ran.
+    /// Peers that were known when the node last ran.
     pub remembered: Vec<Contact>,
-    /// Those that were silent then.
+    /// Peers that were silent then.
     pub silent: Vec<SilentPeer>,
 }
 
-/// Opens the data directory, off the async threads.
+/// Opens the data directory on a blocking thread.
 pub async fn open(config: &NodeConfig) -> Result<Opened, StartError> {
     let config = config.clone();
     match tokio::task::spawn_blocking(move || open_now(&config)).await {

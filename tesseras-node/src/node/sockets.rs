@@ -1,4 +1,4 @@
-//! Binds what a node is reached at: QUIC for other nodes, a Unix socket for `tes`, HTTP for
+//! Binds the sockets of a node: QUIC for other nodes, a Unix socket for `tes`, HTTP for
 //! metrics.
 
 use std::net::SocketAddr;
@@ -15,7 +15,7 @@ use crate::config::NodeConfig;
 use crate::observe;
 use crate::start_error::StartError;
 
-/// All that a node listens on; nothing is answered yet.
+/// All sockets of a node; no request is answered yet.
 pub struct Sockets {
     pub transport: Arc<QuinnTransport>,
     pub rpc: Server,
@@ -49,7 +49,7 @@ impl Sockets {
         Ok(Self { transport, rpc, http })
     }
 
-    /// Where metrics will be served.
+    /// The address of the metrics endpoint.
     pub fn metrics(&self) -> Option<SocketAddr> {
         self.http.as_ref().and_then(|listener| listener.local_addr().ok())
     }

@@ -1,11 +1,11 @@
-//! The tasks of one node, and the way to end them all.
+//! The tasks of one node, and how they are ended.
 
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-/// All tasks of one node. Dropped, it tells them to end.
+/// All tasks of one node. They are cancelled when this is dropped.
 #[derive(Default)]
 pub struct Tasks {
     tracker: TaskTracker,
@@ -18,7 +18,7 @@ impl Tasks {
         self.tracker.spawn(task);
     }
 
-    /// What a part that has tasks of its own spawns them on.
+    /// The tracker on which a part spawns its own tasks.
     pub fn tracker(&self) -> TaskTracker {
         self.tracker.clone()
     }
@@ -28,7 +28,7 @@ impl Tasks {
         self.token.child_token()
     }
 
-    /// Tells all to end and waits for them, at most so long; whether all have ended.
+    /// Cancels all tasks and waits for them, at most for `grace`; returns whether all have ended.
     pub async fn end(&self, grace: Duration) -> bool {
         self.token.cancel();
         self.tracker.close();

@@ -1,4 +1,4 @@
-//! Plugs the adapters of one node into its ports.
+//! Connects the ports of one node with their adapters.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -25,7 +25,7 @@ use crate::directory::DhtDirectory;
 use crate::jobs::{Announce, AnnounceNew, Job, Publish, Remember, Repair};
 use crate::start_error::StartError;
 
-/// The parts of one node, each with the others that it needs.
+/// The parts of one node, connected with each other.
 pub struct Wiring {
     pub id: NodeId,
     pub dht: Dht,
@@ -37,7 +37,7 @@ pub struct Wiring {
 }
 
 impl Wiring {
-    /// Puts a node's parts together. The DHT begins to join.
+    /// Connects the parts of a node. The DHT begins to join.
     pub fn new(
         config: &NodeConfig,
         opened: &Opened,
@@ -82,7 +82,7 @@ impl Wiring {
         Ok(Self { id, dht, directory, memory, peers, replication, clock })
     }
 
-    /// All that this node does by itself.
+    /// All background jobs.
     pub fn jobs(&self, config: &NodeConfig) -> [Arc<dyn Job>; 5] {
         let replication = self.replication.clone();
         [
@@ -103,7 +103,7 @@ impl Wiring {
         ]
     }
 
-    /// The job that writes down what would be lost with the process.
+    /// The job that stores what would be lost with the process.
     pub fn remember(&self) -> Remember {
         Remember {
             dht: self.dht.clone(),
@@ -116,7 +116,7 @@ impl Wiring {
     }
 }
 
-/// The stores of a data directory, pieces that are read often in memory.
+/// The stores of a data directory, with a cache for pieces that are read often.
 fn stores(config: &NodeConfig, store: &Store, registry: &Registry) -> Result<Stores, StartError> {
     let fragments: Arc<dyn FragmentStore> = match config.fragment_cache {
         0 => store.fragments(),
@@ -135,7 +135,7 @@ fn stores(config: &NodeConfig, store: &Store, registry: &Registry) -> Result<Sto
     })
 }
 
-/// Where this node may be reached, and whom it knows to begin with.
+/// The addresses at which this node may be reached, and the peers that it starts with.
 fn bootstrap(
     config: &NodeConfig,
     listen: SocketAddr,
