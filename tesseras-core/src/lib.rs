@@ -6,6 +6,7 @@
 //! [`placement`] decides which node holds which; [`publication`] records when it is published;
 //! [`ports`] are what disks must provide for this.
 
+pub mod address;
 pub mod append;
 pub mod buffer;
 pub mod code;

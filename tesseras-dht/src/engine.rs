@@ -25,13 +25,13 @@ use tesseras_core::ids::{DhtKey, NodeId};
 use tesseras_core::peer_memory::PeerMemory;
 use tesseras_wire::codec::Refusal;
 
-use crate::address;
 use crate::clocks::Clocks;
 use crate::config::DhtConfig;
 use crate::messages::{DhtRequest, DhtResponse};
 use crate::reachability::Reachability;
 use crate::records::{NodeIdentity, RecordStore};
 use crate::routing::{Admission, RoutingTable};
+use tesseras_core::address;
 
 pub use self::events::{
     Bootstrap, Command, CommandOutcome, Effect, Event, InboundId, Moment, OperationId,
@@ -286,7 +286,7 @@ impl Engine {
             // A node that announces a false address beside a correct one is not dead.
             let is_dial_back = matches!(sent.purpose, Purpose::DialBack { .. });
             match sent.id {
-                Some(id) if blame && !is_dial_back => self.accuse(turn, &id),
+                Some(id) if blame && !is_dial_back => self.unanswered(turn, &id, &sent.addresses),
                 None if blame => self.neighbours.bootstrap_failed(&sent.addresses),
                 _ => {}
             }
@@ -312,6 +312,16 @@ impl Engine {
         }
     }
 
+    /// A peer did not answer at these addresses. It counts against the peer if it has answered at
+    /// one of them before: anyone may name an address.
+    fn unanswered(&mut self, turn: &Turn<'_>, id: &NodeId, addresses: &[SocketAddr]) {
+        let is_listed = |contact: &Contact| addresses.iter().any(|a| contact.addresses.contains(a));
+        let is_known = self.silent.failed_at(*id, addresses, turn.wall);
+        if is_known || self.table.get(id).is_some_and(|entry| is_listed(&entry.contact)) {
+            self.accuse(turn, id);
+        }
+    }
+
     /// A peer failed. It may leave the table and is then searched for from time to time; otherwise
     /// it is greeted again soon, because silent peers are not asked otherwise.
     fn accuse(&mut self, turn: &Turn<'_>, id: &NodeId) {
@@ -328,6 +338,7 @@ impl Engine {
         if !address::is_dialable(address) {
             return;
         }
+        self.silent.met(id, address);
         self.neighbours.bootstrap_answered(&[address]);
         let admission = self.table.seen(id, address, turn.now);
         if matches!(admission, Admission::New | Admission::Known) {

@@ -5,10 +5,9 @@
 //! To follow one announcement: [`Dht::announce`] (`driver`) hands the keys to the [`engine`], which
 //! signs [`records`], looks up the nodes that should keep them ([`lookup`], seeded from
 //! [`routing`]) and emits [`messages`] as effects; the driver sends them and hands the answers
-//! back. Dialling back decides which peers may enter the routing table ([`reachability`],
-//! [`address`]). The dates in answers show whether this node's clock is right ([`clocks`]).
+//! back. Dialling back decides which peers may enter the routing table ([`reachability`]).
+//! The dates in answers show whether this node's clock is right ([`clocks`]).
 
-pub mod address;
 pub mod clocks;
 pub mod config;
 pub mod driver;

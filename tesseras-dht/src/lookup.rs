@@ -211,13 +211,14 @@ impl Lookup {
         counted == self.k || !pending
     }
 
-    /// Peers that were asked and given up.
-    pub fn lost(&self, now: Duration) -> impl Iterator<Item = NodeId> {
+    /// Peers that were asked and given up, and where they were asked.
+    pub fn lost(&self, now: Duration) -> impl Iterator<Item = Contact> {
         let is_lost = move |candidate: &&Candidate| match candidate.standing {
             Standing::Waiting { since } => self.is_lost(candidate, since, now),
             _ => false,
         };
-        self.waiting().filter(is_lost).map(|candidate| candidate.contact.id)
+        let asked = |c: &Candidate| Contact { id: c.contact.id, addresses: c.tried.clone() };
+        self.waiting().filter(is_lost).map(asked)
     }
 
     /// When the passing of time alone changes what is to be done.

@@ -8,7 +8,7 @@ use std::time::Duration;
 use tesseras_core::contact::{MAX_ADDRESSES, Subnet, canonical};
 use tesseras_core::ids::NodeId;
 
-use crate::address;
+use tesseras_core::address;
 
 /// The most candidates that are kept; a machine with more interfaces should advertise an address.
 const MAX_CANDIDATES: usize = 16;

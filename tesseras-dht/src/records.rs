@@ -12,10 +12,10 @@ use tesseras_core::time::{CLOCK_TOLERANCE, Timestamp};
 use tesseras_crypto::{NodeKeys, NodePublic};
 use thiserror::Error;
 
-use crate::address;
 use crate::config::{
     DhtConfig, RECORD_LIFETIME, RECORDS_PER_KEY, RECORDS_PER_PAGE, RECORDS_PER_SUBNET,
 };
+use tesseras_core::address;
 
 /// Domain string at the start of a record's signed bytes.
 pub const RECORD_DOMAIN: &[u8] = b"tesseras-holder-record 1";

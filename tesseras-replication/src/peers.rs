@@ -150,6 +150,11 @@ impl Peers {
         self.memory.is_silent(&id)
     }
 
+    /// Whether a node was silent lately, in general or at all addresses of this contact.
+    pub(crate) fn is_silent_at(&self, contact: &Contact) -> bool {
+        self.memory.is_silent_at(contact)
+    }
+
     /// Whether a late request may be hedged now.
     pub(crate) fn may_hedge(&self) -> bool {
         self.hedges.may_hedge()

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 use serde_bytes::ByteBuf;
+use tesseras_core::address::cleaned_contacts;
 use tesseras_core::code::Piece;
 use tesseras_core::contact::{Contact, Subnet};
 use tesseras_core::ids::TesseraHash;
@@ -27,7 +28,7 @@ use crate::attestation::{self, Question};
 use crate::bulk::{self, Permit};
 use crate::messages::{
     Announced, Attestation, AttestedPiece, BatchAnswer, Bulk, KINDS, MAX_BATCH,
-    MAX_BATCH_ANSWER_BYTES, MAX_HOLDERS, Offered, Request,
+    MAX_BATCH_ANSWER_BYTES, MAX_HOLDERS, MAX_WITNESSES, Offered, Request,
 };
 use answer::{LARGE_DOSSIER, Outcome, internal, not_held, refuse};
 use put::Put;
@@ -59,11 +60,14 @@ impl Service<'_> {
     }
 
     async fn answer(&self, peer: &Peer, request: Request, body: Body) -> Response {
-        let from = PeerAt { id: peer.id, subnet: Subnet::of(peer.remote.ip()) };
+        let remote = peer.remote.ip();
+        let from = PeerAt { id: peer.id, subnet: Subnet::of(remote) };
         match request {
             Request::Offer { .. } | Request::Attest { .. } => self.short(from, request).await,
             Request::PutPiece { tessera, piece, bytes, dossier_bytes, witnesses } => {
-                let put = Put { tessera, piece, bytes, dossier_bytes, witnesses };
+                let is_repair = !witnesses.is_empty();
+                let witnesses = cleaned_contacts(witnesses, MAX_WITNESSES, remote);
+                let put = Put { tessera, piece, bytes, dossier_bytes, is_repair, witnesses };
                 plain(self.put(from, put, body).await)
             }
             Request::GetDossier { tessera } => with_body(self.dossier(tessera).await),
@@ -71,6 +75,7 @@ impl Service<'_> {
                 with_body(self.piece(from, tessera, piece, offset).await)
             }
             Request::Roster { tessera, holders } => {
+                let holders = cleaned_contacts(holders, MAX_HOLDERS, remote);
                 plain(self.roster(from, tessera, holders).await)
             }
             Request::Batch { requests } => plain(self.batch(from, requests).await),
@@ -232,9 +237,8 @@ impl Service<'_> {
         &self,
         from: PeerAt,
         tessera: TesseraHash,
-        mut holders: Vec<Contact>,
+        holders: Vec<Contact>,
     ) -> Outcome<Announced> {
-        holders.truncate(MAX_HOLDERS);
         let is_new = self.holder.note_roster(tessera, from.id, holders).await.map_err(internal)?;
         if is_new.ok_or_else(not_held)? || self.holder.unannounced().contains(&tessera) {
             let announced = announce_new(self.holder, self.directory, tessera);

@@ -269,7 +269,7 @@ impl<'a> Surveying<'a> {
         if state == State::Waiting {
             self.waiting.push_back(contact.clone());
         }
-        let was_silent = self.peers.is_silent(id);
+        let was_silent = self.peers.is_silent_at(&contact);
         self.suspects.insert(id, Suspect { contact, state, was_silent, resolved: false });
         if state == State::Failed {
             self.look_up(id);
@@ -294,6 +294,7 @@ impl<'a> Surveying<'a> {
         let is_elsewhere = contact.addresses.iter().any(|a| !suspect.contact.addresses.contains(a));
         if suspect.state != State::Answered && is_elsewhere {
             suspect.state = State::Waiting;
+            suspect.was_silent = self.peers.is_silent_at(&contact);
             suspect.contact = contact.clone();
             self.waiting.push_back(contact);
         }

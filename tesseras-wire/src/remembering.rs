@@ -37,11 +37,24 @@ impl SharedMemory {
         lock(&self.memory).is_silent(id, self.clock.now())
     }
 
+    /// Whether a peer was silent lately, in general or at all addresses of this contact.
+    pub fn is_silent_at(&self, contact: &Contact) -> bool {
+        lock(&self.memory).is_silent_at(contact, self.clock.now())
+    }
+
     /// The same peers, with those that were silent lately at the end.
     pub fn silent_last(&self, mut contacts: Vec<Contact>) -> Vec<Contact> {
         let (memory, now) = (lock(&self.memory), self.clock.now());
-        contacts.sort_by_key(|contact| memory.is_silent(&contact.id, now));
+        contacts.sort_by_key(|contact| memory.is_silent_at(contact, now));
         contacts
+    }
+
+    /// Records where peers answered before the last start.
+    pub fn have_answered(&self, contacts: &[Contact]) {
+        let mut memory = lock(&self.memory);
+        for Contact { id, addresses } in contacts {
+            addresses.iter().rev().for_each(|address| memory.met(*id, *address));
+        }
     }
 
     /// All entries, to be kept across a restart.
@@ -49,13 +62,25 @@ impl SharedMemory {
         lock(&self.memory).list()
     }
 
-    fn answered(&self, id: &NodeId) {
-        lock(&self.memory).answered(id);
+    /// A peer answered, at an address that was dialled if that is known.
+    fn answered(&self, id: &NodeId, dialled: Option<SocketAddr>) {
+        let mut memory = lock(&self.memory);
+        memory.answered(id);
+        if let Some(address) = dialled {
+            memory.met(*id, address);
+        }
     }
 
-    fn failed(&self, id: NodeId) {
-        let now = self.clock.now();
-        lock(&self.memory).failed(id, now);
+    /// A request to a peer failed. Returns whether that counts against the peer.
+    fn failed(&self, contact: &Contact, is_elsewhere: bool) -> bool {
+        let (mut memory, now) = (lock(&self.memory), self.clock.now());
+        let Contact { id, addresses } = contact;
+        if is_elsewhere {
+            // Another node is there: this one may be well at another address.
+            memory.unreached(*id, addresses, now);
+            return memory.has_met(id, addresses);
+        }
+        memory.failed_at(*id, addresses, now)
     }
 }
 
@@ -65,10 +90,10 @@ pub trait PeerObserver: Send + Sync + 'static {
     /// A peer answered at the address that was dialled.
     fn answered(&self, id: NodeId, address: SocketAddr);
 
-    /// A request to a peer failed.
+    /// A request failed to a peer that has answered at that address before.
     fn failed(&self, id: NodeId);
 
-    /// A peer took longer than the caller would wait: it may be silent, or only slow.
+    /// Such a peer took longer than the caller would wait: it may be silent, or only slow.
     fn doubted(&self, id: NodeId);
 }
 
@@ -100,13 +125,19 @@ impl Transport for RememberingTransport {
     ) -> BoxFuture<'a, Result<Reply, RequestError>> {
         Box::pin(async move {
             let Some(id) = target.id else { return self.inner.request(target, request).await };
-            if self.memory.is_silent(&id) && request.body.is_none() {
+            let contact = Contact { id, addresses: target.addresses.clone() };
+            if self.memory.is_silent_at(&contact) && request.body.is_none() {
                 request.deadline = request.deadline.min(SILENT_PEER_DEADLINE);
             }
             // A transfer takes time; cancelling it says nothing about the peer.
             let frame_only = request.body.is_none();
-            let in_flight =
-                InFlight { id, transport: self, since: Instant::now(), frame_only, open: true };
+            let in_flight = InFlight {
+                contact,
+                transport: self,
+                since: Instant::now(),
+                frame_only,
+                open: true,
+            };
             let result = self.inner.request(target, request).await;
             in_flight.end(target, &result);
             result
@@ -116,7 +147,8 @@ impl Transport for RememberingTransport {
 
 /// A request in flight.
 struct InFlight<'a> {
-    id: NodeId,
+    /// The peer, and where it was looked for.
+    contact: Contact,
     transport: &'a RememberingTransport,
     since: Instant,
     /// Whether only a frame was sent.
@@ -128,23 +160,22 @@ impl InFlight<'_> {
     fn end(mut self, target: &Target, result: &Result<Reply, RequestError>) {
         self.open = false;
         let RememberingTransport { memory, observer, .. } = self.transport;
+        let id = self.contact.id;
         match result {
             Ok(reply) => {
-                memory.answered(&self.id);
                 // The source address proves an address only if that address was dialled.
-                let remote = reply.peer.remote;
-                if let Some(observer) = observer.as_ref().filter(|_| target.names(remote)) {
-                    observer.answered(self.id, remote);
+                let dialled = Some(reply.peer.remote).filter(|remote| target.names(*remote));
+                memory.answered(&id, dialled);
+                if let (Some(observer), Some(remote)) = (observer, dialled) {
+                    observer.answered(id, remote);
                 }
             }
             Err(error) if is_the_peers_fault(error) => {
-                // A wrong node at an address says nothing about this peer: anyone may have named
-                // the address.
-                if !matches!(error, RequestError::WrongNode { .. }) {
-                    memory.failed(self.id);
-                }
-                if let Some(observer) = observer {
-                    observer.failed(self.id);
+                let is_elsewhere = matches!(error, RequestError::WrongNode { .. });
+                if memory.failed(&self.contact, is_elsewhere)
+                    && let Some(observer) = observer
+                {
+                    observer.failed(id);
                 }
             }
             Err(_) => {}
@@ -155,11 +186,12 @@ impl InFlight<'_> {
 impl Drop for InFlight<'_> {
     /// The caller cancelled the request, for example because another peer answered first.
     fn drop(&mut self) {
-        if self.open && self.frame_only && self.since.elapsed() >= CANCELLED_AFTER {
-            self.transport.memory.failed(self.id);
-            if let Some(observer) = &self.transport.observer {
-                observer.doubted(self.id);
-            }
+        let is_failure = self.open && self.frame_only && self.since.elapsed() >= CANCELLED_AFTER;
+        if is_failure
+            && self.transport.memory.failed(&self.contact, false)
+            && let Some(observer) = &self.transport.observer
+        {
+            observer.doubted(self.contact.id);
         }
     }
 }
@@ -285,8 +317,33 @@ mod tests {
         let begun = Instant::now();
         assert!(transport.request(&asked(dead), request()).await.is_err());
         assert_eq!(begun.elapsed(), SILENT_PEER_DEADLINE);
-        memory.answered(&dead);
+        memory.answered(&dead, None);
         assert!(!memory.is_silent(&dead));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_address_that_others_named_costs_its_deadline_once_and_harms_nobody() {
+        let memory = SharedMemory::new(Vec::new(), Clock::new(|| Timestamp(1000)));
+        let notes = Arc::new(Notes::default());
+        let transport = RememberingTransport::new(Arc::new(SomeAnswer), memory.clone())
+            .observed_by(notes.clone());
+        let at = |port: u16| SocketAddr::from(([127, 0, 0, 1], port));
+        let node = NodeId::new([0; 20]);
+        memory.have_answered(&[Contact { id: node, addresses: vec![at(1)] }]);
+        let ask = async |port| {
+            let begun = Instant::now();
+            let target = Target { id: Some(node), addresses: vec![at(port)] };
+            assert!(transport.request(&target, request()).await.is_err());
+            begun.elapsed()
+        };
+        let whole = request().deadline;
+        assert_eq!((ask(8).await, ask(8).await), (whole, SILENT_PEER_DEADLINE));
+        assert_eq!(ask(9).await, whole, "it may be there");
+        assert!(!memory.is_silent(&node) && notes.0.lock().unwrap().is_empty());
+        assert_eq!(ask(1).await, whole, "it has answered there");
+        assert!(memory.is_silent(&node));
+        assert_eq!(*notes.0.lock().unwrap(), [(0, "failed")]);
+        assert_eq!(ask(7).await, SILENT_PEER_DEADLINE);
     }
 
     #[tokio::test(start_paused = true)]

@@ -8,7 +8,7 @@ use std::time::Duration;
 use tesseras_core::contact::{Contact, MAX_ADDRESSES, canonical};
 use tesseras_core::ids::NodeId;
 
-use crate::address;
+use tesseras_core::address;
 
 /// Bootstrap addresses that are kept.
 const MAX_BOOTSTRAP: usize = 64;

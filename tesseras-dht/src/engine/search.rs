@@ -9,11 +9,11 @@ use tesseras_core::time::Timestamp;
 
 use super::events::{CommandOutcome, Effect, OperationId, SearchResult};
 use super::state::{Answerer, Discovery, Engine, Purpose, Records, Search, Sent, Turn, Want};
-use crate::address;
 use crate::config::{DhtConfig, MAX_CONTACTS, MAX_PAGES, RECORDS_PER_KEY, RECORDS_PER_PAGE};
 use crate::lookup::Lookup;
 use crate::messages::{Contacts, DhtRequest, Holders};
 use crate::records::{HolderRecord, NodeIdentity};
+use tesseras_core::address;
 
 /// The most holders that one search returns; nodes' stores may differ.
 const MAX_HOLDERS: usize = 4 * RECORDS_PER_KEY;
@@ -153,7 +153,7 @@ impl Engine {
             _ => Lookup::new(target, &self.config, turn.now),
         };
         for contact in self.table.closest(&target, self.config.k * SEEDS_PER_RESULT, false) {
-            match self.silent.is_silent(&contact.id, turn.wall) {
+            match self.silent.is_silent_at(&contact, turn.wall) {
                 true => lookup.add_silent(contact),
                 false => lookup.add(contact),
             }
@@ -168,7 +168,7 @@ impl Engine {
         let Some(search) = self.searches.get_mut(&number) else { return };
         for lost in search.lookup.lost(turn.now) {
             // Marked silent until it answers, so that the next search does not wait for it as well.
-            self.silent.failed(lost, turn.wall);
+            self.silent.failed_at(lost.id, &lost.addresses, turn.wall);
         }
         loop {
             let Some(search) = self.searches.get_mut(&number) else { return };
@@ -196,7 +196,7 @@ impl Engine {
             sent.id == Some(contact.id)
                 && contact.addresses.iter().all(|address| sent.addresses.contains(address))
         };
-        self.silent.is_silent(&contact.id, wall) && self.sent.values().any(is_there)
+        self.silent.is_silent_at(contact, wall) && self.sent.values().any(is_there)
     }
 
     fn give_up_on(&mut self, number: u64, peer: &NodeId) {
@@ -229,11 +229,11 @@ impl Engine {
         let Some(search) = self.searches.get_mut(&number) else { return };
         for contact in answer.contacts.into_iter().take(MAX_CONTACTS) {
             let addresses = address::cleaned(&contact.addresses, remote.ip());
-            let id = contact.id;
-            match self.silent.is_silent(&id, turn.wall) {
-                _ if id == own => {}
-                true => search.lookup.add_silent(Contact { id, addresses }),
-                false => search.lookup.add(Contact { id, addresses }),
+            let contact = Contact { id: contact.id, addresses };
+            match self.silent.is_silent_at(&contact, turn.wall) {
+                _ if contact.id == own => {}
+                true => search.lookup.add_silent(contact),
+                false => search.lookup.add(contact),
             }
         }
         if let Want::Holders(operation, found) = &mut search.want {

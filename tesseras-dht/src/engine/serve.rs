@@ -9,10 +9,10 @@ use tesseras_wire::codec::Refusal;
 
 use super::events::{Effect, InboundId};
 use super::state::{Engine, PendingHello, Purpose, Turn};
-use crate::address;
 use crate::config::{MAX_CONTACTS, RECORDS_PER_ANNOUNCE};
 use crate::messages::{AnnounceReply, Contacts, DhtRequest, DhtResponse, Greeted, Holders, Pong};
 use crate::records::HolderRecord;
+use tesseras_core::address;
 
 /// The most greetings that are dialled back at once; more are refused as busy.
 const MAX_HELLOS: usize = 64;

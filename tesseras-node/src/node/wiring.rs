@@ -48,6 +48,7 @@ impl Wiring {
     ) -> Result<Self, StartError> {
         let Opened { store, keys, remembered, silent, .. } = opened;
         let memory = SharedMemory::new(silent.clone(), clock.clone());
+        memory.have_answered(remembered);
         let remembering = RememberingTransport::new(transport.clone(), memory.clone());
         let dht = Dht::start(
             DhtConfig { work_bits: config.work_bits, ..config.dht.clone() },

@@ -9,6 +9,7 @@ mod consent;
 mod gate;
 mod growth;
 mod health;
+mod hearsay;
 mod hostile;
 mod kill;
 mod lies;

@@ -18,7 +18,7 @@ use super::answer::{LARGE_DOSSIER, Outcome, Service, internal, refuse};
 use crate::bulk::{BodyReader, ReceiveError, in_turn};
 use crate::dossier::{MAX_DOSSIER_BYTES, VerifiedDossier};
 use crate::holder::StoredDossierError;
-use crate::messages::{MAX_WITNESSES, Stored, refusal};
+use crate::messages::{Stored, refusal};
 use crate::turns::Turn;
 
 /// The deadline for all witnesses together.
@@ -30,6 +30,9 @@ pub(super) struct Put {
     pub(super) piece: Piece,
     pub(super) bytes: u64,
     pub(super) dossier_bytes: u64,
+    /// Whether any witness was named.
+    pub(super) is_repair: bool,
+    /// Those that can be asked; at most [`crate::messages::MAX_WITNESSES`].
     pub(super) witnesses: Vec<Contact>,
 }
 
@@ -47,7 +50,7 @@ impl Service<'_> {
         if put.dossier_bytes == 0 && !self.holder.is_holder(put.tessera).await.map_err(internal)? {
             return Err(need_dossier());
         }
-        let claimed = if put.witnesses.is_empty() { Charge::OWN } else { Charge::Repair };
+        let claimed = if put.is_repair { Charge::Repair } else { Charge::OWN };
         let claimed = claimed.of(from);
         // What it claims is refused early, and counts for nobody until it is known to be true.
         let all = put.bytes.saturating_add(put.dossier_bytes);
@@ -141,7 +144,7 @@ impl Service<'_> {
         witnesses: &[Contact],
     ) -> bool {
         let me = self.holder.me();
-        let others = witnesses.iter().take(MAX_WITNESSES).filter(|w| w.id != sender && w.id != me);
+        let others = witnesses.iter().filter(|w| w.id != sender && w.id != me);
         let mut answers: FuturesUnordered<_> =
             others.map(|witness| self.attests(witness, dossier)).collect();
         let first_true = async {

@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use tesseras_core::contact::{MAX_ADDRESSES, Subnet, canonical};
+use crate::contact::{Contact, MAX_ADDRESSES, Subnet, canonical};
 
 /// How far an address can be reached from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -62,8 +62,22 @@ pub fn cleaned(addresses: &[SocketAddr], remote: IpAddr) -> Vec<SocketAddr> {
     kept
 }
 
+/// The first `most` contacts that a peer sent, with the addresses that are meaningful for it; of
+/// several of one node the first.
+pub fn cleaned_contacts(contacts: Vec<Contact>, most: usize, remote: IpAddr) -> Vec<Contact> {
+    let mut kept: Vec<Contact> = Vec::new();
+    for Contact { id, addresses } in contacts.into_iter().take(most) {
+        if kept.iter().all(|other| other.id != id) {
+            kept.push(Contact { id, addresses: cleaned(&addresses, remote) });
+        }
+    }
+    kept
+}
+
 #[cfg(test)]
 mod tests {
+    use crate::ids::NodeId;
+
     use super::*;
 
     fn address(text: &str) -> SocketAddr {
@@ -94,5 +108,18 @@ mod tests {
         );
         let many: Vec<_> = (1..100).map(|port| address(&format!("8.8.8.8:{port}"))).collect();
         assert_eq!(cleaned(&many, IpAddr::from([9, 9, 9, 9])).len(), MAX_ADDRESSES);
+    }
+
+    #[test]
+    fn contacts_are_bounded_and_named_once() {
+        let contact = |id: u8, port: u16| {
+            let addresses = vec![address("8.8.8.8:0"), SocketAddr::from(([8, 8, 8, 8], port))];
+            Contact { id: NodeId::new([id; 20]), addresses }
+        };
+        let told = vec![contact(1, 1), contact(1, 2), contact(2, 3), contact(3, 4)];
+        let kept = cleaned_contacts(told, 3, IpAddr::from([9, 9, 9, 9]));
+        let kept: Vec<_> = kept.iter().map(|c| (c.id.as_bytes()[0], &c.addresses[..])).collect();
+        let expected = ["8.8.8.8:1", "8.8.8.8:3"].map(address);
+        assert_eq!(kept, [(1, &expected[..1]), (2, &expected[1..])]);
     }
 }
