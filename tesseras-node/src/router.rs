@@ -1,7 +1,7 @@
 //! Dispatches each request of another node to the part that handles its kind.
 
 use tesseras_dht::Dht;
-use tesseras_replication::Replication;
+use tesseras_replication::{Replication, messages};
 use tesseras_wire::codec::{self, Refusal};
 use tesseras_wire::{Body, BoxFuture, Peer, Response, Service};
 
@@ -14,6 +14,10 @@ pub struct Router {
 }
 
 impl Service for Router {
+    fn cost(&self, frame: &[u8]) -> u32 {
+        messages::cost(frame)
+    }
+
     fn serve(&self, peer: Peer, frame: Vec<u8>, body: Body) -> BoxFuture<'_, Response> {
         Box::pin(async move {
             let Some(kind) = codec::kind(&frame) else {

@@ -7,7 +7,7 @@ use tesseras_core::contact::Contact;
 use tesseras_core::ids::{ContentHash, TesseraHash};
 use tesseras_core::ports::Charge;
 use tesseras_core::time::Timestamp;
-use tesseras_wire::MAX_FRAME_BYTES;
+use tesseras_wire::{MAX_FRAME_BYTES, codec};
 
 /// The most holders that one message may name.
 pub const MAX_HOLDERS: usize = 128;
@@ -15,6 +15,8 @@ pub const MAX_HOLDERS: usize = 128;
 pub const MAX_WITNESSES: usize = 4;
 /// The most requests in one batch.
 pub const MAX_BATCH: usize = 64;
+/// How many requests of a batch count as one request against the rate limit.
+pub const BATCHED_PER_REQUEST: usize = 16;
 /// How many bytes of answers to a batch are put into one frame: one more answer, and the encoding
 /// around them, still fits.
 pub const MAX_BATCH_ANSWER_BYTES: usize = MAX_FRAME_BYTES - 16 * 1024;
@@ -86,6 +88,20 @@ pub enum Request {
 /// The kinds of [`Request`], as encoded on the wire.
 pub const KINDS: [&str; 7] =
     ["offer", "put_piece", "attest", "get_dossier", "get_piece", "roster", "batch"];
+
+/// How many ordinary requests an encoded request counts as against the rate limit.
+pub fn cost(frame: &[u8]) -> u32 {
+    if codec::kind(frame).is_none_or(|kind| kind != "batch") {
+        return 1;
+    }
+    match codec::decode::<Request>(frame) {
+        Ok(Request::Batch { requests }) => {
+            let cost = requests.len().div_ceil(BATCHED_PER_REQUEST).max(1);
+            u32::try_from(cost).unwrap_or(u32::MAX)
+        }
+        _ => 1,
+    }
+}
 
 /// To [`Request::Batch`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

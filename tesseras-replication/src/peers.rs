@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use rand::RngExt as _;
 use rand::rngs::StdRng;
+use rand::seq::SliceRandom as _;
 use serde::de::DeserializeOwned;
 use tesseras_core::code::Piece;
 use tesseras_core::contact::Contact;
@@ -153,6 +154,11 @@ impl Peers {
     /// Whether a node was silent lately, in general or at all addresses of this contact.
     pub(crate) fn is_silent_at(&self, contact: &Contact) -> bool {
         self.memory.is_silent_at(contact)
+    }
+
+    /// Puts nodes into a random order.
+    pub(crate) fn shuffle(&self, contacts: &mut [Contact]) {
+        contacts.shuffle(&mut *lock(&self.rng));
     }
 
     /// Whether a late request may be hedged now.

@@ -26,10 +26,12 @@ use tokio::time::timeout;
 use crate::announce::announce_new;
 use crate::attestation::{self, Question};
 use crate::bulk::{self, Permit};
+use crate::holder::NotAdmitted;
 use crate::messages::{
     Announced, Attestation, AttestedPiece, BatchAnswer, Bulk, KINDS, MAX_BATCH,
     MAX_BATCH_ANSWER_BYTES, MAX_HOLDERS, MAX_WITNESSES, Offered, Request,
 };
+use crate::policy::admission::Standing;
 use answer::{LARGE_DOSSIER, Outcome, internal, not_held, refuse};
 use put::Put;
 
@@ -37,6 +39,19 @@ pub(crate) use answer::Service;
 
 /// How long announcing may take before a roster is answered anyway.
 const ANNOUNCING: Duration = Duration::from_millis(300);
+
+/// Who sent a request.
+struct Asker {
+    from: PeerAt,
+    /// Read once for all offers of a batch: they are not binding.
+    standing: Option<Standing>,
+}
+
+impl Asker {
+    fn new(from: PeerAt) -> Self {
+        Self { from, standing: None }
+    }
+}
 
 impl Service<'_> {
     /// Answers a request; `None` if its kind belongs to another service.
@@ -63,7 +78,9 @@ impl Service<'_> {
         let remote = peer.remote.ip();
         let from = PeerAt { id: peer.id, subnet: Subnet::of(remote) };
         match request {
-            Request::Offer { .. } | Request::Attest { .. } => self.short(from, request).await,
+            Request::Offer { .. } | Request::Attest { .. } => {
+                self.short(&mut Asker::new(from), request).await
+            }
             Request::PutPiece { tessera, piece, bytes, dossier_bytes, witnesses } => {
                 let is_repair = !witnesses.is_empty();
                 let witnesses = cleaned_contacts(witnesses, MAX_WITNESSES, remote);
@@ -89,11 +106,12 @@ impl Service<'_> {
             return Err(Refusal::new(Refusal::MALFORMED, why));
         }
         let (mut answers, mut bytes) = (Vec::with_capacity(requests.len()), 0);
+        let mut asker = Asker::new(from);
         for request in requests {
             if bytes > MAX_BATCH_ANSWER_BYTES {
                 break;
             }
-            let frame = self.short(from, request).await.frame;
+            let frame = self.short(&mut asker, request).await.frame;
             bytes += frame.len();
             answers.push(ByteBuf::from(frame));
         }
@@ -101,12 +119,14 @@ impl Service<'_> {
     }
 
     /// Answers a request that may be part of a batch.
-    async fn short(&self, from: PeerAt, request: Request) -> Response {
+    async fn short(&self, asker: &mut Asker, request: Request) -> Response {
         match request {
             Request::Offer { tessera, bytes, charge } => {
-                plain(self.offer(from, tessera, bytes, charge).await)
+                plain(self.offer(asker, tessera, bytes, charge).await)
             }
-            Request::Attest { tessera, nonce } => plain(self.attest(from, tessera, nonce).await),
+            Request::Attest { tessera, nonce } => {
+                plain(self.attest(asker.from, tessera, nonce).await)
+            }
             _ => {
                 let why = "a batch has only offer and attest requests";
                 plain::<Offered>(Err(Refusal::new(Refusal::MALFORMED, why)))
@@ -116,14 +136,14 @@ impl Service<'_> {
 
     async fn offer(
         &self,
-        from: PeerAt,
+        asker: &mut Asker,
         tessera: TesseraHash,
         bytes: u64,
         charge: Charge<()>,
     ) -> Outcome<Offered> {
         let pieces = self.holder.all_pieces(tessera).await.map_err(internal)?;
         let decision = match self.refuse_unwanted(tessera).await {
-            Ok(()) => self.holder.admit(from, charge.of(from), bytes).await.map_err(refuse),
+            Ok(()) => self.room(asker, charge, bytes).await.map_err(refuse),
             Err(refused) => Err(refused),
         };
         let (room, refused) = match decision {
@@ -138,6 +158,20 @@ impl Service<'_> {
             has_dossier: !pieces.is_empty(),
             pieces: pieces.iter().map(|held| held.piece).collect(),
         })
+    }
+
+    /// How much would be accepted from a peer, if these bytes are.
+    async fn room(
+        &self,
+        asker: &mut Asker,
+        charge: Charge<()>,
+        bytes: u64,
+    ) -> Result<u64, NotAdmitted> {
+        let standing = match asker.standing {
+            Some(standing) => standing,
+            None => *asker.standing.insert(self.holder.standing(asker.from).await?),
+        };
+        self.holder.admit_by(standing, &charge.of(asker.from), bytes)
     }
 
     async fn attest(

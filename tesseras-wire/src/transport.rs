@@ -146,6 +146,11 @@ pub trait Transport: Send + Sync + 'static {
 
 /// The incoming side: answers the requests of other nodes.
 pub trait Service: Send + Sync + 'static {
+    /// How many ordinary requests a request counts as against its peer's rate limit; at least 1.
+    fn cost(&self, _frame: &[u8]) -> u32 {
+        1
+    }
+
     /// Answers one request. Called on its own task; several run concurrently.
     fn serve(&self, peer: Peer, frame: Vec<u8>, body: Body) -> BoxFuture<'_, Response>;
 }

@@ -224,7 +224,7 @@ impl Inbound {
             response
         } else {
             receiver.refuse();
-            refuse(Refusal::BUSY, "too many requests, ask again later")
+            too_many_requests()
         };
         self.respond(slot, &lease, sender, response).await;
     }
@@ -247,6 +247,10 @@ impl Inbound {
                 return None;
             }
         };
+        if !self.charge(&peer, self.service.cost(&frame)) {
+            receiver.refuse();
+            return Some(too_many_requests());
+        }
         let body = receive_body(receiver, lease, self.config.stall_deadline);
         let response = self.service.serve(peer, frame, body).await;
         if response.frame.len() > MAX_FRAME_BYTES {
@@ -264,6 +268,13 @@ impl Inbound {
             return None;
         }
         self.requests.try_acquire().ok()
+    }
+
+    /// Charges a request for what it costs beyond an ordinary one; `false` for a peer that still
+    /// owes for the one before.
+    fn charge(&self, peer: &Peer, cost: u32) -> bool {
+        let (subnet, more) = (Subnet::of(peer.remote.ip()), cost.saturating_sub(1));
+        more == 0 || lock(&self.limiter).charge(peer.id, subnet, more, Instant::now())
     }
 
     async fn respond(&self, slot: &Slot, lease: &Lease, mut sender: Sender, response: Response) {
@@ -303,6 +314,10 @@ impl Inbound {
     fn connections(&self) -> MutexGuard<'_, InboundConnections> {
         lock(&self.connections)
     }
+}
+
+fn too_many_requests() -> Response {
+    refuse(Refusal::BUSY, "too many requests, ask again later")
 }
 
 fn refuse(refusal: &str, why: impl Into<String>) -> Response {

@@ -36,6 +36,20 @@ impl RateLimiter {
     pub(crate) fn admit(&mut self, node: NodeId, subnet: Subnet, now: Instant) -> bool {
         self.nodes.take(node, now) && (subnet.is_local() || self.subnets.take(subnet, now))
     }
+
+    /// Charges a request that was admitted for more tokens; `false`, and no charge, if the peer or
+    /// its neighbourhood owes some already. So a request that costs more than a burst is possible,
+    /// and paid for before the next.
+    pub(crate) fn charge(
+        &mut self,
+        node: NodeId,
+        subnet: Subnet,
+        tokens: u32,
+        now: Instant,
+    ) -> bool {
+        self.nodes.charge(node, tokens, now)
+            && (subnet.is_local() || self.subnets.charge(subnet, tokens, now))
+    }
 }
 
 #[derive(Debug)]
@@ -53,16 +67,24 @@ impl<K: Eq + Hash> Buckets<K> {
 
     fn take(&mut self, key: K, now: Instant) -> bool {
         let limit = self.limit;
-        if let Some(bucket) = self.own.get_mut(&key) {
-            return bucket.take(limit, now);
-        }
-        if self.own.len() >= MAX_BUCKETS {
+        self.bucket(key, now).take(limit, now)
+    }
+
+    fn charge(&mut self, key: K, tokens: u32, now: Instant) -> bool {
+        let limit = self.limit;
+        self.bucket(key, now).charge(tokens, limit, now)
+    }
+
+    fn bucket(&mut self, key: K, now: Instant) -> &mut TokenBucket {
+        let limit = self.limit;
+        let is_new = !self.own.contains_key(&key);
+        if is_new && self.own.len() >= MAX_BUCKETS {
             self.own.retain(|_, bucket| !bucket.is_full(limit, now));
         }
-        if self.own.len() >= MAX_BUCKETS {
-            return self.shared.take(limit, now);
+        if is_new && self.own.len() >= MAX_BUCKETS {
+            return &mut self.shared;
         }
-        self.own.entry(key).or_insert_with(|| TokenBucket::full(limit, now)).take(limit, now)
+        self.own.entry(key).or_insert_with(|| TokenBucket::full(limit, now))
     }
 }
 
@@ -94,6 +116,16 @@ impl TokenBucket {
             return false;
         }
         self.tokens -= 1.0;
+        true
+    }
+
+    fn charge(&mut self, tokens: u32, limit: RateLimit, now: Instant) -> bool {
+        self.tokens = self.tokens_at(limit, now);
+        self.at = now;
+        if self.tokens < 0.0 {
+            return false;
+        }
+        self.tokens -= f64::from(tokens);
         true
     }
 }
@@ -139,6 +171,31 @@ mod tests {
         };
         assert_eq!(count("203.0.113.9"), 24);
         assert_eq!(count("127.0.0.1"), 100);
+    }
+
+    #[test]
+    fn what_costs_more_is_paid_for_before_the_next() {
+        let now = Instant::now();
+        let mut limiter = RateLimiter::new(LIMIT, now);
+        let there = subnet("203.0.113.9");
+        let mut ask =
+            |n, now| limiter.admit(node(n), there, now) && limiter.charge(node(n), there, 15, now);
+        assert!(ask(1, now), "more than a burst");
+        assert!(!ask(1, now + Duration::from_secs(6)));
+        assert!(ask(1, now + Duration::from_secs(8)));
+        // The neighbourhood pays, too: 24 tokens at once and 16 a second.
+        let later = now + Duration::from_secs(60);
+        assert_eq!((10..20).filter(|n| ask(*n, later)).count(), 2);
+    }
+
+    #[test]
+    fn who_asks_for_much_at_once_is_charged_for_one_after_the_other() {
+        let now = Instant::now();
+        let mut limiter = RateLimiter::new(LIMIT, now);
+        let home = subnet("10.0.0.1");
+        // All are admitted before the first of them is charged.
+        assert_eq!((0..3).filter(|_| limiter.admit(node(1), home, now)).count(), 3);
+        assert_eq!((0..3).filter(|_| limiter.charge(node(1), home, 15, now)).count(), 1);
     }
 
     #[test]

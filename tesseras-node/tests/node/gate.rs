@@ -107,6 +107,10 @@ pub struct Gated {
 }
 
 impl Service for Gated {
+    fn cost(&self, frame: &[u8]) -> u32 {
+        self.router.cost(frame)
+    }
+
     fn serve(&self, peer: Peer, frame: Vec<u8>, body: Body) -> BoxFuture<'_, Response> {
         Box::pin(async move {
             let Ok(request) = codec::decode::<Request>(&frame) else {

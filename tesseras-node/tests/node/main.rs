@@ -4,6 +4,7 @@
 
 mod accounts;
 mod addresses;
+mod batches;
 mod clocks;
 mod consent;
 mod gate;

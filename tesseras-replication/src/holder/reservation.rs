@@ -37,8 +37,17 @@ impl Holder {
         charge: Charge,
         bytes: u64,
     ) -> Result<u64, NotAdmitted> {
-        let standing = self.standing(from).await?;
-        self.decide(&lock(&self.in_flight), &charge, standing, bytes)
+        self.admit_by(self.standing(from).await?, &charge, bytes)
+    }
+
+    /// Like [`Self::admit`], by figures that were read a moment ago.
+    pub(crate) fn admit_by(
+        &self,
+        standing: Standing,
+        charge: &Charge,
+        bytes: u64,
+    ) -> Result<u64, NotAdmitted> {
+        self.decide(&lock(&self.in_flight), charge, standing, bytes)
     }
 
     /// Like [`Self::admit`]; the bytes count as used until the reservation is dropped.
@@ -55,7 +64,9 @@ impl Holder {
         Ok(Reservation { in_flight: self.in_flight.clone(), number })
     }
 
-    async fn standing(&self, from: PeerAt) -> Result<Standing, NotAdmitted> {
+    /// What a peer and this node store for each other, and what is in use here: sums over all that
+    /// is kept.
+    pub(crate) async fn standing(&self, from: PeerAt) -> Result<Standing, NotAdmitted> {
         let PeerAt { id, subnet } = from;
         let read = self.run(move |stores| {
             Ok(Standing {

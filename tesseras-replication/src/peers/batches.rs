@@ -12,7 +12,7 @@ use futures_util::future::{Shared, WeakShared, select};
 use tesseras_core::contact::Contact;
 use tesseras_core::ids::NodeId;
 use tesseras_core::lock::lock;
-use tesseras_wire::codec::{self, Answer};
+use tesseras_wire::codec::{self, Answer, Refusal};
 use tesseras_wire::{BoxFuture, Peer, Reply, RequestError, Target, Transport};
 use tokio::sync::oneshot;
 use tokio::time::sleep;
@@ -168,7 +168,8 @@ async fn exchange(
         }
         Ok(reply) => {
             let Reply { peer, frame, .. } = reply;
-            for (tell, frame) in tell.into_iter().zip(frames(frame, is_one)) {
+            let frames = frames(frame, tell.len());
+            for (tell, frame) in tell.into_iter().zip(frames) {
                 let _ = tell.send(Outcome::Answered(peer, frame));
             }
         }
@@ -176,14 +177,16 @@ async fn exchange(
 }
 
 /// The answer frames, in the order of the requests; empty if they were not answered one by one.
-fn frames(frame: Vec<u8>, is_one: bool) -> Vec<Vec<u8>> {
-    if is_one {
+fn frames(frame: Vec<u8>, requests: usize) -> Vec<Vec<u8>> {
+    if requests == 1 {
         return vec![frame];
     }
     match codec::decode::<Answer<BatchAnswer>>(&frame) {
         Ok(Answer::Ok(BatchAnswer { answers })) => {
             answers.into_iter().map(serde_bytes::ByteBuf::into_vec).collect()
         }
+        // One by one they would be too many, too: each is tried again later.
+        Ok(Answer::Error(refusal)) if refusal.code == Refusal::BUSY => vec![frame; requests],
         Ok(Answer::Error(refusal)) => {
             tracing::debug!(%refusal, "a batch was refused");
             Vec::new()
@@ -200,5 +203,18 @@ impl Sender {
         self.hedges.sent();
         let request = tesseras_wire::Request { frame, body: None, deadline: self.deadline };
         self.transport.request(target, request).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_batch_that_was_refused_as_busy_is_not_sent_one_by_one() {
+        let refused = codec::refuse(Refusal::BUSY, "later");
+        assert_eq!(frames(refused.clone(), 3), vec![refused; 3]);
+        let unknown = codec::refuse(Refusal::UNKNOWN_REQUEST, "what?");
+        assert_eq!(frames(unknown, 3), Vec::<Vec<u8>>::new());
     }
 }

@@ -1,5 +1,6 @@
 //! The result of asking all holders of a tessera.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
 use tesseras_core::contact::{Contact, Subnet};
@@ -35,6 +36,25 @@ pub struct Survey {
     /// How many nodes, possibly including this one, announce something under the key but hold
     /// nothing of this tessera. 0 if holders of this tessera are known from before.
     pub of_another: usize,
+}
+
+/// Where a node was reached; `None` if it has no address.
+fn neighbourhood(contact: &Contact) -> Option<Subnet> {
+    contact.addresses.first().map(|address| Subnet::of(address.ip()))
+}
+
+/// The same nodes, one of each neighbourhood first, then a second one of each, and so on. Otherwise
+/// their order is kept: names cost nothing, so an order by them would let a stranger be first.
+pub(crate) fn by_turns(contacts: Vec<Contact>) -> Vec<Contact> {
+    let mut seen: BTreeMap<Option<Subnet>, usize> = BTreeMap::new();
+    let ranked = contacts.into_iter().map(|contact| {
+        let of_its_own = seen.entry(neighbourhood(&contact)).or_default();
+        *of_its_own += 1;
+        (*of_its_own, contact)
+    });
+    let mut ranked: Vec<_> = ranked.collect();
+    ranked.sort_by_key(|(rank, _)| *rank);
+    ranked.into_iter().map(|(_, contact)| contact).collect()
 }
 
 impl Survey {
@@ -75,8 +95,8 @@ impl Survey {
         Assignment::new(plan.tessera().dht_key(), plan.pack_bytes(), candidates)
     }
 
-    /// The holders of each attested plan, other than this node, starting with the plan that most of
-    /// them keep.
+    /// The holders of each attested plan, other than this node, starting with the plan that is kept
+    /// in most neighbourhoods, and of these by most holders.
     pub fn holders_by_plan(&self, me: NodeId) -> Vec<(ContentHash, Vec<Contact>)> {
         let mut by_plan: BTreeMap<ContentHash, Vec<Contact>> = BTreeMap::new();
         for (_, holder) in self.live.iter().filter(|(id, _)| **id != me) {
@@ -85,7 +105,10 @@ impl Survey {
             }
         }
         let mut plans: Vec<_> = by_plan.into_iter().collect();
-        plans.sort_by_key(|(_, holders)| std::cmp::Reverse(holders.len()));
+        plans.sort_by_key(|(_, holders)| {
+            let near: BTreeSet<_> = holders.iter().map(neighbourhood).collect();
+            Reverse((near.len(), holders.len()))
+        });
         plans
     }
 
@@ -99,5 +122,36 @@ impl Survey {
     pub fn survives(&self, plan: &Plan) -> usize {
         let k = plan.coded().map(|coded| coded.shape.k);
         placement::survives(&self.placement(plan), k)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn contact(near: u8, id: u8) -> Contact {
+        let addresses = vec![([8, 8, near, id], 7).into()];
+        Contact { id: NodeId::new([id; 20]), addresses }
+    }
+
+    fn holder(near: u8, id: u8, plan: u8) -> (NodeId, LiveHolder) {
+        let (contact, plan) = (contact(near, id), Some(ContentHash::new([plan; 32])));
+        (contact.id, LiveHolder { contact, plan, pieces: Vec::new() })
+    }
+
+    #[test]
+    fn a_crowd_of_one_neighbourhood_has_no_majority_and_comes_by_turns() {
+        let crowd = (1..=30).map(|id| holder(1, id, 66));
+        let honest = [holder(2, 50, 7), holder(3, 51, 7)];
+        let survey = Survey { live: crowd.chain(honest).collect(), ..Survey::default() };
+        let plans = survey.holders_by_plan(NodeId::new([0; 20]));
+        let plans: Vec<_> = plans.iter().map(|(plan, of)| (plan.as_bytes()[0], of.len())).collect();
+        assert_eq!(plans, [(7, 2), (66, 30)]);
+
+        let ordered = by_turns(
+            [(1, 1), (1, 2), (1, 3), (2, 4), (3, 5), (3, 6)].map(|(n, id)| contact(n, id)).to_vec(),
+        );
+        let ordered: Vec<u8> = ordered.iter().map(|contact| contact.id.as_bytes()[0]).collect();
+        assert_eq!(ordered, [1, 4, 5, 2, 6, 3]);
     }
 }
