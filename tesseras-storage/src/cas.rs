@@ -276,11 +276,20 @@ impl Cas {
         }
     }
 
-    /// Opens a stored object.
+    /// Opens a stored object. If not only its file but its whole directory is away, such as a disk
+    /// that is not mounted, this says nothing about the object.
     pub(crate) fn open_object(&self, hash: &ContentHash) -> Result<FileReader, StoreError> {
         let bytes = self.database.read("looking up an object", |c| object_bytes(c, hash))?;
         let bytes = bytes.ok_or(StoreError::Missing(*hash))?;
-        let reader = FileReader::open(hash, self.path(hash))?;
+        let path = self.path(hash);
+        let directory = path.parent().unwrap_or(&self.root).to_owned();
+        let reader = FileReader::open(hash, path).map_err(|error| match error {
+            StoreError::Missing(_) => match std::fs::metadata(&directory) {
+                Ok(_) => error,
+                Err(away) => io_error("reading", &directory, away),
+            },
+            error => error,
+        })?;
         if reader.bytes == bytes { Ok(reader) } else { Err(StoreError::Corrupt(*hash)) }
     }
 }

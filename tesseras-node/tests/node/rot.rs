@@ -12,6 +12,7 @@ use tesseras_core::ports::{
 use tesseras_core::progress::silent;
 use tesseras_replication::publish::PublishError;
 use tesseras_replication::status::HealthState;
+use tesseras_wire::codec::Refusal;
 
 use crate::network::{MIB, Net};
 use crate::stranger::{Goods, Stranger, blob_path};
@@ -64,6 +65,24 @@ async fn parity_that_a_power_cut_spoilt_is_computed_again() {
     let signatures = keys.sign(&plan);
     let published = replication.publish(hash, plan, signatures, &silent()).await.unwrap();
     assert_eq!((published.placed, published.refusals), (24, Vec::new()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_disk_that_is_away_for_a_moment_has_lost_nothing() {
+    let net = Net::of(1).await;
+    let holder = &net.nodes[0];
+    let (stranger, goods) = (Stranger::at("127.0.100.1"), Goods::make(1000, 20));
+    stranger.put(&holder.contact(), goods.parcel(Piece::Whole)).await.unwrap();
+    let (cas, away) = (holder.dir.join("cas"), holder.dir.join("away"));
+    fs::rename(&cas, &away).unwrap();
+    fs::create_dir(&cas).unwrap();
+    let get = || async { stranger.get(&holder.contact(), goods.tessera, Piece::Whole, 0).await };
+    assert_eq!(get().await.unwrap_err(), Refusal::INTERNAL);
+    fs::remove_dir(&cas).unwrap();
+    assert_eq!(get().await.unwrap_err(), Refusal::INTERNAL);
+    fs::rename(&away, &cas).unwrap();
+    assert!(get().await.unwrap() == goods.bytes(Piece::Whole));
+    assert_eq!(holder.store.fragments().list_sound_fragments(&goods.tessera).unwrap().len(), 1);
 }
 
 fn exported(
