@@ -1,109 +1,96 @@
 //! What kind of failure ended a command: one word for scripts, which stays the same between versions.
 
+use std::error::Error;
+use std::io;
+
 use tesseras_core::ports::StoreError;
 use tesseras_rpc::Cause;
 
-/// What kind of failure it is.
+/// What kind of failure it is: one of the constants, or what the node named ([`Cause::code`]). Codes
+/// with the same word are equal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Code {
-    /// It was tried, and failed; the message says why.
-    Failed,
-    /// The command was used wrongly: nothing was tried.
-    Usage,
-    /// Somebody ended the command before it was done.
-    Interrupted,
-    /// No node runs on the data directory.
-    NotRunning,
-    /// The node went away, or says nothing any more.
-    NoAnswer,
-    /// The node is of another version.
-    OtherVersion,
-    /// This user may not.
-    NotAllowed,
-    /// There is no identity yet.
-    NoIdentity,
-    /// The tessera is not in the library.
-    NotInLibrary,
-    /// The first digits name more than one tessera.
-    Ambiguous,
-    /// What is stored is damaged.
-    Damaged,
-    /// The index of the data directory is missing or damaged.
-    IndexDamaged,
-    /// The disk is full.
-    DiskFull,
-    /// The disk has too little room for what was to be done.
-    NoSpace,
-    /// Another process holds what is needed.
-    Busy,
-    /// The store failed otherwise.
-    StoreFailed,
-    /// The node failed, and named this code.
-    Node(&'static str),
-}
+pub struct Code(&'static str);
 
 impl Code {
+    /// It was tried, and failed; the message says why.
+    pub const FAILED: Self = Self("failed");
+    /// The command was used wrongly: nothing was tried.
+    pub const USAGE: Self = Self("usage");
+    /// Somebody ended the command before it was done.
+    pub const INTERRUPTED: Self = Self("interrupted");
+    /// No node runs on the data directory.
+    pub const NOT_RUNNING: Self = Self("not_running");
+    /// The node went away, or says nothing any more.
+    pub const NO_ANSWER: Self = Self("no_answer");
+    /// The node is of another version.
+    pub const OTHER_VERSION: Self = Self("other_version");
+    /// This user may not.
+    pub const NOT_ALLOWED: Self = Self("not_allowed");
+    /// There is no identity yet.
+    pub const NO_IDENTITY: Self = Self("no_identity");
+    /// The tessera is not in the library.
+    pub const NOT_IN_LIBRARY: Self = Self("not_in_library");
+    /// The first digits name more than one tessera.
+    pub const AMBIGUOUS: Self = Self("ambiguous");
+    /// What is stored is damaged.
+    pub const DAMAGED: Self = Self("damaged");
+    /// The index of the data directory is missing or damaged.
+    pub const INDEX_DAMAGED: Self = Self("index_damaged");
+    /// The disk is full.
+    pub const DISK_FULL: Self = Self("disk_full");
+    /// The disk has too little room for what was to be done.
+    pub const NO_SPACE: Self = Self("no_space");
+    /// The passphrase does not open the file.
+    pub const WRONG_PASSPHRASE: Self = Self("wrong_passphrase");
+
     /// All but those of the node ([`Cause::CODES`]).
     #[cfg(test)]
-    const ALL: [Self; 16] = [
-        Self::Failed,
-        Self::Usage,
-        Self::Interrupted,
-        Self::NotRunning,
-        Self::NoAnswer,
-        Self::OtherVersion,
-        Self::NotAllowed,
-        Self::NoIdentity,
-        Self::NotInLibrary,
-        Self::Ambiguous,
-        Self::Damaged,
-        Self::IndexDamaged,
-        Self::DiskFull,
-        Self::NoSpace,
-        Self::Busy,
-        Self::StoreFailed,
+    const ALL: [Self; 15] = [
+        Self::FAILED,
+        Self::USAGE,
+        Self::INTERRUPTED,
+        Self::NOT_RUNNING,
+        Self::NO_ANSWER,
+        Self::OTHER_VERSION,
+        Self::NOT_ALLOWED,
+        Self::NO_IDENTITY,
+        Self::NOT_IN_LIBRARY,
+        Self::AMBIGUOUS,
+        Self::DAMAGED,
+        Self::INDEX_DAMAGED,
+        Self::DISK_FULL,
+        Self::NO_SPACE,
+        Self::WRONG_PASSPHRASE,
     ];
 
     /// The word.
     pub fn word(self) -> &'static str {
-        match self {
-            Self::Failed => "failed",
-            Self::Usage => "usage",
-            Self::Interrupted => "interrupted",
-            Self::NotRunning => "not_running",
-            Self::NoAnswer => "no_answer",
-            Self::OtherVersion => "other_version",
-            Self::NotAllowed => "not_allowed",
-            Self::NoIdentity => "no_identity",
-            Self::NotInLibrary => "not_in_library",
-            Self::Ambiguous => "ambiguous",
-            Self::Damaged => "damaged",
-            Self::IndexDamaged => "index_damaged",
-            Self::DiskFull => "disk_full",
-            Self::NoSpace => "no_space",
-            Self::Busy => "busy",
-            Self::StoreFailed => "store_failed",
-            Self::Node(word) => word,
-        }
+        self.0
     }
 
-    /// The code of a store error.
+    /// The code of a store error. Those that only opening a data directory meets are here, the others
+    /// in [`Cause::of_store`].
     pub fn of_store(error: &StoreError) -> Self {
         match error {
-            StoreError::Full { .. } => Self::DiskFull,
-            StoreError::Missing(_) | StoreError::Corrupt(_) => Self::Damaged,
-            StoreError::IndexMissing { .. } | StoreError::IndexDamaged { .. } => Self::IndexDamaged,
-            StoreError::ReadOnly { .. } | StoreError::NotOwned { .. } => Self::NotAllowed,
-            StoreError::NewerFormat { .. } => Self::OtherVersion,
-            StoreError::Busy { .. } => Self::Busy,
-            _ => Self::StoreFailed,
+            StoreError::IndexMissing { .. } | StoreError::IndexDamaged { .. } => {
+                Self::INDEX_DAMAGED
+            }
+            StoreError::ReadOnly { .. } | StoreError::NotOwned { .. } => Self::NOT_ALLOWED,
+            StoreError::Backend { source, .. } if is_denied(&**source) => Self::NOT_ALLOWED,
+            StoreError::NewerFormat { .. } => Self::OTHER_VERSION,
+            other => (&Cause::of_store(other)).into(),
         }
     }
 }
 
+/// Whether the system refused this user.
+fn is_denied(error: &(dyn Error + Send + Sync + 'static)) -> bool {
+    error.downcast_ref::<io::Error>().is_some_and(|e| e.kind() == io::ErrorKind::PermissionDenied)
+}
+
 impl From<&Cause> for Code {
     fn from(cause: &Cause) -> Self {
-        Self::Node(cause.code())
+        Self(cause.code())
     }
 }
 
@@ -126,5 +113,13 @@ mod tests {
         assert_eq!(listed.len(), rows.len(), "none is listed twice");
         let known = Code::ALL.map(Code::word).into_iter().chain(Cause::CODES).collect();
         assert_eq!(listed, known);
+    }
+
+    #[test]
+    fn a_failure_has_one_code_wherever_it_is_met() {
+        let busy = || StoreError::Busy { what: "the database".to_owned() };
+        assert_eq!(Code::of_store(&busy()), Code::from(&Cause::of_store(&busy())));
+        assert_eq!(Code::of_store(&busy()).word(), "busy");
+        assert_eq!(Code::from(&Cause::Damaged), Code::DAMAGED);
     }
 }

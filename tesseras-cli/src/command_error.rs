@@ -25,12 +25,12 @@ pub struct CommandError {
 impl CommandError {
     /// An error without a hint.
     pub fn new(message: impl Into<String>) -> Self {
-        Self { message: message.into(), hint: None, code: Code::Failed }
+        Self { message: message.into(), hint: None, code: Code::FAILED }
     }
 
     /// The command line asks for something that cannot be done as it is written: exit code 2.
     pub fn usage(message: impl Into<String>) -> Self {
-        Self::new(message).with_code(Code::Usage)
+        Self::new(message).with_code(Code::USAGE)
     }
 
     /// Adds what the person can do next.
@@ -52,10 +52,10 @@ impl CommandError {
         let failed = Self::new(format!("cannot {action} {}: {error}", path.display()));
         match error.kind() {
             io::ErrorKind::PermissionDenied => {
-                failed.with_code(Code::NotAllowed).with_hint("check who owns it")
+                failed.with_code(Code::NOT_ALLOWED).with_hint("check who owns it")
             }
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
-                failed.with_code(Code::DiskFull).with_hint(FREE_SPACE)
+                failed.with_code(Code::DISK_FULL).with_hint(FREE_SPACE)
             }
             _ => failed,
         }
@@ -74,7 +74,7 @@ impl CommandError {
     /// 2 for wrong usage, 1 for everything else.
     pub fn exit_code(&self) -> ExitCode {
         match self.code {
-            Code::Usage => ExitCode::from(2),
+            Code::USAGE => ExitCode::from(2),
             _ => ExitCode::FAILURE,
         }
     }

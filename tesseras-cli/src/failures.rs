@@ -17,19 +17,19 @@ impl From<ClientError> for CommandError {
         let failed = CommandError::new(error.to_string());
         match error {
             ClientError::NotRunning { data_dir } => failed
-                .with_code(Code::NotRunning)
+                .with_code(Code::NOT_RUNNING)
                 .with_hint(format!("start one with `tesd --data-dir {}`", data_dir.display())),
             ClientError::PathTooLong { .. } => {
                 failed.with_hint("choose a data directory with a shorter path")
             }
             ClientError::Connect { .. } => failed
-                .with_code(Code::NotAllowed)
+                .with_code(Code::NOT_ALLOWED)
                 .with_hint("only the user that runs tesd may talk to it"),
             ClientError::Ended | ClientError::Silent => failed
-                .with_code(Code::NoAnswer)
+                .with_code(Code::NO_ANSWER)
                 .with_hint("see what tesd last logged, start it again, repeat the command"),
             ClientError::Frame(_) | ClientError::Unexpected => {
-                failed.with_code(Code::OtherVersion).with_hint(ONE_VERSION)
+                failed.with_code(Code::OTHER_VERSION).with_hint(ONE_VERSION)
             }
             ClientError::Failed(failure) => failure.into(),
             _ => failed,

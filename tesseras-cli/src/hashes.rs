@@ -121,7 +121,7 @@ pub fn resolve(store: &Store, text: &str) -> Result<TesseraHash, CommandError> {
     found.dedup();
     match found[..] {
         [] => Err(CommandError::new(format!("no tessera stored here begins with {prefix}"))
-            .with_code(Code::NotInLibrary)
+            .with_code(Code::NOT_IN_LIBRARY)
             .with_hint(
                 "`tes list` shows those that are; of any other give the code or all 64 digits",
             )),
@@ -130,7 +130,7 @@ pub fn resolve(store: &Store, text: &str) -> Result<TesseraHash, CommandError> {
             let shown: Vec<_> = found.iter().take(SHOWN).map(ToString::to_string).collect();
             let more = if found.len() > SHOWN { " and more" } else { "" };
             Err(CommandError::new(format!("{prefix} is ambiguous: {}{more}", shown.join(" or ")))
-                .with_code(Code::Ambiguous)
+                .with_code(Code::AMBIGUOUS)
                 .with_hint("give more digits"))
         }
     }
@@ -141,12 +141,12 @@ pub fn not_in_library(store: &Store, hash: &TesseraHash) -> CommandError {
     let held = store.fragments().list_fragments(hash).map_or(0, |pieces| pieces.len());
     if held == 0 {
         return CommandError::new(format!("{hash} is not stored here"))
-            .with_code(Code::NotInLibrary)
+            .with_code(Code::NOT_IN_LIBRARY)
             .with_hint(format!("bring it here with `tes fetch {hash}`"));
     }
     let (pieces, are) = if held == 1 { ("piece", "is") } else { ("pieces", "are") };
     CommandError::new(format!("only {held} {pieces} of {hash} {are} stored here, held for others"))
-        .with_code(Code::NotInLibrary)
+        .with_code(Code::NOT_IN_LIBRARY)
         .with_hint(format!("bring all of it here with `tes fetch {hash}`"))
 }
 
@@ -213,7 +213,7 @@ fn before(prefix: &str) -> Option<TesseraHash> {
 
 impl From<HashTextError> for CommandError {
     fn from(error: HashTextError) -> Self {
-        let failed = Self::new(error.to_string());
+        let failed = Self::usage(error.to_string());
         match error {
             HashTextError::Neither(_) => failed.with_hint(
                 "give the code that begins with tes1, or the 64 hex digits; the first few digits \

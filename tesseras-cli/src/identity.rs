@@ -48,7 +48,7 @@ pub struct Identity {
 pub fn load(data_dir: &Path) -> Result<Identity, CommandError> {
     find(data_dir)?.ok_or_else(|| {
         CommandError::new(format!("there is no creator in {}", data_dir.display()))
-            .with_code(Code::NoIdentity)
+            .with_code(Code::NO_IDENTITY)
             .with_hint("make one with `tes init --name NAME`")
     })
 }

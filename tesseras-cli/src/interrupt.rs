@@ -39,7 +39,14 @@ pub fn end_on_signal(output: Output) -> Result<(), CommandError> {
 
 /// The error of a command that somebody ended.
 pub fn interrupted() -> CommandError {
-    CommandError::new("interrupted before it was done").with_code(Code::Interrupted)
+    CommandError::new("interrupted before it was done").with_code(Code::INTERRUPTED)
+}
+
+/// The error of a command that was ended a second time, while it waited for the node to stop.
+fn interrupted_again() -> CommandError {
+    CommandError::new("interrupted again before the node answered that it has stopped")
+        .with_code(Code::INTERRUPTED)
+        .with_hint("`tes status` with the hash shows whether it goes on")
 }
 
 /// How a call ended that could be interrupted. `A` is its answer, `S` that of the call that stops it.
@@ -61,7 +68,7 @@ pub enum Why {
 }
 
 /// Asks and waits for the answer, or for a signal. After a signal, `stop` is asked and answered
-/// before this returns, while the connection of the call is still kept.
+/// before this returns, while the connection of the call is still kept. A second signal ends the wait.
 pub fn ask_unless_interrupted<C: Call, S: Call>(
     context: &Context,
     call: C,
@@ -83,8 +90,11 @@ pub fn ask_unless_interrupted<C: Call, S: Call>(
                 EndSignal::Terminate | EndSignal::HangUp => Why::Terminated,
             },
         };
-        let stopped = Client::connect(&socket).await?.ask(stop, |_| {}).await?;
-        Ok(Ended::Stopped(why, stopped))
+        let stopped = async { Client::connect(&socket).await?.ask(stop, |_| {}).await };
+        tokio::select! {
+            stopped = stopped => Ok(Ended::Stopped(why, stopped?)),
+            _ = signals.next() => Err(interrupted_again()),
+        }
     })
 }
 

@@ -35,7 +35,7 @@ pub(crate) fn of_publish(error: PublishError) -> Failure {
         PublishError::Collect(error) => collect(error),
         PublishError::Damaged(UnpackError::Invalid(_)) => Cause::Damaged,
         PublishError::Damaged(error) => unpack(error),
-        PublishError::Store(error) => store(error),
+        PublishError::Store(error) => Cause::of_store(error),
         _ => Cause::Failed,
     };
     Failure::new(cause, error.to_string())
@@ -53,7 +53,7 @@ pub(crate) fn of_fetch(error: FetchError) -> Failure {
         FetchError::NoDossier(_) => Cause::NotValid,
         FetchError::Collect(error) => collect(error),
         FetchError::Unpack(error) => unpack(error),
-        FetchError::Store(error) => store(error),
+        FetchError::Store(error) => Cause::of_store(error),
         _ => Cause::Failed,
     };
     Failure::new(cause, error.to_string())
@@ -67,7 +67,7 @@ pub(crate) fn of_repair(error: &RepairError) -> Failure {
         RepairError::NotPublished(_) => Cause::NotPublished,
         RepairError::DamagedDossier(_) => Cause::NotValid,
         RepairError::Collect(error) => collect(error),
-        RepairError::Store(error) => store(error),
+        RepairError::Store(error) => Cause::of_store(error),
         _ => Cause::Failed,
     };
     Failure::new(cause, error.to_string())
@@ -77,7 +77,7 @@ pub(crate) fn of_repair(error: &RepairError) -> Failure {
 pub(crate) fn of_status(error: StatusError) -> Failure {
     let cause = match &error {
         StatusError::ClockOff(off) => clock(off),
-        StatusError::Store(error) => store(error),
+        StatusError::Store(error) => Cause::of_store(error),
         _ => Cause::Failed,
     };
     Failure::new(cause, error.to_string())
@@ -90,7 +90,7 @@ pub(crate) fn of_clock(off: &ClockOff) -> Failure {
 
 /// A store that failed.
 pub(crate) fn of_store(error: StoreError) -> Failure {
-    Failure::new(store(&error), error.to_string())
+    Failure::new(Cause::of_store(&error), error.to_string())
 }
 
 /// Anything else.
@@ -112,7 +112,7 @@ fn collect(error: &CollectError) -> Cause {
         CollectError::NoSpace { needed, free } => Cause::NoSpace { needed: *needed, free: *free },
         CollectError::TooFew { .. } => Cause::TooFewPieces,
         CollectError::Erasure(error) => erasure(error),
-        CollectError::Store(error) => store(error),
+        CollectError::Store(error) => Cause::of_store(error),
         CollectError::FalsePlan(_) => Cause::PlanRefused,
         _ => Cause::Failed,
     }
@@ -120,7 +120,7 @@ fn collect(error: &CollectError) -> Cause {
 
 fn erasure(error: &ErasureError) -> Cause {
     match error {
-        ErasureError::Store(error) => store(error),
+        ErasureError::Store(error) => Cause::of_store(error),
         ErasureError::TooFew { .. } => Cause::TooFewPieces,
         _ => Cause::Failed,
     }
@@ -129,18 +129,8 @@ fn erasure(error: &ErasureError) -> Cause {
 fn unpack(error: &UnpackError) -> Cause {
     match error {
         UnpackError::Invalid(_) => Cause::NotValid,
-        UnpackError::Store(error) => store(error),
+        UnpackError::Store(error) => Cause::of_store(error),
         _ => Cause::Failed,
-    }
-}
-
-fn store(error: &StoreError) -> Cause {
-    match error {
-        StoreError::Full { .. } => Cause::DiskFull,
-        StoreError::Missing(_) | StoreError::Corrupt(_) => Cause::Damaged,
-        StoreError::Busy { .. } => Cause::Busy,
-        // The others are met when a data directory is opened, which the node has done.
-        _ => Cause::StoreFailed,
     }
 }
 

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 use tesseras_core::ids::NodeId;
+use tesseras_core::ports::StoreError;
 
 /// Why a request failed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
@@ -125,6 +126,17 @@ pub struct Shortage {
 }
 
 impl Cause {
+    /// The cause of a store error. Errors that only opening a data directory meets have none of
+    /// their own here: a node has opened it.
+    pub fn of_store(error: &StoreError) -> Self {
+        match error {
+            StoreError::Full { .. } => Self::DiskFull,
+            StoreError::Missing(_) | StoreError::Corrupt(_) => Self::Damaged,
+            StoreError::Busy { .. } => Self::Busy,
+            _ => Self::StoreFailed,
+        }
+    }
+
     /// All codes, in the order of the variants.
     pub const CODES: [&str; 26] = [
         "failed",

@@ -245,7 +245,7 @@ impl From<CreateError> for CommandError {
                 size(needed),
                 size(free)
             ))
-            .with_code(Code::NoSpace)
+            .with_code(Code::NO_SPACE)
             .with_hint("free some disk space, or keep the library elsewhere with --data-dir"),
             _ => Self::new(message),
         }

@@ -5,6 +5,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::code::Code;
 use crate::command_error::CommandError;
 use crate::context::Context;
 use crate::demo::Walked;
@@ -61,7 +62,7 @@ pub fn run(context: &Context, args: Args) -> Result<Exit, CommandError> {
 }
 
 fn interrupted() -> CommandError {
-    CommandError::new("interrupted; nothing was left behind")
+    CommandError::new("interrupted; nothing was left behind").with_code(Code::INTERRUPTED)
 }
 
 impl Report for Walked {

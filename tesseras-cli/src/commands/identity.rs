@@ -9,6 +9,7 @@ use serde::Serialize;
 use tesseras_core::ids::CreatorId;
 use tesseras_crypto::passphrase::{Passphrase, UnsealError, seal, unseal};
 
+use crate::code::Code;
 use crate::command_error::CommandError;
 use crate::context::Context;
 use crate::exit::Exit;
@@ -198,9 +199,9 @@ fn open_backup(
     let plaintext = unseal(sealed, passphrase).map_err(|error| {
         let failed = CommandError::new(format!("{path} cannot be opened: {error}"));
         match error {
-            UnsealError::WrongPassphrase => {
-                failed.with_hint("every space counts, and so do capitals and small letters")
-            }
+            UnsealError::WrongPassphrase => failed
+                .with_code(Code::WRONG_PASSPHRASE)
+                .with_hint("every space counts, and so do capitals and small letters"),
             UnsealError::Header(_) | UnsealError::Damaged(_) => {
                 failed.with_hint("use another copy of the backup, if there is one")
             }

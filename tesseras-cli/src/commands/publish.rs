@@ -142,7 +142,7 @@ fn publish(
 
 fn stopped(left: &PublicationReply) -> CommandError {
     CommandError::new(stopped_text(left))
-        .with_code(Code::Interrupted)
+        .with_code(Code::INTERRUPTED)
         .with_hint(format!("`tes publish {}` begins again with what was placed", short(&left.hash)))
 }
 

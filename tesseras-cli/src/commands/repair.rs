@@ -77,7 +77,7 @@ fn rebuild(context: &Context) -> Result<Exit, CommandError> {
             context.output.report(&Library::from(rebuilt))?;
             Ok(Exit::Done)
         }
-        Err(error @ StoreError::Busy { .. }) => Err(CommandError::new(error.to_string())
+        Err(error @ StoreError::Busy { .. }) => Err(CommandError::from(error)
             .with_hint("stop tesd, and every other tes, then repeat the command")),
         Err(other) => Err(other.into()),
     }

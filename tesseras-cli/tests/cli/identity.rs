@@ -224,6 +224,8 @@ fn a_backup_that_cannot_be_opened_says_why_and_changes_nothing() {
     };
     let wrong = passphrase_file(&environment, "four words of nobody");
     fails(text(&file), &wrong, "the passphrase is wrong");
+    let args = ["identity", "restore", text(&file), "--passphrase-file", &wrong];
+    assert_eq!(environment.json(&args).json["code"], "wrong_passphrase");
     let bad = environment.path("bad.age");
     for (bytes, why) in [
         (&sealed[..sealed.len() / 2], "cut off"),

@@ -1,6 +1,6 @@
 //! A script that ends a command gets its JSON object all the same.
 
-use std::io::Read as _;
+use std::io::{BufRead as _, BufReader, Read as _};
 use std::os::unix::net::UnixListener;
 use std::process::{Child, Command, Output, Stdio};
 
@@ -9,19 +9,19 @@ use serde_json::Value;
 use crate::environment::{Environment, text};
 
 /// Starts `tes --json`.
-fn start(environment: &Environment, args: &[&str]) -> Child {
+pub fn start(environment: &Environment, args: &[&str]) -> Child {
     let mut tes = Command::new(assert_cmd::cargo::cargo_bin("tes"));
     tes.arg("--json").args(args).arg("--data-dir").arg(environment.data_dir());
     tes.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     tes.spawn().expect("it runs")
 }
 
-fn kill(tes: &Child, signal: &str) {
+pub fn kill(tes: &Child, signal: &str) {
     let killed = Command::new("kill").args([signal, &tes.id().to_string()]).status();
     assert!(killed.expect("it runs").success());
 }
 
-fn assert_interrupted(output: &Output, what: &str) {
+pub fn assert_interrupted(output: &Output, what: &str) {
     let stdout = String::from_utf8_lossy(&output.stdout);
     assert_eq!(output.status.code(), Some(1), "{what}: {stdout}");
     assert!(stdout.ends_with('\n') && stdout.lines().count() == 1, "{what}: {stdout:?}");
@@ -69,4 +69,14 @@ fn work_on_the_disk_says_that_it_was_interrupted_and_lists_nothing() {
     kill(&tes, "-INT");
     assert_interrupted(&tes.wait_with_output().expect("it ends"), "create");
     assert_eq!(environment.ok(&["list"])["tesseras"], serde_json::json!([]));
+}
+
+#[test]
+fn a_demo_says_that_it_was_interrupted() {
+    let environment = Environment::new();
+    let mut demo = start(&environment, &["demo", "--nodes", "3"]);
+    let mut told = BufReader::new(demo.stderr.take().expect("piped"));
+    told.read_line(&mut String::new()).expect("it has begun");
+    kill(&demo, "-INT");
+    assert_interrupted(&demo.wait_with_output().expect("it ends"), "demo");
 }

@@ -116,6 +116,8 @@ fn a_damaged_export_is_not_valid_and_says_what_is_wrong() {
     let human = environment.human(&["verify", text(&path)]);
     assert_eq!(human.status.code(), Some(1));
     assert!(String::from_utf8_lossy(&human.stdout).contains("Not valid"));
+    let refused = stranger.json(&["import", "capsule", text(&path)]);
+    assert_eq!((refused.code, &refused.json["code"]), (Some(1), &"damaged".into()));
 }
 
 #[test]
@@ -252,7 +254,9 @@ fn a_code_with_a_wrong_character_is_refused_everywhere() {
     let last = if code.ends_with('q') { "p" } else { "q" };
     let wrong = format!("{}{last}", &code[..61]);
     for command in ["show", "card", "verify", "publish", "drop", "fetch", "status", "repair"] {
-        let error = environment.fails(&[command, &wrong]);
+        let refused = environment.json(&[command, &wrong]);
+        assert_eq!((refused.code, &refused.json["code"]), (Some(2), &"usage".into()), "{command}");
+        let error = refused.json["error"].as_str().expect("a reason");
         assert!(error.contains("a character is wrong; compare with the card"), "{error}");
     }
     let dest = environment.path("exported");

@@ -2,8 +2,11 @@
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown};
+use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::Command;
+
+use serde_json::Value;
 
 use crate::environment::{Environment, text};
 
@@ -149,4 +152,23 @@ fn renaming_on_a_read_only_disk_says_what_to_do() {
     assert!(error.contains("identity") && error.contains("only be read, not written"), "{error}");
     let hint = refused["hint"].as_str().unwrap_or_default();
     assert!(hint.contains("make the data directory writable"), "{hint}");
+}
+
+#[test]
+fn a_data_directory_that_another_user_may_not_read_is_not_allowed() {
+    let environment = Environment::with_creator();
+    let hash = environment.tessera();
+    let data = environment.data_dir();
+    if fs::metadata(&data).expect("there").uid() != 0 {
+        eprintln!("skipped: only root can become another user");
+        return;
+    }
+    set_mode(data.parent().expect("above it"), 0o755);
+    for args in [&["list"][..], &["show", &hash]] {
+        let mut tes = Command::new(env!("CARGO_BIN_EXE_tes"));
+        tes.uid(ANOTHER).arg("--data-dir").arg(&data).arg("--json").args(args);
+        let output = tes.output().expect("it runs");
+        let said: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+        assert_eq!(said["code"], "not_allowed", "{said}");
+    }
 }

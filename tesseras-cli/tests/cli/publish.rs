@@ -18,18 +18,34 @@ use tesseras_rpc::messages::{DraftedPlan, PeerList, PublicationReply};
 use tesseras_storage::{StorageConfig, Store};
 
 use crate::environment::Environment;
+use crate::interrupted::{assert_interrupted, kill, start};
 use crate::terminal::talk;
 
 /// A node that makes a plan, publishes for ever, and does as it is told after that.
 struct PatientNode {
-    /// Gets one message when it is asked to publish.
+    /// Gets one message when it is asked to publish, and one when it hangs.
     publishing: Receiver<()>,
-    /// Ends with the last request, which is the one that tells it what to do. Where it `goes_on`,
-    /// that is the one after the stop.
+    /// Ends with the last request, which is the one that tells it what to do. Where it
+    /// waits, that is the one after the stop.
     told: JoinHandle<Request>,
 }
 
-fn patient_node(environment: &Environment, hash: TesseraHash, goes_on: bool) -> PatientNode {
+/// What the node does when it is asked to stop.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum ToldToStop {
+    /// Stops; it is asked nothing more.
+    Stops,
+    /// Stops, and waits for what it is asked next.
+    Waits,
+    /// Says that it was asked, and never answers.
+    Hangs,
+}
+
+fn patient_node(
+    environment: &Environment,
+    hash: TesseraHash,
+    told_to_stop: ToldToStop,
+) -> PatientNode {
     let store = Store::open(&environment.data_dir(), &StorageConfig::default()).expect("opened");
     let record = store.library().get(&hash).expect("asked").expect("in the library");
     let capsule = tesseras_capsule::StoredCapsule::of_record(&*store.blobs(), &record);
@@ -61,7 +77,12 @@ fn patient_node(environment: &Environment, hash: TesseraHash, goes_on: bool) -> 
                     say.send(()).expect("somebody waits");
                     continue;
                 }
-                Request::StopPublication(_) if goes_on => {
+                Request::StopPublication(_) if told_to_stop == ToldToStop::Hangs => {
+                    kept.push(stream);
+                    say.send(()).expect("somebody waits");
+                    continue;
+                }
+                Request::StopPublication(_) if told_to_stop == ToldToStop::Waits => {
                     let report =
                         PublicationReply { hash, state: PublicationState::Local, placed: 3 };
                     answer(&mut stream, Response::Publication(report));
@@ -112,7 +133,7 @@ fn a_publication_that_is_interrupted_where_nobody_can_be_asked_is_stopped() {
     let environment = Environment::with_creator();
     let hash = environment.tessera();
     for signal in ["-INT", "-TERM", "-HUP"] {
-        let node = patient_node(&environment, hash.parse().expect("a hash"), false);
+        let node = patient_node(&environment, hash.parse().expect("a hash"), ToldToStop::Stops);
         let mut tes = Command::new(assert_cmd::cargo::cargo_bin("tes"));
         tes.args(["--json", "publish", &hash, "--yes", "--data-dir"]).arg(environment.data_dir());
         tes.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
@@ -133,13 +154,27 @@ fn a_publication_that_is_interrupted_where_nobody_can_be_asked_is_stopped() {
 }
 
 #[test]
+fn a_second_signal_does_not_wait_for_a_node_that_does_not_stop() {
+    let environment = Environment::with_creator();
+    let hash = environment.tessera();
+    let node = patient_node(&environment, hash.parse().expect("a hash"), ToldToStop::Hangs);
+    let tes = start(&environment, &["publish", &hash, "--yes"]);
+    node.publishing.recv().expect("it is asked to publish");
+    kill(&tes, "-INT");
+    node.publishing.recv().expect("it is asked to stop");
+    kill(&tes, "-INT");
+    assert_interrupted(&tes.wait_with_output().expect("it ends"), "publish");
+}
+
+#[test]
 fn a_person_at_a_terminal_is_asked_what_ctrl_c_means() {
     let environment = Environment::with_creator();
     let hash = environment.tessera();
     let stage = ("placing pieces", "\u{3}");
     // It is stopped before anything is asked.
     for (answer, goes_on) in [("b", true), ("s", false), ("", false), ("\u{3}", false)] {
-        let node = patient_node(&environment, hash.parse().expect("a hash"), goes_on);
+        let told_to_stop = if goes_on { ToldToStop::Waits } else { ToldToStop::Stops };
+        let node = patient_node(&environment, hash.parse().expect("a hash"), told_to_stop);
         let dialogue = [stage, ("leave it stopped", answer)];
         let Some(talked) = talk(&environment, &["publish", &hash, "--yes"], &dialogue) else {
             return;
@@ -174,7 +209,7 @@ fn giving_up_what_is_published_is_asked_first() {
 fn a_publication_goes_on_in_the_background_until_it_is_cancelled() {
     let environment = Environment::with_creator();
     let hash = environment.tessera();
-    let node = patient_node(&environment, hash.parse().expect("a hash"), false);
+    let node = patient_node(&environment, hash.parse().expect("a hash"), ToldToStop::Stops);
     let begun = environment.ok(&["publish", &hash, "--yes", "--background"]);
     assert_eq!(begun, json!({ "hash": hash, "state": "publishing", "placed": 3 }));
     let told = node.told.join().expect("no panic");

@@ -9,6 +9,7 @@ use tesseras_core::append::Append as _;
 use tesseras_core::ids::TesseraHash;
 use tesseras_core::ports::HoldingRepository as _;
 
+use crate::code::Code;
 use crate::command_error::CommandError;
 use crate::context::Context;
 use crate::exit::Exit;
@@ -94,7 +95,7 @@ impl From<ImportError> for CommandError {
         match error {
             ImportError::Verify(error) => error.into(),
             ImportError::Store(error) => error.into(),
-            ImportError::Damaged { .. } => Self::new(message).with_hint(
+            ImportError::Damaged { .. } => Self::new(message).with_code(Code::DAMAGED).with_hint(
                 "`tes verify DIR` names all that is damaged; `tes restore DIR FOLDER` gives back \
                  what is intact",
             ),
