@@ -16,20 +16,22 @@ impl Code {
     pub const FAILED: Self = Self("failed");
     /// The command was used wrongly: nothing was tried.
     pub const USAGE: Self = Self("usage");
-    /// Somebody ended the command before it was done.
+    /// A signal ended the command before it was done.
     pub const INTERRUPTED: Self = Self("interrupted");
     /// No node runs on the data directory.
     pub const NOT_RUNNING: Self = Self("not_running");
-    /// The node went away, or says nothing any more.
+    /// The node ended, or no longer answers.
     pub const NO_ANSWER: Self = Self("no_answer");
     /// The node is of another version.
     pub const OTHER_VERSION: Self = Self("other_version");
-    /// This user may not.
+    /// This user has no permission for it.
     pub const NOT_ALLOWED: Self = Self("not_allowed");
     /// There is no identity yet.
     pub const NO_IDENTITY: Self = Self("no_identity");
     /// The tessera is not in the library.
     pub const NOT_IN_LIBRARY: Self = Self("not_in_library");
+    /// The text is no hash and no code; perhaps a character is wrong.
+    pub const NOT_A_HASH: Self = Self("not_a_hash");
     /// The first digits name more than one tessera.
     pub const AMBIGUOUS: Self = Self("ambiguous");
     /// What is stored is damaged.
@@ -45,7 +47,7 @@ impl Code {
 
     /// All but those of the node ([`Cause::CODES`]).
     #[cfg(test)]
-    const ALL: [Self; 15] = [
+    const ALL: [Self; 16] = [
         Self::FAILED,
         Self::USAGE,
         Self::INTERRUPTED,
@@ -55,6 +57,7 @@ impl Code {
         Self::NOT_ALLOWED,
         Self::NO_IDENTITY,
         Self::NOT_IN_LIBRARY,
+        Self::NOT_A_HASH,
         Self::AMBIGUOUS,
         Self::DAMAGED,
         Self::INDEX_DAMAGED,

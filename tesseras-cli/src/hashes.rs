@@ -213,7 +213,7 @@ fn before(prefix: &str) -> Option<TesseraHash> {
 
 impl From<HashTextError> for CommandError {
     fn from(error: HashTextError) -> Self {
-        let failed = Self::usage(error.to_string());
+        let failed = Self::new(error.to_string()).with_code(Code::NOT_A_HASH);
         match error {
             HashTextError::Neither(_) => failed.with_hint(
                 "give the code that begins with tes1, or the 64 hex digits; the first few digits \
