@@ -72,15 +72,27 @@ impl SharedMemory {
     }
 
     /// A request to a peer failed. Returns whether that counts against the peer.
-    fn failed(&self, contact: &Contact, is_elsewhere: bool) -> bool {
-        let (mut memory, now) = (lock(&self.memory), self.clock.now());
+    fn failed(&self, contact: &Contact) -> bool {
         let Contact { id, addresses } = contact;
-        if is_elsewhere {
-            // Another node is there: this one may be well at another address.
-            memory.unreached(*id, addresses, now);
-            return memory.has_met(id, addresses);
-        }
-        memory.failed_at(*id, addresses, now)
+        lock(&self.memory).failed_at(*id, addresses, self.clock.now())
+    }
+
+    /// Another node answered at this address: the peer may be well at another one. Returns whether
+    /// it was at this one before.
+    fn is_elsewhere(&self, id: NodeId, address: SocketAddr) -> bool {
+        let mut memory = lock(&self.memory);
+        memory.unreached(id, &[address], self.clock.now());
+        memory.has_met(&id, &[address])
+    }
+
+    /// The same addresses, with those at which the peer has answered before at the beginning: they
+    /// are dialled first, so a failure to answer in time is not that of an address that someone
+    /// else has named.
+    fn proven_first(&self, id: &NodeId, addresses: &[SocketAddr]) -> Vec<SocketAddr> {
+        let memory = lock(&self.memory);
+        let mut addresses = addresses.to_vec();
+        addresses.sort_by_key(|address| !memory.has_met(id, &[*address]));
+        addresses
     }
 }
 
@@ -125,7 +137,9 @@ impl Transport for RememberingTransport {
     ) -> BoxFuture<'a, Result<Reply, RequestError>> {
         Box::pin(async move {
             let Some(id) = target.id else { return self.inner.request(target, request).await };
-            let contact = Contact { id, addresses: target.addresses.clone() };
+            let addresses = self.memory.proven_first(&id, &target.addresses);
+            let target = &Target { addresses: addresses.clone(), ..target.clone() };
+            let contact = Contact { id, addresses };
             if self.memory.is_silent_at(&contact) && request.body.is_none() {
                 request.deadline = request.deadline.min(SILENT_PEER_DEADLINE);
             }
@@ -171,10 +185,11 @@ impl InFlight<'_> {
                 }
             }
             Err(error) if is_the_peers_fault(error) => {
-                let is_elsewhere = matches!(error, RequestError::WrongNode { .. });
-                if memory.failed(&self.contact, is_elsewhere)
-                    && let Some(observer) = observer
-                {
+                let counts = match error {
+                    RequestError::WrongNode { address, .. } => memory.is_elsewhere(id, *address),
+                    _ => memory.failed(&self.contact),
+                };
+                if let (true, Some(observer)) = (counts, observer) {
                     observer.failed(id);
                 }
             }
@@ -188,7 +203,7 @@ impl Drop for InFlight<'_> {
     fn drop(&mut self) {
         let is_failure = self.open && self.frame_only && self.since.elapsed() >= CANCELLED_AFTER;
         if is_failure
-            && self.transport.memory.failed(&self.contact, false)
+            && self.transport.memory.failed(&self.contact)
             && let Some(observer) = &self.transport.observer
         {
             observer.doubted(self.contact.id);
@@ -344,6 +359,25 @@ mod tests {
         assert!(memory.is_silent(&node));
         assert_eq!(*notes.0.lock().unwrap(), [(0, "failed")]);
         assert_eq!(ask(7).await, SILENT_PEER_DEADLINE);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_impostor_beside_the_true_address_does_not_silence_a_node() {
+        let memory = SharedMemory::new(Vec::new(), Clock::new(|| Timestamp(1000)));
+        let notes = Arc::new(Notes::default());
+        let transport = RememberingTransport::new(Arc::new(SomeAnswer), memory.clone())
+            .observed_by(notes.clone());
+        // Another node answers at port 1.
+        let [own, impostor] = [5, 1].map(|port| SocketAddr::from(([127, 0, 0, 1], port)));
+        let node = NodeId::new([2; 20]);
+        memory.have_answered(&[Contact { id: node, addresses: vec![own] }]);
+        let target = Target { id: Some(node), addresses: vec![impostor, own] };
+        assert!(transport.request(&target, request()).await.is_err());
+        let silent_at =
+            |address| memory.is_silent_at(&Contact { id: node, addresses: vec![address] });
+        assert!(!silent_at(own) && silent_at(impostor));
+        assert!(notes.0.lock().unwrap().is_empty());
+        assert_eq!(memory.proven_first(&node, &target.addresses), [own, impostor]);
     }
 
     #[tokio::test(start_paused = true)]

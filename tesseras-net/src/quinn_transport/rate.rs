@@ -34,7 +34,14 @@ impl RateLimiter {
 
     /// Takes one token of the peer's and one of its neighbourhood's; `false` if one is missing.
     pub(crate) fn admit(&mut self, node: NodeId, subnet: Subnet, now: Instant) -> bool {
-        self.nodes.take(node, now) && (subnet.is_local() || self.subnets.take(subnet, now))
+        // Asked before the peer: of a crowd that is refused anyway, no name gets a bucket.
+        if !subnet.is_local() && self.subnets.of(subnet, now) < 1.0 {
+            return false;
+        }
+        if !self.nodes.take(node, now) {
+            return false;
+        }
+        subnet.is_local() || self.subnets.take(subnet, now)
     }
 
     /// Charges a request that was admitted for more tokens; `false`, and no charge, if the peer or
@@ -47,8 +54,13 @@ impl RateLimiter {
         tokens: u32,
         now: Instant,
     ) -> bool {
-        self.nodes.charge(node, tokens, now)
-            && (subnet.is_local() || self.subnets.charge(subnet, tokens, now))
+        if !subnet.is_local() && self.subnets.of(subnet, now) < 0.0 {
+            return false;
+        }
+        if !self.nodes.charge(node, tokens, now) {
+            return false;
+        }
+        subnet.is_local() || self.subnets.charge(subnet, tokens, now)
     }
 }
 
@@ -63,6 +75,12 @@ impl<K: Eq + Hash> Buckets<K> {
     fn new(limit: RateLimit, now: Instant) -> Self {
         let limit = RateLimit { burst: limit.burst.max(1), ..limit };
         Self { limit, own: HashMap::new(), shared: TokenBucket::full(limit, now) }
+    }
+
+    /// The tokens at hand; negative if some are owed.
+    fn of(&mut self, key: K, now: Instant) -> f64 {
+        let limit = self.limit;
+        self.bucket(key, now).tokens_at(limit, now)
     }
 
     fn take(&mut self, key: K, now: Instant) -> bool {
@@ -160,6 +178,19 @@ mod tests {
         assert_eq!(admitted(&mut limiter, now + Duration::from_secs(1)), 2);
         assert_eq!(admitted(&mut limiter, now + Duration::from_secs(60)), 3);
         assert!(limiter.admit(node(2), home, now), "another peer has its own");
+    }
+
+    #[test]
+    fn what_a_neighbourhood_is_refused_costs_its_peers_nothing() {
+        let now = Instant::now();
+        let crowded = subnet("203.0.113.9");
+        let mut limiter = RateLimiter::new(LIMIT, now);
+        assert!(limiter.charge(node(1), crowded, 100, now), "into debt");
+        assert!(!limiter.charge(node(2), crowded, 10, now));
+        assert!(!limiter.admit(node(3), crowded, now));
+        assert_eq!(limiter.nodes.own.len(), 1, "those who were refused have no bucket");
+        let elsewhere = subnet("198.51.100.1");
+        assert_eq!((0..9).filter(|_| limiter.admit(node(2), elsewhere, now)).count(), 3);
     }
 
     #[test]
