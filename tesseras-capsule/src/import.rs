@@ -13,7 +13,7 @@ use thiserror::Error;
 
 use crate::exported::{ExportedCapsule, ExportedError};
 use crate::pack_reader::PackReader;
-use crate::unpack::{UnpackError, unpack_as};
+use crate::unpack::{UnpackError, unpack};
 use crate::verify::{
     FileReport, FileStatus, Report, SignatureStatus, VerifyError, verify_directory, verify_stored,
 };
@@ -110,7 +110,7 @@ pub fn import(
     let own = own == Some(capsule.manifest().creator());
     let origin = if own { Origin::Created } else { Origin::Fetched };
     let pack = PackReader::new(Arc::clone(capsule), Arc::clone(exported.blobs()));
-    let done = unpack_as(&pack, &hash, blobs, repository, (origin, added), progress)?;
+    let done = unpack(&pack, &hash, blobs, repository, (origin, added), progress)?;
     Ok(Imported {
         hash,
         memories: done.memories,

@@ -121,23 +121,12 @@ impl From<NameError> for UnpackError {
     }
 }
 
-/// Stores the capsule whose whole pack is at hand, and adds it to the library as fetched at `added`.
+/// Stores the capsule whose whole pack is at hand, and adds it to the library with this origin and
+/// date.
 ///
 /// Memory: the MANIFEST and what is derived from it, and a few buffers. On any error nothing is
 /// left behind.
 pub fn unpack(
-    pack: &dyn BlobReader,
-    expected: &TesseraHash,
-    blobs: &dyn BlobStore,
-    repository: &dyn TesseraRepository,
-    added: Timestamp,
-    progress: &Meter,
-) -> Result<Unpacked, UnpackError> {
-    unpack_as(pack, expected, blobs, repository, (Origin::Fetched, added), progress)
-}
-
-/// Like [`unpack`], for any origin and date.
-pub(crate) fn unpack_as(
     pack: &dyn BlobReader,
     expected: &TesseraHash,
     blobs: &dyn BlobStore,

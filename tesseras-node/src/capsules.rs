@@ -33,7 +33,7 @@ impl Capsules for StoredCapsules {
     }
 
     fn unpack(&self, tessera: &TesseraHash) -> Box<dyn UnpackingCapsule> {
-        Box::new(Unpacked {
+        Box::new(StoredUnpacking {
             tessera: *tessera,
             unpacking: Unpacking::new(*tessera, self.blobs.clone()),
             library: self.library.clone(),
@@ -43,33 +43,34 @@ impl Capsules for StoredCapsules {
 }
 
 /// A capsule on its way into the library.
-struct Unpacked {
+struct StoredUnpacking {
     tessera: TesseraHash,
     unpacking: Unpacking<Arc<dyn BlobStore>>,
     library: Arc<dyn TesseraRepository>,
     clock: Clock,
 }
 
-impl UnpackingCapsule for Unpacked {
+impl UnpackingCapsule for StoredUnpacking {
     fn advance(
         &mut self,
         pack: &dyn BlobReader,
         available: u64,
         meter: &Meter,
     ) -> Result<(), UnpackError> {
-        self.unpacking.advance(pack, available, meter).map_err(invalid)
+        self.unpacking.advance(pack, available, meter).map_err(refused)
     }
 
     fn finish(self: Box<Self>) -> Result<TesseraRecord, UnpackError> {
         let Self { tessera, unpacking, library, clock } = *self;
-        unpacking.finish(&*library, (Origin::Fetched, clock.now())).map_err(invalid)?;
+        unpacking.finish(&*library, (Origin::Fetched, clock.now())).map_err(refused)?;
         library.get(&tessera)?.ok_or_else(|| StoreError::Missing(tessera.into()).into())
     }
 }
 
-fn invalid(error: unpack::UnpackError) -> UnpackError {
+fn refused(error: unpack::UnpackError) -> UnpackError {
     match error {
         unpack::UnpackError::Store(error) => UnpackError::Store(error),
+        unpack::UnpackError::NoSpace { needed, free } => UnpackError::NoSpace { needed, free },
         other => UnpackError::Invalid(other.to_string()),
     }
 }

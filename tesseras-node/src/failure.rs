@@ -114,6 +114,7 @@ fn collect(error: &CollectError) -> Cause {
         CollectError::Erasure(error) => erasure(error),
         CollectError::Store(error) => Cause::of_store(error),
         CollectError::FalsePlan(_) => Cause::PlanRefused,
+        CollectError::Unpack(error) => unpack(error),
         _ => Cause::Failed,
     }
 }
@@ -129,6 +130,7 @@ fn erasure(error: &ErasureError) -> Cause {
 fn unpack(error: &UnpackError) -> Cause {
     match error {
         UnpackError::Invalid(_) => Cause::NotValid,
+        UnpackError::NoSpace { needed, free } => Cause::NoSpace { needed: *needed, free: *free },
         UnpackError::Store(error) => Cause::of_store(error),
         _ => Cause::Failed,
     }

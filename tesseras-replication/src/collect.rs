@@ -146,8 +146,10 @@ impl<'a> Collector<'a> {
         let damaged = self.holder.damaged_pieces(dossier.tessera()).await?;
         let hunt = Hunt::new(dossier.plan().clone(), have);
         let (missing, each) = (hunt.missing() as u64, hunt.piece_bytes());
-        if missing > 0 {
-            self.workshop.check_room(missing * each).await?;
+        // What is unpacked lies beside the pieces until all of it is there.
+        let unpacked = unpack.as_ref().map_or(0, |_| dossier.plan().pack_bytes());
+        if missing * each + unpacked > 0 {
+            self.workshop.check_room(missing * each + unpacked).await?;
         }
         let needed = hunt.needed() as u64;
         let count = Meter::new("fetching pieces", needed * each, on_progress);
@@ -257,7 +259,7 @@ impl Hunting<'_> {
 
     fn begin_transfers(&mut self, expects_more: bool) {
         let limit = self.collector.peers.max_transfers();
-        while self.transfers.len() < 2 * limit && self.hunt.in_time() < limit {
+        while self.transfers.len() < 2 * limit && self.transfers.in_time() < limit {
             let Some((piece, holder)) = self.hunt.next(expects_more) else { return };
             let (collector, dossier) = (self.collector, self.dossier);
             let count = self.count.clone();

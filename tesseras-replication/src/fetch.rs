@@ -103,7 +103,7 @@ impl FetchError {
         matches!(
             self,
             Self::Store(_)
-                | Self::Unpack(UnpackError::Store(_))
+                | Self::Unpack(UnpackError::NoSpace { .. } | UnpackError::Store(_))
                 | Self::Collect(
                     CollectError::NoSpace { .. }
                         | CollectError::Store(_)

@@ -9,6 +9,7 @@ use tesseras_core::ports::{BlobReader, StoreError, TesseraRecord};
 use tesseras_core::progress::Meter;
 use tesseras_core::signature::SignaturePair;
 use tesseras_core::time::ClockOffset;
+use tesseras_core::words::size;
 use tesseras_crypto::NamedManifest;
 use tesseras_wire::{BoxFuture, BoxStream};
 use thiserror::Error;
@@ -66,6 +67,14 @@ pub enum UnpackError {
     /// The pack is not the tessera's.
     #[error("the pack is not what it claims to be: {0}")]
     Invalid(String),
+    /// The disk has too little free space for its files.
+    #[error("{} are needed, and only {} are free on the disk", size(*needed), size(*free))]
+    NoSpace {
+        /// Bytes needed.
+        needed: u64,
+        /// Bytes free.
+        free: u64,
+    },
     /// A store failed.
     #[error(transparent)]
     Store(#[from] StoreError),

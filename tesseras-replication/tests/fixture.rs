@@ -19,7 +19,7 @@ use tesseras_core::ids::TesseraHash;
 use tesseras_core::manifest::{Manifest, listed};
 use tesseras_core::pack::{BLOCK, PackLayout, header};
 use tesseras_core::plan::Plan;
-use tesseras_core::ports::{BlobReader, StoreError, Workbench as _};
+use tesseras_core::ports::{BlobReader, Origin, StoreError, Workbench as _};
 use tesseras_core::progress::Meter;
 use tesseras_core::time::Timestamp;
 use tesseras_crypto::{CreatorKeys, CreatorPublic, SignaturePair, blake3, sha256};
@@ -152,7 +152,15 @@ impl Stored {
     fn fetched(pack: &[u8], hash: TesseraHash) -> Self {
         Self::new(|_, store| {
             let (blobs, library) = (store.blobs(), store.library());
-            unpack(&Bytes(pack), &hash, &*blobs, &*library, CREATED, &Meter::silent()).unwrap();
+            unpack(
+                &Bytes(pack),
+                &hash,
+                &*blobs,
+                &*library,
+                (Origin::Fetched, CREATED),
+                &Meter::silent(),
+            )
+            .unwrap();
             hash
         })
     }

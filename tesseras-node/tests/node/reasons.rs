@@ -72,8 +72,10 @@ async fn a_fetch_without_room_on_the_disk_gives_no_hope_of_holders() {
     owner.publish(hash, &keys).await.unwrap();
     let failure = ask(&net.nodes[small], Fetch { hash }).await.unwrap_err();
     assert!(!failure.message.contains("later"), "{failure:?}");
+    // The piece, and beside it the files that are unpacked from it.
+    let pack = net.nodes[1].held(hash)[0].bytes;
     match failure.cause {
-        Cause::NoSpace { needed, free: 0 } => assert!(needed > 1000, "{needed}"),
+        Cause::NoSpace { needed, free: 0 } => assert_eq!(needed, 2 * pack),
         other => panic!("{other:?}"),
     }
 }
