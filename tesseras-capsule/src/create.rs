@@ -120,10 +120,14 @@ fn twin(
     let undated = |manifest: &Manifest| -> Vec<(String, String)> {
         manifest.headers().iter().filter(|(key, _)| key != "created").cloned().collect()
     };
-    for record in repository.list()? {
-        if record.creator != manifest.creator() || record.memories != manifest.memories() {
-            continue;
-        }
+    let title = manifest.header("title").unwrap_or_default();
+    let may_be = |record: &TesseraRecord| {
+        record.creator == manifest.creator()
+            && record.memories == manifest.memories()
+            && record.title == title
+    };
+    // Only those that the index cannot tell apart are opened.
+    for record in repository.list()?.into_iter().filter(may_be) {
         // An unreadable capsule must not prevent the creation of this one.
         let Ok(other) = StoredCapsule::of_record(blobs, &record) else { continue };
         if other.files() == manifest.files() && undated(other.manifest()) == undated(manifest) {
