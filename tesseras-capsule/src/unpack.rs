@@ -193,14 +193,14 @@ impl<B: Deref<Target: BlobStore>> Unpacking<B> {
     }
 
     /// Checks and stages what follows in the pack, of which the first `available` bytes are at hand.
-    /// Signatures, headers and the MANIFEST are taken only as a whole. After an error it must be
-    /// dropped.
+    /// Returns how many bytes are taken now in all: signatures, headers and the MANIFEST only as a
+    /// whole. After an error it must be dropped.
     pub fn advance(
         &mut self,
         pack: &dyn BlobReader,
         available: u64,
         progress: &Meter,
-    ) -> Result<(), UnpackError> {
+    ) -> Result<u64, UnpackError> {
         let end = available.min(pack.bytes());
         let mut pack = Pack { inner: pack, offset: self.offset, end };
         while !self.is_whole {
@@ -212,7 +212,7 @@ impl<B: Deref<Target: BlobStore>> Unpacking<B> {
             }
         }
         self.offset = pack.offset;
-        Ok(())
+        Ok(self.offset)
     }
 
     /// Verifies the signatures and adds the capsule to the library; [`UnpackError::Short`] if its

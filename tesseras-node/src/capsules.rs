@@ -56,7 +56,7 @@ impl UnpackingCapsule for StoredUnpacking {
         pack: &dyn BlobReader,
         available: u64,
         meter: &Meter,
-    ) -> Result<(), UnpackError> {
+    ) -> Result<u64, UnpackError> {
         self.unpacking.advance(pack, available, meter).map_err(refused)
     }
 

@@ -29,13 +29,15 @@ pub trait Capsules: Send + Sync + 'static {
 /// finished, it leaves nothing behind.
 pub trait UnpackingCapsule: Send + 'static {
     /// Checks and stages what follows in the pack, of which the first `available` bytes are at hand.
-    /// `meter` is given the number of bytes done. After an error it must be dropped.
+    /// Returns how many bytes are taken now in all: a part that is of use only as a whole is left
+    /// for later, and read then. `meter` is given the number of bytes done. After an error it must
+    /// be dropped.
     fn advance(
         &mut self,
         pack: &dyn BlobReader,
         available: u64,
         meter: &Meter,
-    ) -> Result<(), UnpackError>;
+    ) -> Result<u64, UnpackError>;
 
     /// Adds the capsule to the library; an error if the pack was not taken to its end.
     fn finish(self: Box<Self>) -> Result<TesseraRecord, UnpackError>;

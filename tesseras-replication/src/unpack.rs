@@ -15,17 +15,19 @@ pub(crate) struct Unpack {
     /// `None` while a step is running, and after one that failed.
     capsule: Option<Box<dyn UnpackingCapsule>>,
     running: Option<BoxFuture<'static, Step>>,
-    /// How much of the pack was, or is being, taken, in bytes.
+    /// How much of the pack was at hand when the last step started, in bytes.
+    offered: u64,
+    /// How much of it was taken when the last step ended, in bytes; at most what was offered.
     taken: u64,
 }
 
-/// A step that has ended.
-type Step = Result<Box<dyn UnpackingCapsule>, UnpackError>;
+/// A step that has ended: the capsule, and how much of its pack was taken.
+type Step = Result<(Box<dyn UnpackingCapsule>, u64), UnpackError>;
 
 impl Unpack {
     /// Begins with nothing.
     pub(crate) fn new(disk: Blocking, capsule: Box<dyn UnpackingCapsule>) -> Self {
-        Self { disk, capsule: Some(capsule), running: None, taken: 0 }
+        Self { disk, capsule: Some(capsule), running: None, offered: 0, taken: 0 }
     }
 
     /// Whether a step is running.
@@ -39,10 +41,8 @@ impl Unpack {
         let plan = source.plan();
         let each = plan.coded().map_or(0, |form| form.fragment_bytes);
         let available = (u64::from(fragments) * each).min(plan.pack_bytes());
-        if available > self.taken
-            && let Some(capsule) = self.capsule.take()
-        {
-            self.running = Some(self.step(capsule, source.clone(), available, Meter::silent()));
+        if available > self.offered {
+            self.begin(source.clone(), available, Meter::silent());
         }
     }
 
@@ -51,7 +51,8 @@ impl Unpack {
         if let Some(running) = &mut self.running {
             let step = running.await;
             self.running = None;
-            self.capsule = Some(step?);
+            let (capsule, taken) = step?;
+            (self.capsule, self.taken) = (Some(capsule), taken);
         }
         Ok(())
     }
@@ -63,25 +64,87 @@ impl Unpack {
         meter: Meter,
     ) -> Result<TesseraRecord, UnpackError> {
         self.ended().await?;
-        let capsule = self.capsule.take().expect("no step is running, and none has failed");
         meter.add(self.taken);
         let all = source.plan().pack_bytes();
-        let capsule = self.step(capsule, source, all, meter).await?;
+        self.begin(source, all, meter);
+        self.ended().await?;
+        let capsule = self.capsule.take().expect("no step is running, and none has failed");
         self.disk.run(move || capsule.finish()).await
     }
 
-    fn step(
-        &mut self,
-        mut capsule: Box<dyn UnpackingCapsule>,
-        source: PieceSource,
-        available: u64,
-        meter: Meter,
-    ) -> BoxFuture<'static, Step> {
-        let from = std::mem::replace(&mut self.taken, available);
-        self.disk.run(move || {
+    /// Starts a step unless one is running.
+    fn begin(&mut self, source: PieceSource, available: u64, meter: Meter) {
+        let Some(mut capsule) = self.capsule.take() else { return };
+        let from = self.taken;
+        self.offered = available;
+        self.running = Some(self.disk.run(move || {
             let pack = source.part_of_pack(from..available)?;
-            capsule.advance(&*pack, available, &meter)?;
-            Ok(capsule)
-        })
+            let taken = capsule.advance(&*pack, available, &meter)?;
+            Ok((capsule, taken))
+        }));
+    }
+}
+
+impl Drop for Unpack {
+    fn drop(&mut self) {
+        // It removes what it has staged, which may be thousands of files.
+        if let Some(capsule) = self.capsule.take() {
+            drop(self.disk.run(move || drop(capsule)));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use tesseras_core::ports::BlobReader;
+
+    use super::*;
+    use crate::blocking::BlockingPool;
+
+    thread_local! {
+        static MAY_BLOCK: Cell<bool> = const { Cell::new(false) };
+    }
+
+    /// Works at once, and is known as a place where work may block.
+    struct Here;
+
+    impl BlockingPool for Here {
+        fn spawn(&self, work: Box<dyn FnOnce() + Send>) -> BoxFuture<'static, ()> {
+            MAY_BLOCK.set(true);
+            work();
+            MAY_BLOCK.set(false);
+            Box::pin(std::future::ready(()))
+        }
+    }
+
+    /// Notes whether it was dropped where it may block.
+    struct Staged(Arc<AtomicBool>);
+
+    impl Drop for Staged {
+        fn drop(&mut self) {
+            self.0.store(MAY_BLOCK.get(), Ordering::Relaxed);
+        }
+    }
+
+    impl UnpackingCapsule for Staged {
+        fn advance(&mut self, _: &dyn BlobReader, _: u64, _: &Meter) -> Result<u64, UnpackError> {
+            unreachable!("nothing arrives")
+        }
+
+        fn finish(self: Box<Self>) -> Result<TesseraRecord, UnpackError> {
+            unreachable!("it is given up")
+        }
+    }
+
+    #[test]
+    fn what_is_given_up_is_removed_where_work_may_block() {
+        let on_disk = Arc::new(AtomicBool::new(false));
+        let unpack = Unpack::new(Blocking::on(Arc::new(Here)), Box::new(Staged(on_disk.clone())));
+        drop(unpack);
+        assert!(on_disk.load(Ordering::Relaxed));
     }
 }

@@ -1,6 +1,8 @@
 //! The walk of one memory: created, published, orphaned, fetched, repaired.
 
+use tesseras_core::code::CodedForm;
 use tesseras_core::ids::NodeId;
+use tesseras_core::ports::{BlobStore as _, TesseraRepository as _};
 use tesseras_replication::status::HealthState;
 
 use crate::network::{MIB, Net};
@@ -68,4 +70,26 @@ async fn a_small_capsule_is_kept_in_whole_copies() {
         let health = member.health(hash).await;
         assert_eq!((health.state, health.live, health.total), (HealthState::Healthy, 3, 3));
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_album_whose_manifest_is_longer_than_a_fragment_is_fetched() {
+    let net = Net::of(8).await;
+    let (owner, reader) = (&net.nodes[0], &net.nodes[7]);
+    let folder = net.path("album");
+    std::fs::create_dir_all(&folder).unwrap();
+    for number in 0..2000 {
+        std::fs::write(folder.join(format!("letter {number}.txt")), format!("Dear {number}"))
+            .unwrap();
+    }
+    let (hash, keys) = owner.create(&folder, 3 * MIB, 9);
+    let store = &owner.store;
+    let record = store.library().get(&hash).unwrap().unwrap();
+    let manifest = store.blobs().open(&hash.into()).unwrap().bytes();
+    let pack = tesseras_capsule::StoredCapsule::of_record(&*store.blobs(), &record).unwrap();
+    let form = CodedForm::of_pack(pack.layout().bytes()).unwrap();
+    assert!(manifest > form.fragment_bytes, "{manifest} of {}", form.fragment_bytes);
+    owner.publish(hash, &keys).await.unwrap();
+    reader.fetch(hash).await.unwrap();
+    assert_eq!(reader.export(hash, &net.path("got")), owner.export(hash, &net.path("want")));
 }

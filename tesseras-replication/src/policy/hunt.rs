@@ -120,7 +120,7 @@ impl Hunt {
     }
 
     /// How many transfers are in progress and not late.
-    pub(crate) fn in_time(&self) -> usize {
+    fn in_time(&self) -> usize {
         self.running.values().filter(|late| !**late).count()
     }
 
