@@ -127,7 +127,7 @@ impl Candidates<'_> {
                 })
             })
         };
-        let is_silent = |contact: &Contact| peers.is_silent(contact.id);
+        let is_silent = |contact: &Contact| peers.is_silent_at(contact);
         let mut patience = Patience::new(manner, peers.answer_deadline());
         ask_all(contacts, OFFERS_AT_ONCE, &mut patience, is_silent, offer).await
     }

@@ -146,11 +146,6 @@ impl Peers {
         }
     }
 
-    /// Whether a node was silent lately: it is still asked, but not waited for.
-    pub(crate) fn is_silent(&self, id: NodeId) -> bool {
-        self.memory.is_silent(&id)
-    }
-
     /// Whether a node was silent lately, in general or at all addresses of this contact.
     pub(crate) fn is_silent_at(&self, contact: &Contact) -> bool {
         self.memory.is_silent_at(contact)

@@ -47,11 +47,13 @@ impl FsWorkbench {
         self.cas.disk().rename(from, to).map_err(fail)
     }
 
-    /// When a task pinned something last.
-    fn last_pinned(&self, tessera: &TesseraHash) -> Result<Timestamp, StoreError> {
-        let directory = self.directory(tessera);
+    /// When a task pinned something last; of one that has pinned nothing yet, when its directory
+    /// was made: it is about to.
+    fn last_pinned(&self, task: &std::fs::DirEntry) -> Result<Timestamp, StoreError> {
+        let pieces = entries(&task.path())?;
+        let dated = if pieces.is_empty() { std::slice::from_ref(task) } else { &pieces };
         let mut last = Timestamp(0);
-        for entry in entries(&directory)? {
+        for entry in dated {
             let modified = entry.metadata().and_then(|metadata| metadata.modified());
             let modified = modified.map_err(|e| io_error("reading", &entry.path(), e))?;
             let since = modified.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
@@ -111,7 +113,7 @@ impl Workbench for FsWorkbench {
     fn unpin_before(&self, time: Timestamp) -> Result<(), StoreError> {
         for entry in entries(&self.root)? {
             if let Some(tessera) = name(&entry.file_name())
-                && self.last_pinned(&tessera)? < time
+                && self.last_pinned(&entry)? < time
             {
                 self.unpin(&tessera)?;
             }

@@ -39,6 +39,8 @@ struct Dropped {
     bytes: u64,
     library: bool,
     pieces: u64,
+    /// How many pieces of unfinished tasks were removed, such as a fetch that was interrupted.
+    unfinished: u64,
     /// How many other nodes attested pieces of it just now; absent if too few did.
     attested: Option<u64>,
 }
@@ -49,7 +51,8 @@ pub fn run(context: &Context, args: Args) -> Result<Exit, CommandError> {
     let hash = resolve(&store, &args.hash.text()?)?;
     let pieces = store.fragments().list_fragments(&hash)?;
     let listed = store.library().get(&hash)?.is_some();
-    if !listed && pieces.is_empty() && !args.block {
+    let unfinished = store.workbench().pinned(&hash)?.len() as u64;
+    if !listed && pieces.is_empty() && unfinished == 0 && !args.block {
         return Err(not_in_library(&store, &hash).with_hint("--block keeps it out all the same"));
     }
     let running = is_running(context)?;
@@ -73,6 +76,7 @@ pub fn run(context: &Context, args: Args) -> Result<Exit, CommandError> {
         bytes: removed.as_ref().map_or(0, |record| record.bytes),
         library: removed.is_some(),
         pieces: 0,
+        unfinished,
         attested,
     };
     for piece in store.fragments().list_fragments(&hash)? {
@@ -124,6 +128,9 @@ impl Report for Dropped {
             (true, 0) => "the tessera".to_owned(),
             (true, n) => {
                 format!("the tessera and {} held for others", count(n, "piece", "pieces"))
+            }
+            (false, 0) if self.unfinished > 0 => {
+                format!("{} of an unfinished task", count(self.unfinished, "piece", "pieces"))
             }
             (false, 0) => "nothing, as nothing of it was here".to_owned(),
             (false, n) => format!("{} held for others", count(n, "piece", "pieces")),

@@ -347,6 +347,26 @@ fn an_ambiguous_prefix_names_the_candidates() {
 }
 
 #[test]
+fn a_drop_removes_what_an_interrupted_fetch_has_left_and_says_so() {
+    use tesseras_core::ports::Workbench as _;
+    let environment = Environment::with_creator();
+    let tessera = tesseras_core::ids::TesseraHash::new([7; 32]);
+    let store = tesseras_storage::Store::open(&environment.data_dir(), &Default::default())
+        .expect("it opens");
+    for bytes in [b"one", b"two"] {
+        let mut writer = tesseras_core::ports::BlobStore::stage(&*store.blobs()).expect("staged");
+        writer.write(bytes).expect("written");
+        let staged = writer.finish().expect("finished");
+        store.workbench().pin(&tessera, staged, tesseras_core::time::Timestamp(1)).expect("pinned");
+    }
+    drop(store);
+    let dropped = environment.human(&["drop", &tessera.to_string()]);
+    let said = String::from_utf8_lossy(&dropped.stdout).into_owned();
+    assert!(said.contains("Removed 2 pieces of an unfinished task"), "{said}");
+    assert!(environment.fails(&["drop", &tessera.to_string()]).contains("not stored here"));
+}
+
+#[test]
 fn where_there_is_no_data_directory_nothing_is_made_by_reading() {
     let environment = Environment::new();
     let data = environment.data_dir();

@@ -84,6 +84,20 @@ fn peers() {
     conformance::peer_repository(&*store.peers());
 }
 
+/// A task makes its directory and then moves its first piece there: between the two, what is old is
+/// released.
+#[test]
+fn the_directory_of_a_task_that_is_about_to_pin_is_not_old() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = things::open(dir.path());
+    let task = dir.path().join("tmp/tasks").join(things::tessera(1).to_string());
+    std::fs::create_dir_all(&task).unwrap();
+    store.workbench().unpin_before(Timestamp(1_000_000_000)).unwrap();
+    assert!(task.exists());
+    store.workbench().unpin_before(Timestamp(u64::MAX)).unwrap();
+    assert!(!task.exists());
+}
+
 #[test]
 fn workbench() {
     let (dir, store) = store();
