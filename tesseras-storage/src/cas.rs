@@ -276,20 +276,27 @@ impl Cas {
         }
     }
 
-    /// Opens a stored object. If not only its file but its whole directory is away, such as a disk
-    /// that is not mounted, this says nothing about the object.
+    /// Fails if none of the directories is there, all of which are made when a store is opened.
+    fn check_mounted(&self) -> Result<(), StoreError> {
+        let fail = |e| io_error("reading", &self.root, e);
+        match std::fs::read_dir(&self.root).map_err(fail)?.next() {
+            Some(_) => Ok(()),
+            None => Err(fail(io::ErrorKind::NotFound.into())),
+        }
+    }
+
+    /// Opens a stored object. If all directories are away, as when a disk is not mounted, that it is
+    /// not found says nothing about the object.
     pub(crate) fn open_object(&self, hash: &ContentHash) -> Result<FileReader, StoreError> {
         let bytes = self.database.read("looking up an object", |c| object_bytes(c, hash))?;
         let bytes = bytes.ok_or(StoreError::Missing(*hash))?;
-        let path = self.path(hash);
-        let directory = path.parent().unwrap_or(&self.root).to_owned();
-        let reader = FileReader::open(hash, path).map_err(|error| match error {
-            StoreError::Missing(_) => match std::fs::metadata(&directory) {
-                Ok(_) => error,
-                Err(away) => io_error("reading", &directory, away),
-            },
-            error => error,
-        })?;
+        let reader = match FileReader::open(hash, self.path(hash)) {
+            Err(missing @ StoreError::Missing(_)) => {
+                self.check_mounted()?;
+                return Err(missing);
+            }
+            opened => opened?,
+        };
         if reader.bytes == bytes { Ok(reader) } else { Err(StoreError::Corrupt(*hash)) }
     }
 }

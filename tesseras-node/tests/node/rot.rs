@@ -10,6 +10,7 @@ use tesseras_core::ports::{
     BlobStore as _, FragmentStore as _, TesseraRepository as _, Workbench as _,
 };
 use tesseras_core::progress::silent;
+use tesseras_replication::messages::refusal;
 use tesseras_replication::publish::PublishError;
 use tesseras_replication::status::HealthState;
 use tesseras_wire::codec::Refusal;
@@ -83,6 +84,19 @@ async fn a_disk_that_is_away_for_a_moment_has_lost_nothing() {
     fs::rename(&away, &cas).unwrap();
     assert!(get().await.unwrap() == goods.bytes(Piece::Whole));
     assert_eq!(holder.store.fragments().list_sound_fragments(&goods.tessera).unwrap().len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_piece_whose_directory_alone_is_gone_is_damaged() {
+    let net = Net::of(1).await;
+    let holder = &net.nodes[0];
+    let (stranger, goods) = (Stranger::at("127.0.100.1"), Goods::make(1000, 20));
+    stranger.put(&holder.contact(), goods.parcel(Piece::Whole)).await.unwrap();
+    let checksum = holder.held(goods.tessera)[0].checksum.to_string();
+    fs::remove_dir_all(holder.dir.join("cas").join(&checksum[..2])).unwrap();
+    let got = stranger.get(&holder.contact(), goods.tessera, Piece::Whole, 0).await;
+    assert_eq!(got.err().as_deref(), Some(refusal::NOT_HELD));
+    assert_eq!(holder.store.fragments().list_sound_fragments(&goods.tessera).unwrap(), []);
 }
 
 fn exported(
