@@ -33,7 +33,11 @@ struct Pieces {
 }
 
 /// Both sides of the contests: nodes with capsules to publish, and bare transports.
-struct Setup {
+struct Setup<'a> {
+    scene: &'a Scene,
+    runtime: &'a Runtime,
+    /// How many nodes publishing and fetching go over.
+    nodes: u8,
     network: LoopbackNetwork,
     /// One capsule a lap.
     hashes: Vec<TesseraHash>,
@@ -42,9 +46,9 @@ struct Setup {
     plain: PlainQuinn,
 }
 
-impl Setup {
+impl<'a> Setup<'a> {
     /// Starts this many nodes and then the owner of the capsules.
-    async fn start(scene: &Scene, nodes: u8) -> Result<Self> {
+    async fn start(scene: &'a Scene, runtime: &'a Runtime, nodes: u8) -> Result<Self> {
         let mut network = LoopbackNetwork::new(scene.path("nodes"), configure);
         for _ in 0..=nodes {
             network.join().await?;
@@ -63,7 +67,78 @@ impl Setup {
         let files = scene.empty("pieces")?;
         let own = OwnTransport::start(nodes, &files).await?;
         let plain = PlainQuinn::start(nodes, &files).await?;
-        Ok(Self { network, hashes, pieces, own, plain })
+        Ok(Self { scene, runtime, nodes, network, hashes, pieces, own, plain })
+    }
+
+    /// Measures publishing; publishes without measuring if only fetching is measured.
+    fn publish_row(&self, table: &mut Table) -> Result<()> {
+        let Self { scene, nodes, network, hashes, own, plain, .. } = self;
+        let Pieces { all, bytes, .. } = self.pieces;
+        let owner = newest(network)?;
+        let mut drafts = Vec::new();
+        let mut publish = |number: usize| -> Result<Lap> {
+            let (lap, draft) = lap_on_warm_memory(|| {
+                self.runtime.block_on(publish(scene, owner, hashes[number]))
+            })?;
+            drafts.push(format!("{:.2} of {:.2} s", draft.as_secs_f64(), lap.time.as_secs_f64()));
+            Ok(lap)
+        };
+        table.add(Contest {
+            name: format!("publish to {nodes} nodes"),
+            work: Work::Bytes(scene.bytes()),
+            real: Box::new(&mut publish),
+            bare: vec![
+                (
+                    "own transport, all pieces, 4 at once",
+                    Box::new(|_| self.bare(own.all(PUSH, all, bytes))),
+                ),
+                (
+                    "plain quinn, all pieces at once",
+                    Box::new(|_| self.bare(plain.all(PUSH, all, bytes))),
+                ),
+            ],
+        })?;
+        if !table.wants("publish") {
+            (0..LAPS).try_for_each(|number| publish(number).map(drop))?;
+        }
+        table.note(format!(
+            "publish: {all} pieces of {bytes} bytes; reading and coding (the plan) took {}",
+            drafts.join(", ")
+        ));
+        Ok(())
+    }
+
+    /// Measures fetching what was published, by the newest node.
+    fn fetch_row(&self, table: &mut Table) -> Result<()> {
+        let Self { scene, nodes, network, hashes, own, plain, .. } = self;
+        let Pieces { needed, bytes, .. } = self.pieces;
+        let fetcher = newest(network)?;
+        table.add(Contest {
+            name: format!("fetch from {nodes} nodes"),
+            work: Work::Bytes(scene.bytes()),
+            real: Box::new(|number| {
+                let (replication, silent) = (fetcher.node.replication(), silent());
+                let fetching = replication.fetch(hashes[number], &silent);
+                Ok(lap_on_warm_memory(|| Ok(self.runtime.block_on(fetching)?))?.0)
+            }),
+            bare: vec![
+                (
+                    "own transport, k pieces, 4 at once",
+                    Box::new(|_| self.bare(own.all(PULL, needed, bytes))),
+                ),
+                (
+                    "plain quinn, k pieces at once",
+                    Box::new(|_| self.bare(plain.all(PULL, needed, bytes))),
+                ),
+            ],
+        })
+    }
+
+    /// A lap of a bare transport; the files that it wrote are deleted.
+    fn bare(&self, transfers: impl Future<Output = Result<()>>) -> Result<Lap> {
+        let (lap, ()) = lap_on_warm_memory(|| self.runtime.block_on(transfers))?;
+        self.scene.empty("pieces")?;
+        Ok(lap)
     }
 
     async fn stop(self) {
@@ -91,101 +166,17 @@ pub fn rows(scene: &Scene, nodes: u8, table: &mut Table) -> Result<()> {
     }
     // Configured as in `tesd`.
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let mut setup = runtime.block_on(Setup::start(scene, nodes))?;
-    publish_row(scene, nodes, &runtime, &setup, table)?;
+    let mut setup = runtime.block_on(Setup::start(scene, &runtime, nodes))?;
+    setup.publish_row(table)?;
     if table.wants("fetch") {
         runtime.block_on(setup.network.join())?;
         let fetcher = std::slice::from_ref(newest(&setup.network)?);
         // All but the owner, who has stored nothing for it.
         runtime.block_on(settle(fetcher, nodes.into()))?;
-        fetch_row(scene, nodes, &runtime, &setup, table)?;
+        setup.fetch_row(table)?;
     }
     runtime.block_on(setup.stop());
     Ok(())
-}
-
-/// Measures publishing; publishes without measuring if only fetching is measured.
-fn publish_row(
-    scene: &Scene,
-    nodes: u8,
-    runtime: &Runtime,
-    setup: &Setup,
-    table: &mut Table,
-) -> Result<()> {
-    let Setup { network, hashes, pieces: Pieces { all, bytes, .. }, own, plain } = setup;
-    let (owner, all, bytes) = (newest(network)?, *all, *bytes);
-    let mut drafts = Vec::new();
-    let mut publish = |number: usize| -> Result<Lap> {
-        let (lap, draft) =
-            lap_on_warm_memory(|| runtime.block_on(publish(scene, owner, hashes[number])))?;
-        drafts.push(format!("{:.2} of {:.2} s", draft.as_secs_f64(), lap.time.as_secs_f64()));
-        Ok(lap)
-    };
-    table.add(Contest {
-        name: format!("publish to {nodes} nodes"),
-        work: Work::Bytes(scene.bytes()),
-        real: Box::new(&mut publish),
-        bare: vec![
-            (
-                "own transport, all pieces, 4 at once",
-                Box::new(|_| bare(scene, runtime, own.all(PUSH, all, bytes))),
-            ),
-            (
-                "plain quinn, all pieces at once",
-                Box::new(|_| bare(scene, runtime, plain.all(PUSH, all, bytes))),
-            ),
-        ],
-    })?;
-    if !table.wants("publish") {
-        (0..LAPS).try_for_each(|number| publish(number).map(drop))?;
-    }
-    table.note(format!(
-        "publish: {all} pieces of {bytes} bytes; reading and coding (the plan) took {}",
-        drafts.join(", ")
-    ));
-    Ok(())
-}
-
-/// Measures fetching what was published, by the newest node.
-fn fetch_row(
-    scene: &Scene,
-    nodes: u8,
-    runtime: &Runtime,
-    setup: &Setup,
-    table: &mut Table,
-) -> Result<()> {
-    let Setup { network, hashes, pieces: Pieces { needed, bytes, .. }, own, plain } = setup;
-    let (fetcher, needed, bytes) = (newest(network)?, *needed, *bytes);
-    table.add(Contest {
-        name: format!("fetch from {nodes} nodes"),
-        work: Work::Bytes(scene.bytes()),
-        real: Box::new(|number| {
-            let (replication, silent) = (fetcher.node.replication(), silent());
-            let fetching = replication.fetch(hashes[number], &silent);
-            Ok(lap_on_warm_memory(|| Ok(runtime.block_on(fetching)?))?.0)
-        }),
-        bare: vec![
-            (
-                "own transport, k pieces, 4 at once",
-                Box::new(|_| bare(scene, runtime, own.all(PULL, needed, bytes))),
-            ),
-            (
-                "plain quinn, k pieces at once",
-                Box::new(|_| bare(scene, runtime, plain.all(PULL, needed, bytes))),
-            ),
-        ],
-    })
-}
-
-/// A lap of a bare transport; the files that it wrote are deleted.
-fn bare(
-    scene: &Scene,
-    runtime: &Runtime,
-    transfers: impl Future<Output = Result<()>>,
-) -> Result<Lap> {
-    let (lap, ()) = lap_on_warm_memory(|| runtime.block_on(transfers))?;
-    scene.empty("pieces")?;
-    Ok(lap)
 }
 
 /// The node that joined last.

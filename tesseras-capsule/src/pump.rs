@@ -186,23 +186,32 @@ mod tests {
 
     use super::*;
 
+    /// Gives bytes from `at` to `end`, at most `step` at a time.
+    fn given<'a>(
+        data: &'a [u8],
+        at: &'a mut usize,
+        end: usize,
+        step: usize,
+    ) -> impl FnMut(&mut [u8]) -> Result<usize, Infallible> {
+        move |buffer| {
+            let n = buffer.len().min(step).min(end - *at);
+            buffer[..n].copy_from_slice(&data[*at..*at + n]);
+            *at += n;
+            Ok(n)
+        }
+    }
+
+    fn into(out: &mut Vec<u8>) -> impl FnMut(&[u8]) -> Result<(), Infallible> {
+        |bytes| {
+            out.extend_from_slice(bytes);
+            Ok(())
+        }
+    }
+
     fn pumped(pump: &mut Pump, data: &[u8], step: usize) -> (u64, Sha256Digest, Vec<u8>) {
-        let mut at = 0;
-        let mut out = Vec::new();
-        let (bytes, sha256) = pump
-            .run::<Infallible>(
-                |buffer| {
-                    let n = buffer.len().min(step).min(data.len() - at);
-                    buffer[..n].copy_from_slice(&data[at..at + n]);
-                    at += n;
-                    Ok(n)
-                },
-                |bytes| {
-                    out.extend_from_slice(bytes);
-                    Ok(())
-                },
-            )
-            .expect("infallible");
+        let (mut at, mut out) = (0, Vec::new());
+        let ran = pump.run(given(data, &mut at, data.len(), step), into(&mut out));
+        let (bytes, sha256) = ran.expect("infallible");
         (bytes, sha256, out)
     }
 
@@ -225,22 +234,10 @@ mod tests {
         let mut pump = Pump::new();
         let data: Vec<u8> = (0..BUFFER_BYTES * 5).map(|i| (i * i / 255) as u8).collect();
         for cuts in [[0, 1, 2], [7, BUFFER_BYTES + 9, 3 * BUFFER_BYTES], [BUFFER_BYTES; 3]] {
-            let mut out = Vec::new();
-            let mut at = 0;
+            let (mut at, mut out) = (0, Vec::new());
             for end in cuts.into_iter().chain([data.len()]) {
-                let taken = pump.take::<Infallible>(
-                    |buffer| {
-                        let n = buffer.len().min(end - at);
-                        buffer[..n].copy_from_slice(&data[at..at + n]);
-                        at += n;
-                        Ok(n)
-                    },
-                    |bytes| {
-                        out.extend_from_slice(bytes);
-                        Ok(())
-                    },
-                );
-                taken.expect("infallible");
+                let part = given(&data, &mut at, end, usize::MAX);
+                pump.take(part, into(&mut out)).expect("infallible");
             }
             assert_eq!(pump.finish(), tesseras_crypto::sha256(&data), "{cuts:?}");
             assert!(out == data);

@@ -286,10 +286,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn an_observer_is_told_how_requests_end_and_of_addresses_that_were_dialled() {
-        let memory = SharedMemory::new(Vec::new(), Clock::new(|| Timestamp(1000)));
-        let notes = Arc::new(Notes::default());
-        let transport =
-            RememberingTransport::new(Arc::new(SomeAnswer), memory).observed_by(notes.clone());
+        let (_, notes, transport) = observed();
         let [dead, alive] = [0, 1].map(|byte| NodeId::new([byte; 20]));
         let elsewhere = SocketAddr::from(([127, 0, 0, 2], 1));
         let dialled = SocketAddr::from(([127, 0, 0, 1], 1));
@@ -305,6 +302,14 @@ mod tests {
         assert_eq!(*notes.0.lock().unwrap(), expected);
     }
 
+    /// A transport that has met nobody, its memory, and what its observer is told.
+    fn observed() -> (SharedMemory, Arc<Notes>, RememberingTransport) {
+        let memory = SharedMemory::new(Vec::new(), Clock::new(|| Timestamp(1000)));
+        let notes = Arc::new(Notes::default());
+        let transport = RememberingTransport::new(Arc::new(SomeAnswer), memory.clone());
+        (memory, notes.clone(), transport.observed_by(notes))
+    }
+
     fn asked(id: NodeId) -> Target {
         Target { id: Some(id), addresses: Vec::new() }
     }
@@ -315,8 +320,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_silent_peer_is_remembered_and_waited_for_briefly_until_it_answers() {
-        let memory = SharedMemory::new(Vec::new(), Clock::new(|| Timestamp(1000)));
-        let transport = RememberingTransport::new(Arc::new(SomeAnswer), memory.clone());
+        let (memory, _, transport) = observed();
         let [dead, alive] = [0, 1].map(|byte| NodeId::new([byte; 20]));
         let begun = Instant::now();
         assert!(transport.request(&asked(dead), request()).await.is_err());
@@ -338,10 +342,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn an_address_that_others_named_costs_its_deadline_once_and_harms_nobody() {
-        let memory = SharedMemory::new(Vec::new(), Clock::new(|| Timestamp(1000)));
-        let notes = Arc::new(Notes::default());
-        let transport = RememberingTransport::new(Arc::new(SomeAnswer), memory.clone())
-            .observed_by(notes.clone());
+        let (memory, notes, transport) = observed();
         let at = |port: u16| SocketAddr::from(([127, 0, 0, 1], port));
         let node = NodeId::new([0; 20]);
         memory.have_answered(&[Contact { id: node, addresses: vec![at(1)] }]);
@@ -363,10 +364,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn an_impostor_beside_the_true_address_does_not_silence_a_node() {
-        let memory = SharedMemory::new(Vec::new(), Clock::new(|| Timestamp(1000)));
-        let notes = Arc::new(Notes::default());
-        let transport = RememberingTransport::new(Arc::new(SomeAnswer), memory.clone())
-            .observed_by(notes.clone());
+        let (memory, notes, transport) = observed();
         // Another node answers at port 1.
         let [own, impostor] = [5, 1].map(|port| SocketAddr::from(([127, 0, 0, 1], port)));
         let node = NodeId::new([2; 20]);
@@ -382,8 +380,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_question_that_was_given_up_counts_if_it_was_open_for_long() {
-        let memory = SharedMemory::new(Vec::new(), Clock::new(|| Timestamp(1000)));
-        let transport = RememberingTransport::new(Arc::new(SomeAnswer), memory.clone());
+        let (memory, _, transport) = observed();
         let dead = NodeId::new([0; 20]);
         let target = asked(dead);
         let with_bytes = Request { body: Some(empty_body()), ..request() };
