@@ -102,8 +102,11 @@ fn start_hint(error: &StartError) -> Option<&'static str> {
             "if work_bits is right, move the key away: the node then makes a new one, under a new \
              name",
         ),
-        StartError::Identity(_) | StartError::Rpc(_) => None,
-        _ => return None,
+        StartError::Identity(IdentityError::Io { .. } | IdentityError::Key(_))
+        | StartError::Rpc(
+            ServerError::PathTooLong { .. } | ServerError::Shared { .. } | ServerError::Io { .. },
+        ) => None,
+        StartError::Registry(_) => return None,
     };
     hint.or_else(|| data_dir_hint(system_kind(error)?))
 }
@@ -155,7 +158,12 @@ fn store_hint(error: &StoreError) -> Option<&'static str> {
             Some("run tesd as that user, or choose a data directory of its own with --data-dir")
         }
         StoreError::Shared { .. } => Some("choose a data directory of its own with --data-dir"),
-        _ => None,
+        StoreError::Missing(_)
+        | StoreError::Corrupt(_)
+        | StoreError::OutOfRange { .. }
+        | StoreError::Mismatch { .. }
+        | StoreError::ReadOnly { .. }
+        | StoreError::Backend { .. } => None,
     }
 }
 

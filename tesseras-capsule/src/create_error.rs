@@ -10,7 +10,6 @@ use crate::walk::{Skipped, WalkError};
 
 /// Why a capsule was not created. Nothing is stored then.
 #[derive(Debug, Error)]
-#[non_exhaustive]
 pub enum CreateError {
     /// The folder cannot be opened.
     #[error("{folder} cannot be opened: {source}")]

@@ -20,7 +20,6 @@ use tesseras_core::progress::Meter;
 
 /// Why a capsule was not exported. Nothing of it is left at the destination then.
 #[derive(Debug, Error)]
-#[non_exhaustive]
 pub enum ExportError {
     /// The destination already exists.
     #[error("{} exists already; it is left as it is", path.display())]

@@ -20,7 +20,6 @@ use crate::open::{OpenError, StoredCapsule};
 
 /// Why a directory cannot be read as a capsule.
 #[derive(Debug, Error)]
-#[non_exhaustive]
 pub enum ExportedError {
     /// The directory or its MANIFEST cannot be read.
     #[error("{path} cannot be read: {source}")]

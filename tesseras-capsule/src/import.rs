@@ -52,7 +52,6 @@ pub enum Before {
 
 /// Why a capsule was not imported. Nothing of it is stored then.
 #[derive(Debug, Error)]
-#[non_exhaustive]
 pub enum ImportError {
     /// The directory cannot be read, or is not a capsule.
     #[error(transparent)]

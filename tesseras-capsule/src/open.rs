@@ -17,7 +17,6 @@ use crate::meta::{MAX_META_BYTES, MemoryType, Meta, Place};
 
 /// Why a capsule cannot be read from the library.
 #[derive(Debug, Error)]
-#[non_exhaustive]
 pub enum OpenError {
     /// It is not in the library.
     #[error("tessera {0} is not stored here")]

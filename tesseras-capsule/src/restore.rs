@@ -71,7 +71,6 @@ pub struct Damaged {
 
 /// Why a folder was not restored. Nothing of it is left at the destination then.
 #[derive(Debug, Error)]
-#[non_exhaustive]
 pub enum RestoreError {
     /// The destination is not an empty directory.
     #[error("{} is not an empty directory; it is left as it is", path.display())]

@@ -41,7 +41,6 @@ pub struct Unpacked {
 
 /// Why a pack was refused. Nothing of it is stored then.
 #[derive(Debug, Error)]
-#[non_exhaustive]
 pub enum UnpackError {
     /// The pack ends too early.
     #[error("the pack ends within {path}, which begins after byte {offset}")]

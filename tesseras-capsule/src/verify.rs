@@ -88,7 +88,6 @@ pub struct Report {
 
 /// Why a capsule could not be looked at.
 #[derive(Debug, Error)]
-#[non_exhaustive]
 pub enum VerifyError {
     /// The directory cannot be opened or listed.
     #[error("{path} cannot be read: {source}")]

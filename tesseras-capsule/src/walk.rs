@@ -26,7 +26,6 @@ pub struct Skipped {
 
 /// Why something was left out.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-#[non_exhaustive]
 pub enum SkipReason {
     /// It is a symbolic link.
     Symlink,
@@ -78,7 +77,6 @@ impl fmt::Display for SkipReason {
 
 /// Why a folder could not be walked at all.
 #[derive(Debug, Error)]
-#[non_exhaustive]
 pub enum WalkError {
     /// The folder itself cannot be listed.
     #[error("the folder cannot be listed: {0}")]

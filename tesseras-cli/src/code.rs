@@ -78,10 +78,18 @@ impl Code {
             StoreError::IndexMissing { .. } | StoreError::IndexDamaged { .. } => {
                 Self::INDEX_DAMAGED
             }
-            StoreError::ReadOnly { .. } | StoreError::NotOwned { .. } => Self::NOT_ALLOWED,
+            StoreError::ReadOnly { .. }
+            | StoreError::NotOwned { .. }
+            | StoreError::Shared { .. } => Self::NOT_ALLOWED,
             StoreError::Backend { source, .. } if is_denied(&**source) => Self::NOT_ALLOWED,
             StoreError::NewerFormat { .. } => Self::OTHER_VERSION,
-            other => (&Cause::of_store(other)).into(),
+            StoreError::Full { .. }
+            | StoreError::Missing(_)
+            | StoreError::Corrupt(_)
+            | StoreError::OutOfRange { .. }
+            | StoreError::Mismatch { .. }
+            | StoreError::Busy { .. }
+            | StoreError::Backend { .. } => (&Cause::of_store(error)).into(),
         }
     }
 }
@@ -124,5 +132,13 @@ mod tests {
         assert_eq!(Code::of_store(&busy()), Code::from(&Cause::of_store(&busy())));
         assert_eq!(Code::of_store(&busy()).word(), "busy");
         assert_eq!(Code::from(&Cause::Damaged), Code::DAMAGED);
+    }
+
+    #[test]
+    fn a_data_directory_that_is_not_this_users_alone_is_not_allowed() {
+        let path = "/srv/tesseras".to_owned();
+        let other = StoreError::NotOwned { path: path.clone(), owner: 1, caller: 2 };
+        assert_eq!(Code::of_store(&other), Code::NOT_ALLOWED);
+        assert_eq!(Code::of_store(&StoreError::Shared { path }), Code::NOT_ALLOWED);
     }
 }

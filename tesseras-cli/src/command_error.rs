@@ -107,7 +107,9 @@ impl From<StoreError> for CommandError {
             }
             StoreError::NewerFormat { .. } => failed.with_hint("install a newer version of tes"),
             StoreError::Busy { .. } => failed.with_hint("try again in a moment"),
-            _ => failed,
+            StoreError::OutOfRange { .. }
+            | StoreError::Mismatch { .. }
+            | StoreError::Backend { .. } => failed,
         }
     }
 }

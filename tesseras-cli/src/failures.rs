@@ -32,7 +32,6 @@ impl From<ClientError> for CommandError {
                 failed.with_code(Code::OTHER_VERSION).with_hint(ONE_VERSION)
             }
             ClientError::Failed(failure) => failure.into(),
-            _ => failed,
         }
     }
 }
@@ -110,7 +109,13 @@ fn hint(cause: &Cause) -> Option<String> {
                 more_room(shortage.as_deref())
             ));
         }
-        _ => return None,
+        Cause::Failed
+        | Cause::TooSlow
+        | Cause::AnswerTooLong
+        | Cause::StoreFailed
+        | Cause::NotValid
+        | Cause::PlanRefused
+        | Cause::Stopped => return None,
     };
     Some(hint.to_owned())
 }

@@ -72,7 +72,6 @@ pub struct Manifest {
 
 /// Why a text is not a MANIFEST. Lines are counted from 1.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[non_exhaustive]
 pub enum ManifestError {
     /// Longer than [`MAX_MANIFEST_BYTES`].
     #[error("the MANIFEST has {0} bytes; at most {MAX_MANIFEST_BYTES} are allowed")]

@@ -12,7 +12,6 @@ pub const MAX_COMPONENT_BYTES: usize = 255;
 
 /// Why a string is not allowed in a capsule.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
-#[non_exhaustive]
 pub enum TextError {
     /// A control character, or one of the Unicode line and paragraph separators.
     #[error("it holds the control character U+{0:04X}")]

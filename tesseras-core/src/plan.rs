@@ -37,7 +37,6 @@ pub struct SignedPlan {
 
 /// Why bytes are not a plan.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[non_exhaustive]
 pub enum PlanError {
     /// Longer than [`MAX_PLAN_BYTES`].
     #[error("a plan of {0} bytes is too long")]

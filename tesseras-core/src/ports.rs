@@ -28,7 +28,6 @@ use crate::ids::ContentHash;
 
 /// Why a store operation failed.
 #[derive(Debug, Error)]
-#[non_exhaustive]
 pub enum StoreError {
     /// The disk is full. Nothing acknowledged is lost.
     #[error("the disk is full: {what}")]

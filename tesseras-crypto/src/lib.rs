@@ -20,7 +20,6 @@ use thiserror::Error;
 
 /// Why a key could not be created or parsed.
 #[derive(Debug, Error)]
-#[non_exhaustive]
 pub enum KeyError {
     /// The operating system's random source failed.
     #[error("the random source of the operating system failed: {0}")]

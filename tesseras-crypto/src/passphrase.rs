@@ -40,7 +40,6 @@ impl std::fmt::Debug for Passphrase {
 
 /// Why bytes were not sealed.
 #[derive(Debug, Error)]
-#[non_exhaustive]
 pub enum SealError {
     /// The header could not be made.
     #[error("the age format refused the passphrase: {0}")]
@@ -52,7 +51,6 @@ pub enum SealError {
 
 /// Why a sealed file was not opened.
 #[derive(Debug, Error)]
-#[non_exhaustive]
 pub enum UnsealError {
     /// It does not start like a file of the age format.
     #[error("it is not a file of the age format")]

@@ -51,7 +51,6 @@ pub enum NameError {
 
 /// Why keys are not those of a capsule's creator.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
-#[non_exhaustive]
 pub enum CreatorError {
     /// They are not public keys.
     #[error("the files in identity/ are not public keys")]

@@ -68,7 +68,6 @@ pub struct HolderRecord {
 
 /// Why a record is invalid.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
-#[non_exhaustive]
 pub enum RecordError {
     /// It is of another key than was asked for.
     #[error("record is of another key")]
@@ -92,7 +91,6 @@ pub enum RecordError {
 
 /// Why a valid record is not kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
-#[non_exhaustive]
 pub enum StoreRefusal {
     /// A newer one of the same holder and key is already kept.
     #[error("a newer record is already kept")]

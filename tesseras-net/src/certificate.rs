@@ -27,7 +27,6 @@ const NONCE_HEADER: [u8; 2] = [0x04, 0x08];
 
 /// Why a certificate could not be made, or is not valid for a node.
 #[derive(Debug, Error)]
-#[non_exhaustive]
 pub enum CertificateError {
     /// The certificate could not be encoded.
     #[error("cannot make a certificate: {0}")]

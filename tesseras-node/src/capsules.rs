@@ -71,7 +71,15 @@ fn refused(error: unpack::UnpackError) -> UnpackError {
     match error {
         unpack::UnpackError::Store(error) => UnpackError::Store(error),
         unpack::UnpackError::NoSpace { needed, free } => UnpackError::NoSpace { needed, free },
-        other => UnpackError::Invalid(other.to_string()),
+        unpack::UnpackError::Short { .. }
+        | unpack::UnpackError::Form { .. }
+        | unpack::UnpackError::ManifestTooLong(_)
+        | unpack::UnpackError::WrongTessera { .. }
+        | unpack::UnpackError::Manifest(_)
+        | unpack::UnpackError::TooLong
+        | unpack::UnpackError::File { .. }
+        | unpack::UnpackError::Creator(_)
+        | unpack::UnpackError::Signature(_) => UnpackError::Invalid(error.to_string()),
     }
 }
 
@@ -103,7 +111,9 @@ impl OpenCapsule for Opened {
             verify_opened(&*self.blobs, &self.capsule, &Meter::silent()).map_err(|error| {
                 match error {
                     VerifyError::Store(error) => UnpackError::Store(error),
-                    other => UnpackError::Invalid(other.to_string()),
+                    VerifyError::Directory { .. }
+                    | VerifyError::NoCapsule { .. }
+                    | VerifyError::NotStored(_) => UnpackError::Invalid(error.to_string()),
                 }
             })?;
         if report.valid {
@@ -117,9 +127,13 @@ impl OpenCapsule for Opened {
 fn backend(tessera: TesseraHash) -> impl Fn(OpenError) -> StoreError {
     move |error| match error {
         OpenError::Store(error) => error,
-        other => StoreError::Backend {
+        OpenError::NotStored(_)
+        | OpenError::Damaged(_)
+        | OpenError::Manifest { .. }
+        | OpenError::Meta { .. }
+        | OpenError::TooLong(_) => StoreError::Backend {
             what: format!("opening the capsule {tessera}"),
-            source: Box::new(other),
+            source: Box::new(error),
         },
     }
 }

@@ -1,5 +1,7 @@
-//! Why something failed, for `tes`: the error's own words, and the reason as data. What a person can
-//! do about it is not known here.
+//! Why something failed, for `tes`: the message of the error, and the reason as data. What a person
+//! can do about it is not known here. No wildcard hides a variant: a new one needs a cause.
+
+#![warn(clippy::wildcard_enum_match_arm)]
 
 use std::fmt::Display;
 
@@ -36,7 +38,6 @@ pub(crate) fn of_publish(error: PublishError) -> Failure {
         PublishError::Damaged(UnpackError::Invalid(_)) => Cause::Damaged,
         PublishError::Damaged(error) => unpack(error),
         PublishError::Store(error) => Cause::of_store(error),
-        _ => Cause::Failed,
     };
     Failure::new(cause, error.to_string())
 }
@@ -54,7 +55,6 @@ pub(crate) fn of_fetch(error: FetchError) -> Failure {
         FetchError::Collect(error) => collect(error),
         FetchError::Unpack(error) => unpack(error),
         FetchError::Store(error) => Cause::of_store(error),
-        _ => Cause::Failed,
     };
     Failure::new(cause, error.to_string())
 }
@@ -67,18 +67,17 @@ pub(crate) fn of_repair(error: &RepairError) -> Failure {
         RepairError::NotPublished(_) => Cause::NotPublished,
         RepairError::DamagedDossier(_) => Cause::NotValid,
         RepairError::Collect(error) => collect(error),
+        RepairError::Deadline(_) => Cause::Failed,
         RepairError::Store(error) => Cause::of_store(error),
-        _ => Cause::Failed,
     };
     Failure::new(cause, error.to_string())
 }
 
-/// Why it is not known how a tessera is.
+/// Why the state of a tessera could not be determined.
 pub(crate) fn of_status(error: StatusError) -> Failure {
     let cause = match &error {
         StatusError::ClockOff(off) => clock(off),
         StatusError::Store(error) => Cause::of_store(error),
-        _ => Cause::Failed,
     };
     Failure::new(cause, error.to_string())
 }
@@ -123,7 +122,7 @@ fn erasure(error: &ErasureError) -> Cause {
     match error {
         ErasureError::Store(error) => Cause::of_store(error),
         ErasureError::TooFew { .. } => Cause::TooFewPieces,
-        _ => Cause::Failed,
+        ErasureError::Codec(_) => Cause::Failed,
     }
 }
 
@@ -132,7 +131,6 @@ fn unpack(error: &UnpackError) -> Cause {
         UnpackError::Invalid(_) => Cause::NotValid,
         UnpackError::NoSpace { needed, free } => Cause::NoSpace { needed: *needed, free: *free },
         UnpackError::Store(error) => Cause::of_store(error),
-        _ => Cause::Failed,
     }
 }
 

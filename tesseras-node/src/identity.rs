@@ -18,7 +18,6 @@ const FILE_BYTES: usize = 40;
 
 /// Why there is no node key.
 #[derive(Debug, Error)]
-#[non_exhaustive]
 pub enum IdentityError {
     /// The file cannot be read or written.
     #[error("cannot {what} {}: {source}", path.display())]

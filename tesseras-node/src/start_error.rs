@@ -11,7 +11,6 @@ use crate::identity::IdentityError;
 
 /// Why a node does not start.
 #[derive(Debug, Error)]
-#[non_exhaustive]
 pub enum StartError {
     /// The data directory cannot be used, or another node uses it.
     #[error(transparent)]

@@ -33,7 +33,6 @@ const GRACE: Duration = Duration::from_secs(20);
 
 /// Why bulk bytes were not received.
 #[derive(Debug, Error)]
-#[non_exhaustive]
 pub enum ReceiveError {
     /// The connection broke, or the sender aborted.
     #[error("the transfer broke: {0}")]

@@ -35,7 +35,6 @@ struct Verified {
 
 /// Why a dossier is not valid for the tessera.
 #[derive(Debug, Error)]
-#[non_exhaustive]
 pub enum DossierError {
     /// The encoding is not that of a dossier.
     #[error("malformed dossier: {0}")]

@@ -22,7 +22,6 @@ const _: () = assert!((WIDE.k as usize + WIDE.m as usize) * WINDOW <= 8 << 20, "
 
 /// Why encoding a pack or rebuilding pieces failed.
 #[derive(Debug, Error)]
-#[non_exhaustive]
 pub enum ErasureError {
     /// A store failed.
     #[error(transparent)]

@@ -39,7 +39,6 @@ pub struct Fetched {
 
 /// Why a tessera was not fetched.
 #[derive(Debug, Error)]
-#[non_exhaustive]
 pub enum FetchError {
     /// This node's clock seems wrong, and no other node's attestation was valid.
     #[error(transparent)]

@@ -37,7 +37,6 @@ const TURN: Duration = Duration::from_secs(10);
 
 /// Why the stored dossier of a tessera cannot be used.
 #[derive(Debug, Error)]
-#[non_exhaustive]
 pub(crate) enum StoredDossierError {
     /// A store failed.
     #[error(transparent)]

@@ -30,7 +30,6 @@ const MAX_SET_ASIDE: usize = 1024 * 1024;
 
 /// Why a dossier was not kept.
 #[derive(Debug, Error)]
-#[non_exhaustive]
 pub(crate) enum KeepError {
     /// The stored dossier or the plan is not valid.
     #[error(transparent)]

@@ -64,7 +64,6 @@ pub trait OpenCapsule: Send + Sync + 'static {
 
 /// Why a pack did not become a capsule.
 #[derive(Debug, Error)]
-#[non_exhaustive]
 pub enum UnpackError {
     /// The pack is not the tessera's.
     #[error("the pack is not what it claims to be: {0}")]

@@ -55,7 +55,6 @@ pub struct Published {
 
 /// Why a capsule was not published.
 #[derive(Debug, Error)]
-#[non_exhaustive]
 pub enum PublishError {
     /// This node's clock seems wrong, and no other node's attestation was valid.
     #[error(transparent)]

@@ -58,7 +58,6 @@ pub struct Repaired {
 
 /// Why a tessera could not be repaired.
 #[derive(Debug, Error)]
-#[non_exhaustive]
 pub enum RepairError {
     /// This node's clock seems wrong, and no other node's attestation was valid: perhaps nothing
     /// is missing.

@@ -19,7 +19,6 @@ pub use crate::policy::health::{Copies, HealthState, TesseraHealth};
 
 /// Why the state of a tessera could not be determined.
 #[derive(Debug, Error)]
-#[non_exhaustive]
 pub enum StatusError {
     /// This node's clock seems wrong, and no other node's attestation was valid.
     #[error(transparent)]

@@ -25,7 +25,6 @@ pub(crate) type Turn = Arc<OwnedMutexGuard<()>>;
 
 /// Why a pack was not encoded.
 #[derive(Debug, Error)]
-#[non_exhaustive]
 pub enum EncodeError {
     /// The code or a store failed.
     #[error(transparent)]
@@ -54,7 +53,6 @@ pub struct NoSpace {
 
 /// Why pieces could not be rebuilt.
 #[derive(Debug, Error)]
-#[non_exhaustive]
 pub enum RebuildError {
     /// The free disk space would fall below the reserve.
     #[error(transparent)]

@@ -20,7 +20,6 @@ pub const SILENCE_LIMIT: Duration = Duration::from_secs(60);
 
 /// Why a request has no result.
 #[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
 pub enum ClientError {
     /// No node listens in that data directory.
     #[error("no tesd is running on {}", data_dir.display())]

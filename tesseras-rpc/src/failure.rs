@@ -133,7 +133,15 @@ impl Cause {
             StoreError::Full { .. } => Self::DiskFull,
             StoreError::Missing(_) | StoreError::Corrupt(_) => Self::Damaged,
             StoreError::Busy { .. } => Self::Busy,
-            _ => Self::StoreFailed,
+            StoreError::OutOfRange { .. }
+            | StoreError::Mismatch { .. }
+            | StoreError::NewerFormat { .. }
+            | StoreError::IndexMissing { .. }
+            | StoreError::IndexDamaged { .. }
+            | StoreError::ReadOnly { .. }
+            | StoreError::NotOwned { .. }
+            | StoreError::Shared { .. }
+            | StoreError::Backend { .. } => Self::StoreFailed,
         }
     }
 

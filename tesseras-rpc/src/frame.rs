@@ -33,7 +33,6 @@ pub enum Event {
 
 /// Why a frame could not be read or made.
 #[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
 pub enum FrameError {
     /// The other side closed the connection.
     #[error("the connection was closed")]

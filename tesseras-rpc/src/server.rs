@@ -63,7 +63,6 @@ pub trait Handler: Send + Sync + 'static {
 
 /// Why a node cannot listen for `tes`.
 #[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
 pub enum ServerError {
     /// Another process answers on that socket.
     #[error("another tesd is already running on {}", path.parent().unwrap_or(path).display())]

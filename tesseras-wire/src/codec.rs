@@ -18,7 +18,6 @@ use crate::transport::MAX_FRAME_BYTES;
 
 /// Why encoding or decoding a message failed.
 #[derive(Debug, Error)]
-#[non_exhaustive]
 pub enum CodecError {
     /// The encoded message is longer than a frame may be.
     #[error("a message of {0} bytes does not fit a frame of {MAX_FRAME_BYTES}")]

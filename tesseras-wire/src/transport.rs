@@ -94,7 +94,6 @@ pub struct Response {
 
 /// Why a request got no reply.
 #[derive(Debug, Clone, Error)]
-#[non_exhaustive]
 pub enum RequestError {
     /// The target has no address that can be dialled from here.
     #[error("no address to dial")]

@@ -247,7 +247,11 @@ impl From<CreateError> for CommandError {
             ))
             .with_code(Code::NO_SPACE)
             .with_hint("free some disk space, or keep the library elsewhere with --data-dir"),
-            _ => Self::new(message),
+            CreateError::Walk(_)
+            | CreateError::TooMuch { .. }
+            | CreateError::Header { .. }
+            | CreateError::TagWithComma(_)
+            | CreateError::Manifest(_) => Self::new(message),
         }
     }
 }

@@ -66,7 +66,6 @@ impl From<ExportError> for CommandError {
                 Self::new(message).with_hint("export to another place, or move that one away")
             }
             ExportError::Damaged { .. } => Self::new(message).with_hint(MEND),
-            _ => Self::new(message),
         }
     }
 }

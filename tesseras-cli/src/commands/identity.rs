@@ -205,7 +205,9 @@ fn open_backup(
             UnsealError::Header(_) | UnsealError::Damaged(_) => {
                 failed.with_hint("use another copy of the backup, if there is one")
             }
-            _ => failed.with_hint(GIVE_BACKUP),
+            UnsealError::NotAge
+            | UnsealError::NotWithPassphrase
+            | UnsealError::TooMuchWork { .. } => failed.with_hint(GIVE_BACKUP),
         }
     })?;
     let text = std::str::from_utf8(&plaintext).map_err(|_| backup::BackupError::NotBackup);

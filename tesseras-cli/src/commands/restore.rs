@@ -173,7 +173,9 @@ impl From<RestoreError> for CommandError {
             RestoreError::Exists { .. } => {
                 Self::new(message).with_hint("name a folder that does not exist yet")
             }
-            _ => Self::new(message).with_hint("`tes verify` names what is damaged"),
+            RestoreError::Nothing { .. } => {
+                Self::new(message).with_hint("`tes verify` names what is damaged")
+            }
         }
     }
 }
@@ -185,7 +187,9 @@ impl From<ExportedError> for CommandError {
                 "give the directory tessera-… that `tes export` wrote"
             }
             ExportedError::Read { .. } => "check that you may read it",
-            _ => "`tes verify DIR` names what is damaged; each file lies readable in memories/",
+            ExportedError::Manifest(_) | ExportedError::Unsigned { .. } => {
+                "`tes verify DIR` names what is damaged; each file lies readable in memories/"
+            }
         };
         Self::new(error.to_string()).with_hint(hint)
     }

@@ -142,7 +142,10 @@ impl From<OpenError> for CommandError {
         match error {
             OpenError::Store(error) => error.into(),
             OpenError::Damaged(_) => Self::new(error.to_string()).with_hint(MEND),
-            _ => Self::new(error.to_string()),
+            OpenError::NotStored(_)
+            | OpenError::Manifest { .. }
+            | OpenError::Meta { .. }
+            | OpenError::TooLong(_) => Self::new(error.to_string()),
         }
     }
 }

@@ -138,7 +138,9 @@ impl From<VerifyError> for CommandError {
             VerifyError::Store(error) => error.into(),
             VerifyError::NoCapsule { .. } => Self::new(error.to_string())
                 .with_hint("give the directory tessera-… that `tes export` wrote"),
-            _ => Self::new(error.to_string()),
+            VerifyError::Directory { .. } | VerifyError::NotStored(_) => {
+                Self::new(error.to_string())
+            }
         }
     }
 }

@@ -42,7 +42,6 @@ const INCOMING_BYTES_TOTAL: u64 = 1024 * 1024;
 
 /// Why a node cannot use the network.
 #[derive(Debug, Error)]
-#[non_exhaustive]
 pub enum BindError {
     /// The socket cannot be opened: the address is in use, or this machine does not have it.
     #[error("cannot listen on {address}: {source}")]

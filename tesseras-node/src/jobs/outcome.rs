@@ -7,7 +7,6 @@ use thiserror::Error;
 
 /// Why a run of a job failed.
 #[derive(Debug, Error)]
-#[non_exhaustive]
 pub enum JobError {
     /// A store failed.
     #[error(transparent)]

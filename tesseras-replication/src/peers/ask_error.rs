@@ -10,7 +10,6 @@ use crate::dossier::DossierError;
 
 /// Why a request to another node failed.
 #[derive(Debug, Error)]
-#[non_exhaustive]
 pub enum AskError {
     /// There was no answer.
     #[error(transparent)]

@@ -55,7 +55,17 @@ pub(super) fn internal(error: StoreError) -> Refusal {
     match error {
         StoreError::Full { .. } => Refusal::new(refusal::DECLINED, DECLINED),
         StoreError::Busy { .. } => Refusal::new(Refusal::BUSY, "the store is busy"),
-        _ => Refusal::new(Refusal::INTERNAL, "the store failed"),
+        StoreError::Missing(_)
+        | StoreError::Corrupt(_)
+        | StoreError::OutOfRange { .. }
+        | StoreError::Mismatch { .. }
+        | StoreError::NewerFormat { .. }
+        | StoreError::IndexMissing { .. }
+        | StoreError::IndexDamaged { .. }
+        | StoreError::ReadOnly { .. }
+        | StoreError::NotOwned { .. }
+        | StoreError::Shared { .. }
+        | StoreError::Backend { .. } => Refusal::new(Refusal::INTERNAL, "the store failed"),
     }
 }
 

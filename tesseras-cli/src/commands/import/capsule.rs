@@ -99,7 +99,7 @@ impl From<ImportError> for CommandError {
                 "`tes verify DIR` names all that is damaged; `tes restore DIR FOLDER` gives back \
                  what is intact",
             ),
-            _ => Self::new(message),
+            ImportError::Changed(_) | ImportError::Unpack(_) => Self::new(message),
         }
     }
 }
