@@ -83,7 +83,7 @@ async fn run(tesd: &Path) -> Result<()> {
     for number in 0..PEERS {
         let listen = SocketAddr::from(([127, 0, number as u8 + 1, 1], 0));
         let mut config = NodeConfig::new(root.path().join(number.to_string()), listen);
-        config.work_bits = 0;
+        config.dht.work_bits = 0;
         peers.push(Node::start(config).await?);
     }
     let addresses: Vec<_> = peers.iter().map(Node::listen).collect();

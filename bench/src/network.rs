@@ -198,14 +198,14 @@ pub async fn join_at(
 /// The settings of a node without practical limits.
 pub fn config(dir: &Path, listen: SocketAddr, bootstrap: Vec<SocketAddr>) -> NodeConfig {
     let mut config = NodeConfig::new(dir, listen);
-    config.bootstrap = bootstrap;
+    config.bootstrap = bootstrap.into_iter().map(Into::into).collect();
     configure(&mut config);
     config
 }
 
 /// Removes all practical limits.
 fn configure(config: &mut NodeConfig) {
-    config.work_bits = WORK_BITS;
+    config.dht.work_bits = WORK_BITS;
     config.fragment_cache = BYTES_OF_CACHE;
     config.rate_limit = RateLimit { requests_per_second: 10_000, burst: 10_000 };
     let all = u64::MAX / 4;

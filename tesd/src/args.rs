@@ -68,7 +68,7 @@ impl Args {
         }
         if !self.bootstrap.is_empty() {
             let peer = |name| BootstrapPeer { name, addresses: Vec::new() };
-            node.bootstrap_peers = self.bootstrap.into_iter().map(peer).collect();
+            node.bootstrap = self.bootstrap.into_iter().map(peer).collect();
         }
         if self.metrics.is_some() {
             node.metrics = self.metrics;
@@ -92,7 +92,7 @@ mod tests {
     use super::*;
 
     fn names(config: &Config) -> Vec<&str> {
-        config.node.bootstrap_peers.iter().map(|peer| peer.name.as_str()).collect()
+        config.node.bootstrap.iter().map(|peer| peer.name.as_str()).collect()
     }
 
     #[test]

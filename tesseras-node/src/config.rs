@@ -35,6 +35,13 @@ pub struct BootstrapPeer {
     pub addresses: Vec<SocketAddr>,
 }
 
+impl From<SocketAddr> for BootstrapPeer {
+    /// A peer that is named by its address.
+    fn from(address: SocketAddr) -> Self {
+        Self { name: address.to_string(), addresses: vec![address] }
+    }
+}
+
 /// The settings of a node.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NodeConfig {
@@ -44,13 +51,8 @@ pub struct NodeConfig {
     pub listen: SocketAddr,
     /// The addresses to announce; if empty, the node determines its own.
     pub advertise: Vec<SocketAddr>,
-    /// The nodes to join through.
-    pub bootstrap: Vec<SocketAddr>,
-    /// The names of those nodes, to report the ones that do not answer. A node without an entry is
-    /// reported by its address.
-    pub bootstrap_peers: Vec<BootstrapPeer>,
-    /// The number of zero bits in which every NodeId must end; the same on all nodes of a network.
-    pub work_bits: u32,
+    /// The nodes to join through. The ones that do not answer are reported by their names.
+    pub bootstrap: Vec<BootstrapPeer>,
     /// The storage offered to others, and how pieces are transferred.
     pub replication: ReplicationConfig,
     /// How long after its start a node waits for its first peer, before a search without a result
@@ -60,7 +62,8 @@ pub struct NodeConfig {
     pub repair_interval: Duration,
     /// The longest random time that is added to or subtracted from the interval.
     pub repair_jitter: Duration,
-    /// The settings of the DHT; its `work_bits` is replaced by [`NodeConfig::work_bits`].
+    /// The settings of the DHT. Its `work_bits` also applies to this node's key and to every
+    /// connection.
     pub dht: DhtConfig,
     /// Outgoing connections that are kept open.
     pub pool: PoolConfig,
@@ -85,8 +88,6 @@ impl NodeConfig {
             listen,
             advertise: Vec::new(),
             bootstrap: Vec::new(),
-            bootstrap_peers: Vec::new(),
-            work_bits: bind.work_bits,
             replication: ReplicationConfig::default(),
             join_patience: DEFAULT_JOIN_PATIENCE,
             repair_interval: DEFAULT_REPAIR_INTERVAL,

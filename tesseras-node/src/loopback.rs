@@ -113,7 +113,7 @@ impl<M: AsRef<Member>> LoopbackNetwork<M> {
         let dir = self.root.join(format!("node-{}", self.started));
         let mut config = NodeConfig::new(dir, address(self.started));
         let first = self.members.iter().take(BOOTSTRAP);
-        config.bootstrap = first.map(|member| member.as_ref().node.listen()).collect();
+        config.bootstrap = first.map(|member| member.as_ref().node.listen().into()).collect();
         (self.configure)(&mut config);
         config
     }

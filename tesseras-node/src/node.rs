@@ -109,7 +109,7 @@ impl Node {
             board: self.board.clone(),
             storage_limit: config.replication.limits.storage,
             min_free_space: config.replication.limits.min_free_space,
-            bootstrap_peers: config.bootstrap_peers.clone(),
+            bootstrap: config.bootstrap.clone(),
         };
         self.tasks.spawn(rpc.run(Arc::new(requests), self.tasks.tracker(), self.tasks.token()));
     }

@@ -1,6 +1,5 @@
 //! Derives the problems that need the operator from the state of the node. Pure.
 
-use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -54,23 +53,14 @@ pub fn problems(status: &Status, peers: &[BootstrapPeer], space: Space) -> Vec<P
 /// A peer that has a name is silent if all its addresses are: a machine may have no IPv6.
 fn dead_bootstrap(silent: &[SocketAddr], peers: &[BootstrapPeer]) -> Vec<Problem> {
     let mut found = Vec::new();
-    let mut unnamed: BTreeSet<SocketAddr> = silent.iter().copied().collect();
     for BootstrapPeer { name, addresses } in peers {
         let addresses: Vec<_> = addresses.iter().copied().map(canonical).collect();
         if addresses.is_empty() {
             found.push(Problem::BootstrapUnknown { peer: name.clone() });
         } else if addresses.iter().all(|address| silent.contains(address)) {
-            let addresses = addresses.clone();
             found.push(Problem::BootstrapSilent { peer: name.clone(), addresses });
         }
-        for address in addresses {
-            unnamed.remove(&address);
-        }
     }
-    found.extend(unnamed.into_iter().map(|address| Problem::BootstrapSilent {
-        peer: address.to_string(),
-        addresses: vec![address],
-    }));
     found
 }
 
@@ -134,7 +124,12 @@ mod tests {
             name: name.to_owned(),
             addresses: addresses.to_vec(),
         };
-        let peers = [peer("half:7", &[one, two]), peer("gone:7", &[two]), peer("nowhere:7", &[])];
+        let peers = [
+            peer("half:7", &[one, two]),
+            peer("gone:7", &[two]),
+            peer("nowhere:7", &[]),
+            three.into(),
+        ];
         let status = Status { silent_bootstrap: vec![two, three], ..well() };
         let silent = |peer: &str, address| Problem::BootstrapSilent {
             peer: peer.to_owned(),

@@ -47,7 +47,7 @@ pub struct Requests {
     /// Bytes that stay free on the disk.
     pub min_free_space: u64,
     /// The bootstrap peers as they are named in the settings.
-    pub bootstrap_peers: Vec<BootstrapPeer>,
+    pub bootstrap: Vec<BootstrapPeer>,
 }
 
 impl Handler for Requests {
@@ -104,7 +104,7 @@ impl Requests {
         let clock_off = status.clock.filter(|offset| offset.is_off());
         Ok(NodeStatus {
             clock_offset_seconds: clock_off.map(|offset| offset.seconds),
-            problems: problems(&status, &self.bootstrap_peers, space),
+            problems: problems(&status, &self.bootstrap, space),
             node_id: self.id,
             listen: self.listen,
             reachable: status.reachable,

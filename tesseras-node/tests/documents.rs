@@ -164,7 +164,7 @@ async fn every_metric_of_a_running_node_stands_on_the_page_and_no_other() {
     let dir = tempfile::tempdir().expect("a directory");
     let loopback = "127.0.0.1:0".parse().expect("an address");
     let mut config = NodeConfig::new(dir.path(), loopback);
-    (config.work_bits, config.metrics) = (0, Some(loopback));
+    (config.dht.work_bits, config.metrics) = (0, Some(loopback));
     let node = Node::start(config).await.expect("it starts");
     let mut stream = TcpStream::connect(node.metrics().expect("served")).await.expect("open");
     stream.write_all(b"GET /metrics HTTP/1.0\r\n\r\n").await.expect("asked");

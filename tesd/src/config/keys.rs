@@ -136,8 +136,8 @@ pub const KEYS: &[Key] = &[
               The same on all nodes of a network; costs 2^bits hashes once, about 0.1 s at 20.",
         kind: Kind::Number {
             range: 0..=40,
-            get: |c| c.node.work_bits.into(),
-            set: |c, n| c.node.work_bits = n as u32,
+            get: |c| c.node.dht.work_bits.into(),
+            set: |c, n| c.node.dht.work_bits = n as u32,
         },
     },
     Key {
@@ -146,8 +146,8 @@ pub const KEYS: &[Key] = &[
         about: "Nodes to join through, as \"host:port\"; names are resolved by DNS. Peers met\n\
               before are tried as well.",
         kind: Kind::Other {
-            show: |c| show_peers(&c.node.bootstrap_peers),
-            read: |c, v| value::peers(v).map(|peers| c.node.bootstrap_peers = named(peers)),
+            show: |c| show_peers(&c.node.bootstrap),
+            read: |c, v| value::peers(v).map(|peers| c.node.bootstrap = named(peers)),
         },
     },
     Key {

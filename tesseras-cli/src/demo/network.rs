@@ -33,7 +33,7 @@ pub async fn start(root: &Path, nodes: u8) -> Result<LoopbackNetwork, CommandErr
 }
 
 fn configure(config: &mut NodeConfig) {
-    config.work_bits = WORK_BITS;
+    config.dht.work_bits = WORK_BITS;
     config.replication.answer_deadline = ANSWER_DEADLINE;
     config.replication.limits.min_free_space = MIN_FREE_SPACE;
     config.dht.request_deadline = LOOKUP_DEADLINE;

@@ -40,7 +40,7 @@ fn open_now(config: &NodeConfig) -> Result<Opened, StartError> {
     let store = Store::open(&config.data_dir, &config.storage)?;
     let lock = store.lock_daemon()?;
     store.sweep_tmp()?;
-    let keys = Arc::new(identity::load_or_create(&config.data_dir, config.work_bits)?);
+    let keys = Arc::new(identity::load_or_create(&config.data_dir, config.dht.work_bits)?);
     let remembered = store.peers().known_peers(REMEMBERED_PEERS)?;
     let silent = store.peers().silent_peers()?;
     Ok(Opened { store, lock, keys, remembered, silent })

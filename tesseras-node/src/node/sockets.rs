@@ -30,7 +30,7 @@ impl Sockets {
         registry: &Registry,
     ) -> Result<Self, StartError> {
         let bind = BindConfig {
-            work_bits: config.work_bits,
+            work_bits: config.dht.work_bits,
             pool: config.pool,
             inbound: config.inbound,
             rate_limit: config.rate_limit,

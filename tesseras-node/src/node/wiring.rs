@@ -10,7 +10,7 @@ use tesseras_core::ids::NodeId;
 use tesseras_core::peer_memory::SilentPeer;
 use tesseras_core::ports::{FragmentStore, PeerRepository};
 use tesseras_core::time::Clock;
-use tesseras_dht::{Bootstrap, Dht, DhtConfig};
+use tesseras_dht::{Bootstrap, Dht};
 use tesseras_net::QuinnTransport;
 use tesseras_net::interfaces::announce_candidates;
 use tesseras_replication::{Parts, Replication, Stores, TokioBlocking};
@@ -51,7 +51,7 @@ impl Wiring {
         memory.have_answered(remembered);
         let remembering = RememberingTransport::new(transport.clone(), memory.clone());
         let dht = Dht::start(
-            DhtConfig { work_bits: config.work_bits, ..config.dht.clone() },
+            config.dht.clone(),
             keys.clone(),
             Arc::new(remembering),
             bootstrap(config, transport.local_addr(), remembered.clone(), silent.clone()),
@@ -148,7 +148,7 @@ fn bootstrap(
     Bootstrap {
         candidates: if advertised { config.advertise.clone() } else { announce_candidates(listen) },
         wildcard_port: (wildcard && !advertised).then(|| listen.port()),
-        addresses: config.bootstrap.clone(),
+        addresses: config.bootstrap.iter().flat_map(|peer| peer.addresses.clone()).collect(),
         remembered,
         silent,
     }

@@ -24,7 +24,7 @@ async fn a_wildcard_takes_part(listen: &str) {
     let gone = [net.nodes[0].node.id(), net.nodes[1].node.id()];
     let wild = wild.node.dht().status().await.unwrap().addresses[0];
     let mut config = net.config();
-    config.bootstrap = vec![wild];
+    config.bootstrap = vec![wild.into()];
     for id in gone {
         net.destroy(id).await;
     }

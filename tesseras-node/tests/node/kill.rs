@@ -27,7 +27,7 @@ const AT_ONCE: usize = 3;
 async fn holds_until_it_is_killed() {
     let Some(dir) = std::env::var_os(DIRECTORY) else { return };
     let mut config = NodeConfig::new(dir, "127.0.150.1:0".parse().unwrap());
-    config.work_bits = WORK_BITS;
+    config.dht.work_bits = WORK_BITS;
     config.replication.limits.min_free_space = 0;
     let node = Node::start(config).await.unwrap();
     let mut out = std::io::stdout();

@@ -57,7 +57,7 @@ impl AsRef<loopback::Member> for Member {
 }
 
 fn configure(config: &mut NodeConfig) {
-    config.work_bits = WORK_BITS;
+    config.dht.work_bits = WORK_BITS;
     config.replication.limits.min_free_space = 0;
     config.join_patience = Duration::from_secs(2);
     config.replication.answer_deadline = Duration::from_secs(3);
@@ -120,7 +120,7 @@ impl Net {
     /// A node joins whose clock says something else.
     pub async fn join_at(&mut self, config: NodeConfig, clock: Clock) -> usize {
         let dir = config.data_dir.clone();
-        let keys = identity::load_or_create(&dir, config.work_bits).unwrap();
+        let keys = identity::load_or_create(&dir, config.dht.work_bits).unwrap();
         let gate = Arc::new(Gate::new(keys));
         let node = Node::start_at(config, clock, {
             let gate = gate.clone();

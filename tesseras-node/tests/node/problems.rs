@@ -12,9 +12,11 @@ async fn a_dead_bootstrap_address_is_named_until_it_answers() {
     let mut net = Net::of(2).await;
     let dead = UdpSocket::bind("127.0.50.1:0").unwrap().local_addr().unwrap();
     let mut config = net.config();
-    config.bootstrap.push(dead);
+    config.bootstrap.push(dead.into());
     let alive: Vec<SocketAddr> = net.nodes.iter().map(|member| member.node.listen()).collect();
-    assert!(config.bootstrap.len() == 3 && config.bootstrap.starts_with(&alive));
+    let joined: Vec<SocketAddr> =
+        config.bootstrap.iter().flat_map(|peer| peer.addresses.clone()).collect();
+    assert!(joined.len() == 3 && joined.starts_with(&alive));
     let node = net.join_with(config).await;
     let named = [Problem::BootstrapSilent { peer: dead.to_string(), addresses: vec![dead] }];
     until("it is named", async || status(&net.nodes[node]).await.problems == named).await;

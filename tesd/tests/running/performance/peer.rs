@@ -24,8 +24,8 @@ use super::node::{FOR_EVER, Running, until};
 pub async fn node(dir: &TempDir, name: &str, holders: &[&Running]) -> Node {
     let listen = "127.0.0.1:0".parse().expect("an address");
     let mut config = NodeConfig::new(dir.path().join(name), listen);
-    config.bootstrap = holders.iter().map(|holder| holder.contact.addresses[0]).collect();
-    config.work_bits = 0;
+    config.bootstrap = holders.iter().map(|holder| holder.contact.addresses[0].into()).collect();
+    config.dht.work_bits = 0;
     config.replication.limits.min_free_space = 0;
     // All peers are known at once; no others join.
     config.join_patience = Duration::ZERO;
