@@ -128,9 +128,10 @@ mod tests {
 
     #[test]
     fn a_failure_has_one_code_wherever_it_is_met() {
-        let busy = || StoreError::Busy { what: "the database".to_owned() };
-        assert_eq!(Code::of_store(&busy()), Code::from(&Cause::of_store(&busy())));
-        assert_eq!(Code::of_store(&busy()).word(), "busy");
+        let locked = StoreError::Busy { what: "the database".to_owned() };
+        assert_eq!(Code::of_store(&locked), Code::from(&Cause::of_store(&locked)));
+        assert_eq!(Code::of_store(&locked).word(), "locked");
+        assert_ne!(Code::of_store(&locked), Code::from(&Cause::Busy), "a node at its limit");
         assert_eq!(Code::from(&Cause::Damaged), Code::DAMAGED);
     }
 

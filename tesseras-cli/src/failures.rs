@@ -97,6 +97,7 @@ fn hint(cause: &Cause) -> Option<String> {
         }
         Cause::InProgress => "`tes status` with its hash says how far it is",
         Cause::Busy => "try again when one of them is done",
+        Cause::Locked => "try again in a moment",
         Cause::Stopping => "start tesd again and repeat the command",
         Cause::UnknownRequest => ONE_VERSION,
         Cause::NobodyEligible { shortage } | Cause::NoRoom { shortage } => {

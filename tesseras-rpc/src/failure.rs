@@ -56,6 +56,8 @@ pub enum Cause {
     },
     /// The disk is full.
     DiskFull,
+    /// Another process holds a lock in the data directory, and did not release it in time.
+    Locked,
     /// The node's store failed otherwise.
     StoreFailed,
     /// What is stored here is damaged.
@@ -132,7 +134,7 @@ impl Cause {
         match error {
             StoreError::Full { .. } => Self::DiskFull,
             StoreError::Missing(_) | StoreError::Corrupt(_) => Self::Damaged,
-            StoreError::Busy { .. } => Self::Busy,
+            StoreError::Busy { .. } => Self::Locked,
             StoreError::OutOfRange { .. }
             | StoreError::Mismatch { .. }
             | StoreError::NewerFormat { .. }
@@ -146,7 +148,7 @@ impl Cause {
     }
 
     /// All codes, in the order of the variants.
-    pub const CODES: [&str; 26] = [
+    pub const CODES: [&str; 27] = [
         "failed",
         "busy",
         "stopping",
@@ -156,6 +158,7 @@ impl Cause {
         "clock_off",
         "no_space",
         "disk_full",
+        "locked",
         "store_failed",
         "damaged",
         "not_valid",
@@ -187,6 +190,7 @@ impl Cause {
             Self::ClockOff { .. } => "clock_off",
             Self::NoSpace { .. } => "no_space",
             Self::DiskFull => "disk_full",
+            Self::Locked => "locked",
             Self::StoreFailed => "store_failed",
             Self::Damaged => "damaged",
             Self::NotValid => "not_valid",

@@ -28,6 +28,7 @@ fn causes() -> Vec<Cause> {
         Cause::ClockOff { seconds: -7200, witnesses: 3 },
         Cause::NoSpace { needed: 2, free: 1 },
         Cause::DiskFull,
+        Cause::Locked,
         Cause::StoreFailed,
         Cause::Damaged,
         Cause::NotValid,

@@ -101,7 +101,8 @@ fn a_failure_is_told_in_human_units_and_without_false_hope() {
         (Cause::NotPublished, "as the node said", "`tes publish`"),
         (Cause::NotInLibrary, "as the node said", "`tes list`"),
         (Cause::Damaged, "as the node said", "`tes verify HASH`"),
-        (Cause::Busy, "as the node said", "try again"),
+        (Cause::Busy, "as the node said", "try again when one of them is done"),
+        (Cause::Locked, "as the node said", "try again in a moment"),
     ];
     let failed = |cause: &Cause| {
         let failure = Failure::new(cause.clone(), "as the node said");

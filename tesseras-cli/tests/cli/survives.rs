@@ -267,7 +267,7 @@ fn a_library_is_not_rebuilt_beneath_a_running_node() {
     let running = store.lock_daemon().expect("free");
     let answer = environment.json(&["repair", "--library"]);
     assert_eq!(answer.code, Some(1));
-    assert_eq!(answer.json["code"], "busy");
+    assert_eq!(answer.json["code"], "locked");
     assert!(answer.json["hint"].as_str().expect("a hint").contains("stop tesd"));
     drop(running);
     drop(store);
