@@ -219,18 +219,16 @@ impl Requests {
                 Ok(done) => {
                     all.restored += done.restored as u64;
                     unreachable.extend(done.unreachable);
+                    all.missing += done.missing as u64;
                     if done.missing > 0 {
                         let why = done.refusals.join("; ");
                         let missing = count(done.missing as u64, "piece is", "pieces are");
-                        all.notes.push(format!("{tessera}: {missing} still missing ({why})"));
+                        all.notes.push(format!("{tessera}: {missing} still missing: {why}"));
                     }
                 }
-                Err(error @ (RepairError::NotHeld(_) | RepairError::NotPublished(_)))
-                    if hash.is_some() =>
-                {
-                    return Err(failure::of_repair(&error));
-                }
+                Err(error) if hash.is_some() => return Err(failure::of_repair(&error)),
                 Err(error) => {
+                    all.failed += 1;
                     all.notes.push(format!("{tessera}: {error}"));
                     if let RepairError::ClockOff(off) = error {
                         put_off.push(off);

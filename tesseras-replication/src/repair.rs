@@ -52,7 +52,7 @@ pub struct Repaired {
     pub unreachable: BTreeSet<NodeId>,
     /// How many pieces are still missing.
     pub missing: usize,
-    /// Why nodes refused, as messages for people.
+    /// Why pieces are still missing, as messages for people; not empty if any are.
     pub refusals: Vec<String>,
 }
 
@@ -191,8 +191,8 @@ impl<'a> Repairer<'a> {
             }
             self.confirm_again(&dossier, &survey).await?;
             self.workshop.unpin(tessera).await?;
-            done.refusals = distinct(eligible.refusals);
-            done.refusals.push("no other node has room".to_owned());
+            let asked = eligible.contacts.len();
+            done.refusals = why_missing(asked, eligible.refusals);
             return Ok(done);
         }
         let source = match prepared {
@@ -207,13 +207,17 @@ impl<'a> Repairer<'a> {
         let total = bytes_of(dossier.plan(), &lack.pieces);
         let count = Meter::new("placing pieces", total, on_progress);
         let distributor = self.distributor();
+        let asked = eligible.contacts.len();
         let delivery = distributor
             .distribute(&dossier, &source, lack.pieces, eligible, &placing, &count)
             .await;
         self.workshop.unpin(tessera).await?;
         done.restored = delivery.placed;
         done.missing += delivery.unplaced;
-        done.refusals = distinct(delivery.refusals);
+        done.refusals = match done.missing {
+            0 => distinct(delivery.refusals),
+            _ => why_missing(asked, delivery.refusals),
+        };
         tracing::info!(%tessera, restored = done.restored, missing = done.missing, "repaired");
         let mut holders = survey.contacts();
         holders.extend(delivery.holders.into_iter().map(|contact| (contact.id, contact)));
@@ -384,6 +388,18 @@ impl<'a> Repairer<'a> {
 /// Against whom pieces count that this node places: those of its owner's capsules are its own.
 fn charge_of(is_own: bool) -> Charge<()> {
     if is_own { Charge::OWN } else { Charge::Repair }
+}
+
+/// Why pieces are still missing, with so many other nodes asked. A node that has no room for a
+/// piece need not have refused anything.
+fn why_missing(asked: usize, refusals: Vec<String>) -> Vec<String> {
+    let summary = match asked {
+        0 => "no other node is known".to_owned(),
+        1 => "only 1 other node is known, and it did not take them".to_owned(),
+        n => format!("{n} other nodes are known, and none of them took the rest"),
+    };
+    let given = distinct(refusals).into_iter().map(|refusal| format!("reason given: {refusal}"));
+    std::iter::once(summary).chain(given).collect()
 }
 
 /// The known holders that did not answer.

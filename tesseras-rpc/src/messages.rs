@@ -204,6 +204,10 @@ pub struct RepairReply {
     pub checked: u64,
     /// How many pieces were rebuilt or copied and placed.
     pub restored: u64,
+    /// How many pieces are still missing; the notes say why.
+    pub missing: u64,
+    /// How many tesserae could not be checked or repaired; the notes say why.
+    pub failed: u64,
     /// How many known holders did not answer, each counted once.
     pub unreachable: u64,
     /// More that the user should know, as sentences.

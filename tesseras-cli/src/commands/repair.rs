@@ -19,6 +19,8 @@ use crate::human::count;
 use crate::output::Report;
 
 /// Check what your node keeps, and rebuild what others have lost
+///
+/// The exit code is 1 if pieces are missing and none of them could be restored.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Only this tessera: its code or its hash, with or without spaces; the first few hex digits
@@ -44,8 +46,10 @@ pub fn run(context: &Context, args: Args) -> Result<Exit, CommandError> {
         None => None,
         Some(groups) => Some(named(context, &groups.join(" "))?),
     };
-    context.output.report(&Shown(ask(context, Repair { hash })?))?;
-    Ok(Exit::Done)
+    let done = ask(context, Repair { hash })?;
+    let is_in_vain = done.restored == 0 && done.missing + done.failed > 0;
+    context.output.report(&Shown(done))?;
+    Ok(if is_in_vain { Exit::Failed } else { Exit::Done })
 }
 
 #[derive(Serialize)]
@@ -133,18 +137,30 @@ impl Report for Library {
 
 impl Report for Shown {
     fn human(&self) -> String {
-        let RepairReply { checked, restored, unreachable, notes } = &self.0;
+        let RepairReply { checked, restored, missing, failed, unreachable, notes } = &self.0;
         let mut out = format!(
             "Checked {}; restored {}.\n",
             count(*checked, "tessera", "tesserae"),
             count(*restored, "piece", "pieces")
         );
+        if *missing > 0 {
+            let pieces = count(*missing, "piece is", "pieces are");
+            out.append_line(format_args!("{pieces} still missing."));
+        }
+        if *failed > 0 {
+            let tesserae = count(*failed, "tessera", "tesserae");
+            out.append_line(format_args!("{tesserae} could not be checked or repaired."));
+        }
         if *unreachable > 0 {
             let nodes = count(*unreachable, "holder", "holders");
             out.append_line(format_args!("{nodes} did not answer."));
         }
         for note in notes {
             out.append_line(format_args!("Note: {note}"));
+        }
+        if *missing > 0 {
+            out += "Next: tes peers     to see which nodes yours knows; with more of them, or more\n      \
+                    room on them, the next repair places the rest\n";
         }
         out
     }

@@ -145,3 +145,33 @@ fn only_its_creator_publishes_a_tessera_and_only_after_a_yes() {
     environment.ok(&["peers"]);
     assert_eq!(node.join().expect("no panic").len(), 1);
 }
+
+#[test]
+fn a_repair_that_restores_nothing_says_how_many_are_missing_and_why_and_fails() {
+    let environment = Environment::new();
+    let why = "abcd: 2 pieces are still missing: no other node is known";
+    let lacking = RepairReply {
+        checked: 1,
+        missing: 2,
+        notes: vec![why.to_owned()],
+        ..RepairReply::default()
+    };
+    let failed = RepairReply { checked: 3, failed: 1, ..RepairReply::default() };
+    let node = environment.fake_node(vec![
+        done(Response::Repaired(lacking.clone())),
+        done(Response::Repaired(lacking.clone())),
+        done(Response::Repaired(failed)),
+        done(Response::Repaired(RepairReply { restored: 1, ..lacking })),
+    ]);
+    let answer = environment.json(&["repair"]);
+    assert_eq!((answer.code, &answer.json["missing"]), (Some(1), &2.into()));
+    let human = environment.human(&["repair"]);
+    assert_eq!(human.status.code(), Some(1));
+    let shown = String::from_utf8(human.stdout).expect("UTF-8");
+    assert!(shown.contains("2 pieces are still missing.") && shown.contains(why), "{shown}");
+    let answer = environment.json(&["repair"]);
+    assert_eq!((answer.code, &answer.json["failed"]), (Some(1), &1.into()));
+    // Something was done, though not all.
+    assert_eq!(environment.ok(&["repair"])["missing"], 2);
+    node.join().expect("no panic");
+}

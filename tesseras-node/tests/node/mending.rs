@@ -7,8 +7,10 @@ use tesseras_core::code::Piece;
 use tesseras_core::ids::TesseraHash;
 use tesseras_core::ports::{FragmentStore as _, Workbench as _};
 use tesseras_replication::status::HealthState;
+use tesseras_rpc::calls::Repair;
 
 use crate::network::{MIB, Member, Net, assert_tidy};
+use crate::reasons::ask;
 use crate::stranger::blob_path;
 
 /// Takes these pieces from their holders; returns how many that were.
@@ -139,4 +141,17 @@ async fn whole_copies_become_the_coded_form_when_the_network_has_grown() {
     for member in &net.nodes[1..] {
         assert_tidy(&member.store, &member.dir);
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_still_missing_has_a_reason_also_where_nobody_refused() {
+    let net = Net::tight(8).await;
+    let owner = &net.nodes[0];
+    let (hash, keys) = owner.create(&net.path("album"), 4 * MIB, 5);
+    owner.publish(hash, &keys).await.unwrap();
+    assert_eq!(lose(&net.nodes, hash, &[0, 9]), 2);
+    // Its fragments find a place, and the whole copies have room nowhere.
+    let repaired = ask(&net.nodes[1], Repair { hash: Some(hash) }).await.unwrap();
+    assert!(repaired.restored >= 2 && repaired.missing > 0, "{repaired:?}");
+    assert!(repaired.notes[0].contains("known"), "{repaired:?}");
 }
