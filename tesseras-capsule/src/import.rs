@@ -61,6 +61,9 @@ pub enum ImportError {
     Damaged {
         /// Its first faults, and how many more there are.
         faults: Vec<String>,
+        /// Whether its MANIFEST can be read and one of its signatures is valid, so that its intact
+        /// files can be restored.
+        is_signed: bool,
     },
     /// It changed after it was verified.
     #[error("the capsule changed while it was read: {0}")]
@@ -87,7 +90,10 @@ pub fn import(
     progress: &Meter,
 ) -> Result<Imported, ImportError> {
     let report = verify_directory(directory, None, progress)?;
-    let ignored = check(&report)?;
+    let ignored = check(&report).map_err(|faults| ImportError::Damaged {
+        faults,
+        is_signed: ExportedCapsule::open(directory).is_ok(),
+    })?;
     let exported = ExportedCapsule::open(directory).map_err(ImportError::Changed)?;
     let capsule = exported.capsule();
     let hash = capsule.hash();
@@ -120,8 +126,8 @@ pub fn import(
     })
 }
 
-/// The additional files in the directory; an error if anything else is wrong with it.
-fn check(report: &Report) -> Result<Vec<String>, ImportError> {
+/// The additional files in the directory; its first faults if anything else is wrong with it.
+fn check(report: &Report) -> Result<Vec<String>, Vec<String>> {
     let (unexpected, bad): (Vec<&FileReport>, Vec<&FileReport>) =
         report.faults().partition(|fault| fault.status == FileStatus::Unexpected);
     let signatures = [("Ed25519", report.ed25519), ("ML-DSA-65", report.ml_dsa_65)];
@@ -139,7 +145,7 @@ fn check(report: &Report) -> Result<Vec<String>, ImportError> {
         faults.push(format!("and {} more", bad.len() - SHOWN_FAULTS));
     }
     if !faults.is_empty() {
-        return Err(ImportError::Damaged { faults });
+        return Err(faults);
     }
     Ok(unexpected.into_iter().map(|fault| fault.path.clone()).collect())
 }

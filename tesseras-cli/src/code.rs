@@ -36,6 +36,14 @@ impl Code {
     pub const AMBIGUOUS: Self = Self("ambiguous");
     /// What is stored is damaged.
     pub const DAMAGED: Self = Self("damaged");
+    /// The destination exists already; it is left as it is.
+    pub const EXISTS: Self = Self("exists");
+    /// The directory is not an exported capsule.
+    pub const NO_CAPSULE: Self = Self("no_capsule");
+    /// The tessera is not published.
+    pub const NOT_PUBLISHED: Self = Self("not_published");
+    /// The tessera is being published already.
+    pub const IN_PROGRESS: Self = Self("in_progress");
     /// The index of the data directory is missing or damaged.
     pub const INDEX_DAMAGED: Self = Self("index_damaged");
     /// The disk is full.
@@ -47,7 +55,7 @@ impl Code {
 
     /// All but those of the node ([`Cause::CODES`]).
     #[cfg(test)]
-    const ALL: [Self; 16] = [
+    const ALL: [Self; 20] = [
         Self::FAILED,
         Self::USAGE,
         Self::INTERRUPTED,
@@ -60,6 +68,10 @@ impl Code {
         Self::NOT_A_HASH,
         Self::AMBIGUOUS,
         Self::DAMAGED,
+        Self::EXISTS,
+        Self::NO_CAPSULE,
+        Self::NOT_PUBLISHED,
+        Self::IN_PROGRESS,
         Self::INDEX_DAMAGED,
         Self::DISK_FULL,
         Self::NO_SPACE,

@@ -11,6 +11,9 @@ use crate::code::Code;
 pub const MEND: &str = "`tes verify HASH` says what is damaged; if it was published, `tes fetch \
                         HASH` mends it and keeps what is intact";
 
+/// What to give where an exported tessera is expected.
+pub const EXPORTED: &str = "give the directory tessera-… that `tes export` wrote";
+
 /// What to do about a full disk.
 const FREE_SPACE: &str = "free some disk space, then repeat the command";
 

@@ -1,9 +1,11 @@
 //! What happens when a person or the system ends a command (Ctrl-C, SIGTERM, SIGHUP).
 //!
-//! For people the system's way is the right one: the process ends. A script still gets its JSON object,
-//! and a publication is stopped in order and asked about.
+//! For people the system's way is the right one where nothing is left behind: the process ends. A
+//! script still gets its JSON object. A command that leaves something says what, and how to go on. A
+//! publication is stopped in order and asked about.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use tesseras_node::end_signals::{EndSignal, EndSignals};
 use tesseras_rpc::{Call, Client, socket_path};
@@ -18,18 +20,37 @@ use crate::progress::Bar;
 /// Whether a signal is waited for elsewhere, where more is done about it.
 static TAKEN: AtomicBool = AtomicBool::new(false);
 
+/// How many signals were handled elsewhere. The thread that ends the process may learn of one only
+/// after that.
+static HANDLED: AtomicUsize = AtomicUsize::new(0);
+
+/// Whether a thread ends the process on a signal.
+static LISTENING: AtomicBool = AtomicBool::new(false);
+
+/// What the command leaves if it is ended now, and how to go on, as one sentence.
+static LEFT: Mutex<Option<String>> = Mutex::new(None);
+
+/// From now on a signal ends the process with exit code 1 and says that this is left.
+pub fn end_on_signal_with(output: Output, left: impl Into<String>) -> Result<(), CommandError> {
+    *LEFT.lock().unwrap_or_else(PoisonError::into_inner) = Some(left.into());
+    end_on_signal(output)
+}
+
 /// From now on a signal ends the process with exit code 1 and says so, with `--json` as one object.
 /// What a command leaves half-done is what it would leave if it were killed.
 pub fn end_on_signal(output: Output) -> Result<(), CommandError> {
+    if LISTENING.swap(true, Ordering::SeqCst) {
+        return Ok(());
+    }
     let runtime = runtime()?;
     let mut signals = {
         let _inside = runtime.enter();
         end_signals()?
     };
     std::thread::spawn(move || {
-        loop {
+        for seen in 1_usize.. {
             runtime.block_on(signals.next());
-            if !TAKEN.load(Ordering::SeqCst) {
+            if !TAKEN.load(Ordering::SeqCst) && seen > HANDLED.load(Ordering::SeqCst) {
                 output.end(&interrupted());
             }
         }
@@ -39,7 +60,11 @@ pub fn end_on_signal(output: Output) -> Result<(), CommandError> {
 
 /// The error of a command that somebody ended.
 pub fn interrupted() -> CommandError {
-    CommandError::new("interrupted before it was done").with_code(Code::INTERRUPTED)
+    let failed = CommandError::new("interrupted before it was done").with_code(Code::INTERRUPTED);
+    match LEFT.lock().unwrap_or_else(PoisonError::into_inner).take() {
+        Some(left) => failed.with_hint(left),
+        None => failed,
+    }
 }
 
 /// The error of a command that was ended a second time, while it waited for the node to stop.
@@ -90,6 +115,7 @@ pub fn ask_unless_interrupted<C: Call, S: Call>(
                 EndSignal::Terminate | EndSignal::HangUp => Why::Terminated,
             },
         };
+        HANDLED.fetch_add(1, Ordering::SeqCst);
         let stopped = async { Client::connect(&socket).await?.ask(stop, |_| {}).await };
         tokio::select! {
             stopped = stopped => Ok(Ended::Stopped(why, stopped?)),

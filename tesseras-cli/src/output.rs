@@ -61,6 +61,9 @@ impl Output {
         if !*said {
             // The lock is kept until the process is gone, so nothing else is written.
             self.note(&format!("tes: {}", error.message()));
+            if let Some(hint) = error.hint() {
+                self.note(&format!("hint: {hint}"));
+            }
             if self.json {
                 let _ = self.raw(json(error).as_bytes());
             }

@@ -7,10 +7,12 @@ use tesseras_capsule::{ExportError, StoredCapsule};
 use tesseras_core::ids::TesseraHash;
 use tesseras_core::ports::TesseraRepository as _;
 
+use crate::code::Code;
 use crate::command_error::{CommandError, MEND};
 use crate::context::Context;
 use crate::exit::Exit;
 use crate::hashes::{HashArg, not_in_library, resolve};
+use crate::interrupt::end_on_signal_with;
 use crate::output::Report;
 use crate::progress::file_meter;
 
@@ -38,6 +40,12 @@ pub fn run(context: &Context, args: Args) -> Result<Exit, CommandError> {
     let capsule = StoredCapsule::of_record(&*blobs, &record)?;
     let dest = std::path::absolute(&args.dest)
         .map_err(|error| CommandError::io("find", &args.dest, &error))?;
+    let left = format!(
+        "an unfinished directory .tessera-….partial-… may be left in {}, and the same command \
+         removes it and begins again",
+        dest.display()
+    );
+    end_on_signal_with(context.output, left)?;
     let meter = file_meter("Writing");
     let path = tesseras_capsule::export(&capsule, &*blobs, &dest, &meter)?;
     drop(meter);
@@ -62,10 +70,12 @@ impl From<ExportError> for CommandError {
         match error {
             ExportError::Store(error) => error.into(),
             ExportError::Write { path, source } => Self::io("write", &path, &source),
-            ExportError::Exists { .. } => {
-                Self::new(message).with_hint("export to another place, or move that one away")
+            ExportError::Exists { .. } => Self::new(message)
+                .with_code(Code::EXISTS)
+                .with_hint("export to another place, or move that one away"),
+            ExportError::Damaged { .. } => {
+                Self::new(message).with_code(Code::DAMAGED).with_hint(MEND)
             }
-            ExportError::Damaged { .. } => Self::new(message).with_hint(MEND),
         }
     }
 }

@@ -10,6 +10,7 @@ use crate::context::Context;
 use crate::exit::Exit;
 use crate::hashes::{HashArg, named};
 use crate::human::{count, short, size};
+use crate::interrupt::end_on_signal_with;
 use crate::output::Report;
 
 /// Bring a tessera from other nodes into your library
@@ -29,6 +30,11 @@ struct Shown {
 /// Runs the command.
 pub fn run(context: &Context, args: Args) -> Result<Exit, CommandError> {
     let hash = named(context, &args.hash.text()?)?;
+    let left = format!(
+        "the pieces that arrived are kept: the same command goes on with them, and `tes drop {hash}` \
+         removes them"
+    );
+    end_on_signal_with(context.output, left)?;
     let fetched = ask(context, Fetch { hash })?;
     context.output.report(&Shown { code: hash.to_code(), fetched })?;
     Ok(Exit::Done)

@@ -5,7 +5,9 @@ use tesseras_capsule::StoredCapsule;
 use tesseras_core::append::Append as _;
 use tesseras_core::ids::TesseraHash;
 use tesseras_core::plan::{Plan, SignedPlan};
-use tesseras_core::ports::{HoldingRepository as _, TesseraRepository as _, Workbench as _};
+use tesseras_core::ports::{
+    HoldingRepository as _, Origin, TesseraRepository as _, Workbench as _,
+};
 use tesseras_core::publication::{PublicationEvent, PublicationState};
 use tesseras_rpc::calls::{DraftPlan, Publish, PublishInBackground, StopPublication};
 use tesseras_rpc::messages::{PublicationReply, PublishReply};
@@ -20,7 +22,7 @@ use crate::exit::Exit;
 use crate::hashes::{HashArg, not_in_library, resolve};
 use crate::human::{count, short, survives_text};
 use crate::identity::{self, Identity};
-use crate::interrupt::{Ended, Why, ask_unless_interrupted, end_on_signal};
+use crate::interrupt::{Ended, Why, ask_unless_interrupted, end_on_signal_with};
 use crate::output::Report;
 
 /// Let other nodes keep a tessera alive; public and for ever
@@ -61,6 +63,11 @@ const GIVEN_UP: &str = "It is published, and stays readable for anyone who knows
                         can call it back.\nIts holders go on repairing it; your node would no \
                         longer help them.";
 
+/// What publishing does with what is published.
+const AGAIN: &str = "It is published already, and stays so. Publishing it again asks its holders \
+                     what they have,\nand places what is missing; what they have is not uploaded \
+                     again.";
+
 /// Runs the command.
 pub fn run(context: &Context, args: Args) -> Result<Exit, CommandError> {
     let store = context.store()?;
@@ -74,11 +81,19 @@ pub fn run(context: &Context, args: Args) -> Result<Exit, CommandError> {
                 return Err(CommandError::new("nothing was changed"));
             }
         }
-        return cancel(context, &store, hash);
+        let left = cancel(context, &store, hash)?;
+        let is_begun = state != PublicationState::Local || left.placed > 0;
+        if record.origin == Origin::Fetched && !is_begun {
+            return Err(nothing_to_cancel(&hash));
+        }
+        return report_state(context, left);
     }
     if state == PublicationState::Publishing {
         let placed = store.holdings().placements(&hash)?.len() as u64;
-        return report_state(context, PublicationReply { hash, state, placed });
+        return match args.background {
+            true => report_state(context, PublicationReply { hash, state, placed }),
+            false => Err(in_progress(&hash, placed)),
+        };
     }
     let capsule = StoredCapsule::of_record(&*store.blobs(), &record)?;
     let signer = signer(context, &store, &capsule)?;
@@ -87,8 +102,13 @@ pub fn run(context: &Context, args: Args) -> Result<Exit, CommandError> {
             .with_hint("repeat the command with --yes if you are sure"));
     }
     let peers = peers_known(context)?;
-    context.output.note(&warning(&store, &capsule, peers)?);
-    if !args.yes && !context.output.confirm("Publish it?")? {
+    end_on_signal_with(context.output, left_before(&hash, state))?;
+    let (consequences, question) = match state {
+        PublicationState::Published => (AGAIN.to_owned(), "Look for what is missing?"),
+        _ => (warning(&store, &capsule, peers)?, "Publish it?"),
+    };
+    context.output.note(&consequences);
+    if !args.yes && !context.output.confirm(question)? {
         return Err(CommandError::new("nothing was published"));
     }
     let signed = match signer {
@@ -102,6 +122,34 @@ pub fn run(context: &Context, args: Args) -> Result<Exit, CommandError> {
     publish(context, hash, signed)
 }
 
+fn nothing_to_cancel(hash: &TesseraHash) -> CommandError {
+    CommandError::new("it was fetched, and is not published from here: there is nothing to cancel")
+        .with_code(Code::NOT_PUBLISHED)
+        .with_hint(format!("`tes drop {}` removes it from your node", short(hash)))
+}
+
+fn in_progress(hash: &TesseraHash, placed: u64) -> CommandError {
+    let short = short(hash);
+    CommandError::new(format!(
+        "it is being published in the background already, with {} placed so far",
+        count(placed, "piece", "pieces")
+    ))
+    .with_code(Code::IN_PROGRESS)
+    .with_hint(format!(
+        "your node goes on with it whenever it runs; `tes status {short}` says how far it is, and \
+         `tes publish --cancel {short}` stops it"
+    ))
+}
+
+/// What a command leaves that ends before anything is sent.
+fn left_before(hash: &TesseraHash, state: PublicationState) -> String {
+    let state = match state {
+        PublicationState::Published => "nothing was sent, and it stays published",
+        _ => "nothing was sent, and it is not published",
+    };
+    format!("{state}; `tes publish {}` begins again", short(hash))
+}
+
 /// Publishes. Ctrl-C stops it at once; then a person is asked whether it shall go on after all.
 fn publish(
     context: &Context,
@@ -109,7 +157,6 @@ fn publish(
     signed: Option<SignedPlan>,
 ) -> Result<Exit, CommandError> {
     let stop = StopPublication { hash, unpublish: false };
-    let mut is_listening = false;
     loop {
         let call = Publish { hash, signed: signed.clone() };
         let (why, left) = match ask_unless_interrupted(context, call, stop)? {
@@ -123,10 +170,7 @@ fn publish(
             return Err(stopped(&left));
         }
         context.output.note(&format!("\n{}.", stopped_text(&left)));
-        // The system's way was given up to stop in order.
-        if !std::mem::replace(&mut is_listening, true) {
-            end_on_signal(context.output)?;
-        }
+        end_on_signal_with(context.output, begins_again(&left))?;
         let question = "c  continue here\nb  go on in the background\n\
                         anything else: leave it stopped\n> ";
         match context.output.ask(question)?.as_deref() {
@@ -141,9 +185,11 @@ fn publish(
 }
 
 fn stopped(left: &PublicationReply) -> CommandError {
-    CommandError::new(stopped_text(left))
-        .with_code(Code::INTERRUPTED)
-        .with_hint(format!("`tes publish {}` begins again with what was placed", short(&left.hash)))
+    CommandError::new(stopped_text(left)).with_code(Code::INTERRUPTED).with_hint(begins_again(left))
+}
+
+fn begins_again(left: &PublicationReply) -> String {
+    format!("`tes publish {}` begins again with what was placed", short(&left.hash))
 }
 
 fn stopped_text(left: &PublicationReply) -> String {
@@ -160,16 +206,19 @@ fn stopped_text(left: &PublicationReply) -> String {
 }
 
 /// Ends a publication, through the node if one runs.
-fn cancel(context: &Context, store: &Store, hash: TesseraHash) -> Result<Exit, CommandError> {
+fn cancel(
+    context: &Context,
+    store: &Store,
+    hash: TesseraHash,
+) -> Result<PublicationReply, CommandError> {
     if is_running(context)? {
-        let left = ask(context, StopPublication { hash, unpublish: true })?;
-        return report_state(context, left);
+        return ask(context, StopPublication { hash, unpublish: true });
     }
     let holdings = store.holdings();
     let state = holdings.note_publication(&hash, PublicationEvent::Cancelled)?.state();
     store.workbench().unpin(&hash)?;
     let placed = holdings.placements(&hash)?.len() as u64;
-    report_state(context, PublicationReply { hash, state, placed })
+    Ok(PublicationReply { hash, state, placed })
 }
 
 fn report_state(context: &Context, publication: PublicationReply) -> Result<Exit, CommandError> {

@@ -1,6 +1,7 @@
 //! `tes restore`: gives back the folder of which a tessera was made.
 
 use std::ffi::{OsStr, OsString};
+use std::io::ErrorKind::PermissionDenied;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
@@ -11,11 +12,13 @@ use tesseras_core::ids::TesseraHash;
 use tesseras_core::ports::TesseraRepository as _;
 use tesseras_core::progress::Meter;
 
-use crate::command_error::CommandError;
+use crate::code::Code;
+use crate::command_error::{CommandError, EXPORTED};
 use crate::context::Context;
 use crate::exit::Exit;
 use crate::hashes::{not_in_library, resolve};
 use crate::human::{count, size};
+use crate::interrupt::end_on_signal_with;
 use crate::output::Report;
 use crate::progress::file_meter;
 
@@ -69,6 +72,13 @@ struct Damaged {
 pub fn run(context: &Context, args: Args) -> Result<Exit, CommandError> {
     let dest = std::path::absolute(&args.dest)
         .map_err(|error| CommandError::io("find", &args.dest, &error))?;
+    let beside = dest.parent().unwrap_or(&dest).display();
+    let left = format!(
+        "nothing is in {} yet; an unfinished directory .tessera-….partial-… may be left there or \
+         in {beside}, and the same command removes it and begins again",
+        dest.display()
+    );
+    end_on_signal_with(context.output, left)?;
     let meter = file_meter("Writing");
     // Several arguments are the groups of one code or hash.
     let what = PathBuf::from(args.what.join(OsStr::new(" ")));
@@ -170,9 +180,9 @@ impl From<RestoreError> for CommandError {
         match error {
             RestoreError::Store(error) => error.into(),
             RestoreError::Write { path, source } => Self::io("write", &path, &source),
-            RestoreError::Exists { .. } => {
-                Self::new(message).with_hint("name a folder that does not exist yet")
-            }
+            RestoreError::Exists { .. } => Self::new(message)
+                .with_code(Code::EXISTS)
+                .with_hint("name a folder that does not exist yet"),
             RestoreError::Nothing { .. } => {
                 Self::new(message).with_hint("`tes verify` names what is damaged")
             }
@@ -182,15 +192,20 @@ impl From<RestoreError> for CommandError {
 
 impl From<ExportedError> for CommandError {
     fn from(error: ExportedError) -> Self {
-        let hint = match &error {
+        let failed = Self::new(error.to_string());
+        match &error {
             ExportedError::NoCapsule { .. } => {
-                "give the directory tessera-… that `tes export` wrote"
+                failed.with_code(Code::NO_CAPSULE).with_hint(EXPORTED)
             }
-            ExportedError::Read { .. } => "check that you may read it",
+            ExportedError::Read { source, .. } if source.kind() == PermissionDenied => {
+                failed.with_code(Code::NOT_ALLOWED).with_hint("check that you may read it")
+            }
+            ExportedError::Read { .. } => failed.with_hint("check that you may read it"),
             ExportedError::Manifest(_) | ExportedError::Unsigned { .. } => {
-                "`tes verify DIR` names what is damaged; each file lies readable in memories/"
+                failed.with_code(Code::DAMAGED).with_hint(
+                    "`tes verify DIR` names what is damaged; each file lies readable in memories/",
+                )
             }
-        };
-        Self::new(error.to_string()).with_hint(hint)
+        }
     }
 }

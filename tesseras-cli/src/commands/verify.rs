@@ -12,7 +12,8 @@ use tesseras_core::ids::TesseraHash;
 use tesseras_core::ports::TesseraRepository as _;
 use tesseras_core::progress::Meter;
 
-use crate::command_error::CommandError;
+use crate::code::Code;
+use crate::command_error::{CommandError, EXPORTED};
 use crate::context::Context;
 use crate::exit::Exit;
 use crate::hashes::{joined, not_in_library, resolve, whole};
@@ -136,8 +137,9 @@ impl From<VerifyError> for CommandError {
     fn from(error: VerifyError) -> Self {
         match error {
             VerifyError::Store(error) => error.into(),
-            VerifyError::NoCapsule { .. } => Self::new(error.to_string())
-                .with_hint("give the directory tessera-… that `tes export` wrote"),
+            VerifyError::NoCapsule { .. } => {
+                Self::new(error.to_string()).with_code(Code::NO_CAPSULE).with_hint(EXPORTED)
+            }
             VerifyError::Directory { .. } | VerifyError::NotStored(_) => {
                 Self::new(error.to_string())
             }

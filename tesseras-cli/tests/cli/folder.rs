@@ -136,6 +136,47 @@ fn a_damaged_export_is_not_imported_and_what_is_intact_is_given_back() {
     assert_eq!(back.json["damaged"][0]["original"], "carta.docx");
     let no_capsule = stranger.fails(&["import", "capsule", text(&folder)]);
     assert!(no_capsule.contains("is not a capsule"), "{no_capsule}");
+    for command in [&["import", "capsule", text(&folder)][..], &["verify", text(&folder)]] {
+        assert_eq!(stranger.json(command).json["code"], "no_capsule", "{command:?}");
+    }
+}
+
+#[test]
+fn what_exists_already_has_a_code_of_its_own() {
+    let environment = Environment::with_creator();
+    let hash = environment.tessera();
+    let dest = environment.path("dest");
+    for command in ["restore", "export"] {
+        environment.ok(&[command, &hash, text(&dest)]);
+        let again = environment.json(&[command, &hash, text(&dest)]);
+        assert_eq!((again.code, &again.json["code"]), (Some(1), &"exists".into()), "{command}");
+        fs::remove_dir_all(&dest).expect("removed");
+    }
+    let here = environment.json(&["restore", text(&environment.path("album")), text(&dest)]);
+    assert_eq!((here.code, &here.json["code"]), (Some(1), &"no_capsule".into()));
+}
+
+#[test]
+fn an_import_offers_to_restore_only_what_restore_takes() {
+    let owner = Environment::with_creator();
+    let hash = owner.tessera();
+    let export = owner.ok(&["export", &hash, text(&owner.path("stick"))]);
+    let export = export["path"].as_str().expect("a path");
+    let remove = |name: &str| fs::remove_file(Path::new(export).join(name)).expect("removed");
+    let dest = owner.path("back");
+    let hint = || {
+        let refused = owner.json(&["import", "capsule", export]);
+        assert_eq!(refused.json["code"], "damaged");
+        refused.json["hint"].as_str().expect("a hint").to_owned()
+    };
+    remove("MANIFEST.ed25519.sig");
+    assert!(hint().contains("tes restore"), "one signature is left");
+    assert_eq!(owner.json(&["restore", export, text(&dest)]).json["files"], 4);
+    fs::remove_dir_all(&dest).expect("removed");
+    remove("MANIFEST.ml-dsa-65.sig");
+    let hint = hint();
+    assert!(!hint.contains("tes restore") && hint.contains("memories/"), "{hint}");
+    assert!(owner.fails(&["restore", export, text(&dest)]).contains("nothing vouches"));
 }
 
 #[test]

@@ -80,3 +80,49 @@ fn a_demo_says_that_it_was_interrupted() {
     kill(&demo, "-INT");
     assert_interrupted(&demo.wait_with_output().expect("it ends"), "demo");
 }
+
+#[test]
+fn a_person_who_ends_a_fetch_reads_what_is_kept_and_how_to_go_on() {
+    let environment = Environment::with_creator();
+    let hash = "ab".repeat(32);
+    let listener = UnixListener::bind(environment.data_dir().join("daemon.sock")).expect("bound");
+    let mut tes = Command::new(assert_cmd::cargo::cargo_bin("tes"));
+    tes.args(["fetch", &hash, "--data-dir"]).arg(environment.data_dir());
+    let tes = tes.stdin(Stdio::null()).stderr(Stdio::piped()).spawn().expect("it runs");
+    let (mut asked, _) = listener.accept().expect("a client");
+    asked.read_exact(&mut [0; 4]).expect("a request");
+    kill(&tes, "-INT");
+    let output = tes.wait_with_output().expect("it ends");
+    let told = String::from_utf8(output.stderr).expect("UTF-8");
+    assert_eq!(output.status.code(), Some(1), "{told}");
+    assert!(told.contains("are kept") && told.contains(&format!("tes drop {hash}")), "{told}");
+}
+
+#[test]
+fn what_an_interrupted_restore_or_export_leaves_is_named() {
+    const BYTES: u64 = 256 << 20;
+    let environment = Environment::with_creator();
+    let folder = environment.path("large");
+    std::fs::create_dir(&folder).expect("made");
+    let file = std::fs::File::create(folder.join("film.bin")).expect("made");
+    // Sparse; copying and checking it takes far longer than a signal.
+    file.set_len(BYTES).expect("as long as that");
+    let made = environment.ok(&["create", text(&folder)]);
+    let hash = made["hash"].as_str().expect("a hash");
+    for command in ["restore", "export"] {
+        let dest = environment.path(command);
+        std::fs::create_dir(&dest).expect("made");
+        let tes = start(&environment, &[command, hash, text(&dest)]);
+        for _ in 0..60_000 {
+            if std::fs::read_dir(&dest).expect("there").next().is_some() {
+                break;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(1));
+        }
+        kill(&tes, "-INT");
+        let output = tes.wait_with_output().expect("it ends");
+        assert_interrupted(&output, command);
+        let said = String::from_utf8(output.stdout).expect("UTF-8");
+        assert!(said.contains(".partial-") && said.contains(text(&dest)), "{said}");
+    }
+}

@@ -9,15 +9,15 @@ use std::thread::JoinHandle;
 use serde_json::json;
 use tesseras_core::ids::{ContentHash, TesseraHash};
 use tesseras_core::plan::Plan;
-use tesseras_core::ports::TesseraRepository as _;
+use tesseras_core::ports::{HoldingRepository as _, TesseraRepository as _};
 use tesseras_core::progress::{Progress, Unit};
-use tesseras_core::publication::PublicationState;
+use tesseras_core::publication::{PublicationEvent, PublicationState};
 use tesseras_rpc::calls::{PublishInBackground, Request, Response, StopPublication};
 use tesseras_rpc::frame::{Event, MAX_EVENT_BYTES, encode};
 use tesseras_rpc::messages::{DraftedPlan, PeerList, PublicationReply};
 use tesseras_storage::{StorageConfig, Store};
 
-use crate::environment::Environment;
+use crate::environment::{Environment, text};
 use crate::interrupted::{assert_interrupted, kill, start};
 use crate::terminal::talk;
 
@@ -221,4 +221,68 @@ fn a_publication_goes_on_in_the_background_until_it_is_cancelled() {
     let cancelled = environment.ok(&["publish", "--cancel", &hash]);
     assert_eq!(cancelled, json!({ "hash": hash, "state": "local", "placed": 0 }));
     assert_eq!(environment.ok(&["list"])["tesseras"][0]["state"], "local");
+}
+
+#[test]
+fn what_is_being_published_in_the_background_is_not_called_done() {
+    let environment = Environment::with_creator();
+    let hash = environment.tessera();
+    let store = Store::open(&environment.data_dir(), &StorageConfig::default()).expect("opened");
+    let tessera = hash.parse().expect("a hash");
+    store.holdings().note_publication(&tessera, PublicationEvent::Wanted).expect("noted");
+    drop(store);
+    let answer = environment.json(&["publish", &hash, "--yes"]);
+    assert_eq!((answer.code, &answer.json["code"]), (Some(1), &"in_progress".into()));
+    let hint = answer.json["hint"].as_str().expect("a hint");
+    assert!(hint.contains("tes status") && hint.contains("--cancel"), "{hint}");
+    // It is what was asked for.
+    let begun = environment.ok(&["publish", &hash, "--yes", "--background"]);
+    assert_eq!(begun, json!({ "hash": hash, "state": "publishing", "placed": 0 }));
+}
+
+#[test]
+fn publishing_again_says_that_it_is_published_and_what_happens() {
+    let environment = Environment::with_creator();
+    let hash = environment.tessera();
+    environment.publish_in_store(&hash);
+    let answers = [
+        Response::Peers(PeerList { peers: Vec::new() }),
+        Response::DraftPlan(DraftedPlan { plan: b"none".to_vec() }),
+    ];
+    let answers = answers.map(|done| encode(&Event::Done(done), MAX_EVENT_BYTES).expect("short"));
+    let node = environment.fake_node(answers.to_vec());
+    let told = environment.json(&["publish", &hash, "--yes"]).stderr;
+    assert!(told.contains("published already") && told.contains("what is missing"), "{told}");
+    assert!(!told.contains("becomes public"), "{told}");
+    node.join().expect("no panic");
+}
+
+#[test]
+fn what_was_only_fetched_cannot_be_cancelled() {
+    let (maker, reader) = (Environment::with_creator(), Environment::new());
+    let hash = maker.tessera();
+    let exported = maker.ok(&["export", &hash, text(&maker.path("out"))]);
+    reader.ok(&["import", "capsule", exported["path"].as_str().expect("a path")]);
+    let answer = reader.json(&["publish", "--cancel", &hash]);
+    assert_eq!((answer.code, &answer.json["code"]), (Some(1), &"not_published".into()));
+    assert!(answer.json["hint"].as_str().expect("a hint").contains("tes drop"));
+}
+
+#[test]
+fn a_publication_that_ends_before_anything_is_sent_says_so() {
+    let environment = Environment::with_creator();
+    let hash = environment.tessera();
+    let listener = UnixListener::bind(environment.data_dir().join("daemon.sock")).expect("bound");
+    let tes = start(&environment, &["publish", &hash, "--yes"]);
+    let (mut stream, _) = listener.accept().expect("a client");
+    assert!(matches!(read(&mut stream), Request::Peers(_)));
+    answer(&mut stream, Response::Peers(PeerList { peers: Vec::new() }));
+    let (mut stream, _) = listener.accept().expect("a client");
+    assert!(matches!(read(&mut stream), Request::DraftPlan(_)));
+    kill(&tes, "-INT");
+    let output = tes.wait_with_output().expect("it ends");
+    assert_interrupted(&output, "publish");
+    let said = String::from_utf8(output.stdout).expect("UTF-8");
+    assert!(said.contains("nothing was sent, and it is not published"), "{said}");
+    assert!(said.contains("begins again"), "{said}");
 }

@@ -95,10 +95,19 @@ impl From<ImportError> for CommandError {
         match error {
             ImportError::Verify(error) => error.into(),
             ImportError::Store(error) => error.into(),
-            ImportError::Damaged { .. } => Self::new(message).with_code(Code::DAMAGED).with_hint(
-                "`tes verify DIR` names all that is damaged; `tes restore DIR FOLDER` gives back \
-                 what is intact",
-            ),
+            ImportError::Damaged { is_signed, .. } => {
+                Self::new(message).with_code(Code::DAMAGED).with_hint(match is_signed {
+                    true => {
+                        "`tes verify DIR` names all that is damaged; `tes restore DIR FOLDER` \
+                         gives back what is intact"
+                    }
+                    // Restoring refuses what nobody vouches for.
+                    false => {
+                        "`tes verify DIR` names all that is damaged; each file lies readable in \
+                         memories/"
+                    }
+                })
+            }
             ImportError::Changed(_) | ImportError::Unpack(_) => Self::new(message),
         }
     }
