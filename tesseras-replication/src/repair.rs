@@ -173,7 +173,7 @@ impl<'a> Repairer<'a> {
         let Seen { dossier, survey, eligible, prepared } =
             self.look(tessera, stored, is_own, on_progress).await?;
         self.holder.note_survived(tessera, survey.survives(dossier.plan()));
-        let lack = eligible.assignment.lack();
+        let (lack, asked) = (eligible.assignment.lack(), eligible.contacts.len());
         let mut done = Repaired {
             unreachable: silent(&survey),
             missing: lack.without_room,
@@ -191,8 +191,7 @@ impl<'a> Repairer<'a> {
             }
             self.confirm_again(&dossier, &survey).await?;
             self.workshop.unpin(tessera).await?;
-            let asked = eligible.contacts.len();
-            done.refusals = why_missing(asked, eligible.refusals);
+            done.refusals = why_missing(done.missing, asked, eligible.refusals);
             return Ok(done);
         }
         let source = match prepared {
@@ -207,17 +206,13 @@ impl<'a> Repairer<'a> {
         let total = bytes_of(dossier.plan(), &lack.pieces);
         let count = Meter::new("placing pieces", total, on_progress);
         let distributor = self.distributor();
-        let asked = eligible.contacts.len();
         let delivery = distributor
             .distribute(&dossier, &source, lack.pieces, eligible, &placing, &count)
             .await;
         self.workshop.unpin(tessera).await?;
         done.restored = delivery.placed;
         done.missing += delivery.unplaced;
-        done.refusals = match done.missing {
-            0 => distinct(delivery.refusals),
-            _ => why_missing(asked, delivery.refusals),
-        };
+        done.refusals = why_missing(done.missing, asked, delivery.refusals);
         tracing::info!(%tessera, restored = done.restored, missing = done.missing, "repaired");
         let mut holders = survey.contacts();
         holders.extend(delivery.holders.into_iter().map(|contact| (contact.id, contact)));
@@ -390,9 +385,12 @@ fn charge_of(is_own: bool) -> Charge<()> {
     if is_own { Charge::OWN } else { Charge::Repair }
 }
 
-/// Why pieces are still missing, with so many other nodes asked. A node that has no room for a
-/// piece need not have refused anything.
-fn why_missing(asked: usize, refusals: Vec<String>) -> Vec<String> {
+/// Why so many pieces are still missing, with so many other nodes asked; only the refusals if none
+/// are. A node that has no room for a piece need not have refused anything.
+fn why_missing(missing: usize, asked: usize, refusals: Vec<String>) -> Vec<String> {
+    if missing == 0 {
+        return distinct(refusals);
+    }
     let summary = match asked {
         0 => "no other node is known".to_owned(),
         1 => "only 1 other node is known, and it did not take them".to_owned(),
