@@ -3,10 +3,10 @@
 use serde::Serialize;
 use tesseras_core::ids::TesseraHash;
 use tesseras_core::ports::{
-    FragmentStore as _, HoldingRepository as _, TesseraRepository as _, Workbench as _,
+    FragmentStore as _, HoldingRepository as _, Origin, TesseraRecord, TesseraRepository as _,
+    Workbench as _,
 };
 use tesseras_rpc::calls::{AskTesseraStatus, StopPublication};
-use tesseras_storage::Store;
 
 use crate::ask::{ask, is_running};
 use crate::command_error::CommandError;
@@ -19,8 +19,8 @@ use crate::output::Report;
 /// Remove a tessera from this machine, and keep it out
 ///
 /// Copies on other nodes stay: nobody can delete from others. `tes fetch` lets it in again. A
-/// publication under way is cancelled. It asks first, unless a running node hears just now from so
-/// many holders that any of them may vanish.
+/// publication under way is cancelled. It asks first, unless it is published and a running node hears
+/// just now from so many holders that any of them may vanish.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(flatten)]
@@ -50,18 +50,27 @@ pub fn run(context: &Context, args: Args) -> Result<Exit, CommandError> {
     let store = context.store()?;
     let hash = resolve(&store, &args.hash.text()?)?;
     let pieces = store.fragments().list_fragments(&hash)?;
-    let listed = store.library().get(&hash)?.is_some();
+    let record = store.library().get(&hash)?;
+    let listed = record.is_some();
     let unfinished = store.workbench().pinned(&hash)?.len() as u64;
     if !listed && pieces.is_empty() && unfinished == 0 && !args.block {
         return Err(not_in_library(&store, &hash).with_hint("--block keeps it out all the same"));
     }
     let running = is_running(context)?;
-    let attested = match listed && running {
+    // Before the publication has ended, the pieces at other nodes are a draft that nobody finds.
+    let is_draft = record.as_ref().is_some_and(|record| record.origin == Origin::Created)
+        && !store.holdings().publication(&hash)?.published;
+    let is_kept = listed || !pieces.is_empty();
+    let attested = match is_kept && running && !is_draft {
         true => attested_elsewhere(context, hash, !pieces.is_empty()),
         false => None,
     };
-    if listed && attested.is_none() && !args.yes {
-        confirm_only_copy(context, &store, &hash)?;
+    if is_kept && attested.is_none() && !args.yes {
+        let why = match is_draft {
+            true => "it is not published, so nobody finds what other nodes hold of it",
+            false => "no other nodes that hold enough of it have answered just now",
+        };
+        confirm_only_copy(context, &hash, (record, pieces.len()), why)?;
     }
     if running {
         // What is under way would publish it after all.
@@ -105,14 +114,15 @@ fn kept_without_us(holders: u64, survives: u64, holds_pieces: bool) -> Option<u6
 /// Asks before the only copy goes; an error if it is to stay.
 fn confirm_only_copy(
     context: &Context,
-    store: &Store,
     hash: &TesseraHash,
+    (record, pieces): (Option<TesseraRecord>, usize),
+    why: &str,
 ) -> Result<(), CommandError> {
-    let title = store.library().get(hash)?.map(|record| record.title).unwrap_or_default();
-    context.output.note(&format!(
-        "{title} ({hash})\nThis may be the only copy: no other nodes that hold enough of it have \
-         answered just now. {ONLY_COPY}"
-    ));
+    let what = match record {
+        Some(record) => record.title,
+        None => format!("{} held for others", count(pieces as u64, "piece", "pieces")),
+    };
+    context.output.note(&format!("{what} ({hash})\nThis may be the only copy: {why}. {ONLY_COPY}"));
     match context.output.confirm("Delete it?")? {
         true => Ok(()),
         false => Err(CommandError::new("nothing was removed")),

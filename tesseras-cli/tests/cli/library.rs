@@ -341,7 +341,8 @@ fn an_ambiguous_prefix_names_the_candidates() {
     );
     let held = environment.fails(&["show", &near.to_string()]);
     assert!(held.contains("only 1 piece of") && held.contains("held for others"), "{held}");
-    let dropped = environment.ok(&["drop", &near.to_string()]);
+    assert_eq!(environment.json(&["drop", &near.to_string()]).code, Some(2), "perhaps the last");
+    let dropped = environment.ok(&["drop", &near.to_string(), "--yes"]);
     assert_eq!((&dropped["bytes"], &dropped["pieces"]), (&7.into(), &1.into()));
     assert_eq!(environment.ok(&["show", &hash[..4]])["hash"], hash);
 }

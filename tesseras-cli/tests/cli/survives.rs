@@ -329,6 +329,34 @@ fn on_a_terminal_the_only_copy_is_asked_about() {
     assert_eq!(environment.ok(&["list"])["tesseras"], serde_json::json!([]));
 }
 
+/// What a node says of a tessera that this many nodes hold.
+fn status_event(hash: TesseraHash, holders: u64, survives: u64) -> Vec<u8> {
+    let status = TesseraStatus {
+        hash,
+        state: TesseraState::Degraded,
+        fragments: FragmentCount { total: 7, live: holders, needed: 1 },
+        copies: CopyCount { total: 7, live: holders },
+        holders,
+        survives,
+        placement: Vec::new(),
+        in_library: true,
+        notes: Vec::new(),
+    };
+    encode(&Event::Done(Response::TesseraStatus(status)), MAX_EVENT_BYTES).expect("short")
+}
+
+#[test]
+fn the_pieces_of_an_unfinished_publication_are_no_reason_not_to_ask() {
+    let environment = Environment::with_creator();
+    let hash = environment.tessera();
+    let node = environment.fake_node(vec![status_event(hash.parse().expect("a hash"), 7, 6)]);
+    let refused = environment.json(&["drop", &hash]);
+    assert_eq!(refused.code, Some(2));
+    assert!(refused.stderr.contains("it is not published"), "{}", refused.stderr);
+    assert_eq!(environment.ok(&["verify", &hash])["valid"], true);
+    drop(node);
+}
+
 #[test]
 fn only_what_others_attest_now_is_dropped_without_a_question() {
     let environment = Environment::with_creator();
@@ -337,20 +365,7 @@ fn only_what_others_attest_now_is_dropped_without_a_question() {
     environment.publish_in_store(&hash);
     assert_eq!(environment.json(&["drop", &hash]).code, Some(2));
     let tessera: TesseraHash = hash.parse().expect("a hash");
-    let status = |holders, survives| {
-        let status = TesseraStatus {
-            hash: tessera,
-            state: TesseraState::Degraded,
-            fragments: FragmentCount { total: 7, live: holders, needed: 1 },
-            copies: CopyCount { total: 7, live: holders },
-            holders,
-            survives,
-            placement: Vec::new(),
-            in_library: true,
-            notes: Vec::new(),
-        };
-        encode(&Event::Done(Response::TesseraStatus(status)), MAX_EVENT_BYTES).expect("short")
-    };
+    let status = |holders, survives| status_event(tessera, holders, survives);
     let report = PublicationReply { hash: tessera, state: PublicationState::Local, placed: 7 };
     let stopped =
         encode(&Event::Done(Response::Publication(report)), MAX_EVENT_BYTES).expect("short");
