@@ -120,3 +120,11 @@ pub enum StoreError {
         source: Box<dyn std::error::Error + Send + Sync>,
     },
 }
+
+impl StoreError {
+    /// Whether what should be stored is missing or damaged, so that it can be replaced from
+    /// elsewhere; otherwise the store itself failed, and nothing is known about the object.
+    pub fn is_damage(&self) -> bool {
+        matches!(self, Self::Missing(_) | Self::Corrupt(_))
+    }
+}

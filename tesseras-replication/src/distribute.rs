@@ -55,6 +55,8 @@ enum PutError {
     Ask(#[from] AskError),
     #[error(transparent)]
     Store(#[from] StoreError),
+    #[error("this node no longer keeps it, or keeps another plan of it")]
+    Unwanted,
 }
 
 /// The collaborators of placing pieces: other nodes, and this one as one of them.
@@ -214,7 +216,10 @@ impl Delivering<'_> {
             |heard| {
                 Box::pin(async move {
                     match contact {
-                        None => Ok(distributor.holder.keep(dossier, source, piece).await?),
+                        None => match distributor.holder.keep(dossier, source, piece).await? {
+                            true => Ok(()),
+                            false => Err(PutError::Unwanted),
+                        },
                         Some(to) => {
                             let what = (dossier, piece);
                             distributor.put(&to, what, source, placing, with_dossier, heard).await
@@ -254,7 +259,9 @@ impl Delivering<'_> {
                 tracing::info!(%piece, %node, %error, "a piece was not taken");
                 self.delivery.refusals.push(error.to_string());
                 self.assignment.refused(node, piece);
-                if self.open.contains(&slot) && !self.waiting.contains(&slot) {
+                // While a hedge of it is in progress, that one may still succeed.
+                let is_sent = self.waiting.contains(&slot) || self.transfers.has(slot);
+                if self.open.contains(&slot) && !is_sent {
                     self.waiting.push_back(slot);
                 }
             }

@@ -44,6 +44,9 @@ pub(crate) enum StoredDossierError {
     /// It is damaged.
     #[error("the dossier kept here is damaged: {0}")]
     Damaged(#[from] DossierError),
+    /// Its MANIFEST is missing or damaged.
+    #[error("the dossier kept here is damaged: {0}")]
+    Lost(StoreError),
 }
 
 /// What is recorded about a tessera's holders.
@@ -342,7 +345,11 @@ impl Holder {
         tessera: TesseraHash,
     ) -> Result<Option<VerifiedDossier>, StoredDossierError> {
         self.run(move |stores| {
-            let Some(dossier) = stores.holdings.dossier(&tessera)? else { return Ok(None) };
+            let dossier = match stores.holdings.dossier(&tessera) {
+                Err(error) if error.is_damage() => return Err(StoredDossierError::Lost(error)),
+                found => found?,
+            };
+            let Some(dossier) = dossier else { return Ok(None) };
             match VerifiedDossier::verify(dossier, &tessera) {
                 Ok(dossier) => Ok(Some(dossier)),
                 Err(error) => {

@@ -34,12 +34,13 @@ impl PieceSource {
     ) -> Result<Self, StoreError> {
         let mut source = Self { plan, blobs, workbench, whole, damaged: BTreeSet::new() };
         if source.whole.is_none() {
-            source.whole = source.stored(&source.plan.pack_hash())?;
+            source.whole = source.look_for_whole()?;
         }
         Ok(source)
     }
 
-    /// Opens a piece; [`StoreError::Missing`] if it is not at hand.
+    /// Opens a piece; [`StoreError::Missing`] if it is not at hand, [`StoreError::Corrupt`] if only
+    /// part of it is.
     pub fn open(&self, piece: Piece) -> Result<Arc<dyn BlobReader>, StoreError> {
         let checksum =
             self.plan.checksum(piece).ok_or(StoreError::Missing(self.plan.pack_hash()))?;
@@ -56,7 +57,7 @@ impl PieceSource {
     pub fn has(&self, piece: Piece) -> Result<bool, StoreError> {
         match self.open(piece) {
             Ok(_) => Ok(true),
-            Err(StoreError::Missing(_)) => Ok(false),
+            Err(error) if error.is_damage() => Ok(false),
             Err(error) => Err(error),
         }
     }
@@ -95,7 +96,7 @@ impl PieceSource {
                 return Ok([Piece::Whole].into());
             }
             // Perhaps it was a copy in the library; a stored piece may still be intact.
-            self.whole = self.stored(&self.plan.pack_hash())?;
+            self.whole = self.look_for_whole()?;
             if self.whole.is_some() && self.is_sound(Piece::Whole)? {
                 return Ok([Piece::Whole].into());
             }
@@ -105,8 +106,14 @@ impl PieceSource {
         let mut sound = BTreeSet::new();
         for index in 0..self.plan.coded().map_or(0, |form| form.shape.n()) {
             let piece = Piece::Index(index);
-            if !self.has(piece)? {
-                continue;
+            match self.open(piece) {
+                Ok(_) => {}
+                Err(StoreError::Missing(_)) => continue,
+                Err(StoreError::Corrupt(checksum)) => {
+                    self.damaged.insert(checksum);
+                    continue;
+                }
+                Err(error) => return Err(error),
             }
             if self.plan.checksum(piece).is_some_and(|checksum| pinned.contains(&checksum))
                 || self.is_sound(piece)?
@@ -154,7 +161,21 @@ impl PieceSource {
     }
 
     fn is_sound(&self, piece: Piece) -> Result<bool, StoreError> {
-        Ok(self.plan.checksum(piece) == Some(blake3_of(self.open(piece)?.as_ref())?))
+        match self.open(piece).and_then(|reader| blake3_of(reader.as_ref())) {
+            Ok(hash) => Ok(self.plan.checksum(piece) == Some(hash)),
+            Err(error) if error.is_damage() => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The stored pack; not at hand from now on if only part of it is stored.
+    fn look_for_whole(&mut self) -> Result<Option<Arc<dyn BlobReader>>, StoreError> {
+        let found = self.stored(&self.plan.pack_hash());
+        if let Err(StoreError::Corrupt(pack)) = found {
+            self.damaged.insert(pack);
+            return Ok(None);
+        }
+        found
     }
 
     fn stored(&self, hash: &ContentHash) -> Result<Option<Arc<dyn BlobReader>>, StoreError> {

@@ -38,7 +38,8 @@ pub(crate) async fn release_whole(
     placement.retain(|_, pieces| !pieces.is_empty());
     let own = placement.remove(&me).unwrap_or_default();
     let own = held.into_iter().filter(|f| own.contains(&f.piece)).collect();
-    if !holder.are_sound(own).await? || !all_are_readable(peers, dossier, survey, &placement).await
+    if !holder.verify(tessera, own).await?
+        || !all_are_readable(peers, dossier, survey, &placement).await
     {
         return Ok(false);
     }

@@ -229,7 +229,7 @@ impl Service<'_> {
         let permit = self.holder.turn_to_send(from).await?;
         let reader = match self.open(held_piece, piece).await {
             Ok(reader) => reader.ok_or_else(not_held)?,
-            Err(StoreError::Corrupt(_) | StoreError::Missing(_)) => {
+            Err(error) if error.is_damage() => {
                 let noting = self.holder.found_damaged(tessera, vec![held_piece.piece]);
                 noting.await.map_err(internal)?;
                 return Err(not_held());
@@ -260,7 +260,7 @@ impl Service<'_> {
                 match stores.pieces(plan, Some(reader))?.open(piece) {
                     Ok(reader) => Ok(Some(reader)),
                     // A piece that is not part of what is held says nothing about what is held.
-                    Err(StoreError::Missing(_) | StoreError::Corrupt(_)) => Ok(None),
+                    Err(error) if error.is_damage() => Ok(None),
                     Err(error) => Err(error),
                 }
             })

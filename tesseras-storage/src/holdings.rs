@@ -71,12 +71,12 @@ fn publication_of(
     Ok(found.unwrap_or_default())
 }
 
-fn insert_dossier(
+fn write_dossier(
     tx: &Transaction<'_>,
     tessera: &TesseraHash,
     dossier: &Dossier,
 ) -> rusqlite::Result<()> {
-    tx.prepare_cached("INSERT INTO dossiers VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)")?.execute(
+    tx.prepare_cached("REPLACE INTO dossiers VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)")?.execute(
         params![
             tessera.as_bytes(),
             dossier.manifest_signatures.ed25519,
@@ -147,10 +147,13 @@ impl HoldingRepository for SqliteHoldings {
             let manifest = ContentHash::from(*tessera);
             if let Some(plan) = plan_of(tx, tessera)? {
                 placing.heal(tx, &manifest)?;
-                return Ok(plan == dossier.plan);
+                if plan != dossier.plan {
+                    return Ok(false);
+                }
+            } else {
+                placing.acquire(tx, &manifest)?;
             }
-            placing.acquire(tx, &manifest)?;
-            insert_dossier(tx, tessera, dossier)?;
+            write_dossier(tx, tessera, dossier)?;
             Ok(true)
         })
     }

@@ -22,7 +22,7 @@ pub struct PlacedPiece {
 /// Dossiers, known holders, own placements, and blocked tesserae.
 pub trait HoldingRepository: Send + Sync {
     /// Keeps a (verified) dossier. The first plan stays: `false` if another one is already kept,
-    /// and nothing changes.
+    /// and nothing changes. With the same plan, the rest is replaced, so that damage is mended.
     fn put_dossier(&self, tessera: &TesseraHash, dossier: &Dossier) -> Result<bool, StoreError>;
 
     /// The whole dossier.

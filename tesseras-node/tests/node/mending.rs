@@ -5,7 +5,7 @@ use std::fs;
 
 use tesseras_core::code::Piece;
 use tesseras_core::ids::TesseraHash;
-use tesseras_core::ports::{FragmentStore as _, Workbench as _};
+use tesseras_core::ports::{BlobStore as _, Charge, FragmentStore as _, HeldPiece, Workbench as _};
 use tesseras_replication::status::HealthState;
 use tesseras_rpc::calls::Repair;
 
@@ -88,6 +88,42 @@ async fn whole_copies_come_back_and_spread_to_who_joins() {
     assert_eq!(net.nodes[4].held(hash).len(), 1);
     let health = net.nodes[4].health(hash).await;
     assert_eq!((health.state, health.live, health.survives), (HealthState::Healthy, 4, 3));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_holder_that_would_release_its_whole_copy_mends_its_rotten_fragment_instead() {
+    for is_gone in [false, true] {
+        let mut net = Net::of(4).await;
+        let (hash, keys) = net.nodes[0].create(&net.path("album"), 4 * MIB, 5);
+        net.nodes[0].publish(hash, &keys).await.unwrap();
+        for _ in 0..11 {
+            net.join().await;
+        }
+        net.settle().await;
+        net.nodes[1].repair(hash).await;
+        let is_whole = |f: &HeldPiece| f.piece == Piece::Whole;
+        let mut wholes: Vec<&Member> =
+            net.nodes.iter().filter(|m| m.held(hash).iter().any(is_whole)).collect();
+        wholes.sort_by_key(|member| member.node.id().distance(&hash.dht_key()));
+        let farthest = wholes.pop().unwrap();
+        // It holds a fragment, too, that another node also has.
+        let mut others =
+            net.nodes.iter().flat_map(|m| m.held(hash).into_iter().map(move |f| (m, f)));
+        let (other, fragment) = others.find(|(_, f)| !is_whole(f)).unwrap();
+        let mut writer = farthest.store.blobs().stage().unwrap();
+        writer.write(&fs::read(blob_path(&other.dir, &fragment.checksum)).unwrap()).unwrap();
+        let staged = writer.finish().unwrap();
+        let fragments = farthest.store.fragments();
+        fragments.store_fragment(&fragment, staged, &Charge::Repair).unwrap();
+        let path = blob_path(&farthest.dir, &fragment.checksum);
+        fs::remove_file(&path).unwrap();
+        if !is_gone {
+            fs::write(&path, vec![0; fragment.bytes as usize]).unwrap();
+        }
+        farthest.repair(hash).await;
+        farthest.repair(hash).await;
+        assert!(farthest.store.check().unwrap().is_sound());
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -27,6 +27,18 @@ fn rot(dir: &Path, hash: &ContentHash) {
     fs::write(&path, bytes).unwrap();
 }
 
+fn rot_if_stored(dir: &Path, hash: &ContentHash) {
+    if blob_path(dir, hash).exists() {
+        rot(dir, hash);
+    }
+}
+
+/// Removes the last byte of a stored object.
+fn cut_off(dir: &Path, hash: &ContentHash) {
+    let file = fs::OpenOptions::new().write(true).open(blob_path(dir, hash)).unwrap();
+    file.set_len(file.metadata().unwrap().len() - 1).unwrap();
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_damaged_capsule_is_never_published_and_creating_it_again_mends_it() {
     let net = Net::of(3).await;
@@ -133,6 +145,31 @@ async fn a_rotten_small_copy_is_replaced_by_a_fetch() {
     assert!(!holder.store.check().unwrap().is_sound());
     holder.fetch(hash).await.unwrap();
     assert!(holder.store.check().unwrap().is_sound(), "the held piece is mended, too");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_small_copy_that_was_cut_off_is_replaced_by_a_fetch() {
+    let net = Net::of(3).await;
+    let (hash, keys) = net.nodes[0].create(&net.path("album"), 2000, 5);
+    net.nodes[0].publish(hash, &keys).await.unwrap();
+    let holder = &net.nodes[1];
+    let whole = holder.held(hash).remove(0);
+    cut_off(&holder.dir, &whole.checksum);
+    holder.fetch(hash).await.unwrap();
+    assert!(holder.store.check().unwrap().is_sound(), "the held piece is mended, too");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dossier_sent_with_a_piece_replaces_a_rotten_manifest() {
+    let net = Net::of(1).await;
+    let holder = &net.nodes[0];
+    let (stranger, goods) = (Stranger::at("127.0.100.1"), Goods::make(4 * MIB, 20));
+    for piece in [Piece::Index(0), Piece::Index(1)] {
+        rot_if_stored(&holder.dir, &goods.tessera.into());
+        stranger.put(&holder.contact(), goods.parcel(piece)).await.unwrap();
+    }
+    assert_eq!(holder.held(goods.tessera).len(), 2);
+    assert!(holder.store.check().unwrap().is_sound());
 }
 
 #[tokio::test(flavor = "multi_thread")]

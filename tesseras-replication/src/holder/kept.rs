@@ -26,15 +26,9 @@ impl Holder {
     ) -> Result<bool, StoreError> {
         let tessera = held_piece.tessera;
         let kept = self.run(move |stores| {
-            // Checked again: the owner may have dropped it during the transfer.
-            let refused = stores.holdings.is_blocked(&tessera).and_then(|blocked| {
-                Ok(blocked || !stores.holdings.put_dossier(&tessera, dossier.dossier())?)
-            });
-            if !matches!(refused, Ok(false)) {
-                stores.blobs.discard(staged);
-                return refused.map(|_| None);
+            if !store_wanted(stores, &dossier, &held_piece, staged, &charge)? {
+                return Ok(None);
             }
-            stores.fragments.store_fragment(&held_piece, staged, &charge)?;
             let mut publication = stores.holdings.publication(&tessera)?;
             // A tessera that others attest is published; for the rest, the placing node will report
             // it.
@@ -51,13 +45,14 @@ impl Holder {
         Ok(true)
     }
 
-    /// Keeps a rebuilt piece on this node, as any other holder would.
+    /// Keeps a rebuilt piece on this node, as any other holder would. `false` if the owner has
+    /// dropped the tessera in the meantime, or another plan is kept here.
     pub(crate) async fn keep(
         &self,
         dossier: &VerifiedDossier,
         source: &PieceSource,
         piece: Piece,
-    ) -> Result<(), StoreError> {
+    ) -> Result<bool, StoreError> {
         let (dossier, source) = (dossier.clone(), source.clone());
         self.run(move |stores| keep_copy(stores, &dossier, &source, piece)).await
     }
@@ -68,7 +63,7 @@ impl Holder {
         let tessera = dossier.tessera();
         let mending = async {
             if self.damaged_pieces(tessera).await?.contains(&piece) {
-                self.keep(dossier, source, piece).await?;
+                return self.keep(dossier, source, piece).await.map(drop);
             }
             Ok::<_, StoreError>(())
         };
@@ -77,18 +72,29 @@ impl Holder {
         }
     }
 
-    /// Reads every byte of pieces held here from the disk, and returns whether all are intact.
-    pub(crate) async fn are_sound(&self, held: Vec<HeldPiece>) -> Result<bool, StoreError> {
-        self.run(move |stores| {
-            for fragment in held {
-                let reader = stores.blobs.open(&fragment.checksum)?;
-                if tesseras_crypto::blake3_of(reader.as_ref())? != fragment.checksum {
-                    return Ok(false);
+    /// Reads every byte of pieces held here from the disk; those that are not intact are recorded as
+    /// damaged. Returns whether all are intact.
+    pub(crate) async fn verify(
+        &self,
+        tessera: TesseraHash,
+        held: Vec<HeldPiece>,
+    ) -> Result<bool, StoreError> {
+        let reading = self.run(move |stores| {
+            let mut damaged = Vec::new();
+            for HeldPiece { piece, checksum, .. } in held {
+                let found = stores.blobs.open(&checksum);
+                match found.and_then(|reader| tesseras_crypto::blake3_of(reader.as_ref())) {
+                    Ok(found) if found == checksum => {}
+                    Err(error) if !error.is_damage() => return Err(error),
+                    _ => damaged.push(piece),
                 }
             }
-            Ok(true)
-        })
-        .await
+            Ok(damaged)
+        });
+        let damaged = reading.await?;
+        let is_sound = damaged.is_empty();
+        self.found_damaged(tessera, damaged).await?;
+        Ok(is_sound)
     }
 
     /// Releases a held piece.
@@ -129,12 +135,33 @@ impl Holder {
     }
 }
 
+/// Stores a piece with its dossier, unless the tessera is blocked or another plan of it is kept:
+/// checked here, as the owner may have dropped it while the piece was received or rebuilt.
+fn store_wanted(
+    stores: &Stores,
+    dossier: &VerifiedDossier,
+    held_piece: &HeldPiece,
+    staged: StagedBlob,
+    charge: &Charge,
+) -> Result<bool, StoreError> {
+    let tessera = held_piece.tessera;
+    let wanted = stores.holdings.is_blocked(&tessera).and_then(|blocked| {
+        Ok(!blocked && stores.holdings.put_dossier(&tessera, dossier.dossier())?)
+    });
+    if !matches!(wanted, Ok(true)) {
+        stores.blobs.discard(staged);
+        return wanted;
+    }
+    stores.fragments.store_fragment(held_piece, staged, charge)?;
+    Ok(true)
+}
+
 fn keep_copy(
     stores: &Stores,
     dossier: &VerifiedDossier,
     source: &PieceSource,
     piece: Piece,
-) -> Result<(), StoreError> {
+) -> Result<bool, StoreError> {
     let reader = source.open(piece)?;
     let mut writer = stores.blobs.stage()?;
     let mut buffer = PageBuffer::new(CHUNK);
@@ -150,6 +177,5 @@ fn keep_copy(
     let checksum = source.plan().checksum(piece).ok_or(missing)?;
     let tessera = dossier.tessera();
     let held_piece = HeldPiece { tessera, piece, checksum, bytes: reader.bytes() };
-    stores.holdings.put_dossier(&tessera, dossier.dossier())?;
-    stores.fragments.store_fragment(&held_piece, staged, &Charge::Repair)
+    store_wanted(stores, dossier, &held_piece, staged, &Charge::Repair)
 }

@@ -43,7 +43,7 @@ impl Service<'_> {
     ) -> Outcome<Option<VerifiedDossier>> {
         self.holder.stored_dossier(tessera).await.map_err(|error| match error {
             StoredDossierError::Store(error) => internal(error),
-            StoredDossierError::Damaged(_) => {
+            StoredDossierError::Damaged(_) | StoredDossierError::Lost(_) => {
                 Refusal::new(Refusal::INTERNAL, "the dossier kept here is damaged")
             }
         })

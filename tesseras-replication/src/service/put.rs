@@ -112,7 +112,7 @@ impl Service<'_> {
         let stored = match self.holder.stored_dossier(put.tessera).await {
             Ok(stored) => stored,
             // The dossier that is sent replaces it.
-            Err(StoredDossierError::Damaged(_)) => None,
+            Err(StoredDossierError::Damaged(_) | StoredDossierError::Lost(_)) => None,
             Err(StoredDossierError::Store(error)) => return Err(internal(error)),
         };
         let _turn = match put.dossier_bytes > LARGE_DOSSIER {
