@@ -1,9 +1,10 @@
 //! Lookups in progress and their purposes (Kademlia, section 2.3).
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 use rand::RngExt;
-use tesseras_core::contact::Contact;
+use tesseras_core::contact::{Contact, Subnet};
 use tesseras_core::ids::{DhtKey, NodeId};
 use tesseras_core::time::Timestamp;
 
@@ -17,6 +18,9 @@ use tesseras_core::address;
 
 /// The most holders that one search returns; nodes' stores may differ.
 const MAX_HOLDERS: usize = 4 * RECORDS_PER_KEY;
+/// The most holders that those who answer from one neighbourhood may be the first to tell of: whom
+/// they make up must not take the place of those that others tell of.
+const MAX_TOLD: usize = MAX_HOLDERS / 8;
 /// A lookup starts with this many of our own peers per wanted result, since other nodes name only k
 /// each, and many of those may be dead.
 const SEEDS_PER_RESULT: usize = 4;
@@ -69,6 +73,7 @@ impl Records {
     fn add(
         &mut self,
         record: HolderRecord,
+        (peer, remote): (NodeId, IpAddr),
         key: &DhtKey,
         identity: &dyn NodeIdentity,
         config: &DhtConfig,
@@ -78,11 +83,15 @@ impl Records {
             return false;
         }
         let node = record.node();
+        let subnet = Subnet::of(remote);
+        let teller = (subnet, Some(peer).filter(|_| subnet.is_local()));
+        let told = self.told.get(&teller).copied().unwrap_or(0);
+        let has_room = self.records.len() < MAX_HOLDERS && told < MAX_TOLD;
         let known = self.records.get(&node);
-        let useful = known.map_or(self.records.len() < MAX_HOLDERS, |k| k.date < record.date);
+        let useful = known.map_or(has_room, |known| known.date < record.date);
         let is_new = useful && record.check(identity, config.work_bits, wall).is_ok();
-        if is_new {
-            self.records.insert(node, record);
+        if is_new && self.records.insert(node, record).is_none() {
+            *self.told.entry(teller).or_default() += 1;
         }
         is_new
     }
@@ -240,7 +249,8 @@ impl Engine {
             let target = search.lookup.target();
             for record in answer.records.into_iter().take(RECORDS_PER_PAGE) {
                 let news = record.clone();
-                if found.add(record, &target, &*self.identity, &self.config, turn.wall) {
+                let teller = (peer, remote.ip());
+                if found.add(record, teller, &target, &*self.identity, &self.config, turn.wall) {
                     let found = SearchResult::Holder(news);
                     turn.effects.push(Effect::Found { operation: *operation, found });
                 }

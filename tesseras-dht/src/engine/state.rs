@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rand::Rng;
-use tesseras_core::contact::Contact;
+use tesseras_core::contact::{Contact, Subnet};
 use tesseras_core::ids::{DhtKey, NodeId};
 use tesseras_core::peer_memory::PeerMemory;
 use tesseras_core::time::Timestamp;
@@ -118,6 +118,8 @@ pub(super) struct Search {
 #[derive(Debug, Default)]
 pub(super) struct Records {
     pub(super) records: BTreeMap<NodeId, HolderRecord>,
+    /// How many holders a neighbourhood was the first to tell of; on local networks, a node.
+    pub(super) told: BTreeMap<(Subnet, Option<NodeId>), usize>,
 }
 
 /// A search for many peers.

@@ -2,6 +2,7 @@
 //! transport that carries frames in memory.
 
 mod clocks;
+mod crowding;
 mod eviction;
 mod forgeries;
 mod memory;

@@ -16,6 +16,7 @@ use tesseras_dht::engine::{
     Bootstrap, Command, CommandOutcome, Effect, Engine, Event, InboundId, Moment, OperationId,
     Ticket,
 };
+use tesseras_dht::messages::DhtResponse;
 use tesseras_dht::{DhtConfig, HolderRecord};
 use tesseras_wire::codec;
 
@@ -40,6 +41,8 @@ pub struct Node {
     pub asleep_until: Duration,
     /// How many seconds its clock is ahead of the world's.
     pub ahead: i64,
+    /// The records that it tells everybody who asks for holders, a page at a time.
+    pub forges: Vec<HolderRecord>,
     /// Requests that it awaits answers to.
     waiting: BTreeSet<Ticket>,
     next_tick: Duration,
@@ -141,6 +144,7 @@ impl World {
             reachable,
             asleep_until: Duration::ZERO,
             ahead: 0,
+            forges: Vec::new(),
             waiting: BTreeSet::new(),
             next_tick: self.now,
         });
@@ -281,7 +285,16 @@ impl World {
                 let event = Event::Asked { inbound, from, remote, request };
                 self.put(self.now + delay, to, Item::Event(event));
             }
-            Effect::Answer { inbound, answer } => {
+            Effect::Answer { inbound, mut answer } => {
+                let forges = &mut self.nodes[index].forges;
+                if let Ok(DhtResponse::Holders(holders)) = &mut answer
+                    && !forges.is_empty()
+                {
+                    let page = 64.min(forges.len());
+                    holders.records = forges[..page].to_vec();
+                    holders.more = true;
+                    forges.rotate_left(page);
+                }
                 if let Ok(answer) = &answer {
                     answer.encode().expect("an answer fits a frame");
                 }
