@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tesseras_core::ids::TesseraHash;
 use tesseras_core::progress::silent;
+use tesseras_core::units::MIB;
 use tesseras_node::loopback::Member;
 use tesseras_replication::policy::hedging::Requests;
 use tokio::runtime::Runtime;
@@ -21,7 +22,6 @@ use crate::scene::{PHOTO, SMALL_PHOTO, Scene};
 const CHILDREN: u8 = 22;
 const KILLED: usize = 8;
 const HOLDERS: usize = CHILDREN as usize + 2;
-const MIB: u64 = 1 << 20;
 const SMALL: u64 = MIB;
 const MIDDLE: u64 = 100 * MIB;
 /// Capsules of a daily round.

@@ -3,12 +3,13 @@
 use std::io::Write as _;
 use std::time::{Duration, Instant};
 
+use tesseras_core::units::MIB;
+
 use crate::failure::Result;
 
 /// How often every side of a contest runs, in turns.
 pub const LAPS: usize = 3;
 
-const MIB: u64 = 1 << 20;
 const WARM_BYTES: usize = 3 << 30;
 
 /// One run of one side.

@@ -11,73 +11,63 @@ use tesseras_rpc::Cause;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Code(&'static str);
 
-impl Code {
+/// Defines the constants, and the list of them from the same lines.
+macro_rules! codes {
+    ($($(#[$about:meta])* $name:ident = $word:literal,)*) => {
+        impl Code {
+            $($(#[$about])* pub const $name: Self = Self($word);)*
+
+            /// All but those of the node ([`Cause::CODES`]).
+            #[cfg(test)]
+            const ALL: &[Self] = &[$(Self::$name),*];
+        }
+    };
+}
+
+codes! {
     /// It was tried, and failed; the message says why.
-    pub const FAILED: Self = Self("failed");
+    FAILED = "failed",
     /// The command was used wrongly: nothing was tried.
-    pub const USAGE: Self = Self("usage");
+    USAGE = "usage",
     /// A signal ended the command before it was done.
-    pub const INTERRUPTED: Self = Self("interrupted");
+    INTERRUPTED = "interrupted",
     /// No node runs on the data directory.
-    pub const NOT_RUNNING: Self = Self("not_running");
+    NOT_RUNNING = "not_running",
     /// The node ended, or no longer answers.
-    pub const NO_ANSWER: Self = Self("no_answer");
+    NO_ANSWER = "no_answer",
     /// The node is of another version.
-    pub const OTHER_VERSION: Self = Self("other_version");
+    OTHER_VERSION = "other_version",
     /// This user has no permission for it.
-    pub const NOT_ALLOWED: Self = Self("not_allowed");
+    NOT_ALLOWED = "not_allowed",
     /// There is no identity yet.
-    pub const NO_IDENTITY: Self = Self("no_identity");
+    NO_IDENTITY = "no_identity",
     /// The tessera is not in the library.
-    pub const NOT_IN_LIBRARY: Self = Self("not_in_library");
+    NOT_IN_LIBRARY = "not_in_library",
     /// The text is no hash and no code; perhaps a character is wrong.
-    pub const NOT_A_HASH: Self = Self("not_a_hash");
+    NOT_A_HASH = "not_a_hash",
     /// The first digits name more than one tessera.
-    pub const AMBIGUOUS: Self = Self("ambiguous");
+    AMBIGUOUS = "ambiguous",
     /// What is stored is damaged.
-    pub const DAMAGED: Self = Self("damaged");
+    DAMAGED = "damaged",
     /// The destination exists already; it is left as it is.
-    pub const EXISTS: Self = Self("exists");
+    EXISTS = "exists",
     /// The directory is not an exported capsule.
-    pub const NO_CAPSULE: Self = Self("no_capsule");
+    NO_CAPSULE = "no_capsule",
     /// The tessera is not published.
-    pub const NOT_PUBLISHED: Self = Self("not_published");
+    NOT_PUBLISHED = "not_published",
     /// The tessera is being published already.
-    pub const IN_PROGRESS: Self = Self("in_progress");
+    IN_PROGRESS = "in_progress",
     /// The index of the data directory is missing or damaged.
-    pub const INDEX_DAMAGED: Self = Self("index_damaged");
+    INDEX_DAMAGED = "index_damaged",
     /// The disk is full.
-    pub const DISK_FULL: Self = Self("disk_full");
+    DISK_FULL = "disk_full",
     /// The disk has too little room for what was to be done.
-    pub const NO_SPACE: Self = Self("no_space");
+    NO_SPACE = "no_space",
     /// The passphrase does not open the file.
-    pub const WRONG_PASSPHRASE: Self = Self("wrong_passphrase");
+    WRONG_PASSPHRASE = "wrong_passphrase",
+}
 
-    /// All but those of the node ([`Cause::CODES`]).
-    #[cfg(test)]
-    const ALL: [Self; 20] = [
-        Self::FAILED,
-        Self::USAGE,
-        Self::INTERRUPTED,
-        Self::NOT_RUNNING,
-        Self::NO_ANSWER,
-        Self::OTHER_VERSION,
-        Self::NOT_ALLOWED,
-        Self::NO_IDENTITY,
-        Self::NOT_IN_LIBRARY,
-        Self::NOT_A_HASH,
-        Self::AMBIGUOUS,
-        Self::DAMAGED,
-        Self::EXISTS,
-        Self::NO_CAPSULE,
-        Self::NOT_PUBLISHED,
-        Self::IN_PROGRESS,
-        Self::INDEX_DAMAGED,
-        Self::DISK_FULL,
-        Self::NO_SPACE,
-        Self::WRONG_PASSPHRASE,
-    ];
-
+impl Code {
     /// The word.
     pub fn word(self) -> &'static str {
         self.0
@@ -134,7 +124,8 @@ mod tests {
         let rows: Vec<String> = rows.collect();
         let listed: BTreeSet<&str> = rows.iter().map(String::as_str).collect();
         assert_eq!(listed.len(), rows.len(), "none is listed twice");
-        let known = Code::ALL.map(Code::word).into_iter().chain(Cause::CODES).collect();
+        let known =
+            Code::ALL.iter().map(|code| code.word()).chain(Cause::CODES.iter().copied()).collect();
         assert_eq!(listed, known);
     }
 

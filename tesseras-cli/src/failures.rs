@@ -1,6 +1,7 @@
 //! The words for why a request to the node failed, and what to do about it. The node gives the reason
 //! as data; only here it is known which command helps.
 
+use tesseras_core::units::MIB;
 use tesseras_rpc::ClientError;
 use tesseras_rpc::failure::{Cause, Failure, Shortage};
 
@@ -133,9 +134,9 @@ fn more_room(shortage: Option<&Shortage>) -> String {
          others, since a node takes more from one that keeps something for it; or ask the owner of \
          node {node_id}{at}, which has room for {} MiB of the {} MiB that it would have to take, to \
          raise deficit_allowance, per_peer_limit or storage_limit",
-        lacking.div_ceil(1 << 20),
-        room >> 20,
-        bytes_per_node.div_ceil(1 << 20),
+        lacking.div_ceil(MIB),
+        room / MIB,
+        bytes_per_node.div_ceil(MIB),
     )
 }
 

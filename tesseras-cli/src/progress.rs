@@ -170,10 +170,9 @@ pub fn file_meter(stage: &'static str) -> Meter {
 #[cfg(test)]
 mod tests {
     use indicatif::TermLike;
+    use tesseras_core::units::MIB;
 
     use super::*;
-
-    const MIB: u64 = 1 << 20;
 
     fn bytes(stage: &str, done: u64, total: u64) -> Progress {
         Progress { stage: stage.to_owned().into(), done, total, unit: Unit::Bytes }

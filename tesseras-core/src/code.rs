@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-const MIB: u64 = 1024 * 1024;
+use crate::units::MIB;
 
 /// A pack of at least this length, in bytes, has a coded form; a shorter one is only copied whole.
 pub const CODED_FROM_BYTES: u64 = 4 * MIB;

@@ -27,4 +27,5 @@ pub mod publication;
 pub mod signature;
 pub mod sums;
 pub mod time;
+pub mod units;
 pub mod words;

@@ -1,4 +1,5 @@
-//! Capsules as packs, and packs as capsules, for replication.
+//! The port [`Capsules`] over one data directory: capsules are read as packs, and packs are unpacked
+//! into the library.
 
 use std::sync::Arc;
 
@@ -21,7 +22,7 @@ pub struct StoredCapsules {
     pub blobs: Arc<dyn BlobStore>,
     /// Where they are listed.
     pub library: Arc<dyn TesseraRepository>,
-    /// When a capsule came into the library.
+    /// The date that an unpacked capsule gets in the library.
     pub clock: Clock,
 }
 
@@ -42,7 +43,7 @@ impl Capsules for StoredCapsules {
     }
 }
 
-/// A capsule on its way into the library.
+/// A capsule that is being unpacked into the library.
 struct StoredUnpacking {
     tessera: TesseraHash,
     unpacking: Unpacking<Arc<dyn BlobStore>>,

@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use tesseras_core::units::MIB;
 use tesseras_dht::DhtConfig;
 use tesseras_net::settings::{BindConfig, InboundConfig, PoolConfig, RateLimit};
 use tesseras_replication::ReplicationConfig;
@@ -12,8 +13,6 @@ use tesseras_storage::StorageConfig;
 
 pub use tesseras_dht::config::{MAX_ALPHA, MAX_CONTACTS};
 pub use tesseras_replication::config::{DEFAULT_REPAIR_SHARE_PERCENT, MAX_TRANSFERS, percent};
-
-const MIB: u64 = 1 << 20;
 
 /// Default of [`NodeConfig::repair_interval`].
 pub const DEFAULT_REPAIR_INTERVAL: Duration = Duration::from_secs(86_400);

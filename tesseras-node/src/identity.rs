@@ -41,7 +41,7 @@ pub enum IdentityError {
         bytes: u64,
     },
     /// The key has less proof of work than this network requires.
-    #[error("the key in {} shows work of {found} bits; this network asks for {needed}", path.display())]
+    #[error("the key in {} has {found} bits of proof of work; this network requires {needed}", path.display())]
     TooLittleWork {
         /// The file.
         path: PathBuf,

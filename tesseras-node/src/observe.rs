@@ -1,4 +1,4 @@
-//! What an operator can see over HTTP: `/metrics` (Prometheus text 0.0.4) and `/healthz`.
+//! The HTTP endpoint for operators: `/metrics` (Prometheus text 0.0.4) and `/healthz`.
 
 use std::net::SocketAddr;
 
@@ -55,17 +55,20 @@ impl Gauges {
             )?,
             storage_limit: gauge("tesseras_storage_limit_bytes", "Bytes offered to others.")?,
             peers: gauge("tesseras_dht_peers", "Nodes in the routing table.")?,
-            reachable: gauge("tesseras_reachable", "1 if another node has lately reached it.")?,
+            reachable: gauge(
+                "tesseras_reachable",
+                "1 if another node has reached this one recently.",
+            )?,
             dht_records: gauge("tesseras_dht_records", "Holder records kept for others.")?,
             clock_offset: gauge(
                 "tesseras_clock_offset_seconds",
-                "How far the clock is ahead of its peers', where that is more than they tolerate.",
+                "Seconds that the clock is ahead of its peers' if they do not tolerate it; else 0.",
             )?,
         })
     }
 }
 
-/// What the endpoint reads from.
+/// The sources of the endpoint.
 #[derive(Clone)]
 pub struct Observed {
     /// Counters and gauges.
@@ -134,16 +137,20 @@ impl Observed {
     }
 }
 
-/// What replication asked of other nodes, as counters.
+/// The requests that replication sent to other nodes, as counters.
 fn requests(replication: &Replication) -> Result<Vec<MetricFamily>, prometheus::Error> {
     let requests = replication.requests();
     let mut families = Vec::new();
     for (name, help, value) in [
         ("tesseras_replication_requests_total", "Requests about tesserae.", requests.sent),
-        ("tesseras_hedged_requests_total", "Those sent in place of a late one.", requests.hedged),
+        (
+            "tesseras_hedged_requests_total",
+            "Requests sent in place of a late one.",
+            requests.hedged,
+        ),
         (
             "tesseras_hedges_needed_total",
-            "Hedges whose late one failed or stood still.",
+            "Hedges whose late request failed or stalled.",
             requests.needed,
         ),
     ] {

@@ -89,11 +89,10 @@ mod tests {
     use tesseras_core::contact::Subnet;
     use tesseras_core::ids::NodeId;
     use tesseras_core::ports::{Charge, PeerAt};
+    use tesseras_core::units::MIB;
 
     use super::*;
     use crate::policy::admission::{Standing, room};
-
-    const MIB: u64 = 1 << 20;
 
     #[test]
     fn a_default_node_has_room_for_an_album_and_a_film_of_a_newcomer() {

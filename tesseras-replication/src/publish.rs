@@ -9,6 +9,7 @@ use tesseras_core::placement;
 use tesseras_core::plan::{PlanError, SignedPlan};
 use tesseras_core::ports::{Charge, StoreError};
 use tesseras_core::publication::PublicationEvent;
+use tesseras_core::units::MIB;
 use thiserror::Error;
 
 use crate::candidates::Candidates;
@@ -87,7 +88,7 @@ pub enum PublishError {
         "nothing was sent: the nodes that would keep pieces ({}) have too little room; each would \
          have to take {} MiB{}",
         causes.willing,
-        causes.bytes_per_node.div_ceil(1 << 20),
+        causes.bytes_per_node.div_ceil(MIB),
         reason(refusals)
     )]
     NoRoom {

@@ -14,7 +14,7 @@ use crate::calls::{Call, Request};
 use crate::failure::Failure;
 use crate::frame::{self, Event, FrameError, MAX_EVENT_BYTES, MAX_REQUEST_BYTES};
 
-/// How long a node may send nothing before it counts as hung. It sends a sign of life every
+/// How long a node may send nothing before it counts as hung. It sends a keep-alive every
 /// [`crate::server::ALIVE_INTERVAL`].
 pub const SILENCE_LIMIT: Duration = Duration::from_secs(60);
 
@@ -47,16 +47,16 @@ pub enum ClientError {
         source: io::Error,
     },
     /// The connection was closed before the result.
-    #[error("tesd ended before it had answered")]
+    #[error("tesd closed the connection before it answered")]
     Ended,
     /// The node has sent nothing for [`SILENCE_LIMIT`].
-    #[error("tesd has said nothing for {} seconds", SILENCE_LIMIT.as_secs())]
+    #[error("tesd has not responded for {} seconds", SILENCE_LIMIT.as_secs())]
     Silent,
     /// A message is not one of this version.
     #[error("tes and tesd do not understand each other: {0}")]
     Frame(#[source] FrameError),
     /// The answer belongs to another call.
-    #[error("tesd answered something else than it was asked")]
+    #[error("tesd sent the answer of another request")]
     Unexpected,
     /// The node executed the request, and it failed.
     #[error("{0}")]

@@ -146,68 +146,51 @@ impl Cause {
             | StoreError::Backend { .. } => Self::StoreFailed,
         }
     }
+}
 
-    /// All codes, in the order of the variants.
-    pub const CODES: [&str; 27] = [
-        "failed",
-        "busy",
-        "stopping",
-        "unknown_request",
-        "too_slow",
-        "answer_too_long",
-        "clock_off",
-        "no_space",
-        "disk_full",
-        "locked",
-        "store_failed",
-        "damaged",
-        "not_valid",
-        "not_found",
-        "other_hash",
-        "holders_silent",
-        "too_few_pieces",
-        "not_in_library",
-        "not_held",
-        "not_published",
-        "no_signed_plan",
-        "plan_refused",
-        "in_progress",
-        "stopped",
-        "nobody_eligible",
-        "no_room",
-        "too_few_placed",
-    ];
+/// Gives each variant its code. One without a code does not compile, and the list cannot lack any.
+macro_rules! codes {
+    ($($variant:ident => $code:literal,)*) => {
+        impl Cause {
+            /// All codes, in the order of the variants.
+            pub const CODES: &[&str] = &[$($code),*];
 
-    /// The code: one word that stays the same between versions.
-    pub fn code(&self) -> &'static str {
-        match self {
-            Self::Failed => "failed",
-            Self::Busy => "busy",
-            Self::Stopping => "stopping",
-            Self::UnknownRequest => "unknown_request",
-            Self::TooSlow => "too_slow",
-            Self::AnswerTooLong => "answer_too_long",
-            Self::ClockOff { .. } => "clock_off",
-            Self::NoSpace { .. } => "no_space",
-            Self::DiskFull => "disk_full",
-            Self::Locked => "locked",
-            Self::StoreFailed => "store_failed",
-            Self::Damaged => "damaged",
-            Self::NotValid => "not_valid",
-            Self::NotFound => "not_found",
-            Self::OtherHash { .. } => "other_hash",
-            Self::HoldersSilent { .. } => "holders_silent",
-            Self::TooFewPieces => "too_few_pieces",
-            Self::NotInLibrary => "not_in_library",
-            Self::NotHeld => "not_held",
-            Self::NotPublished => "not_published",
-            Self::NoSignedPlan => "no_signed_plan",
-            Self::PlanRefused => "plan_refused",
-            Self::InProgress => "in_progress",
-            Self::Stopped => "stopped",
-            Self::NobodyEligible { .. } => "nobody_eligible",
-            Self::NoRoom { .. } => "no_room",
-            Self::TooFewPlaced { .. } => "too_few_placed",
+            /// The code: one word that stays the same between versions.
+            pub fn code(&self) -> &'static str {
+                match self {
+                    $(Self::$variant { .. } => $code,)*
+                }
+            }
         }
-    }
+    };
+}
+
+codes! {
+    Failed => "failed",
+    Busy => "busy",
+    Stopping => "stopping",
+    UnknownRequest => "unknown_request",
+    TooSlow => "too_slow",
+    AnswerTooLong => "answer_too_long",
+    ClockOff => "clock_off",
+    NoSpace => "no_space",
+    DiskFull => "disk_full",
+    Locked => "locked",
+    StoreFailed => "store_failed",
+    Damaged => "damaged",
+    NotValid => "not_valid",
+    NotFound => "not_found",
+    OtherHash => "other_hash",
+    HoldersSilent => "holders_silent",
+    TooFewPieces => "too_few_pieces",
+    NotInLibrary => "not_in_library",
+    NotHeld => "not_held",
+    NotPublished => "not_published",
+    NoSignedPlan => "no_signed_plan",
+    PlanRefused => "plan_refused",
+    InProgress => "in_progress",
+    Stopped => "stopped",
+    NobodyEligible => "nobody_eligible",
+    NoRoom => "no_room",
+    TooFewPlaced => "too_few_placed",
 }

@@ -7,6 +7,7 @@ use std::fmt;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
+use tesseras_core::units::MIB;
 use tesseras_node::BootstrapPeer;
 use tesseras_node::config::{MAX_ALPHA, MAX_CONTACTS, MAX_TRANSFERS};
 use toml::de::DeValue;
@@ -83,7 +84,6 @@ pub fn find(section: &str, name: &str) -> Option<&'static Key> {
     KEYS.iter().find(|key| key.section == section && key.name == name)
 }
 
-const MIB: u64 = 1 << 20;
 const DAY: u64 = 24 * 60 * 60;
 
 /// All keys, in the order in which they are printed.

@@ -56,7 +56,7 @@ struct Shown {
 
 #[derive(Serialize)]
 #[serde(transparent)]
-struct State(PublicationReply);
+struct PublicationProgress(PublicationReply);
 
 /// What cancelling does not undo.
 const GIVEN_UP: &str = "It is published, and stays readable for anyone who knows its hash: nobody \
@@ -222,7 +222,7 @@ fn cancel(
 }
 
 fn report_state(context: &Context, publication: PublicationReply) -> Result<Exit, CommandError> {
-    context.output.report(&State(publication))?;
+    context.output.report(&PublicationProgress(publication))?;
     Ok(Exit::Done)
 }
 
@@ -277,7 +277,7 @@ fn check_plan(bytes: &[u8], capsule: &StoredCapsule) -> Result<(), CommandError>
     Ok(())
 }
 
-impl Report for State {
+impl Report for PublicationProgress {
     fn human(&self) -> String {
         let PublicationReply { hash, state, placed } = &self.0;
         let short = short(hash);

@@ -109,7 +109,9 @@ fn what_the_node_says_is_shown() {
     assert_eq!(environment.ok(&["repair"])["checked"], 2);
     let other = environment.json(&["status"]);
     assert_eq!((other.code, &other.json["code"]), (Some(1), &"other_version".into()));
-    assert!(other.json["error"].as_str().expect("a reason").contains("something else"));
+    assert!(
+        other.json["error"].as_str().expect("a reason").contains("the answer of another request")
+    );
     assert_eq!(node.join().expect("no panic").len(), 7);
 }
 

@@ -12,7 +12,7 @@ pub enum JobError {
     #[error(transparent)]
     Store(#[from] StoreError),
     /// Its task on a blocking thread panicked or was cancelled; a bug.
-    #[error("its work on the disk was broken off")]
+    #[error("its task was cancelled or panicked")]
     BrokenOff,
 }
 

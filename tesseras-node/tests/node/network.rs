@@ -27,7 +27,7 @@ use crate::gate::{Gate, Gated};
 
 /// Work that takes no time.
 pub const WORK_BITS: u32 = 4;
-pub const MIB: usize = 1 << 20;
+pub const MIB: usize = tesseras_core::units::MIB as usize;
 /// How long nodes may take to find each other.
 const JOIN_DEADLINE: Duration = Duration::from_secs(90);
 

@@ -1,0 +1,4 @@
+//! Units of lengths.
+
+/// A mebibyte, in bytes.
+pub const MIB: u64 = 1 << 20;
