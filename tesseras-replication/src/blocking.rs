@@ -38,6 +38,22 @@ impl BlockingPool for TokioBlocking {
     }
 }
 
+/// A pool whose work keeps something until it ends.
+struct Keeping<K> {
+    pool: Arc<dyn BlockingPool>,
+    kept: K,
+}
+
+impl<K: Clone + Send + Sync + 'static> BlockingPool for Keeping<K> {
+    fn spawn(&self, work: Box<dyn FnOnce() + Send>) -> BoxFuture<'static, ()> {
+        let kept = self.kept.clone();
+        self.pool.spawn(Box::new(move || {
+            work();
+            drop(kept);
+        }))
+    }
+}
+
 /// A [`BlockingPool`] whose work has a result. Cheap to clone.
 #[derive(Clone)]
 pub struct Blocking(Arc<dyn BlockingPool>);
@@ -46,6 +62,12 @@ impl Blocking {
     /// Uses this pool.
     pub fn on(pool: Arc<dyn BlockingPool>) -> Self {
         Self(pool)
+    }
+
+    /// The same threads; each work keeps a clone of `kept` until it ends, even if the future of its
+    /// result is dropped.
+    pub(crate) fn keeping(&self, kept: impl Clone + Send + Sync + 'static) -> Self {
+        Self(Arc::new(Keeping { pool: self.0.clone(), kept }))
     }
 
     /// Starts the work at once; the future returns its result.

@@ -10,13 +10,14 @@ use futures_util::{FutureExt as _, StreamExt as _};
 use tesseras_core::buffer::PageBuffer;
 use tesseras_core::ids::ContentHash;
 use tesseras_core::lock::lock;
-use tesseras_core::ports::{BlobReader, BlobStore, BlobWriter, StagedBlob, StoreError};
+use tesseras_core::ports::{BlobReader, BlobStore, BlobWriter, StoreError};
 use tesseras_wire::{Body, BoxFuture};
 use thiserror::Error;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
 use crate::blocking::Blocking;
+use crate::staged::Staged;
 use crate::turns::Turn;
 
 /// How much is read from disk at once, in bytes.
@@ -268,14 +269,14 @@ impl BodyReader {
     /// Stages the rest of the body on disk; it must be `bytes` long and hash to `expected`. A chunk
     /// is written while the next one is received. `on_bytes` is told how many bytes were received,
     /// and returns whether to continue. On any error nothing is left behind.
-    pub async fn stage(
+    pub(crate) async fn stage(
         mut self,
         disk: &Blocking,
         blobs: &Arc<dyn BlobStore>,
         bytes: u64,
         expected: ContentHash,
         mut on_bytes: impl FnMut(u64) -> bool,
-    ) -> Result<StagedBlob, ReceiveError> {
+    ) -> Result<Staged, ReceiveError> {
         let mut file = StagedFile::begin(disk, blobs);
         let (mut pace, mut found) = (Pace::start(), 0);
         loop {
@@ -293,13 +294,12 @@ impl BodyReader {
             return Err(ReceiveError::Length { expected: bytes, found });
         }
         let staged = file.finish().await?;
-        if staged.hash == expected {
-            return Ok(staged);
+        let found = staged.hash();
+        if found == expected {
+            Ok(staged)
+        } else {
+            Err(ReceiveError::WrongBytes { expected, found })
         }
-        let found = staged.hash;
-        let blobs = blobs.clone();
-        disk.run(move || blobs.discard(staged)).await;
-        Err(ReceiveError::WrongBytes { expected, found })
     }
 
     /// The next bytes, at most `limit`, as one chunk; an empty one at the end of the body or of the
@@ -331,7 +331,9 @@ impl BodyReader {
 /// removed.
 struct StagedFile {
     disk: Blocking,
-    /// Taken only by disk work, one after the other.
+    blobs: Arc<dyn BlobStore>,
+    /// Taken only by disk work. That of a drop may come before what was started earlier, which then
+    /// has nothing to do.
     writer: Arc<Mutex<Option<Box<dyn BlobWriter>>>>,
     /// The disk work that was started last.
     writing: BoxFuture<'static, Result<(), StoreError>>,
@@ -340,27 +342,32 @@ struct StagedFile {
 impl StagedFile {
     fn begin(disk: &Blocking, blobs: &Arc<dyn BlobStore>) -> Self {
         let writer = Arc::new(Mutex::new(None));
-        let (blobs, slot) = (blobs.clone(), writer.clone());
+        let (store, slot) = (blobs.clone(), writer.clone());
         let begin = move || {
-            *lock(&slot) = Some(blobs.stage()?);
+            *lock(&slot) = Some(store.stage()?);
             Ok(())
         };
-        Self { disk: disk.clone(), writer, writing: Box::pin(disk.run(begin)) }
+        let writing = Box::pin(disk.run(begin));
+        Self { disk: disk.clone(), blobs: blobs.clone(), writer, writing }
     }
 
     /// Returns when the previous chunk is written.
     async fn write(&mut self, chunk: PageBuffer) -> Result<(), StoreError> {
         (&mut self.writing).await?;
         let slot = self.writer.clone();
-        let write = move || lock(&slot).as_mut().expect("it has started").write(&chunk);
+        let write = move || lock(&slot).as_mut().map_or(Ok(()), |writer| writer.write(&chunk));
         self.writing = Box::pin(self.disk.run(write));
         Ok(())
     }
 
-    async fn finish(mut self) -> Result<StagedBlob, StoreError> {
+    async fn finish(mut self) -> Result<Staged, StoreError> {
         (&mut self.writing).await?;
-        let slot = self.writer.clone();
-        self.disk.run(move || lock(&slot).take().expect("it has started").finish()).await
+        let (slot, disk, blobs) = (self.writer.clone(), self.disk.clone(), self.blobs.clone());
+        let finish = move || {
+            let staged = lock(&slot).take()?.finish();
+            Some(staged.map(|staged| Staged::new(&disk, &blobs, staged)))
+        };
+        self.disk.run(finish).await.expect("it has started, and is not dropped")
     }
 }
 

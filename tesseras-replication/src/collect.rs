@@ -23,6 +23,7 @@ use crate::policy::patience::{Manner, Patience};
 use crate::policy::survey::{LiveHolder, Survey};
 use crate::ports::UnpackError;
 use crate::survey::Surveying;
+use crate::tessera_lock::TesseraLock;
 use crate::transfers::{Ended, Transfers};
 use crate::unpack::Unpack;
 use crate::workshop::{NoSpace, RebuildError, Workshop};
@@ -108,6 +109,8 @@ pub(crate) struct Collector<'a> {
     pub(crate) peers: &'a Peers,
     pub(crate) holder: &'a Holder,
     pub(crate) workshop: &'a Workshop,
+    /// Of the tessera whose pieces are collected.
+    pub(crate) lock: &'a TesseraLock,
 }
 
 /// One collection of pieces in progress.
@@ -141,7 +144,7 @@ impl<'a> Collector<'a> {
             let have = source.sound_pieces()?;
             Ok::<_, StoreError>((source, have))
         };
-        let (mut source, have) = self.workshop.disk.run(sound).await?;
+        let (mut source, have) = self.lock.on(&self.workshop.disk).run(sound).await?;
         self.holder.found_damaged(dossier.tessera(), source.damaged()).await?;
         let damaged = self.holder.damaged_pieces(dossier.tessera()).await?;
         let hunt = Hunt::new(dossier.plan().clone(), have);
@@ -186,9 +189,9 @@ impl<'a> Collector<'a> {
         wanted: &[u8],
         on_progress: &OnProgress,
     ) -> Result<(), CollectError> {
-        self.workshop.rebuild(source, have, wanted, on_progress).await?;
+        self.workshop.rebuild(self.lock, source, have, wanted, on_progress).await?;
         for piece in wanted.iter().map(|index| Piece::Index(*index)) {
-            self.holder.mend(dossier, source, piece).await;
+            self.holder.mend(self.lock, dossier, source, piece).await;
         }
         Ok(())
     }
@@ -204,13 +207,13 @@ impl<'a> Collector<'a> {
         let IncomingPiece { bytes, checksum, body, _permit } =
             self.peers.take_piece(from, dossier, piece).await?;
         on_bytes(0);
-        let (disk, blobs) = (&self.workshop.disk, self.workshop.blobs());
+        let (disk, blobs) = (self.lock.on(&self.workshop.disk), self.workshop.blobs());
         let all = |bytes| {
             on_bytes(bytes);
             true
         };
-        let staged = body.stage(disk, blobs, bytes, checksum, all).await?;
-        let pinned = self.workshop.pin(dossier.tessera(), staged).await;
+        let staged = body.stage(&disk, blobs, bytes, checksum, all).await?;
+        let pinned = self.workshop.pin(self.lock, staged).await;
         pinned.map_err(|error| AskError::Receive(ReceiveError::Store(error)))
     }
 }
@@ -292,7 +295,8 @@ impl Hunting<'_> {
                 self.hunt.succeeded(piece, holder);
                 source.stored_anew(piece);
                 if self.damaged.contains(&piece) {
-                    self.collector.holder.mend(self.dossier, source, piece).await;
+                    let Collector { holder, lock, .. } = self.collector;
+                    holder.mend(lock, self.dossier, source, piece).await;
                 }
             }
             // This node's own disk failed; another holder cannot make up for that.

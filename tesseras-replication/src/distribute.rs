@@ -23,6 +23,7 @@ use crate::pieces::PieceSource;
 use crate::policy::offers::Eligible;
 use crate::policy::patience::{Manner, Patience};
 use crate::ports::Directory;
+use crate::tessera_lock::TesseraLock;
 use crate::transfers::{Ended, Transfers};
 use crate::workshop::Workshop;
 
@@ -66,6 +67,8 @@ pub(crate) struct Distributor<'a> {
     pub(crate) holder: &'a Holder,
     pub(crate) workshop: &'a Workshop,
     pub(crate) directory: &'a dyn Directory,
+    /// Of the tessera whose pieces are placed.
+    pub(crate) lock: &'a TesseraLock,
 }
 
 /// One distribution in progress.
@@ -133,10 +136,9 @@ impl<'a> Distributor<'a> {
         with_dossier: bool,
         heard: Heartbeat,
     ) -> Result<(), PutError> {
-        let tessera = dossier.tessera();
         // Recorded before sending: if the task is stopped now, the piece may still arrive, and only
         // recorded holders are asked later.
-        self.holder.remember(tessera, vec![to.clone()]).await?;
+        self.holder.remember(self.lock, vec![to.clone()]).await?;
         let reader = self.workshop.open(source, piece).await?;
         let bytes = reader.bytes();
         let parcel = Parcel { dossier, piece, bytes, witnesses: placing.witnesses(to.id) };
@@ -147,7 +149,8 @@ impl<'a> Distributor<'a> {
         };
         self.peers.put_piece(to, &parcel, with_dossier, body).await?;
         if placing.charge == Charge::OWN {
-            self.holder.note_placed(tessera, PlacedPiece { piece, holder: to.id, bytes }).await?;
+            let placed = PlacedPiece { piece, holder: to.id, bytes };
+            self.holder.note_placed(self.lock, placed).await?;
         }
         Ok(())
     }
@@ -216,10 +219,13 @@ impl Delivering<'_> {
             |heard| {
                 Box::pin(async move {
                     match contact {
-                        None => match distributor.holder.keep(dossier, source, piece).await? {
-                            true => Ok(()),
-                            false => Err(PutError::Unwanted),
-                        },
+                        None => {
+                            let Distributor { holder, lock, .. } = distributor;
+                            match holder.keep(lock, dossier, source, piece).await? {
+                                true => Ok(()),
+                                false => Err(PutError::Unwanted),
+                            }
+                        }
                         Some(to) => {
                             let what = (dossier, piece);
                             distributor.put(&to, what, source, placing, with_dossier, heard).await

@@ -21,6 +21,7 @@ use crate::policy::patience::Manner;
 use crate::policy::survey::{LiveHolder, Survey};
 use crate::ports::{Directory, UnpackError};
 use crate::survey::{Scope, Surveying};
+use crate::tessera_lock::TesseraLock;
 use crate::workshop::Workshop;
 use tesseras_core::progress::{Meter, OnProgress, Progress};
 
@@ -141,20 +142,20 @@ impl Fetcher<'_> {
         tessera: TesseraHash,
         on_progress: &OnProgress,
     ) -> Result<Fetched, FetchError> {
-        let _turn = self.workshop.turn(tessera).await;
+        let lock = &self.workshop.lock(tessera).await;
         if let Some(record) = self.library.sound_copy(tessera).await? {
             return Ok(Fetched { record, holders: 0 });
         }
-        self.library.unblock(tessera).await?;
+        self.library.unblock(lock).await?;
         on_progress(Progress::begun("finding holders"));
         let mut tries = 0;
         loop {
             tries += 1;
-            let (survey, result) = self.try_once(tessera, on_progress).await?;
+            let (survey, result) = self.try_once(lock, on_progress).await?;
             let error = match result {
                 Err(error) if error.may_pass() => error,
                 Ok(fetched) => {
-                    self.workshop.unpin(tessera).await?;
+                    self.workshop.unpin(lock).await?;
                     return Ok(fetched);
                 }
                 Err(error) => return Err(error),
@@ -174,14 +175,15 @@ impl Fetcher<'_> {
     /// answer.
     async fn try_once(
         &self,
-        tessera: TesseraHash,
+        lock: &TesseraLock,
         on_progress: &OnProgress,
     ) -> Result<(Survey, Result<Fetched, FetchError>), FetchError> {
+        let tessera = lock.tessera();
         let Self { peers, holder, directory, .. } = *self;
         let begun =
             Surveying::begin(peers, holder, directory, tessera, Scope::Network, Manner::Quick);
         let mut surveying = begun.await?;
-        let early = self.fetch_early(tessera, &mut surveying, on_progress).await;
+        let early = self.fetch_early(lock, &mut surveying, on_progress).await;
         if early.is_ok() {
             // The result is complete, so the remaining answers are not needed.
             return Ok((surveying.end().await?, early));
@@ -189,7 +191,7 @@ impl Fetcher<'_> {
         let survey = surveying.finish().await?;
         let result = match early {
             Err(error) if error.is_of_this_node() => Err(error),
-            _ => self.fetch_from_all(tessera, &survey, on_progress).await,
+            _ => self.fetch_from_all(lock, &survey, on_progress).await,
         };
         Ok((survey, result))
     }
@@ -197,16 +199,17 @@ impl Fetcher<'_> {
     /// Fetches by the first dossier that is obtained, from holders as they answer.
     async fn fetch_early(
         &self,
-        tessera: TesseraHash,
+        lock: &TesseraLock,
         surveying: &mut Surveying<'_>,
         on_progress: &OnProgress,
     ) -> Result<Fetched, FetchError> {
+        let tessera = lock.tessera();
         let stored = self.holder.stored_dossier(tessera).await.ok().flatten();
         let dossier = match stored {
             Some(dossier) => dossier,
             None => self.first_dossier(tessera, surveying).await?,
         };
-        self.fetch_by(&dossier, None, Some(surveying), on_progress).await
+        self.fetch_by(lock, &dossier, (None, Some(surveying)), on_progress).await
     }
 
     /// The dossier of the first holder that returns one.
@@ -253,10 +256,11 @@ impl Fetcher<'_> {
     /// shows which is true.
     async fn fetch_from_all(
         &self,
-        tessera: TesseraHash,
+        lock: &TesseraLock,
         survey: &Survey,
         on_progress: &OnProgress,
     ) -> Result<Fetched, FetchError> {
+        let tessera = lock.tessera();
         if survey.live.is_empty() {
             return Err(nobody(tessera, survey));
         }
@@ -267,7 +271,7 @@ impl Fetcher<'_> {
         }
         let mut last = FetchError::NoDossier(tessera);
         for dossier in dossiers {
-            match self.fetch_by(&dossier, Some(survey), None, on_progress).await {
+            match self.fetch_by(lock, &dossier, (Some(survey), None), on_progress).await {
                 Ok(fetched) => return Ok(fetched),
                 Err(error) => {
                     tracing::warn!(%tessera, plan = %dossier.plan_hash(), %error, "no capsule");
@@ -280,17 +284,17 @@ impl Fetcher<'_> {
 
     async fn fetch_by(
         &self,
+        lock: &TesseraLock,
         dossier: &VerifiedDossier,
-        survey: Option<&Survey>,
-        more: Option<&mut Surveying<'_>>,
+        holders: (Option<&Survey>, Option<&mut Surveying<'_>>),
         on_progress: &OnProgress,
     ) -> Result<Fetched, FetchError> {
         let Self { peers, holder, workshop, .. } = *self;
-        let collector = Collector { peers, holder, workshop };
+        let collector = Collector { peers, holder, workshop, lock };
         let source = workshop.pieces(dossier.plan().clone(), None).await?;
-        let mut unpack = self.library.unpack(dossier.tessera());
+        let mut unpack = self.library.unpack(lock);
         let collecting =
-            collector.collect(dossier, source, (survey, more), Some(&mut unpack), on_progress);
+            collector.collect(dossier, source, holders, Some(&mut unpack), on_progress);
         let collected = collecting.await?;
         let mut source = collected.source;
         if !collected.pieces.contains(&Piece::Whole) {
@@ -302,14 +306,14 @@ impl Fetcher<'_> {
         }
         let count = Meter::new("checking and storing", source.plan().pack_bytes(), on_progress);
         let record = unpack.finish(source, count).await?;
-        self.keep(dossier).await;
+        self.keep(lock, dossier).await;
         Ok(Fetched { record, holders: collected.holders.len() })
     }
 
     /// Keeps the creator's signed plan: with it a reader can later publish the capsule again.
-    async fn keep(&self, dossier: &VerifiedDossier) {
+    async fn keep(&self, lock: &TesseraLock, dossier: &VerifiedDossier) {
         let tessera = dossier.tessera();
-        match self.holder.keep_dossier(dossier.clone()).await {
+        match self.holder.keep_dossier(lock, dossier.clone()).await {
             Ok(true) => {}
             Ok(false) => tracing::warn!(%tessera, "a plan other than the true one is kept here"),
             // The capsule is in the library; holders still have the plan.

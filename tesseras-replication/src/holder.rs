@@ -30,6 +30,7 @@ use crate::policy::admission::{self, Limits, Standing};
 use crate::policy::in_flight::InFlight;
 use crate::policy::survey::{LiveHolder, Survey};
 use crate::stores::Stores;
+use crate::tessera_lock::TesseraLock;
 use crate::turns::{Turn, Turns};
 
 /// How long a request waits for its turn before it is refused as busy.
@@ -124,8 +125,17 @@ impl Holder {
         &self,
         work: impl FnOnce(&Stores) -> T + Send + 'static,
     ) -> T {
+        self.run_on(&self.disk, work).await
+    }
+
+    /// Runs store work on these threads.
+    async fn run_on<T: Send + 'static>(
+        &self,
+        disk: &Blocking,
+        work: impl FnOnce(&Stores) -> T + Send + 'static,
+    ) -> T {
         let stores = self.stores.clone();
-        self.disk.run(move || work(&stores)).await
+        disk.run(move || work(&stores)).await
     }
 
     /// The store in which bytes are staged.
@@ -300,11 +310,13 @@ impl Holder {
     /// Records holders of a tessera.
     pub(crate) async fn remember(
         &self,
-        tessera: TesseraHash,
+        lock: &TesseraLock,
         holders: Vec<Contact>,
     ) -> Result<(), StoreError> {
-        let now = self.clock.now();
-        self.run(move |stores| stores.holdings.remember_holders(&tessera, &holders, now)).await
+        let (disk, tessera, now) = (lock.on(&self.disk), lock.tessera(), self.clock.now());
+        let remember =
+            move |stores: &Stores| stores.holdings.remember_holders(&tessera, &holders, now);
+        self.run_on(&disk, remember).await
     }
 
     /// Records the result of a survey. `placed` is what this node placed: pieces that a holder
@@ -326,11 +338,13 @@ impl Holder {
     /// Records a piece that another node keeps for this one.
     pub(crate) async fn note_placed(
         &self,
-        tessera: TesseraHash,
+        lock: &TesseraLock,
         placed: PlacedPiece,
     ) -> Result<(), StoreError> {
-        let now = self.clock.now();
-        self.run(move |stores| stores.holdings.record_placement(&tessera, &placed, now)).await
+        let (disk, tessera, now) = (lock.on(&self.disk), lock.tessera(), self.clock.now());
+        let record =
+            move |stores: &Stores| stores.holdings.record_placement(&tessera, &placed, now);
+        self.run_on(&disk, record).await
     }
 
     /// Records that a tessera of which this node holds a piece is published.
@@ -362,9 +376,14 @@ impl Holder {
     }
 
     /// Keeps a dossier beside a piece; `false` if another plan is already kept.
-    pub(crate) async fn keep_dossier(&self, dossier: VerifiedDossier) -> Result<bool, StoreError> {
-        let tessera = dossier.tessera();
-        self.run(move |stores| stores.holdings.put_dossier(&tessera, dossier.dossier())).await
+    pub(crate) async fn keep_dossier(
+        &self,
+        lock: &TesseraLock,
+        dossier: VerifiedDossier,
+    ) -> Result<bool, StoreError> {
+        let (disk, tessera) = (lock.on(&self.disk), dossier.tessera());
+        let keep = move |stores: &Stores| stores.holdings.put_dossier(&tessera, dossier.dossier());
+        self.run_on(&disk, keep).await
     }
 
     /// Why this node must not hold a piece of a tessera, if it must not.

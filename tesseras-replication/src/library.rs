@@ -22,6 +22,7 @@ use crate::policy::health::{HealthState, TesseraHealth};
 use crate::ports::{Capsules, OpenCapsule, UnpackError};
 use crate::seen::Seen;
 use crate::stores::Stores;
+use crate::tessera_lock::TesseraLock;
 use crate::unpack::Unpack;
 
 /// The longest MANIFEST of a capsule that is set aside between two requests, in bytes. With what
@@ -78,8 +79,21 @@ impl Library {
     }
 
     async fn run<T: Send + 'static>(&self, work: impl FnOnce(&Stores) -> T + Send + 'static) -> T {
+        self.run_on(&self.disk, work).await
+    }
+
+    async fn run_on<T: Send + 'static>(
+        &self,
+        disk: &Blocking,
+        work: impl FnOnce(&Stores) -> T + Send + 'static,
+    ) -> T {
         let stores = self.stores.clone();
-        self.disk.run(move || work(&stores)).await
+        disk.run(move || work(&stores)).await
+    }
+
+    /// The threads on which a task does its work; with a lock, which the work keeps.
+    fn disk(&self, lock: Option<&TesseraLock>) -> Blocking {
+        lock.map_or_else(|| self.disk.clone(), |lock| lock.on(&self.disk))
     }
 
     /// All capsules, newest first.
@@ -141,8 +155,8 @@ impl Library {
     }
 
     /// Begins to make a capsule of its pieces.
-    pub(crate) fn unpack(&self, tessera: TesseraHash) -> Unpack {
-        Unpack::new(self.disk.clone(), self.capsules.unpack(&tessera))
+    pub(crate) fn unpack(&self, lock: &TesseraLock) -> Unpack {
+        Unpack::new(lock.on(&self.disk), self.capsules.unpack(&lock.tessera()))
     }
 
     /// Whether this node's owner created a tessera.
@@ -152,8 +166,9 @@ impl Library {
     }
 
     /// Removes the block on a tessera that was dropped, because it is wanted again.
-    pub(crate) async fn unblock(&self, tessera: TesseraHash) -> Result<(), StoreError> {
-        self.run(move |stores| stores.holdings.unblock(&tessera)).await
+    pub(crate) async fn unblock(&self, lock: &TesseraLock) -> Result<(), StoreError> {
+        let (disk, tessera) = (lock.on(&self.disk), lock.tessera());
+        self.run_on(&disk, move |stores| stores.holdings.unblock(&tessera)).await
     }
 
     /// The stored plan of a tessera.
@@ -164,11 +179,12 @@ impl Library {
     /// Keeps the dossier of a capsule with a newly signed plan.
     pub(crate) async fn keep_signed(
         &self,
+        lock: Option<&TesseraLock>,
         capsule: Arc<dyn OpenCapsule>,
         plan: Vec<u8>,
         signatures: SignaturePair,
     ) -> Result<VerifiedDossier, KeepError> {
-        self.run(move |stores| {
+        self.run_on(&self.disk(lock), move |stores| {
             let pems = capsule.creator_pems()?;
             keep(stores, VerifiedDossier::of_capsule(&*capsule, pems, plan, signatures)?)
         })
@@ -178,9 +194,10 @@ impl Library {
     /// Keeps the dossier of a tessera that its owner, or a reader, wants to keep alive.
     pub(crate) async fn keep_dossier(
         &self,
+        lock: Option<&TesseraLock>,
         dossier: VerifiedDossier,
     ) -> Result<VerifiedDossier, KeepError> {
-        self.run(move |stores| keep(stores, dossier)).await
+        self.run_on(&self.disk(lock), move |stores| keep(stores, dossier)).await
     }
 
     /// Whether a capsule is in the library here, and its state while its owner has not published

@@ -57,13 +57,12 @@ impl Publisher<'_> {
         // progress.
         library.note(tessera, event).await?;
         library.stop_publishing(tessera);
-        let turn = timeout(CANCEL_TIMEOUT, workshop.turn(tessera)).await;
+        let lock = timeout(CANCEL_TIMEOUT, workshop.lock(tessera)).await.ok();
         library.note(tessera, event).await?;
-        if unpublish {
+        if let Some(lock) = lock.filter(|_| unpublish) {
             // It will not be resumed soon; publishing again computes the pieces anew.
-            workshop.unpin(tessera).await?;
+            workshop.unpin(&lock).await?;
         }
-        drop(turn);
         let mut report = publication(library, tessera).await?;
         // A piece in flight may have arrived without its acknowledgement having been seen.
         if report.placed > 0 || event == PublicationEvent::Stopped {

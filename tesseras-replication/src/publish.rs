@@ -32,7 +32,8 @@ use crate::policy::survey::Survey;
 use crate::ports::{Directory, OpenCapsule, UnpackError};
 use crate::roster::send_roster;
 use crate::survey::{Scope, survey};
-use crate::workshop::{EncodeError, Turn, Workshop};
+use crate::tessera_lock::TesseraLock;
+use crate::workshop::{EncodeError, Workshop};
 use tesseras_core::progress::{Meter, OnProgress};
 
 /// Result of publishing.
@@ -182,7 +183,7 @@ impl Publisher<'_> {
         if let Some(plan) = self.library.plan(tessera).await? {
             return Ok(plan);
         }
-        let _turn = self.workshop.turn(tessera).await;
+        let lock = &self.workshop.lock(tessera).await;
         let capsule = self.open(tessera).await?;
         let pack = capsule.pack();
         if let Some(form) = CodedForm::of_pack(pack.bytes()) {
@@ -191,10 +192,10 @@ impl Publisher<'_> {
         }
         // A plan never changes: one of damaged files could never be mended.
         let checking = self.library.check(capsule.clone());
-        let coding = self.workshop.encode(tessera, pack, on_progress);
+        let coding = self.workshop.encode(lock, pack, on_progress);
         let (checked, plan) = tokio::join!(checking, coding);
         if checked.is_err() {
-            self.workshop.unpin(tessera).await?;
+            self.workshop.unpin(lock).await?;
         }
         checked?;
         let plan = plan?.render().into_bytes();
@@ -215,10 +216,11 @@ impl Publisher<'_> {
         let under_way = self.library.start_publishing(tessera);
         let under_way = under_way.ok_or(PublishError::InProgress(tessera))?;
         let publishing = async {
-            let turn = self.workshop.turn(tessera).await;
+            // Kept until the holders are told and the pieces of the task are gone.
+            let lock = &self.workshop.lock(tessera).await;
             let capsule = self.open(tessera).await?;
-            let dossier = self.dossier(&capsule, signed).await?;
-            self.publish_dossier(&dossier, capsule, turn, on_progress).await
+            let dossier = self.dossier(Some(lock), &capsule, signed).await?;
+            self.publish_dossier(lock, &dossier, capsule, on_progress).await
         };
         tokio::select! {
             biased;
@@ -234,22 +236,23 @@ impl Publisher<'_> {
         tessera: TesseraHash,
         signed: Option<SignedPlan>,
     ) -> Result<(), PublishError> {
-        // Not in this node's turn: that may belong to the publication that is left to the
-        // background, and a dossier that is there already is only looked at.
+        // Not locked: the publication that is left to the background may have the lock, and a dossier
+        // that is there already is only looked at.
         let capsule = self.open(tessera).await?;
-        self.dossier(&capsule, signed).await?;
+        self.dossier(None, &capsule, signed).await?;
         Ok(self.library.note(tessera, PublicationEvent::Wanted).await?)
     }
 
     /// The dossier by which a capsule is published; it is kept from now on.
     async fn dossier(
         &self,
+        lock: Option<&TesseraLock>,
         capsule: &Arc<dyn OpenCapsule>,
         signed: Option<SignedPlan>,
     ) -> Result<VerifiedDossier, PublishError> {
         let tessera = capsule.named().tessera();
         if let Some(SignedPlan { plan, signatures }) = signed {
-            return Ok(self.library.keep_signed(capsule.clone(), plan, signatures).await?);
+            return Ok(self.library.keep_signed(lock, capsule.clone(), plan, signatures).await?);
         }
         if let Ok(Some(dossier)) = self.holder.stored_dossier(tessera).await {
             return Ok(dossier);
@@ -260,22 +263,21 @@ impl Publisher<'_> {
             check_clock_after(self.directory, &survey).await?;
             return Err(PublishError::NoSignedPlan(tessera));
         };
-        Ok(self.library.keep_dossier(dossier).await?)
+        Ok(self.library.keep_dossier(lock, dossier).await?)
     }
 
     async fn publish_dossier(
         &self,
+        lock: &TesseraLock,
         dossier: &VerifiedDossier,
         capsule: Arc<dyn OpenCapsule>,
-        turn: Turn,
         on_progress: &OnProgress,
     ) -> Result<Published, PublishError> {
-        let tessera = dossier.tessera();
         let pack = Some(capsule.pack());
         let mut source = self.workshop.pieces(dossier.plan().clone(), pack).await?;
-        let published = self.place_all(dossier, &mut source, turn, on_progress).await?;
+        let published = self.place_all(lock, dossier, &mut source, on_progress).await?;
         if published.placed == published.fragments {
-            self.workshop.unpin(tessera).await?;
+            self.workshop.unpin(lock).await?;
         }
         Ok(published)
     }
@@ -284,15 +286,15 @@ impl Publisher<'_> {
     /// their attestations count, not this node's own records.
     async fn place_all(
         &self,
+        lock: &TesseraLock,
         dossier: &VerifiedDossier,
         source: &mut PieceSource,
-        turn: Turn,
         on_progress: &OnProgress,
     ) -> Result<Published, PublishError> {
         let plan = dossier.plan();
         let k = plan.coded().map(|coded| coded.shape.k);
         let terms = OfferTerms::of(plan, Charge::OWN, false);
-        let (candidates, distributor) = (self.candidates(), self.distributor());
+        let (candidates, distributor) = (self.candidates(), self.distributor(lock));
         let tessera = dossier.tessera();
         let (known, mut prospects) = tokio::join!(
             self.survey(tessera, Scope::Known, Manner::Quick),
@@ -309,10 +311,10 @@ impl Publisher<'_> {
                 Next::Place(missing) => missing,
                 Next::End => {
                     refusals.append(&mut eligible.refusals);
-                    return self.end(dossier, &known, eligible, distinct(refusals), turn).await;
+                    return self.end(lock, dossier, &known, eligible, distinct(refusals)).await;
                 }
             };
-            self.prepare_parity(dossier, source, &missing, on_progress).await?;
+            self.prepare_parity(lock, dossier, source, &missing, on_progress).await?;
             let count = Meter::new("placing pieces", bytes_of(plan, &missing), on_progress);
             let delivery = distributor
                 .distribute(dossier, source, missing, eligible, &Placing::own(), &count)
@@ -331,11 +333,11 @@ impl Publisher<'_> {
     /// are told.
     async fn end(
         &self,
+        lock: &TesseraLock,
         dossier: &VerifiedDossier,
         known: &Survey,
         eligible: Eligible,
         refusals: Vec<String>,
-        turn: Turn,
     ) -> Result<Published, PublishError> {
         let (tessera, plan) = (dossier.tessera(), dossier.plan());
         let k = plan.coded().map(|coded| coded.shape.k);
@@ -346,7 +348,7 @@ impl Publisher<'_> {
             let Counts { live: placed, needed, .. } = counts;
             return Err(PublishError::TooFew { placed, needed, refusals, causes });
         }
-        if !self.library.note_published(tessera, turn).await? {
+        if !self.library.note_published(lock).await? {
             return Err(PublishError::Stopped(tessera));
         }
         let holders: Vec<Contact> = known.contacts().into_values().collect();
@@ -375,15 +377,16 @@ impl Publisher<'_> {
     /// are gone, computed again.
     async fn prepare_parity(
         &self,
+        lock: &TesseraLock,
         dossier: &VerifiedDossier,
         source: &mut PieceSource,
         missing: &[tesseras_core::code::Piece],
         on_progress: &OnProgress,
     ) -> Result<(), CollectError> {
-        let gone = self.workshop.lacking_parity(source, missing).await?;
+        let gone = self.workshop.lacking_parity(lock, source, missing).await?;
         let whole = [tesseras_core::code::Piece::Whole].into();
         let Self { peers, holder, workshop, .. } = *self;
-        let collector = Collector { peers, holder, workshop };
+        let collector = Collector { peers, holder, workshop, lock };
         collector.rebuild(dossier, source, &whole, &gone, on_progress).await
     }
 
@@ -392,9 +395,9 @@ impl Publisher<'_> {
         Candidates { peers, holder, directory }
     }
 
-    fn distributor(&self) -> Distributor<'_> {
+    fn distributor<'a>(&'a self, lock: &'a TesseraLock) -> Distributor<'a> {
         let Self { peers, holder, workshop, directory, .. } = *self;
-        Distributor { peers, holder, workshop, directory }
+        Distributor { peers, holder, workshop, directory, lock }
     }
 
     async fn survey(

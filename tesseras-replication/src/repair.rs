@@ -33,6 +33,7 @@ use crate::ports::Directory;
 use crate::publish::Publisher;
 use crate::release::release_whole;
 use crate::survey::{Scope, Surveying, survey_if_full};
+use crate::tessera_lock::TesseraLock;
 use crate::workshop::Workshop;
 use tesseras_core::progress::{Meter, OnProgress, Progress};
 
@@ -144,7 +145,7 @@ impl<'a> Repairer<'a> {
     /// be. `None` if they do not attest everything there should be.
     async fn check(&self, tessera: TesseraHash) -> Result<Option<Repaired>, RepairError> {
         let Self { peers, holder, directory, .. } = *self;
-        let _turn = self.workshop.turn(tessera).await;
+        let lock = &self.workshop.lock(tessera).await;
         let Some(dossier) = self.stored_dossier(tessera).await? else { return Ok(None) };
         if !holder.damaged_pieces(tessera).await?.is_empty() {
             return Ok(None);
@@ -155,7 +156,7 @@ impl<'a> Repairer<'a> {
         };
         check_clock_after(directory, &survey).await?;
         self.holder.note_survived(tessera, survey.survives(plan));
-        self.nothing_to_place(&dossier, &survey).await?;
+        self.nothing_to_place(lock, &dossier, &survey).await?;
         Ok(Some(Repaired { unreachable: silent(&survey), ..Repaired::default() }))
     }
 
@@ -166,12 +167,12 @@ impl<'a> Repairer<'a> {
         tessera: TesseraHash,
         on_progress: &OnProgress,
     ) -> Result<Repaired, RepairError> {
-        let _turn = self.workshop.turn(tessera).await;
+        let lock = &self.workshop.lock(tessera).await;
         on_progress(Progress::begun("asking holders"));
         let stored = self.stored_dossier(tessera).await?;
         let is_own = self.library.is_own(tessera).await?;
         let Seen { dossier, survey, eligible, prepared } =
-            self.look(tessera, stored, is_own, on_progress).await?;
+            self.look(lock, stored, is_own, on_progress).await?;
         self.holder.note_survived(tessera, survey.survives(dossier.plan()));
         let (lack, asked) = (eligible.assignment.lack(), eligible.contacts.len());
         let mut done = Repaired {
@@ -181,16 +182,16 @@ impl<'a> Repairer<'a> {
         };
         if lack.pieces.is_empty() {
             if done.missing == 0 {
-                match self.mend_own(&dossier, &survey, on_progress).await {
+                match self.mend_own(lock, &dossier, &survey, on_progress).await {
                     Ok(mended) => done.restored = mended,
                     // Nothing is missing elsewhere: this node's own damage ends no repair.
                     Err(error) => done.refusals.push(error.to_string()),
                 }
-                self.nothing_to_place(&dossier, &survey).await?;
+                self.nothing_to_place(lock, &dossier, &survey).await?;
                 return Ok(done);
             }
             self.confirm_again(&dossier, &survey).await?;
-            self.workshop.unpin(tessera).await?;
+            self.workshop.unpin(lock).await?;
             done.refusals = why_missing(done.missing, asked, eligible.refusals);
             return Ok(done);
         }
@@ -200,16 +201,16 @@ impl<'a> Repairer<'a> {
             {
                 source?
             }
-            _ => self.prepare(&dossier, &survey, &lack.pieces, on_progress).await?,
+            _ => self.prepare(lock, &dossier, &survey, &lack.pieces, on_progress).await?,
         };
         let placing = Placing::by(charge_of(is_own), survey.contacts_except(self.peers.me()));
         let total = bytes_of(dossier.plan(), &lack.pieces);
         let count = Meter::new("placing pieces", total, on_progress);
-        let distributor = self.distributor();
+        let distributor = self.distributor(lock);
         let delivery = distributor
             .distribute(&dossier, &source, lack.pieces, eligible, &placing, &count)
             .await;
-        self.workshop.unpin(tessera).await?;
+        self.workshop.unpin(lock).await?;
         done.restored = delivery.placed;
         done.missing += delivery.unplaced;
         done.refusals = why_missing(done.missing, asked, delivery.refusals);
@@ -241,13 +242,13 @@ impl<'a> Repairer<'a> {
     /// slow nodes may still answer.
     async fn look(
         &self,
-        tessera: TesseraHash,
+        lock: &TesseraLock,
         stored: Option<VerifiedDossier>,
         is_own: bool,
         on_progress: &OnProgress,
     ) -> Result<Seen, RepairError> {
         let Self { peers, holder, directory, .. } = *self;
-        let candidates = self.candidates();
+        let (candidates, tessera) = (self.candidates(), lock.tessera());
         let may_hold = holder.may_hold(tessera).await;
         let terms = match &stored {
             Some(dossier) => OfferTerms::of(dossier.plan(), charge_of(is_own), may_hold),
@@ -263,7 +264,7 @@ impl<'a> Repairer<'a> {
             Some(dossier) => dossier,
             None => {
                 check_clock_after(directory, &early).await?;
-                self.mend_dossier(tessera, &early).await?
+                self.mend_dossier(lock, &early).await?
             }
         };
         let terms = OfferTerms::of(dossier.plan(), charge_of(is_own), may_hold);
@@ -274,7 +275,7 @@ impl<'a> Repairer<'a> {
             if missing.is_empty() || !early.others_attested {
                 return None;
             }
-            let source = self.prepare(&dossier, &early, &missing, on_progress).await;
+            let source = self.prepare(lock, &dossier, &early, &missing, on_progress).await;
             Some(Prepared { pieces: missing, source })
         };
         let (prepared, survey) = tokio::join!(preparing, surveying.finish());
@@ -287,11 +288,12 @@ impl<'a> Repairer<'a> {
     /// Ends with a tessera of which nothing is missing.
     async fn nothing_to_place(
         &self,
+        lock: &TesseraLock,
         dossier: &VerifiedDossier,
         survey: &Survey,
     ) -> Result<(), StoreError> {
         self.confirm_again(dossier, survey).await?;
-        self.workshop.unpin(dossier.tessera()).await?;
+        self.workshop.unpin(lock).await?;
         release_whole(self.peers, self.holder, dossier, survey).await?;
         Ok(())
     }
@@ -299,6 +301,7 @@ impl<'a> Repairer<'a> {
     /// Replaces the damaged pieces of this node with what other holders have; returns how many.
     async fn mend_own(
         &self,
+        lock: &TesseraLock,
         dossier: &VerifiedDossier,
         survey: &Survey,
         on_progress: &OnProgress,
@@ -308,9 +311,9 @@ impl<'a> Repairer<'a> {
         if damaged.is_empty() {
             return Ok(0);
         }
-        let source = self.prepare(dossier, survey, &damaged, on_progress).await?;
+        let source = self.prepare(lock, dossier, survey, &damaged, on_progress).await?;
         for piece in &damaged {
-            self.holder.mend(dossier, &source, *piece).await;
+            self.holder.mend(lock, dossier, &source, *piece).await;
         }
         let left = self.holder.damaged_pieces(tessera).await?;
         Ok(damaged.len().saturating_sub(left.len()))
@@ -332,18 +335,20 @@ impl<'a> Repairer<'a> {
     /// Replaces a damaged dossier by that of another holder.
     async fn mend_dossier(
         &self,
-        tessera: TesseraHash,
+        lock: &TesseraLock,
         survey: &Survey,
     ) -> Result<VerifiedDossier, RepairError> {
+        let tessera = lock.tessera();
         let others = dossiers_of_holders(self.peers, tessera, survey).await;
         let dossier = others.into_iter().next().ok_or(RepairError::DamagedDossier(tessera))?;
-        self.holder.keep_dossier(dossier.clone()).await?;
+        self.holder.keep_dossier(lock, dossier.clone()).await?;
         Ok(dossier)
     }
 
     /// Ensures that the missing pieces are at hand.
     async fn prepare(
         &self,
+        lock: &TesseraLock,
         dossier: &VerifiedDossier,
         survey: &Survey,
         missing: &[Piece],
@@ -351,7 +356,7 @@ impl<'a> Repairer<'a> {
     ) -> Result<PieceSource, RepairError> {
         let (tessera, plan) = (dossier.tessera(), dossier.plan());
         let Self { peers, holder, workshop, .. } = *self;
-        let collector = Collector { peers, holder, workshop };
+        let collector = Collector { peers, holder, workshop, lock };
         let whole = self.library.open(tessera).await?.map(|capsule| capsule.pack());
         let source = workshop.pieces(plan.clone(), whole).await?;
         let Collected { mut source, pieces: have, .. } =
@@ -369,9 +374,9 @@ impl<'a> Repairer<'a> {
         Candidates { peers, holder, directory }
     }
 
-    fn distributor(&self) -> Distributor<'_> {
+    fn distributor<'b>(&'b self, lock: &'b TesseraLock) -> Distributor<'b> {
         let Self { peers, holder, workshop, directory, .. } = *self;
-        Distributor { peers, holder, workshop, directory }
+        Distributor { peers, holder, workshop, directory, lock }
     }
 
     fn publisher(&self) -> Publisher<'_> {

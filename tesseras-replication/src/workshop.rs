@@ -1,27 +1,25 @@
 //! Preparing pieces: the workbench, the codec, and the turns to work on a tessera. Uses the disk
 //! and no other node.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex};
+use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use tesseras_core::code::Piece;
 use tesseras_core::ids::TesseraHash;
-use tesseras_core::lock::lock;
 use tesseras_core::plan::{Plan, PlanError};
 use tesseras_core::ports::{BlobReader, BlobStore, StagedBlob, StoreError};
 use tesseras_core::time::{Clock, Timestamp};
 use tesseras_core::words::size;
 use thiserror::Error;
-use tokio::sync::{OwnedMutexGuard, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::blocking::Blocking;
 use crate::erasure::{self, ErasureError};
 use crate::pieces::PieceSource;
+use crate::staged::Staged;
 use crate::stores::Stores;
+use crate::tessera_lock::{TesseraLock, TesseraLocks};
 use tesseras_core::progress::{Meter, OnProgress};
-
-/// This node's turn to work on a tessera. Work on blocking threads keeps it until it has ended.
-pub(crate) type Turn = Arc<OwnedMutexGuard<()>>;
 
 /// Why a pack was not encoded.
 #[derive(Debug, Error)]
@@ -77,25 +75,19 @@ pub struct Workshop {
     min_free_space: u64,
     /// Permits one pack to be encoded or rebuilt at a time.
     coding: Arc<Semaphore>,
-    /// Tesserae in work, one task at a time each.
-    working: Mutex<BTreeMap<TesseraHash, Arc<tokio::sync::Mutex<()>>>>,
+    locks: TesseraLocks,
 }
 
 impl Workshop {
     /// Prepares pieces in these stores.
     pub(crate) fn new(clock: Clock, disk: Blocking, stores: Stores, min_free_space: u64) -> Self {
         let coding = Arc::new(Semaphore::new(1));
-        Self { disk, clock, stores, min_free_space, coding, working: Mutex::default() }
+        Self { disk, clock, stores, min_free_space, coding, locks: TesseraLocks::default() }
     }
 
     /// Waits until no other task of this node (publish, fetch or repair) works on a tessera.
-    pub(crate) async fn turn(&self, tessera: TesseraHash) -> Turn {
-        let turn = {
-            let mut working = lock(&self.working);
-            working.retain(|_, turn| Arc::strong_count(turn) > 1);
-            working.entry(tessera).or_default().clone()
-        };
-        Arc::new(turn.lock_owned().await)
+    pub(crate) async fn lock(&self, tessera: TesseraHash) -> TesseraLock {
+        self.locks.lock(tessera).await
     }
 
     /// Whether `bytes` fit on the disk beside the reserve.
@@ -139,52 +131,50 @@ impl Workshop {
     }
 
     /// Keeps a piece until the task is done.
-    pub(crate) async fn pin(
-        &self,
-        tessera: TesseraHash,
-        staged: StagedBlob,
-    ) -> Result<(), StoreError> {
+    pub(crate) async fn pin(&self, lock: &TesseraLock, staged: Staged) -> Result<(), StoreError> {
         let (workbench, now) = (self.stores.workbench.clone(), self.clock.now());
-        self.disk.run(move || workbench.pin(&tessera, staged, now)).await
+        let tessera = lock.tessera();
+        lock.on(&self.disk).run(move || workbench.pin(&tessera, staged.take(), now)).await
     }
 
     /// Removes the pieces kept for a task.
-    pub(crate) async fn unpin(&self, tessera: TesseraHash) -> Result<(), StoreError> {
-        let workbench = self.stores.workbench.clone();
-        self.disk.run(move || workbench.unpin(&tessera)).await
+    pub(crate) async fn unpin(&self, lock: &TesseraLock) -> Result<(), StoreError> {
+        let (workbench, tessera) = (self.stores.workbench.clone(), lock.tessera());
+        lock.on(&self.disk).run(move || workbench.unpin(&tessera)).await
     }
 
     /// Computes the plan of a pack. Parity is kept for publishing.
     pub(crate) async fn encode(
         &self,
-        tessera: TesseraHash,
+        lock: &TesseraLock,
         pack: Arc<dyn BlobReader>,
         on_progress: &OnProgress,
     ) -> Result<Plan, EncodeError> {
-        let turn = self.coding_turn().await;
-        let (stores, now) = (self.stores.clone(), self.clock.now());
+        let disk = lock.on(&self.disk).keeping(self.permit_to_code().await);
+        let (stores, tessera, now) = (self.stores.clone(), lock.tessera(), self.clock.now());
         let count = Meter::new("computing redundancy", pack.bytes(), on_progress);
-        self.disk
-            .run(move || {
-                // Kept until the work ends, even if the caller is gone.
-                let _turn = turn;
-                let encoded = erasure::encode(&pack, &*stores.blobs, &count)?;
-                for staged in encoded.parity {
-                    stores.workbench.pin(&tessera, staged, now)?;
-                }
-                Ok(Plan::new(tessera, pack.bytes(), encoded.pack_hash, encoded.checksums)?)
-            })
-            .await
+        let owner = disk.clone();
+        disk.run(move || {
+            let encoded = erasure::encode(&pack, &*stores.blobs, &count)?;
+            let own = |staged| Staged::new(&owner, &stores.blobs, staged);
+            let parity: Vec<Staged> = encoded.parity.into_iter().map(own).collect();
+            for staged in parity {
+                stores.workbench.pin(&tessera, staged.take(), now)?;
+            }
+            Ok(Plan::new(tessera, pack.bytes(), encoded.pack_hash, encoded.checksums)?)
+        })
+        .await
     }
 
     /// Which of these pieces are parity that is missing or no longer intact.
     pub(crate) async fn lacking_parity(
         &self,
+        lock: &TesseraLock,
         source: &PieceSource,
         pieces: &[Piece],
     ) -> Result<Vec<u8>, StoreError> {
         let (source, pieces) = (source.clone(), pieces.to_vec());
-        self.disk
+        lock.on(&self.disk)
             .run(move || {
                 // Pieces damaged by a power cut would be refused by every node.
                 source.sound_pins()?;
@@ -204,6 +194,7 @@ impl Workshop {
     /// Computes pieces from those at hand, verifies them against the plan, and keeps them.
     pub(crate) async fn rebuild(
         &self,
+        lock: &TesseraLock,
         source: &mut PieceSource,
         have: &BTreeSet<Piece>,
         wanted: &[u8],
@@ -214,24 +205,23 @@ impl Workshop {
             return Ok(());
         }
         self.check_room(wanted.len() as u64 * form.fragment_bytes).await?;
-        let turn = self.coding_turn().await;
+        let disk = lock.on(&self.disk).keeping(self.permit_to_code().await);
         let count = Meter::new("rebuilding", source.plan().pack_bytes(), on_progress);
         let (stores, now) = (self.stores.clone(), self.clock.now());
         let (here, have, lost) = (source.clone(), have.clone(), wanted.to_vec());
-        self.disk
-            .run(move || {
-                // Kept until the work ends, even if the caller is gone.
-                let _turn = turn;
-                let staged = rebuild(&here, &have, &lost, &*stores.blobs, &count)?;
-                pin_true(&stores, &here, lost, staged, now)
-            })
-            .await?;
+        let owner = disk.clone();
+        disk.run(move || {
+            let staged = rebuild(&here, &have, &lost, &*stores.blobs, &count)?;
+            let own = |staged| Staged::new(&owner, &stores.blobs, staged);
+            pin_true(&stores, &here, lost, staged.into_iter().map(own).collect(), now)
+        })
+        .await?;
         wanted.iter().for_each(|index| source.stored_anew(Piece::Index(*index)));
         Ok(())
     }
 
-    async fn coding_turn(&self) -> tokio::sync::OwnedSemaphorePermit {
-        self.coding.clone().acquire_owned().await.expect("the semaphore is never closed")
+    async fn permit_to_code(&self) -> Arc<OwnedSemaphorePermit> {
+        Arc::new(self.coding.clone().acquire_owned().await.expect("the semaphore is never closed"))
     }
 }
 
@@ -257,15 +247,14 @@ fn pin_true(
     stores: &Stores,
     source: &PieceSource,
     wanted: Vec<u8>,
-    staged: Vec<StagedBlob>,
+    staged: Vec<Staged>,
     now: Timestamp,
 ) -> Result<(), RebuildError> {
     let mut wrong = None;
     for (index, staged) in wanted.into_iter().zip(staged) {
-        if source.plan().checksum(Piece::Index(index)) == Some(staged.hash) {
-            stores.workbench.pin(&source.plan().tessera(), staged, now)?;
+        if source.plan().checksum(Piece::Index(index)) == Some(staged.hash()) {
+            stores.workbench.pin(&source.plan().tessera(), staged.take(), now)?;
         } else {
-            stores.blobs.discard(staged);
             wrong = Some(Piece::Index(index));
         }
     }

@@ -12,7 +12,9 @@ use crate::bulk::CHUNK;
 use crate::dossier::VerifiedDossier;
 use crate::messages::MAX_HOLDERS;
 use crate::pieces::PieceSource;
+use crate::staged::Staged;
 use crate::stores::Stores;
+use crate::tessera_lock::TesseraLock;
 
 impl Holder {
     /// Stores a piece from another node, whose bytes match the plan. `false` if the owner has
@@ -21,12 +23,12 @@ impl Holder {
         &self,
         dossier: VerifiedDossier,
         held_piece: HeldPiece,
-        staged: StagedBlob,
+        staged: Staged,
         charge: Charge,
     ) -> Result<bool, StoreError> {
         let tessera = held_piece.tessera;
         let kept = self.run(move |stores| {
-            if !store_wanted(stores, &dossier, &held_piece, staged, &charge)? {
+            if !store_wanted(stores, &dossier, &held_piece, staged.take(), &charge)? {
                 return Ok(None);
             }
             let mut publication = stores.holdings.publication(&tessera)?;
@@ -49,21 +51,29 @@ impl Holder {
     /// dropped the tessera in the meantime, or another plan is kept here.
     pub(crate) async fn keep(
         &self,
+        lock: &TesseraLock,
         dossier: &VerifiedDossier,
         source: &PieceSource,
         piece: Piece,
     ) -> Result<bool, StoreError> {
         let (dossier, source) = (dossier.clone(), source.clone());
-        self.run(move |stores| keep_copy(stores, &dossier, &source, piece)).await
+        let keep = move |stores: &Stores| keep_copy(stores, &dossier, &source, piece);
+        self.run_on(&lock.on(&self.disk), keep).await
     }
 
     /// Replaces a held piece that was found damaged by the verified one at hand. If that fails, the
     /// verified piece is still at hand, and the held one still counts as damaged.
-    pub(crate) async fn mend(&self, dossier: &VerifiedDossier, source: &PieceSource, piece: Piece) {
+    pub(crate) async fn mend(
+        &self,
+        lock: &TesseraLock,
+        dossier: &VerifiedDossier,
+        source: &PieceSource,
+        piece: Piece,
+    ) {
         let tessera = dossier.tessera();
         let mending = async {
             if self.damaged_pieces(tessera).await?.contains(&piece) {
-                return self.keep(dossier, source, piece).await.map(drop);
+                return self.keep(lock, dossier, source, piece).await.map(drop);
             }
             Ok::<_, StoreError>(())
         };
@@ -162,6 +172,8 @@ fn keep_copy(
     source: &PieceSource,
     piece: Piece,
 ) -> Result<bool, StoreError> {
+    let missing = StoreError::Missing(source.plan().pack_hash());
+    let checksum = source.plan().checksum(piece).ok_or(missing)?;
     let reader = source.open(piece)?;
     let mut writer = stores.blobs.stage()?;
     let mut buffer = PageBuffer::new(CHUNK);
@@ -173,8 +185,6 @@ fn keep_copy(
         at += len as u64;
     }
     let staged = writer.finish()?;
-    let missing = StoreError::Missing(source.plan().pack_hash());
-    let checksum = source.plan().checksum(piece).ok_or(missing)?;
     let tessera = dossier.tessera();
     let held_piece = HeldPiece { tessera, piece, checksum, bytes: reader.bytes() };
     store_wanted(stores, dossier, &held_piece, staged, &Charge::Repair)

@@ -10,7 +10,7 @@ use tesseras_core::publication::{Publication, PublicationEvent, PublicationState
 use tokio::sync::Notify;
 
 use super::{Library, Tables};
-use crate::workshop::Turn;
+use crate::tessera_lock::TesseraLock;
 
 /// A publication in progress; it ends when this is dropped.
 pub(crate) struct UnderWay {
@@ -73,15 +73,11 @@ impl Library {
         .await
     }
 
-    /// Records that a tessera is published, and keeps the turn until that is on disk. `false` if it
-    /// was dropped in the meantime: then it is not published.
-    pub(crate) async fn note_published(
-        &self,
-        tessera: TesseraHash,
-        turn: Turn,
-    ) -> Result<bool, StoreError> {
-        self.run(move |stores| {
-            let _turn = turn;
+    /// Records that a tessera is published. `false` if it was dropped in the meantime: then it is
+    /// not published.
+    pub(crate) async fn note_published(&self, lock: &TesseraLock) -> Result<bool, StoreError> {
+        let (disk, tessera) = (lock.on(&self.disk), lock.tessera());
+        self.run_on(&disk, move |stores| {
             // It may have been dropped in the meantime, also by another process.
             let is_there = stores.library.get(&tessera)?.is_some();
             if !is_there || stores.holdings.is_blocked(&tessera)? {

@@ -1,14 +1,20 @@
-//! A publication that is interrupted at each of its awaits: nothing unpublished is announced,
-//! nothing is lost, and it can start again.
+//! Tasks that are interrupted at each of their awaits or at any time: nothing unpublished is
+//! announced, nothing is lost, nothing is stored after a stop, and they can start again.
 
 use std::pin::pin;
 use std::task::Poll;
 use std::time::Duration;
 
 use futures_util::future::poll_fn;
+use tesseras_core::code::Piece;
+use tesseras_core::ports::{HoldingRepository as _, Origin, TesseraRepository, Workbench as _};
+use tesseras_core::progress::silent;
+use tesseras_core::publication::PublicationState;
 use tesseras_replication::status::HealthState;
+use tokio::sync::oneshot;
+use tokio::time::timeout;
 
-use crate::capsules::small;
+use crate::capsules::{add, coded, creator, small};
 use crate::world::{World, simulate};
 
 /// Polls a future this many times and drops it; returns its result if it was ready before.
@@ -32,7 +38,7 @@ async fn interrupt_at(world: &mut World, polls: usize) -> bool {
     world.wait(Duration::from_secs(60)).await;
     let announced = world.shared.records(&made.record.hash.dht_key(), owner);
     let state = world.place(owner).replication.publication(made.record.hash).await.unwrap();
-    let is_published = state.state == tesseras_core::publication::PublicationState::Published;
+    let is_published = state.state == PublicationState::Published;
     assert!(announced.is_empty() || is_published, "{announced:?}");
     let published = world.publish(owner, made).await.unwrap();
     assert_eq!((published.placed, published.fragments), (5, 5), "after {polls} polls");
@@ -51,4 +57,109 @@ fn a_publication_can_be_interrupted_at_each_await() {
         polls += 1;
     }
     assert!(polls > 40, "there were only {polls} awaits");
+}
+
+/// How long blocking work takes at most in the tests of stops.
+const DISK: Duration = Duration::from_millis(300);
+/// A task is stopped after each multiple of this.
+const STEP: Duration = Duration::from_millis(41);
+
+/// Stops whatever a node does with the coded capsule, as `tes drop` does, and fails if anything of
+/// it is stored or pinned later.
+async fn stop(world: &mut World, node: usize, after: Duration) {
+    let (place, hash) = (world.place(node), coded().record.hash);
+    place.replication.stop_publication(hash, true).await.unwrap();
+    TesseraRepository::remove(&place.memory, &hash).unwrap();
+    place.memory.block(&hash, place.clock.now()).unwrap();
+    let left = || {
+        let pinned = place.memory.pinned(&hash).unwrap().len();
+        let stored = TesseraRepository::get(&place.memory, &hash).unwrap().is_some();
+        let dossier = place.memory.plan(&hash).unwrap().is_some();
+        (pinned, stored, dossier, place.memory.is_blocked(&hash).unwrap())
+    };
+    assert_eq!(left(), (0, false, false, true), "stopped after {after:?}");
+    world.wait(Duration::from_secs(60)).await;
+    assert_eq!(left(), (0, false, false, true), "a minute after it was stopped after {after:?}");
+    assert_eq!(place.memory.staged(), 0, "a minute after it was stopped after {after:?}");
+}
+
+#[test]
+fn a_publication_that_was_stopped_at_any_time_stores_nothing_later() {
+    simulate(91..92, 12, async |world| {
+        world.delay_disks(DISK);
+        let (place, made) = (world.place(0), coded());
+        let hash = made.record.hash;
+        let mut after = Duration::ZERO;
+        loop {
+            add(&place.memory, made, Origin::Created);
+            let publishing = async {
+                let plan = place.replication.draft_plan(hash, &silent()).await.unwrap();
+                let signatures = creator().sign(&plan);
+                place.replication.publish(hash, plan, signatures, &silent()).await.unwrap()
+            };
+            let ended = timeout(after, publishing).await.is_ok();
+            stop(world, 0, after).await;
+            if ended {
+                break;
+            }
+            after += STEP;
+        }
+        assert!(after > 20 * STEP, "it took only {after:?}");
+    });
+}
+
+#[test]
+fn a_fetch_that_was_stopped_at_any_time_stores_nothing_later() {
+    simulate(92..93, 24, async |world| {
+        let made = coded();
+        world.publish(0, made).await.unwrap();
+        // Some data are lost, so that they are rebuilt.
+        let placement = world.true_placement(made);
+        let of_data = |index: &usize| {
+            let held = placement.get(&world.place(*index).id);
+            held.is_some_and(|held| held.iter().any(|piece| matches!(piece, Piece::Index(..2))))
+        };
+        let lost: Vec<usize> = (0..24).filter(of_data).collect();
+        lost.into_iter().for_each(|index| world.kill(index));
+        world.delay_disks(DISK);
+        let reader = world.join();
+        let mut after = Duration::ZERO;
+        while timeout(after, world.fetch(reader, made)).await.is_err() {
+            stop(world, reader, after).await;
+            after += STEP;
+        }
+        assert!(after > 20 * STEP, "it took only {after:?}");
+    });
+}
+
+#[test]
+fn a_task_on_a_tessera_begins_when_its_publication_has_told_the_holders() {
+    simulate(93..94, 8, async |world| {
+        let made = small();
+        let (place, hash) = (world.place(0), made.record.hash);
+        let (tell, ended) = oneshot::channel();
+        let publishing = async {
+            world.publish(0, made).await.unwrap();
+            tell.send(()).unwrap();
+        };
+        let repairing = async {
+            let published = async || {
+                let known = place.replication.publication(hash).await.unwrap();
+                known.state == PublicationState::Published
+            };
+            while !published().await {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+            let ended = std::sync::Mutex::new(ended);
+            let began_after = std::sync::Arc::new(std::sync::Mutex::new(None));
+            let note = began_after.clone();
+            let on_progress = std::sync::Arc::new(move |_| {
+                let has_ended = ended.lock().unwrap().try_recv().is_ok();
+                note.lock().unwrap().get_or_insert(has_ended);
+            });
+            place.replication.repair(hash, &(on_progress as _)).await.unwrap();
+            assert_eq!(*began_after.lock().unwrap(), Some(true));
+        };
+        tokio::join!(publishing, repairing);
+    });
 }

@@ -105,6 +105,11 @@ impl Memory {
         self.state().rots = true;
     }
 
+    /// How many staged blobs belong to nothing yet.
+    pub fn staged(&self) -> usize {
+        self.state().staged.len()
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap()
     }

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
 use futures_util::{StreamExt as _, stream};
@@ -22,6 +22,7 @@ use tesseras_wire::{
     empty_body,
 };
 use tokio::sync::oneshot;
+use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
 use crate::world::{Place, Shared};
@@ -46,13 +47,28 @@ pub enum Conduct {
 }
 
 /// Blocking work runs at once, on the caller; then the caller yields, so that it can be interrupted
-/// when the work is done and its result has not been seen.
-pub struct AtOnce;
+/// when the work is done and its result has not been seen. While disks are slow, the work is done
+/// that much later, whether or not its caller still waits.
+pub struct SimDisk {
+    pub world: Weak<Shared>,
+    pub waiting: Mutex<JoinSet<()>>,
+}
 
-impl BlockingPool for AtOnce {
+impl BlockingPool for SimDisk {
     fn spawn(&self, work: Box<dyn FnOnce() + Send>) -> BoxFuture<'static, ()> {
-        work();
-        Box::pin(tokio::task::yield_now())
+        let delay = self.world.upgrade().map_or(Duration::ZERO, |world| world.disk_delay());
+        if delay.is_zero() {
+            work();
+            return Box::pin(tokio::task::yield_now());
+        }
+        let (done, ended) = oneshot::channel();
+        let later = async move {
+            sleep(delay).await;
+            work();
+            let _ = done.send(());
+        };
+        self.waiting.lock().unwrap().spawn(later);
+        Box::pin(async move { ended.await.unwrap() })
     }
 }
 

@@ -36,7 +36,7 @@ use tokio::time::Instant;
 
 use crate::capsules::{Made, SimCapsules, add, coded, creator, many, small};
 use crate::memory::Memory;
-use crate::network::{AtOnce, Conduct, Records, SimDirectory, SimTransport};
+use crate::network::{Conduct, Records, SimDirectory, SimDisk, SimTransport};
 
 /// The date when every world begins.
 const BEGINNING: u64 = 1_800_000_000;
@@ -90,6 +90,8 @@ struct State {
     acknowledged: BTreeSet<(usize, TesseraHash, Piece)>,
     /// How long an announcement takes beside the latency.
     announcing: Duration,
+    /// How long blocking work takes at most, which it seldom does.
+    disk_delay: Duration,
     /// How many requests of each kind were answered.
     answered: BTreeMap<String, usize>,
     events: VecDeque<String>,
@@ -124,6 +126,16 @@ impl Shared {
     /// How long an announcement takes beside the latency.
     pub fn announcing(&self) -> Duration {
         self.state().announcing
+    }
+
+    /// How long some blocking work takes: seldom long, otherwise next to nothing.
+    pub fn disk_delay(&self) -> Duration {
+        let mut state = self.state();
+        let long = state.disk_delay;
+        if long.is_zero() || state.rng.random_ratio(1, 4) {
+            return long;
+        }
+        Duration::from_millis(state.rng.random_range(1..10))
     }
 
     /// All nodes but one, including dead ones.
@@ -277,6 +289,7 @@ impl World {
             records: Records::new(),
             acknowledged: BTreeSet::new(),
             announcing: Duration::ZERO,
+            disk_delay: Duration::ZERO,
             answered: BTreeMap::new(),
             events: VecDeque::new(),
             count: 0,
@@ -322,10 +335,10 @@ impl World {
             capsules: Arc::new(SimCapsules(memory.clone())),
             transport: Arc::new(RememberingTransport::new(Arc::new(transport), silent.clone())),
             memory: silent,
-            directory: Arc::new(SimDirectory { world, own: index }),
+            directory: Arc::new(SimDirectory { world: world.clone(), own: index }),
             clock: clock.clone(),
             rng,
-            blocking: Arc::new(AtOnce),
+            blocking: Arc::new(SimDisk { world, waiting: Mutex::default() }),
         });
         let [high, low] = (index as u16).to_be_bytes();
         let place = Place {
@@ -378,6 +391,11 @@ impl World {
     /// From now on, announcements take so long.
     pub fn announce_slowly(&mut self, time: Duration) {
         self.shared.state().announcing = time;
+    }
+
+    /// From now on, blocking work takes up to so long on every node.
+    pub fn delay_disks(&mut self, delay: Duration) {
+        self.shared.state().disk_delay = delay;
     }
 
     /// `n` different numbers below `below`, at random.
