@@ -2,7 +2,7 @@
 
 use tesseras_core::manifest::{MAX_FILES, MAX_MANIFEST_BYTES, ManifestError};
 use tesseras_core::path::TextError;
-use tesseras_core::ports::StoreError;
+use tesseras_core::ports::{NoSpace, StoreError};
 use tesseras_core::words::{count, size};
 use thiserror::Error;
 
@@ -48,13 +48,8 @@ pub enum CreateError {
         manifest_bytes: u64,
     },
     /// The disk has too little free space.
-    #[error("{} are needed, and only {} are free on the disk", size(*needed), size(*free))]
-    NoSpace {
-        /// Bytes needed.
-        needed: u64,
-        /// Bytes free.
-        free: u64,
-    },
+    #[error(transparent)]
+    NoSpace(#[from] NoSpace),
     /// A title, tag, language, location or name is not allowed in a MANIFEST.
     #[error("the {what} {value:?} cannot be stored: {source}")]
     Header {

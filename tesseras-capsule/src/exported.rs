@@ -10,7 +10,7 @@ use std::sync::Arc;
 use tesseras_core::dossier::MAX_PEM_BYTES;
 use tesseras_core::ids::ContentHash;
 use tesseras_core::manifest::{MAX_MANIFEST_BYTES, listed, unlisted};
-use tesseras_core::ports::{BlobReader, BlobStore, BlobWriter, StagedBlob, StoreError};
+use tesseras_core::ports::{BlobReader, BlobStore, BlobWriter, FreeSpace, StagedBlob, StoreError};
 use tesseras_core::signature::{ED25519_SIGNATURE_BYTES, ML_DSA_65_SIGNATURE_BYTES, SignaturePair};
 use tesseras_crypto::{CreatorPems, NamedManifest, SignatureCheck, blake3_of};
 use thiserror::Error;
@@ -176,8 +176,8 @@ impl BlobStore for DirectoryBlobs {
         Ok(self.paths(hash).iter().any(|path| self.open_path(hash, path).is_ok()))
     }
 
-    fn free_bytes(&self) -> Result<u64, StoreError> {
-        Ok(0)
+    fn free_space(&self) -> Result<FreeSpace, StoreError> {
+        Ok(FreeSpace { bytes: 0, block_bytes: 1, files: 0 })
     }
 }
 

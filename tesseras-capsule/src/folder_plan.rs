@@ -3,12 +3,21 @@
 
 use std::collections::HashMap;
 use std::io::Read as _;
+use std::iter::repeat_n;
 
 use tesseras_core::manifest::{MAX_FILES, MAX_MANIFEST_BYTES};
 
 use crate::dirfd::{Folder, state};
 use crate::recognise::{Format, HEAD_BYTES, Recognised, recognise};
 use crate::walk::{Found, SkipReason, Skipped, Walk, printable_path, why};
+
+/// At most so many files of a capsule are not those of a memory: README.decode, keys, descriptions
+/// of formats.
+const OTHER_FILES: usize = 32;
+/// About the length of such a file, in bytes.
+const TEXT_BYTES: u64 = 8 * 1024;
+/// About the length of a `meta.json`, in bytes.
+const META_BYTES: u64 = 1024;
 
 /// A file to be kept.
 #[derive(Debug)]
@@ -58,32 +67,44 @@ impl FolderPlan {
         self.sources.iter().fold(0, |sum, s| sum.saturating_add(s.found.bytes))
     }
 
+    /// About the length of each file that will be stored: those to be kept, a description of each
+    /// memory, and what every capsule has.
+    pub fn stored_lengths(&self) -> impl Iterator<Item = u64> + '_ {
+        let sources = self.sources.iter().map(|source| source.found.bytes);
+        let described = repeat_n(META_BYTES, self.memories.len());
+        let always = repeat_n(TEXT_BYTES, OTHER_FILES);
+        sources.chain(described).chain(always).chain([self.manifest_bytes()])
+    }
+
     /// The number of digits in memory numbers, so that they sort by name.
     pub fn digits(&self) -> usize {
         self.sources.len().to_string().len().max(4)
     }
 
-    /// Refuses a folder that is too large for a MANIFEST. The estimate is too high by less than a
-    /// tenth.
+    /// Refuses a folder that is too large for a MANIFEST.
     pub fn check_fits(&self) -> Result<(), TooMuch> {
+        let contexts = self.memories.iter().filter(|(_, context)| context.is_some()).count();
+        let files = OTHER_FILES + 2 * self.memories.len() + contexts;
+        let manifest_bytes = self.manifest_bytes();
+        if files > MAX_FILES || manifest_bytes > MAX_MANIFEST_BYTES {
+            return Err(TooMuch { memories: self.memories.len(), files, manifest_bytes });
+        }
+        Ok(())
+    }
+
+    /// About the length of the MANIFEST, in bytes: too high by less than a tenth.
+    fn manifest_bytes(&self) -> u64 {
         // Digests with their labels, a length, and the spaces and line feed of five fields.
         const LINE: usize = 2 * 71 + 12 + 5;
         let directory = "memories/-00000000/".len() + self.digits();
-        let files = self
-            .memories
-            .iter()
-            .fold(32, |sum, (_, context)| sum + 2 + usize::from(context.is_some()));
-        let manifest_bytes = self.memories.iter().fold(64 * 1024_usize, |sum, (main, context)| {
+        let bytes = self.memories.iter().fold(64 * 1024_usize, |sum, (main, context)| {
             let format = self.sources[*main].format;
             let media = LINE + directory + "media.".len() + format.extension.len();
             let meta = LINE + directory + "meta.json".len() + "application/json".len();
             let text = LINE + directory + "context.txt".len() + "text/plain".len();
             sum + media + format.mime.len() + meta + if context.is_some() { text } else { 0 }
-        }) as u64;
-        if files > MAX_FILES || manifest_bytes > MAX_MANIFEST_BYTES {
-            return Err(TooMuch { memories: self.memories.len(), files, manifest_bytes });
-        }
-        Ok(())
+        });
+        bytes as u64
     }
 }
 

@@ -69,11 +69,8 @@ pub(crate) fn gather<'a>(
         files: much.files,
         manifest_bytes: much.manifest_bytes,
     })?;
-    let (needed, free) = (plan.bytes(), blobs.free_bytes()?);
-    if needed > free {
-        return Err(CreateError::NoSpace { needed, free });
-    }
-    progress.begin(needed);
+    blobs.free_space()?.check(plan.stored_lengths(), 0)?;
+    progress.begin(plan.bytes());
 
     let mut gathering = Gathering {
         folder: &folder,

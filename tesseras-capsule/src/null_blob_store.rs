@@ -1,7 +1,7 @@
 //! A store that keeps nothing: a dry run does all of the work but leaves no trace.
 
 use tesseras_core::ids::ContentHash;
-use tesseras_core::ports::{BlobReader, BlobStore, BlobWriter, StagedBlob, StoreError};
+use tesseras_core::ports::{BlobReader, BlobStore, BlobWriter, FreeSpace, StagedBlob, StoreError};
 use tesseras_crypto::Blake3;
 
 /// Hashes its input and discards it.
@@ -39,7 +39,7 @@ impl BlobStore for NullBlobStore {
         Ok(false)
     }
 
-    fn free_bytes(&self) -> Result<u64, StoreError> {
-        Ok(u64::MAX)
+    fn free_space(&self) -> Result<FreeSpace, StoreError> {
+        Ok(FreeSpace::UNLIMITED)
     }
 }

@@ -9,14 +9,13 @@ use tesseras_core::ids::TesseraHash;
 use tesseras_core::manifest::{FileEntry, MAX_MANIFEST_BYTES, ManifestError, listed};
 use tesseras_core::pack::{BLOCK, PackEntry, PackLayout, PackSource, directory_name, header};
 use tesseras_core::ports::{
-    BlobReader, BlobStore, BlobWriter, NewTessera, Origin, StoreError, TesseraRecord,
-    TesseraRepository,
+    BlobReader, BlobStore, BlobWriter, FreeSpace, NewTessera, NoSpace, Origin, StoreError,
+    TesseraRecord, TesseraRepository,
 };
 use tesseras_core::progress::Meter;
 use tesseras_core::signature::SignaturePair;
 use tesseras_core::sums::{self, UnlistedDigests};
 use tesseras_core::time::Timestamp;
-use tesseras_core::words::size;
 use tesseras_crypto::signed_manifest::{CreatorError, NameError, SignedError};
 use tesseras_crypto::{CreatorPems, NamedManifest, SignedManifest, sha256};
 use thiserror::Error;
@@ -90,13 +89,8 @@ pub enum UnpackError {
     #[error("the creator's {0} signature over the MANIFEST is not valid")]
     Signature(&'static str),
     /// The disk has too little free space.
-    #[error("{} are needed, and only {} are free on the disk", size(*needed), size(*free))]
-    NoSpace {
-        /// Bytes needed.
-        needed: u64,
-        /// Bytes free.
-        free: u64,
-    },
+    #[error(transparent)]
+    NoSpace(#[from] NoSpace),
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -239,8 +233,8 @@ impl<B: Deref<Target: BlobStore>> Unpacking<B> {
     fn step(&mut self, pack: &mut Pack<'_>, progress: &Meter) -> Result<bool, UnpackError> {
         let Some(listed) = &self.listed else {
             let Some(bytes) = pack.manifest(&self.expected)? else { return Ok(false) };
-            let free = self.taken.staging.blobs().free_bytes()?;
-            let listed = check_manifest(bytes, &self.expected, free)?;
+            let free = self.taken.staging.blobs().free_space()?;
+            let listed = check_manifest(bytes, &self.expected, &free)?;
             self.taken.staging.bytes(listed.named.bytes())?;
             self.taken.entries = 1;
             progress.begin(listed.layout.bytes());
@@ -267,7 +261,7 @@ impl<B: Deref<Target: BlobStore>> Unpacking<B> {
 fn check_manifest(
     manifest_bytes: Vec<u8>,
     expected: &TesseraHash,
-    free: u64,
+    free: &FreeSpace,
 ) -> Result<Listed, UnpackError> {
     let named = NamedManifest::read(manifest_bytes, expected)?;
     let manifest = named.manifest();
@@ -278,10 +272,7 @@ fn check_manifest(
             return Err(CreatorError::NoKeys.into());
         }
     }
-    let needed = layout.bytes();
-    if needed > free {
-        return Err(UnpackError::NoSpace { needed, free });
-    }
+    free.check(manifest.stored_lengths(named.bytes().len() as u64), 0)?;
     Ok(Listed { named, layout })
 }
 

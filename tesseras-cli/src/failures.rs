@@ -56,13 +56,13 @@ fn words(cause: &Cause) -> Option<String> {
             size(*needed),
             size(*free)
         )),
-        Cause::OtherHash { answered, silent } => {
-            let nodes = count(*answered, "node is", "nodes are");
+        Cause::NoneHoldsIt { answered, silent } => {
+            let nodes = count(*answered, "announced holder has", "announced holders have");
             let silent = match silent {
                 0 => String::new(),
                 more => format!(" ({more} more did not answer)"),
             };
-            Some(format!("{nodes} known under this name, but none has exactly this one{silent}"))
+            Some(format!("{nodes} nothing of it{silent}"))
         }
         Cause::HoldersSilent { silent } => Some(match silent {
             1 => "1 node is known to hold it, but it does not answer now".to_owned(),
@@ -81,7 +81,10 @@ fn hint(cause: &Cause) -> Option<String> {
         }
         Cause::DiskFull => "free some disk space, then repeat the command",
         Cause::Damaged => MEND,
-        Cause::OtherHash { .. } => "a digit may be wrong; compare it with the card",
+        Cause::NoneHoldsIt { .. } => {
+            "compare the hash with the card; if every digit is right, they have dropped it, and \
+             only an export or a node that still has it can bring it back"
+        }
         Cause::HoldersSilent { .. } => "they may be back later; then repeat the command",
         Cause::NotFound => {
             return Some(format!("{KNOWS_PEERS}; a new holder may need a minute to be found"));

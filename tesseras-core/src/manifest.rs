@@ -247,6 +247,12 @@ impl Manifest {
     pub fn bytes(&self) -> u64 {
         self.files.iter().fold(0, |sum, f| sum.saturating_add(f.bytes))
     }
+
+    /// The length of each file that the library stores of the capsule, the MANIFEST of
+    /// `manifest_bytes` bytes among them.
+    pub fn stored_lengths(&self, manifest_bytes: u64) -> impl Iterator<Item = u64> + '_ {
+        self.files.iter().map(|file| file.bytes).chain([manifest_bytes])
+    }
 }
 
 fn at(line: usize, reason: impl Into<String>) -> ManifestError {

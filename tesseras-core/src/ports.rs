@@ -11,6 +11,7 @@ mod fragments;
 mod holdings;
 mod ledger;
 mod peers;
+mod space;
 mod tesserae;
 mod workbench;
 
@@ -19,6 +20,7 @@ pub use fragments::{FragmentStore, HeldPiece};
 pub use holdings::{HoldingRepository, PlacedPiece};
 pub use ledger::{Account, Charge, PeerAt, ReciprocityLedger, Usage};
 pub use peers::PeerRepository;
+pub use space::{FreeSpace, NoSpace};
 pub use tesserae::{NewTessera, Origin, TesseraRecord, TesseraRepository};
 pub use workbench::Workbench;
 

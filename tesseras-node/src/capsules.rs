@@ -71,7 +71,7 @@ impl UnpackingCapsule for StoredUnpacking {
 fn refused(error: unpack::UnpackError) -> UnpackError {
     match error {
         unpack::UnpackError::Store(error) => UnpackError::Store(error),
-        unpack::UnpackError::NoSpace { needed, free } => UnpackError::NoSpace { needed, free },
+        unpack::UnpackError::NoSpace(error) => UnpackError::NoSpace(error),
         unpack::UnpackError::Short { .. }
         | unpack::UnpackError::Form { .. }
         | unpack::UnpackError::ManifestTooLong(_)

@@ -5,7 +5,7 @@
 
 use std::fmt::Display;
 
-use tesseras_core::ports::StoreError;
+use tesseras_core::ports::{NoSpace, StoreError};
 use tesseras_replication::UnpackError;
 use tesseras_replication::causes::Causes;
 use tesseras_replication::clock::ClockOff;
@@ -47,8 +47,8 @@ pub(crate) fn of_fetch(error: FetchError) -> Failure {
     let cause = match &error {
         FetchError::ClockOff(off) => clock(off),
         FetchError::NoHolders(_) => Cause::NotFound,
-        FetchError::OtherHash { answered, silent, .. } => {
-            Cause::OtherHash { answered: *answered as u64, silent: *silent as u64 }
+        FetchError::NoneHoldsIt { answered, silent, .. } => {
+            Cause::NoneHoldsIt { answered: *answered as u64, silent: *silent as u64 }
         }
         FetchError::AllSilent { silent, .. } => Cause::HoldersSilent { silent: *silent as u64 },
         FetchError::NoDossier(_) => Cause::NotValid,
@@ -108,13 +108,12 @@ fn clock(off: &ClockOff) -> Cause {
 
 fn collect(error: &CollectError) -> Cause {
     match error {
-        CollectError::NoSpace { needed, free } => Cause::NoSpace { needed: *needed, free: *free },
+        CollectError::NoSpace(error) => no_space(*error),
         CollectError::TooFew { .. } => Cause::TooFewPieces,
         CollectError::Erasure(error) => erasure(error),
         CollectError::Store(error) => Cause::of_store(error),
         CollectError::FalsePlan(_) => Cause::PlanRefused,
         CollectError::Unpack(error) => unpack(error),
-        _ => Cause::Failed,
     }
 }
 
@@ -129,8 +128,15 @@ fn erasure(error: &ErasureError) -> Cause {
 fn unpack(error: &UnpackError) -> Cause {
     match error {
         UnpackError::Invalid(_) => Cause::NotValid,
-        UnpackError::NoSpace { needed, free } => Cause::NoSpace { needed: *needed, free: *free },
+        UnpackError::NoSpace(error) => no_space(*error),
         UnpackError::Store(error) => Cause::of_store(error),
+    }
+}
+
+fn no_space(error: NoSpace) -> Cause {
+    match error {
+        NoSpace::Bytes { needed, free } => Cause::NoSpace { needed, free },
+        NoSpace::Files { .. } => Cause::DiskFull,
     }
 }
 

@@ -94,7 +94,7 @@ impl Requests {
         let read = tokio::task::spawn_blocking(move || {
             Ok::<_, tesseras_core::ports::StoreError>((
                 stores.fragments.totals()?,
-                stores.blobs.free_bytes()?,
+                stores.blobs.free_space()?.bytes,
             ))
         });
         let ((fragments, bytes), free) =
@@ -177,7 +177,7 @@ impl Requests {
             Some(health) => Ok(answers::tessera_status(hash, &health)),
             None => Err(Failure::new(
                 Cause::NotFound,
-                format!("no node is known to hold {hash}, and it is not stored here"),
+                format!("no node that answered knows {hash}, and it is not stored here"),
             )),
         }
     }

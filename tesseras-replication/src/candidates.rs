@@ -32,6 +32,18 @@ pub(crate) struct Candidates<'a> {
     pub(crate) directory: &'a dyn Directory,
 }
 
+impl Prospects {
+    /// Forgets the pieces of a publication that has not ended: nobody who looks for the tessera
+    /// finds them.
+    pub(crate) fn forget_drafts(&mut self) {
+        for (_, offered) in self.0.iter_mut().filter_map(|(_, answer)| answer.as_mut()) {
+            if offered.published == Some(false) {
+                offered.pieces.clear();
+            }
+        }
+    }
+}
+
 impl Candidates<'_> {
     /// Asks nodes near the key whether they would hold pieces of a tessera, and how many bytes.
     pub(crate) async fn ask(

@@ -2,13 +2,13 @@
 //! another holder, and holders that are found in the meantime are used too.
 
 use std::collections::BTreeSet;
+use std::iter::repeat_n;
 
 use futures_util::future::OptionFuture;
 use tesseras_core::code::Piece;
 use tesseras_core::contact::Contact;
 use tesseras_core::ids::NodeId;
-use tesseras_core::ports::StoreError;
-use tesseras_core::words::size;
+use tesseras_core::ports::{NoSpace, StoreError};
 use thiserror::Error;
 use tokio::time::Duration;
 
@@ -26,12 +26,11 @@ use crate::survey::Surveying;
 use crate::tessera_lock::TesseraLock;
 use crate::transfers::{Ended, Transfers};
 use crate::unpack::Unpack;
-use crate::workshop::{NoSpace, RebuildError, Workshop};
+use crate::workshop::{RebuildError, Workshop};
 use tesseras_core::progress::{Meter, OnProgress};
 
 /// Why not enough pieces could be collected.
 #[derive(Debug, Error)]
-#[non_exhaustive]
 pub enum CollectError {
     /// Fewer than k different pieces could be obtained.
     #[error("{}", too_few(*found, *needed, last.as_deref()))]
@@ -44,17 +43,8 @@ pub enum CollectError {
         last: Option<String>,
     },
     /// The free disk space would fall below the reserve.
-    #[error(
-        "{} of free disk space is needed beyond the reserve, and {} is available",
-        size(*needed),
-        size(*free)
-    )]
-    NoSpace {
-        /// Bytes needed for this task.
-        needed: u64,
-        /// Bytes free beyond the reserve.
-        free: u64,
-    },
+    #[error(transparent)]
+    NoSpace(#[from] NoSpace),
     /// The codec or a store failed.
     #[error(transparent)]
     Erasure(#[from] ErasureError),
@@ -80,7 +70,7 @@ fn too_few(found: usize, needed: usize, last: Option<&str>) -> String {
 impl From<RebuildError> for CollectError {
     fn from(error: RebuildError) -> Self {
         match error {
-            RebuildError::NoSpace(NoSpace { needed, free }) => Self::NoSpace { needed, free },
+            RebuildError::NoSpace(error) => Self::NoSpace(error),
             RebuildError::Erasure(error) => Self::Erasure(error),
             RebuildError::Store(error) => Self::Store(error),
             RebuildError::FalsePlan(piece) => Self::FalsePlan(piece),
@@ -150,10 +140,11 @@ impl<'a> Collector<'a> {
         let hunt = Hunt::new(dossier.plan().clone(), have);
         let (missing, each) = (hunt.missing() as u64, hunt.piece_bytes());
         // What is unpacked lies beside the pieces until all of it is there.
-        let unpacked = unpack.as_ref().map_or(0, |_| dossier.plan().pack_bytes());
-        if missing * each + unpacked > 0 {
-            self.workshop.check_room(missing * each + unpacked).await?;
-        }
+        let unpacked = match &unpack {
+            Some(_) => self.unpacked_lengths(dossier).await,
+            None => Vec::new(),
+        };
+        self.workshop.check_room(repeat_n(each, hunt.missing()).chain(unpacked)).await?;
         let needed = hunt.needed() as u64;
         let count = Meter::new("fetching pieces", needed * each, on_progress);
         count.add(needed.saturating_sub(missing) * each);
@@ -178,6 +169,13 @@ impl<'a> Collector<'a> {
         }
         let (pieces, holders) = hunt.end();
         Ok(Collected { source, pieces, holders })
+    }
+
+    /// The length of each file that the capsule becomes.
+    async fn unpacked_lengths(&self, dossier: &VerifiedDossier) -> Vec<u64> {
+        let dossier = dossier.clone();
+        // A MANIFEST of 16 MiB takes a while to parse.
+        self.workshop.disk.run(move || dossier.stored_lengths()).await
     }
 
     /// Computes pieces from those at hand; held ones that were found damaged are replaced by them.

@@ -20,7 +20,7 @@ use crate::holder::Holder;
 use crate::messages::MAX_WITNESSES;
 use crate::peers::{AskError, Parcel, Peers};
 use crate::pieces::PieceSource;
-use crate::policy::offers::Eligible;
+use crate::policy::offers::{Eligible, of_node};
 use crate::policy::patience::{Manner, Patience};
 use crate::ports::Directory;
 use crate::tessera_lock::TesseraLock;
@@ -263,7 +263,7 @@ impl Delivering<'_> {
             }
             Err(error) => {
                 tracing::info!(%piece, %node, %error, "a piece was not taken");
-                self.delivery.refusals.push(error.to_string());
+                self.delivery.refusals.push(of_node(node, error));
                 self.assignment.refused(node, piece);
                 // While a hedge of it is in progress, that one may still succeed.
                 let is_sent = self.waiting.contains(&slot) || self.transfers.has(slot);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use tesseras_core::dossier::{Dossier, MAX_PEM_BYTES};
 use tesseras_core::ids::{ContentHash, TesseraHash};
-use tesseras_core::manifest::MAX_MANIFEST_BYTES;
+use tesseras_core::manifest::{MAX_MANIFEST_BYTES, Manifest};
 use tesseras_core::pack::PackLayout;
 use tesseras_core::plan::{MAX_PLAN_BYTES, Plan, PlanError};
 use tesseras_core::signature::SignaturePair;
@@ -118,6 +118,13 @@ impl VerifiedDossier {
     /// BLAKE3 of the plan's bytes.
     pub fn plan_hash(&self) -> ContentHash {
         self.0.plan_hash
+    }
+
+    /// The length of each file that the library stores of the capsule, in bytes. Parses the MANIFEST.
+    pub(crate) fn stored_lengths(&self) -> Vec<u64> {
+        let bytes = &self.dossier().manifest;
+        let manifest = Manifest::parse(bytes).expect("it was parsed when it was verified");
+        manifest.stored_lengths(bytes.len() as u64).collect()
     }
 
     /// The tessera that it describes.

@@ -55,11 +55,12 @@ pub enum FetchError {
         /// How many holders.
         silent: usize,
     },
-    /// Nodes hold something under the same key, but not this tessera.
+    /// Nodes have announced something under the same key, but none that answered holds this tessera.
+    /// They may have held it, or another one whose hash begins the same.
     #[error(
-        "nodes are known under the key of {tessera}, but none of the {answered} that answered holds exactly this tessera: a digit may be wrong"
+        "nodes were announced under the key of {tessera}, but none of the {answered} that answered holds it: they have dropped it, or a digit of the hash is wrong"
     )]
-    OtherHash {
+    NoneHoldsIt {
         /// The tessera.
         tessera: TesseraHash,
         /// How many answered that they hold nothing of it.
@@ -103,9 +104,9 @@ impl FetchError {
         matches!(
             self,
             Self::Store(_)
-                | Self::Unpack(UnpackError::NoSpace { .. } | UnpackError::Store(_))
+                | Self::Unpack(UnpackError::NoSpace(_) | UnpackError::Store(_))
                 | Self::Collect(
-                    CollectError::NoSpace { .. }
+                    CollectError::NoSpace(_)
                         | CollectError::Store(_)
                         | CollectError::Erasure(ErasureError::Store(_))
                 )
@@ -119,7 +120,7 @@ impl FetchError {
             Self::NoHolders(_)
                 | Self::AllSilent { .. }
                 | Self::NoDossier(_)
-                | Self::OtherHash { .. }
+                | Self::NoneHoldsIt { .. }
                 | Self::Collect(CollectError::TooFew { .. })
         )
     }
@@ -327,7 +328,7 @@ fn nobody(tessera: TesseraHash, survey: &Survey) -> FetchError {
     match (survey.of_another, survey.silent.len()) {
         (0, 0) => FetchError::NoHolders(tessera),
         (answered, silent) if answered > silent => {
-            FetchError::OtherHash { tessera, answered, silent }
+            FetchError::NoneHoldsIt { tessera, answered, silent }
         }
         // Most of the expected holders have not answered.
         (_, silent) => FetchError::AllSilent { tessera, silent },

@@ -209,6 +209,12 @@ impl Holder {
         Ok(!self.all_pieces(tessera).await?.is_empty())
     }
 
+    /// Whether a tessera is known here to be published.
+    pub(crate) async fn is_published(&self, tessera: TesseraHash) -> Result<bool, StoreError> {
+        let known = self.run(move |stores| stores.holdings.publication(&tessera)).await?;
+        Ok(known.confirmed || known.published)
+    }
+
     /// This node as a holder, from its store; `None` if it holds nothing.
     pub(crate) async fn as_live_holder(
         &self,
@@ -415,7 +421,7 @@ impl Holder {
         let standing = self.run(move |stores| {
             Ok::<_, StoreError>(Standing {
                 usage: stores.ledger.usage(&subnet)?,
-                free: stores.blobs.free_bytes()?,
+                free: stores.blobs.free_space()?.bytes,
                 ..Standing::default()
             })
         });

@@ -127,6 +127,9 @@ pub struct Offered {
     pub has_dossier: bool,
     /// The pieces that are already held here.
     pub pieces: Vec<Piece>,
+    /// Whether the tessera of held pieces is known to be published; otherwise they are drafts, which
+    /// are not announced. Older nodes do not send it.
+    pub published: Option<bool>,
 }
 
 /// To [`Request::PutPiece`]: it is stored, and survives a power cut.

@@ -5,11 +5,10 @@ use std::sync::Arc;
 
 use tesseras_core::contact::Contact;
 use tesseras_core::ids::{DhtKey, NodeId, TesseraHash};
-use tesseras_core::ports::{BlobReader, StoreError, TesseraRecord};
+use tesseras_core::ports::{BlobReader, NoSpace, StoreError, TesseraRecord};
 use tesseras_core::progress::Meter;
 use tesseras_core::signature::SignaturePair;
 use tesseras_core::time::ClockOffset;
-use tesseras_core::words::size;
 use tesseras_crypto::NamedManifest;
 use tesseras_wire::{BoxFuture, BoxStream};
 use thiserror::Error;
@@ -69,13 +68,8 @@ pub enum UnpackError {
     #[error("the pack is not what it claims to be: {0}")]
     Invalid(String),
     /// The disk has too little free space for its files.
-    #[error("{} are needed, and only {} are free on the disk", size(*needed), size(*free))]
-    NoSpace {
-        /// Bytes needed.
-        needed: u64,
-        /// Bytes free.
-        free: u64,
-    },
+    #[error(transparent)]
+    NoSpace(#[from] NoSpace),
     /// A store failed.
     #[error(transparent)]
     Store(#[from] StoreError),

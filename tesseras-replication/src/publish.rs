@@ -1,5 +1,6 @@
 //! Publishing: a capsule of the library is planned, encoded, and placed on other nodes.
 
+use std::iter::repeat_n;
 use std::sync::Arc;
 
 use tesseras_core::code::CodedForm;
@@ -187,7 +188,7 @@ impl Publisher<'_> {
         let capsule = self.open(tessera).await?;
         let pack = capsule.pack();
         if let Some(form) = CodedForm::of_pack(pack.bytes()) {
-            let parity = u64::from(form.shape.m) * form.fragment_bytes;
+            let parity = repeat_n(form.fragment_bytes, form.shape.m.into());
             self.workshop.check_room(parity).await.map_err(CollectError::from)?;
         }
         // A plan never changes: one of damaged files could never be mended.

@@ -142,6 +142,10 @@ impl Service<'_> {
         charge: Charge<()>,
     ) -> Outcome<Offered> {
         let pieces = self.holder.all_pieces(tessera).await.map_err(internal)?;
+        let published = match pieces.is_empty() {
+            true => None,
+            false => Some(self.holder.is_published(tessera).await.map_err(internal)?),
+        };
         let decision = match self.refuse_unwanted(tessera).await {
             Ok(()) => self.room(asker, charge, bytes).await.map_err(refuse),
             Err(refused) => Err(refused),
@@ -157,6 +161,7 @@ impl Service<'_> {
             room: Some(room),
             has_dossier: !pieces.is_empty(),
             pieces: pieces.iter().map(|held| held.piece).collect(),
+            published,
         })
     }
 

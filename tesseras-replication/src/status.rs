@@ -61,7 +61,8 @@ impl Asking<'_> {
         Ok(Some(health))
     }
 
-    /// The current state of a tessera; `None` if no record of it is found anywhere.
+    /// The current state of a tessera; `None` if no record of it is found anywhere, or if no node
+    /// that answered knows it.
     pub(crate) async fn status(
         &self,
         tessera: TesseraHash,
@@ -71,7 +72,7 @@ impl Asking<'_> {
         let candidates = Candidates { peers, holder, directory };
         let may_hold = holder.may_hold(tessera).await;
         let terms = OfferTerms::of_unknown(Charge::Repair, may_hold);
-        let (survey, prospects) = tokio::join!(
+        let (survey, mut prospects) = tokio::join!(
             survey(peers, holder, directory, tessera, Scope::Network, Manner::Quick),
             candidates.ask(tessera, terms, Manner::Quick),
         );
@@ -84,6 +85,14 @@ impl Asking<'_> {
             true => any_dossier(peers, holder, tessera, &survey).await,
             false => None,
         };
+        let none_attests = survey.live.is_empty() && survey.others_attested;
+        if dossier.is_none() && none_attests && !in_library {
+            // The key is a prefix of the hash: what is announced under it may be another tessera.
+            return Ok(None);
+        }
+        if unpublished.is_none() {
+            prospects.forget_drafts();
+        }
         let mut health = match &dossier {
             Some(dossier) => {
                 let plan = dossier.plan();

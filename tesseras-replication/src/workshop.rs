@@ -7,9 +7,8 @@ use std::sync::Arc;
 use tesseras_core::code::Piece;
 use tesseras_core::ids::TesseraHash;
 use tesseras_core::plan::{Plan, PlanError};
-use tesseras_core::ports::{BlobReader, BlobStore, StagedBlob, StoreError};
+use tesseras_core::ports::{BlobReader, BlobStore, NoSpace, StagedBlob, StoreError};
 use tesseras_core::time::{Clock, Timestamp};
-use tesseras_core::words::size;
 use thiserror::Error;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -33,20 +32,6 @@ pub enum EncodeError {
     /// A store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
-}
-
-/// The free disk space would fall below the reserve.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
-#[error(
-    "{} of free disk space is needed beyond the reserve, and {} is available",
-    size(self.needed),
-    size(self.free)
-)]
-pub struct NoSpace {
-    /// For this task, in bytes.
-    pub needed: u64,
-    /// Beyond the reserve, in bytes.
-    pub free: u64,
 }
 
 /// Why pieces could not be rebuilt.
@@ -90,12 +75,14 @@ impl Workshop {
         self.locks.lock(tessera).await
     }
 
-    /// Whether `bytes` fit on the disk beside the reserve.
-    pub(crate) async fn check_room(&self, bytes: u64) -> Result<(), RebuildError> {
+    /// Whether files of these lengths fit on the disk beside the reserve.
+    pub(crate) async fn check_room(
+        &self,
+        lengths: impl IntoIterator<Item = u64>,
+    ) -> Result<(), RebuildError> {
         let blobs = self.stores.blobs.clone();
-        let free = self.disk.run(move || blobs.free_bytes()).await?;
-        let free = free.saturating_sub(self.min_free_space);
-        if free < bytes { Err(NoSpace { needed: bytes, free }.into()) } else { Ok(()) }
+        let free = self.disk.run(move || blobs.free_space()).await?;
+        Ok(free.check(lengths, self.min_free_space)?)
     }
 
     /// The pieces of a plan that are at hand. `whole` is the pack if it can be read otherwise than
@@ -204,7 +191,7 @@ impl Workshop {
         if wanted.is_empty() {
             return Ok(());
         }
-        self.check_room(wanted.len() as u64 * form.fragment_bytes).await?;
+        self.check_room(wanted.iter().map(|_| form.fragment_bytes)).await?;
         let disk = lock.on(&self.disk).keeping(self.permit_to_code().await);
         let count = Meter::new("rebuilding", source.plan().pack_bytes(), on_progress);
         let (stores, now) = (self.stores.clone(), self.clock.now());

@@ -66,9 +66,9 @@ pub enum Cause {
     NotValid,
     /// No node is known to hold the tessera.
     NotFound,
-    /// Nodes announce something under the key, and those that answered hold nothing of exactly
-    /// this hash.
-    OtherHash {
+    /// Nodes have announced something under the key, and those that answered hold nothing of this
+    /// tessera: they have dropped it, or the hash is another one that begins the same.
+    NoneHoldsIt {
         /// How many answered.
         answered: u64,
         /// How many did not.
@@ -180,7 +180,7 @@ codes! {
     Damaged => "damaged",
     NotValid => "not_valid",
     NotFound => "not_found",
-    OtherHash => "other_hash",
+    NoneHoldsIt => "none_holds_it",
     HoldersSilent => "holders_silent",
     TooFewPieces => "too_few_pieces",
     NotInLibrary => "not_in_library",

@@ -33,7 +33,7 @@ fn causes() -> Vec<Cause> {
         Cause::Damaged,
         Cause::NotValid,
         Cause::NotFound,
-        Cause::OtherHash { answered: 1, silent: 0 },
+        Cause::NoneHoldsIt { answered: 1, silent: 0 },
         Cause::HoldersSilent { silent: 1 },
         Cause::TooFewPieces,
         Cause::NotInLibrary,

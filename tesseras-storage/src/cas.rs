@@ -25,11 +25,11 @@ use std::sync::{Arc, Mutex};
 use rusqlite::{Connection, OptionalExtension as _, Transaction, params};
 use tesseras_core::ids::ContentHash;
 use tesseras_core::lock::lock;
-use tesseras_core::ports::{BlobReader, BlobStore, BlobWriter, StagedBlob, StoreError};
+use tesseras_core::ports::{BlobReader, BlobStore, BlobWriter, FreeSpace, StagedBlob, StoreError};
 
 use crate::columns::{count, to_integer};
 use crate::database::Database;
-use crate::disk::Disk;
+use crate::disk::{Disk, free_space};
 use crate::error::{Fault, io_error};
 use crate::parallel::in_parallel;
 use crate::regular;
@@ -327,10 +327,8 @@ impl BlobStore for Cas {
         bytes.map_or(Ok(false), |bytes| self.has_file(hash, bytes))
     }
 
-    fn free_bytes(&self) -> Result<u64, StoreError> {
-        let disk = rustix::fs::statvfs(&self.root)
-            .map_err(|e| io_error("asking for the room on", &self.root, e.into()))?;
-        Ok(disk.f_bavail.saturating_mul(disk.f_frsize))
+    fn free_space(&self) -> Result<FreeSpace, StoreError> {
+        free_space(&self.root)
     }
 }
 

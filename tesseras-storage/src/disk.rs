@@ -6,6 +6,10 @@ use std::io::{self, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
+use tesseras_core::ports::{FreeSpace, StoreError};
+
+use crate::error::io_error;
+
 /// The operations of the store on a disk. SQLite does its own I/O; only its commit and the sync of
 /// the WAL pass through here.
 pub trait Disk: Send + Sync {
@@ -89,6 +93,18 @@ impl Disk for OsDisk {
     fn before_commit(&self) -> io::Result<()> {
         Ok(())
     }
+}
+
+/// What is free on the file system of a path, for a process without special rights.
+pub(crate) fn free_space(path: &Path) -> Result<FreeSpace, StoreError> {
+    let disk = rustix::fs::statvfs(path)
+        .map_err(|e| io_error("asking for the room on", path, e.into()))?;
+    Ok(FreeSpace {
+        bytes: disk.f_bavail.saturating_mul(disk.f_frsize),
+        block_bytes: disk.f_frsize,
+        // Btrfs and others have no number of files, and say 0 for all and for the free ones.
+        files: if disk.f_files == 0 { u64::MAX } else { disk.f_favail },
+    })
 }
 
 /// Whether `syncfs` writes all dirty data of this file system, flushes the device, and reports

@@ -302,6 +302,17 @@ fn a_dry_run_says_what_create_will_do_and_stores_nothing() {
 }
 
 #[test]
+fn many_small_letters_need_room_for_their_blocks() {
+    let world = World::new();
+    (0..500).for_each(|number| world.put(&format!("{number}.txt"), b"a letter\n"));
+    // More than their bytes, and less than their blocks.
+    world.library.free.store(1 << 20, Ordering::Relaxed);
+    assert!(matches!(world.create(), Err(CreateError::NoSpace(_))));
+    world.library.free.store(8 << 20, Ordering::Relaxed);
+    world.create().unwrap();
+}
+
+#[test]
 fn nothing_is_stored_when_it_cannot_be_done() {
     let world = World::new();
     assert!(matches!(world.create(), Err(CreateError::Nothing { .. })));
@@ -312,7 +323,7 @@ fn nothing_is_stored_when_it_cannot_be_done() {
     }
     world.put("a.wav", &wav(500));
     world.library.free.store(1000, Ordering::Relaxed);
-    assert!(matches!(world.create(), Err(CreateError::NoSpace { .. })));
+    assert!(matches!(world.create(), Err(CreateError::NoSpace(_))));
     world.library.free.store(u64::MAX, Ordering::Relaxed);
     let library = &*world.library;
     let attempt = |options: CreateOptions| {

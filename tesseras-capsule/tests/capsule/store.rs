@@ -11,8 +11,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use tesseras_core::ids::{ContentHash, TesseraHash};
 use tesseras_core::ports::{
-    BlobReader, BlobStore, BlobWriter, NewTessera, StagedBlob, StoreError, TesseraRecord,
-    TesseraRepository,
+    BlobReader, BlobStore, BlobWriter, FreeSpace, NewTessera, StagedBlob, StoreError,
+    TesseraRecord, TesseraRepository,
 };
 use tesseras_crypto::Blake3;
 
@@ -21,7 +21,7 @@ pub struct Library {
     root: PathBuf,
     next: AtomicU64,
     records: Mutex<BTreeMap<TesseraHash, TesseraRecord>>,
-    /// What [`BlobStore::free_bytes`] answers.
+    /// What [`BlobStore::free_space`] answers, in bytes.
     pub free: AtomicU64,
 }
 
@@ -137,8 +137,9 @@ impl BlobStore for Library {
         Ok(self.object(hash).exists())
     }
 
-    fn free_bytes(&self) -> Result<u64, StoreError> {
-        Ok(self.free.load(Ordering::Relaxed))
+    fn free_space(&self) -> Result<FreeSpace, StoreError> {
+        let bytes = self.free.load(Ordering::Relaxed);
+        Ok(FreeSpace { bytes, block_bytes: 4096, files: u64::MAX })
     }
 }
 

@@ -240,13 +240,9 @@ impl From<CreateError> for CommandError {
             CreateError::Folder { .. } => {
                 Self::new(message).with_hint("give the path of a folder that you may read")
             }
-            CreateError::NoSpace { needed, free } => Self::new(format!(
-                "{} are needed, and only {} are free on the disk",
-                size(needed),
-                size(free)
-            ))
-            .with_code(Code::NO_SPACE)
-            .with_hint("free some disk space, or keep the library elsewhere with --data-dir"),
+            CreateError::NoSpace(_) => Self::new(message)
+                .with_code(Code::NO_SPACE)
+                .with_hint("free some disk space, or keep the library elsewhere with --data-dir"),
             CreateError::Walk(_)
             | CreateError::TooMuch { .. }
             | CreateError::Header { .. }

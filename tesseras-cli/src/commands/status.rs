@@ -146,7 +146,7 @@ impl Report for Tessera {
         let mut out = format!("Tessera {}\n", status.hash);
         out += sentence(status);
         out += &left_by_a_publication(status);
-        if status.state != TesseraState::Local {
+        if status.state != TesseraState::Local && status.fragments.total > 0 {
             out += &live(status);
         }
         for note in &status.notes {
@@ -168,6 +168,10 @@ fn sentence(status: &TesseraStatus) -> &'static str {
         TesseraState::Unreachable if status.in_library => {
             "It is only here: too few of its holders answer, but your own copy is in the library.\n\
              `tes publish` places it anew.\n"
+        }
+        // No description of it was found, so there is nothing to count.
+        TesseraState::Unreachable if status.fragments.total == 0 => {
+            "Nodes are announced as its holders, but none of them answers now.\n"
         }
         TesseraState::Unreachable => "It cannot be read now: too few of its holders answer.\n",
         TesseraState::Unchecked => "Its holders were not asked in time.\n",

@@ -83,14 +83,14 @@ fn a_failure_is_told_in_human_units_and_without_false_hope() {
         ),
         (Cause::DiskFull, "as the node said", "free some disk space"),
         (
-            Cause::OtherHash { answered: 1, silent: 0 },
-            "1 node is known under this name, but none has exactly this one",
-            "a digit may be wrong; compare it with the card",
+            Cause::NoneHoldsIt { answered: 1, silent: 0 },
+            "1 announced holder has nothing of it",
+            "compare the hash with the card; if every digit is right, they have dropped it",
         ),
         (
-            Cause::OtherHash { answered: 3, silent: 2 },
-            "exactly this one (2 more did not answer)",
-            "a digit may be wrong; compare it with the card",
+            Cause::NoneHoldsIt { answered: 3, silent: 2 },
+            "3 announced holders have nothing of it (2 more did not answer)",
+            "compare the hash with the card; if every digit is right, they have dropped it",
         ),
         (
             Cause::HoldersSilent { silent: 4 },

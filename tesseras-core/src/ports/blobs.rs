@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::StoreError;
+use super::{FreeSpace, StoreError};
 use crate::buffer::PageBuffer;
 use crate::ids::ContentHash;
 
@@ -84,6 +84,6 @@ pub trait BlobStore: Send + Sync {
     /// Whether an object is stored.
     fn contains(&self, hash: &ContentHash) -> Result<bool, StoreError>;
 
-    /// Bytes free on the disk for this process.
-    fn free_bytes(&self) -> Result<u64, StoreError>;
+    /// What is free on the disk for this process.
+    fn free_space(&self) -> Result<FreeSpace, StoreError>;
 }

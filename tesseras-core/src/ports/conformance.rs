@@ -81,7 +81,7 @@ pub fn blob_store(blobs: &dyn BlobStore, hash: Hash) {
     assert_ne!(one.name, two.name, "each staged blob has a name of its own");
     blobs.discard(one);
     blobs.discard(two);
-    assert!(blobs.free_bytes().expect("asked") > 0, "there is room");
+    assert!(blobs.free_space().expect("asked").check([1], 0).is_ok(), "there is room");
 }
 
 /// [`FragmentStore`], with the [`BlobStore`] that stages for it.

@@ -109,6 +109,9 @@ async fn a_publication_that_was_stopped_is_completed_by_nobody() {
     assert_eq!(told, before, "what others hold already is told: {health:?}");
     // Nobody announced it: a stranger finds nothing.
     assert_eq!(announced(&net.nodes[2], hash).await, []);
+    // Nor does a holder count what a fetch would not find.
+    let health = net.nodes[2].health(hash).await;
+    assert_eq!(health.placement.into_keys().collect::<Vec<_>>(), [net.nodes[2].node.id()]);
 
     // It begins again where it was, and then everybody looks after it.
     assert_eq!(owner.publish(hash, &keys).await.unwrap().placed, 24);

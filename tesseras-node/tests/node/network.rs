@@ -193,6 +193,15 @@ impl Member {
         self.store.holdings().unblock(&hash).unwrap();
     }
 
+    /// Removes all of a tessera and keeps it out, as `tes drop` does.
+    pub fn drop_tessera(&self, hash: TesseraHash) {
+        self.store.holdings().block(&hash, clock::system().now()).unwrap();
+        self.store.library().remove(&hash).unwrap();
+        for piece in self.held(hash) {
+            assert!(self.store.fragments().delete_fragment(&piece).unwrap());
+        }
+    }
+
     /// Every file of the exported capsule.
     pub fn export(&self, hash: TesseraHash, to: &Path) -> Vec<(String, Vec<u8>)> {
         let record = self.store.library().get(&hash).unwrap().expect("in the library");

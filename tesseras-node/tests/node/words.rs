@@ -47,6 +47,7 @@ async fn a_refused_offer_forges_no_line() {
         room: None,
         has_dossier: false,
         pieces: Vec::new(),
+        published: None,
     };
     let frame = codec::encode(&Answer::Ok(offered)).unwrap();
     let failure = failure_of_publishing(Lie::AnswerToOffers(frame)).await;

@@ -72,7 +72,7 @@ impl Holder {
             Ok(Standing {
                 account: stores.ledger.account(&id)?,
                 usage: stores.ledger.usage(&subnet)?,
-                free: stores.blobs.free_bytes()?,
+                free: stores.blobs.free_space()?.bytes,
             })
         });
         read.await.map_err(NotAdmitted::Store)

@@ -1,6 +1,7 @@
 //! The answers of nodes to offers, and the nodes that may be given pieces.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Display;
 use std::net::SocketAddr;
 
 use tesseras_core::code::{Piece, WHOLE_COPIES, WIDE};
@@ -109,7 +110,7 @@ impl Offers {
         if offered.accepts {
             return told;
         }
-        self.refusals.extend(offered.reason);
+        self.refusals.extend(offered.reason.map(|reason| of_node(contact.id, reason)));
         0
     }
 
@@ -134,6 +135,11 @@ impl Offers {
         let assignment = Assignment::new(key, plan.pack_bytes(), candidates);
         Eligible { assignment, contacts, has_dossier, count, refusals, causes }
     }
+}
+
+/// Why a node would not take a piece: its words may be about itself, so it is named.
+pub(crate) fn of_node(node: NodeId, reason: impl Display) -> String {
+    format!("node {node}: {reason}")
 }
 
 /// Reasons without duplicates, at most [`MAX_REASONS`].

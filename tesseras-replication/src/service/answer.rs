@@ -11,7 +11,7 @@ use crate::peers::Peers;
 use crate::ports::Directory;
 
 /// The only text that a peer gets with [`refusal::DECLINED`].
-const DECLINED: &str = "this node does not accept it";
+const DECLINED: &str = "it is not accepted here";
 /// Dossiers longer than this, in bytes, are handled one at a time.
 pub(super) const LARGE_DOSSIER: u64 = 1024 * 1024;
 

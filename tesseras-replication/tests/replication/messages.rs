@@ -84,14 +84,16 @@ fn offered() -> impl Strategy<Value = Offered> {
     let pieces = proptest::collection::vec(piece(), 0..80);
     let text = || proptest::option::of(".{0,40}");
     let room = proptest::option::of(any::<u64>());
-    (any::<bool>(), text(), text(), room, any::<bool>(), pieces).prop_map(
-        |(accepts, reason, code, room, has_dossier, pieces)| Offered {
+    let published = proptest::option::of(any::<bool>());
+    (any::<bool>(), text(), text(), room, any::<bool>(), pieces, published).prop_map(
+        |(accepts, reason, code, room, has_dossier, pieces, published)| Offered {
             accepts,
             reason,
             code,
             room,
             has_dossier,
             pieces,
+            published,
         },
     )
 }

@@ -1,6 +1,7 @@
 //! Error texts with singular and plural counts.
 
 use tesseras_core::ids::TesseraHash;
+use tesseras_core::ports::NoSpace;
 use tesseras_replication::collect::CollectError;
 use tesseras_replication::fetch::FetchError;
 use tesseras_replication::publish::PublishError;
@@ -14,7 +15,7 @@ fn errors_are_right_for_one_and_for_many() {
         causes: Box::default(),
     };
     let unobtained = |found, needed| CollectError::TooFew { found, needed, last: None };
-    let no_space = |needed, free| CollectError::NoSpace { needed, free };
+    let no_space = |needed, free| CollectError::NoSpace(NoSpace::Bytes { needed, free });
     let tessera = TesseraHash::new([7; 32]);
     let silent = |silent| FetchError::AllSilent { tessera, silent };
     for (error, said) in [
@@ -31,7 +32,7 @@ fn errors_are_right_for_one_and_for_many() {
         (unobtained(9, 16).to_string(), "only 9 of the 16 pieces needed could be obtained"),
         (
             no_space(300 << 20, 1).to_string(),
-            "300.0 MiB of free disk space is needed beyond the reserve, and 1 byte is available",
+            "300.0 MiB of disk space is needed, and 1 byte is available",
         ),
         (
             silent(1).to_string(),

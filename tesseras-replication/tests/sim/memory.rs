@@ -8,7 +8,7 @@ use tesseras_core::contact::{Contact, Subnet};
 use tesseras_core::dossier::Dossier;
 use tesseras_core::ids::{ContentHash, NodeId, TesseraHash};
 use tesseras_core::ports::{
-    Account, BlobReader, BlobStore, BlobWriter, Charge, FragmentStore, HeldPiece,
+    Account, BlobReader, BlobStore, BlobWriter, Charge, FragmentStore, FreeSpace, HeldPiece,
     HoldingRepository, NewTessera, PeerAt, PlacedPiece, ReciprocityLedger, StagedBlob, StoreError,
     TesseraRecord, TesseraRepository, Usage, Workbench,
 };
@@ -177,8 +177,8 @@ impl BlobStore for Memory {
         Ok(self.state().objects.contains_key(hash))
     }
 
-    fn free_bytes(&self) -> Result<u64, StoreError> {
-        Ok(1 << 40)
+    fn free_space(&self) -> Result<FreeSpace, StoreError> {
+        Ok(FreeSpace { bytes: 1 << 40, ..FreeSpace::UNLIMITED })
     }
 }
 

@@ -24,6 +24,7 @@ use super::{
     migrate, without_log_and_readers,
 };
 use crate::columns::count;
+use crate::disk::free_space;
 use crate::error::{io_error, sql_error};
 
 /// The copy's name in its directory.
@@ -150,18 +151,14 @@ fn directory_for(bytes: u64, path: &Path) -> Result<TempDir, StoreError> {
     let all = std::env::temp_dir();
     let directory = TempDir::with_prefix_in("tesseras-", &all)
         .map_err(|e| io_error("making a directory in", &all, e))?;
-    let disk = rustix::fs::statvfs(directory.path())
-        .map_err(|e| io_error("asking for the room on", &all, e.into()))?;
     let needed = bytes.saturating_add(BESIDE_COPY_BYTES);
-    if disk.f_bavail.saturating_mul(disk.f_frsize) < needed {
-        return Err(StoreError::Full {
-            what: format!(
-                "a copy of the index {} needs {needed} bytes in {} (TMPDIR chooses another place)",
-                path.display(),
-                all.display()
-            ),
-        });
-    }
+    free_space(directory.path())?.check([needed], 0).map_err(|error| StoreError::Full {
+        what: format!(
+            "a copy of the index {} in {}: {error} (TMPDIR chooses another place)",
+            path.display(),
+            all.display()
+        ),
+    })?;
     Ok(directory)
 }
 
