@@ -128,13 +128,13 @@ impl OpenCapsule for Opened {
 fn backend(tessera: TesseraHash) -> impl Fn(OpenError) -> StoreError {
     move |error| match error {
         OpenError::Store(error) => error,
-        OpenError::NotStored(_)
-        | OpenError::Damaged(_)
-        | OpenError::Manifest { .. }
-        | OpenError::Meta { .. }
-        | OpenError::TooLong(_) => StoreError::Backend {
-            what: format!("opening the capsule {tessera}"),
-            source: Box::new(error),
-        },
+        OpenError::NotStored(hash) => StoreError::Missing(hash.into()),
+        OpenError::Damaged(hash) => StoreError::Corrupt(hash.into()),
+        OpenError::Manifest { .. } | OpenError::Meta { .. } | OpenError::TooLong(_) => {
+            StoreError::Backend {
+                what: format!("opening the capsule {tessera}"),
+                source: Box::new(error),
+            }
+        }
     }
 }

@@ -115,10 +115,11 @@ impl Candidates<'_> {
         for (contact, answer) in
             ask_all(unknown, OFFERS_AT_ONCE, &mut patience, is_silent, attest).await
         {
-            let Some((Attestation { plan, pieces, .. }, _)) = answer else { continue };
+            let Some((Attestation { plan, pieces, .. }, reached)) = answer else { continue };
             survey.others_attested = true;
             if !pieces.is_empty() {
-                survey.live.insert(contact.id, LiveHolder { contact, plan, pieces });
+                let holder = LiveHolder::reached_at(reached, contact, plan, pieces);
+                survey.live.insert(holder.contact.id, holder);
             }
         }
     }

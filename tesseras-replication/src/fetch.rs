@@ -156,7 +156,7 @@ impl Fetcher<'_> {
             let error = match result {
                 Err(error) if error.may_pass() => error,
                 Ok(fetched) => {
-                    self.workshop.unpin(lock).await?;
+                    self.workshop.unpin(lock).await;
                     return Ok(fetched);
                 }
                 Err(error) => return Err(error),
@@ -187,9 +187,9 @@ impl Fetcher<'_> {
         let early = self.fetch_early(lock, &mut surveying, on_progress).await;
         if early.is_ok() {
             // The result is complete, so the remaining answers are not needed.
-            return Ok((surveying.end().await?, early));
+            return Ok((surveying.end().await, early));
         }
-        let survey = surveying.finish().await?;
+        let survey = surveying.finish().await;
         let result = match early {
             Err(error) if error.is_of_this_node() => Err(error),
             _ => self.fetch_from_all(lock, &survey, on_progress).await,
@@ -274,6 +274,8 @@ impl Fetcher<'_> {
         for dossier in dossiers {
             match self.fetch_by(lock, &dossier, (Some(survey), None), on_progress).await {
                 Ok(fetched) => return Ok(fetched),
+                // Another plan does not help with that.
+                Err(error) if error.is_of_this_node() => return Err(error),
                 Err(error) => {
                     tracing::warn!(%tessera, plan = %dossier.plan_hash(), %error, "no capsule");
                     last = error;

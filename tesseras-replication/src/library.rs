@@ -133,7 +133,7 @@ impl Library {
         self.disk.run(move || capsule.check()).await
     }
 
-    /// A capsule, if every byte of it is intact.
+    /// A capsule, if every byte of it is intact. Fails if that cannot be found out now.
     pub(crate) async fn sound_copy(
         &self,
         tessera: TesseraHash,
@@ -144,7 +144,7 @@ impl Library {
             let checked = capsules.open(&record).map_err(UnpackError::from);
             match checked.and_then(|capsule| capsule.check()) {
                 Ok(()) => Ok(Some(record)),
-                Err(UnpackError::Store(error @ StoreError::Full { .. })) => Err(error),
+                Err(UnpackError::Store(error)) if !error.is_damage() => Err(error),
                 Err(error) => {
                     tracing::warn!(%tessera, %error, "the copy in the library is damaged");
                     Ok(None)

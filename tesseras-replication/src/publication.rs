@@ -61,7 +61,7 @@ impl Publisher<'_> {
         library.note(tessera, event).await?;
         if let Some(lock) = lock.filter(|_| unpublish) {
             // It will not be resumed soon; publishing again computes the pieces anew.
-            workshop.unpin(&lock).await?;
+            workshop.unpin(&lock).await;
         }
         let mut report = publication(library, tessera).await?;
         // A piece in flight may have arrived without its acknowledgement having been seen.

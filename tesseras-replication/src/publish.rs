@@ -196,7 +196,7 @@ impl Publisher<'_> {
         let coding = self.workshop.encode(lock, pack, on_progress);
         let (checked, plan) = tokio::join!(checking, coding);
         if checked.is_err() {
-            self.workshop.unpin(lock).await?;
+            self.workshop.unpin(lock).await;
         }
         checked?;
         let plan = plan?.render().into_bytes();
@@ -278,7 +278,7 @@ impl Publisher<'_> {
         let mut source = self.workshop.pieces(dossier.plan().clone(), pack).await?;
         let published = self.place_all(lock, dossier, &mut source, on_progress).await?;
         if published.placed == published.fragments {
-            self.workshop.unpin(lock).await?;
+            self.workshop.unpin(lock).await;
         }
         Ok(published)
     }

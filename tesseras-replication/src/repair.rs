@@ -191,7 +191,7 @@ impl<'a> Repairer<'a> {
                 return Ok(done);
             }
             self.confirm_again(&dossier, &survey).await?;
-            self.workshop.unpin(lock).await?;
+            self.workshop.unpin(lock).await;
             done.refusals = why_missing(done.missing, asked, eligible.refusals);
             return Ok(done);
         }
@@ -210,7 +210,7 @@ impl<'a> Repairer<'a> {
         let delivery = distributor
             .distribute(&dossier, &source, lack.pieces, eligible, &placing, &count)
             .await;
-        self.workshop.unpin(lock).await?;
+        self.workshop.unpin(lock).await;
         done.restored = delivery.placed;
         done.missing += delivery.unplaced;
         done.refusals = why_missing(done.missing, asked, delivery.refusals);
@@ -278,8 +278,7 @@ impl<'a> Repairer<'a> {
             let source = self.prepare(lock, &dossier, &early, &missing, on_progress).await;
             Some(Prepared { pieces: missing, source })
         };
-        let (prepared, survey) = tokio::join!(preparing, surveying.finish());
-        let mut survey = survey?;
+        let (prepared, mut survey) = tokio::join!(preparing, surveying.finish());
         check_clock_after(directory, &survey).await?;
         let eligible = candidates.eligible(&dossier, &mut survey, &prospects, terms).await;
         Ok(Seen { dossier, survey, eligible, prepared })
@@ -293,7 +292,7 @@ impl<'a> Repairer<'a> {
         survey: &Survey,
     ) -> Result<(), StoreError> {
         self.confirm_again(dossier, survey).await?;
-        self.workshop.unpin(lock).await?;
+        self.workshop.unpin(lock).await;
         release_whole(self.peers, self.holder, dossier, survey).await?;
         Ok(())
     }

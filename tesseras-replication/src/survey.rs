@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use futures_util::StreamExt as _;
 use futures_util::future::OptionFuture;
 use futures_util::stream::FuturesUnordered;
-use tesseras_core::contact::{Contact, MAX_ADDRESSES};
+use tesseras_core::contact::Contact;
 use tesseras_core::ids::{NodeId, TesseraHash};
 use tesseras_core::plan::Plan;
 use tesseras_core::ports::{PlacedPiece, StoreError};
@@ -92,7 +92,7 @@ pub(crate) async fn survey(
     scope: Scope,
     manner: Manner,
 ) -> Result<Survey, StoreError> {
-    Surveying::begin(peers, holder, directory, tessera, scope, manner).await?.finish().await
+    Ok(Surveying::begin(peers, holder, directory, tessera, scope, manner).await?.finish().await)
 }
 
 /// Asks only the recorded holders of a tessera, and only if there are as many as there should be.
@@ -113,7 +113,7 @@ pub(crate) async fn survey_if_full(
     if !surveying.so_far().attested(plan).is_full() {
         return Ok(None);
     }
-    surveying.end().await.map(Some)
+    Ok(Some(surveying.end().await))
 }
 
 impl<'a> Surveying<'a> {
@@ -212,13 +212,14 @@ impl<'a> Surveying<'a> {
     }
 
     /// Waits until all have answered or are overdue, and records the result.
-    pub(crate) async fn finish(mut self) -> Result<Survey, StoreError> {
+    pub(crate) async fn finish(mut self) -> Survey {
         self.settle().await;
         self.end().await
     }
 
-    /// Ends with what is known, and records it: nodes that have not answered count as silent.
-    pub(crate) async fn end(self) -> Result<Survey, StoreError> {
+    /// Ends with what is known, and records it: nodes that have not answered count as silent. If that
+    /// cannot be recorded, what was found is true all the same.
+    pub(crate) async fn end(self) -> Survey {
         let survey = self.as_of_now();
         // Pieces that a holder itself no longer attests are removed from the ledger.
         let lacks = |p: &PlacedPiece| {
@@ -227,8 +228,10 @@ impl<'a> Surveying<'a> {
                 && live.is_none_or(|live| live.pieces.iter().all(|held| held.piece != p.piece))
         };
         let gone = self.placed.iter().copied().filter(lacks).collect();
-        self.holder.remember_survey(self.tessera, &survey, gone).await?;
-        Ok(survey)
+        if let Err(error) = self.holder.remember_survey(self.tessera, &survey, gone).await {
+            tracing::warn!(tessera = %self.tessera, %error, "the holders could not be recorded");
+        }
+        survey
     }
 
     /// What the survey would be if it ended now.
@@ -396,7 +399,8 @@ impl<'a> Surveying<'a> {
                 tracing::debug!(holder = %id, %tessera, %error, "no attestation");
                 let suspect = self.suspects.get_mut(&id)?;
                 // In the meantime it may be asked at another address.
-                if matches!(suspect.state, State::Asked(_)) {
+                let is_this = suspect.contact.addresses == contact.addresses;
+                if is_this && matches!(suspect.state, State::Asked(_)) {
                     suspect.state = State::Failed;
                     self.look_up(id);
                 }
@@ -415,17 +419,8 @@ impl<'a> Surveying<'a> {
         if pieces.is_empty() {
             return None;
         }
-        let holder = LiveHolder { contact: reached_first(contact, reached), plan, pieces };
+        let holder = LiveHolder::reached_at(reached, contact, plan, pieces);
         self.survey.live.insert(id, holder.clone());
         Some(holder)
     }
-}
-
-/// The contact with the address at which it was just reached first: the other addresses are
-/// unverified.
-fn reached_first(mut contact: Contact, reached: SocketAddr) -> Contact {
-    contact.addresses.retain(|address| *address != reached);
-    contact.addresses.insert(0, reached);
-    contact.addresses.truncate(MAX_ADDRESSES);
-    contact
 }

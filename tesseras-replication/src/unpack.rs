@@ -87,9 +87,11 @@ impl Unpack {
 
 impl Drop for Unpack {
     fn drop(&mut self) {
-        // It removes what it has staged, which may be thousands of files.
-        if let Some(capsule) = self.capsule.take() {
-            drop(self.disk.run(move || drop(capsule)));
+        // It removes what it has staged, which may be thousands of files. After a step that has ended
+        // unseen, the capsule is still in its result.
+        let (capsule, running) = (self.capsule.take(), self.running.take());
+        if capsule.is_some() || running.is_some() {
+            drop(self.disk.run(move || drop((capsule, running))));
         }
     }
 }
@@ -138,6 +140,17 @@ mod tests {
         fn finish(self: Box<Self>) -> Result<TesseraRecord, UnpackError> {
             unreachable!("it is given up")
         }
+    }
+
+    #[test]
+    fn what_a_finished_step_left_is_removed_where_work_may_block() {
+        let on_disk = Arc::new(AtomicBool::new(false));
+        let disk = Blocking::on(Arc::new(Here));
+        let mut unpack = Unpack::new(disk.clone(), Box::new(Staged(on_disk.clone())));
+        let capsule = unpack.capsule.take().unwrap();
+        unpack.running = Some(disk.run(move || Ok((capsule, 0))));
+        drop(unpack);
+        assert!(on_disk.load(Ordering::Relaxed));
     }
 
     #[test]

@@ -124,10 +124,14 @@ impl Workshop {
         lock.on(&self.disk).run(move || workbench.pin(&tessera, staged.take(), now)).await
     }
 
-    /// Removes the pieces kept for a task.
-    pub(crate) async fn unpin(&self, lock: &TesseraLock) -> Result<(), StoreError> {
+    /// Removes the pieces kept for a task that is done. If that fails, the task is done all the
+    /// same: what is left is removed once nothing was added to it for long.
+    pub(crate) async fn unpin(&self, lock: &TesseraLock) {
         let (workbench, tessera) = (self.stores.workbench.clone(), lock.tessera());
-        lock.on(&self.disk).run(move || workbench.unpin(&tessera)).await
+        let removed = lock.on(&self.disk).run(move || workbench.unpin(&tessera)).await;
+        if let Err(error) = removed {
+            tracing::warn!(%tessera, %error, "the pieces kept for a task could not be removed");
+        }
     }
 
     /// Computes the plan of a pack. Parity is kept for publishing.

@@ -2,8 +2,9 @@
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
 
-use tesseras_core::contact::{Contact, Subnet};
+use tesseras_core::contact::{Contact, MAX_ADDRESSES, Subnet};
 use tesseras_core::ids::{ContentHash, NodeId};
 use tesseras_core::placement::{self, Assignment, Candidate, Placement};
 use tesseras_core::plan::Plan;
@@ -19,6 +20,22 @@ pub struct LiveHolder {
     pub plan: Option<ContentHash>,
     /// The pieces that it claims to hold.
     pub pieces: Vec<AttestedPiece>,
+}
+
+impl LiveHolder {
+    /// A node that attested these pieces when it was reached at this address, which is first from
+    /// now on: it says where the node is, and the others are unverified.
+    pub(crate) fn reached_at(
+        reached: SocketAddr,
+        mut contact: Contact,
+        plan: Option<ContentHash>,
+        pieces: Vec<AttestedPiece>,
+    ) -> Self {
+        contact.addresses.retain(|address| *address != reached);
+        contact.addresses.insert(0, reached);
+        contact.addresses.truncate(MAX_ADDRESSES);
+        Self { contact, plan, pieces }
+    }
 }
 
 /// The result of asking all known holders.
@@ -137,6 +154,19 @@ mod tests {
     fn holder(near: u8, id: u8, plan: u8) -> (NodeId, LiveHolder) {
         let (contact, plan) = (contact(near, id), Some(ContentHash::new([plan; 32])));
         (contact.id, LiveHolder { contact, plan, pieces: Vec::new() })
+    }
+
+    #[test]
+    fn a_holder_is_where_it_was_reached_whatever_else_is_said() {
+        let named: Vec<_> = (1..=MAX_ADDRESSES as u8).map(|n| ([7, 7, n, n], 7).into()).collect();
+        let contact = Contact { id: NodeId::new([1; 20]), addresses: named.clone() };
+        let reached = ([8, 8, 1, 1], 7).into();
+        let holder = LiveHolder::reached_at(reached, contact.clone(), None, Vec::new());
+        assert_eq!(holder.contact.addresses[0], reached);
+        assert_eq!(holder.contact.addresses[1..], named[..MAX_ADDRESSES - 1]);
+        let holder = LiveHolder::reached_at(named[1], contact, None, Vec::new());
+        assert_eq!(holder.contact.addresses[..2], [named[1], named[0]]);
+        assert_eq!(holder.contact.addresses.len(), MAX_ADDRESSES);
     }
 
     #[test]

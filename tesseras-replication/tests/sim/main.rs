@@ -12,6 +12,7 @@ mod faults;
 mod interrupted;
 mod memory;
 mod network;
+mod own_faults;
 mod plans;
 mod walk;
 mod world;

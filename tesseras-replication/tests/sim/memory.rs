@@ -43,6 +43,8 @@ struct State {
     blocked: BTreeSet<TesseraHash>,
     /// A planted fault: the bytes read differ from those written.
     rots: bool,
+    /// Planted faults: the operations that fail.
+    failing: BTreeSet<&'static str>,
 }
 
 impl State {
@@ -103,6 +105,22 @@ impl Memory {
     /// From now on, written bytes are damaged.
     pub fn rot(&self) {
         self.state().rots = true;
+    }
+
+    /// From now on, the operation of this name fails, as it does on a machine in trouble.
+    pub fn fail(&self, operation: &'static str) {
+        self.state().failing.insert(operation);
+    }
+
+    /// Fails if the operation of this name is to fail.
+    pub fn attempt(&self, operation: &'static str) -> Result<(), StoreError> {
+        match self.state().failing.contains(operation) {
+            true => Err(StoreError::Backend {
+                what: operation.to_owned(),
+                source: "too many open files".into(),
+            }),
+            false => Ok(()),
+        }
     }
 
     /// How many staged blobs belong to nothing yet.
@@ -189,6 +207,10 @@ impl Workbench for Memory {
         staged: StagedBlob,
         now: Timestamp,
     ) -> Result<(), StoreError> {
+        if let Err(error) = self.attempt("pin") {
+            self.discard(staged);
+            return Err(error);
+        }
         let mut state = self.state();
         let bytes = state.staged.remove(&staged.name).ok_or(StoreError::Missing(staged.hash))?;
         state.pins.entry(*tessera).or_default().insert(staged.hash, (bytes, now));
@@ -212,6 +234,7 @@ impl Workbench for Memory {
     }
 
     fn unpin(&self, tessera: &TesseraHash) -> Result<(), StoreError> {
+        self.attempt("unpin")?;
         self.state().pins.remove(tessera);
         Ok(())
     }
@@ -425,6 +448,7 @@ impl HoldingRepository for Memory {
         holders: &[Contact],
         now: Timestamp,
     ) -> Result<(), StoreError> {
+        self.attempt("remember_holders")?;
         let mut state = self.state();
         let known = state.holders.entry(*tessera).or_default();
         for contact in holders {
