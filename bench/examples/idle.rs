@@ -240,7 +240,7 @@ async fn ask_one(transport: &QuinnTransport, holder: &Target, number: u64) -> Re
         Request::Attest { tessera, nonce: [7; 32] }
     };
     let frame = codec::encode(&request)?;
-    let request = tesseras_wire::Request { frame, body: None, deadline: PATIENCE };
+    let request = tesseras_wire::Request::short(frame, PATIENCE);
     let reply = transport.request(holder, request).await?;
     let answered = if is_piece {
         read_to_vec(reply.body, 1 << 20).await?.len() == PIECE_BYTES

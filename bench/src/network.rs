@@ -83,8 +83,10 @@ impl<'a> Setup<'a> {
             drafts.push(format!("{:.2} of {:.2} s", draft.as_secs_f64(), lap.time.as_secs_f64()));
             Ok(lap)
         };
+        let name = publish_name(*nodes);
+        let is_wanted = table.wants(&name);
         table.add(Contest {
-            name: format!("publish to {nodes} nodes"),
+            name,
             work: Work::Bytes(scene.bytes()),
             real: Box::new(&mut publish),
             bare: vec![
@@ -98,7 +100,7 @@ impl<'a> Setup<'a> {
                 ),
             ],
         })?;
-        if !table.wants("publish") {
+        if !is_wanted {
             (0..LAPS).try_for_each(|number| publish(number).map(drop))?;
         }
         table.note(format!(
@@ -114,7 +116,7 @@ impl<'a> Setup<'a> {
         let Pieces { needed, bytes, .. } = self.pieces;
         let fetcher = newest(network)?;
         table.add(Contest {
-            name: format!("fetch from {nodes} nodes"),
+            name: fetch_name(*nodes),
             work: Work::Bytes(scene.bytes()),
             real: Box::new(|number| {
                 let (replication, silent) = (fetcher.node.replication(), silent());
@@ -159,16 +161,25 @@ impl Pieces {
     }
 }
 
+fn publish_name(nodes: u8) -> String {
+    format!("publish to {nodes} nodes")
+}
+
+fn fetch_name(nodes: u8) -> String {
+    format!("fetch from {nodes} nodes")
+}
+
 /// Measures both; a fetch needs a publish before it, measured or not.
 pub fn rows(scene: &Scene, nodes: u8, table: &mut Table) -> Result<()> {
-    if !table.wants("publish") && !table.wants("fetch") {
+    let wants_fetch = table.wants(&fetch_name(nodes));
+    if !table.wants(&publish_name(nodes)) && !wants_fetch {
         return Ok(());
     }
     // Configured as in `tesd`.
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let mut setup = runtime.block_on(Setup::start(scene, &runtime, nodes))?;
     setup.publish_row(table)?;
-    if table.wants("fetch") {
+    if wants_fetch {
         runtime.block_on(setup.network.join())?;
         let fetcher = std::slice::from_ref(newest(&setup.network)?);
         // All but the owner, who has stored nothing for it.

@@ -155,7 +155,7 @@ impl Own {
     /// Asks so often, one node after the other.
     async fn some(&self, count: usize) -> Result<()> {
         for target in self.targets.iter().cycle().take(count) {
-            let request = Request { frame: vec![42; FRAME], body: None, deadline: DEADLINE };
+            let request = Request::short(vec![42; FRAME], DEADLINE);
             let answer = self.asker.request(target, request).await?.frame;
             if answer.len() != FRAME {
                 return Err(String::from_utf8_lossy(&answer).into());

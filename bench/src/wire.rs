@@ -124,7 +124,7 @@ impl OwnTransport {
         let target = &self.targets[piece % self.targets.len()];
         let sent = (way == PUSH).then(|| body(bytes));
         let frame = order(way, piece, bytes).to_vec();
-        let request = Request { frame, body: sent, deadline: DEADLINE };
+        let request = Request { body: sent, ..Request::short(frame, DEADLINE) };
         let reply = self.transports[0].request(target, request).await?;
         match way {
             PULL => keep(reply.body, self.files.join(piece.to_string())).await,

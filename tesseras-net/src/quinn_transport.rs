@@ -167,7 +167,7 @@ impl QuinnTransport {
     }
 
     async fn ask(&self, target: &Target, request: Request) -> Result<Reply, RequestError> {
-        let Request { frame, mut body, deadline } = request;
+        let Request { frame, mut body, deadline, .. } = request;
         if frame.len() > MAX_FRAME_BYTES {
             return Err(RequestError::FrameTooLong(frame.len()));
         }

@@ -15,6 +15,7 @@ use tokio::time::Duration;
 use crate::bulk::ReceiveError;
 use crate::dossier::VerifiedDossier;
 use crate::erasure::ErasureError;
+use crate::heartbeat::Heartbeat;
 use crate::holder::Holder;
 use crate::peers::{AskError, IncomingPiece, Peers};
 use crate::pieces::PieceSource;
@@ -200,14 +201,16 @@ impl<'a> Collector<'a> {
         from: &Contact,
         dossier: &VerifiedDossier,
         piece: Piece,
-        on_bytes: impl Fn(u64),
+        heard: &Heartbeat,
+        count: &Meter,
     ) -> Result<(), AskError> {
         let IncomingPiece { bytes, checksum, body, _permit } =
-            self.peers.take_piece(from, dossier, piece).await?;
-        on_bytes(0);
+            self.peers.take_piece(from, dossier, piece, Some(heard)).await?;
+        heard.mark();
         let (disk, blobs) = (self.lock.on(&self.workshop.disk), self.workshop.blobs());
         let all = |bytes| {
-            on_bytes(bytes);
+            count.add(bytes);
+            heard.mark();
             true
         };
         let staged = body.stage(&disk, blobs, bytes, checksum, all).await?;
@@ -271,11 +274,7 @@ impl Hunting<'_> {
                 |_| true,
                 |heard| {
                     Box::pin(async move {
-                        let on_bytes = |bytes| {
-                            count.add(bytes);
-                            heard.mark();
-                        };
-                        collector.take(&holder, dossier, piece, on_bytes).await
+                        collector.take(&holder, dossier, piece, &heard, &count).await
                     })
                 },
             );

@@ -141,7 +141,8 @@ impl<'a> Distributor<'a> {
         self.holder.remember(self.lock, vec![to.clone()]).await?;
         let reader = self.workshop.open(source, piece).await?;
         let bytes = reader.bytes();
-        let parcel = Parcel { dossier, piece, bytes, witnesses: placing.witnesses(to.id) };
+        let witnesses = placing.witnesses(to.id);
+        let parcel = Parcel { dossier, piece, bytes, witnesses, heard: &heard };
         let body = || -> Body {
             let heard = heard.clone();
             let bytes = bulk::send(&self.workshop.disk, reader.clone(), 0, None);

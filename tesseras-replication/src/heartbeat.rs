@@ -1,7 +1,7 @@
 //! When a transfer last made progress.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -13,18 +13,30 @@ pub(crate) struct Heartbeat {
     begun: Instant,
     /// Milliseconds from the start of the task to the last mark, plus 1; 0 before the first mark.
     last: Arc<AtomicU64>,
+    /// Whether it waits for its turn on this node.
+    queued: Arc<AtomicBool>,
 }
 
 impl Heartbeat {
     /// For a transfer of the task that began at this time.
     pub(crate) fn since(begun: Instant) -> Self {
-        Self { begun, last: Arc::default() }
+        Self { begun, last: Arc::default(), queued: Arc::default() }
     }
 
     /// Bytes were received or sent.
     pub(crate) fn mark(&self) {
         let elapsed = u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(u64::MAX - 1);
         self.last.store(elapsed + 1, Ordering::Relaxed);
+    }
+
+    /// Whether it waits from now on for its turn on this node, which is not its peer's lateness.
+    pub(crate) fn be_queued(&self, queued: bool) {
+        self.queued.store(queued, Ordering::Relaxed);
+    }
+
+    /// Whether it waits for its turn on this node.
+    pub(crate) fn is_queued(&self) -> bool {
+        self.queued.load(Ordering::Relaxed)
     }
 
     /// Whether nothing was received or sent since this long after the start of the task.

@@ -8,7 +8,6 @@ pub(crate) use reservation::NotAdmitted;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use tesseras_core::code::Piece;
 use tesseras_core::contact::{Contact, Subnet};
@@ -25,16 +24,13 @@ use tokio::time::{Instant, timeout};
 
 use crate::blocking::Blocking;
 use crate::dossier::{DossierError, VerifiedDossier};
-use crate::messages::AttestedPiece;
+use crate::messages::{AttestedPiece, LONGEST_QUEUE};
 use crate::policy::admission::{self, Limits, Standing};
 use crate::policy::in_flight::InFlight;
 use crate::policy::survey::{LiveHolder, Survey};
 use crate::stores::Stores;
 use crate::tessera_lock::TesseraLock;
 use crate::turns::{Turn, Turns};
-
-/// How long a request waits for its turn before it is refused as busy.
-const TURN: Duration = Duration::from_secs(10);
 
 /// Why the stored dossier of a tessera cannot be used.
 #[derive(Debug, Error)]
@@ -145,17 +141,17 @@ impl Holder {
 
     /// A turn to receive bytes of a request; kept until all of them have arrived.
     pub(crate) async fn turn_to_receive(&self, from: PeerAt) -> Result<Turn, Refusal> {
-        self.incoming.take(from, Instant::now() + TURN).await.ok_or_else(busy)
+        self.incoming.take(from, Instant::now() + LONGEST_QUEUE).await.ok_or_else(busy)
     }
 
     /// A turn to send the bytes of an answer; kept until all of them are sent.
     pub(crate) async fn turn_to_send(&self, to: PeerAt) -> Result<Turn, Refusal> {
-        self.outgoing.take(to, Instant::now() + TURN).await.ok_or_else(busy)
+        self.outgoing.take(to, Instant::now() + LONGEST_QUEUE).await.ok_or_else(busy)
     }
 
     /// The permit to have a large dossier in memory.
     pub(crate) async fn turn_for_dossier(&self) -> Result<OwnedSemaphorePermit, Refusal> {
-        let turn = timeout(TURN, self.large_dossiers.clone().acquire_owned()).await;
+        let turn = timeout(LONGEST_QUEUE, self.large_dossiers.clone().acquire_owned()).await;
         turn.ok().and_then(Result::ok).ok_or_else(busy)
     }
 

@@ -1,5 +1,7 @@
 //! The requests and answers about tesserae. See `docs/PROTOCOL.md`.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
 use tesseras_core::code::Piece;
@@ -20,6 +22,9 @@ pub const BATCHED_PER_REQUEST: usize = 16;
 /// How many bytes of answers to a batch are put into one frame: one more answer, and the encoding
 /// around them, still fits.
 pub const MAX_BATCH_ANSWER_BYTES: usize = MAX_FRAME_BYTES - 16 * 1024;
+
+/// How long a node lets a transfer wait for its turn before it refuses it as busy.
+pub const LONGEST_QUEUE: Duration = Duration::from_secs(10);
 
 /// A request about one tessera.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -83,6 +88,20 @@ pub enum Request {
         /// [`Request::Offer`]s and [`Request::Attest`]s; at least one and at most [`MAX_BATCH`].
         requests: Vec<Request>,
     },
+}
+
+impl Request {
+    /// How long a node may let this wait before it answers: zero but for transfers.
+    pub fn may_queue_for(&self) -> Duration {
+        match self {
+            Self::PutPiece { .. } | Self::GetPiece { .. } | Self::GetDossier { .. } => {
+                LONGEST_QUEUE
+            }
+            Self::Offer { .. } | Self::Attest { .. } | Self::Roster { .. } | Self::Batch { .. } => {
+                Duration::ZERO
+            }
+        }
+    }
 }
 
 /// The kinds of [`Request`], as encoded on the wire.

@@ -30,6 +30,7 @@ use tokio::time::{sleep, timeout};
 use crate::attestation::{self, Question};
 use crate::bulk::{BodyReader, ReceiveError};
 use crate::dossier::{MAX_DOSSIER_BYTES, VerifiedDossier};
+use crate::heartbeat::Heartbeat;
 use crate::messages::{
     Announced, Attestation, Bulk, MAX_HOLDERS, Offered, Request, Stored, refusal,
 };
@@ -91,6 +92,8 @@ pub(crate) struct Parcel<'a> {
     pub(crate) bytes: u64,
     /// Others who attest the tessera, if it is placed as a repair; else none.
     pub(crate) witnesses: Vec<Contact>,
+    /// Told when it waits for its turn on this node.
+    pub(crate) heard: &'a Heartbeat,
 }
 
 /// What is needed to reach other nodes.
@@ -239,7 +242,7 @@ impl Peers {
     ) -> Result<VerifiedDossier, AskError> {
         let request = Request::GetDossier { tessera };
         let taking = async {
-            let (_permit, Bulk { bytes }, mut body) = self.bulk(from, &request).await?;
+            let (_permit, Bulk { bytes }, mut body) = self.bulk(from, &request, None).await?;
             if bytes > MAX_DOSSIER_BYTES {
                 return Err(AskError::BadLength(bytes));
             }
@@ -252,12 +255,14 @@ impl Peers {
         }
     }
 
-    /// Asks a holder for a piece of the length given in the plan.
+    /// Asks a holder for a piece of the length given in the plan. `heard` is told while it waits for
+    /// its turn on this node.
     pub(crate) async fn take_piece(
         &self,
         from: &Contact,
         dossier: &VerifiedDossier,
         piece: Piece,
+        heard: Option<&Heartbeat>,
     ) -> Result<IncomingPiece, AskError> {
         let (tessera, plan) = (dossier.tessera(), dossier.plan());
         let (Some(expected), Some(checksum)) = (plan.piece_bytes(piece), plan.checksum(piece))
@@ -265,7 +270,7 @@ impl Peers {
             return Err(AskError::NoSuchPiece(piece));
         };
         let request = Request::GetPiece { tessera, piece, offset: 0 };
-        let (_permit, Bulk { bytes }, body) = self.bulk(from, &request).await?;
+        let (_permit, Bulk { bytes }, body) = self.bulk(from, &request, heard).await?;
         if bytes != expected {
             return Err(AskError::BadLength(bytes));
         }
@@ -297,8 +302,8 @@ impl Peers {
         with_dossier: bool,
         body: Body,
     ) -> Result<(), AskError> {
-        let _permit = turn(&self.outgoing).await;
-        let Parcel { dossier, piece, bytes, ref witnesses } = *parcel;
+        let Parcel { dossier, piece, bytes, ref witnesses, heard } = *parcel;
+        let _permit = turn(&self.outgoing, Some(heard)).await;
         let head = if with_dossier { dossier.encode() } else { Vec::new() };
         let request = Request::PutPiece {
             tessera: dossier.tessera(),
@@ -346,9 +351,10 @@ impl Peers {
         &self,
         from: &Contact,
         request: &Request,
+        heard: Option<&Heartbeat>,
     ) -> Result<(OwnedSemaphorePermit, Bulk, BodyReader), AskError> {
         let asking = || async {
-            let permit = turn(&self.incoming).await;
+            let permit = turn(&self.incoming, heard).await;
             let (_, bulk, body) = self.ask(from, request, None, self.deadlines.transfer).await?;
             Ok((permit, bulk, body))
         };
@@ -364,7 +370,8 @@ impl Peers {
         deadline: Duration,
     ) -> Result<(Peer, T, BodyReader), AskError> {
         let frame = codec::encode(request)?;
-        let request = tesseras_wire::Request { frame, body, deadline };
+        let may_queue_for = request.may_queue_for();
+        let request = tesseras_wire::Request { frame, body, deadline, may_queue_for };
         self.hedges.sent();
         let reply = self.transport.request(&Target::from(to), request).await?;
         Ok((reply.peer, read(&reply.frame)?, BodyReader::new(reply.body)))
@@ -394,6 +401,10 @@ async fn again<T, F: Future<Output = Result<T, AskError>>>(
 }
 
 /// Waits for a turn; kept until all bytes are received or sent.
-async fn turn(turns: &Arc<Semaphore>) -> OwnedSemaphorePermit {
-    turns.clone().acquire_owned().await.expect("the semaphore is never closed")
+async fn turn(turns: &Arc<Semaphore>, heard: Option<&Heartbeat>) -> OwnedSemaphorePermit {
+    let be_queued = |queued| heard.iter().for_each(|heard| heard.be_queued(queued));
+    be_queued(true);
+    let permit = turns.clone().acquire_owned().await.expect("the semaphore is never closed");
+    be_queued(false);
+    permit
 }

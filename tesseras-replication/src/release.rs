@@ -82,6 +82,6 @@ async fn read_back(
     piece: Piece,
 ) -> Result<(), AskError> {
     let IncomingPiece { bytes, checksum, body, _permit } =
-        peers.take_piece(from, dossier, piece).await?;
+        peers.take_piece(from, dossier, piece, None).await?;
     Ok(body.check(bytes, checksum).await?)
 }

@@ -100,7 +100,9 @@ where
     /// The transfers that are late since the last call, and may be hedged.
     pub(crate) fn late(&mut self) -> Vec<(K, NodeId)> {
         for Transfer { key, node, heard, .. } in &self.in_progress {
-            if let Some(at) = heard.last() {
+            if heard.is_queued() {
+                self.paces.queued(*key, *node, self.begun.elapsed());
+            } else if let Some(at) = heard.last() {
                 self.paces.heard(*key, *node, at);
             }
         }

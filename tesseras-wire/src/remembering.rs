@@ -15,7 +15,8 @@ use crate::{BoxFuture, Reply, Request, RequestError, Target, Transport};
 
 /// The longest deadline of a request to a peer that was silent lately.
 const SILENT_PEER_DEADLINE: Duration = Duration::from_secs(2);
-/// A request that was cancelled after this long without an answer counts as a failure.
+/// A request that was cancelled after this long without an answer counts as a failure, unless the
+/// peer may let it wait for longer.
 const CANCELLED_AFTER: Duration = Duration::from_millis(250);
 
 /// The peers that were silent lately, shared by all parts of one node. Cheap to clone; clones share
@@ -145,10 +146,12 @@ impl Transport for RememberingTransport {
             }
             // A transfer takes time; cancelling it says nothing about the peer.
             let frame_only = request.body.is_none();
+            let silent_after = CANCELLED_AFTER + request.may_queue_for;
             let in_flight = InFlight {
                 contact,
                 transport: self,
                 since: Instant::now(),
+                silent_after,
                 frame_only,
                 open: true,
             };
@@ -165,6 +168,8 @@ struct InFlight<'a> {
     contact: Contact,
     transport: &'a RememberingTransport,
     since: Instant,
+    /// After how long without an answer the peer counts as silent.
+    silent_after: Duration,
     /// Whether only a frame was sent.
     frame_only: bool,
     open: bool,
@@ -201,7 +206,7 @@ impl InFlight<'_> {
 impl Drop for InFlight<'_> {
     /// The caller cancelled the request, for example because another peer answered first.
     fn drop(&mut self) {
-        let is_failure = self.open && self.frame_only && self.since.elapsed() >= CANCELLED_AFTER;
+        let is_failure = self.open && self.frame_only && self.since.elapsed() >= self.silent_after;
         if is_failure
             && self.transport.memory.failed(&self.contact)
             && let Some(observer) = &self.transport.observer
@@ -315,7 +320,7 @@ mod tests {
     }
 
     fn request() -> Request {
-        Request { frame: Vec::new(), body: None, deadline: Duration::from_secs(10) }
+        Request::short(Vec::new(), Duration::from_secs(10))
     }
 
     #[tokio::test(start_paused = true)]
@@ -376,6 +381,20 @@ mod tests {
         assert!(!silent_at(own) && silent_at(impostor));
         assert!(notes.0.lock().unwrap().is_empty());
         assert_eq!(memory.proven_first(&node, &target.addresses), [own, impostor]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_peer_that_may_let_a_request_wait_is_not_silent_while_it_may() {
+        let (memory, _, transport) = observed();
+        let peer = NodeId::new([0; 20]);
+        let turn = Duration::from_secs(5);
+        for (patience, is_silent) in [(turn, false), (turn + CANCELLED_AFTER, true)] {
+            let target = asked(peer);
+            let queued = Request { may_queue_for: turn, ..request() };
+            let asking = transport.request(&target, queued);
+            assert!(tokio::time::timeout(patience, asking).await.is_err());
+            assert_eq!(memory.is_silent(&peer), is_silent);
+        }
     }
 
     #[tokio::test(start_paused = true)]

@@ -72,6 +72,16 @@ pub struct Request {
     /// connect. A body in either direction has no total limit, but fails when no bytes moved for
     /// this long.
     pub deadline: Duration,
+    /// How long the other node may let it wait for its turn before it answers: a request that was
+    /// given up sooner says nothing about that node. Zero for a request that is answered at once.
+    pub may_queue_for: Duration,
+}
+
+impl Request {
+    /// A request without a body that is answered at once.
+    pub fn short(frame: Vec<u8>, deadline: Duration) -> Self {
+        Self { frame, body: None, deadline, may_queue_for: Duration::ZERO }
+    }
 }
 
 /// A reply as the requester receives it.

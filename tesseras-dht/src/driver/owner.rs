@@ -217,7 +217,7 @@ async fn ask(
             return Event::Failed { ticket, blame: false };
         }
     };
-    let outgoing = Outgoing { frame, body: None, deadline };
+    let outgoing = Outgoing::short(frame, deadline);
     let exchange = transport.request(target, outgoing);
     let reply = match tokio::time::timeout(deadline + GRACE, exchange).await {
         Ok(Ok(reply)) => reply,

@@ -42,8 +42,7 @@ async fn more_transfers_than_wide_windows() {
     let target = a.target();
     let ask = |node: &Node| {
         let order = format!("give {}", LENGTH / 4);
-        let request =
-            tesseras_wire::Request { frame: order.into_bytes(), body: None, deadline: GENEROUS };
+        let request = tesseras_wire::Request::short(order.into_bytes(), GENEROUS);
         let (transport, target) = (node.transport.clone(), target.clone());
         async move {
             let reply =

@@ -81,7 +81,7 @@ impl Node {
         body: Option<Body>,
         deadline: Duration,
     ) -> Result<Reply, RequestError> {
-        let request = Request { frame: order.as_bytes().to_vec(), body, deadline };
+        let request = Request { body, ..Request::short(order.as_bytes().to_vec(), deadline) };
         tokio::time::timeout(2 * GENEROUS, self.transport.request(target, request))
             .await
             .expect("every request ends")

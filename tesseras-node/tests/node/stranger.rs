@@ -65,7 +65,10 @@ impl Stranger {
         frame: Vec<u8>,
         body: Option<Body>,
     ) -> Result<(T, Body), NoAnswer> {
-        let request = tesseras_wire::Request { frame, body, deadline: Duration::from_secs(20) };
+        let request = tesseras_wire::Request {
+            body,
+            ..tesseras_wire::Request::short(frame, Duration::from_secs(20))
+        };
         let reply = self.transport.request(&Target::from(to), request).await;
         let reply = reply.map_err(|error| error.to_string())?;
         match codec::decode(&reply.frame).unwrap() {

@@ -201,7 +201,7 @@ fn frames(frame: Vec<u8>, requests: usize) -> Vec<Vec<u8>> {
 impl Sender {
     async fn send(&self, target: &Target, frame: Vec<u8>) -> Result<Reply, RequestError> {
         self.hedges.sent();
-        let request = tesseras_wire::Request { frame, body: None, deadline: self.deadline };
+        let request = tesseras_wire::Request::short(frame, self.deadline);
         self.transport.request(target, request).await
     }
 }

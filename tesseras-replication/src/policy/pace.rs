@@ -42,6 +42,15 @@ impl<K: Copy + Ord> Paces<K> {
         self.running.insert((key, node), pace);
     }
 
+    /// A transfer waits for its turn on this node: its peer has not been asked yet.
+    pub(crate) fn queued(&mut self, key: K, node: NodeId, now: Duration) {
+        let Some(pace) = self.running.get_mut(&(key, node)) else { return };
+        pace.heard = now;
+        if !pace.has_answered {
+            pace.begun = now;
+        }
+    }
+
     /// Bytes were received, last at `at`.
     pub(crate) fn heard(&mut self, key: K, node: NodeId, at: Duration) {
         let Some(pace) = self.running.get_mut(&(key, node)) else { return };

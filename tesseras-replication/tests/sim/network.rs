@@ -87,7 +87,7 @@ impl Transport for SimTransport {
         Box::pin(async move {
             let world = self.world.upgrade().ok_or(RequestError::Unavailable("the world ended"))?;
             let mut error = RequestError::NoAddress;
-            let Request { frame, mut body, deadline } = request;
+            let Request { frame, mut body, deadline, .. } = request;
             for address in &target.addresses {
                 let Some(to) = world.reached(self.from, *address) else {
                     sleep(deadline).await;

@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use tesseras_core::contact::Contact;
 use tesseras_core::ports::{HoldingRepository as _, Origin};
+use tesseras_core::progress::silent;
 use tesseras_core::publication::PublicationEvent;
 use tesseras_replication::fetch::FetchError;
 
-use crate::capsules::{add, coded, small};
+use crate::capsules::{add, coded, many, small};
 use crate::network::Conduct;
 use crate::world::simulate;
 
@@ -73,6 +74,24 @@ fn a_node_that_moved_is_not_given_up_because_of_its_old_address() {
         place.memory.note_publication(&hash, PublicationEvent::Wanted).unwrap();
         let report = place.replication.stop_publication(hash, false).await.unwrap();
         assert_eq!(report.placed, 2, "both were waited for");
+    });
+}
+
+#[test]
+fn a_node_does_not_take_its_own_queue_for_the_lateness_of_others() {
+    simulate(105..107, 20, async |world| {
+        for made in many() {
+            world.publish(0, made).await.unwrap();
+        }
+        // Not late: the first answer may take a second.
+        (0..20).for_each(|index| world.behave(index, Conduct::Late(Duration::from_millis(600))));
+        let reader = world.join();
+        let place = world.place(reader);
+        let (replication, silent) = (&place.replication, silent());
+        let fetching = many().iter().map(|made| replication.fetch(made.record.hash, &silent));
+        let fetched = futures_util::future::join_all(fetching).await;
+        assert!(fetched.iter().all(Result::is_ok), "{fetched:?}");
+        assert_eq!(world.requests(reader).hedged, 0);
     });
 }
 

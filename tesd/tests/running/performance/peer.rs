@@ -95,7 +95,7 @@ impl Asker {
     /// The body of a holder's answer.
     pub async fn get(&self, from: &Contact, request: &Request) -> Vec<u8> {
         let frame = codec::encode(request).expect("short");
-        let request = tesseras_wire::Request { frame, body: None, deadline: FOR_EVER };
+        let request = tesseras_wire::Request::short(frame, FOR_EVER);
         let reply = self.0.request(&Target::from(from), request).await.expect("an answer");
         match codec::decode::<Answer<Bulk>>(&reply.frame).expect("an answer") {
             Answer::Ok(bulk) => {
