@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tesseras_core::code::{CodedForm, WHOLE_COPIES};
 use tesseras_core::ids::TesseraHash;
+use tesseras_core::plan::SignedPlan;
 use tesseras_core::progress::silent;
 use tesseras_net::RateLimit;
 use tesseras_node::NodeConfig;
@@ -244,8 +245,8 @@ pub async fn publish(scene: &Scene, owner: &Member, hash: TesseraHash) -> Result
     let start = Instant::now();
     let plan = replication.draft_plan(hash, &silent()).await?;
     let draft = start.elapsed();
-    let signatures = scene.keys.sign(&plan);
-    let done = replication.publish(hash, plan, signatures, &silent()).await?;
+    let signed = SignedPlan { signatures: scene.keys.sign(&plan), plan };
+    let done = replication.publish(hash, signed, &silent()).await?;
     if done.placed == done.fragments {
         Ok(draft)
     } else {

@@ -13,6 +13,7 @@ use tesseras_capsule::{CreateOptions, Created, StoredCapsule, create, export, ve
 use tesseras_core::code::Piece;
 use tesseras_core::ids::{NodeId, TesseraHash};
 use tesseras_core::placement::Placement;
+use tesseras_core::plan::SignedPlan;
 use tesseras_core::ports::TesseraRepository as _;
 use tesseras_core::progress::{Meter, silent};
 use tesseras_crypto::CreatorKeys;
@@ -177,8 +178,8 @@ async fn publish(
 ) -> Result<(Published, TesseraHealth), CommandError> {
     let replication = owner.node.replication();
     let plan = replication.draft_plan(hash, &silent()).await.map_err(failed)?;
-    let signatures = keys.sign(&plan);
-    let published = replication.publish(hash, plan, signatures, &silent()).await.map_err(failed)?;
+    let signed = SignedPlan { signatures: keys.sign(&plan), plan };
+    let published = replication.publish(hash, signed, &silent()).await.map_err(failed)?;
     let health = replication.status(hash).await.map_err(failed)?.ok_or_else(unknown)?;
     teller.tell(&format!(
         "3. She publishes it: {}.\n   The nodes say: {}",

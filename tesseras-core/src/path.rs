@@ -82,11 +82,6 @@ impl CapsulePath {
     pub fn as_str(&self) -> &str {
         &self.0
     }
-
-    /// The directories above it, outermost first: `a` and `a/b` for `a/b/c`.
-    pub fn ancestors(&self) -> impl Iterator<Item = &str> {
-        self.0.match_indices('/').map(|(at, _)| &self.0[..at])
-    }
 }
 
 impl fmt::Display for CapsulePath {
@@ -128,11 +123,5 @@ mod tests {
         for text in ["café 🌞/a b.jpg", "..a/b..", "a\\b"] {
             assert!(CapsulePath::new(text).is_ok(), "{text:?}");
         }
-    }
-
-    #[test]
-    fn ancestors_are_the_directories_above() {
-        let path = CapsulePath::new("a/b/c").expect("a path");
-        assert_eq!(path.ancestors().collect::<Vec<_>>(), ["a", "a/b"]);
     }
 }

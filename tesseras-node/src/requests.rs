@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use tesseras_core::ids::{NodeId, TesseraHash};
-use tesseras_core::plan::SignedPlan;
 use tesseras_core::progress::OnProgress;
 use tesseras_core::words::count;
 use tesseras_dht::Dht;
@@ -147,9 +146,7 @@ impl Requests {
         on_progress: &OnProgress,
     ) -> Result<PublishReply, Failure> {
         let done = match signed {
-            Some(SignedPlan { plan, signatures }) => {
-                self.replication.publish(hash, plan, signatures, on_progress).await
-            }
+            Some(signed) => self.replication.publish(hash, signed, on_progress).await,
             None => self.replication.publish_signed(hash, on_progress).await,
         };
         done.map(|done| answers::published(hash, done)).map_err(failure::of_publish)
@@ -159,7 +156,6 @@ impl Requests {
         &self,
         PublishInBackground { hash, signed }: PublishInBackground,
     ) -> Result<PublicationReply, Failure> {
-        let signed = signed.map(|signed| (signed.plan, signed.signatures));
         let begun = self.replication.publish_later(hash, signed).await;
         begun.map(|report| answers::publication(hash, report)).map_err(failure::of_publish)
     }

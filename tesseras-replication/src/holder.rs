@@ -117,10 +117,7 @@ impl Holder {
     }
 
     /// Runs store work on blocking threads.
-    pub(crate) async fn run<T: Send + 'static>(
-        &self,
-        work: impl FnOnce(&Stores) -> T + Send + 'static,
-    ) -> T {
+    async fn run<T: Send + 'static>(&self, work: impl FnOnce(&Stores) -> T + Send + 'static) -> T {
         self.run_on(&self.disk, work).await
     }
 

@@ -7,7 +7,6 @@ use rand::rngs::StdRng;
 use tesseras_core::ids::{NodeId, TesseraHash};
 use tesseras_core::plan::SignedPlan;
 use tesseras_core::ports::StoreError;
-use tesseras_core::signature::SignaturePair;
 use tesseras_core::time::Clock;
 use tesseras_crypto::NodeKeys;
 use tesseras_wire::{Body, BoxStream, Peer, Response, SharedMemory, Transport};
@@ -147,11 +146,9 @@ impl Replication {
     pub async fn publish(
         &self,
         tessera: TesseraHash,
-        plan: Vec<u8>,
-        signatures: SignaturePair,
+        signed: SignedPlan,
         on_progress: &OnProgress,
     ) -> Result<Published, PublishError> {
-        let signed = SignedPlan { plan, signatures };
         self.publisher().publish(tessera, Some(signed), on_progress).await
     }
 
@@ -170,9 +167,8 @@ impl Replication {
     pub async fn publish_later(
         &self,
         tessera: TesseraHash,
-        signed: Option<(Vec<u8>, SignaturePair)>,
+        signed: Option<SignedPlan>,
     ) -> Result<PublicationReport, PublishError> {
-        let signed = signed.map(|(plan, signatures)| SignedPlan { plan, signatures });
         self.publisher().publish_later(tessera, signed).await?;
         Ok(publication::publication(&self.0.library, tessera).await?)
     }

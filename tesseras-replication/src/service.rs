@@ -16,7 +16,6 @@ use tesseras_core::address::cleaned_contacts;
 use tesseras_core::code::Piece;
 use tesseras_core::contact::{Contact, Subnet};
 use tesseras_core::ids::TesseraHash;
-use tesseras_core::plan::Plan;
 use tesseras_core::ports::{BlobReader, Charge, HeldPiece, PeerAt, StoreError};
 use tesseras_crypto::blake3;
 use tesseras_wire::codec::{self, Answer, Refusal};
@@ -190,8 +189,8 @@ impl Service<'_> {
         let plan = match held.is_empty() {
             true => None,
             false => {
-                let plan = holder.run(move |stores| stores.holdings.plan(&tessera)).await;
-                plan.map_err(internal)?.map(|bytes| blake3(&bytes))
+                let plan = holder.plan(tessera).await.map_err(internal)?;
+                plan.map(|bytes| blake3(&bytes))
             }
         };
         let attested = |f: HeldPiece| AttestedPiece { piece: f.piece, checksum: f.checksum };
@@ -205,8 +204,8 @@ impl Service<'_> {
         if !holder.is_holder(tessera).await.map_err(internal)? {
             return Err(not_held());
         }
-        let manifest = holder.run(move |stores| stores.blobs.open(&tessera.into())).await;
-        let is_large = manifest.is_ok_and(|manifest| manifest.bytes() > LARGE_DOSSIER);
+        let manifest = holder.manifest_bytes(tessera).await;
+        let is_large = manifest.is_ok_and(|bytes| bytes > LARGE_DOSSIER);
         let turn = if is_large { Some(holder.turn_for_dossier().await?) } else { None };
         let encoded = self.stored_dossier(tessera).await?.ok_or_else(not_held)?.encode();
         let bytes = encoded.len() as u64;
@@ -232,7 +231,7 @@ impl Service<'_> {
         let whole = || held.iter().find(|f| f.piece == Piece::Whole);
         let held_piece = *found.or_else(whole).ok_or_else(not_held)?;
         let permit = self.holder.turn_to_send(from).await?;
-        let reader = match self.open(held_piece, piece).await {
+        let reader = match self.holder.open(held_piece, piece).await {
             Ok(reader) => reader.ok_or_else(not_held)?,
             Err(error) if error.is_damage() => {
                 let noting = self.holder.found_damaged(tessera, vec![held_piece.piece]);
@@ -246,30 +245,6 @@ impl Service<'_> {
             Bulk { bytes },
             bulk::send(&self.holder.disk, reader, offset, Some(Permit::Turn(permit))),
         ))
-    }
-
-    /// Opens a held piece, or a data fragment as a range of the whole pack.
-    async fn open(
-        &self,
-        held: HeldPiece,
-        piece: Piece,
-    ) -> Result<Option<Arc<dyn BlobReader>>, StoreError> {
-        self.holder
-            .run(move |stores| {
-                let reader: Arc<dyn BlobReader> = Arc::from(stores.fragments.read_fragment(&held)?);
-                if held.piece == piece {
-                    return Ok(Some(reader));
-                }
-                let plan = stores.holdings.plan(&held.tessera)?.map(|bytes| Plan::parse(&bytes));
-                let Some(Ok(plan)) = plan else { return Ok(None) };
-                match stores.pieces(plan, Some(reader))?.open(piece) {
-                    Ok(reader) => Ok(Some(reader)),
-                    // A piece that is not part of what is held says nothing about what is held.
-                    Err(error) if error.is_damage() => Ok(None),
-                    Err(error) => Err(error),
-                }
-            })
-            .await
     }
 
     async fn roster(

@@ -9,6 +9,7 @@ use std::time::Duration;
 use tempfile::TempDir;
 use tesseras_capsule::{CreateOptions, create};
 use tesseras_core::ids::{NodeId, TesseraHash};
+use tesseras_core::plan::SignedPlan;
 use tesseras_core::ports::{
     FragmentStore as _, HeldPiece, HoldingRepository as _, TesseraRepository as _,
 };
@@ -165,8 +166,8 @@ impl Member {
     ) -> Result<Published, PublishError> {
         let replication = self.node.replication();
         let plan = replication.draft_plan(hash, &silent()).await?;
-        let signatures = keys.sign(&plan);
-        replication.publish(hash, plan, signatures, &silent()).await
+        let signed = SignedPlan { signatures: keys.sign(&plan), plan };
+        replication.publish(hash, signed, &silent()).await
     }
 
     pub async fn fetch(&self, hash: TesseraHash) -> Result<Fetched, FetchError> {

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use tesseras_core::code::Piece;
 use tesseras_core::ids::ContentHash;
+use tesseras_core::plan::SignedPlan;
 use tesseras_core::ports::{
     BlobStore as _, FragmentStore as _, TesseraRepository as _, Workbench as _,
 };
@@ -75,8 +76,8 @@ async fn parity_that_a_power_cut_spoilt_is_computed_again() {
     assert_eq!(pinned.len(), 8);
     let pieces = owner.dir.join("tmp/tasks").join(hash.to_string());
     fs::write(pieces.join(pinned[0].to_string()), vec![0; 100]).unwrap();
-    let signatures = keys.sign(&plan);
-    let published = replication.publish(hash, plan, signatures, &silent()).await.unwrap();
+    let signed = SignedPlan { signatures: keys.sign(&plan), plan };
+    let published = replication.publish(hash, signed, &silent()).await.unwrap();
     assert_eq!((published.placed, published.refusals), (24, Vec::new()));
 }
 

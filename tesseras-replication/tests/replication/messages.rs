@@ -167,14 +167,12 @@ fn the_longest_roster_fits_a_frame() {
 
 #[test]
 fn an_attestation_of_everything_fits_a_frame() {
-    let piece = |byte| AttestedPiece {
-        piece: Piece::from_byte(byte),
-        checksum: ContentHash::new([0xff; 32]),
-    };
+    let piece = |piece| AttestedPiece { piece, checksum: ContentHash::new([0xff; 32]) };
+    let indexes = (0..u8::MAX).map(Piece::Index);
     comes_back(&Answer::Ok(Attestation {
         date: Timestamp(u64::MAX),
         plan: Some(ContentHash::new([0xff; 32])),
-        pieces: (0..=u8::MAX).map(piece).collect(),
+        pieces: indexes.chain([Piece::Whole]).map(piece).collect(),
         signature: vec![0xff; 64],
     }));
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use futures_util::future::poll_fn;
 use tesseras_core::code::Piece;
+use tesseras_core::plan::SignedPlan;
 use tesseras_core::ports::{HoldingRepository as _, Origin, TesseraRepository, Workbench as _};
 use tesseras_core::progress::silent;
 use tesseras_core::publication::PublicationState;
@@ -94,8 +95,8 @@ fn a_publication_that_was_stopped_at_any_time_stores_nothing_later() {
             add(&place.memory, made, Origin::Created);
             let publishing = async {
                 let plan = place.replication.draft_plan(hash, &silent()).await.unwrap();
-                let signatures = creator().sign(&plan);
-                place.replication.publish(hash, plan, signatures, &silent()).await.unwrap()
+                let signed = SignedPlan { signatures: creator().sign(&plan), plan };
+                place.replication.publish(hash, signed, &silent()).await.unwrap()
             };
             let ended = timeout(after, publishing).await.is_ok();
             stop(world, 0, after).await;

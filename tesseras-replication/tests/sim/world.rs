@@ -18,7 +18,7 @@ use tesseras_core::code::Piece;
 use tesseras_core::contact::Contact;
 use tesseras_core::ids::{DhtKey, NodeId, TesseraHash};
 use tesseras_core::placement::{self, Placement};
-use tesseras_core::plan::Plan;
+use tesseras_core::plan::{Plan, SignedPlan};
 use tesseras_core::ports::{FragmentStore as _, HoldingRepository as _, Origin};
 use tesseras_core::progress::silent;
 use tesseras_core::time::{Clock, Timestamp};
@@ -422,8 +422,8 @@ impl World {
         add(&place.memory, made, Origin::Created);
         let (replication, hash) = (&place.replication, made.record.hash);
         let plan = replication.draft_plan(hash, &silent()).await?;
-        let signatures = creator().sign(&plan);
-        let published = replication.publish(hash, plan, signatures, &silent()).await;
+        let signed = SignedPlan { signatures: creator().sign(&plan), plan };
+        let published = replication.publish(hash, signed, &silent()).await;
         self.check();
         published
     }

@@ -8,6 +8,7 @@ use tempfile::TempDir;
 use tesseras_capsule::{CreateOptions, create};
 use tesseras_core::contact::Contact;
 use tesseras_core::ids::TesseraHash;
+use tesseras_core::plan::SignedPlan;
 use tesseras_core::progress::{Meter, silent};
 use tesseras_crypto::{CreatorKeys, NodeKeys};
 use tesseras_net::QuinnTransport;
@@ -74,8 +75,8 @@ impl Owner {
     pub async fn publish(&self, hash: TesseraHash) -> Result<usize, String> {
         let replication = self.node.replication();
         let plan = replication.draft_plan(hash, &silent()).await.map_err(|e| e.to_string())?;
-        let signatures = self.keys.sign(&plan);
-        let published = replication.publish(hash, plan, signatures, &silent()).await;
+        let signed = SignedPlan { signatures: self.keys.sign(&plan), plan };
+        let published = replication.publish(hash, signed, &silent()).await;
         published.map(|published| published.placed).map_err(|error| error.to_string())
     }
 }
