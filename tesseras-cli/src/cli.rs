@@ -1,4 +1,4 @@
-//! The command line: what can be asked for, and who does it.
+//! The command line: parses the arguments and runs the command.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -37,8 +37,8 @@ pub struct Cli {
 
 #[derive(Debug, clap::Args)]
 struct Global {
-    /// Where keys, library and node live [default: $TESSERAS_DATA_DIR, or else the platform's
-    /// data directory].
+    /// The directory with keys, library and node [default: $TESSERAS_DATA_DIR, or else the
+    /// platform's data directory].
     #[arg(long, global = true, value_name = "DIR")]
     data_dir: Option<PathBuf>,
     /// Print exactly one JSON object on stdout, and ask no questions.
@@ -69,7 +69,7 @@ enum Command {
     Man(man::Args),
 }
 
-/// Reads the command line, does what it says, and tells how it went.
+/// Parses the command line, runs the command, and returns its exit code.
 pub fn run() -> ExitCode {
     let arguments: Vec<OsString> = std::env::args_os().collect();
     let cli = match Cli::try_parse_from(&arguments) {
@@ -86,7 +86,7 @@ pub fn run() -> ExitCode {
     let output = Output::new(cli.global.json);
     let context = Context::new(cli.global.data_dir, output);
     let listening = match cli.command {
-        // It has a network to take down first.
+        // It handles signals itself: it has to stop its nodes first.
         Command::Demo(_) => Ok(()),
         _ if output.is_json() => interrupt::end_on_signal(output),
         _ => Ok(()),

@@ -49,6 +49,8 @@ codes! {
     AMBIGUOUS = "ambiguous",
     /// What is stored is damaged.
     DAMAGED = "damaged",
+    /// What was to be imported changed while it was read.
+    CHANGED = "changed",
     /// The destination exists already; it is left as it is.
     EXISTS = "exists",
     /// The directory is not an exported capsule.

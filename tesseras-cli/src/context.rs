@@ -1,4 +1,4 @@
-//! What every command works with: the data directory, its store, and how to show things.
+//! What every command needs: the data directory, its store, the output, and the clock.
 
 use std::fs::DirBuilder;
 use std::io;
@@ -12,18 +12,19 @@ use tesseras_storage::{StorageConfig, Store, data_dir};
 use crate::command_error::CommandError;
 use crate::output::Output;
 
-/// The surroundings of one command.
+/// The environment of one command.
 #[derive(Debug)]
 pub struct Context {
-    /// Where keys, library and node live; absolute.
+    /// The data directory, with keys, library and node; an absolute path.
     pub data_dir: PathBuf,
-    /// How to show things.
+    /// Where results and messages go.
     pub output: Output,
     clock: Clock,
 }
 
 impl Context {
-    /// The surroundings that the global flags and the environment describe. Touches no disk.
+    /// The environment given by the global flags and the environment variables. Does not access the
+    /// disk.
     pub fn new(data_dir: Option<PathBuf>, output: Output) -> Result<Self, CommandError> {
         let named = data_dir.or_else(data_dir::of_environment);
         let data_dir = named.or_else(data_dir::of_platform).ok_or_else(|| {
@@ -35,14 +36,14 @@ impl Context {
         Ok(Self { data_dir, output, clock: clock::system() })
     }
 
-    /// Opens the store of the data directory, and makes both if they are not there.
+    /// Opens the store of the data directory; creates both if they do not exist.
     pub fn store(&self) -> Result<Store, CommandError> {
         make_private(&self.data_dir)?;
         Ok(Store::open(&self.data_dir, &StorageConfig::default())?)
     }
 
-    /// Opens the store of the data directory for a command that only reads: a disk that cannot be
-    /// written is no hindrance then. Where there is no data directory, none is made.
+    /// Opens the store of the data directory for a command that only reads, also on a read-only
+    /// disk. Does not create a data directory.
     pub fn store_to_read(&self) -> Result<Store, CommandError> {
         if let Err(error) = std::fs::metadata(&self.data_dir)
             && error.kind() == io::ErrorKind::NotFound
@@ -54,13 +55,13 @@ impl Context {
         Ok(Store::open_to_read(&self.data_dir, &StorageConfig::default())?)
     }
 
-    /// The present moment.
+    /// The current time.
     pub fn now(&self) -> Timestamp {
         self.clock.now()
     }
 }
 
-/// Makes a directory, and those above it, for this user alone, unless it is there.
+/// Creates a directory and its parents with mode 0700, unless it exists.
 pub fn make_private(path: &Path) -> Result<(), CommandError> {
     DirBuilder::new()
         .recursive(true)

@@ -1,4 +1,4 @@
-//! The story that `tes demo` tells, and the network in which it happens.
+//! The steps of `tes demo`: publish, destroy nodes, fetch and repair, on a network of real nodes.
 
 mod network;
 mod pictures;
@@ -27,46 +27,46 @@ use crate::command_error::CommandError;
 use crate::human::{count, short, size};
 use crate::output::Output;
 
-/// What is to happen.
+/// The parameters of a demo.
 pub struct Plot {
-    /// Whose memories; drawn if there is none.
+    /// The folder to publish; sample files are generated if there is none.
     pub folder: Option<PathBuf>,
-    /// How many nodes take part.
+    /// The number of nodes.
     pub nodes: u8,
-    /// Where to leave what came back.
+    /// Where to keep the fetched files; deleted with the demo if there is none.
     pub keep: Option<PathBuf>,
 }
 
-/// Result of the walk. Every number is a node's own answer.
+/// The result of a demo. Every number comes from a node's answer.
 #[derive(Debug, Serialize)]
 pub struct Walked {
     /// The tessera.
     pub hash: TesseraHash,
-    /// How many memories it keeps.
+    /// The number of its memories.
     pub memories: u64,
-    /// The length of its files.
+    /// The total length of its files, in bytes.
     pub bytes: u64,
-    /// Into how many pieces it was cut, or how many copies were made.
+    /// The target number of pieces: fragments, or whole copies.
     pub fragments: u64,
-    /// On how many nodes they were placed.
+    /// The number of nodes that hold them.
     pub holders: u64,
-    /// How many of these could die.
+    /// How many of these nodes can fail at once without loss.
     pub survives: u64,
-    /// How many nodes were killed, the owner among them.
+    /// How many nodes were destroyed, including the owner's.
     pub killed: u64,
-    /// Whether what was fetched is what was published, byte for byte.
+    /// Whether the fetched files equal the published ones byte for byte.
     pub identical: bool,
-    /// How many pieces were brought back.
+    /// How many pieces were rebuilt.
     pub restored: u64,
-    /// Whether every hash and both signatures hold after all.
+    /// Whether every hash and both signatures of the fetched capsule are valid.
     pub valid: bool,
-    /// How long it took.
+    /// The duration, in seconds.
     pub seconds: u64,
-    /// Where the fetched files are, if they were to be kept.
+    /// The directory of the fetched files, if they were to be kept.
     pub path: Option<PathBuf>,
 }
 
-/// Tells the story on the terminal.
+/// Reports each step: on stdout, or on stderr with `--json`.
 struct Teller(Output);
 
 impl Teller {
@@ -74,20 +74,20 @@ impl Teller {
         if self.0.is_json() {
             self.0.note(text);
         } else {
-            // If nobody reads it any more, nothing that matters is missed.
+            // A failed write does not stop the demo: its result is reported separately.
             drop(self.0.raw(format!("{text}\n").as_bytes()));
         }
     }
 }
 
-/// Lets it happen, and tells it.
+/// Runs the demo and reports each step.
 pub async fn walk(plot: Plot, scene: PathBuf, output: Output) -> Result<Walked, CommandError> {
     let start = Instant::now();
     let teller = Teller(output);
     if let Some(keep) = &plot.keep
         && keep.exists()
     {
-        return Err(CommandError::new(format!("{} is there already", keep.display()))
+        return Err(CommandError::new(format!("{} already exists", keep.display()))
             .with_hint("name a folder that does not exist yet"));
     }
     let folder = folder(plot.folder, &scene).await?;
@@ -139,7 +139,7 @@ pub async fn walk(plot: Plot, scene: PathBuf, output: Output) -> Result<Walked, 
     })
 }
 
-/// The folder of memories: the one that was named, or one that is drawn.
+/// The given folder, or one with generated sample files.
 async fn folder(named: Option<PathBuf>, scene: &Path) -> Result<PathBuf, CommandError> {
     if let Some(folder) = named {
         return Ok(folder);
@@ -202,7 +202,7 @@ async fn fetch(teller: &Teller, fresh: &Member, hash: TesseraHash) -> Result<(),
     Ok(())
 }
 
-/// A holder brings back what is missing; how many pieces.
+/// One holder repairs the tessera; returns how many pieces were rebuilt.
 async fn repair(teller: &Teller, keeper: &Member, hash: TesseraHash) -> Result<u64, CommandError> {
     let repaired = keeper.node.replication().repair(hash, &silent()).await.map_err(failed)?;
     let health = keeper.node.replication().status(hash).await.map_err(failed)?;
@@ -235,7 +235,7 @@ async fn make(
     Ok(create(folder, &options, keys, &*blobs, &*library, &Meter::silent())?)
 }
 
-/// What an export wrote.
+/// An exported directory and the hashes of its files.
 struct Exported {
     directory: PathBuf,
     digests: BTreeMap<PathBuf, tesseras_core::ids::ContentHash>,
@@ -284,12 +284,12 @@ fn digest_all(
     Ok(())
 }
 
-/// The node that joined last.
+/// The node that joined most recently.
 fn newest(network: &LoopbackNetwork) -> &Member {
     network.last().expect("the network has nodes")
 }
 
-/// The holders that hold most: a whole copy is more than any number of pieces.
+/// The holders with most data: a whole copy counts more than any number of fragments.
 fn fullest(placement: &Placement, count: usize) -> Vec<NodeId> {
     let mut holders: Vec<_> = placement.iter().collect();
     let held = |pieces: &BTreeSet<Piece>| (pieces.contains(&Piece::Whole), pieces.len());

@@ -1,11 +1,11 @@
-//! How a command ends.
+//! The outcome of a command that ran without an error.
 
-/// How a command that did its work ended.
+/// The outcome of a command that ran without an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Exit {
-    /// All is as it should be.
+    /// Success: exit code 0.
     Done,
-    /// What was verified is not valid, or something that was to be kept or given back is not. The
-    /// report says what.
+    /// Exit code 1, although the result was written: what was verified is not valid, or files could
+    /// not be stored or restored. The result names them.
     Failed,
 }

@@ -1,8 +1,8 @@
-//! What happens when a person or the system ends a command (Ctrl-C, SIGTERM, SIGHUP).
+//! Signals that end a command: Ctrl-C, SIGTERM, SIGHUP.
 //!
-//! For people the system's way is the right one where nothing is left behind: the process ends. A
-//! script still gets its JSON object. A command that leaves something says what, and how to go on. A
-//! publication is stopped in order and asked about.
+//! Without `--json`, a command that leaves nothing behind is ended by the signal's default action.
+//! With `--json`, the JSON object is still written. A command that leaves something says what it is
+//! and how to continue. A publication is stopped through the node, and can be continued.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -17,18 +17,21 @@ use crate::context::Context;
 use crate::output::Output;
 use crate::progress::Bar;
 
-/// Whether a signal is waited for elsewhere, where more is done about it.
+/// Whether [`ask_unless_interrupted`] handles signals now, instead of the signal thread.
 static TAKEN: AtomicBool = AtomicBool::new(false);
 
-/// How many signals were handled elsewhere. The thread that ends the process may learn of one only
-/// after that.
+/// How many signals [`ask_unless_interrupted`] has handled. The signal thread may receive the same
+/// signal later, and must not act on it again.
 static HANDLED: AtomicUsize = AtomicUsize::new(0);
 
-/// Whether a thread ends the process on a signal.
+/// Whether the signal thread runs.
 static LISTENING: AtomicBool = AtomicBool::new(false);
 
-/// What the command leaves if it is ended now, and how to go on, as one sentence.
+/// What the command leaves behind if it is ended now, and how to continue, as one sentence.
 static LEFT: Mutex<Option<String>> = Mutex::new(None);
+
+/// What a command leaves that adds a whole capsule to the library, or nothing.
+pub const NOTHING_STORED: &str = "nothing of it was stored; the same command begins again";
 
 /// From now on a signal ends the process with exit code 1 and says that this is left.
 pub fn end_on_signal_with(output: Output, left: impl Into<String>) -> Result<(), CommandError> {
@@ -37,7 +40,7 @@ pub fn end_on_signal_with(output: Output, left: impl Into<String>) -> Result<(),
 }
 
 /// From now on a signal ends the process with exit code 1 and says so, with `--json` as one object.
-/// What a command leaves half-done is what it would leave if it were killed.
+/// What was staged in the data directory is removed; anything else that is half-done stays.
 pub fn end_on_signal(output: Output) -> Result<(), CommandError> {
     if LISTENING.swap(true, Ordering::SeqCst) {
         return Ok(());
@@ -51,6 +54,7 @@ pub fn end_on_signal(output: Output) -> Result<(), CommandError> {
         for seen in 1_usize.. {
             runtime.block_on(signals.next());
             if !TAKEN.load(Ordering::SeqCst) && seen > HANDLED.load(Ordering::SeqCst) {
+                tesseras_storage::discard_staged();
                 output.end(&interrupted());
             }
         }

@@ -15,27 +15,27 @@ pub trait Report: Serialize {
     fn human(&self) -> String;
 }
 
-/// Whether the one JSON object was written. Whoever writes it keeps the lock meanwhile.
+/// Whether the JSON object was written. The lock is held while it is being written.
 static SAID: Mutex<bool> = Mutex::new(false);
 
-/// How to show things.
+/// Writes results, errors and questions in the form that was asked for.
 #[derive(Debug, Clone, Copy)]
 pub struct Output {
     json: bool,
 }
 
 impl Output {
-    /// For scripts or for people.
+    /// With `json`, results and errors are one JSON object on stdout, and nothing is asked.
     pub fn new(json: bool) -> Self {
         Self { json }
     }
 
-    /// Whether it is for scripts.
+    /// Whether results are JSON.
     pub fn is_json(self) -> bool {
         self.json
     }
 
-    /// Shows the result of a command, on stdout.
+    /// Writes the result of a command to stdout.
     pub fn report(self, report: &impl Report) -> Result<(), CommandError> {
         if self.json {
             let mut text = serde_json::to_string(report)
@@ -46,7 +46,7 @@ impl Output {
         self.raw(printable_lines(&report.human()).as_bytes())
     }
 
-    /// Writes the JSON object, unless there was one.
+    /// Writes the JSON object, unless one was written before.
     fn json_once(self, mut said: MutexGuard<'_, bool>, text: &str) -> Result<(), CommandError> {
         if *said {
             return Ok(());
@@ -55,11 +55,12 @@ impl Output {
         self.raw(text.as_bytes())
     }
 
-    /// Shows an error and ends the process, unless it has shown its result already and ends by itself.
+    /// Writes an error and exits with code 1. Does nothing if the result was written already: the
+    /// process then ends by itself.
     pub fn end(self, error: &CommandError) {
         let said = said();
         if !*said {
-            // The lock is kept until the process is gone, so nothing else is written.
+            // The lock is held until the process exits, so that no other thread writes a result.
             self.note(&format!("tes: {}", error.message()));
             if let Some(hint) = error.hint() {
                 self.note(&format!("hint: {hint}"));
@@ -71,8 +72,7 @@ impl Output {
         }
     }
 
-    /// Writes bytes as they are, on stdout. That nobody reads them any more (`tes list | head`)
-    /// is not a failure.
+    /// Writes bytes to stdout unchanged. A closed pipe (`tes list | head`) is not an error.
     pub fn raw(self, bytes: &[u8]) -> Result<(), CommandError> {
         let mut stdout = io::stdout().lock();
         match stdout.write_all(bytes).and_then(|()| stdout.flush()) {
@@ -83,12 +83,12 @@ impl Output {
         }
     }
 
-    /// Says something on the side, on stderr.
+    /// Writes a message to stderr.
     pub fn note(self, text: &str) {
         note(text);
     }
 
-    /// Shows an error, and gives its exit code.
+    /// Writes an error, and returns its exit code.
     pub fn fail(self, error: &CommandError) -> ExitCode {
         self.note(&format!("tes: {}", error.message()));
         if let Some(hint) = error.hint() {
@@ -97,7 +97,7 @@ impl Output {
         self.fail_json(error)
     }
 
-    /// [`Output::fail`] for an error that people have been shown already.
+    /// As [`Output::fail`], for an error whose text was already written to stderr.
     pub fn fail_json(self, error: &CommandError) -> ExitCode {
         if self.json {
             let _ = self.json_once(said(), &json(error));
@@ -105,14 +105,14 @@ impl Output {
         error.exit_code()
     }
 
-    /// Whether there is a person to ask.
+    /// Whether questions can be asked: stdin is a terminal and the output is not JSON.
     pub fn can_ask(self) -> bool {
         !self.json && io::stdin().is_terminal()
     }
 
-    /// Asks a person for one line; `None` if the input ends instead.
+    /// Asks for one line; `None` at the end of the input.
     pub fn ask(self, question: &str) -> Result<Option<String>, CommandError> {
-        // The lock ends here: a signal says on stderr that it ends the process that waits.
+        // stderr is not locked while waiting: the signal thread may have to write to it.
         let _ = write!(io::stderr().lock(), "{question}").and_then(|()| io::stderr().flush());
         let mut answer = String::new();
         let read = io::stdin()
@@ -122,7 +122,7 @@ impl Output {
         Ok((read > 0).then(|| answer.trim().to_owned()))
     }
 
-    /// Asks a person to confirm; with nobody there to ask, a usage error that names the flag.
+    /// Asks for confirmation; a usage error that names `--yes` if questions cannot be asked.
     pub fn confirm(self, question: &str) -> Result<bool, CommandError> {
         if !self.can_ask() {
             return Err(CommandError::usage("there is nobody to ask")
@@ -137,7 +137,7 @@ fn said() -> MutexGuard<'static, bool> {
     SAID.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// An error as the one JSON object, with a line feed.
+/// An error as a JSON object, with a line feed.
 fn json(error: &CommandError) -> String {
     let value = serde_json::json!({
         "error": error.message(),
@@ -147,9 +147,9 @@ fn json(error: &CommandError) -> String {
     format!("{value}\n")
 }
 
-/// Says something on the side, on stderr.
+/// Writes a message to stderr.
 pub fn note(text: &str) {
-    // Nobody can be told that stderr is gone.
+    // If stderr is closed, there is no other place to report that.
     let _ = writeln!(io::stderr().lock(), "{}", printable_lines(text));
 }
 

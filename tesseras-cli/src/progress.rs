@@ -15,11 +15,11 @@ use tokio::time::Instant;
 use crate::human::size;
 use crate::output;
 
-/// The shortest time between two pictures of a bar, in a stage.
+/// The shortest time between two updates of a bar within a stage.
 const DRAW_EVERY: Duration = Duration::from_millis(100);
 /// The shortest time between two lines, and before the first: what ends sooner says nothing.
 const LINE_EVERY: Duration = Duration::from_secs(5);
-/// A bar with fewer columns tells nothing, and one with more tells nothing more.
+/// The width of a bar: a narrower one cannot be read, and a wider one shows nothing more.
 const BAR_COLUMNS: RangeInclusive<usize> = 8..=30;
 
 /// Shows one stage after the other. A bar is gone from the terminal when dropped.

@@ -18,8 +18,10 @@ const MAJORITY: usize = 3;
 /// A sample stays valid for this many rounds of greetings: long enough to hear all of a small
 /// network again, so that the samples never come from a single neighbourhood only.
 const ROUNDS_UNTIL_STALE: u32 = 12;
-/// How long to wait for more witnesses while there are peers that have not sent a date.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// How long to wait for more witnesses while there are peers that have not sent a date: two rounds of
+/// greetings, at 0 and 2 s, with the deadline of a `hello`. Longer, and a first publication would
+/// fail for another reason than the clock.
+const PATIENCE: Duration = Duration::from_secs(10);
 /// A difference between the two clocks' progress above this means that the wall clock was set or
 /// the machine slept.
 const STEP: Duration = Duration::from_secs(60);

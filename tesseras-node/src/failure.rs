@@ -54,6 +54,7 @@ pub(crate) fn of_fetch(error: FetchError) -> Failure {
         FetchError::NoDossier(_) => Cause::NotValid,
         FetchError::Collect(error) => collect(error),
         FetchError::Unpack(error) => unpack(error),
+        FetchError::Dropped(_) => Cause::Stopped,
         FetchError::Store(error) => Cause::of_store(error),
     };
     Failure::new(cause, error.to_string())

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use tesseras_core::ids::{NodeId, TesseraHash};
-use tesseras_core::progress::OnProgress;
+use tesseras_core::progress::{OnProgress, Progress, Unit};
 use tesseras_core::words::count;
 use tesseras_dht::Dht;
 use tesseras_replication::Replication;
@@ -94,9 +94,10 @@ impl Requests {
             Ok::<_, tesseras_core::ports::StoreError>((
                 stores.fragments.totals()?,
                 stores.blobs.free_space()?.bytes,
+                stores.fragments.count_damaged()?,
             ))
         });
-        let ((fragments, bytes), free) =
+        let ((fragments, bytes), free, damaged) =
             read.await.map_err(failure::other)?.map_err(failure::of_store)?;
         let (reserve, limit) = (self.min_free_space, self.storage_limit);
         let space = Space { free, reserve, used: bytes, limit };
@@ -111,6 +112,7 @@ impl Requests {
             peers: status.peers as u64,
             fragments,
             bytes,
+            damaged,
             storage_limit: self.storage_limit,
             jobs: self.board.reports(),
             tesserae: self.overview().await?,
@@ -192,7 +194,26 @@ impl Requests {
             files: record.files,
             bytes: record.bytes,
             holders: fetched.holders as u64,
+            already: fetched.already,
         })
+    }
+
+    /// Reads what is held here of these tesserae: the owner of the node asks, and may wait for it.
+    async fn verify_held(
+        &self,
+        tesserae: &[TesseraHash],
+        on_progress: &OnProgress,
+    ) -> Result<(), Failure> {
+        for (done, tessera) in (0..).zip(tesserae) {
+            on_progress(Progress {
+                stage: "checking the pieces held here".into(),
+                done,
+                total: tesserae.len() as u64,
+                unit: Unit::Items,
+            });
+            self.replication.verify_held(*tessera).await.map_err(failure::of_store)?;
+        }
+        Ok(())
     }
 
     async fn repair(
@@ -208,6 +229,7 @@ impl Requests {
         let mut unreachable = BTreeSet::new();
         let mut put_off = Vec::new();
         let asked = tesserae.len();
+        self.verify_held(&tesserae, on_progress).await?;
         let mut each = self.replication.repair_each(tesserae, on_progress.clone());
         while let Some((tessera, result)) = each.next().await {
             all.checked += 1;

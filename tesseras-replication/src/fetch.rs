@@ -34,8 +34,10 @@ const PAUSE: Duration = Duration::from_secs(1);
 pub struct Fetched {
     /// The capsule in the library.
     pub record: TesseraRecord,
-    /// How many nodes its pieces came from; 0 if it was already here.
+    /// How many nodes its pieces came from; 0 if they were all here.
     pub holders: usize,
+    /// Whether it was in the library already.
+    pub already: bool,
 }
 
 /// Why a tessera was not fetched.
@@ -77,6 +79,9 @@ pub enum FetchError {
     /// The pieces do not form a valid capsule.
     #[error(transparent)]
     Unpack(#[from] UnpackError),
+    /// It was dropped in the meantime.
+    #[error("{0} was dropped while it was fetched; nothing of it is kept")]
+    Dropped(TesseraHash),
     /// A store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -137,15 +142,29 @@ pub(crate) struct Fetcher<'a> {
 }
 
 impl Fetcher<'_> {
-    /// Fetches a tessera into the library. An interrupted fetch continues with the pieces it has.
+    /// Fetches a tessera into the library, until it is done or dropped. An interrupted fetch
+    /// continues with the pieces it has.
     pub(crate) async fn fetch(
+        &self,
+        tessera: TesseraHash,
+        on_progress: &OnProgress,
+    ) -> Result<Fetched, FetchError> {
+        let stop = self.library.start_fetching(tessera);
+        tokio::select! {
+            biased;
+            () = stop.cancelled() => Err(FetchError::Dropped(tessera)),
+            fetched = self.fetch_locked(tessera, on_progress) => fetched,
+        }
+    }
+
+    async fn fetch_locked(
         &self,
         tessera: TesseraHash,
         on_progress: &OnProgress,
     ) -> Result<Fetched, FetchError> {
         let lock = &self.workshop.lock(tessera).await;
         if let Some(record) = self.library.sound_copy(tessera).await? {
-            return Ok(Fetched { record, holders: 0 });
+            return Ok(Fetched { record, holders: 0, already: true });
         }
         self.library.unblock(lock).await?;
         on_progress(Progress::begun("finding holders"));
@@ -310,7 +329,7 @@ impl Fetcher<'_> {
         let count = Meter::new("checking and storing", source.plan().pack_bytes(), on_progress);
         let record = unpack.finish(source, count).await?;
         self.keep(lock, dossier).await;
-        Ok(Fetched { record, holders: collected.holders.len() })
+        Ok(Fetched { record, holders: collected.holders.len(), already: false })
     }
 
     /// Keeps the creator's signed plan: with it a reader can later publish the capsule again.

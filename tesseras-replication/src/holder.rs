@@ -16,7 +16,7 @@ use tesseras_core::lock::lock;
 use tesseras_core::ports::{Charge, HeldPiece, Origin, PeerAt, PlacedPiece, StoreError};
 use tesseras_core::publication::PublicationEvent;
 use tesseras_core::time::Clock;
-use tesseras_crypto::NodeKeys;
+use tesseras_crypto::{NodeKeys, blake3_of};
 use tesseras_wire::codec::Refusal;
 use thiserror::Error;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -247,6 +247,24 @@ impl Holder {
             Ok(())
         })
         .await
+    }
+
+    /// Reads every byte of the pieces held of a tessera, from the disk and not from the cache, and
+    /// records which are damaged.
+    pub(crate) async fn verify_held(&self, tessera: TesseraHash) -> Result<(), StoreError> {
+        let damaged = self.run(move |stores| {
+            let mut damaged = Vec::new();
+            for held in stores.fragments.list_sound_fragments(&tessera)? {
+                match stores.blobs.open(&held.checksum).and_then(|blob| blake3_of(&*blob)) {
+                    Ok(hash) if hash == held.checksum => {}
+                    Ok(_) => damaged.push(held.piece),
+                    Err(error) if error.is_damage() => damaged.push(held.piece),
+                    Err(error) => return Err(error),
+                }
+            }
+            Ok(damaged)
+        });
+        self.found_damaged(tessera, damaged.await?).await
     }
 
     /// Records how many holders of a tessera could be lost now.

@@ -4,7 +4,7 @@
 mod publishing;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, Weak};
 
 use tesseras_core::ids::TesseraHash;
 use tesseras_core::lock::lock;
@@ -15,6 +15,7 @@ use tesseras_core::time::Clock;
 use thiserror::Error;
 use tokio::sync::Notify;
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 use crate::blocking::Blocking;
 use crate::dossier::{DossierError, VerifiedDossier};
@@ -59,6 +60,8 @@ struct Tables {
     drafted: Option<Arc<dyn OpenCapsule>>,
     /// Tesserae that are being published from here, and how each is told to stop.
     publishing: BTreeMap<TesseraHash, Arc<Notify>>,
+    /// Tesserae that are being fetched, and how their fetches are told to stop.
+    fetching: BTreeMap<TesseraHash, Weak<CancellationToken>>,
     /// The last observed figures of the capsules in the library.
     seen: BTreeMap<TesseraHash, Seen>,
     /// When the holders of each were last asked for an overview, whether they answered or not.

@@ -45,7 +45,8 @@ pub(crate) async fn publication(
 impl Publisher<'_> {
     /// Stops a publication: one in progress ends, and none continues in the background. With
     /// `unpublish`, a finished one ends as well: this node no longer maintains the tessera, except
-    /// as the holder of a piece. Returns once nothing more is sent.
+    /// as the holder of a piece, and a fetch of it in progress ends. Returns once nothing more is sent
+    /// or stored.
     pub(crate) async fn stop(
         &self,
         tessera: TesseraHash,
@@ -57,6 +58,9 @@ impl Publisher<'_> {
         // progress.
         library.note(tessera, event).await?;
         library.stop_publishing(tessera);
+        if unpublish {
+            library.stop_fetching(tessera);
+        }
         let lock = timeout(CANCEL_TIMEOUT, workshop.lock(tessera)).await.ok();
         library.note(tessera, event).await?;
         if let Some(lock) = lock.filter(|_| unpublish) {

@@ -227,6 +227,12 @@ impl Replication {
         repairer.repair_each(tesserae, on_progress)
     }
 
+    /// Reads every byte of the pieces that this node holds of a tessera; what is damaged is recorded,
+    /// and replaced by the next repair.
+    pub async fn verify_held(&self, tessera: TesseraHash) -> Result<(), StoreError> {
+        self.0.holder.verify_held(tessera).await
+    }
+
     /// The current state of a tessera; `None` if no record of it is found anywhere.
     pub async fn status(&self, tessera: TesseraHash) -> Result<Option<TesseraHealth>, StatusError> {
         self.asking().status(tessera).await

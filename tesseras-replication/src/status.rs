@@ -85,8 +85,8 @@ impl Asking<'_> {
             true => any_dossier(peers, holder, tessera, &survey).await,
             false => None,
         };
-        let none_attests = survey.live.is_empty() && survey.others_attested;
-        if dossier.is_none() && none_attests && !in_library {
+        let is_of_another = survey.live.is_empty() && survey.of_another > 0;
+        if dossier.is_none() && is_of_another && !in_library {
             // The key is a prefix of the hash: what is announced under it may be another tessera.
             return Ok(None);
         }

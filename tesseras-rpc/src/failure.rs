@@ -93,7 +93,7 @@ pub enum Cause {
     PlanRefused,
     /// Another request is publishing the tessera.
     InProgress,
-    /// The publication was stopped by another request.
+    /// The publication or fetch was stopped by another request.
     Stopped,
     /// No other node would keep a piece.
     NobodyEligible {

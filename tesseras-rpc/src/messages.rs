@@ -27,6 +27,8 @@ pub struct NodeStatus {
     pub fragments: u64,
     /// Their total length in bytes.
     pub bytes: u64,
+    /// How many of them are known to be damaged; repair replaces them.
+    pub damaged: u64,
     /// The storage offered to others, in bytes.
     pub storage_limit: u64,
     /// By how many seconds its clock is ahead of its peers' clocks, negative when behind; `None` if
@@ -193,8 +195,10 @@ pub struct FetchReply {
     pub files: u64,
     /// Their total length in bytes.
     pub bytes: u64,
-    /// The number of nodes that sent pieces; 0 if it was already in the library.
+    /// The number of nodes that sent pieces; 0 if they were all here.
     pub holders: u64,
+    /// Whether it was in the library already.
+    pub already: bool,
 }
 
 /// Result of a repair cycle.

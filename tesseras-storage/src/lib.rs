@@ -47,6 +47,6 @@ pub use metrics::StorageMetrics;
 pub use ownership::{check_owner, keep_to_owner};
 pub use peers::SqlitePeers;
 pub use rebuild::{Incomplete, Rebuilt};
-pub use staging::Swept;
+pub use staging::{Swept, discard_staged};
 pub use store::Store;
 pub use workbench::FsWorkbench;

@@ -31,6 +31,18 @@ const EARLY_BYTES: u64 = 64 * 1024;
 /// From this many blobs on, one sync of the whole file system replaces one per file.
 const MANY: usize = 256;
 
+/// The directories that this process has in any `tmp/`.
+static OWN: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
+
+/// Removes what this process has staged and not stored, in all data directories. For a process that
+/// is about to exit without dropping its stores; what cannot be removed is left to the sweep.
+pub fn discard_staged() {
+    for directory in lock(&OWN).drain(..) {
+        // Other threads may still write to it.
+        let _ = std::fs::remove_dir_all(directory);
+    }
+}
+
 /// What a sweep removed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Swept {
@@ -67,9 +79,11 @@ impl Staging {
                 Err(e) if e.kind() == io::ErrorKind::AlreadyExists => continue,
                 Err(e) => return Err(io_error("creating", &path, e)),
             }
-            if let Some(lock) = lock_directory(&path)? {
+            if let Some(held) = lock_directory(&path)? {
+                lock(&OWN).push(path);
                 let (next, early) = (AtomicU64::new(0), EarlySync::new(Arc::clone(&disk)));
-                return Ok(Self { root, own, next, disk, early, lock, sound: Mutex::new(true) });
+                let sound = Mutex::new(true);
+                return Ok(Self { root, own, next, disk, early, lock: held, sound });
             }
         }
         unreachable!("the numbers below 2^64 do not run out")
@@ -191,8 +205,10 @@ impl Staging {
 
 impl Drop for Staging {
     fn drop(&mut self) {
+        let path = self.root.join(&self.own);
         // Fails if there are still staged blobs; those are left to the sweep.
-        let _ = std::fs::remove_dir(self.root.join(&self.own));
+        let _ = std::fs::remove_dir(&path);
+        lock(&OWN).retain(|own| *own != path);
     }
 }
 

@@ -5,6 +5,7 @@
 mod advice;
 mod circles;
 mod crates;
+mod errors;
 mod lengths;
 mod map;
 mod sources;

@@ -12,7 +12,7 @@ use crate::output::Report;
 /// Print a completion script for a shell
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Which shell.
+    /// The shell to generate the script for.
     shell: Shell,
 }
 

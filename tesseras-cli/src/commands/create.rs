@@ -16,6 +16,7 @@ use crate::context::Context;
 use crate::exit::Exit;
 use crate::human::{count, short, size};
 use crate::identity;
+use crate::interrupt::{NOTHING_STORED, end_on_signal_with};
 use crate::output::Report;
 use crate::progress::file_meter;
 
@@ -61,13 +62,13 @@ struct Made {
     files: u64,
     bytes: u64,
     skipped: Vec<Left>,
-    /// How many memories say where they were taken.
+    /// How many memories have a GPS position.
     places: u64,
-    /// Which.
+    /// The paths of their files.
     gps_files: Vec<String>,
-    /// Files of kinds that `decode/` does not describe.
+    /// The paths of files whose format `decode/` does not describe.
     undescribed: Vec<String>,
-    /// Whether the library held it already, and nothing was made.
+    /// Whether it was in the library already, so that nothing was created.
     already: bool,
     dry_run: bool,
 }
@@ -106,7 +107,7 @@ fn dry_run(
     options: &CreateOptions,
     meter: &Meter,
 ) -> Result<(Made, Vec<Skipped>), CommandError> {
-    // Without keys of one's own, any will do: nothing is signed.
+    // Without an identity, temporary keys suffice: nothing is signed.
     let keys = identity::load(&context.data_dir).map(|identity| identity.keys);
     let keys = keys.or_else(|_| CreatorKeys::generate()).map_err(|error| {
         CommandError::new(format!("keys for a dry run cannot be made: {error}"))
@@ -135,8 +136,9 @@ fn create(
     meter: &Meter,
 ) -> Result<(Made, Vec<Skipped>), CommandError> {
     let identity = identity::load(&context.data_dir)?;
+    end_on_signal_with(context.output, NOTHING_STORED)?;
     let store = context.store()?;
-    // What an interrupted create left. If it cannot be removed now, it will be later.
+    // Removes what a killed command left. If that fails now, a later sweep removes it.
     let _ = store.sweep_tmp();
     let (blobs, library) = (store.blobs(), store.library());
     let created =

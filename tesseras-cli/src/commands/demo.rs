@@ -1,4 +1,4 @@
-//! `tes demo`: the whole walk of one memory on this machine, told as it happens.
+//! `tes demo`: publishes, loses, fetches and repairs a tessera on a network on this machine.
 
 use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt as _;
@@ -15,18 +15,18 @@ use crate::human::{count, size};
 use crate::interrupt::end_signals;
 use crate::output::Report;
 
-/// How long disk threads may take to end.
+/// How long to wait for disk threads at the end.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// See how a memory outlives its owner: a small network of real nodes, on this machine alone
+/// Show how a tessera survives its owner, with a small network of real nodes on this machine
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// A folder of photos, recordings and texts; without it, a few pictures are drawn.
+    /// A folder of photos, recordings and texts; without it, sample files are generated.
     folder: Option<PathBuf>,
-    /// How many nodes take part.
+    /// The number of nodes.
     #[arg(long, default_value_t = 12, value_parser = clap::value_parser!(u8).range(3..=40))]
     nodes: u8,
-    /// Leave what was fetched back in this folder. Without it nothing stays behind.
+    /// Keep the fetched files in this folder. Without it, everything is deleted at the end.
     #[arg(long, value_name = "FOLDER")]
     keep: Option<PathBuf>,
 }
@@ -37,12 +37,12 @@ pub fn run(context: &Context, args: Args) -> Result<Exit, CommandError> {
         .enable_all()
         .build()
         .map_err(|error| CommandError::new(format!("cannot start threads: {error}")))?;
-    // Listened for before anything is begun.
+    // Before anything is created that has to be removed.
     let mut signals = {
         let _inside = runtime.enter();
         end_signals()?
     };
-    // Copies of somebody's memories lie in it.
+    // It will contain copies of personal files.
     let private = Permissions::from_mode(0o700);
     let scene = tempfile::Builder::new().prefix("tes-demo-").permissions(private).tempdir();
     let scene = scene.map_err(|e| CommandError::new(format!("no temporary folder: {e}")))?;
@@ -53,7 +53,7 @@ pub fn run(context: &Context, args: Args) -> Result<Exit, CommandError> {
             _ = signals.next() => Err(interrupted()),
         }
     });
-    // Only when nobody writes any more can the folder go.
+    // The folder can be removed only when no thread writes to it any more.
     runtime.shutdown_timeout(PATIENCE);
     drop(scene);
     let walked = walked?;

@@ -42,13 +42,12 @@ pub fn run(context: &Context, args: Args) -> Result<Exit, CommandError> {
 
 impl Report for Shown {
     fn human(&self) -> String {
-        let FetchReply { hash, title, memories, files, bytes, holders } = &self.fetched;
+        let FetchReply { hash, title, memories, files, bytes, holders, already } = &self.fetched;
+        const VALID: &str = "Every hash and both signatures are valid.\n";
         let (from, checked) = match holders {
-            0 => ("All of it was here already".to_owned(), ""),
-            n => (
-                format!("Fetched from {}", count(*n, "node", "nodes")),
-                "Every hash and both signatures are valid.\n",
-            ),
+            _ if *already => ("It was in the library already".to_owned(), ""),
+            0 => ("Fetched; its pieces had arrived before".to_owned(), VALID),
+            n => (format!("Fetched from {}", count(*n, "node", "nodes")), VALID),
         };
         let short = short(hash);
         format!(

@@ -36,7 +36,7 @@ enum Action {
     /// The file is text of the age format, and can be printed. Any program for that format opens
     /// it. Without the passphrase nobody can.
     Backup {
-        /// Where; nothing that is there is written over.
+        /// The file to write; an existing file is never overwritten.
         file: PathBuf,
         /// Take the passphrase from the first line of this file.
         #[arg(long, value_name = "FILE")]

@@ -15,7 +15,7 @@ use crate::output::Report;
 /// Write manual pages into a directory
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Where; made if it is not there.
+    /// The directory to write to; created if it does not exist.
     dir: PathBuf,
 }
 

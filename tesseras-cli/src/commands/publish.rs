@@ -27,22 +27,23 @@ use crate::output::Report;
 
 /// Let other nodes keep a tessera alive; public and for ever
 ///
-/// It says first what becomes public, how much is uploaded, and which photos carry GPS places.
-/// Ctrl-C stops it at once; on a terminal you are asked then whether it shall go on after all, here
-/// or in the background. What was not published, your node neither completes nor announces later. Of a tessera that you
-/// have fetched, the plan that its creator signed is used, so that you can keep it alive.
+/// Before it asks for consent, it shows what becomes public, how much is uploaded, and which photos
+/// contain GPS positions. Ctrl-C stops the publication; on a terminal you can then continue it, here
+/// or in the background. A stopped publication is neither completed nor announced later. A tessera
+/// that you have fetched is published with the plan that its creator signed.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(flatten)]
     hash: HashArg,
-    /// Do not ask. Needed where there is no terminal, and with --json.
+    /// Do not ask for confirmation. Required without a terminal, and with --json.
     #[arg(long, short)]
     yes: bool,
-    /// Let the node publish it in the background; it goes on until it is done or cancelled.
+    /// Publish in the background: the node continues until it is done or cancelled, also after a
+    /// restart.
     #[arg(long)]
     background: bool,
-    /// Stop publishing it, and look after it no longer. What other nodes hold stays with them; if it
-    /// was published, it stays readable, and this asks first.
+    /// Stop publishing it, and stop maintaining it. Pieces on other nodes stay there; what was
+    /// published remains readable, and this asks for confirmation first.
     #[arg(long, conflicts_with = "background")]
     cancel: bool,
 }
@@ -58,12 +59,12 @@ struct Shown {
 #[serde(transparent)]
 struct PublicationProgress(PublicationReply);
 
-/// What cancelling does not undo.
+/// Shown before the publication of a published tessera is cancelled.
 const GIVEN_UP: &str = "It is published, and stays readable for anyone who knows its hash: nobody \
                         can call it back.\nIts holders go on repairing it; your node would no \
                         longer help them.";
 
-/// What publishing does with what is published.
+/// Shown before a published tessera is published again.
 const AGAIN: &str = "It is published already, and stays so. Publishing it again asks its holders \
                      what they have,\nand places what is missing; what they have is not uploaded \
                      again.";

@@ -20,6 +20,8 @@ use crate::output::Report;
 
 /// Check what your node keeps, and rebuild what others have lost
 ///
+/// All pieces that your node holds of these tesserae are read from its disk first; damaged ones are
+/// replaced by what other nodes have.
 /// The exit code is 0 also while pieces are still missing; how many, and why, is said.
 #[derive(Debug, clap::Args)]
 pub struct Args {

@@ -79,6 +79,13 @@ impl Report for Node {
             }
         };
         line("Keeps", &kept);
+        if node.damaged > 0 {
+            let pieces = count(node.damaged, "of these pieces is", "of these pieces are");
+            line(
+                "",
+                &format!("{pieces} damaged; `tes repair` replaces what other nodes still have"),
+            );
+        }
         for found in &node.problems {
             let (what, to_do) = problem(found, node.listen);
             line("Problem", &what);
@@ -123,8 +130,38 @@ fn overview(tesserae: &[TesseraGlance]) -> String {
             glance.title.clone(),
         ]
     };
-    let rows: Vec<_> = tesserae.iter().map(row).collect();
-    format!("\n{}", table(["HASH", "STATE", "LIVE", "MAY VANISH", "CHECKED", "TITLE"], &rows))
+    let mut tesserae: Vec<_> = tesserae.iter().collect();
+    // Stable: within a state the newest stays first.
+    tesserae.sort_by_key(|glance| urgency(glance));
+    let rows: Vec<_> = tesserae.iter().map(|glance| row(glance)).collect();
+    let rows = table(["HASH", "STATE", "LIVE", "MAY VANISH", "CHECKED", "TITLE"], &rows);
+    format!("\n{}{rows}", endangered(&tesserae))
+}
+
+/// The place of a capsule in the list: the most endangered first.
+fn urgency(glance: &TesseraGlance) -> (u8, u64) {
+    let state = match glance.state {
+        TesseraState::Unreachable => 0,
+        TesseraState::Degraded => 1,
+        TesseraState::Unchecked => 2,
+        TesseraState::Publishing => 3,
+        TesseraState::Local => 4,
+        TesseraState::Healthy => 5,
+    };
+    (state, if state == 1 { glance.survives } else { 0 })
+}
+
+/// How many capsules lack pieces; nothing if none does.
+fn endangered(tesserae: &[&TesseraGlance]) -> String {
+    let counted = |state| tesserae.iter().filter(|glance| glance.state == state).count() as u64;
+    let (lost, degraded) = (counted(TesseraState::Unreachable), counted(TesseraState::Degraded));
+    if lost + degraded == 0 {
+        return String::new();
+    }
+    let all = count(tesserae.len() as u64, "tessera", "tesserae");
+    let degraded = count(degraded, "is", "are") + " degraded";
+    let lost = count(lost, "is", "are") + " only here";
+    format!("Of {all}, {degraded} and {lost}; `tes repair` helps.\n")
 }
 
 /// The state of a capsule of the library as a word for people.
@@ -171,7 +208,7 @@ fn sentence(status: &TesseraStatus) -> &'static str {
         }
         // No description of it was found, so there is nothing to count.
         TesseraState::Unreachable if status.fragments.total == 0 => {
-            "Nodes are announced as its holders, but none of them answers now.\n"
+            "It cannot be read now: no node that may hold it attests a piece of it.\n"
         }
         TesseraState::Unreachable => "It cannot be read now: too few of its holders answer.\n",
         TesseraState::Unchecked => "Its holders were not asked in time.\n",

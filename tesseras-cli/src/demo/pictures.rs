@@ -1,4 +1,4 @@
-//! Memories for those who have none at hand: pictures, a tune and letters, made by the program.
+//! Generated sample files for the demo: pictures, a tune and letters.
 
 use std::f32::consts::TAU;
 use std::fs::{self, File};

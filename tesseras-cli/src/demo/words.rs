@@ -1,4 +1,4 @@
-//! What the demo says about a tessera, taken from nothing but what its nodes attested.
+//! The sentences of the demo about a tessera, from what its nodes attested.
 
 use tesseras_core::placement::{distinct_fragments, whole_copies};
 use tesseras_replication::status::TesseraHealth;

@@ -39,7 +39,7 @@ pub enum BackupError {
     /// It holds another number of keys.
     #[error("it holds {found} secret keys, not 2")]
     Blocks {
-        /// How many.
+        /// The number of keys found.
         found: usize,
     },
     /// A key cannot be read.

@@ -126,3 +126,40 @@ fn what_an_interrupted_restore_or_export_leaves_is_named() {
         assert!(said.contains(".partial-") && said.contains(text(&dest)), "{said}");
     }
 }
+
+#[test]
+fn an_interrupted_create_leaves_nothing_of_its_own_in_tmp() {
+    const BYTES: u64 = 4 << 30;
+    let environment = Environment::with_creator();
+    let folder = environment.path("large");
+    std::fs::create_dir(&folder).expect("made");
+    let file = std::fs::File::create(folder.join("film.txt")).expect("made");
+    // Sparse; reading it takes far longer than a signal.
+    file.set_len(BYTES).expect("as long as that");
+    let tmp = environment.data_dir().join("tmp");
+    let staged = || {
+        let all = std::fs::read_dir(&tmp).into_iter().flatten().flatten();
+        let others = all.filter(|entry| entry.file_name() != "tasks");
+        others.map(|entry| entry.path()).collect::<Vec<_>>()
+    };
+    for json in [true, false] {
+        let mut tes = Command::new(assert_cmd::cargo::cargo_bin("tes"));
+        tes.args(["create", text(&folder), "--data-dir"]).arg(environment.data_dir());
+        tes.args(json.then_some("--json"));
+        tes.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let tes = tes.spawn().expect("it runs");
+        let has_begun = |path: &std::path::PathBuf| {
+            std::fs::read_dir(path).is_ok_and(|mut files| files.next().is_some())
+        };
+        for _ in 0..6000 {
+            if staged().iter().any(has_begun) {
+                break;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(10));
+        }
+        kill(&tes, "-INT");
+        let output = tes.wait_with_output().expect("it ends");
+        assert_eq!(output.status.code(), Some(1));
+        assert_eq!(staged(), Vec::<std::path::PathBuf>::new());
+    }
+}

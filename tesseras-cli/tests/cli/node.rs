@@ -59,7 +59,8 @@ fn what_the_node_says_is_shown() {
     let mut fetched = encode(&Event::Progress(progress), MAX_EVENT_BYTES).expect("short");
     fetched.extend(encode(&Event::Alive, MAX_EVENT_BYTES).expect("short"));
     let title = "Summer".to_owned();
-    let got = FetchReply { hash, title, memories: 3, files: 20, bytes: 9000, holders: 4 };
+    let got =
+        FetchReply { hash, title, memories: 3, files: 20, bytes: 9000, holders: 4, already: false };
     fetched.extend(done(Response::Fetched(got)));
     let failed = Failure::new(Cause::NotFound, "nobody has it");
     let tessera = TesseraStatus {

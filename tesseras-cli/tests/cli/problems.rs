@@ -3,13 +3,17 @@
 use tesseras_core::ids::{NodeId, TesseraHash};
 use tesseras_rpc::calls::Response;
 use tesseras_rpc::frame::{Event, MAX_EVENT_BYTES, encode};
-use tesseras_rpc::messages::NodeStatus;
+use tesseras_rpc::messages::{FetchReply, FragmentCount, NodeStatus, TesseraGlance, TesseraState};
 use tesseras_rpc::problem::Problem;
 use tesseras_rpc::{Cause, Failure};
 
 use crate::environment::Environment;
 
 fn status(problems: Vec<Problem>) -> Vec<u8> {
+    status_of(problems, Vec::new())
+}
+
+fn status_of(problems: Vec<Problem>, tesserae: Vec<TesseraGlance>) -> Vec<u8> {
     let status = NodeStatus {
         node_id: NodeId::new([7; 20]),
         listen: "0.0.0.0:7310".parse().expect("an address"),
@@ -18,11 +22,12 @@ fn status(problems: Vec<Problem>) -> Vec<u8> {
         peers: 3,
         fragments: 1,
         bytes: 1000,
+        damaged: 1,
         storage_limit: 1 << 30,
         clock_offset_seconds: Some(-7260),
         problems,
         jobs: Vec::new(),
-        tesserae: Vec::new(),
+        tesserae,
     };
     encode(&Event::Done(Response::Status(status)), MAX_EVENT_BYTES).expect("short")
 }
@@ -48,6 +53,7 @@ fn each_problem_of_a_node_is_named_with_what_to_do() {
     assert_eq!(json["problems"][3], serde_json::json!({ "code": "unreachable" }));
     assert_eq!(json["problems"][5]["data"]["addresses"][0], "[2001:db8::1]:7310");
     let human = String::from_utf8(environment.human(&["status"]).stdout).expect("UTF-8");
+    assert!(human.contains("1 of these pieces is damaged"), "{human}");
     for words in [
         "Problem     this computer's clock is 2 h 1 min behind its only peer's",
         "set it right (NTP)",
@@ -120,4 +126,52 @@ fn a_failure_is_told_in_human_units_and_without_false_hope() {
         assert_eq!(answer.stderr.contains("later"), hopeful, "{}", answer.stderr);
     }
     assert_eq!(node.join().expect("no panic").len(), cases.len());
+}
+
+#[test]
+fn the_endangered_come_first_and_are_counted() {
+    let environment = Environment::new();
+    let glance = |seed: u8, state, survives| TesseraGlance {
+        hash: TesseraHash::new([seed; 32]),
+        title: format!("album {seed}"),
+        state,
+        fragments: FragmentCount { total: 7, live: 3, needed: 1 },
+        survives,
+        checked: None,
+    };
+    let tesserae = vec![
+        glance(1, TesseraState::Healthy, 6),
+        glance(2, TesseraState::Degraded, 2),
+        glance(3, TesseraState::Local, 0),
+        glance(4, TesseraState::Degraded, 1),
+        glance(5, TesseraState::Unreachable, 0),
+    ];
+    let node = environment.fake_node(vec![status_of(Vec::new(), tesserae)]);
+    let human = String::from_utf8(environment.human(&["status"]).stdout).expect("UTF-8");
+    node.join().expect("it answered");
+    let at = |seed| human.find(&format!("album {seed}")).expect("it is listed");
+    let order = [5, 4, 2, 3, 1].map(at);
+    assert!(order.is_sorted(), "{human}");
+    assert!(human.contains("Of 5 tesserae, 2 are degraded and 1 is only here"), "{human}");
+}
+
+#[test]
+fn a_fetch_that_had_all_pieces_is_not_told_as_one_of_what_was_in_the_library() {
+    let environment = Environment::new();
+    let hash = TesseraHash::new([7; 32]);
+    let fetched = |already| {
+        let title = "album".to_owned();
+        let fetched =
+            FetchReply { hash, title, memories: 1, files: 9, bytes: 1000, holders: 0, already };
+        encode(&Event::Done(Response::Fetched(fetched)), MAX_EVENT_BYTES).expect("short")
+    };
+    let node = environment.fake_node(vec![fetched(true), fetched(false)]);
+    let mut told = || {
+        let output = environment.human(&["fetch", &hash.to_string()]);
+        String::from_utf8(output.stdout).expect("UTF-8")
+    };
+    assert!(told().contains("in the library already"));
+    let told = told();
+    assert!(told.starts_with("Fetched") && told.contains("signatures are valid"), "{told}");
+    node.join().expect("it answered");
 }

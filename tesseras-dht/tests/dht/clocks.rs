@@ -38,6 +38,19 @@ fn a_node_knows_within_a_minute_that_its_clock_is_wrong_and_nobody_else_doubts()
 }
 
 #[test]
+fn a_node_with_few_witnesses_knows_soon_that_its_clock_is_wrong() {
+    // All the others are in one neighbourhood, so there is only one witness.
+    let near = |n: u8| SocketAddr::from(([8, 8, 8, n], 4433));
+    let mut world = World::new(3);
+    world.add(vec![], near(1), true);
+    (2..=4).for_each(|n| _ = world.add(vec![near(1)], near(n), true));
+    let wrong = world.add(vec![near(1)], SocketAddr::from(([9, 9, 9, 9], 4433)), true);
+    world.nodes[wrong].ahead = 7200;
+    world.run_for(MINUTE / 4);
+    assert!(offset(&world, wrong).is_some_and(|seconds| seconds.abs_diff(7200) <= 3));
+}
+
+#[test]
 fn a_clock_that_is_set_right_is_right_within_a_minute() {
     let mut world = World::joined(5, 10);
     let node = add_ahead(&mut world, address_of(10), 7200);

@@ -7,6 +7,7 @@ use tesseras_core::ports::PeerRepository;
 use tesseras_core::time::{Clock, Timestamp};
 use tesseras_dht::Dht;
 use tesseras_replication::Replication;
+use tesseras_storage::Store;
 use tesseras_wire::{BoxFuture, SharedMemory};
 
 use super::{Job, JobError, JobOutcome, outcome};
@@ -31,6 +32,8 @@ pub struct Remember {
     pub memory: SharedMemory,
     /// Removes abandoned tasks.
     pub replication: Replication,
+    /// Removes what commands that were killed left in `tmp/`.
+    pub store: Store,
     /// The wall clock.
     pub clock: Clock,
 }
@@ -43,7 +46,9 @@ impl Remember {
         let silent = self.memory.list();
         let (store, now) = (self.peers.clone(), self.clock.now());
         let workbench = self.replication.stores().workbench.clone();
+        let data_dir = self.store.clone();
         let done = tokio::task::spawn_blocking(move || {
+            data_dir.sweep_tmp()?;
             store.remember_peers(&peers, now)?;
             store.remember_silent(&silent)?;
             let stale = now.0.saturating_sub(WORKBENCH_LIFETIME.as_secs());

@@ -33,6 +33,7 @@ pub struct Wiring {
     pub memory: SharedMemory,
     pub peers: Arc<dyn PeerRepository>,
     pub replication: Replication,
+    pub store: Store,
     pub clock: Clock,
 }
 
@@ -80,7 +81,8 @@ impl Wiring {
             blocking: Arc::new(TokioBlocking),
         });
         let (id, peers) = (keys.id(), store.peers());
-        Ok(Self { id, dht, directory, memory, peers, replication, clock })
+        let store = store.clone();
+        Ok(Self { id, dht, directory, memory, peers, replication, store, clock })
     }
 
     /// All background jobs.
@@ -112,6 +114,7 @@ impl Wiring {
             peers: self.peers.clone(),
             memory: self.memory.clone(),
             replication: self.replication.clone(),
+            store: self.store.clone(),
             clock: self.clock.clone(),
         }
     }

@@ -11,15 +11,17 @@ use tesseras_core::progress::silent;
 use tesseras_core::publication::PublicationState;
 use tesseras_dht::HolderRecord;
 use tesseras_node::clock;
+use tesseras_replication::messages::Request;
 use tesseras_replication::publication::PublicationReport;
 use tesseras_replication::publish::PublishError;
 use tesseras_replication::repair::RepairError;
 use tesseras_replication::status::HealthState;
-use tesseras_rpc::calls::{Call, Publish, PublishInBackground, StopPublication};
-use tesseras_rpc::{Client, socket_path};
+use tesseras_rpc::calls::{Call, Fetch, Publish, PublishInBackground, StopPublication};
+use tesseras_rpc::{Cause, Client, socket_path};
 
 use crate::gate::Lie;
 use crate::network::{MIB, Member, Net, until};
+use crate::reasons::ask;
 use crate::stranger::Stranger;
 
 /// A node's repair cycle, as its job runs it.
@@ -274,4 +276,27 @@ async fn what_is_dropped_while_it_is_published_is_not_published() {
         assert_eq!(looks_after_everything(member).await, 0);
     }
     assert_eq!(announced(&net.nodes[2], hash).await, []);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_drop_stops_a_fetch_of_the_same_tessera() {
+    let net = Net::of(3).await;
+    let (owner, reader) = (&net.nodes[0], &net.nodes[2]);
+    let (hash, keys) = owner.create(&net.path("album"), 1000, 5);
+    owner.publish(hash, &keys).await.unwrap();
+    reader.drop_tessera(hash);
+    let holder = &net.nodes[1];
+    holder.gate.lie(Lie::SilentOnPieces);
+    holder.gate.take_asked();
+    let asked = || holder.gate.take_asked();
+    let is_for_a_piece = |request: &Request| matches!(request, Request::GetPiece { .. });
+    let dropping = async {
+        until("a piece is asked for", async || asked().iter().any(is_for_a_piece)).await;
+        rpc(reader, StopPublication { hash, unpublish: true }).await;
+        reader.drop_tessera(hash);
+        holder.gate.be_honest();
+    };
+    let (fetched, ()) = tokio::join!(ask(reader, Fetch { hash }), dropping);
+    assert_eq!(fetched.unwrap_err().cause, Cause::Stopped);
+    assert!(reader.store.library().get(&hash).unwrap().is_none());
 }

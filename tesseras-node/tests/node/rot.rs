@@ -14,9 +14,11 @@ use tesseras_core::progress::silent;
 use tesseras_replication::messages::refusal;
 use tesseras_replication::publish::PublishError;
 use tesseras_replication::status::HealthState;
+use tesseras_rpc::calls::Repair;
 use tesseras_wire::codec::Refusal;
 
 use crate::network::{MIB, Net};
+use crate::reasons::ask;
 use crate::stranger::{Goods, Stranger, blob_path};
 
 /// Flips one bit of a stored object.
@@ -235,6 +237,23 @@ async fn a_damaged_piece_is_replaced_by_repair_though_nothing_is_missing_elsewhe
         assert_eq!(store.count_damaged().unwrap(), 0);
         assert!(holder.store.check().unwrap().is_sound());
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_repair_that_is_asked_for_reads_what_the_node_holds_itself() {
+    let net = Net::of(4).await;
+    let (hash, keys) = net.nodes[0].create(&net.path("album"), 2000, 5);
+    net.nodes[0].publish(hash, &keys).await.unwrap();
+    let holder = &net.nodes[1];
+    rot(&holder.dir, &holder.held(hash)[0].checksum);
+    for hash in [Some(hash), None] {
+        let repaired = ask(holder, Repair { hash }).await.unwrap();
+        assert_eq!(repaired.restored, u64::from(hash.is_some()), "{repaired:?}");
+    }
+    assert!(holder.store.check().unwrap().is_sound());
+    assert_eq!(holder.store.fragments().count_damaged().unwrap(), 0);
+    rot(&holder.dir, &holder.held(hash)[0].checksum);
+    assert_eq!(ask(holder, Repair { hash: None }).await.unwrap().restored, 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,13 +1,14 @@
 //! The state of publication: what is recorded on disk, and what is in progress.
 
 use std::collections::BTreeSet;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, Weak};
 
 use tesseras_core::ids::TesseraHash;
 use tesseras_core::lock::lock;
 use tesseras_core::ports::{Origin, StoreError};
 use tesseras_core::publication::{Publication, PublicationEvent, PublicationState};
 use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
 
 use super::{Library, Tables};
 use crate::tessera_lock::TesseraLock;
@@ -49,6 +50,26 @@ impl Library {
     pub(crate) fn stop_publishing(&self, tessera: TesseraHash) {
         if let Some(stop) = lock(&self.tables).publishing.get(&tessera) {
             stop.notify_one();
+        }
+    }
+
+    /// Records that a tessera is being fetched, as long as this is kept; cancelled once it has to stop.
+    pub(crate) fn start_fetching(&self, tessera: TesseraHash) -> Arc<CancellationToken> {
+        let mut tables = lock(&self.tables);
+        tables.fetching.retain(|_, stop| stop.strong_count() > 0);
+        if let Some(stop) = tables.fetching.get(&tessera).and_then(Weak::upgrade) {
+            return stop;
+        }
+        let stop = Arc::new(CancellationToken::new());
+        tables.fetching.insert(tessera, Arc::downgrade(&stop));
+        stop
+    }
+
+    /// Signals the fetches of a tessera in progress to stop; later ones are not affected.
+    pub(crate) fn stop_fetching(&self, tessera: TesseraHash) {
+        let fetching = lock(&self.tables).fetching.remove(&tessera);
+        if let Some(stop) = fetching.and_then(|stop| stop.upgrade()) {
+            stop.cancel();
         }
     }
 

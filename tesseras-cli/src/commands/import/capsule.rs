@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use serde::Serialize;
 use tesseras_capsule::ImportError;
 use tesseras_capsule::import::{Before, Imported as Done};
+use tesseras_capsule::unpack::UnpackError;
 use tesseras_core::append::Append as _;
 use tesseras_core::ids::TesseraHash;
 use tesseras_core::ports::HoldingRepository as _;
@@ -15,6 +16,7 @@ use crate::context::Context;
 use crate::exit::Exit;
 use crate::human::{count, short, size};
 use crate::identity;
+use crate::interrupt::{NOTHING_STORED, end_on_signal_with};
 use crate::output::Report;
 use crate::progress::file_meter;
 
@@ -46,8 +48,9 @@ struct Imported {
 /// Runs the command.
 pub fn run(context: &Context, args: Args) -> Result<Exit, CommandError> {
     let own = identity::find(&context.data_dir)?.map(|identity| identity.keys.public().id());
+    end_on_signal_with(context.output, NOTHING_STORED)?;
     let store = context.store()?;
-    // What an interrupted import left. If it cannot be removed now, it will be later.
+    // Removes what a killed command left. If that fails now, a later sweep removes it.
     let _ = store.sweep_tmp();
     let meter = file_meter("Importing");
     let done = tesseras_capsule::import(
@@ -108,7 +111,41 @@ impl From<ImportError> for CommandError {
                     }
                 })
             }
-            ImportError::Changed(_) | ImportError::Unpack(_) => Self::new(message),
+            ImportError::Unpack(UnpackError::Store(error)) => error.into(),
+            ImportError::Unpack(UnpackError::NoSpace(_)) => Self::new(message)
+                .with_code(Code::NO_SPACE)
+                .with_hint("free some disk space, or keep the library elsewhere with --data-dir"),
+            // It was verified, so it is no longer what it was then.
+            ImportError::Changed(_)
+            | ImportError::Unpack(
+                UnpackError::Short { .. }
+                | UnpackError::Form { .. }
+                | UnpackError::ManifestTooLong(_)
+                | UnpackError::WrongTessera { .. }
+                | UnpackError::Manifest(_)
+                | UnpackError::TooLong
+                | UnpackError::File { .. }
+                | UnpackError::Creator(_)
+                | UnpackError::Signature(_),
+            ) => Self::new(message)
+                .with_code(Code::CHANGED)
+                .with_hint("repeat the command when nothing else writes to the directory"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tesseras_core::ports::NoSpace;
+
+    use super::*;
+
+    #[test]
+    fn why_a_verified_capsule_was_not_imported_has_a_code() {
+        let code = |error: UnpackError| CommandError::from(ImportError::Unpack(error)).code();
+        assert_eq!(code(UnpackError::TooLong), Code::CHANGED);
+        assert_eq!(code(NoSpace::Bytes { needed: 2, free: 1 }.into()), Code::NO_SPACE);
+        let full = tesseras_core::ports::StoreError::Full { what: String::new() };
+        assert_eq!(code(full.into()).word(), "disk_full");
     }
 }
