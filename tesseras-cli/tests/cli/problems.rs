@@ -166,7 +166,7 @@ fn a_fetch_that_had_all_pieces_is_not_told_as_one_of_what_was_in_the_library() {
         encode(&Event::Done(Response::Fetched(fetched)), MAX_EVENT_BYTES).expect("short")
     };
     let node = environment.fake_node(vec![fetched(true), fetched(false)]);
-    let mut told = || {
+    let told = || {
         let output = environment.human(&["fetch", &hash.to_string()]);
         String::from_utf8(output.stdout).expect("UTF-8")
     };
