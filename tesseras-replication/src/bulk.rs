@@ -22,7 +22,7 @@ use crate::turns::Turn;
 
 /// How much is read from disk at once, in bytes.
 pub const CHUNK: usize = 256 * 1024;
-/// How much of a body in a turn is handed over at once, in bytes: so that a receiver is seen to read.
+/// How much of a body is handed over at once, in bytes: so that a receiver is seen to read.
 const HANDED_OVER: usize = 32 * 1024;
 /// How many chunks a transfer holds: one that is sent or received, and one that is read or written.
 pub const CHUNKS_IN_FLIGHT: usize = 2;
@@ -184,13 +184,10 @@ impl Sending {
     }
 
     fn hand_over(&mut self) -> io::Result<Bytes> {
-        let Some(Permit::Turn(turn)) = &self.permit else {
-            let chunk = std::mem::take(&mut self.chunk);
-            return self.pace.check(chunk.len()).map(|()| chunk).map_err(io::Error::other);
-        };
         let part = self.chunk.split_to(self.chunk.len().min(HANDED_OVER));
         // A receiver that reads too slowly must not keep others from their turn.
         self.pace.check(part.len()).map_err(io::Error::other)?;
+        let Some(Permit::Turn(turn)) = &self.permit else { return Ok(part) };
         if !turn.goes_on(part.len() as u64) {
             return Err(ReceiveError::cut());
         }

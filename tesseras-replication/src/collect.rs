@@ -17,7 +17,7 @@ use crate::dossier::VerifiedDossier;
 use crate::erasure::ErasureError;
 use crate::heartbeat::Heartbeat;
 use crate::holder::Holder;
-use crate::peers::{AskError, IncomingPiece, Peers};
+use crate::peers::{AskError, For, IncomingPiece, Peers};
 use crate::pieces::PieceSource;
 use crate::policy::hunt::Hunt;
 use crate::policy::patience::{Manner, Patience};
@@ -102,6 +102,7 @@ pub(crate) struct Collector<'a> {
     pub(crate) workshop: &'a Workshop,
     /// Of the tessera whose pieces are collected.
     pub(crate) lock: &'a TesseraLock,
+    pub(crate) whose: For,
 }
 
 /// One collection of pieces in progress.
@@ -205,12 +206,12 @@ impl<'a> Collector<'a> {
         count: &Meter,
     ) -> Result<(), AskError> {
         let IncomingPiece { bytes, checksum, body, _permit } =
-            self.peers.take_piece(from, dossier, piece, Some(heard)).await?;
-        heard.mark();
+            self.peers.take_piece(from, dossier, piece, (self.whose, Some(heard))).await?;
+        heard.mark(0);
         let (disk, blobs) = (self.lock.on(&self.workshop.disk), self.workshop.blobs());
         let all = |bytes| {
             count.add(bytes);
-            heard.mark();
+            heard.mark(bytes);
             true
         };
         let staged = body.stage(&disk, blobs, bytes, checksum, all).await?;
@@ -233,8 +234,13 @@ impl Hunting<'_> {
         mut more: Option<&mut Surveying<'_>>,
     ) -> Result<(), CollectError> {
         while self.hunt.missing() > 0 {
-            for (piece, holder) in self.transfers.late() {
+            let hunt = &self.hunt;
+            for (piece, holder) in self.transfers.late(|piece, id| hunt.has_other(piece, id)) {
                 self.hunt.note_late(piece, holder);
+            }
+            let hunt = &mut self.hunt;
+            while let Some(slow) = self.transfers.give_up(|piece, id| hunt.has_other(piece, id)) {
+                hunt.given_up(slow);
             }
             self.begin_transfers(more.is_some());
             if let Some(unpack) = &mut self.unpack {

@@ -2,7 +2,9 @@
 //! hedged with another node.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::io;
 
+use bytes::Bytes;
 use futures_util::StreamExt as _;
 use tesseras_core::code::Piece;
 use tesseras_core::contact::Contact;
@@ -18,9 +20,10 @@ use crate::dossier::VerifiedDossier;
 use crate::heartbeat::Heartbeat;
 use crate::holder::Holder;
 use crate::messages::MAX_WITNESSES;
-use crate::peers::{AskError, Parcel, Peers};
+use crate::peers::{AskError, For, Parcel, Peers};
 use crate::pieces::PieceSource;
 use crate::policy::offers::{Eligible, of_node};
+use crate::policy::pace::GivenUp;
 use crate::policy::patience::{Manner, Patience};
 use crate::ports::Directory;
 use crate::tessera_lock::TesseraLock;
@@ -69,6 +72,7 @@ pub(crate) struct Distributor<'a> {
     pub(crate) directory: &'a dyn Directory,
     /// Of the tessera whose pieces are placed.
     pub(crate) lock: &'a TesseraLock,
+    pub(crate) whose: For,
 }
 
 /// One distribution in progress.
@@ -141,12 +145,15 @@ impl<'a> Distributor<'a> {
         self.holder.remember(self.lock, vec![to.clone()]).await?;
         let reader = self.workshop.open(source, piece).await?;
         let bytes = reader.bytes();
-        let witnesses = placing.witnesses(to.id);
-        let parcel = Parcel { dossier, piece, bytes, witnesses, heard: &heard };
+        let (witnesses, whose) = (placing.witnesses(to.id), self.whose);
+        let parcel = Parcel { dossier, piece, bytes, witnesses, whose, heard: &heard };
         let body = || -> Body {
             let heard = heard.clone();
             let bytes = bulk::send(&self.workshop.disk, reader.clone(), 0, None);
-            Box::pin(bytes.inspect(move |_| heard.mark()))
+            let mark = move |chunk: &io::Result<Bytes>| {
+                heard.mark(chunk.as_ref().map_or(0, |bytes| bytes.len() as u64));
+            };
+            Box::pin(bytes.inspect(mark))
         };
         self.peers.put_piece(to, &parcel, with_dossier, body).await?;
         if placing.charge == Charge::OWN {
@@ -181,15 +188,32 @@ impl Placing {
 impl Delivering<'_> {
     async fn run(&mut self) {
         while !self.open.is_empty() {
-            for (slot, _) in self.transfers.late() {
+            let (all, pieces) = (&self.assignment, &self.pieces);
+            let has_other = |slot: usize, node| all.has_other(pieces[slot], node);
+            for (slot, _) in self.transfers.late(has_other) {
                 self.waiting.extend(Some(slot).filter(|slot| self.open.contains(slot)));
             }
+            self.give_up();
             self.begin_transfers();
             if self.transfers.len() == 0 {
                 break;
             }
             if let Some(ended) = self.transfers.next().await {
                 self.ended(ended);
+            }
+        }
+    }
+
+    /// Gives up what is so late that another node should be sent it instead.
+    fn give_up(&mut self) {
+        let (all, pieces) = (&mut self.assignment, &self.pieces);
+        while let Some(GivenUp { key: slot, node, .. }) =
+            self.transfers.give_up(|slot, node| all.has_other(pieces[slot], node))
+        {
+            all.put_off(node, pieces[slot]);
+            let is_sent = self.waiting.contains(&slot) || self.transfers.has(slot);
+            if self.open.contains(&slot) && !is_sent {
+                self.waiting.push_back(slot);
             }
         }
     }
@@ -255,6 +279,10 @@ impl Delivering<'_> {
                     self.delivery.placed += 1;
                 }
                 self.waiting.retain(|other| *other != slot);
+                // A late one that was hedged would only keep its place from other pieces.
+                for late in self.transfers.stop_others(slot) {
+                    self.assignment.put_off(late, piece);
+                }
             }
             // It could not be sent to any other node either.
             Err(PutError::Store(error)) => {

@@ -1,18 +1,29 @@
-//! Obtaining the dossier of a tessera: from this node, or from a holder.
+//! Obtaining the dossier of a tessera: from this node, or from a holder. Several holders are asked,
+//! each a little after the one before it, and the first that gives a valid one is enough.
 
+use std::collections::VecDeque;
+
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
 use tesseras_core::contact::Contact;
-use tesseras_core::ids::TesseraHash;
+use tesseras_core::ids::{ContentHash, TesseraHash};
+use tesseras_wire::BoxFuture;
+use tokio::time::{Duration, Instant, sleep_until, timeout};
 
 use crate::dossier::VerifiedDossier;
 use crate::holder::Holder;
-use crate::peers::Peers;
+use crate::peers::{For, Peers};
 use crate::policy::survey::{Survey, by_turns};
 
 /// How many of the attested plans are tried, the most common first. There is only one, unless its
 /// creator or holders lie.
 const MAX_PLANS: usize = 4;
 /// How many holders are asked for the dossier of one plan.
-const MAX_TELLERS: usize = 8;
+const MAX_TELLERS: usize = 16;
+/// How many dossiers of one tessera are received at once; each may have 16 MiB in memory.
+const AT_ONCE: usize = 4;
+/// When the next holder is asked although the last has not failed: a small dossier is there by then.
+const NEXT_AFTER: Duration = Duration::from_secs(1);
 
 /// The dossier kept here, or that of any live holder; of several plans the one that most holders
 /// keep.
@@ -25,7 +36,7 @@ pub(crate) async fn any_dossier(
     if let Ok(Some(dossier)) = holder.stored_dossier(tessera).await {
         return Some(dossier);
     }
-    dossiers_of_holders(peers, tessera, survey).await.into_iter().next()
+    dossiers_of_holders(peers, tessera, survey, For::Owner).await.into_iter().next()
 }
 
 /// Those that were not silent lately first; of these one of each neighbourhood first; otherwise at
@@ -42,19 +53,94 @@ pub(crate) async fn dossiers_of_holders(
     peers: &Peers,
     tessera: TesseraHash,
     survey: &Survey,
+    whose: For,
 ) -> Vec<VerifiedDossier> {
     let mut dossiers = Vec::new();
     for (plan, holders) in survey.holders_by_plan(peers.me()).into_iter().take(MAX_PLANS) {
-        for holder in in_order(peers, holders).iter().take(MAX_TELLERS) {
-            match peers.take_dossier(holder, tessera).await {
-                Ok(dossier) if dossier.plan_hash() == plan => {
-                    dossiers.push(dossier);
-                    break;
-                }
-                Ok(_) => tracing::warn!(holder = %holder.id, %tessera, "attests another plan"),
-                Err(error) => tracing::info!(holder = %holder.id, %tessera, %error, "no dossier"),
+        let mut tellers = Tellers::new(peers, tessera, whose);
+        let holders = in_order(peers, holders).into_iter().take(MAX_TELLERS);
+        tellers.waiting.extend(holders.map(|holder| (holder, plan)));
+        dossiers.extend(tellers.next().await);
+    }
+    dossiers
+}
+
+/// The holders that are asked for a dossier.
+pub(crate) struct Tellers<'a> {
+    peers: &'a Peers,
+    tessera: TesseraHash,
+    whose: For,
+    /// Those that are still to be asked, with the plan that each attests.
+    waiting: VecDeque<(Contact, ContentHash)>,
+    asked: FuturesUnordered<BoxFuture<'a, Option<VerifiedDossier>>>,
+    /// When the last one was asked.
+    asked_at: Option<Instant>,
+}
+
+impl<'a> Tellers<'a> {
+    /// Asks nobody yet.
+    pub(crate) fn new(peers: &'a Peers, tessera: TesseraHash, whose: For) -> Self {
+        let (waiting, asked) = (VecDeque::new(), FuturesUnordered::new());
+        Self { peers, tessera, whose, waiting, asked, asked_at: None }
+    }
+
+    /// One more that may be asked. Its turn comes at random among those that wait, not in the order
+    /// of their answers.
+    pub(crate) fn add(&mut self, holder: Contact, plan: ContentHash) {
+        self.waiting.push_back((holder, plan));
+        self.peers.shuffle(self.waiting.make_contiguous());
+    }
+
+    /// The first dossier that one of them gives, by the plan that it attests; `None` once all have
+    /// failed. Nothing is lost if this is dropped before.
+    pub(crate) async fn next(&mut self) -> Option<VerifiedDossier> {
+        loop {
+            let next_at = self.asked_at.map(|at| at + NEXT_AFTER);
+            if self.asked.is_empty() || next_at.is_none_or(|at| at <= Instant::now()) {
+                self.ask();
+            }
+            let next_at = self.asked_at? + NEXT_AFTER;
+            let has_place = self.asked.len() < AT_ONCE && !self.waiting.is_empty();
+            tokio::select! {
+                biased;
+                told = self.asked.next() => match told {
+                    None => return None,
+                    Some(Some(dossier)) => return Some(dossier),
+                    // The next one takes its place at once.
+                    Some(None) => self.ask(),
+                },
+                () = sleep_until(next_at), if has_place => {}
             }
         }
     }
-    dossiers
+
+    fn ask(&mut self) {
+        if self.asked.len() >= AT_ONCE {
+            return;
+        }
+        let Some((holder, plan)) = self.waiting.pop_front() else { return };
+        self.asked_at = Some(Instant::now());
+        let Self { peers, tessera, whose, .. } = *self;
+        // While others can be asked, nobody is waited for as long as a large dossier may take over a
+        // slow line.
+        let patience = (!self.waiting.is_empty()).then(|| 2 * peers.answer_deadline());
+        self.asked.push(Box::pin(async move {
+            let taking = peers.take_dossier(&holder, tessera, whose);
+            let told = match patience {
+                Some(patience) => timeout(patience, taking).await.ok()?,
+                None => taking.await,
+            };
+            match told {
+                Ok(dossier) if dossier.plan_hash() == plan => Some(dossier),
+                Ok(_) => {
+                    tracing::warn!(holder = %holder.id, %tessera, "attests another plan");
+                    None
+                }
+                Err(error) => {
+                    tracing::info!(holder = %holder.id, %tessera, %error, "no dossier");
+                    None
+                }
+            }
+        }));
+    }
 }

@@ -12,11 +12,11 @@ use tokio::time::sleep;
 use crate::clock::{ClockOff, check_clock_after};
 use crate::collect::{CollectError, Collector};
 use crate::dossier::VerifiedDossier;
-use crate::dossiers::dossiers_of_holders;
+use crate::dossiers::{Tellers, dossiers_of_holders};
 use crate::erasure::ErasureError;
 use crate::holder::Holder;
 use crate::library::Library;
-use crate::peers::Peers;
+use crate::peers::{For, Peers};
 use crate::policy::patience::Manner;
 use crate::policy::survey::{LiveHolder, Survey};
 use crate::ports::{Directory, UnpackError};
@@ -232,42 +232,31 @@ impl Fetcher<'_> {
         self.fetch_by(lock, &dossier, (None, Some(surveying)), on_progress).await
     }
 
-    /// The dossier of the first holder that returns one.
+    /// The first dossier that a holder returns, while others are still being found.
     async fn first_dossier(
         &self,
         tessera: TesseraHash,
         surveying: &mut Surveying<'_>,
     ) -> Result<VerifiedDossier, FetchError> {
-        let known: Vec<LiveHolder> = surveying.so_far().live.values().cloned().collect();
+        let mut tellers = Tellers::new(self.peers, tessera, For::Owner);
         let me = self.peers.me();
-        for holder in known.into_iter().filter(|holder| holder.contact.id != me) {
-            if let Some(dossier) = self.dossier_of(&holder, tessera).await {
-                return Ok(dossier);
+        let add = |tellers: &mut Tellers<'_>, holder: &LiveHolder| {
+            if let Some(plan) = holder.plan.filter(|_| holder.contact.id != me) {
+                tellers.add(holder.contact.clone(), plan);
             }
-        }
-        while let Some(holder) = surveying.next().await {
-            if let Some(dossier) = self.dossier_of(&holder, tessera).await {
-                return Ok(dossier);
+        };
+        surveying.so_far().live.values().for_each(|holder| add(&mut tellers, holder));
+        let mut is_surveying = true;
+        loop {
+            tokio::select! {
+                biased;
+                Some(dossier) = tellers.next() => return Ok(dossier),
+                found = surveying.next(), if is_surveying => match found {
+                    Some(holder) => add(&mut tellers, &holder),
+                    None => is_surveying = false,
+                },
+                else => return Err(FetchError::NoDossier(tessera)),
             }
-        }
-        Err(FetchError::NoDossier(tessera))
-    }
-
-    async fn dossier_of(
-        &self,
-        holder: &LiveHolder,
-        tessera: TesseraHash,
-    ) -> Option<VerifiedDossier> {
-        let patience = 2 * self.peers.answer_deadline();
-        let plan = holder.plan?;
-        let taking = self.peers.take_dossier(&holder.contact, tessera);
-        match tokio::time::timeout(patience, taking).await {
-            Ok(Ok(dossier)) if dossier.plan_hash() == plan => Some(dossier),
-            Ok(Err(error)) => {
-                tracing::info!(holder = %holder.contact.id, %tessera, %error, "no dossier");
-                None
-            }
-            _ => None,
         }
     }
 
@@ -284,7 +273,7 @@ impl Fetcher<'_> {
         if survey.live.is_empty() {
             return Err(nobody(tessera, survey));
         }
-        let mut dossiers = dossiers_of_holders(self.peers, tessera, survey).await;
+        let mut dossiers = dossiers_of_holders(self.peers, tessera, survey, For::Owner).await;
         if let Ok(Some(own)) = self.holder.stored_dossier(tessera).await {
             dossiers.retain(|other| other.plan_hash() != own.plan_hash());
             dossiers.insert(0, own);
@@ -312,7 +301,7 @@ impl Fetcher<'_> {
         on_progress: &OnProgress,
     ) -> Result<Fetched, FetchError> {
         let Self { peers, holder, workshop, .. } = *self;
-        let collector = Collector { peers, holder, workshop, lock };
+        let collector = Collector { peers, holder, workshop, lock, whose: For::Owner };
         let source = workshop.pieces(dossier.plan().clone(), None).await?;
         let mut unpack = self.library.unpack(lock);
         let collecting =

@@ -1,4 +1,4 @@
-//! When a transfer last made progress.
+//! How far a transfer is, and when it last made progress.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -15,16 +15,20 @@ pub(crate) struct Heartbeat {
     last: Arc<AtomicU64>,
     /// Whether it waits for its turn on this node.
     queued: Arc<AtomicBool>,
+    /// How many bytes were received or sent.
+    bytes: Arc<AtomicU64>,
 }
 
 impl Heartbeat {
     /// For a transfer of the task that began at this time.
     pub(crate) fn since(begun: Instant) -> Self {
-        Self { begun, last: Arc::default(), queued: Arc::default() }
+        let (last, queued, bytes) = Default::default();
+        Self { begun, last, queued, bytes }
     }
 
-    /// Bytes were received or sent.
-    pub(crate) fn mark(&self) {
+    /// So many more bytes were received or sent.
+    pub(crate) fn mark(&self, bytes: u64) {
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
         let elapsed = u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(u64::MAX - 1);
         self.last.store(elapsed + 1, Ordering::Relaxed);
     }
@@ -47,5 +51,10 @@ impl Heartbeat {
     /// The time of the last mark, from the start of the task.
     pub(crate) fn last(&self) -> Option<Duration> {
         self.last.load(Ordering::Relaxed).checked_sub(1).map(Duration::from_millis)
+    }
+
+    /// How many bytes were received or sent so far.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.bytes.load(Ordering::Relaxed)
     }
 }

@@ -4,6 +4,7 @@ mod ask_all;
 mod ask_error;
 mod batches;
 mod hedges;
+mod permits;
 
 use std::future::Future;
 use std::net::SocketAddr;
@@ -23,8 +24,7 @@ use tesseras_core::time::Clock;
 use tesseras_core::words::{code_word, one_line};
 use tesseras_crypto::{NodeKeys, NodePublic};
 use tesseras_wire::codec::{self, Answer, Refusal};
-use tesseras_wire::{Body, Peer, SharedMemory, Target, Transport};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tesseras_wire::{Body, Peer, RequestError, SharedMemory, Target, Transport};
 use tokio::time::{sleep, timeout};
 
 use crate::attestation::{self, Question};
@@ -40,6 +40,8 @@ pub(crate) use ask_all::ask_all;
 pub use ask_error::AskError;
 use batches::Batches;
 use hedges::Hedges;
+pub(crate) use permits::For;
+use permits::{Permits, TransferPermit};
 
 /// The deadline for receiving a dossier of at most 16 MiB.
 const DOSSIER_DEADLINE: Duration = Duration::from_secs(120);
@@ -56,6 +58,9 @@ struct Retry {
 const WHILE_BUSY: Retry = Retry { retries: 6, pause: Duration::from_millis(500), after: is_busy };
 /// Retries for requests that place a piece or ask for an attestation.
 const PATIENTLY: Retry = Retry { retries: 10, ..WHILE_BUSY };
+/// How long a node may be busy, beside the deadline of an answer: as long as all retries of one that
+/// says so at once.
+const BUSY: Duration = Duration::from_secs(5);
 /// Retries until there is an answer other than busy.
 const WHILE_UNANSWERED: Retry = Retry { retries: 2, after: has_not_answered, ..WHILE_BUSY };
 
@@ -82,7 +87,7 @@ pub(crate) struct IncomingPiece {
     pub(crate) checksum: ContentHash,
     pub(crate) body: BodyReader,
     /// This node's turn to receive; kept while the body is read.
-    pub(crate) _permit: OwnedSemaphorePermit,
+    pub(crate) _permit: TransferPermit,
 }
 
 /// A piece that another node is asked to keep, without its bytes.
@@ -92,6 +97,7 @@ pub(crate) struct Parcel<'a> {
     pub(crate) bytes: u64,
     /// Others who attest the tessera, if it is placed as a repair; else none.
     pub(crate) witnesses: Vec<Contact>,
+    pub(crate) whose: For,
     /// Told when it waits for its turn on this node.
     pub(crate) heard: &'a Heartbeat,
 }
@@ -124,8 +130,8 @@ pub struct Peers {
     max_transfers: usize,
     hedges: Arc<Hedges>,
     batches: Batches,
-    incoming: Arc<Semaphore>,
-    outgoing: Arc<Semaphore>,
+    incoming: Permits,
+    outgoing: Permits,
 }
 
 impl Peers {
@@ -144,8 +150,8 @@ impl Peers {
             rng: Mutex::new(rng),
             deadlines,
             max_transfers,
-            incoming: Arc::new(Semaphore::new(2 * max_transfers)),
-            outgoing: Arc::new(Semaphore::new(2 * max_transfers)),
+            incoming: Permits::new(max_transfers),
+            outgoing: Permits::new(max_transfers),
         }
     }
 
@@ -155,8 +161,8 @@ impl Peers {
     }
 
     /// Puts nodes into a random order.
-    pub(crate) fn shuffle(&self, contacts: &mut [Contact]) {
-        contacts.shuffle(&mut *lock(&self.rng));
+    pub(crate) fn shuffle<T>(&self, nodes: &mut [T]) {
+        nodes.shuffle(&mut *lock(&self.rng));
     }
 
     /// Whether a late request may be hedged now.
@@ -239,10 +245,12 @@ impl Peers {
         &self,
         from: &Contact,
         tessera: TesseraHash,
+        whose: For,
     ) -> Result<VerifiedDossier, AskError> {
         let request = Request::GetDossier { tessera };
         let taking = async {
-            let (_permit, Bulk { bytes }, mut body) = self.bulk(from, &request, None).await?;
+            let asking = self.bulk(from, &request, (whose, None));
+            let (_permit, Bulk { bytes }, mut body) = asking.await?;
             if bytes > MAX_DOSSIER_BYTES {
                 return Err(AskError::BadLength(bytes));
             }
@@ -262,7 +270,7 @@ impl Peers {
         from: &Contact,
         dossier: &VerifiedDossier,
         piece: Piece,
-        heard: Option<&Heartbeat>,
+        (whose, heard): (For, Option<&Heartbeat>),
     ) -> Result<IncomingPiece, AskError> {
         let (tessera, plan) = (dossier.tessera(), dossier.plan());
         let (Some(expected), Some(checksum)) = (plan.piece_bytes(piece), plan.checksum(piece))
@@ -270,7 +278,7 @@ impl Peers {
             return Err(AskError::NoSuchPiece(piece));
         };
         let request = Request::GetPiece { tessera, piece, offset: 0 };
-        let (_permit, Bulk { bytes }, body) = self.bulk(from, &request, heard).await?;
+        let (_permit, Bulk { bytes }, body) = self.bulk(from, &request, (whose, heard)).await?;
         if bytes != expected {
             return Err(AskError::BadLength(bytes));
         }
@@ -302,8 +310,8 @@ impl Peers {
         with_dossier: bool,
         body: Body,
     ) -> Result<(), AskError> {
-        let Parcel { dossier, piece, bytes, ref witnesses, heard } = *parcel;
-        let _permit = turn(&self.outgoing, Some(heard)).await;
+        let Parcel { dossier, piece, bytes, ref witnesses, whose, heard } = *parcel;
+        let _permit = self.outgoing.turn(whose, Some(heard)).await;
         let head = if with_dossier { dossier.encode() } else { Vec::new() };
         let request = Request::PutPiece {
             tessera: dossier.tessera(),
@@ -342,7 +350,11 @@ impl Peers {
             let (peer, frame) = self.batches.ask(to, request).await?;
             Ok((peer, read(&frame)?))
         };
-        again(retry, asking).await
+        // A node that says slowly that it is busy must not be asked for minutes.
+        match timeout(self.deadlines.answer + BUSY, again(retry, asking)).await {
+            Ok(answer) => answer,
+            Err(_) => Err(RequestError::Deadline.into()),
+        }
     }
 
     /// Sends a request for bulk bytes, in this node's turn. They must be read while the permit is
@@ -351,10 +363,10 @@ impl Peers {
         &self,
         from: &Contact,
         request: &Request,
-        heard: Option<&Heartbeat>,
-    ) -> Result<(OwnedSemaphorePermit, Bulk, BodyReader), AskError> {
+        (whose, heard): (For, Option<&Heartbeat>),
+    ) -> Result<(TransferPermit, Bulk, BodyReader), AskError> {
         let asking = || async {
-            let permit = turn(&self.incoming, heard).await;
+            let permit = self.incoming.turn(whose, heard).await;
             let (_, bulk, body) = self.ask(from, request, None, self.deadlines.transfer).await?;
             Ok((permit, bulk, body))
         };
@@ -398,13 +410,4 @@ async fn again<T, F: Future<Output = Result<T, AskError>>>(
         }
     }
     attempt().await
-}
-
-/// Waits for a turn; kept until all bytes are received or sent.
-async fn turn(turns: &Arc<Semaphore>, heard: Option<&Heartbeat>) -> OwnedSemaphorePermit {
-    let be_queued = |queued| heard.iter().for_each(|heard| heard.be_queued(queued));
-    be_queued(true);
-    let permit = turns.clone().acquire_owned().await.expect("the semaphore is never closed");
-    be_queued(false);
-    permit
 }

@@ -10,7 +10,7 @@ use tesseras_core::ports::StoreError;
 
 use crate::dossier::VerifiedDossier;
 use crate::holder::Holder;
-use crate::peers::{AskError, IncomingPiece, Peers};
+use crate::peers::{AskError, For, IncomingPiece, Peers};
 use crate::policy::survey::Survey;
 
 /// Drops this node's whole copy if the attested pieces meet the target form without it
@@ -82,6 +82,6 @@ async fn read_back(
     piece: Piece,
 ) -> Result<(), AskError> {
     let IncomingPiece { bytes, checksum, body, _permit } =
-        peers.take_piece(from, dossier, piece, None).await?;
+        peers.take_piece(from, dossier, piece, (For::Upkeep, None)).await?;
     Ok(body.check(bytes, checksum).await?)
 }

@@ -23,7 +23,7 @@ use crate::dossier::VerifiedDossier;
 use crate::dossiers::dossiers_of_holders;
 use crate::holder::Holder;
 use crate::library::Library;
-use crate::peers::Peers;
+use crate::peers::{For, Peers};
 use crate::pieces::PieceSource;
 use crate::policy::offers::{Eligible, OfferTerms, distinct};
 use crate::policy::patience::Manner;
@@ -338,7 +338,7 @@ impl<'a> Repairer<'a> {
         survey: &Survey,
     ) -> Result<VerifiedDossier, RepairError> {
         let tessera = lock.tessera();
-        let others = dossiers_of_holders(self.peers, tessera, survey).await;
+        let others = dossiers_of_holders(self.peers, tessera, survey, For::Upkeep).await;
         let dossier = others.into_iter().next().ok_or(RepairError::DamagedDossier(tessera))?;
         self.holder.keep_dossier(lock, dossier.clone()).await?;
         Ok(dossier)
@@ -355,7 +355,8 @@ impl<'a> Repairer<'a> {
     ) -> Result<PieceSource, RepairError> {
         let (tessera, plan) = (dossier.tessera(), dossier.plan());
         let Self { peers, holder, workshop, .. } = *self;
-        let collector = Collector { peers, holder, workshop, lock };
+        let whose = For::Upkeep;
+        let collector = Collector { peers, holder, workshop, lock, whose };
         let whole = self.library.open(tessera).await?.map(|capsule| capsule.pack());
         let source = workshop.pieces(plan.clone(), whole).await?;
         let Collected { mut source, pieces: have, .. } =
@@ -375,7 +376,7 @@ impl<'a> Repairer<'a> {
 
     fn distributor<'b>(&'b self, lock: &'b TesseraLock) -> Distributor<'b> {
         let Self { peers, holder, workshop, directory, .. } = *self;
-        Distributor { peers, holder, workshop, directory, lock }
+        Distributor { peers, holder, workshop, directory, lock, whose: For::Upkeep }
     }
 
     fn publisher(&self) -> Publisher<'_> {

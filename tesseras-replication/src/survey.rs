@@ -21,8 +21,10 @@ use crate::policy::patience::{Manner, Patience};
 use crate::policy::survey::{LiveHolder, Survey};
 use crate::ports::Directory;
 
-/// How many holders are asked concurrently.
+/// How many holders are asked concurrently, besides those that are overdue.
 const ASK_AT_ONCE: usize = 32;
+/// How many are asked concurrently in all.
+const IN_FLIGHT: usize = 128;
 /// The most holders that are asked about one tessera; the code never needs as many.
 const MAX_ASKED: usize = 512;
 
@@ -178,6 +180,7 @@ impl<'a> Surveying<'a> {
         loop {
             self.ask_more();
             let (look_up_at, give_up_at) = (self.look_up_at(), self.give_up_at());
+            let place_at = self.place_at();
             let finding: OptionFuture<_> = self.finding.as_mut().map(|found| found.next()).into();
             tokio::select! {
                 biased;
@@ -190,6 +193,7 @@ impl<'a> Surveying<'a> {
                     Some(contact) => self.found(contact),
                     None => self.finding = None,
                 },
+                () = sleep_until(place_at.unwrap_or(self.heard_at)), if place_at.is_some() => {}
                 () = sleep_until(look_up_at.unwrap_or(self.heard_at)), if look_up_at.is_some() => {
                     self.look_up_the_late();
                 }
@@ -303,8 +307,25 @@ impl<'a> Surveying<'a> {
         }
     }
 
+    /// When each that is asked stops to count against [`ASK_AT_ONCE`]: so that many slow nodes do
+    /// not keep the others from being asked.
+    fn places_end(&self) -> impl Iterator<Item = Instant> {
+        let (place, now) = (self.patience.place(), Instant::now());
+        let asked = self.suspects.values().filter_map(move |suspect| match suspect.state {
+            State::Asked(since) => Some(since + place),
+            _ => None,
+        });
+        asked.filter(move |end| *end > now)
+    }
+
+    /// When a place becomes free for one that waits for it.
+    fn place_at(&self) -> Option<Instant> {
+        let is_waiting = !self.waiting.is_empty() && self.asking < IN_FLIGHT;
+        self.places_end().min().filter(|_| is_waiting)
+    }
+
     fn ask_more(&mut self) {
-        while self.asking < ASK_AT_ONCE {
+        while self.asking < IN_FLIGHT && self.places_end().count() < ASK_AT_ONCE {
             let Some(contact) = self.waiting.pop_front() else { return };
             let now = Instant::now();
             if let Some(suspect) = self.suspects.get_mut(&contact.id) {

@@ -1,9 +1,10 @@
 //! The transfers of one task that are in progress. A late one may be hedged: another transfer is
-//! started in its place, and the first to arrive counts.
+//! started in its place, and the first to arrive counts. One that is much later is given up.
 
 use std::fmt::Debug;
 
 use futures_util::StreamExt as _;
+use futures_util::future::{AbortHandle, Abortable};
 use futures_util::stream::FuturesUnordered;
 use tesseras_core::ids::NodeId;
 use tesseras_wire::BoxFuture;
@@ -11,7 +12,7 @@ use tokio::time::{Duration, Instant, sleep};
 
 use crate::heartbeat::Heartbeat;
 use crate::peers::Peers;
-use crate::policy::pace::Paces;
+use crate::policy::pace::{GivenUp, Paces};
 use crate::policy::patience::Patience;
 
 /// How often to check for late transfers.
@@ -23,7 +24,8 @@ pub(crate) struct Transfers<'a, K, E> {
     begun: Instant,
     paces: Paces<K>,
     in_progress: Vec<Transfer<K>>,
-    running: FuturesUnordered<BoxFuture<'a, Ended<K, E>>>,
+    /// Each gives `None` if it was stopped.
+    running: FuturesUnordered<BoxFuture<'a, Option<Ended<K, E>>>>,
 }
 
 /// A transfer in progress.
@@ -34,6 +36,7 @@ struct Transfer<K> {
     is_late: bool,
     /// When a hedge was started for it, from the start of the task.
     hedged: Option<Duration>,
+    stop: AbortHandle,
 }
 
 /// A transfer that has ended.
@@ -61,7 +64,7 @@ where
 
     /// How many are in progress.
     pub(crate) fn len(&self) -> usize {
-        self.running.len()
+        self.in_progress.len()
     }
 
     /// How many are in progress and not late.
@@ -93,20 +96,31 @@ where
         }
         let heard = Heartbeat::since(self.begun);
         let running = transfer(heard.clone());
-        self.in_progress.push(Transfer { key, node, heard, is_late: false, hedged: None });
-        self.running.push(Box::pin(async move { Ended { key, node, result: running.await } }));
+        let (stop, stopped) = AbortHandle::new_pair();
+        self.in_progress.push(Transfer { key, node, heard, is_late: false, hedged: None, stop });
+        let running = Abortable::new(running, stopped);
+        self.running.push(Box::pin(async move {
+            let result = running.await.ok()?;
+            Some(Ended { key, node, result })
+        }));
     }
 
-    /// The transfers that are late since the last call, and may be hedged.
-    pub(crate) fn late(&mut self) -> Vec<(K, NodeId)> {
+    fn hear(&mut self) {
         for Transfer { key, node, heard, .. } in &self.in_progress {
             if heard.is_queued() {
                 self.paces.queued(*key, *node, self.begun.elapsed());
             } else if let Some(at) = heard.last() {
-                self.paces.heard(*key, *node, at);
+                self.paces.heard(*key, *node, heard.bytes(), at);
             }
         }
-        let late = self.paces.late(self.begun.elapsed(), || self.peers.may_hedge());
+    }
+
+    /// The transfers that are late since the last call, and may be hedged. `has_other` says whether
+    /// another node could be tried instead.
+    pub(crate) fn late(&mut self, has_other: impl Fn(K, NodeId) -> bool) -> Vec<(K, NodeId)> {
+        self.hear();
+        let now = self.begun.elapsed();
+        let late = self.paces.late(now, || self.peers.may_hedge(), has_other);
         for (key, node) in &late {
             tracing::debug!(?key, %node, "a transfer is late");
             let is_this = |t: &&mut Transfer<K>| (t.key, t.node) == (*key, *node);
@@ -115,12 +129,46 @@ where
         late
     }
 
+    /// Stops one transfer that is so late that another node should be asked instead, if there is
+    /// such a transfer and, as `has_other` says, such a node.
+    pub(crate) fn give_up(&mut self, has_other: impl Fn(K, NodeId) -> bool) -> Option<GivenUp<K>> {
+        self.hear();
+        let given_up = self.paces.give_up(self.begun.elapsed(), has_other)?;
+        let GivenUp { key, node, all_are_slow } = given_up;
+        if all_are_slow {
+            self.in_progress.iter_mut().for_each(|transfer| transfer.is_late = false);
+        }
+        tracing::info!(?key, %node, "a transfer is given up: others are quicker, or may be");
+        self.stop(|transfer| (transfer.key, transfer.node) == (key, node));
+        Some(given_up)
+    }
+
+    /// Stops the other transfers of what one has brought; returns with which nodes they were.
+    pub(crate) fn stop_others(&mut self, key: K) -> Vec<NodeId> {
+        let nodes = self.stop(|transfer| transfer.key == key);
+        nodes.iter().for_each(|node| self.paces.end(key, *node, false, self.begun.elapsed()));
+        nodes
+    }
+
+    fn stop(&mut self, suits: impl Fn(&Transfer<K>) -> bool) -> Vec<NodeId> {
+        let stopped = self.in_progress.extract_if(.., |transfer| suits(transfer));
+        let stopped = stopped.map(|transfer| {
+            transfer.stop.abort();
+            // It would have kept the task waiting.
+            if transfer.hedged.is_some() {
+                self.peers.note_needed_hedge();
+            }
+            transfer.node
+        });
+        stopped.collect()
+    }
+
     /// Waits for the next to end; `None` after a short while, as some may be late by then. Nothing is
     /// lost if this is dropped before.
     pub(crate) async fn next(&mut self) -> Option<Ended<K, E>> {
         let ended = tokio::select! {
             biased;
-            Some(ended) = self.running.next() => ended,
+            Some(ended) = self.running.next() => ended?,
             () = sleep(LOOK_EVERY) => return None,
         };
         let is_this = |t: &mut Transfer<K>| (t.key, t.node) == (ended.key, ended.node);

@@ -36,6 +36,8 @@ pub struct Assignment {
     pack_bytes: u64,
     coded: Option<CodedForm>,
     candidates: BTreeMap<NodeId, Candidate>,
+    /// Those that are given pieces only when no other may have them.
+    put_off: BTreeSet<NodeId>,
 }
 
 /// What a tessera lacks compared with its target form.
@@ -60,12 +62,14 @@ impl Assignment {
         candidates: impl IntoIterator<Item = Candidate>,
     ) -> Self {
         let candidates = candidates.into_iter().map(|c| (c.id, c)).collect();
-        Self { key, pack_bytes, coded: CodedForm::of_pack(pack_bytes), candidates }
+        let coded = CodedForm::of_pack(pack_bytes);
+        Self { key, pack_bytes, coded, candidates, put_off: BTreeSet::new() }
     }
 
     /// Chooses a node for a piece, and records the piece as given. `None` if no node may have it.
     ///
-    /// Among those with room that do not have the piece: whole copies go to holders without
+    /// Among those with room that do not have the piece: one that was not [put off](Self::put_off),
+    /// if there is any; then whole copies go to holders without
     /// fragments and fragments to holders without a whole copy, if there are any; then a
     /// neighbourhood below its limit before a full one; then the smallest load; then the nearest to
     /// the key.
@@ -86,7 +90,10 @@ impl Assignment {
             .candidates
             .values()
             .filter(|c| c.room > 0 && c.room >= bytes && !c.pieces.contains(&piece))
-            .min_by_key(|c| (holds_other(c), crowded(c), c.pieces.len(), c.id.distance(&key)))?
+            .min_by_key(|c| {
+                let is_put_off = self.put_off.contains(&c.id);
+                (is_put_off, holds_other(c), crowded(c), c.pieces.len(), c.id.distance(&key))
+            })?
             .id;
         let candidate = self.candidates.get_mut(&id)?;
         candidate.pieces.insert(piece);
@@ -100,6 +107,27 @@ impl Assignment {
             candidate.pieces.remove(&piece);
             candidate.room = 0;
         }
+    }
+
+    /// Takes a piece back from a candidate that is slow: it is given more only when no other may
+    /// have it.
+    pub fn put_off(&mut self, id: NodeId, piece: Piece) {
+        let bytes = self.bytes(piece);
+        if let Some(candidate) = self.candidates.get_mut(&id)
+            && candidate.pieces.remove(&piece)
+        {
+            candidate.room = candidate.room.saturating_add(bytes);
+            self.put_off.insert(id);
+        }
+    }
+
+    /// Whether a candidate other than this one, and not put off, may have a piece.
+    pub fn has_other(&self, piece: Piece, id: NodeId) -> bool {
+        let bytes = self.bytes(piece);
+        self.candidates.values().any(|c| {
+            let has_room = c.room > 0 && c.room >= bytes && !c.pieces.contains(&piece);
+            has_room && c.id != id && !self.put_off.contains(&c.id)
+        })
     }
 
     /// Whether more than [`HOLDERS_PER_SUBNET`] holders share a neighbourhood that is not local.

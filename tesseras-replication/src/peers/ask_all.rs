@@ -6,12 +6,15 @@ use futures_util::future::OptionFuture;
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use tesseras_core::contact::Contact;
 use tesseras_wire::{BoxFuture, BoxStream};
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Duration, Instant, sleep_until};
 
 use crate::policy::patience::Patience;
 
-/// Sends a request to all nodes in a stream, at most `limit` at once, until all have answered or
-/// are overdue. Nodes that did not answer, or failed, are returned without an answer. Nodes that
+/// How many times as many may be asked at once, with those that are overdue.
+const WITH_OVERDUE: usize = 4;
+
+/// Sends a request to all nodes in a stream, at most `limit` at once besides those that are overdue,
+/// until all have answered or are overdue. Nodes that did not answer, or failed, are returned without an answer. Nodes that
 /// were silent lately are asked, but not waited for.
 pub(crate) async fn ask_all<'a, T, E>(
     contacts: BoxStream<'a, Contact>,
@@ -29,7 +32,9 @@ pub(crate) async fn ask_all<'a, T, E>(
     let mut running = FuturesUnordered::new();
     let mut has_answer = false;
     loop {
-        while running.len() < limit
+        let place = patience.place();
+        while running.len() < WITH_OVERDUE * limit
+            && places_end(&asked, place).count() < limit
             && let Some(contact) = waiting.pop_front()
         {
             let since = Instant::now();
@@ -37,6 +42,8 @@ pub(crate) async fn ask_all<'a, T, E>(
             let answer = ask(contact.clone());
             running.push(async move { (contact, since, answer.await) });
         }
+        let is_waiting = !waiting.is_empty() && running.len() < WITH_OVERDUE * limit;
+        let place_at = places_end(&asked, place).min().filter(|_| is_waiting);
         let overdue = patience.overdue_after();
         let awake = asked.iter().filter(|(contact, _)| !is_silent(contact));
         let last = awake.map(|(_, since)| *since).max();
@@ -59,10 +66,20 @@ pub(crate) async fn ask_all<'a, T, E>(
                 Some(contact) => waiting.push_back(contact),
                 None => contacts = None,
             },
+            () = sleep_until(place_at.unwrap_or(heard_at)), if place_at.is_some() => {}
             () = sleep_until(give_up_at), if has_answer && waiting.is_empty() => break,
             else => break,
         }
     }
     answers.extend(asked.into_iter().map(|(contact, _)| (contact, None)));
     answers
+}
+
+/// When each that was asked stops to count against the limit, by how long it may take a place.
+fn places_end(
+    asked: &[(Contact, Instant)],
+    place: Duration,
+) -> impl Iterator<Item = Instant> + use<'_> {
+    let now = Instant::now();
+    asked.iter().map(move |(_, since)| *since + place).filter(move |end| *end > now)
 }

@@ -7,6 +7,7 @@ use tesseras_core::contact::Contact;
 use tesseras_core::ids::NodeId;
 use tesseras_core::plan::Plan;
 
+use super::pace::GivenUp;
 use super::survey::LiveHolder;
 
 /// After this many failures a holder is not asked again.
@@ -23,6 +24,8 @@ pub(crate) struct Hunt {
     /// The transfers in progress; `true` for late ones.
     running: BTreeMap<(Piece, NodeId), bool>,
     failures: BTreeMap<NodeId, u32>,
+    /// Holders that were given up for their slowness: they are asked once nobody else is left.
+    slow: BTreeSet<NodeId>,
     /// The nodes that delivered something.
     holders: BTreeSet<NodeId>,
 }
@@ -38,6 +41,7 @@ impl Hunt {
             sources: BTreeMap::new(),
             running: BTreeMap::new(),
             failures: BTreeMap::new(),
+            slow: BTreeSet::new(),
             holders: BTreeSet::new(),
         }
     }
@@ -102,6 +106,12 @@ impl Hunt {
         if self.missing() <= self.in_time() {
             return None;
         }
+        let (piece, contact) = self.pick_next(expects_more)?;
+        self.running.insert((piece, contact.id), false);
+        Some((piece, contact))
+    }
+
+    fn pick_next(&self, expects_more: bool) -> Option<(Piece, Contact)> {
         let k = self.plan.coded().map_or(0, |form| form.shape.k);
         let data_only =
             expects_more && !self.running.is_empty() && !self.running.values().any(|late| *late);
@@ -114,9 +124,21 @@ impl Hunt {
                 |((running, _), late): (&(Piece, NodeId), &bool)| running == piece && !late;
             open(piece) && under_way.contains(piece) && !self.running.iter().any(is_late)
         };
-        let (piece, contact) = self.pick(fresh).or_else(|| self.pick(once_more))?;
-        self.running.insert((piece, contact.id), false);
-        Some((piece, contact))
+        let is_quick = |holder: &NodeId| !self.slow.contains(holder);
+        let any = |_: &NodeId| true;
+        self.pick(fresh, is_quick)
+            .or_else(|| self.pick(once_more, is_quick))
+            .or_else(|| self.pick(fresh, any))
+            .or_else(|| self.pick(once_more, any))
+    }
+
+    /// Whether a holder that was not given up could deliver this piece, or another in its place,
+    /// instead of this holder.
+    pub(crate) fn has_other(&self, piece: Piece, holder: NodeId) -> bool {
+        let under_way = |other: &Piece| self.running.keys().any(|(running, _)| running == other);
+        let suits =
+            |other: &Piece| !self.have.contains(other) && (*other == piece || !under_way(other));
+        self.pick(suits, |id| *id != holder && !self.slow.contains(id)).is_some()
     }
 
     /// How many transfers are in progress and not late.
@@ -124,10 +146,15 @@ impl Hunt {
         self.running.values().filter(|late| !**late).count()
     }
 
-    fn pick(&self, suits: impl Fn(&Piece) -> bool) -> Option<(Piece, Contact)> {
+    fn pick(
+        &self,
+        suits: impl Fn(&Piece) -> bool,
+        may_give: impl Fn(&NodeId) -> bool,
+    ) -> Option<(Piece, Contact)> {
         self.sources.iter().filter(|(piece, _)| suits(piece)).find_map(|(piece, contacts)| {
             let usable = contacts.iter().filter(|contact| {
                 self.failures.get(&contact.id).is_none_or(|failed| *failed < MAX_FAILURES)
+                    && may_give(&contact.id)
                     && !self.running.contains_key(&(*piece, contact.id))
             });
             let best = usable.min_by_key(|contact| self.load(contact.id))?;
@@ -145,6 +172,17 @@ impl Hunt {
     pub(crate) fn note_late(&mut self, piece: Piece, holder: NodeId) {
         if let Some(late) = self.running.get_mut(&(piece, holder)) {
             *late = true;
+        }
+    }
+
+    /// A transfer was given up: its holder is asked again only when nobody else is left. If all are
+    /// slow, the others are no longer late.
+    pub(crate) fn given_up(&mut self, given_up: GivenUp<Piece>) {
+        let GivenUp { key: piece, node: holder, all_are_slow } = given_up;
+        self.running.remove(&(piece, holder));
+        self.slow.insert(holder);
+        if all_are_slow {
+            self.running.values_mut().for_each(|late| *late = false);
         }
     }
 
@@ -262,6 +300,22 @@ mod tests {
         }
         hunt.failed(Piece::Index(16), node(16));
         assert_eq!(next(&mut hunt), Some((Piece::Index(17), node(17))));
+    }
+
+    #[test]
+    fn a_holder_that_was_given_up_is_asked_again_when_nobody_else_is_left() {
+        let mut hunt = hunt(1000, 0);
+        hunt.found(&holder(1, &[Piece::Whole], SUM));
+        assert_eq!(next(&mut hunt), Some((Piece::Whole, node(1))));
+        assert!(!hunt.has_other(Piece::Whole, node(1)));
+        hunt.found(&holder(2, &[Piece::Whole], SUM));
+        assert!(hunt.has_other(Piece::Whole, node(1)));
+        let (key, node_one) = (Piece::Whole, node(1));
+        hunt.given_up(GivenUp { key, node: node_one, all_are_slow: false });
+        assert_eq!(next(&mut hunt), Some((Piece::Whole, node(2))));
+        assert!(!hunt.has_other(Piece::Whole, node(2)), "the other one was given up");
+        hunt.failed(Piece::Whole, node(2));
+        assert_eq!(next(&mut hunt), Some((Piece::Whole, node(1))));
     }
 
     #[test]

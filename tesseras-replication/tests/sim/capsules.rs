@@ -44,6 +44,18 @@ pub fn coded() -> &'static Made {
     MADE.get_or_init(|| make(4 << 20))
 }
 
+/// Kept in whole copies that take a while on a slow line.
+pub fn album() -> &'static Made {
+    static MADE: OnceLock<Made> = OnceLock::new();
+    MADE.get_or_init(|| make(2 << 20))
+}
+
+/// In fragments of 1 MiB.
+pub fn film() -> &'static Made {
+    static MADE: OnceLock<Made> = OnceLock::new();
+    MADE.get_or_init(|| make(15 << 20))
+}
+
 /// Several small ones.
 pub fn many() -> &'static [Made] {
     static MADE: OnceLock<Vec<Made>> = OnceLock::new();
@@ -52,8 +64,8 @@ pub fn many() -> &'static [Made] {
 
 /// The capsule of a hash.
 pub fn known(tessera: &TesseraHash) -> &'static Made {
-    let large = [small, coded].into_iter().map(|made| made());
-    large.chain(many()).find(|made| made.record.hash == *tessera).unwrap()
+    let lazily = [small, coded, album, film].into_iter().map(|made| made());
+    lazily.chain(many()).find(|made| made.record.hash == *tessera).unwrap()
 }
 
 fn make(bytes: usize) -> Made {

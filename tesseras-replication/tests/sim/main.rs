@@ -8,6 +8,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod capsules;
+mod dripping;
 mod faults;
 mod interrupted;
 mod memory;

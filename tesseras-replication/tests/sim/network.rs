@@ -23,7 +23,7 @@ use tesseras_wire::{
 };
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 
 use crate::world::{Place, Shared};
 
@@ -42,6 +42,12 @@ pub enum Conduct {
     Corrupts,
     /// It stops in the middle of a piece.
     Stalls,
+    /// It sends and takes pieces hardly faster than the slowest that is accepted.
+    Drips,
+    /// It stops in the middle of a dossier.
+    Withholds,
+    /// It answers that it is busy, after this long.
+    Busy(Duration),
     /// It loses what it has acknowledged.
     Forgets,
 }
@@ -122,12 +128,29 @@ async fn exchange(
     let (answer, answered) = oneshot::channel();
     let peer = asker.as_peer();
     let body = flow(world.clone(), from, to, body);
+    // A request times out when its body stands still.
+    let heard = Arc::new(Mutex::new(Instant::now()));
+    let mark = heard.clone();
+    let body = body.inspect(move |_| *mark.lock().unwrap() = Instant::now());
+    // The rest of a body is not sent once nobody waits for the answer.
+    let (_waits, gone) = oneshot::channel::<()>();
+    let body: Body = Box::pin(body.take_until(gone));
     let serving = serve(world.clone(), to, peer, kind.clone(), frame, body);
     // Work of a node for another continues if that node no longer waits.
     place.tasks.lock().unwrap().spawn(async move {
         let _ = answer.send(serving.await);
     });
-    let response = timeout(deadline, answered).await.map_err(|_| RequestError::Deadline)?;
+    let mut answered = answered;
+    let response = loop {
+        let ends = *heard.lock().unwrap() + deadline;
+        match timeout_at(ends, &mut answered).await {
+            Ok(response) => break response,
+            Err(_) if Instant::now() >= *heard.lock().unwrap() + deadline => {
+                return Err(RequestError::Deadline);
+            }
+            Err(_) => {}
+        }
+    };
     let response = response.map_err(|_| RequestError::Broken("it died".to_owned()))?;
     sleep(world.latency()).await;
     if world.reached(from, place.address) != Some(to) {
@@ -140,12 +163,50 @@ async fn exchange(
     Ok(Reply { peer: place.as_peer(), frame: response.frame, body })
 }
 
-/// Bytes take time to arrive, and the stream breaks when one end dies.
+/// How many bytes of a slow transfer arrive at once.
+const PART: usize = 1024;
+/// How long a node that drips takes for these: the slowest transfer that is accepted has 8 KiB/s.
+const DRIP: Duration = Duration::from_millis(120);
+
+/// The same bytes, in small parts.
+fn in_parts(body: Body) -> Body {
+    let split = |chunk: std::io::Result<bytes::Bytes>| {
+        let parts: Vec<_> = match chunk {
+            Ok(chunk) => {
+                let starts = (0..chunk.len()).step_by(PART);
+                starts.map(|at| Ok(chunk.slice(at..chunk.len().min(at + PART)))).collect()
+            }
+            Err(error) => vec![Err(error)],
+        };
+        stream::iter(parts)
+    };
+    Box::pin(body.flat_map(split))
+}
+
+fn dripping(body: Body) -> Body {
+    Box::pin(in_parts(body).then(|part| async move {
+        sleep(DRIP).await;
+        part
+    }))
+}
+
+/// Bytes take time to arrive, and the stream breaks when one end dies. Those of a slow line wait for
+/// each other.
 fn flow(world: Arc<Shared>, one: usize, other: usize, body: Body) -> Body {
+    let is_slow = [one, other]
+        .map(|end| world.place(end))
+        .iter()
+        .any(|place| place.line.is_some() || place.conduct == Conduct::Drips);
+    let body = if is_slow { in_parts(body) } else { body };
     Box::pin(body.then(move |chunk| {
         let world = world.clone();
         async move {
             sleep(Duration::from_millis(1)).await;
+            let bytes = chunk.as_ref().map_or(0, bytes::Bytes::len);
+            for line in [one, other].into_iter().filter_map(|end| world.place(end).line) {
+                let passed = line.pass(bytes);
+                sleep_until(passed).await;
+            }
             let address = world.place(other).address;
             match world.reached(one, address) {
                 Some(_) => chunk,
@@ -168,6 +229,10 @@ async fn serve(
     match conduct {
         Conduct::Silent => return std::future::pending().await,
         Conduct::Late(time) => sleep(time).await,
+        Conduct::Busy(time) => {
+            sleep(time).await;
+            return Response { frame: codec::refuse(Refusal::BUSY, "later"), body: None };
+        }
         Conduct::Boasts if kind == "attest" => return boast(&place, &frame, &peer),
         // It knows no batches, so it is asked one by one.
         Conduct::Boasts if kind == "batch" => {
@@ -176,6 +241,7 @@ async fn serve(
         }
         _ => {}
     }
+    let body = if conduct == Conduct::Drips { dripping(body) } else { body };
     let served = place.replication.serve(peer, &kind, &frame, body).await;
     let mut response = served.unwrap();
     if let Ok(Message::PutPiece { tessera, piece, .. }) = codec::decode(&frame)
@@ -191,8 +257,12 @@ async fn serve(
         response.body = response.body.map(|body| match conduct {
             Conduct::Corrupts => corrupted(body),
             Conduct::Stalls => stalled(body),
+            Conduct::Drips => dripping(body),
             _ => body,
         });
+    }
+    if kind == "get_dossier" && conduct == Conduct::Withholds {
+        response.body = response.body.map(|body| stalled(in_parts(body)));
     }
     world.check_node(at);
     response

@@ -34,7 +34,7 @@ use tesseras_wire::{Peer, RememberingTransport, SharedMemory};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use crate::capsules::{Made, SimCapsules, add, coded, creator, many, small};
+use crate::capsules::{Made, SimCapsules, add, album, coded, creator, film, many, small};
 use crate::memory::Memory;
 use crate::network::{Conduct, Records, SimDirectory, SimDisk, SimTransport};
 
@@ -58,6 +58,26 @@ pub struct Place {
     pub conduct: Conduct,
     /// The side of a partition that it is on.
     pub side: u8,
+    /// Its connection, if that is slow.
+    pub line: Option<Line>,
+}
+
+/// A slow connection: all bytes of a node pass one after the other.
+#[derive(Clone)]
+pub struct Line {
+    bytes_per_second: u64,
+    /// When all that has been handed over has passed.
+    free_at: Arc<Mutex<Instant>>,
+}
+
+impl Line {
+    /// When these bytes have passed.
+    pub fn pass(&self, bytes: usize) -> Instant {
+        let mut free_at = self.free_at.lock().unwrap();
+        let takes = Duration::from_micros(bytes as u64 * 1_000_000 / self.bytes_per_second);
+        *free_at = (*free_at).max(Instant::now()) + takes;
+        *free_at
+    }
 }
 
 impl Place {
@@ -158,8 +178,8 @@ impl Shared {
 
     pub fn announced(&self, by: usize, key: DhtKey) {
         let place = self.place(by);
-        let all = [small(), coded()].into_iter().chain(many());
-        for made in all.filter(|made| made.record.hash.dht_key() == key) {
+        let all = [small, coded, album, film].into_iter().map(|made| made()).chain(many());
+        if let Some(made) = all.into_iter().find(|made| made.record.hash.dht_key() == key) {
             let known = place.memory.publication(&made.record.hash).unwrap();
             if !known.confirmed && !known.published {
                 self.violate("nothing_unpublished_is_announced", &format!("by {by}"));
@@ -352,6 +372,7 @@ impl World {
             alive: true,
             conduct: Conduct::Honest,
             side: 0,
+            line: None,
         };
         self.shared.state().places.push(place);
         index
@@ -379,6 +400,13 @@ impl World {
 
     pub fn behave(&mut self, index: usize, conduct: Conduct) {
         self.shared.state().places[index].conduct = conduct;
+    }
+
+    /// From now on, all bytes that a node sends and receives pass a line this fast.
+    pub fn slow_line(&mut self, index: usize, bytes_per_second: u64) {
+        let free_at = Arc::new(Mutex::new(Instant::now()));
+        let line = Line { bytes_per_second, free_at };
+        self.shared.state().places[index].line = Some(line);
     }
 
     /// Partitions the network by index, or heals it.
