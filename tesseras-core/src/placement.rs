@@ -7,10 +7,12 @@ use crate::code::Piece;
 use crate::ids::NodeId;
 
 mod assignment;
+mod caps;
 mod target;
 
 pub use assignment::{Assignment, Candidate, HOLDERS_PER_SUBNET, Lack};
-pub use target::{SURVIVES_AT_LEAST, TargetForm, may_let_go};
+pub use caps::PARTS;
+pub use target::{SURVIVES_AT_LEAST, TargetForm};
 
 /// The pieces of each holder, as far as known.
 pub type Placement = BTreeMap<NodeId, BTreeSet<Piece>>;

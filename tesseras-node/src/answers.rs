@@ -50,8 +50,12 @@ fn told(state: HealthState) -> TesseraState {
 /// The status of a tessera.
 pub(crate) fn tessera_status(hash: TesseraHash, health: &TesseraHealth) -> TesseraStatus {
     let mut notes = Vec::new();
-    if health.crowded {
-        notes.push("more than two holders share a network (/24 or /48)".to_owned());
+    if health.uncounted > 0 {
+        let uncounted = count(health.uncounted as u64, "attested piece does", "attested pieces do");
+        notes.push(format!(
+            "{uncounted} not count in how many holders may be lost: one holder, or several in one \
+             network (/24 or /48), attest more than their share, and might vanish together",
+        ));
     }
     TesseraStatus {
         hash,

@@ -34,7 +34,6 @@ pub mod policy;
 mod ports;
 pub mod publication;
 pub mod publish;
-mod release;
 pub mod repair;
 mod replication;
 mod roster;

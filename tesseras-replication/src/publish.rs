@@ -344,7 +344,7 @@ impl Publisher<'_> {
         let (tessera, plan) = (dossier.tessera(), dossier.plan());
         let k = plan.coded().map(|coded| coded.shape.k);
         let placement = known.placement(plan);
-        let counts = Counts::of(&eligible.assignment.target(), &placement, plan);
+        let counts = Counts::of(&eligible.assignment, &known.attested(plan), plan);
         if !placement::is_readable(&placement, k) {
             let causes = Box::new(eligible.causes);
             let Counts { live: placed, needed, .. } = counts;
@@ -360,7 +360,7 @@ impl Publisher<'_> {
             placed: counts.live,
             copies: counts.copies,
             holders: placement.len(),
-            survives: placement::survives(&placement, k),
+            survives: known.survives(plan),
             crowded: eligible.assignment.is_crowded(),
             refusals: if counts.are_complete() { Vec::new() } else { refusals },
         })

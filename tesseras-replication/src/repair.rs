@@ -31,7 +31,6 @@ use crate::policy::rebuild::to_rebuild;
 use crate::policy::survey::Survey;
 use crate::ports::Directory;
 use crate::publish::Publisher;
-use crate::release::release_whole;
 use crate::survey::{Scope, Surveying, survey_if_full};
 use crate::tessera_lock::TesseraLock;
 use crate::workshop::Workshop;
@@ -293,7 +292,6 @@ impl<'a> Repairer<'a> {
     ) -> Result<(), StoreError> {
         self.confirm_again(dossier, survey).await?;
         self.workshop.unpin(lock).await;
-        release_whole(self.peers, self.holder, dossier, survey).await?;
         Ok(())
     }
 

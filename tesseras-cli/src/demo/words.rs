@@ -75,7 +75,7 @@ mod tests {
             copies: Copies::default(),
             survives: 0,
             placement,
-            crowded: false,
+            uncounted: 0,
             in_library: false,
         }
     }

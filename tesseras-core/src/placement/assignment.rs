@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::caps::{Caps, HeldNear, Pool};
 use super::target::{SURVIVES_AT_LEAST, TargetForm, tolerates};
 use super::{Placement, answering, distinct_fragments, is_readable, survives, whole_copies};
 use crate::code::{CodedForm, Piece, WHOLE_COPIES};
@@ -38,6 +39,8 @@ pub struct Assignment {
     candidates: BTreeMap<NodeId, Candidate>,
     /// Those that are given pieces only when no other may have them.
     put_off: BTreeSet<NodeId>,
+    /// The limits for what is given: all pieces can be placed under them.
+    caps: Caps,
 }
 
 /// What a tessera lacks compared with its target form.
@@ -62,8 +65,10 @@ impl Assignment {
         candidates: impl IntoIterator<Item = Candidate>,
     ) -> Self {
         let candidates = candidates.into_iter().map(|c| (c.id, c)).collect();
-        let coded = CodedForm::of_pack(pack_bytes);
-        Self { key, pack_bytes, coded, candidates, put_off: BTreeSet::new() }
+        let (coded, caps) = (CodedForm::of_pack(pack_bytes), Caps::default());
+        let mut new = Self { key, pack_bytes, coded, candidates, put_off: BTreeSet::new(), caps };
+        new.limit();
+        new
     }
 
     /// Chooses a node for a piece, and records the piece as given. `None` if no node may have it.
@@ -72,32 +77,39 @@ impl Assignment {
     /// if there is any; then whole copies go to holders without
     /// fragments and fragments to holders without a whole copy, if there are any; then a
     /// neighbourhood below its limit before a full one; then the smallest load; then the nearest to
-    /// the key.
+    /// the key. No fragment goes where it would not count, if there is room enough elsewhere.
     pub fn give(&mut self, piece: Piece) -> Option<NodeId> {
-        let per_subnet = self.holders_per_subnet();
-        let bytes = self.bytes(piece);
-        let crowded = |c: &Candidate| {
-            c.pieces.is_empty()
-                && !c.subnet.is_local()
-                && per_subnet.get(&c.subnet).is_some_and(|n| *n >= HOLDERS_PER_SUBNET)
+        let (bytes, near) = (self.bytes(piece), self.pool().near());
+        let nearby = |c: &Candidate| match c.subnet.is_local() {
+            true => HeldNear::default(),
+            false => near.get(&c.subnet).copied().unwrap_or_default(),
         };
-        let holds_other = |c: &Candidate| match piece {
-            Piece::Whole => !c.pieces.is_empty(),
-            Piece::Index(_) => c.pieces.contains(&Piece::Whole),
+        let crowded =
+            |c: &Candidate| c.pieces.is_empty() && nearby(c).holders >= HOLDERS_PER_SUBNET;
+        let is_whole = piece == Piece::Whole;
+        let holds_other = |c: &Candidate| match is_whole {
+            true => !c.pieces.is_empty(),
+            false => c.pieces.contains(&Piece::Whole),
         };
+        let copies_near = |c: &Candidate| if is_whole { nearby(c).whole } else { 0 };
+        let counts = |c: &Candidate| is_whole || self.caps.admit_fragment(&near, c);
         let key = self.key;
         let id = self
             .candidates
             .values()
-            .filter(|c| c.room > 0 && c.room >= bytes && !c.pieces.contains(&piece))
+            .filter(|c| c.room > 0 && c.room >= bytes && !c.pieces.contains(&piece) && counts(c))
             .min_by_key(|c| {
-                let is_put_off = self.put_off.contains(&c.id);
-                (is_put_off, holds_other(c), crowded(c), c.pieces.len(), c.id.distance(&key))
+                let last = (self.put_off.contains(&c.id), holds_other(c), crowded(c));
+                (last, copies_near(c), c.pieces.len(), c.id.distance(&key))
             })?
             .id;
         let candidate = self.candidates.get_mut(&id)?;
         candidate.pieces.insert(piece);
         candidate.room -= bytes;
+        // There is room for as many fragments as before, less what a whole copy takes.
+        if is_whole {
+            self.limit();
+        }
         Some(id)
     }
 
@@ -106,6 +118,7 @@ impl Assignment {
         if let Some(candidate) = self.candidates.get_mut(&id) {
             candidate.pieces.remove(&piece);
             candidate.room = 0;
+            self.limit();
         }
     }
 
@@ -132,8 +145,8 @@ impl Assignment {
 
     /// Whether more than [`HOLDERS_PER_SUBNET`] holders share a neighbourhood that is not local.
     pub fn is_crowded(&self) -> bool {
-        let per_subnet = self.holders_per_subnet();
-        per_subnet.iter().any(|(subnet, n)| !subnet.is_local() && *n > HOLDERS_PER_SUBNET)
+        let near = self.pool().near();
+        near.iter().any(|(subnet, held)| !subnet.is_local() && held.holders > HOLDERS_PER_SUBNET)
     }
 
     /// How many holders there are when the form is complete: one for each whole copy of a small
@@ -144,7 +157,7 @@ impl Assignment {
 
     /// Whether further candidates would get nothing.
     pub fn is_full(&self) -> bool {
-        let mut placement = self.placement();
+        let mut placement = self.counted();
         if self.coded.is_some() {
             // Each fragment on a holder that has nothing else.
             placement.retain(|_, pieces| pieces.len() == 1 && !pieces.contains(&Piece::Whole));
@@ -157,6 +170,23 @@ impl Assignment {
     pub fn placement(&self) -> Placement {
         let holding = self.candidates.values().filter(|c| !c.pieces.is_empty());
         holding.map(|c| (c.id, c.pieces.clone())).collect()
+    }
+
+    /// The placement as far as it counts for the tessera's safety: of one holder, and of one
+    /// neighbourhood that is not local, no more than one piece in [`super::PARTS`].
+    pub fn counted(&self) -> Placement {
+        self.pool().counted(&Caps::of_safety(&self.pool()))
+    }
+
+    /// The placement as far as it need not be placed again: as [`Self::counted`], but where the
+    /// candidates are too few to hold everything under these limits, under the lowest possible ones.
+    pub fn accepted(&self) -> Placement {
+        self.pool().counted(&Caps::of_placing(&self.pool(), self.target().whole))
+    }
+
+    /// How many holders, the worst ones, may be lost, by the pieces that count.
+    pub fn survives(&self) -> usize {
+        survives(&self.counted(), self.coded.map(|form| form.shape.k))
     }
 
     /// How many nodes count as holders: those that hold something or have room for a piece, two per
@@ -196,13 +226,13 @@ impl Assignment {
     /// What is missing compared with the target form, and where it would go.
     ///
     /// Whole copies below their number. Of the coded form: fragments that no node holds, or only
-    /// holders of a whole copy, which may release them or vanish with it; and, if the fragments are
+    /// holders of a whole copy, which would be lost together with it; and, if the fragments are
     /// on fewer holders than are available, copies of some on the others, as long as each increases
     /// the number of losses that it survives. The coded form is started only where it helps.
     pub fn lack(&self) -> Lack {
         let form = self.target();
         let mut trial = Trial { all: self.clone(), pieces: Vec::new(), without_room: 0 };
-        for _ in whole_copies(&self.placement())..form.whole {
+        for _ in whole_copies(&self.accepted())..form.whole {
             trial.want(Piece::Whole);
         }
         if let Some(coded) = form.coded {
@@ -211,7 +241,7 @@ impl Assignment {
             with_code.spread(coded);
             let is_begun = !distinct_fragments(&self.placement()).is_empty();
             let needed =
-                trial.survives() < form.survives || trial.free_for_fragments() >= WORTH_CODING;
+                trial.all.survives() < form.survives || trial.free_for_fragments() >= WORTH_CODING;
             if is_begun || (needed && with_code.worth() > trial.worth()) {
                 trial = with_code;
             }
@@ -220,19 +250,21 @@ impl Assignment {
         Lack { form, pieces, without_room, after: all.placement() }
     }
 
+    fn pool(&self) -> Pool<'_> {
+        Pool { pack_bytes: self.pack_bytes, coded: self.coded, candidates: &self.candidates }
+    }
+
+    /// Adapts the limits to the room that there is.
+    fn limit(&mut self) {
+        let pool = self.pool();
+        self.caps = Caps::of_placing(&pool, self.target().whole).with_room(&pool);
+    }
+
     fn bytes(&self, piece: Piece) -> u64 {
         match piece {
             Piece::Whole => self.pack_bytes,
             Piece::Index(_) => self.coded.map_or(0, |form| form.fragment_bytes),
         }
-    }
-
-    fn holders_per_subnet(&self) -> BTreeMap<Subnet, usize> {
-        let mut holders: BTreeMap<Subnet, usize> = BTreeMap::new();
-        for candidate in self.candidates.values().filter(|c| !c.pieces.is_empty()) {
-            *holders.entry(candidate.subnet).or_default() += 1;
-        }
-        holders
     }
 }
 
@@ -252,14 +284,10 @@ impl Trial {
         }
     }
 
-    fn survives(&self) -> usize {
-        survives(&self.all.placement(), self.all.coded.map(|form| form.shape.k))
-    }
-
     /// Whether it is readable, and how many holders may be lost.
     fn worth(&self) -> (bool, usize) {
         let k = self.all.coded.map(|form| form.shape.k);
-        (is_readable(&self.all.placement(), k), self.survives())
+        (is_readable(&self.all.placement(), k), self.all.survives())
     }
 
     /// How many nodes have no whole copy, and hold fragments or have room for one.
@@ -273,11 +301,11 @@ impl Trial {
 
     /// Gives the fragments that no node holds, then those that only holders of whole copies have.
     fn complete(&mut self, form: CodedForm) {
-        let held = distinct_fragments(&self.all.placement());
+        let held = distinct_fragments(&self.all.accepted());
         for index in (0..form.shape.n()).filter(|index| !held.contains(index)) {
             self.want(Piece::Index(index));
         }
-        let mut elsewhere = self.all.placement();
+        let mut elsewhere = self.all.accepted();
         elsewhere.retain(|_, pieces| !pieces.contains(&Piece::Whole));
         let elsewhere = distinct_fragments(&elsewhere);
         for index in (0..form.shape.n()).filter(|index| !elsewhere.contains(index)) {
@@ -291,16 +319,16 @@ impl Trial {
     /// lost as if the fragments were spread evenly over all nodes without a whole copy. Only copies
     /// that make a difference are kept.
     fn spread(&mut self, form: CodedForm) {
-        let copies = whole_copies(&self.all.placement());
+        let copies = whole_copies(&self.all.counted());
         let others = self.all.holders().saturating_sub(copies);
         let Some(goal) = tolerates(form.shape, others).map(|f| copies + f) else { return };
         let mut more = self.clone();
-        let mut best = self.survives();
+        let mut best = self.all.survives();
         for _ in 0..form.shape.n() {
             if best >= goal || !more.relieve_the_fullest() {
                 break;
             }
-            let now = more.survives();
+            let now = more.all.survives();
             if now > best {
                 best = now;
                 *self = more.clone();
@@ -311,7 +339,7 @@ impl Trial {
     /// Gives a copy of one fragment of the holder that is responsible for most to one that is
     /// responsible for at least two fewer.
     fn relieve_the_fullest(&mut self) -> bool {
-        let loads = answering(&self.all.placement());
+        let loads = answering(&self.all.counted());
         let Some(fullest) = loads.values().max_by_key(|pieces| pieces.len()) else { return false };
         for index in fullest {
             let mut all = self.all.clone();

@@ -1,9 +1,7 @@
 //! The target form: how many whole copies beside which coded form, for a pack of a given length on
-//! a given number of holders. Publish, repair, status and release all use it.
+//! a given number of holders. Publish, repair and status all use it.
 
-use super::{Placement, distinct_fragments, survives};
-use crate::code::{CodedForm, Piece, Shape, WHOLE_COPIES};
-use crate::ids::{DhtKey, NodeId};
+use crate::code::{CodedForm, Shape, WHOLE_COPIES};
 
 /// This many holders, the worst ones, may be lost if there are more holders than that. Below the
 /// full coded form this is reached with whole copies.
@@ -68,33 +66,4 @@ pub(super) fn tolerates(shape: Shape, holders: usize) -> Option<usize> {
     }
     // Unreachable: with all of them gone no fragment is left, which is fewer than any k.
     Some(holders)
-}
-
-/// Whether `me` may release its whole copy, according to the attestations; `form` is the target
-/// form for the attesting holders. It does not check whether the fragments are readable.
-///
-/// Every fragment must be held, there must be more whole copies than wanted, and the W + 1 nearest
-/// to the key keep theirs. All holders may decide at once, so each assumes that its copy and those
-/// of all holders of whole copies farther from the key are released together: as many holders may
-/// still be lost as the target form promises.
-pub fn may_let_go(placement: &Placement, key: &DhtKey, me: &NodeId, form: &TargetForm) -> bool {
-    let Some(coded) = form.coded else { return false };
-    if distinct_fragments(placement).len() < usize::from(coded.shape.n()) {
-        return false;
-    }
-    let has_whole = |id: &&NodeId| placement[*id].contains(&Piece::Whole);
-    let mut whole: Vec<&NodeId> = placement.keys().filter(has_whole).collect();
-    whole.sort_by_key(|id| id.distance(key));
-    let Some(rank) = whole.iter().position(|id| *id == me) else { return false };
-    if rank <= form.whole {
-        return false;
-    }
-    let mut left = placement.clone();
-    for id in &whole[rank..] {
-        if let Some(pieces) = left.get_mut(*id) {
-            pieces.remove(&Piece::Whole);
-        }
-    }
-    left.retain(|_, pieces| !pieces.is_empty());
-    survives(&left, Some(coded.shape.k)) >= form.survives
 }

@@ -1,5 +1,6 @@
 //! Everything that is tested of this crate from outside, as one binary.
 
+mod claims;
 mod hash_code;
 mod manifest;
 mod pack;

@@ -8,7 +8,7 @@ use tesseras_core::contact::Subnet;
 use tesseras_core::ids::{DhtKey, NodeId};
 use tesseras_core::placement::{
     Assignment, Candidate, HOLDERS_PER_SUBNET, Placement, TargetForm, distinct_fragments,
-    is_readable, may_let_go, survives, whole_copies,
+    is_readable, survives, whole_copies,
 };
 
 const KEY: DhtKey = DhtKey::new([9; 20]);
@@ -304,32 +304,6 @@ fn the_upload_is_the_copies_and_the_fragments() {
     assert_eq!(TargetForm::of(u64::MAX, 7).upload_bytes(u64::MAX), u64::MAX, "no overflow");
 }
 
-/// Every whole holder that may lets its copy go, all by one survey.
-fn let_go(assignment: &mut Assignment, pack: u64) -> usize {
-    let placement = assignment.placement();
-    let attested = placement.iter().map(|(id, pieces)| Candidate {
-        pieces: pieces.clone(),
-        room: 0,
-        ..candidate_of(*id)
-    });
-    let form = Assignment::new(KEY, pack, attested).target();
-    let gone: Vec<NodeId> =
-        placement.keys().filter(|id| may_let_go(&placement, &KEY, id, &form)).copied().collect();
-    let after = placement.into_iter().map(|(id, mut pieces)| {
-        if gone.contains(&id) {
-            pieces.remove(&Piece::Whole);
-        }
-        Candidate { pieces, ..candidate_of(id) }
-    });
-    *assignment = Assignment::new(KEY, pack, after);
-    gone.len()
-}
-
-fn candidate_of(id: NodeId) -> Candidate {
-    let number = id.as_bytes()[1];
-    candidate(number, public(number))
-}
-
 /// Adds nodes to an assignment that hold nothing yet.
 fn grown(assignment: &Assignment, pack: u64, to: u8) -> Assignment {
     let held = assignment.placement();
@@ -360,9 +334,8 @@ proptest! {
                 let promised = TargetForm::of(pack, holders.into()).survives;
                 let counted = survives(&assignment.placement(), k_of(pack));
                 prop_assert!(counted >= promised, "{} on {}: {} < {}", pack, holders, counted, promised);
-                let gone = let_go(&mut assignment, pack);
                 assignment = grown(&assignment, pack, holders);
-                if gone + give_all(&mut assignment) == 0 {
+                if give_all(&mut assignment) == 0 {
                     break;
                 }
             }
@@ -429,39 +402,6 @@ fn holders_of_one_neighbourhood_count_twice_at_the_most_where_there_are_others()
     let mut six = crowd(&[1; 30], CODED_FROM_BYTES);
     give_all(&mut six);
     assert_eq!((six.placement().len(), six.is_crowded()), (6, true));
-}
-
-#[test]
-fn a_whole_copy_goes_only_from_afar_and_only_while_as_many_may_vanish() {
-    let nearest = |ids: &Placement| {
-        let mut all: Vec<NodeId> =
-            ids.iter().filter(|(_, p)| p.contains(&Piece::Whole)).map(|(id, _)| *id).collect();
-        all.sort_by_key(|id| id.distance(&KEY));
-        all
-    };
-    let mut placement: Placement =
-        (0..13).map(|i| (node(i), [Piece::Index(i), Piece::Index(i + 13)].into())).collect();
-    placement.get_mut(&node(11)).unwrap().remove(&Piece::Index(24));
-    placement.get_mut(&node(12)).unwrap().remove(&Piece::Index(25));
-    for i in 13..18 {
-        placement.insert(node(i), [Piece::Whole].into());
-    }
-    let form = TargetForm::of(CODED_FROM_BYTES, placement.len());
-    assert_eq!((form.whole, form.survives), (1, 5));
-    let whole = nearest(&placement);
-    let goes = |p: &Placement, id: &NodeId| may_let_go(p, &KEY, id, &form);
-    let going: Vec<bool> = whole.iter().map(|id| goes(&placement, id)).collect();
-    assert_eq!(going, [false, false, true, true, true], "one more than wanted stays");
-    assert!(!goes(&placement, &node(3)), "it has none");
-    let mut incomplete = placement.clone();
-    incomplete.get_mut(&node(0)).unwrap().remove(&Piece::Index(0));
-    assert!(whole.iter().all(|id| !goes(&incomplete, id)), "a fragment is missing");
-    // The same fragments on three holders, of which only one may vanish: four copies must stay.
-    let mut heavy: Placement =
-        (0..3).map(|i| (node(i), (0..8).map(|j| Piece::Index(8 * i + j)).collect())).collect();
-    heavy.extend(whole.iter().map(|id| (*id, [Piece::Whole].into())));
-    let going: Vec<bool> = whole.iter().map(|id| goes(&heavy, id)).collect();
-    assert_eq!(going, [false, false, false, false, true]);
 }
 
 proptest! {

@@ -5,7 +5,7 @@ use std::fs;
 
 use tesseras_core::code::Piece;
 use tesseras_core::ids::TesseraHash;
-use tesseras_core::ports::{BlobStore as _, Charge, FragmentStore as _, HeldPiece, Workbench as _};
+use tesseras_core::ports::{FragmentStore as _, Workbench as _};
 use tesseras_replication::status::HealthState;
 use tesseras_rpc::calls::Repair;
 
@@ -91,43 +91,7 @@ async fn whole_copies_come_back_and_spread_to_who_joins() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_holder_that_would_release_its_whole_copy_mends_its_rotten_fragment_instead() {
-    for is_gone in [false, true] {
-        let mut net = Net::of(4).await;
-        let (hash, keys) = net.nodes[0].create(&net.path("album"), 4 * MIB, 5);
-        net.nodes[0].publish(hash, &keys).await.unwrap();
-        for _ in 0..11 {
-            net.join().await;
-        }
-        net.settle().await;
-        net.nodes[1].repair(hash).await;
-        let is_whole = |f: &HeldPiece| f.piece == Piece::Whole;
-        let mut wholes: Vec<&Member> =
-            net.nodes.iter().filter(|m| m.held(hash).iter().any(is_whole)).collect();
-        wholes.sort_by_key(|member| member.node.id().distance(&hash.dht_key()));
-        let farthest = wholes.pop().unwrap();
-        // It holds a fragment, too, that another node also has.
-        let mut others =
-            net.nodes.iter().flat_map(|m| m.held(hash).into_iter().map(move |f| (m, f)));
-        let (other, fragment) = others.find(|(_, f)| !is_whole(f)).unwrap();
-        let mut writer = farthest.store.blobs().stage().unwrap();
-        writer.write(&fs::read(blob_path(&other.dir, &fragment.checksum)).unwrap()).unwrap();
-        let staged = writer.finish().unwrap();
-        let fragments = farthest.store.fragments();
-        fragments.store_fragment(&fragment, staged, &Charge::Repair).unwrap();
-        let path = blob_path(&farthest.dir, &fragment.checksum);
-        fs::remove_file(&path).unwrap();
-        if !is_gone {
-            fs::write(&path, vec![0; fragment.bytes as usize]).unwrap();
-        }
-        farthest.repair(hash).await;
-        farthest.repair(hash).await;
-        assert!(farthest.store.check().unwrap().is_sound());
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn whole_copies_become_the_coded_form_when_the_network_has_grown() {
+async fn the_coded_form_is_placed_beside_whole_copies_when_the_network_has_grown() {
     let mut net = Net::of(4).await;
     let (hash, keys) = net.nodes[0].create(&net.path("album"), 4 * MIB, 5);
     let want = net.nodes[0].export(hash, &net.path("want"));
@@ -156,20 +120,15 @@ async fn whole_copies_become_the_coded_form_when_the_network_has_grown() {
     assert_eq!((health.state, health.live, health.total), (HealthState::Healthy, 24, 24));
     assert_eq!((health.survives, health.copies.total), (6, 1));
 
-    // One copy is wanted and one more stays: the farthest from the key goes, no matter which holder is asked.
-    let mut holders = wholes();
-    holders.sort_by_key(|member| member.node.id().distance(&hash.dht_key()));
-    for (at, left) in [(0, 3), (1, 3), (2, 2)] {
-        holders[at].repair(hash).await;
-        assert_eq!(wholes().len(), left, "after number {at} from the key looked after it");
-        reader.fetch(hash).await.unwrap();
-        let to = tempfile::tempdir().unwrap();
-        assert!(reader.export(hash, to.path()) == want);
-        reader.forget(hash);
+    // Nothing is let go, whoever repairs: that others hold the fragments is only what they claim.
+    for member in &net.nodes[1..15] {
+        member.repair(hash).await;
     }
-    assert_eq!(reader.health(hash).await.survives, 5);
-    // It has room again: the fragments are spread over it, too, and more may vanish.
-    net.nodes[1].repair(hash).await;
+    assert_eq!(wholes().len(), 3);
+    reader.fetch(hash).await.unwrap();
+    let to = tempfile::tempdir().unwrap();
+    assert!(reader.export(hash, to.path()) == want);
+    reader.forget(hash);
     let health = reader.health(hash).await;
     assert_eq!((health.state, health.survives), (HealthState::Healthy, 6));
     let pieces: BTreeSet<Piece> = health.placement.values().flatten().copied().collect();
@@ -177,6 +136,37 @@ async fn whole_copies_become_the_coded_form_when_the_network_has_grown() {
     for member in &net.nodes[1..] {
         assert_tidy(&member.store, &member.dir);
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_machine_with_many_names_takes_no_copy_with_it_when_it_leaves() {
+    let mut net = Net::of(6).await;
+    let (hash, keys) = net.nodes[0].create(&net.path("album"), 4 * MIB, 5);
+    let want = net.nodes[0].export(hash, &net.path("want"));
+    let published = net.nodes[0].publish(hash, &keys).await.unwrap();
+    assert_eq!((published.fragments, published.placed), (5, 5));
+    let mut machine = Vec::new();
+    for _ in 0..12 {
+        let joined = net.join().await;
+        machine.push(net.nodes[joined].node.id());
+    }
+    net.settle().await;
+    for _ in 0..2 {
+        for holder in 1..6 {
+            net.nodes[holder].repair(hash).await;
+        }
+    }
+    for id in machine {
+        net.destroy(id).await;
+    }
+    let is_whole = |m: &&Member| m.held(hash).iter().any(|held| held.piece == Piece::Whole);
+    assert_eq!(net.nodes[1..].iter().filter(is_whole).count(), 5, "they still keep it");
+    let owner = net.nodes[0].node.id();
+    net.destroy(owner).await;
+    let reader = &net.nodes[0];
+    reader.fetch(hash).await.unwrap();
+    let to = tempfile::tempdir().unwrap();
+    assert!(reader.export(hash, to.path()) == want);
 }
 
 #[tokio::test(flavor = "multi_thread")]

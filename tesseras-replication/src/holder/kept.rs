@@ -1,4 +1,4 @@
-//! Storing, replacing and releasing held pieces.
+//! Storing and replacing held pieces. None is let go: only its own disk's owner removes a piece.
 
 use std::sync::Arc;
 
@@ -85,31 +85,6 @@ impl Holder {
         }
     }
 
-    /// Reads every byte of pieces held here from the disk; those that are not intact are recorded as
-    /// damaged. Returns whether all are intact.
-    pub(crate) async fn verify(
-        &self,
-        tessera: TesseraHash,
-        held: Vec<HeldPiece>,
-    ) -> Result<bool, StoreError> {
-        let reading = self.run(move |stores| {
-            let mut damaged = Vec::new();
-            for HeldPiece { piece, checksum, .. } in held {
-                let found = stores.blobs.open(&checksum);
-                match found.and_then(|reader| tesseras_crypto::blake3_of(reader.as_ref())) {
-                    Ok(found) if found == checksum => {}
-                    Err(error) if !error.is_damage() => return Err(error),
-                    _ => damaged.push(piece),
-                }
-            }
-            Ok(damaged)
-        });
-        let damaged = reading.await?;
-        let is_sound = damaged.is_empty();
-        self.found_damaged(tessera, damaged).await?;
-        Ok(is_sound)
-    }
-
     /// The bytes of the plan that is kept here.
     pub(crate) async fn plan(&self, tessera: TesseraHash) -> Result<Option<Vec<u8>>, StoreError> {
         self.run(move |stores| stores.holdings.plan(&tessera)).await
@@ -141,11 +116,6 @@ impl Holder {
             }
         })
         .await
-    }
-
-    /// Releases a held piece.
-    pub(crate) async fn release(&self, held_piece: HeldPiece) -> Result<bool, StoreError> {
-        self.run(move |stores| stores.fragments.delete_fragment(&held_piece)).await
     }
 
     /// Records the content of a roster: the other holders of a tessera, and, if the sender placed a

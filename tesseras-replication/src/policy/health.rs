@@ -1,5 +1,7 @@
 //! The state of a tessera, counted conservatively from what its holders attest.
 
+use std::collections::BTreeSet;
+
 use tesseras_core::code::Shape;
 use tesseras_core::placement::{self, Assignment, Placement, TargetForm};
 use tesseras_core::plan::Plan;
@@ -38,8 +40,9 @@ pub struct TesseraHealth {
     pub survives: usize,
     /// Which node attested which pieces.
     pub placement: Placement,
-    /// Whether more holders share a neighbourhood than the limit allows.
-    pub crowded: bool,
+    /// How many of the attested pieces do not count in `survives`: one holder, or the holders of
+    /// one neighbourhood, claim more than their share ([`Assignment::counted`]).
+    pub uncounted: usize,
     /// Whether the capsule is in the library of the node that was asked. It does not count in the
     /// figures above: it is lost with that node.
     pub in_library: bool,
@@ -65,11 +68,13 @@ pub(crate) struct Counts {
 
 impl Counts {
     /// Counts fragments, if the coded form is readable or there is nothing else, and the copies
-    /// beside them; otherwise whole copies, as many as are equivalent to the target form.
-    pub(crate) fn of(form: &TargetForm, placement: &Placement, plan: &Plan) -> Self {
-        let whole = placement::whole_copies(placement);
+    /// beside them; otherwise whole copies, as many as are equivalent to the target form. `all` are
+    /// the holders and the other eligible nodes, `attested` the holders alone.
+    pub(crate) fn of(all: &Assignment, attested: &Assignment, plan: &Plan) -> Self {
+        let form = all.target();
+        let whole = placement::whole_copies(&all.accepted());
         let copies = Copies { total: form.whole, live: whole.min(form.whole) };
-        let distinct = placement::distinct_fragments(placement).len();
+        let distinct = placement::distinct_fragments(&attested.accepted()).len();
         let fragments_count = |shape: &Shape| match form.coded {
             Some(_) => whole == 0 || distinct >= shape.k.into(),
             None => whole == 0 && distinct > 0,
@@ -102,7 +107,7 @@ impl TesseraHealth {
             copies: Copies::default(),
             survives: 0,
             placement: Placement::new(),
-            crowded: false,
+            uncounted: 0,
             in_library,
         }
     }
@@ -116,10 +121,10 @@ impl TesseraHealth {
         eligible: usize,
         in_library: bool,
     ) -> Self {
-        let placement = survey.placement(plan);
-        let mut counts = Counts::of(&assignment.target(), &placement, plan);
+        let (placement, attested) = (survey.placement(plan), survey.attested(plan));
+        let mut counts = Counts::of(assignment, &attested, plan);
         let k = plan.coded().map(|coded| coded.shape.k);
-        let survives = placement::survives(&placement, k);
+        let survives = attested.survives();
         // Nodes that were seen recently and are silent still count towards the target: losing them
         // does not lower it.
         let expected = TargetForm::of(plan.pack_bytes(), eligible + survey.silent.len());
@@ -142,9 +147,13 @@ impl TesseraHealth {
             needed: counts.needed,
             copies: counts.copies,
             survives,
-            crowded: survey.attested(plan).is_crowded(),
+            uncounted: pieces_in(&placement) - pieces_in(&attested.counted()),
             placement,
             in_library,
         }
     }
+}
+
+fn pieces_in(placement: &Placement) -> usize {
+    placement.values().map(BTreeSet::len).sum()
 }

@@ -2,11 +2,11 @@
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 
 use tesseras_core::contact::{Contact, MAX_ADDRESSES, Subnet};
 use tesseras_core::ids::{ContentHash, NodeId};
-use tesseras_core::placement::{self, Assignment, Candidate, Placement};
+use tesseras_core::placement::{Assignment, Candidate, Placement};
 use tesseras_core::plan::Plan;
 
 use crate::messages::AttestedPiece;
@@ -106,8 +106,10 @@ impl Survey {
     /// The holders that attest pieces of a plan, without room for more.
     pub fn attested(&self, plan: &Plan) -> Assignment {
         let candidates = self.placement(plan).into_iter().filter_map(|(id, pieces)| {
-            let address = self.live.get(&id)?.contact.addresses.first()?;
-            Some(Candidate { id, subnet: Subnet::of(address.ip()), pieces, room: 0 })
+            // Only this node itself can be without an address; it is nobody's neighbour then.
+            let subnet = neighbourhood(&self.live.get(&id)?.contact);
+            let subnet = subnet.unwrap_or(Subnet::of(Ipv4Addr::LOCALHOST.into()));
+            Some(Candidate { id, subnet, pieces, room: 0 })
         });
         Assignment::new(plan.tessera().dht_key(), plan.pack_bytes(), candidates)
     }
@@ -135,10 +137,10 @@ impl Survey {
         others.map(|(_, holder)| holder.pieces.len()).sum()
     }
 
-    /// How many of the holders, the worst ones, may be lost.
+    /// How many of the holders, the worst ones, may be lost, by the pieces that count
+    /// ([`Assignment::counted`]).
     pub fn survives(&self, plan: &Plan) -> usize {
-        let k = plan.coded().map(|coded| coded.shape.k);
-        placement::survives(&self.placement(plan), k)
+        self.attested(plan).survives()
     }
 }
 

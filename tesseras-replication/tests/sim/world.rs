@@ -220,9 +220,7 @@ impl Shared {
                 let held = place.memory.list_fragments(&tessera).unwrap();
                 held.into_iter().map(|held| held.piece).collect()
             });
-            // A whole copy may be released once the coded form is complete.
-            let was_released = piece == Piece::Whole && tessera == coded().record.hash;
-            if place.alive && !held.contains(&piece) && !was_released {
+            if place.alive && !held.contains(&piece) {
                 self.violate("acknowledged_is_kept", &format!("{index} lost {piece}"));
             }
         }

@@ -1,0 +1,213 @@
+//! For how many pieces one holder, and one neighbourhood, can count.
+//!
+//! An attestation is a claim: names cost nothing, and one machine can claim every checksum of a
+//! plan. So what it can add to a tessera's safety is bounded, whatever it claims.
+
+use std::collections::BTreeMap;
+
+use super::Placement;
+use super::assignment::{Candidate, HOLDERS_PER_SUBNET};
+use crate::code::{CodedForm, Piece, WHOLE_COPIES};
+use crate::contact::Subnet;
+use crate::ids::NodeId;
+
+/// One holder, and one neighbourhood, counts for at most ⌈pieces / `PARTS`⌉ pieces of a form.
+pub const PARTS: usize = 7;
+
+/// The limits for one tessera. Those per neighbourhood do not apply to local networks.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Caps {
+    /// Whole copies in one neighbourhood.
+    whole: usize,
+    /// Fragments of one holder.
+    per_holder: usize,
+    /// Fragments in one neighbourhood.
+    per_subnet: usize,
+}
+
+impl Caps {
+    /// The limits by which a tessera's safety is counted: one piece in [`PARTS`], or, if the
+    /// fragments have fewer independent holders, what each of these must hold.
+    pub(super) fn of_safety(pool: &Pool<'_>) -> Self {
+        let whole = WHOLE_COPIES.div_ceil(PARTS);
+        let Some(form) = pool.coded else { return Self { whole, ..Self::default() } };
+        let n = usize::from(form.shape.n());
+        let fragments = n.div_ceil(PARTS).max(pool.even_load(n));
+        Self { whole, per_holder: fragments, per_subnet: fragments }
+    }
+
+    /// The lowest limits, not below those of safety, under which the candidates could hold `copies`
+    /// whole copies, and all fragments with even loads, if each had room enough.
+    pub(super) fn of_placing(pool: &Pool<'_>, copies: usize) -> Self {
+        let mut caps = Self::of_safety(pool);
+        let takes_whole = |c: &Candidate| usize::from(pool.may_hold_whole(c));
+        while caps.whole < copies && pool.sum(takes_whole, caps.whole) < copies {
+            caps.whole += 1;
+        }
+        let Some(form) = pool.coded else { return caps };
+        let n = usize::from(form.shape.n());
+        caps.per_subnet = caps.per_subnet.max(HOLDERS_PER_SUBNET * pool.even_load(n));
+        caps
+    }
+
+    /// The lowest limits, not below these, for which the candidates have room; without any limit if
+    /// they have too little.
+    pub(super) fn with_room(mut self, pool: &Pool<'_>) -> Self {
+        let n = pool.coded.map_or(0, |form| usize::from(form.shape.n()));
+        while self.per_holder < n && pool.capacity(&self) < n {
+            self.per_holder += 1;
+            self.per_subnet += 1;
+        }
+        self
+    }
+
+    /// Whether a further fragment at this candidate would count.
+    pub(super) fn admit_fragment(&self, near: &Near, candidate: &Candidate) -> bool {
+        fragments_in(candidate) < self.per_holder
+            && (candidate.subnet.is_local()
+                || near.get(&candidate.subnet).is_none_or(|held| held.fragments < self.per_subnet))
+    }
+}
+
+/// What each neighbourhood holds, local ones included.
+pub(super) type Near = BTreeMap<Subnet, HeldNear>;
+
+/// What the candidates of one neighbourhood hold together.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct HeldNear {
+    pub(super) holders: usize,
+    pub(super) whole: usize,
+    pub(super) fragments: usize,
+}
+
+/// All candidates for the pieces of a pack.
+pub(super) struct Pool<'a> {
+    pub(super) pack_bytes: u64,
+    pub(super) coded: Option<CodedForm>,
+    pub(super) candidates: &'a BTreeMap<NodeId, Candidate>,
+}
+
+impl Pool<'_> {
+    /// The pieces that count: those that the candidates hold, without what exceeds a limit. Of
+    /// these, fragments that others hold as well are left out first.
+    pub(super) fn counted(&self, caps: &Caps) -> Placement {
+        let holding = self.candidates.values().filter(|c| !c.pieces.is_empty());
+        let mut placement: Placement = holding.map(|c| (c.id, c.pieces.clone())).collect();
+        let mut near: BTreeMap<Subnet, Vec<NodeId>> = BTreeMap::new();
+        for c in self.candidates.values().filter(|c| !c.subnet.is_local()) {
+            near.entry(c.subnet).or_default().push(c.id);
+        }
+        for ids in near.values() {
+            leave_out_copies(&mut placement, ids, caps.whole);
+        }
+        let mut fullest: Vec<NodeId> = placement.keys().copied().collect();
+        fullest.sort_by_key(|id| std::cmp::Reverse(fragments_of(&placement, id).count()));
+        for id in fullest {
+            leave_out_fragments(&mut placement, &[id], caps.per_holder);
+        }
+        for ids in near.values() {
+            leave_out_fragments(&mut placement, ids, caps.per_subnet);
+        }
+        placement.retain(|_, pieces| !pieces.is_empty());
+        placement
+    }
+
+    /// What each neighbourhood holds.
+    pub(super) fn near(&self) -> Near {
+        let mut near = Near::new();
+        for c in self.candidates.values().filter(|c| !c.pieces.is_empty()) {
+            let held = near.entry(c.subnet).or_default();
+            held.holders += 1;
+            held.whole += usize::from(c.pieces.contains(&Piece::Whole));
+            held.fragments += fragments_in(c);
+        }
+        near
+    }
+
+    fn may_hold_whole(&self, c: &Candidate) -> bool {
+        c.pieces.contains(&Piece::Whole) || (c.room > 0 && c.room >= self.pack_bytes)
+    }
+
+    /// How many fragments a candidate holds or has room for.
+    fn fragments_of(&self, c: &Candidate) -> usize {
+        let bytes = self.coded.map_or(0, |form| form.fragment_bytes);
+        let more = c.room.checked_div(bytes).unwrap_or(0);
+        fragments_in(c).saturating_add(usize::try_from(more).unwrap_or(usize::MAX))
+    }
+
+    /// The load of each holder when `n` fragments are spread evenly over those without a whole copy
+    /// that hold some or have room, at most [`HOLDERS_PER_SUBNET`] in a neighbourhood.
+    fn even_load(&self, n: usize) -> usize {
+        let is_free = |c: &Candidate| {
+            usize::from(!c.pieces.contains(&Piece::Whole) && self.fragments_of(c) > 0)
+        };
+        n.div_ceil(self.sum(is_free, HOLDERS_PER_SUBNET).max(1))
+    }
+
+    /// How many fragments can be held under these limits.
+    fn capacity(&self, caps: &Caps) -> usize {
+        self.sum(|c| self.fragments_of(c).min(caps.per_holder), caps.per_subnet)
+    }
+
+    /// The sum over all candidates, of which those of one neighbourhood add at most `cap`.
+    fn sum(&self, count: impl Fn(&Candidate) -> usize, cap: usize) -> usize {
+        let mut near: BTreeMap<Subnet, usize> = BTreeMap::new();
+        let mut local = 0;
+        for c in self.candidates.values() {
+            match c.subnet.is_local() {
+                true => local += count(c),
+                false => *near.entry(c.subnet).or_default() += count(c),
+            }
+        }
+        local + near.into_values().map(|n| n.min(cap)).sum::<usize>()
+    }
+}
+
+fn fragments_in(candidate: &Candidate) -> usize {
+    candidate.pieces.len() - usize::from(candidate.pieces.contains(&Piece::Whole))
+}
+
+fn fragments_of<'a>(placement: &'a Placement, id: &NodeId) -> impl Iterator<Item = u8> + 'a {
+    let pieces = placement.get(id).into_iter().flatten();
+    pieces.filter_map(|piece| match piece {
+        Piece::Index(index) => Some(*index),
+        Piece::Whole => None,
+    })
+}
+
+/// Leaves out whole copies of these holders until at most `most` are left.
+fn leave_out_copies(placement: &mut Placement, ids: &[NodeId], most: usize) {
+    let has_whole =
+        |id: &&NodeId| placement.get(*id).is_some_and(|pieces| pieces.contains(&Piece::Whole));
+    let more: Vec<NodeId> = ids.iter().filter(has_whole).skip(most).copied().collect();
+    for id in more {
+        placement.entry(id).or_default().remove(&Piece::Whole);
+    }
+}
+
+/// Leaves out fragments of these holders until at most `most` are left: first those that most
+/// others hold as well, of these first those of the fullest holder.
+fn leave_out_fragments(placement: &mut Placement, ids: &[NodeId], most: usize) {
+    let count = |placement: &Placement, id: &NodeId| fragments_of(placement, id).count();
+    let excess = ids.iter().map(|id| count(placement, id)).sum::<usize>().saturating_sub(most);
+    if excess == 0 {
+        return;
+    }
+    let mut copies: BTreeMap<u8, usize> = BTreeMap::new();
+    for id in placement.keys() {
+        for index in fragments_of(placement, id) {
+            *copies.entry(index).or_default() += 1;
+        }
+    }
+    for _ in 0..excess {
+        let all = ids.iter().flat_map(|id| {
+            let load = count(placement, id);
+            fragments_of(placement, id).map(move |index| (index, load, *id))
+        });
+        let Some((index, _, id)) = all.max_by_key(|(index, load, _)| (copies[index], *load)) else {
+            return;
+        };
+        placement.entry(id).or_default().remove(&Piece::Index(index));
+        copies.entry(index).and_modify(|n| *n -= 1);
+    }
+}
