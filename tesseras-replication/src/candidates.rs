@@ -87,7 +87,7 @@ impl Candidates<'_> {
         {
             let pieces = placement.get(&me).cloned().unwrap_or_default();
             let subnet = Subnet::of(address.ip());
-            let room = self.holder.own_room(subnet).await;
+            let room = self.holder.own_room().await;
             offers.note_self(Candidate { id: me, subnet, pieces, room }, terms);
         }
         offers.eligible(plan)

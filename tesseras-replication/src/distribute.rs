@@ -8,7 +8,7 @@ use bytes::Bytes;
 use futures_util::StreamExt as _;
 use tesseras_core::code::Piece;
 use tesseras_core::contact::Contact;
-use tesseras_core::ids::NodeId;
+use tesseras_core::ids::{DhtKey, NodeId};
 use tesseras_core::placement::Assignment;
 use tesseras_core::plan::Plan;
 use tesseras_core::ports::{Charge, PlacedPiece, StoreError};
@@ -174,14 +174,17 @@ impl Placing {
     pub(crate) fn by(charge: Charge<()>, holders: Vec<Contact>) -> Self {
         match charge {
             Charge::Peer(()) => Self::own(),
-            Charge::Repair => Self { charge, witnesses: holders },
+            Charge::Repair(()) => Self { charge, witnesses: holders },
         }
     }
 
-    /// Those who attest, for a piece that goes to `to`.
+    /// Those who attest, for a piece that goes to `to`: it believes only nodes that it has met, and
+    /// has most likely met its neighbours in the space of ids.
     fn witnesses(&self, to: NodeId) -> Vec<Contact> {
         let others = self.witnesses.iter().filter(|witness| witness.id != to);
-        others.take(MAX_WITNESSES).cloned().collect()
+        let mut others: Vec<&Contact> = others.collect();
+        others.sort_by_key(|witness| witness.id.distance(&DhtKey::from(to)));
+        others.into_iter().take(MAX_WITNESSES).cloned().collect()
     }
 }
 

@@ -7,6 +7,7 @@ mod reservation;
 pub(crate) use reservation::NotAdmitted;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv4Addr;
 use std::sync::{Arc, Mutex};
 
 use tesseras_core::code::Piece;
@@ -114,6 +115,11 @@ impl Holder {
     /// This node.
     pub(crate) fn me(&self) -> NodeId {
         self.keys.id()
+    }
+
+    /// This node as the one who places a piece on itself; its neighbourhood has no limit.
+    pub(crate) fn itself(&self) -> PeerAt {
+        PeerAt { id: self.me(), subnet: Subnet::of(Ipv4Addr::LOCALHOST.into()) }
     }
 
     /// Runs store work on blocking threads.
@@ -428,17 +434,17 @@ impl Holder {
     }
 
     /// How many bytes of repairs this node would accept itself.
-    pub(crate) async fn own_room(&self, subnet: Subnet) -> u64 {
+    pub(crate) async fn own_room(&self) -> u64 {
+        let charge = Charge::Repair(self.itself());
+        let me = self.itself();
         let standing = self.run(move |stores| {
             Ok::<_, StoreError>(Standing {
-                usage: stores.ledger.usage(&subnet)?,
+                usage: stores.ledger.usage(&me)?,
                 free: stores.blobs.free_space()?.bytes,
                 ..Standing::default()
             })
         });
-        standing
-            .await
-            .map_or(0, |standing| admission::room(&Charge::Repair, &standing, &self.limits))
+        standing.await.map_or(0, |standing| admission::room(&charge, &standing, &self.limits))
     }
 }
 

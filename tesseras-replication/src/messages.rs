@@ -215,13 +215,13 @@ mod is_repair {
         charge: &Charge<()>,
         serializer: S,
     ) -> Result<S::Ok, S::Error> {
-        serializer.serialize_bool(*charge == Charge::Repair)
+        serializer.serialize_bool(*charge == Charge::REPAIR)
     }
 
     pub(super) fn deserialize<'de, D: Deserializer<'de>>(
         deserializer: D,
     ) -> Result<Charge<()>, D::Error> {
         let is_repair = bool::deserialize(deserializer)?;
-        Ok(if is_repair { Charge::Repair } else { Charge::OWN })
+        Ok(if is_repair { Charge::REPAIR } else { Charge::OWN })
     }
 }

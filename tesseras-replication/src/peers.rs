@@ -195,6 +195,11 @@ impl Peers {
         self.max_transfers
     }
 
+    /// Whether a node has answered before at one of its addresses.
+    pub(crate) fn has_met(&self, contact: &Contact) -> bool {
+        self.memory.has_met(contact)
+    }
+
     /// The timeout for a short answer.
     pub(crate) fn answer_deadline(&self) -> Duration {
         self.deadlines.answer

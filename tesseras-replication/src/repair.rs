@@ -385,7 +385,7 @@ impl<'a> Repairer<'a> {
 
 /// Against whom pieces count that this node places: those of its owner's capsules are its own.
 fn charge_of(is_own: bool) -> Charge<()> {
-    if is_own { Charge::OWN } else { Charge::Repair }
+    if is_own { Charge::OWN } else { Charge::REPAIR }
 }
 
 /// Why so many pieces are still missing, with so many other nodes asked; only the refusals if none

@@ -71,7 +71,7 @@ impl Asking<'_> {
         let (in_library, unpublished) = library.own_part(tessera).await?;
         let candidates = Candidates { peers, holder, directory };
         let may_hold = holder.may_hold(tessera).await;
-        let terms = OfferTerms::of_unknown(Charge::Repair, may_hold);
+        let terms = OfferTerms::of_unknown(Charge::REPAIR, may_hold);
         let (survey, mut prospects) = tokio::join!(
             survey(peers, holder, directory, tessera, Scope::Network, Manner::Quick),
             candidates.ask(tessera, terms, Manner::Quick),
@@ -96,7 +96,7 @@ impl Asking<'_> {
         let mut health = match &dossier {
             Some(dossier) => {
                 let plan = dossier.plan();
-                let terms = OfferTerms::of(plan, Charge::Repair, may_hold);
+                let terms = OfferTerms::of(plan, Charge::REPAIR, may_hold);
                 let all = candidates.eligible(dossier, &mut survey, &prospects, terms).await;
                 TesseraHealth::of(plan, &survey, &all.assignment, all.count, in_library)
             }

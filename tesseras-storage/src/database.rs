@@ -85,6 +85,7 @@ const STEPS: &[M<'static>] = &[
     M::up(include_str!("migrations/0004_signature_files.sql")),
     M::up(include_str!("migrations/0005_silent_peers.sql")),
     M::up(include_str!("migrations/0006_damaged_pieces.sql")),
+    M::up(include_str!("migrations/0007_repairers.sql")),
 ];
 
 /// The format this version writes.

@@ -100,16 +100,17 @@ impl FragmentStore for FsFragmentStore {
                 None => placing.acquire(tx, &held_piece.checksum)?,
             }
             set_damaged(tx, &held_piece.checksum, false)?;
-            let (peer, subnet) = match charge {
-                Charge::Peer(PeerAt { id, subnet }) => {
-                    (Some(id.as_bytes()), Some(subnet.to_string()))
-                }
-                Charge::Repair => (None, None),
+            let columns = |PeerAt { id, subnet }: &PeerAt| (*id.as_bytes(), subnet.to_string());
+            let (owner, repairer) = match charge {
+                Charge::Peer(placer) => (Some(columns(placer)), None),
+                Charge::Repair(placer) => (None, Some(columns(placer))),
             };
+            let ((peer, subnet), (repair_peer, repair_subnet)) = (owner.unzip(), repairer.unzip());
             tx.prepare_cached(
                 "INSERT INTO fragments
-                 (tessera, piece, checksum, bytes, charge_peer, charge_subnet)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+                 (tessera, piece, checksum, bytes, charge_peer, charge_subnet,
+                  repair_peer, repair_subnet)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
             )?
             .execute(params![
                 held_piece.tessera.as_bytes(),
@@ -118,6 +119,8 @@ impl FragmentStore for FsFragmentStore {
                 to_integer(held_piece.bytes),
                 peer,
                 subnet,
+                repair_peer,
+                repair_subnet,
             ])?;
             Ok(())
         })

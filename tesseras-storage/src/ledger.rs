@@ -3,9 +3,9 @@
 
 use std::sync::Arc;
 
-use tesseras_core::contact::Subnet;
+use rusqlite::params;
 use tesseras_core::ids::{NodeId, TesseraHash};
-use tesseras_core::ports::{Account, ReciprocityLedger, StoreError, Usage};
+use tesseras_core::ports::{Account, PeerAt, ReciprocityLedger, StoreError, Usage};
 
 use crate::columns::count;
 use crate::database::Database;
@@ -37,7 +37,7 @@ impl ReciprocityLedger for SqliteLedger {
         })
     }
 
-    fn usage(&self, subnet: &Subnet) -> Result<Usage, StoreError> {
+    fn usage(&self, peer: &PeerAt) -> Result<Usage, StoreError> {
         self.database.read("summing up what is stored for others", |connection| {
             connection
                 .prepare_cached(
@@ -52,14 +52,20 @@ impl ReciprocityLedger for SqliteLedger {
                      SELECT COALESCE((SELECT SUM(bytes) FROM charged), 0),
                             COALESCE((SELECT bytes FROM charged WHERE peer IS NULL), 0),
                             COALESCE((SELECT SUM(bytes) FROM indebted), 0),
-                            COALESCE((SELECT SUM(near) FROM indebted), 0)",
+                            COALESCE((SELECT SUM(near) FROM indebted), 0),
+                            COALESCE((SELECT SUM(bytes) FROM fragments
+                                      WHERE repair_peer = ?2), 0),
+                            COALESCE((SELECT SUM(bytes) FROM fragments
+                                      WHERE repair_subnet = ?1), 0)",
                 )?
-                .query_row([subnet.to_string()], |row| {
+                .query_row(params![peer.subnet.to_string(), peer.id.as_bytes()], |row| {
                     Ok(Usage {
                         total: count(row, 0)?,
                         repair: count(row, 1)?,
                         indebted: count(row, 2)?,
                         indebted_in_subnet: count(row, 3)?,
+                        repair_by_peer: count(row, 4)?,
+                        repair_in_subnet: count(row, 5)?,
                     })
                 })
         })

@@ -43,6 +43,11 @@ impl SharedMemory {
         lock(&self.memory).is_silent_at(contact, self.clock.now())
     }
 
+    /// Whether a peer has answered before at one of its addresses.
+    pub fn has_met(&self, contact: &Contact) -> bool {
+        lock(&self.memory).has_met(&contact.id, &contact.addresses)
+    }
+
     /// The same peers, with those that were silent lately at the end.
     pub fn silent_last(&self, mut contacts: Vec<Contact>) -> Vec<Contact> {
         let (memory, now) = (lock(&self.memory), self.clock.now());

@@ -313,8 +313,9 @@ fn an_ambiguous_prefix_names_the_candidates() {
     fs::create_dir(&album).expect("made");
     fs::write(album.join("a.txt"), "a note\n").expect("written");
     // A real twin would take 2^124 attempts; a piece held for others needs no real tessera.
-    use tesseras_core::ids::{ContentHash, TesseraHash};
-    use tesseras_core::ports::{Charge, FragmentStore as _, HeldPiece};
+    use tesseras_core::contact::Subnet;
+    use tesseras_core::ids::{ContentHash, NodeId, TesseraHash};
+    use tesseras_core::ports::{Charge, FragmentStore as _, HeldPiece, PeerAt};
     let made = environment.ok(&["create", text(&album)]);
     let hash: TesseraHash = made["hash"].as_str().expect("a hash").parse().expect("hex");
     let mut near = *hash.as_bytes();
@@ -328,7 +329,9 @@ fn an_ambiguous_prefix_names_the_candidates() {
     let checksum: ContentHash = staged.hash;
     let piece = tesseras_core::code::Piece::Whole;
     let fragment = HeldPiece { tessera: near, piece, checksum, bytes: 7 };
-    store.fragments().store_fragment(&fragment, staged, &Charge::Repair).expect("stored");
+    let subnet = Subnet::V4([10, 0, 0]);
+    let charge = Charge::Peer(PeerAt { id: NodeId::new([1; 20]), subnet });
+    store.fragments().store_fragment(&fragment, staged, &charge).expect("stored");
     drop(store);
 
     let hash = hash.to_string();

@@ -190,7 +190,7 @@ fn fragment_damage(
     assert_eq!(fragments.list_sound_fragments(&tessera(3)).expect("asked"), []);
     assert_eq!(fragments.list_fragments(&tessera(1)).expect("asked"), held[..3], "still held");
     let again = stage(blobs, &bytes[1]);
-    fragments.store_fragment(&held[1], again, &Charge::Repair).expect("it is stored again");
+    fragments.store_fragment(&held[1], again, &repair(1, 1)).expect("it is stored again");
     assert_eq!(listed(), (held[..3].to_vec(), 0));
 }
 
@@ -203,7 +203,7 @@ fn fragment_refusals(
 ) {
     let totals = fragments.totals().expect("asked");
     let again = stage(blobs, &bytes[0]);
-    fragments.store_fragment(&held[0], again, &Charge::Repair).expect("it is held already");
+    fragments.store_fragment(&held[0], again, &repair(1, 1)).expect("it is held already");
 
     let other = content(77, 5000);
     let lies = [
@@ -217,7 +217,7 @@ fn fragment_refusals(
         fragment(hash, tessera(1), Piece::Whole, &other),
     ];
     for lie in &lies {
-        let outcome = fragments.store_fragment(lie, stage(blobs, &other), &Charge::Repair);
+        let outcome = fragments.store_fragment(lie, stage(blobs, &other), &repair(1, 1));
         assert!(matches!(outcome, Err(StoreError::Mismatch { .. })), "{outcome:?}");
         assert_missing(fragments.read_fragment(lie), &lie.checksum);
         assert!(!fragments.delete_fragment(lie).expect("asked"), "it is not held");
@@ -421,6 +421,10 @@ fn placements(holdings: &dyn HoldingRepository, name: &TesseraHash) {
     assert_eq!(holdings.placements(name).expect("asked"), [all[0], all[2], all[3]]);
 }
 
+fn repair(id: u8, near: u8) -> Charge {
+    Charge::Repair(PeerAt { id: node(id), subnet: subnet(near) })
+}
+
 /// [`ReciprocityLedger`], with the ports whose operations it counts.
 pub fn reciprocity_ledger(
     ledger: &dyn ReciprocityLedger,
@@ -430,7 +434,16 @@ pub fn reciprocity_ledger(
     hash: Hash,
 ) {
     let account = |peer| ledger.account(&node(peer)).expect("asked");
-    let usage = |near| ledger.usage(&subnet(near)).expect("asked");
+    let at = |id, near| PeerAt { id: node(id), subnet: subnet(near) };
+    let usage_with = |id, near| ledger.usage(&at(id, near)).expect("asked");
+    let usage = |near| {
+        let usage = usage_with(9, near);
+        Usage { repair_in_subnet: 0, ..usage }
+    };
+    let repairs = |id, near| {
+        let usage = usage_with(id, near);
+        (usage.repair_by_peer, usage.repair_in_subnet)
+    };
     assert_eq!(account(1), Account::default());
     assert_eq!(usage(1), Usage::default());
 
@@ -444,7 +457,8 @@ pub fn reciprocity_ledger(
     let first = store(0, 100, peer(1, 1));
     store(1, 50, peer(1, 2));
     store(2, 30, peer(2, 1));
-    store(3, 1000, Charge::Repair);
+    store(3, 900, repair(3, 2));
+    store(4, 100, repair(3, 1));
     let has_placed = |peer, of| ledger.has_placed(&node(peer), &tessera(of)).expect("asked");
     assert!(has_placed(1, 1) && has_placed(2, 1));
     assert!(!has_placed(3, 1) && !has_placed(1, 2));
@@ -453,7 +467,9 @@ pub fn reciprocity_ledger(
         repair: 1000,
         indebted,
         indebted_in_subnet,
+        ..Usage::default()
     };
+    assert_eq!((repairs(3, 2), repairs(3, 9), repairs(1, 1)), ((1000, 900), (1000, 0), (0, 100)));
     assert_eq!(account(1), Account { stored_for: 150, stored_by: 0 });
     assert_eq!(
         (usage(1), usage(2), usage(3)),
@@ -478,7 +494,7 @@ pub fn reciprocity_ledger(
     assert_eq!(usage(1), indebted(180, 130));
     assert!(fragments.delete_fragment(&first).expect("asked"));
     assert_eq!(account(1), Account { stored_for: 50, stored_by: 0 });
-    assert_eq!(usage(1), Usage { total: 1080, repair: 1000, indebted: 80, indebted_in_subnet: 30 });
+    assert_eq!(usage(1), Usage { total: 1080, ..indebted(80, 30) });
 }
 
 /// [`PeerRepository`].

@@ -20,19 +20,23 @@ pub struct PeerAt {
 pub enum Charge<P = PeerAt> {
     /// The one who places it.
     Peer(P),
-    /// The repair share: it belongs to a tessera that other holders attest.
-    Repair,
+    /// The repair share, and in it the part of the one who places it: it belongs to a tessera that
+    /// other holders attest.
+    Repair(P),
 }
 
 impl Charge<()> {
     /// Of what this node places for its owner.
     pub const OWN: Self = Self::Peer(());
 
+    /// Of what this node places as a repair.
+    pub const REPAIR: Self = Self::Repair(());
+
     /// The same, as the holder sees it.
     pub fn of(self, placer: PeerAt) -> Charge {
         match self {
             Self::Peer(()) => Charge::Peer(placer),
-            Self::Repair => Charge::Repair,
+            Self::Repair(()) => Charge::Repair(placer),
         }
     }
 }
@@ -60,6 +64,10 @@ pub struct Usage {
     pub total: u64,
     /// Charged to the repair share.
     pub repair: u64,
+    /// Of that, placed by the requested peer.
+    pub repair_by_peer: u64,
+    /// Of that, placed from the requested neighbourhood.
+    pub repair_in_subnet: u64,
     /// Charged to peers without a positive balance.
     pub indebted: u64,
     /// Of that, charged to peers of the requested neighbourhood.
@@ -71,8 +79,8 @@ pub trait ReciprocityLedger: Send + Sync {
     /// The account of one peer; empty for a stranger.
     fn account(&self, peer: &NodeId) -> Result<Account, StoreError>;
 
-    /// The storage used by others, with the part of one neighbourhood.
-    fn usage(&self, subnet: &Subnet) -> Result<Usage, StoreError>;
+    /// The storage used by others, with the parts of one peer and of its neighbourhood.
+    fn usage(&self, peer: &PeerAt) -> Result<Usage, StoreError>;
 
     /// Whether a peer placed a piece of a tessera here that is still charged to it.
     fn has_placed(&self, peer: &NodeId, tessera: &TesseraHash) -> Result<bool, StoreError>;

@@ -2,7 +2,7 @@
 
 use tesseras_core::code::Piece;
 use tesseras_core::contact::Subnet;
-use tesseras_core::ports::{Account, FragmentStore as _, ReciprocityLedger as _, Usage};
+use tesseras_core::ports::{Account, FragmentStore as _, PeerAt, ReciprocityLedger as _, Usage};
 
 use crate::network::{Member, Net};
 use crate::stranger::draft;
@@ -18,13 +18,18 @@ async fn publishing_is_on_the_owners_account_and_repair_on_nobodys() {
     let (hash, keys) = owner.create(&net.path("album"), 1000, 5);
     owner.publish(hash, &keys).await.unwrap();
     let bytes = draft(&owner.store, hash).0.piece_bytes(Piece::Whole).unwrap();
-    let near = Subnet::of(owner.node.listen().ip());
+    let at = |member: &Member| PeerAt {
+        id: member.node.id(),
+        subnet: Subnet::of(member.node.listen().ip()),
+    };
+    let (with_owner, with_second) = (at(owner), at(second));
     for holder in [first, second, third] {
         let stored = Account { stored_for: bytes, stored_by: 0 };
         assert_eq!(account(holder, owner), stored);
         assert_eq!(account(owner, holder), Account { stored_for: 0, stored_by: bytes });
-        let usage = holder.store.ledger().usage(&near).unwrap();
-        let placed = Usage { total: bytes, repair: 0, indebted: bytes, indebted_in_subnet: bytes };
+        let usage = holder.store.ledger().usage(&with_owner).unwrap();
+        let placed =
+            Usage { total: bytes, indebted: bytes, indebted_in_subnet: bytes, ..Usage::default() };
         assert_eq!(usage, placed);
     }
     // A holder in whose debt the owner is has a balance, and is not a newcomer.
@@ -37,6 +42,12 @@ async fn publishing_is_on_the_owners_account_and_repair_on_nobodys() {
     assert_eq!(account(first, owner), Account::default());
     assert_eq!(account(first, second), Account::default(), "the steward owes nothing");
     assert_eq!(account(second, first), Account::default(), "and is owed nothing");
-    let repaired = Usage { total: bytes, repair: bytes, indebted: 0, indebted_in_subnet: 0 };
-    assert_eq!(first.store.ledger().usage(&near).unwrap(), repaired);
+    let repaired = Usage {
+        total: bytes,
+        repair: bytes,
+        repair_by_peer: bytes,
+        repair_in_subnet: bytes,
+        ..Usage::default()
+    };
+    assert_eq!(first.store.ledger().usage(&with_second).unwrap(), repaired);
 }

@@ -5,7 +5,7 @@ use tesseras_core::code::Piece;
 use tesseras_core::contact::{Contact, Subnet};
 use tesseras_core::ids::NodeId;
 use tesseras_core::ports::{
-    Charge, FragmentStore as _, HoldingRepository as _, ReciprocityLedger as _,
+    Charge, FragmentStore as _, HoldingRepository as _, PeerAt, ReciprocityLedger as _,
 };
 use tesseras_node::NodeConfig;
 use tesseras_replication::dossier::MAX_DOSSIER_BYTES;
@@ -202,14 +202,20 @@ async fn only_a_true_witness_turns_a_piece_into_a_repair() {
     let true_one = parcel.clone().witnessed_by(vec![third.clone(), first.clone()]);
     stranger.put(&second, true_one).await.unwrap();
 
-    let near = Subnet::of("127.0.100.1".parse().unwrap());
-    let usage = |at: usize| net.nodes[at].store.ledger().usage(&near).unwrap();
+    // One that it has never met may be another name of the sender.
+    let hermit = alone(&mut net, |config| config.bootstrap.clear()).await.contact();
+    stranger.put(&hermit, parcel.clone().witnessed_by(vec![first.clone()])).await.unwrap();
+
+    let subnet = Subnet::of("127.0.100.1".parse().unwrap());
+    let asker = PeerAt { id: stranger.id, subnet };
+    let usage = |at: usize| net.nodes[at].store.ledger().usage(&asker).unwrap();
     let account = |at: usize| net.nodes[at].store.ledger().account(&stranger.id).unwrap();
     assert_eq!((usage(0).total, usage(0).repair, usage(0).indebted), (bytes, 0, bytes));
     assert_eq!(usage(0).indebted_in_subnet, bytes);
     assert_eq!(account(0).stored_for, bytes);
     assert_eq!((usage(1).total, usage(1).repair, usage(1).indebted), (bytes, bytes, 0));
     assert_eq!(account(1).stored_for, 0);
+    assert_eq!((usage(3).total, usage(3).repair, account(3).stored_for), (bytes, 0, bytes));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -253,11 +259,15 @@ async fn what_one_peer_sends_at_once_counts_together() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_sender_only_claims_takes_nobodys_room() {
     let mut net = Net::new();
-    let victim = alone(&mut net, |_| {}).await;
+    let limits = |config: &mut NodeConfig| {
+        config.replication.limits.storage = 500 << 20;
+        config.replication.limits.repair_share = 1200 << 20;
+    };
+    let victim = alone(&mut net, limits).await;
     let goods = Goods::make(1000, 30);
     let mut claim = goods.parcel(Piece::Whole).request;
     if let Request::PutPiece { bytes, dossier_bytes, witnesses, .. } = &mut claim {
-        *bytes = 4 << 30;
+        *bytes = 250 << 20;
         *dossier_bytes = 10 << 20;
         witnesses.push(victim.contact());
     }
@@ -267,8 +277,9 @@ async fn what_a_sender_only_claims_takes_nobodys_room() {
     let claiming = liar.ask::<Stored>(&contact, &claim, Some(body));
     let honest = Stranger::at("127.0.66.1");
     let asking = async {
-        for charge in [Charge::OWN, Charge::Repair] {
-            let request = Request::Offer { tessera: goods.tessera, bytes: 300 << 20, charge };
+        // More than would be left beside what is claimed, and all that one peer gets.
+        for (bytes, charge) in [(100 << 20, Charge::OWN), (300 << 20, Charge::REPAIR)] {
+            let request = Request::Offer { tessera: goods.tessera, bytes, charge };
             let said: Offered = honest.ask(&victim.contact(), &request, None).await.unwrap();
             assert!(said.accepts, "{said:?}");
         }

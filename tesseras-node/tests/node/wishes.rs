@@ -24,7 +24,7 @@ async fn own_capsules_and_dropped_ones_are_refused_until_they_are_fetched() {
 
     let given = stranger.put(&owner.contact(), parcel.clone()).await;
     assert_eq!(given.unwrap_err(), refusal::DECLINED);
-    let ask = Request::Offer { tessera: hash, bytes: 1, charge: Charge::Repair };
+    let ask = Request::Offer { tessera: hash, bytes: 1, charge: Charge::REPAIR };
     let offered: Offered = stranger.ask(&owner.contact(), &ask, None).await.unwrap();
     assert!(!offered.accepts);
 

@@ -37,7 +37,7 @@ impl Holder {
             let mut publication = stores.holdings.publication(&tessera)?;
             // A tessera that others attest is published; for the rest, the placing node will report
             // it.
-            if charge == Charge::Repair && !publication.confirmed {
+            if matches!(charge, Charge::Repair(_)) && !publication.confirmed {
                 let event = PublicationEvent::Confirmed;
                 publication = stores.holdings.note_publication(&tessera, event)?;
             }
@@ -60,7 +60,8 @@ impl Holder {
         piece: Piece,
     ) -> Result<bool, StoreError> {
         let (dossier, source) = (dossier.clone(), source.clone());
-        let keep = move |stores: &Stores| keep_copy(stores, &dossier, &source, piece);
+        let charge = Charge::Repair(self.itself());
+        let keep = move |stores: &Stores| keep_copy(stores, &dossier, &source, piece, &charge);
         self.run_on(&lock.on(&self.disk), keep).await
     }
 
@@ -177,6 +178,7 @@ fn keep_copy(
     dossier: &VerifiedDossier,
     source: &PieceSource,
     piece: Piece,
+    charge: &Charge,
 ) -> Result<bool, StoreError> {
     let missing = StoreError::Missing(source.plan().pack_hash());
     let checksum = source.plan().checksum(piece).ok_or(missing)?;
@@ -193,5 +195,5 @@ fn keep_copy(
     let staged = writer.finish()?;
     let tessera = dossier.tessera();
     let held_piece = HeldPiece { tessera, piece, checksum, bytes: reader.bytes() };
-    store_wanted(stores, dossier, &held_piece, staged, &Charge::Repair)
+    store_wanted(stores, dossier, &held_piece, staged, charge)
 }

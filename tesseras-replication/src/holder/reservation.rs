@@ -67,11 +67,10 @@ impl Holder {
     /// What a peer and this node store for each other, and what is in use here: sums over all that
     /// is kept.
     pub(crate) async fn standing(&self, from: PeerAt) -> Result<Standing, NotAdmitted> {
-        let PeerAt { id, subnet } = from;
         let read = self.run(move |stores| {
             Ok(Standing {
-                account: stores.ledger.account(&id)?,
-                usage: stores.ledger.usage(&subnet)?,
+                account: stores.ledger.account(&from.id)?,
+                usage: stores.ledger.usage(&from)?,
                 free: stores.blobs.free_space()?.bytes,
             })
         });

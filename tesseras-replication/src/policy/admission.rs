@@ -27,6 +27,10 @@ pub const INDEBTED_SHARE: u64 = 4;
 /// Those of them in one /24 or /48 together get one part in this many, except on local networks.
 pub const INDEBTED_SUBNET_SHARE: u64 = 10;
 
+/// Of the repair share, pieces that one peer placed get one part in this many, and those of one /24
+/// or /48 together as much, except on local networks.
+pub const REPAIRER_SHARE: u64 = 4;
+
 /// The figures of a peer and of all that is kept here, before a decision.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Standing {
@@ -50,6 +54,12 @@ pub enum Limit {
     /// [`Limits::repair_share`].
     #[error("the space offered for repairs is used up")]
     Repairs,
+    /// [`REPAIRER_SHARE`] of one peer.
+    #[error("this peer's part of the space offered for repairs is used up")]
+    RepairsOfPeer,
+    /// [`REPAIRER_SHARE`] of one neighbourhood.
+    #[error("the part of this network in the space offered for repairs is used up")]
+    RepairsOfSubnet,
     /// [`Limits::per_peer`].
     #[error("this peer's limit is reached")]
     Peer,
@@ -70,7 +80,12 @@ impl Limit {
     pub fn code(self) -> &'static str {
         match self {
             Self::Reserve | Self::Storage | Self::Repairs => refusal::DECLINED,
-            Self::Peer | Self::Deficit | Self::Newcomers | Self::Subnet => refusal::OVER_QUOTA,
+            Self::RepairsOfPeer
+            | Self::RepairsOfSubnet
+            | Self::Peer
+            | Self::Deficit
+            | Self::Newcomers
+            | Self::Subnet => refusal::OVER_QUOTA,
         }
     }
 }
@@ -122,8 +137,13 @@ fn left_under(
         (Limit::Storage, limits.storage.saturating_sub(usage.total)),
     ];
     match charge {
-        Charge::Repair => {
+        Charge::Repair(PeerAt { subnet, .. }) => {
             left.push((Limit::Repairs, limits.repair_share.saturating_sub(usage.repair)));
+            let part = limits.repair_share / REPAIRER_SHARE;
+            left.push((Limit::RepairsOfPeer, part.saturating_sub(usage.repair_by_peer)));
+            if !subnet.is_local() {
+                left.push((Limit::RepairsOfSubnet, part.saturating_sub(usage.repair_in_subnet)));
+            }
         }
         Charge::Peer(PeerAt { subnet, .. }) => {
             let allowed = account.stored_by.saturating_add(limits.deficit_allowance);
@@ -169,6 +189,26 @@ mod tests {
         (Charge::Peer(PeerAt { id, subnet }), Account { stored_for, stored_by })
     }
 
+    fn repairs_from(address: &str) -> Charge {
+        let subnet = Subnet::of(address.parse().expect("an address"));
+        Charge::Repair(PeerAt { id: NodeId::new([1; 20]), subnet })
+    }
+
+    #[test]
+    fn no_peer_and_no_neighbourhood_fills_the_space_for_repairs() {
+        let room = |usage, address| {
+            let standing = Standing { usage, free: 1000, ..Standing::default() };
+            room(&repairs_from(address), &standing, &LIMITS)
+        };
+        let by_it = Usage { total: 100, repair: 100, repair_by_peer: 100, ..Usage::default() };
+        assert_eq!([room(by_it, "8.8.8.8"), room(by_it, "10.0.0.1")], [25, 25]);
+        let near = Usage { repair_by_peer: 0, repair_in_subnet: 100, ..by_it };
+        assert_eq!([room(near, "8.8.8.8"), room(near, "10.0.0.1")], [25, 125]);
+        let standing = Standing { usage: near, free: 1000, ..Standing::default() };
+        let refused = decide(26, &repairs_from("8.8.8.8"), &standing, &LIMITS);
+        assert_eq!(refused.map_err(Limit::code), Err(refusal::OVER_QUOTA));
+    }
+
     #[test]
     fn every_limit_is_enforced_to_the_byte() {
         let usage = Usage::default();
@@ -176,7 +216,7 @@ mod tests {
             let standing = Standing { account, usage, free };
             decide(bytes, &charge, &standing, &LIMITS).err().map(Limit::code)
         };
-        let repair = (Charge::Repair, Account::default());
+        let repair = (repairs_from("8.8.8.8"), Account::default());
         let stranger = peer(0, 0, "8.8.8.8");
         assert_eq!(code(50, stranger, usage, 150), None);
         assert_eq!(code(50, stranger, usage, 149), Some(refusal::DECLINED));
@@ -214,6 +254,7 @@ mod tests {
                         repair: 0,
                         indebted: others + own,
                         indebted_in_subnet: others / 2 + own,
+                        ..Usage::default()
                     }
                 };
                 let standing = |stored| Standing {
@@ -233,7 +274,8 @@ mod tests {
         }
         let usage = Usage { total: 700, repair: 450, ..Usage::default() };
         let for_repairs = |free| {
-            room(&Charge::Repair, &Standing { account: Account::default(), usage, free }, &LIMITS)
+            let charge = repairs_from("8.8.8.8");
+            room(&charge, &Standing { account: Account::default(), usage, free }, &LIMITS)
         };
         assert_eq!([for_repairs(1000), for_repairs(120), for_repairs(50)], [50, 20, 0]);
     }

@@ -46,7 +46,7 @@ impl InFlight {
     pub(crate) fn beside(&self, standing: Standing, asked: &Charge) -> Standing {
         let Standing { mut account, mut usage, free } = standing;
         usage.total += self.bytes();
-        usage.repair += self.sum(|charge| matches!(charge, Charge::Repair));
+        usage.repair += self.sum(|charge| matches!(charge, Charge::Repair(_)));
         usage.indebted += self.sum(|charge| matches!(charge, Charge::Peer(_)));
         if let Charge::Peer(PeerAt { id: asks, subnet: near }) = asked {
             let is_near =
@@ -54,6 +54,13 @@ impl InFlight {
             usage.indebted_in_subnet += self.sum(is_near);
             account.stored_for +=
                 self.sum(|c| matches!(c, Charge::Peer(PeerAt { id, .. }) if id == asks));
+        }
+        if let Charge::Repair(PeerAt { id: asks, subnet: near }) = asked {
+            let is_by = |c: &Charge| matches!(c, Charge::Repair(PeerAt { id, .. }) if id == asks);
+            let is_near =
+                |c: &Charge| matches!(c, Charge::Repair(PeerAt { subnet, .. }) if subnet == near);
+            usage.repair_by_peer += self.sum(is_by);
+            usage.repair_in_subnet += self.sum(is_near);
         }
         Standing { account, usage, free: free.saturating_sub(self.bytes()) }
     }
@@ -79,7 +86,10 @@ mod tests {
         let mut all = InFlight::default();
         let from_one = Charge::Peer(PeerAt { id: one, subnet: near });
         let placed = all.add(Incoming { charge: from_one, bytes: 10 });
-        all.add(Incoming { charge: Charge::Repair, bytes: 100 });
+        all.add(Incoming {
+            charge: Charge::Repair(PeerAt { id: other, subnet: near }),
+            bytes: 100,
+        });
         let seen = |all: &InFlight, id, subnet| {
             let standing = Standing { free: 1000, ..Standing::default() };
             let Standing { account, usage, free } =

@@ -1,14 +1,15 @@
 //! Receiving a piece: admitted, verified, hashed during the transfer, and durable before it is
 //! acknowledged.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 use tesseras_core::code::Piece;
-use tesseras_core::contact::Contact;
-use tesseras_core::ids::{NodeId, TesseraHash};
+use tesseras_core::contact::{Contact, Subnet};
+use tesseras_core::ids::TesseraHash;
 use tesseras_core::ports::{Charge, HeldPiece, PeerAt};
 use tesseras_wire::Body;
 use tesseras_wire::codec::Refusal;
@@ -50,7 +51,7 @@ impl Service<'_> {
         if put.dossier_bytes == 0 && !self.holder.is_holder(put.tessera).await.map_err(internal)? {
             return Err(need_dossier());
         }
-        let claimed = if put.is_repair { Charge::Repair } else { Charge::OWN };
+        let claimed = if put.is_repair { Charge::REPAIR } else { Charge::OWN };
         let claimed = claimed.of(from);
         // What it claims is refused early, and counts for nobody until it is known to be true.
         let all = put.bytes.saturating_add(put.dossier_bytes);
@@ -97,11 +98,11 @@ impl Service<'_> {
     ) -> Outcome<Charge> {
         turn.waits();
         let is_witnessed = tokio::select! {
-            is_witnessed = self.is_witnessed(from.id, dossier, &put.witnesses) => is_witnessed,
+            is_witnessed = self.is_witnessed(from, dossier, &put.witnesses) => is_witnessed,
             () = turn.is_cut() => return Err(refuse_receive(ReceiveError::Cut)),
         };
         turn.works();
-        Ok(if is_witnessed { Charge::Repair } else { Charge::Peer(from) })
+        Ok(if is_witnessed { Charge::Repair(from) } else { Charge::Peer(from) })
     }
 
     /// The dossier that is sent with a piece, or the one that is already here.
@@ -136,17 +137,21 @@ impl Service<'_> {
         stored.filter(|_| is_holder).ok_or_else(need_dossier)
     }
 
-    /// Whether a holder other than the sender attests this very plan now.
+    /// Whether a holder other than the sender attests this very plan now, which this node has met
+    /// before, in another neighbourhood: names cost nothing, so a sender could vouch for itself. No
+    /// other node is asked.
     async fn is_witnessed(
         &self,
-        sender: NodeId,
+        sender: PeerAt,
         dossier: &VerifiedDossier,
         witnesses: &[Contact],
     ) -> bool {
         let me = self.holder.me();
-        let others = witnesses.iter().filter(|w| w.id != sender && w.id != me);
+        let others = witnesses.iter().filter(|w| w.id != sender.id && w.id != me);
+        let apart = others.filter_map(|witness| independent(witness, sender.subnet));
+        let known: Vec<Contact> = apart.filter(|witness| self.peers.has_met(witness)).collect();
         let mut answers: FuturesUnordered<_> =
-            others.map(|witness| self.attests(witness, dossier)).collect();
+            known.iter().map(|witness| self.attests(witness, dossier)).collect();
         let first_true = async {
             while let Some(is_true) = answers.next().await {
                 if is_true {
@@ -166,6 +171,14 @@ impl Service<'_> {
         answer.plan == Some(dossier.plan_hash())
             && answer.pieces.iter().any(|p| plan.checksum(p.piece) == Some(p.checksum))
     }
+}
+
+/// A witness at its addresses outside the neighbourhood of the sender, unless that is local; `None`
+/// if it has no such address.
+fn independent(witness: &Contact, sender: Subnet) -> Option<Contact> {
+    let is_apart = |at: &SocketAddr| sender.is_local() || Subnet::of(at.ip()) != sender;
+    let addresses: Vec<_> = witness.addresses.iter().copied().filter(is_apart).collect();
+    (!addresses.is_empty()).then_some(Contact { id: witness.id, addresses })
 }
 
 /// The piece according to the plan; refused if there is no such piece, or its length differs.
@@ -196,4 +209,26 @@ fn need_dossier() -> Refusal {
 
 fn plan_conflict() -> Refusal {
     Refusal::new(refusal::PLAN_CONFLICT, "another plan is kept here")
+}
+
+#[cfg(test)]
+mod tests {
+    use tesseras_core::ids::NodeId;
+
+    use super::*;
+
+    #[test]
+    fn a_witness_is_asked_only_outside_the_senders_neighbourhood() {
+        let contact = |addresses: &[&str]| Contact {
+            id: NodeId::new([1; 20]),
+            addresses: addresses.iter().map(|at| at.parse().expect("an address")).collect(),
+        };
+        let sender = |at: &str| Subnet::of(at.parse().expect("an address"));
+        let both = contact(&["8.8.8.9:7", "9.9.9.9:7"]);
+        let found = independent(&both, sender("8.8.8.8"));
+        assert_eq!(found, Some(contact(&["9.9.9.9:7"])));
+        assert_eq!(independent(&contact(&["8.8.8.9:7"]), sender("8.8.8.8")), None);
+        let local = contact(&["127.0.0.1:7"]);
+        assert_eq!(independent(&local, sender("127.0.0.1")), Some(local.clone()));
+    }
 }

@@ -44,7 +44,7 @@ fn request() -> impl Strategy<Value = Request> {
 fn single() -> impl Strategy<Value = Request> {
     let contacts = || proptest::collection::vec(contact(), 0..6);
     prop_oneof![
-        (tessera(), any::<u64>(), prop_oneof![Just(Charge::OWN), Just(Charge::Repair)])
+        (tessera(), any::<u64>(), prop_oneof![Just(Charge::OWN), Just(Charge::REPAIR)])
             .prop_map(|(tessera, bytes, charge)| Request::Offer { tessera, bytes, charge }),
         (tessera(), piece(), any::<u64>(), any::<u64>(), contacts()).prop_map(
             |(tessera, piece, bytes, dossier_bytes, witnesses)| Request::PutPiece {

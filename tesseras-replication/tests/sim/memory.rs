@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use tesseras_core::code::Piece;
-use tesseras_core::contact::{Contact, Subnet};
+use tesseras_core::contact::Contact;
 use tesseras_core::dossier::Dossier;
 use tesseras_core::ids::{ContentHash, NodeId, TesseraHash};
 use tesseras_core::ports::{
@@ -528,17 +528,23 @@ impl ReciprocityLedger for Memory {
         Ok(Account { stored_for: state.stored_for(peer), stored_by: state.stored_by(peer) })
     }
 
-    fn usage(&self, near: &Subnet) -> Result<Usage, StoreError> {
+    fn usage(&self, with: &PeerAt) -> Result<Usage, StoreError> {
         let state = self.state();
         let mut usage = Usage::default();
         for (fragment, charge) in state.fragments.values() {
             usage.total += fragment.bytes;
             match charge {
-                Charge::Repair => usage.repair += fragment.bytes,
+                Charge::Repair(PeerAt { id, subnet }) => {
+                    let bytes = fragment.bytes;
+                    usage.repair += bytes;
+                    usage.repair_by_peer += if *id == with.id { bytes } else { 0 };
+                    usage.repair_in_subnet += if *subnet == with.subnet { bytes } else { 0 };
+                }
                 Charge::Peer(PeerAt { id, subnet }) => {
                     if state.stored_by(id) <= state.stored_for(id) {
                         usage.indebted += fragment.bytes;
-                        usage.indebted_in_subnet += if subnet == near { fragment.bytes } else { 0 };
+                        usage.indebted_in_subnet +=
+                            if *subnet == with.subnet { fragment.bytes } else { 0 };
                     }
                 }
             }

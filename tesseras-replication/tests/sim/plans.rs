@@ -1,11 +1,13 @@
 //! A creator that signed two plans: whichever holder answers first, the true plan is found.
 
 use tesseras_core::code::Piece;
+use tesseras_core::contact::Subnet;
 use tesseras_core::dossier::Dossier;
-use tesseras_core::ids::ContentHash;
+use tesseras_core::ids::{ContentHash, NodeId};
 use tesseras_core::plan::Plan;
 use tesseras_core::ports::{
     BlobReader, BlobStore as _, Charge, FragmentStore as _, HeldPiece, HoldingRepository as _,
+    PeerAt,
 };
 use tesseras_core::publication::PublicationEvent;
 
@@ -33,12 +35,14 @@ fn hold(world: &mut World, dossier: &Dossier, fragments: &[(HeldPiece, Vec<u8>)]
     let index = world.join();
     let place = world.place(index);
     let tessera = fragments[0].0.tessera;
+    let subnet = Subnet::V4([10, 0, 0]);
+    let charge = Charge::Repair(PeerAt { id: NodeId::new([1; 20]), subnet });
     assert!(place.memory.put_dossier(&tessera, dossier).unwrap());
     for (fragment, bytes) in fragments {
         let mut writer = place.memory.stage().unwrap();
         writer.write(bytes).unwrap();
         let staged = writer.finish().unwrap();
-        place.memory.store_fragment(fragment, staged, &Charge::Repair).unwrap();
+        place.memory.store_fragment(fragment, staged, &charge).unwrap();
     }
     place.memory.note_publication(&tessera, PublicationEvent::Confirmed).unwrap();
     world.shared.announced(index, tessera.dht_key());

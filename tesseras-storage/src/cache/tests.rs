@@ -8,6 +8,9 @@ use std::time::Duration;
 
 use prometheus::{Encoder as _, Registry, TextEncoder};
 use proptest::prelude::*;
+use tesseras_core::contact::Subnet;
+use tesseras_core::ids::NodeId;
+use tesseras_core::ports::PeerAt;
 use tesseras_crypto::hash::blake3;
 
 use super::*;
@@ -144,7 +147,8 @@ fn fragment(index: u8, number: u64, length: usize) -> HeldPiece {
 fn store(cache: &dyn FragmentStore, fragment: &HeldPiece, number: u64) {
     let staged =
         StagedBlob { hash: fragment.checksum, bytes: fragment.bytes, name: number.to_string() };
-    cache.store_fragment(fragment, staged, &Charge::Repair).unwrap();
+    let placer = PeerAt { id: NodeId::new([1; 20]), subnet: Subnet::V4([10, 0, 0]) };
+    cache.store_fragment(fragment, staged, &Charge::Repair(placer)).unwrap();
 }
 
 fn read(cache: &dyn FragmentStore, fragment: &HeldPiece) -> Result<Vec<u8>, StoreError> {

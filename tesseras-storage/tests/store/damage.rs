@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use tesseras_core::code::Piece;
 use tesseras_core::ids::TesseraHash;
 use tesseras_core::ports::{
-    BlobStore as _, Charge, FragmentStore as _, HeldPiece, HoldingRepository as _, StoreError,
+    BlobStore as _, FragmentStore as _, HeldPiece, HoldingRepository as _, StoreError,
     TesseraRecord, TesseraRepository as _,
 };
 use tesseras_core::time::Timestamp;
@@ -14,7 +14,7 @@ use tesseras_crypto::hash::blake3;
 use tesseras_storage::{Incomplete, Rebuilt, StorageConfig, Store};
 
 use crate::things::{
-    Capsule, add_capsule, assert_tidy, capsule, content, fragment, open, put, stage, tree,
+    Capsule, add_capsule, assert_tidy, capsule, charge, content, fragment, open, put, stage, tree,
 };
 
 const LABEL: &str = "2026-01-02";
@@ -227,7 +227,7 @@ fn what_is_held_for_others_does_not_become_part_of_the_library() {
             bytes: bytes.len() as u64,
         };
         let staged = stage(&store, bytes).unwrap();
-        store.fragments().store_fragment(&piece, staged, &Charge::Repair).unwrap();
+        store.fragments().store_fragment(&piece, staged, &charge()).unwrap();
     }
     drop(store);
     std::fs::remove_dir_all(dir.path().join("db")).unwrap();
