@@ -7,10 +7,12 @@ use crate::code::Piece;
 use crate::ids::NodeId;
 
 mod assignment;
+mod candidate;
 mod caps;
 mod target;
 
-pub use assignment::{Assignment, Candidate, HOLDERS_PER_SUBNET, Lack};
+pub use assignment::{Assignment, Lack};
+pub use candidate::{Candidate, HOLDERS_PER_SUBNET};
 pub use caps::PARTS;
 pub use target::{SURVIVES_AT_LEAST, TargetForm};
 

@@ -17,7 +17,7 @@ mod workbench;
 
 pub use blobs::{BlobReader, BlobStore, BlobWriter, StagedBlob};
 pub use fragments::{FragmentStore, HeldPiece};
-pub use holdings::{HoldingRepository, PlacedPiece};
+pub use holdings::{HoldingRepository, KnownHolder, PlacedPiece};
 pub use ledger::{Account, Charge, PeerAt, ReciprocityLedger, Usage};
 pub use peers::PeerRepository;
 pub use space::{FreeSpace, NoSpace};

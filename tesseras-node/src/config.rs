@@ -61,6 +61,9 @@ pub struct NodeConfig {
     pub repair_interval: Duration,
     /// The longest random time that is added to or subtracted from the interval.
     pub repair_jitter: Duration,
+    /// How long after it was seen last a holder that does not answer may still come back, before
+    /// its pieces are replaced by a routine repair; `None`: one repair interval.
+    pub repair_grace: Option<Duration>,
     /// The settings of the DHT. Its `work_bits` also applies to this node's key and to every
     /// connection.
     pub dht: DhtConfig,
@@ -91,6 +94,7 @@ impl NodeConfig {
             join_patience: DEFAULT_JOIN_PATIENCE,
             repair_interval: DEFAULT_REPAIR_INTERVAL,
             repair_jitter: DEFAULT_REPAIR_JITTER,
+            repair_grace: None,
             dht: DhtConfig::default(),
             pool: bind.pool,
             inbound: bind.inbound,

@@ -14,7 +14,9 @@ use tesseras_core::code::Piece;
 use tesseras_core::contact::{Contact, Subnet};
 use tesseras_core::ids::{NodeId, TesseraHash};
 use tesseras_core::lock::lock;
-use tesseras_core::ports::{Charge, HeldPiece, Origin, PeerAt, PlacedPiece, StoreError};
+use tesseras_core::ports::{
+    Charge, HeldPiece, KnownHolder, Origin, PeerAt, PlacedPiece, StoreError,
+};
 use tesseras_core::publication::PublicationEvent;
 use tesseras_core::time::Clock;
 use tesseras_crypto::{NodeKeys, blake3_of};
@@ -49,8 +51,8 @@ pub(crate) enum StoredDossierError {
 
 /// What is recorded about a tessera's holders.
 pub(crate) struct Remembered {
-    /// Nodes that attested recently or were named by other holders, with their addresses.
-    pub(crate) holders: Vec<Contact>,
+    /// Nodes that attested recently or were named by other holders.
+    pub(crate) holders: Vec<KnownHolder>,
     /// The pieces that this node placed.
     pub(crate) placed: Vec<PlacedPiece>,
     /// The bytes of the plan that is kept here.

@@ -52,7 +52,7 @@ mod workshop;
 pub use announce::ANNOUNCE_BATCH;
 pub use blocking::{BlockingPool, TokioBlocking};
 pub use config::ReplicationConfig;
-pub use policy::{admission, causes};
+pub use policy::{admission, causes, urgency::Haste};
 pub use ports::{Capsules, Directory, OpenCapsule, UnpackError, UnpackingCapsule};
 pub use replication::{Parts, Replication};
 pub use stores::Stores;

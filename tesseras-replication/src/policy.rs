@@ -15,3 +15,4 @@ pub(crate) mod rebuild;
 pub(crate) mod rounds;
 pub mod survey;
 pub(crate) mod turns;
+pub mod urgency;

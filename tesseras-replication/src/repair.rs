@@ -29,6 +29,7 @@ use crate::policy::offers::{Eligible, OfferTerms, distinct};
 use crate::policy::patience::Manner;
 use crate::policy::rebuild::to_rebuild;
 use crate::policy::survey::Survey;
+use crate::policy::urgency::{Haste, is_due};
 use crate::ports::Directory;
 use crate::publish::Publisher;
 use crate::survey::{Scope, Surveying, survey_if_full};
@@ -52,6 +53,8 @@ pub struct Repaired {
     pub unreachable: BTreeSet<NodeId>,
     /// How many pieces are still missing.
     pub missing: usize,
+    /// How many of these are left for a later repair: holders that were seen lately may come back.
+    pub waiting: usize,
     /// Why pieces are still missing, as messages for people; not empty if any are.
     pub refusals: Vec<String>,
 }
@@ -108,6 +111,13 @@ struct Prepared {
     source: Result<PieceSource, RepairError>,
 }
 
+impl Prepared {
+    /// What was prepared, if all of these pieces are part of it.
+    fn with_all(self, wanted: &[Piece]) -> Option<Result<PieceSource, RepairError>> {
+        wanted.iter().all(|piece| self.pieces.contains(piece)).then_some(self.source)
+    }
+}
+
 impl<'a> Repairer<'a> {
     /// Repairs many tesserae, several at once, the most endangered first. If the recorded holders
     /// attest everything there should be, no other node is asked. Each tessera has its own
@@ -115,6 +125,7 @@ impl<'a> Repairer<'a> {
     pub(crate) fn repair_each(
         self,
         mut tesserae: Vec<TesseraHash>,
+        haste: Haste,
         on_progress: OnProgress,
     ) -> BoxStream<'a, (TesseraHash, Result<Repaired, RepairError>)> {
         tesserae.sort_by_cached_key(|tessera| self.holder.last_survived(tessera));
@@ -127,7 +138,7 @@ impl<'a> Repairer<'a> {
                 let done = match checked.unwrap_or_else(overdue) {
                     Ok(None) => {
                         let _place = repairs.acquire().await;
-                        let repairing = self.repair(tessera, &on_progress);
+                        let repairing = self.repair(tessera, haste, &on_progress);
                         let repaired = timeout(REPAIR_DEADLINE, repairing).await;
                         repaired.unwrap_or_else(|_| Err(RepairError::Deadline(tessera)))
                     }
@@ -164,6 +175,7 @@ impl<'a> Repairer<'a> {
     pub(crate) async fn repair(
         &self,
         tessera: TesseraHash,
+        haste: Haste,
         on_progress: &OnProgress,
     ) -> Result<Repaired, RepairError> {
         let lock = &self.workshop.lock(tessera).await;
@@ -171,7 +183,7 @@ impl<'a> Repairer<'a> {
         let stored = self.stored_dossier(tessera).await?;
         let is_own = self.library.is_own(tessera).await?;
         let Seen { dossier, survey, eligible, prepared } =
-            self.look(lock, stored, is_own, on_progress).await?;
+            self.look(lock, stored, (is_own, haste), on_progress).await?;
         self.holder.note_survived(tessera, survey.survives(dossier.plan()));
         let (lack, asked) = (eligible.assignment.lack(), eligible.contacts.len());
         let mut done = Repaired {
@@ -179,28 +191,25 @@ impl<'a> Repairer<'a> {
             missing: lack.without_room,
             ..Repaired::default()
         };
-        if lack.pieces.is_empty() {
-            if done.missing == 0 {
-                match self.mend_own(lock, &dossier, &survey, on_progress).await {
-                    Ok(mended) => done.restored = mended,
-                    // Nothing is missing elsewhere: this node's own damage ends no repair.
-                    Err(error) => done.refusals.push(error.to_string()),
-                }
-                self.nothing_to_place(lock, &dossier, &survey).await?;
-                return Ok(done);
+        if !is_due(haste, dossier.plan(), &lack, &survey, self.holder.clock.now()) {
+            done.waiting = lack.pieces.len();
+        }
+        if lack.pieces.len() == done.waiting {
+            if done.missing > 0 {
+                done.refusals = why_missing(done.missing, asked, eligible.refusals);
             }
-            self.confirm_again(&dossier, &survey).await?;
-            self.workshop.unpin(lock).await;
-            done.refusals = why_missing(done.missing, asked, eligible.refusals);
+            done.missing += done.waiting;
+            // Nothing is placed elsewhere: this node's own damage ends no repair.
+            match self.mend_own(lock, &dossier, &survey, on_progress).await {
+                Ok(mended) => done.restored = mended,
+                Err(error) => done.refusals.push(error.to_string()),
+            }
+            self.nothing_to_place(lock, &dossier, &survey).await?;
             return Ok(done);
         }
-        let source = match prepared {
-            Some(Prepared { pieces, source })
-                if lack.pieces.iter().all(|piece| pieces.contains(piece)) =>
-            {
-                source?
-            }
-            _ => self.prepare(lock, &dossier, &survey, &lack.pieces, on_progress).await?,
+        let source = match prepared.and_then(|prepared| prepared.with_all(&lack.pieces)) {
+            Some(source) => source?,
+            None => self.prepare(lock, &dossier, &survey, &lack.pieces, on_progress).await?,
         };
         let placing = Placing::by(charge_of(is_own), survey.contacts_except(self.peers.me()));
         let total = bytes_of(dossier.plan(), &lack.pieces);
@@ -243,7 +252,7 @@ impl<'a> Repairer<'a> {
         &self,
         lock: &TesseraLock,
         stored: Option<VerifiedDossier>,
-        is_own: bool,
+        (is_own, haste): (bool, Haste),
         on_progress: &OnProgress,
     ) -> Result<Seen, RepairError> {
         let Self { peers, holder, directory, .. } = *self;
@@ -269,9 +278,11 @@ impl<'a> Repairer<'a> {
         let terms = OfferTerms::of(dossier.plan(), charge_of(is_own), may_hold);
         let eligible = candidates.eligible(&dossier, &mut early, &prospects, terms).await;
         surveying.be(Manner::Thorough);
-        let missing = eligible.assignment.lack().pieces;
+        let lack = eligible.assignment.lack();
+        let is_due = is_due(haste, dossier.plan(), &lack, &early, holder.clock.now());
+        let missing = lack.pieces;
         let preparing = async {
-            if missing.is_empty() || !early.others_attested {
+            if missing.is_empty() || !early.others_attested || !is_due {
                 return None;
             }
             let source = self.prepare(lock, &dossier, &early, &missing, on_progress).await;

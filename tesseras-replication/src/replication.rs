@@ -21,6 +21,7 @@ use crate::library::Library;
 use crate::overview::Glance;
 use crate::peers::{Deadlines, Peers, PeersConfig};
 use crate::policy::hedging::Requests;
+use crate::policy::urgency::Haste;
 use crate::ports::{Capsules, Directory};
 use crate::publication::{self, PublicationReport};
 use crate::publish::{PublishError, Published, Publisher};
@@ -204,7 +205,7 @@ impl Replication {
         fetcher.fetch(tessera, on_progress).await
     }
 
-    /// Repairs one tessera: surveys its holders, and replaces what is missing.
+    /// Repairs one tessera: surveys its holders, and replaces what is missing, at once.
     pub async fn repair(
         &self,
         tessera: TesseraHash,
@@ -212,7 +213,7 @@ impl Replication {
     ) -> Result<Repaired, RepairError> {
         let Collaborators { peers, holder, library, workshop, directory, .. } = &*self.0;
         let repairer = Repairer { peers, holder, library, workshop, directory: &**directory };
-        repairer.repair(tessera, on_progress).await
+        repairer.repair(tessera, Haste::AtOnce, on_progress).await
     }
 
     /// Repairs many tesserae, several at once, the most endangered first; returns each result as
@@ -220,11 +221,12 @@ impl Replication {
     pub fn repair_each(
         &self,
         tesserae: Vec<TesseraHash>,
+        haste: Haste,
         on_progress: OnProgress,
     ) -> BoxStream<'_, (TesseraHash, Result<Repaired, RepairError>)> {
         let Collaborators { peers, holder, library, workshop, directory, .. } = &*self.0;
         let repairer = Repairer { peers, holder, library, workshop, directory: &**directory };
-        repairer.repair_each(tesserae, on_progress)
+        repairer.repair_each(tesserae, haste, on_progress)
     }
 
     /// Reads every byte of the pieces that this node holds of a tessera; what is damaged is recorded,

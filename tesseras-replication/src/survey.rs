@@ -149,7 +149,10 @@ impl<'a> Surveying<'a> {
             finding: (scope == Scope::Network).then(|| directory.find_holders(tessera.dht_key())),
             survey: Survey::default(),
         };
-        let mut remembered = known.holders;
+        let seen = known.holders.iter().map(|known| (known.contact.id, known.seen));
+        surveying.survey.last_seen = seen.collect();
+        let mut remembered: Vec<Contact> =
+            known.holders.into_iter().map(|known| known.contact).collect();
         let unaddressed = surveying.placed.iter().map(|placed| placed.holder);
         remembered.extend(unaddressed.map(|id| Contact { id, addresses: Vec::new() }));
         for contact in remembered {

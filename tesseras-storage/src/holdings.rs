@@ -11,7 +11,8 @@ use tesseras_core::dossier::Dossier;
 use tesseras_core::ids::{ContentHash, TesseraHash};
 use tesseras_core::manifest::MAX_MANIFEST_BYTES;
 use tesseras_core::ports::{
-    BlobReader as _, BlobStore as _, HoldingRepository, PlacedPiece, StagedBlob, StoreError,
+    BlobReader as _, BlobStore as _, HoldingRepository, KnownHolder, PlacedPiece, StagedBlob,
+    StoreError,
 };
 use tesseras_core::publication::{Publication, PublicationEvent};
 use tesseras_core::signature::SignaturePair;
@@ -267,14 +268,17 @@ impl HoldingRepository for SqliteHoldings {
         Ok(())
     }
 
-    fn known_holders(&self, tessera: &TesseraHash) -> Result<Vec<Contact>, StoreError> {
+    fn known_holders(&self, tessera: &TesseraHash) -> Result<Vec<KnownHolder>, StoreError> {
         self.cas.database().read("listing holders", |connection| {
             connection
                 .prepare_cached(
-                    "SELECT node, addresses FROM holders
+                    "SELECT node, addresses, seen FROM holders
                      WHERE tessera = ?1 ORDER BY seen DESC, node",
                 )?
-                .query_map([tessera.as_bytes()], |row| contact(row, 0))?
+                .query_map([tessera.as_bytes()], |row| {
+                    let seen = Timestamp(count(row, 2)?);
+                    Ok(KnownHolder { contact: contact(row, 0)?, seen })
+                })?
                 .collect()
         })
     }

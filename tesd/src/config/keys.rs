@@ -208,6 +208,18 @@ pub const KEYS: &[Key] = &[
     },
     Key {
         section: "replication",
+        name: "grace_secs",
+        about: "How long after it was seen last, in seconds, a holder that does not answer may still\n\
+              come back, before its pieces are replaced; {range}, and 0 for one repair interval. An\n\
+              endangered tessera is repaired at once. A short time costs traffic and space.",
+        kind: Kind::Number {
+            range: 0..=30 * DAY,
+            get: |c| c.node.repair_grace.map_or(0, |grace| grace.as_secs()),
+            set: |c, n| c.node.repair_grace = (n > 0).then_some(Duration::from_secs(n)),
+        },
+    },
+    Key {
+        section: "replication",
         name: "max_transfers",
         about: "Concurrent transfers in each direction; {range}. Each costs a few MiB of memory.",
         kind: Kind::Number {

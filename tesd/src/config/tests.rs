@@ -43,6 +43,7 @@ fn every_key_changes_its_own_value_and_no_other() {
         ("dht", "requests_per_second", "500"),
         ("replication", "repair_interval_secs", "100000"),
         ("replication", "repair_jitter_secs", "0"),
+        ("replication", "grace_secs", "3600"),
         ("replication", "max_transfers", "2"),
         ("replication", "hedge_percent", "0"),
         ("replication", "deficit_allowance", "\"1 MiB\""),
@@ -128,7 +129,7 @@ fn every_number_states_its_range_and_is_held_to_it() {
         }
         numbers += 1;
     }
-    assert_eq!(numbers, 16, "keys that are numbers");
+    assert_eq!(numbers, 17, "keys that are numbers");
 }
 
 #[test]

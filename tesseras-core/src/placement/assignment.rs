@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::candidate::{Candidate, HOLDERS_PER_SUBNET};
 use super::caps::{Caps, HeldNear, Pool};
 use super::target::{SURVIVES_AT_LEAST, TargetForm, tolerates};
 use super::{Placement, answering, distinct_fragments, is_readable, survives, whole_copies};
@@ -10,24 +11,9 @@ use crate::code::{CodedForm, Piece, WHOLE_COPIES};
 use crate::contact::Subnet;
 use crate::ids::{DhtKey, NodeId};
 
-/// The most holders of one tessera that share a /24 or /48, if there are enough others.
-pub const HOLDERS_PER_SUBNET: usize = 2;
 /// The fewest holders of fragments of which one may be lost. With fewer free nodes a tessera that
 /// is safe in whole copies is not encoded.
 const WORTH_CODING: usize = 3;
-
-/// A node that may be given pieces, and what it already has.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Candidate {
-    /// Its id.
-    pub id: NodeId,
-    /// Its neighbourhood.
-    pub subnet: Subnet,
-    /// The pieces it holds, or was just given.
-    pub pieces: BTreeSet<Piece>,
-    /// How many more bytes it accepts; 0 if none, [`u64::MAX`] if unknown.
-    pub room: u64,
-}
 
 /// All candidates for the pieces of one tessera. Loads are kept within one of each other, and
 /// neighbourhoods within [`HOLDERS_PER_SUBNET`], as far as the candidates allow.

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use super::Placement;
-use super::assignment::{Candidate, HOLDERS_PER_SUBNET};
+use super::candidate::{Candidate, HOLDERS_PER_SUBNET};
 use crate::code::{CodedForm, Piece, WHOLE_COPIES};
 use crate::contact::Subnet;
 use crate::ids::NodeId;

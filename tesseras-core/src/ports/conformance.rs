@@ -382,7 +382,8 @@ fn contact(number: u16) -> Contact {
 }
 
 fn holders(holdings: &dyn HoldingRepository, name: &TesseraHash) {
-    let known = || holdings.known_holders(name).expect("asked");
+    let all = || holdings.known_holders(name).expect("asked");
+    let known = || all().into_iter().map(|known| known.contact).collect::<Vec<_>>();
     let remember = |contacts: &[Contact], now| {
         holdings.remember_holders(name, contacts, Timestamp(now)).expect("they are remembered");
     };
@@ -394,6 +395,8 @@ fn holders(holdings: &dyn HoldingRepository, name: &TesseraHash) {
     assert_eq!(known(), [moved, contact(3), contact(2)], "last seen first, at its last address");
     remember(&[contact(2)], 5);
     assert_eq!(known()[2], contact(2), "old news changes nothing");
+    let seen: Vec<u64> = all().iter().map(|known| known.seen.0).collect();
+    assert_eq!(seen, [30, 20, 10]);
     let many: Vec<Contact> = (100..356).map(contact).collect();
     remember(&many, 40);
     assert_eq!(known(), many, "256 are remembered, the oldest go");
@@ -421,8 +424,12 @@ fn placements(holdings: &dyn HoldingRepository, name: &TesseraHash) {
     assert_eq!(holdings.placements(name).expect("asked"), [all[0], all[2], all[3]]);
 }
 
+fn peer_at(id: u8, near: u8) -> PeerAt {
+    PeerAt { id: node(id), subnet: subnet(near) }
+}
+
 fn repair(id: u8, near: u8) -> Charge {
-    Charge::Repair(PeerAt { id: node(id), subnet: subnet(near) })
+    Charge::Repair(peer_at(id, near))
 }
 
 /// [`ReciprocityLedger`], with the ports whose operations it counts.
@@ -434,16 +441,7 @@ pub fn reciprocity_ledger(
     hash: Hash,
 ) {
     let account = |peer| ledger.account(&node(peer)).expect("asked");
-    let at = |id, near| PeerAt { id: node(id), subnet: subnet(near) };
-    let usage_with = |id, near| ledger.usage(&at(id, near)).expect("asked");
-    let usage = |near| {
-        let usage = usage_with(9, near);
-        Usage { repair_in_subnet: 0, ..usage }
-    };
-    let repairs = |id, near| {
-        let usage = usage_with(id, near);
-        (usage.repair_by_peer, usage.repair_in_subnet)
-    };
+    let usage = |near| ledger.usage(&peer_at(9, near)).expect("asked");
     assert_eq!(account(1), Account::default());
     assert_eq!(usage(1), Usage::default());
 
@@ -453,12 +451,12 @@ pub fn reciprocity_ledger(
         fragments.store_fragment(&fragment, stage(blobs, &bytes), &charge).expect("it is stored");
         fragment
     };
-    let peer = |id, near| Charge::Peer(PeerAt { id: node(id), subnet: subnet(near) });
+    let peer = |id, near| Charge::Peer(peer_at(id, near));
     let first = store(0, 100, peer(1, 1));
     store(1, 50, peer(1, 2));
     store(2, 30, peer(2, 1));
-    store(3, 900, repair(3, 2));
-    store(4, 100, repair(3, 1));
+    store(3, 900, repair(3, 8));
+    store(4, 100, repair(3, 9));
     let has_placed = |peer, of| ledger.has_placed(&node(peer), &tessera(of)).expect("asked");
     assert!(has_placed(1, 1) && has_placed(2, 1));
     assert!(!has_placed(3, 1) && !has_placed(1, 2));
@@ -469,12 +467,10 @@ pub fn reciprocity_ledger(
         indebted_in_subnet,
         ..Usage::default()
     };
-    assert_eq!((repairs(3, 2), repairs(3, 9), repairs(1, 1)), ((1000, 900), (1000, 0), (0, 100)));
+    parts_of_repairs(ledger);
     assert_eq!(account(1), Account { stored_for: 150, stored_by: 0 });
-    assert_eq!(
-        (usage(1), usage(2), usage(3)),
-        (indebted(180, 130), indebted(180, 50), indebted(180, 0))
-    );
+    let each = [usage(1), usage(2), usage(3)];
+    assert_eq!(each, [indebted(180, 130), indebted(180, 50), indebted(180, 0)]);
 
     let place = |holder, bytes| {
         let placed = PlacedPiece { piece: Piece::Whole, holder: node(holder), bytes };
@@ -495,6 +491,15 @@ pub fn reciprocity_ledger(
     assert!(fragments.delete_fragment(&first).expect("asked"));
     assert_eq!(account(1), Account { stored_for: 50, stored_by: 0 });
     assert_eq!(usage(1), Usage { total: 1080, ..indebted(80, 30) });
+}
+
+/// Of 1000 bytes that node 3 placed as repairs, 900 from one neighbourhood.
+fn parts_of_repairs(ledger: &dyn ReciprocityLedger) {
+    let parts = |id, near| {
+        let usage = ledger.usage(&peer_at(id, near)).expect("asked");
+        (usage.repair_by_peer, usage.repair_in_subnet)
+    };
+    assert_eq!([parts(3, 8), parts(3, 1), parts(1, 9)], [(1000, 900), (1000, 0), (0, 100)]);
 }
 
 /// [`PeerRepository`].

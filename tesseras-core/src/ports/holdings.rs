@@ -19,6 +19,15 @@ pub struct PlacedPiece {
     pub bytes: u64,
 }
 
+/// A recorded holder of a tessera.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KnownHolder {
+    /// Where it was.
+    pub contact: Contact,
+    /// When it was seen last, or named by another holder.
+    pub seen: Timestamp,
+}
+
 /// Dossiers, known holders, own placements, and blocked tesserae.
 pub trait HoldingRepository: Send + Sync {
     /// Keeps a (verified) dossier. The first plan stays: `false` if another one is already kept,
@@ -55,7 +64,7 @@ pub trait HoldingRepository: Send + Sync {
     ) -> Result<(), StoreError>;
 
     /// The recorded holders, most recently seen first.
-    fn known_holders(&self, tessera: &TesseraHash) -> Result<Vec<Contact>, StoreError>;
+    fn known_holders(&self, tessera: &TesseraHash) -> Result<Vec<KnownHolder>, StoreError>;
 
     /// Records that a holder acknowledged a piece which this node placed on its own account; it
     /// counts in the ledger.

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use tesseras_core::progress;
-use tesseras_replication::Replication;
-use tesseras_replication::repair::RepairError;
+use tesseras_replication::repair::{RepairError, Repaired};
+use tesseras_replication::{Haste, Replication};
 use tesseras_wire::BoxFuture;
 
 use super::{Job, JobError, JobOutcome, jittered, outcome};
@@ -16,6 +16,8 @@ pub struct Repair {
     pub replication: Replication,
     /// The time between two cycles.
     pub interval: Duration,
+    /// How long a holder that does not answer may take to come back.
+    pub grace: Duration,
     /// The longest random time that is added to or subtracted from the interval.
     pub jitter: Duration,
 }
@@ -26,10 +28,17 @@ impl Repair {
         let (mut restored, mut failed) = (0, 0);
         let mut put_off = Vec::new();
         let checked = tesserae.len() as u64;
-        let mut each = self.replication.repair_each(tesserae, progress::silent());
+        let haste = Haste::AfterGrace(self.grace);
+        let mut each = self.replication.repair_each(tesserae, haste, progress::silent());
         while let Some((tessera, result)) = each.next().await {
             match result {
-                Ok(done) => restored += done.restored as u64,
+                Ok(done) => {
+                    restored += done.restored as u64;
+                    if done.waiting > 0 {
+                        let Repaired { waiting, missing, .. } = done;
+                        tracing::info!(%tessera, waiting, missing, "left for a later repair");
+                    }
+                }
                 Err(RepairError::ClockOff(off)) => put_off.push(off.0),
                 Err(error) => {
                     tracing::warn!(%tessera, %error, "not repaired");

@@ -101,6 +101,7 @@ impl Wiring {
                 replication,
                 interval: config.repair_interval,
                 jitter: config.repair_jitter,
+                grace: config.repair_grace.unwrap_or(config.repair_interval),
             }),
             Arc::new(self.remember()),
         ]

@@ -84,7 +84,12 @@ async fn publish(member: &Member, hash: TesseraHash, keys: &CreatorKeys) -> Publ
 
 fn repair_job(member: &Member) -> Repair {
     let replication = member.node.replication().clone();
-    Repair { replication, interval: Duration::from_secs(1), jitter: Duration::ZERO }
+    Repair {
+        replication,
+        interval: Duration::from_secs(1),
+        jitter: Duration::ZERO,
+        grace: Duration::ZERO,
+    }
 }
 
 fn announce_job(member: &Member) -> Announce {

@@ -50,6 +50,7 @@ async fn of_the_holders_that_a_peer_names_a_few_addresses_that_can_be_dialled_ar
     liar.ask::<Announced>(&to, &roster, None).await.unwrap();
     let known = holder.store.holdings().known_holders(&goods.tessera).unwrap();
     assert_eq!(known.len(), 1);
-    assert_eq!(known[0].addresses.len(), MAX_ADDRESSES);
-    assert_eq!(known[0].addresses[..2], ["127.0.0.1:7", "127.0.0.2:1"].map(|a| a.parse().unwrap()));
+    let addresses = &known[0].contact.addresses;
+    assert_eq!(addresses.len(), MAX_ADDRESSES);
+    assert_eq!(addresses[..2], ["127.0.0.1:7", "127.0.0.2:1"].map(|a| a.parse().unwrap()));
 }

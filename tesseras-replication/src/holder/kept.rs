@@ -143,7 +143,7 @@ impl Holder {
             // Second-hand information: it is added to this node's own observations, and replaces
             // none of them.
             let known = stores.holdings.known_holders(&tessera)?;
-            holders.retain(|c| c.id != me && known.iter().all(|k| k.id != c.id));
+            holders.retain(|c| c.id != me && known.iter().all(|k| k.contact.id != c.id));
             holders.truncate(MAX_HOLDERS.saturating_sub(known.len()));
             stores.holdings.remember_holders(&tessera, &holders, now)?;
             Ok(Some(is_new))

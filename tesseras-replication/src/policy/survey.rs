@@ -8,6 +8,7 @@ use tesseras_core::contact::{Contact, MAX_ADDRESSES, Subnet};
 use tesseras_core::ids::{ContentHash, NodeId};
 use tesseras_core::placement::{Assignment, Candidate, Placement};
 use tesseras_core::plan::Plan;
+use tesseras_core::time::Timestamp;
 
 use crate::messages::AttestedPiece;
 
@@ -45,6 +46,8 @@ pub struct Survey {
     pub live: BTreeMap<NodeId, LiveHolder>,
     /// Nodes that were expected to hold something, and did not answer.
     pub silent: Vec<Contact>,
+    /// When the recorded holders were seen last, before this survey.
+    pub last_seen: BTreeMap<NodeId, Timestamp>,
     /// Whether the attestation of any other node was valid, even of holding nothing. If so, this
     /// node's clock is close to that node's.
     pub others_attested: bool,

@@ -10,6 +10,7 @@
 mod capsules;
 mod dripping;
 mod faults;
+mod grace;
 mod interrupted;
 mod memory;
 mod network;

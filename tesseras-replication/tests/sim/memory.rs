@@ -9,8 +9,8 @@ use tesseras_core::dossier::Dossier;
 use tesseras_core::ids::{ContentHash, NodeId, TesseraHash};
 use tesseras_core::ports::{
     Account, BlobReader, BlobStore, BlobWriter, Charge, FragmentStore, FreeSpace, HeldPiece,
-    HoldingRepository, NewTessera, PeerAt, PlacedPiece, ReciprocityLedger, StagedBlob, StoreError,
-    TesseraRecord, TesseraRepository, Usage, Workbench,
+    HoldingRepository, KnownHolder, NewTessera, PeerAt, PlacedPiece, ReciprocityLedger, StagedBlob,
+    StoreError, TesseraRecord, TesseraRepository, Usage, Workbench,
 };
 use tesseras_core::publication::{Publication, PublicationEvent};
 use tesseras_core::time::Timestamp;
@@ -466,12 +466,15 @@ impl HoldingRepository for Memory {
         Ok(())
     }
 
-    fn known_holders(&self, tessera: &TesseraHash) -> Result<Vec<Contact>, StoreError> {
+    fn known_holders(&self, tessera: &TesseraHash) -> Result<Vec<KnownHolder>, StoreError> {
         let state = self.state();
         let mut known: Vec<_> =
             state.holders.get(tessera).into_iter().flat_map(|h| h.values()).collect();
         known.sort_by_key(|(contact, seen)| (std::cmp::Reverse(*seen), contact.id));
-        Ok(known.into_iter().map(|(contact, _)| contact.clone()).collect())
+        let known = known.into_iter();
+        Ok(known
+            .map(|(contact, seen)| KnownHolder { contact: contact.clone(), seen: *seen })
+            .collect())
     }
 
     fn record_placement(

@@ -29,7 +29,7 @@ use tesseras_replication::policy::hedging::Requests;
 use tesseras_replication::publish::{PublishError, Published};
 use tesseras_replication::repair::{RepairError, Repaired};
 use tesseras_replication::status::TesseraHealth;
-use tesseras_replication::{Parts, Replication, ReplicationConfig};
+use tesseras_replication::{Haste, Parts, Replication, ReplicationConfig};
 use tesseras_wire::{Peer, RememberingTransport, SharedMemory};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -483,11 +483,16 @@ impl World {
         restored
     }
 
-    /// A node repairs everything that it maintains.
+    /// A node repairs everything that it maintains, at once.
     pub async fn repair_each(&self, by: usize) -> Vec<Repaired> {
+        self.repair_in_time(by, Haste::AtOnce).await
+    }
+
+    /// A node repairs everything that it maintains, in its time.
+    pub async fn repair_in_time(&self, by: usize, haste: Haste) -> Vec<Repaired> {
         let replication = self.place(by).replication;
         let all = replication.looked_after().await.unwrap();
-        let each = replication.repair_each(all, silent()).map(|(_, done)| done.unwrap());
+        let each = replication.repair_each(all, haste, silent()).map(|(_, done)| done.unwrap());
         let done = each.collect().await;
         self.check();
         done

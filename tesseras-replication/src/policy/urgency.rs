@@ -1,0 +1,121 @@
+//! When what is missing is replaced: at once where a tessera is endangered, else only after those
+//! who hold it have had time to come back.
+//!
+//! Most nodes that do not answer come back, and each repair reads k pieces. So repair is lazy, as
+//! in Total Recall (Bhagwan et al., NSDI 2004): it waits, and then replaces several pieces at once.
+
+use std::time::Duration;
+
+use tesseras_core::code::Piece;
+use tesseras_core::placement::Lack;
+use tesseras_core::plan::Plan;
+use tesseras_core::time::Timestamp;
+
+use super::survey::Survey;
+
+/// How soon what is missing is replaced.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Haste {
+    /// At once: someone asked for it.
+    AtOnce,
+    /// A holder that does not answer may come back within this time after it was last seen.
+    AfterGrace(Duration),
+}
+
+/// Few missing pieces are replaced when the first of their holders has been silent for this many
+/// grace periods.
+const GRACES_FOR_FEW: u32 = 7;
+/// Fewer missing fragments than one in this many of the redundant ones are few.
+const FEW: usize = 4;
+
+/// What a tessera lacks, and why.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Loss {
+    /// How many pieces are missing.
+    missing: usize,
+    /// How many of them those holders may still have that were silent for less than the grace
+    /// period.
+    may_return: usize,
+    /// From how many missing pieces on they are replaced without further delay.
+    many: usize,
+    /// How many holders may be lost now.
+    survives: usize,
+    /// How many might be, if nothing were missing.
+    promised: usize,
+    /// For how long the first of the silent holders has been silent; `None` if all answered.
+    silent_for: Option<Duration>,
+}
+
+impl Loss {
+    fn is_due(&self, grace: Duration) -> bool {
+        let gone = self.missing.saturating_sub(self.may_return);
+        let is_old = self.silent_for.is_none_or(|silent| silent >= grace * GRACES_FOR_FEW);
+        let is_endangered = 2 * self.survives < self.promised;
+        is_endangered || gone >= self.many || (gone > 0 && is_old)
+    }
+}
+
+/// Whether what is missing is to be replaced now.
+pub(crate) fn is_due(
+    haste: Haste,
+    plan: &Plan,
+    lack: &Lack,
+    survey: &Survey,
+    now: Timestamp,
+) -> bool {
+    let Haste::AfterGrace(grace) = haste else { return true };
+    let silent_for = |id| {
+        let seen: &Timestamp = survey.last_seen.get(id)?;
+        Some(Duration::from_secs(now.0.saturating_sub(seen.0)))
+    };
+    let silent: Vec<Duration> =
+        survey.silent.iter().filter_map(|contact| silent_for(&contact.id)).collect();
+    let pieces: usize = survey.placement(plan).values().map(|held| held.len()).sum();
+    let each = pieces.div_ceil(survey.live.len().max(1)).max(1);
+    let lacks_copies = lack.pieces.contains(&Piece::Whole);
+    let redundant = plan.coded().map_or(0, |form| usize::from(form.shape.m));
+    let loss = Loss {
+        missing: lack.pieces.len(),
+        may_return: each * silent.iter().filter(|silent| **silent < grace).count(),
+        many: if lacks_copies { 1 } else { (redundant / FEW).max(1) },
+        survives: survey.survives(plan),
+        promised: lack.form.survives,
+        silent_for: silent.into_iter().max(),
+    };
+    loss.is_due(grace)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GRACE: Duration = Duration::from_secs(100);
+
+    /// Of 24 fragments on holders of their own.
+    fn loss(missing: usize) -> Loss {
+        let survives = 8_usize.saturating_sub(missing);
+        let silent_for = Some(Duration::from_secs(200));
+        Loss { missing, may_return: 0, many: 2, survives, promised: 8, silent_for }
+    }
+
+    #[test]
+    fn what_may_come_back_is_waited_for_and_few_pieces_wait_for_more() {
+        assert!(!loss(1).is_due(GRACE) && loss(2).is_due(GRACE));
+        let old = Some(7 * GRACE);
+        assert!(Loss { silent_for: old, ..loss(1) }.is_due(GRACE));
+        for missing in 1..=4 {
+            let may_return = Loss { may_return: missing, silent_for: old, ..loss(missing) };
+            assert!(!may_return.is_due(GRACE), "{missing} may come back");
+        }
+        assert!(Loss { may_return: 2, ..loss(4) }.is_due(GRACE), "two are gone");
+    }
+
+    #[test]
+    fn what_is_endangered_or_missing_for_another_reason_is_replaced_at_once() {
+        assert!(Loss { may_return: 5, ..loss(5) }.is_due(GRACE), "three more may be lost");
+        assert!(Loss { silent_for: None, ..loss(1) }.is_due(GRACE), "no holder is silent");
+        let copies = Loss { many: 1, survives: 4, promised: 6, ..loss(1) };
+        assert!(copies.is_due(GRACE), "a copy is only read, and not rebuilt");
+        assert!(!Loss { may_return: 1, ..copies }.is_due(GRACE));
+    }
+}
