@@ -91,7 +91,7 @@ async fn whole_copies_are_counted_as_copies() {
     let nowhere = Client::connect(&socket_path(&owner.dir)).await.unwrap();
     let unknown = AskTesseraStatus { hash: TesseraHash::new([7; 32]) };
     let failure = nowhere.ask(unknown, |_| {}).await.unwrap_err();
-    assert!(failure.to_string().contains("no node is known"), "{failure}");
+    assert!(failure.to_string().contains("no node that answered knows"), "{failure}");
 }
 
 /// What `tes status` lists.
