@@ -23,7 +23,6 @@ use crate::messages::MAX_WITNESSES;
 use crate::peers::{AskError, For, Parcel, Peers};
 use crate::pieces::PieceSource;
 use crate::policy::offers::{Eligible, of_node};
-use crate::policy::pace::GivenUp;
 use crate::policy::patience::{Manner, Patience};
 use crate::ports::Directory;
 use crate::tessera_lock::TesseraLock;
@@ -191,32 +190,15 @@ impl Placing {
 impl Delivering<'_> {
     async fn run(&mut self) {
         while !self.open.is_empty() {
-            let (all, pieces) = (&self.assignment, &self.pieces);
-            let has_other = |slot: usize, node| all.has_other(pieces[slot], node);
-            for (slot, _) in self.transfers.late(has_other) {
+            for (slot, _) in self.transfers.late(|_, _| false) {
                 self.waiting.extend(Some(slot).filter(|slot| self.open.contains(slot)));
             }
-            self.give_up();
             self.begin_transfers();
             if self.transfers.len() == 0 {
                 break;
             }
             if let Some(ended) = self.transfers.next().await {
                 self.ended(ended);
-            }
-        }
-    }
-
-    /// Gives up what is so late that another node should be sent it instead.
-    fn give_up(&mut self) {
-        let (all, pieces) = (&mut self.assignment, &self.pieces);
-        while let Some(GivenUp { key: slot, node, .. }) =
-            self.transfers.give_up(|slot, node| all.has_other(pieces[slot], node))
-        {
-            all.put_off(node, pieces[slot]);
-            let is_sent = self.waiting.contains(&slot) || self.transfers.has(slot);
-            if self.open.contains(&slot) && !is_sent {
-                self.waiting.push_back(slot);
             }
         }
     }
@@ -282,10 +264,6 @@ impl Delivering<'_> {
                     self.delivery.placed += 1;
                 }
                 self.waiting.retain(|other| *other != slot);
-                // A late one that was hedged would only keep its place from other pieces.
-                for late in self.transfers.stop_others(slot) {
-                    self.assignment.put_off(late, piece);
-                }
             }
             // It could not be sent to any other node either.
             Err(PutError::Store(error)) => {

@@ -139,28 +139,15 @@ where
             self.in_progress.iter_mut().for_each(|transfer| transfer.is_late = false);
         }
         tracing::info!(?key, %node, "a transfer is given up: others are quicker, or may be");
-        self.stop(|transfer| (transfer.key, transfer.node) == (key, node));
-        Some(given_up)
-    }
-
-    /// Stops the other transfers of what one has brought; returns with which nodes they were.
-    pub(crate) fn stop_others(&mut self, key: K) -> Vec<NodeId> {
-        let nodes = self.stop(|transfer| transfer.key == key);
-        nodes.iter().for_each(|node| self.paces.end(key, *node, false, self.begun.elapsed()));
-        nodes
-    }
-
-    fn stop(&mut self, suits: impl Fn(&Transfer<K>) -> bool) -> Vec<NodeId> {
-        let stopped = self.in_progress.extract_if(.., |transfer| suits(transfer));
-        let stopped = stopped.map(|transfer| {
-            transfer.stop.abort();
+        let is_this = |t: &mut Transfer<K>| (t.key, t.node) == (key, node);
+        for stopped in self.in_progress.extract_if(.., is_this) {
+            stopped.stop.abort();
             // It would have kept the task waiting.
-            if transfer.hedged.is_some() {
+            if stopped.hedged.is_some() {
                 self.peers.note_needed_hedge();
             }
-            transfer.node
-        });
-        stopped.collect()
+        }
+        Some(given_up)
     }
 
     /// Waits for the next to end; `None` after a short while, as some may be late by then. Nothing is

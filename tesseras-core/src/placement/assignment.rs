@@ -23,8 +23,6 @@ pub struct Assignment {
     pack_bytes: u64,
     coded: Option<CodedForm>,
     candidates: BTreeMap<NodeId, Candidate>,
-    /// Those that are given pieces only when no other may have them.
-    put_off: BTreeSet<NodeId>,
     /// The limits for what is given: all pieces can be placed under them.
     caps: Caps,
 }
@@ -52,15 +50,14 @@ impl Assignment {
     ) -> Self {
         let candidates = candidates.into_iter().map(|c| (c.id, c)).collect();
         let (coded, caps) = (CodedForm::of_pack(pack_bytes), Caps::default());
-        let mut new = Self { key, pack_bytes, coded, candidates, put_off: BTreeSet::new(), caps };
+        let mut new = Self { key, pack_bytes, coded, candidates, caps };
         new.limit();
         new
     }
 
     /// Chooses a node for a piece, and records the piece as given. `None` if no node may have it.
     ///
-    /// Among those with room that do not have the piece: one that was not [put off](Self::put_off),
-    /// if there is any; then whole copies go to holders without
+    /// Among those with room that do not have the piece: whole copies go to holders without
     /// fragments and fragments to holders without a whole copy, if there are any; then a
     /// neighbourhood below its limit before a full one; then the smallest load; then the nearest to
     /// the key. No fragment goes where it would not count, if there is room enough elsewhere.
@@ -85,8 +82,8 @@ impl Assignment {
             .values()
             .filter(|c| c.room > 0 && c.room >= bytes && !c.pieces.contains(&piece) && counts(c))
             .min_by_key(|c| {
-                let last = (self.put_off.contains(&c.id), holds_other(c), crowded(c));
-                (last, copies_near(c), c.pieces.len(), c.id.distance(&key))
+                let near = (crowded(c), copies_near(c));
+                (holds_other(c), near, c.pieces.len(), c.id.distance(&key))
             })?
             .id;
         let candidate = self.candidates.get_mut(&id)?;
@@ -106,27 +103,6 @@ impl Assignment {
             candidate.room = 0;
             self.limit();
         }
-    }
-
-    /// Takes a piece back from a candidate that is slow: it is given more only when no other may
-    /// have it.
-    pub fn put_off(&mut self, id: NodeId, piece: Piece) {
-        let bytes = self.bytes(piece);
-        if let Some(candidate) = self.candidates.get_mut(&id)
-            && candidate.pieces.remove(&piece)
-        {
-            candidate.room = candidate.room.saturating_add(bytes);
-            self.put_off.insert(id);
-        }
-    }
-
-    /// Whether a candidate other than this one, and not put off, may have a piece.
-    pub fn has_other(&self, piece: Piece, id: NodeId) -> bool {
-        let bytes = self.bytes(piece);
-        self.candidates.values().any(|c| {
-            let has_room = c.room > 0 && c.room >= bytes && !c.pieces.contains(&piece);
-            has_room && c.id != id && !self.put_off.contains(&c.id)
-        })
     }
 
     /// Whether more than [`HOLDERS_PER_SUBNET`] holders share a neighbourhood that is not local.

@@ -50,6 +50,8 @@ pub enum Conduct {
     Busy(Duration),
     /// It loses what it has acknowledged.
     Forgets,
+    /// It acknowledges pieces at once, keeps none, and attests them.
+    KeepsNothing,
 }
 
 /// Blocking work runs at once, on the caller; then the caller yields, so that it can be interrupted
@@ -233,9 +235,24 @@ async fn serve(
             sleep(time).await;
             return Response { frame: codec::refuse(Refusal::BUSY, "later"), body: None };
         }
-        Conduct::Boasts if kind == "attest" => return boast(&place, &frame, &peer),
+        Conduct::Boasts if kind == "attest" => {
+            let all = [Piece::Whole].into_iter().chain((0..24).map(Piece::Index));
+            return boast(&place, &place, all, &frame, &peer);
+        }
+        Conduct::KeepsNothing if kind == "put_piece" => {
+            if let Ok(Message::PutPiece { tessera, piece, .. }) = codec::decode(&frame) {
+                world.claimed(at, tessera, piece);
+            }
+            sleep(Duration::from_millis(50)).await;
+            let frame = codec::encode(&Answer::Ok(Stored {})).unwrap();
+            return Response { frame, body: None };
+        }
+        // It knows the plan of the first node, which publishes.
+        Conduct::KeepsNothing if kind == "attest" => {
+            return boast(&place, &world.place(0), world.claims(at), &frame, &peer);
+        }
         // It knows no batches, so it is asked one by one.
-        Conduct::Boasts if kind == "batch" => {
+        Conduct::Boasts | Conduct::KeepsNothing if kind == "batch" => {
             let frame = codec::refuse(Refusal::UNKNOWN_REQUEST, "no batches here");
             return Response { frame, body: None };
         }
@@ -268,18 +285,25 @@ async fn serve(
     response
 }
 
-fn boast(place: &Place, frame: &[u8], peer: &Peer) -> Response {
+/// The attestation of these pieces, whether or not they are held, by the plan that `knows` keeps.
+fn boast(
+    place: &Place,
+    knows: &Place,
+    all: impl IntoIterator<Item = Piece>,
+    frame: &[u8],
+    peer: &Peer,
+) -> Response {
     let Ok(Message::Attest { tessera, nonce }) = codec::decode(frame) else { unreachable!() };
-    let plan = place.memory.plan(&tessera).unwrap();
+    let plan = knows.memory.plan(&tessera).unwrap();
     let parsed = plan.as_ref().and_then(|bytes| Plan::parse(bytes).ok());
-    let all = [Piece::Whole].into_iter().chain((0..24).map(Piece::Index));
-    let pieces = all
+    let pieces: Vec<_> = all
+        .into_iter()
         .filter_map(|piece| {
             Some(AttestedPiece { piece, checksum: parsed.as_ref()?.checksum(piece)? })
         })
         .collect();
     let question = Question { asker: peer.id, holder: place.id, tessera, nonce };
-    let plan = plan.map(|bytes| tesseras_crypto::blake3(&bytes));
+    let plan = plan.filter(|_| !pieces.is_empty()).map(|bytes| tesseras_crypto::blake3(&bytes));
     let attestation = attest(&place.keys, &question, place.clock.now(), plan, pieces);
     Response { frame: codec::encode(&Answer::Ok(attestation)).unwrap(), body: None }
 }

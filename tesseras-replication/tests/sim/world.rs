@@ -108,6 +108,8 @@ struct State {
     places: Vec<Place>,
     records: Records,
     acknowledged: BTreeSet<(usize, TesseraHash, Piece)>,
+    /// What nodes that keep nothing have acknowledged.
+    claimed: BTreeSet<(usize, TesseraHash, Piece)>,
     /// How long an announcement takes beside the latency.
     announcing: Duration,
     /// How long blocking work takes at most, which it seldom does.
@@ -190,6 +192,19 @@ impl Shared {
         self.state().records.entry(key).or_default().insert(contact.id, contact);
     }
 
+    /// Records what a node that keeps nothing has acknowledged.
+    pub fn claimed(&self, by: usize, tessera: TesseraHash, piece: Piece) {
+        self.state().claimed.insert((by, tessera, piece));
+    }
+
+    /// The pieces that a node that keeps nothing has acknowledged.
+    pub fn claims(&self, by: usize) -> Vec<Piece> {
+        let state = self.state();
+        let own = state.claimed.iter().filter(|(of, ..)| *of == by);
+        own.map(|(_, _, piece)| *piece).collect()
+    }
+
+    /// Records what a node has acknowledged.
     pub fn acknowledged(&self, by: usize, tessera: TesseraHash, piece: Piece) {
         self.note(&format!("{by} stored {piece}"));
         self.state().acknowledged.insert((by, tessera, piece));
@@ -306,6 +321,7 @@ impl World {
             places: Vec::new(),
             records: Records::new(),
             acknowledged: BTreeSet::new(),
+            claimed: BTreeSet::new(),
             announcing: Duration::ZERO,
             disk_delay: Duration::ZERO,
             answered: BTreeMap::new(),
