@@ -85,9 +85,10 @@ impl Asking<'_> {
             true => any_dossier(peers, holder, tessera, &survey).await,
             false => None,
         };
-        let is_of_another = survey.live.is_empty() && survey.of_another > 0;
+        let is_of_another = survey.live.is_empty() && survey.of_another > survey.silent.len();
         if dossier.is_none() && is_of_another && !in_library {
-            // The key is a prefix of the hash: what is announced under it may be another tessera.
+            // The key is a prefix of the hash: what is announced under it may be another tessera. One
+            // node that has nothing does not speak for several that are silent.
             return Ok(None);
         }
         if unpublished.is_none() {
