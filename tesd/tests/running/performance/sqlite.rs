@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::process::Command;
+use std::time::Duration;
 
 use tesseras_replication::messages::Request;
 use tesseras_rpc::Client;
@@ -30,7 +31,9 @@ async fn a_small_page_cache_reads_the_disk_again_and_again() {
     let mut hashes = Vec::new();
     for bytes in 10..18 {
         let hash = owner.capsule(bytes);
-        assert_eq!(owner.publish(hash).await, Ok(2));
+        // On a busy machine one of the two may answer an offer late; publishing again goes on.
+        until("both hold it", Duration::from_secs(30), async || owner.publish(hash).await == Ok(2))
+            .await;
         hashes.push(hash);
     }
     let asker = Asker::new();
