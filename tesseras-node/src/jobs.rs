@@ -19,7 +19,7 @@ pub use announce::{Announce, AnnounceNew};
 pub use board::JobBoard;
 pub use outcome::JobError;
 pub use publish::Publish;
-pub use remember::Remember;
+pub use remember::{Remember, sweep};
 pub use repair::Repair;
 pub use tesseras_rpc::job::{JobOutcome, JobReport, JobState};
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tesseras_core::ports::PeerRepository;
+use tesseras_core::ports::{PeerRepository, StoreError};
 use tesseras_core::time::{Clock, Timestamp};
 use tesseras_dht::Dht;
 use tesseras_replication::Replication;
@@ -48,14 +48,23 @@ impl Remember {
         let workbench = self.replication.stores().workbench.clone();
         let data_dir = self.store.clone();
         let done = tokio::task::spawn_blocking(move || {
-            data_dir.sweep_tmp()?;
             store.remember_peers(&peers, now)?;
             store.remember_silent(&silent)?;
             let stale = now.0.saturating_sub(WORKBENCH_LIFETIME.as_secs());
-            workbench.unpin_before(Timestamp(stale))
+            workbench.unpin_before(Timestamp(stale))?;
+            sweep(&data_dir);
+            Ok::<_, StoreError>(())
         });
         done.await.map_err(|_| JobError::BrokenOff)??;
         Ok(outcome)
+    }
+}
+
+/// Removes what dead processes left in `tmp/`. If that fails, it only takes space: no reason to
+/// fail.
+pub fn sweep(store: &Store) {
+    if let Err(error) = store.sweep_tmp() {
+        tracing::warn!(%error, "what dead processes left in tmp/ cannot be removed");
     }
 }
 

@@ -10,6 +10,7 @@ use tesseras_storage::{DaemonLock, Store};
 
 use crate::config::NodeConfig;
 use crate::identity;
+use crate::jobs::sweep;
 use crate::start_error::StartError;
 
 /// The number of stored peers that a node joins through.
@@ -39,7 +40,7 @@ pub async fn open(config: &NodeConfig) -> Result<Opened, StartError> {
 fn open_now(config: &NodeConfig) -> Result<Opened, StartError> {
     let store = Store::open(&config.data_dir, &config.storage)?;
     let lock = store.lock_daemon()?;
-    store.sweep_tmp()?;
+    sweep(&store);
     let keys = Arc::new(identity::load_or_create(&config.data_dir, config.dht.work_bits)?);
     let remembered = store.peers().known_peers(REMEMBERED_PEERS)?;
     let silent = store.peers().silent_peers()?;

@@ -43,3 +43,27 @@ async fn who_did_not_answer_about_a_tessera_leaves_the_table_and_is_silent_after
     let asked = tokio::time::timeout(Duration::from_secs(60), net.nodes[again].health(hash));
     assert_eq!(asked.await.expect("an answer").live, 3);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_swept_keeps_no_peer_from_being_remembered_and_no_node_from_starting() {
+    let mut net = Net::of(2).await;
+    let id = net.nodes[0].node.id();
+    let dir = net.nodes[0].dir.clone();
+    // A sweep removes files; it fails at a directory.
+    std::fs::create_dir_all(dir.join("tmp/1-0/in the way")).unwrap();
+    let newcomer = net.join().await;
+    let newcomer = net.nodes[newcomer].node.id();
+    let owner = net.nodes.iter().find(|member| member.node.id() == id).unwrap();
+    until("the newcomer is known", async || {
+        owner.node.dht().peers().await.iter().any(|peer| peer.id == newcomer)
+    })
+    .await;
+    net.nodes.remove(id).unwrap().stop().await;
+    let known = open(&dir).peers().known_peers(100).unwrap();
+    assert!(known.iter().any(|peer| peer.id == newcomer), "{known:?}");
+
+    let mut config = net.config();
+    config.data_dir = dir;
+    let again = net.join_with(config).await;
+    assert_eq!(net.nodes[again].node.id(), id);
+}
