@@ -54,8 +54,7 @@ pub fn end_on_signal(output: Output) -> Result<(), CommandError> {
         for seen in 1_usize.. {
             runtime.block_on(signals.next());
             if !TAKEN.load(Ordering::SeqCst) && seen > HANDLED.load(Ordering::SeqCst) {
-                tesseras_storage::discard_staged();
-                output.end(&interrupted());
+                output.end(tesseras_storage::discard_staged, &interrupted());
             }
         }
     });

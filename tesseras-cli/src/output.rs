@@ -55,12 +55,14 @@ impl Output {
         self.raw(text.as_bytes())
     }
 
-    /// Writes an error and exits with code 1. Does nothing if the result was written already: the
-    /// process then ends by itself.
-    pub fn end(self, error: &CommandError) {
+    /// Cleans up, writes an error and exits with code 1. Does nothing if the result was written
+    /// already: the process then ends by itself.
+    pub fn end(self, clean_up: impl FnOnce(), error: &CommandError) {
         let said = said();
         if !*said {
-            // The lock is held until the process exits, so that no other thread writes a result.
+            // The lock is held until the process exits, so that no other thread writes a result, nor
+            // an error because its files are being removed.
+            clean_up();
             self.note(&format!("tes: {}", error.message()));
             if let Some(hint) = error.hint() {
                 self.note(&format!("hint: {hint}"));
@@ -90,17 +92,22 @@ impl Output {
 
     /// Writes an error, and returns its exit code.
     pub fn fail(self, error: &CommandError) -> ExitCode {
+        let said = said();
         self.note(&format!("tes: {}", error.message()));
         if let Some(hint) = error.hint() {
             self.note(&format!("hint: {hint}"));
         }
-        self.fail_json(error)
+        self.fail_once(said, error)
     }
 
     /// As [`Output::fail`], for an error whose text was already written to stderr.
     pub fn fail_json(self, error: &CommandError) -> ExitCode {
+        self.fail_once(said(), error)
+    }
+
+    fn fail_once(self, said: MutexGuard<'_, bool>, error: &CommandError) -> ExitCode {
         if self.json {
-            let _ = self.json_once(said(), &json(error));
+            let _ = self.json_once(said, &json(error));
         }
         error.exit_code()
     }

@@ -9,7 +9,7 @@ use std::fs::{DirBuilder, File, TryLockError};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::{Component, Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use tesseras_core::lock::lock;
@@ -34,13 +34,36 @@ const MANY: usize = 256;
 /// The directories that this process has in any `tmp/`.
 static OWN: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
 
+/// Whether this process stages nothing any more, because it is about to exit.
+static ENDING: AtomicBool = AtomicBool::new(false);
+
+/// How often it is tried to remove a directory in which files appear meanwhile. Each thread can add
+/// at most the one that it was about to create.
+const REMOVALS: usize = 1000;
+
 /// Removes what this process has staged and not stored, in all data directories. For a process that
-/// is about to exit without dropping its stores; what cannot be removed is left to the sweep.
+/// is about to exit without dropping its stores: afterwards it can stage nothing, and open no store
+/// for writing. What cannot be removed is left to the sweep.
 pub fn discard_staged() {
-    for directory in lock(&OWN).drain(..) {
-        // Other threads may still write to it.
-        let _ = std::fs::remove_dir_all(directory);
+    let mut own = lock(&OWN);
+    ENDING.store(true, Ordering::SeqCst);
+    for directory in own.drain(..) {
+        for _ in 0..REMOVALS {
+            match std::fs::remove_dir_all(&directory) {
+                // Another thread had begun to create a file.
+                Err(e) if e.kind() == io::ErrorKind::DirectoryNotEmpty => {}
+                _ => break,
+            }
+        }
     }
+}
+
+/// Fails once this process is about to exit.
+fn check_not_ending(path: &Path) -> Result<(), StoreError> {
+    if ENDING.load(Ordering::SeqCst) {
+        return Err(io_error("creating", path, io::ErrorKind::Interrupted.into()));
+    }
+    Ok(())
 }
 
 /// What a sweep removed.
@@ -73,6 +96,9 @@ impl Staging {
         for n in 0_u64.. {
             let own = format!("{}-{n}", std::process::id());
             let path = root.join(&own);
+            // Kept, so that no directory is created that a discard in progress does not know.
+            let mut known = lock(&OWN);
+            check_not_ending(&path)?;
             match DirBuilder::new().mode(0o700).create(&path) {
                 Ok(()) => {}
                 // Another handle's, or left by a dead process with the same id.
@@ -80,7 +106,7 @@ impl Staging {
                 Err(e) => return Err(io_error("creating", &path, e)),
             }
             if let Some(held) = lock_directory(&path)? {
-                lock(&OWN).push(path);
+                known.push(path);
                 let (next, early) = (AtomicU64::new(0), EarlySync::new(Arc::clone(&disk)));
                 let sound = Mutex::new(true);
                 return Ok(Self { root, own, next, disk, early, lock: held, sound });
@@ -93,6 +119,7 @@ impl Staging {
     pub(crate) fn stage(self: &Arc<Self>) -> Result<StagingWriter, StoreError> {
         let name = format!("{}/{:08}", self.own, self.next.fetch_add(1, Ordering::Relaxed));
         let path = self.root.join(&name);
+        check_not_ending(&path)?;
         let file = self.disk.create(&path).map_err(|e| io_error("creating", &path, e))?;
         Ok(StagingWriter {
             staging: Arc::clone(self),
