@@ -1,14 +1,15 @@
 //! Executes the requests of `tes`.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use tesseras_core::ids::{NodeId, TesseraHash};
+use tesseras_core::ports::StoreError;
 use tesseras_core::progress::{OnProgress, Progress, Unit};
 use tesseras_core::words::count;
 use tesseras_dht::Dht;
-use tesseras_replication::repair::RepairError;
+use tesseras_replication::repair::{RepairError, Repaired};
 use tesseras_replication::{Haste, Replication};
 use tesseras_rpc::calls::{
     AskPeers, AskStatus, AskTesseraStatus, Call as _, DraftPlan, Fetch, Publish,
@@ -199,11 +200,13 @@ impl Requests {
     }
 
     /// Reads what is held here of these tesserae: the owner of the node asks, and may wait for it.
+    /// Returns those of which something could not be read.
     async fn verify_held(
         &self,
         tesserae: &[TesseraHash],
         on_progress: &OnProgress,
-    ) -> Result<(), Failure> {
+    ) -> BTreeMap<TesseraHash, StoreError> {
+        let mut unread = BTreeMap::new();
         for (done, tessera) in (0..).zip(tesserae) {
             on_progress(Progress {
                 stage: "checking the pieces held here".into(),
@@ -211,9 +214,12 @@ impl Requests {
                 total: tesserae.len() as u64,
                 unit: Unit::Items,
             });
-            self.replication.verify_held(*tessera).await.map_err(failure::of_store)?;
+            if let Err(error) = self.replication.verify_held(*tessera).await {
+                tracing::warn!(%tessera, %error, "a piece that is held here could not be checked");
+                unread.insert(*tessera, error);
+            }
         }
-        Ok(())
+        unread
     }
 
     async fn repair(
@@ -229,19 +235,21 @@ impl Requests {
         let mut unreachable = BTreeSet::new();
         let mut put_off = Vec::new();
         let asked = tesserae.len();
-        self.verify_held(&tesserae, on_progress).await?;
+        let mut unread = self.verify_held(&tesserae, on_progress).await;
         let mut each = self.replication.repair_each(tesserae, Haste::AtOnce, on_progress.clone());
         while let Some((tessera, result)) = each.next().await {
             all.checked += 1;
             match result {
                 Ok(done) => {
-                    all.restored += done.restored as u64;
+                    add_repaired(&mut all, tessera, &done);
                     unreachable.extend(done.unreachable);
-                    all.missing += done.missing as u64;
-                    if done.missing > 0 {
-                        let why = done.refusals.join("; ");
-                        let missing = count(done.missing as u64, "piece is", "pieces are");
-                        all.notes.push(format!("{tessera}: {missing} still missing: {why}"));
+                    match unread.remove(&tessera) {
+                        None => {}
+                        Some(error) if hash.is_some() => return Err(failure::of_store(error)),
+                        Some(error) => {
+                            all.failed += 1;
+                            all.notes.push(format!("{tessera}: {error}"));
+                        }
                     }
                 }
                 Err(error) if hash.is_some() => return Err(failure::of_repair(&error)),
@@ -261,5 +269,16 @@ impl Requests {
         }
         all.unreachable = unreachable.len() as u64;
         Ok(all)
+    }
+}
+
+/// Adds what the repair of one tessera has done.
+fn add_repaired(all: &mut RepairReply, tessera: TesseraHash, done: &Repaired) {
+    all.restored += done.restored as u64;
+    all.missing += done.missing as u64;
+    if done.missing > 0 {
+        let why = done.refusals.join("; ");
+        let missing = count(done.missing as u64, "piece is", "pieces are");
+        all.notes.push(format!("{tessera}: {missing} still missing: {why}"));
     }
 }

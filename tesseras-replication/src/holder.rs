@@ -258,21 +258,24 @@ impl Holder {
     }
 
     /// Reads every byte of the pieces held of a tessera, from the disk and not from the cache, and
-    /// records which are damaged.
+    /// records which are damaged. Fails with the first piece that could not be read for another
+    /// reason, after all others have been read.
     pub(crate) async fn verify_held(&self, tessera: TesseraHash) -> Result<(), StoreError> {
-        let damaged = self.run(move |stores| {
-            let mut damaged = Vec::new();
+        let read = self.run(move |stores| {
+            let (mut damaged, mut failed) = (Vec::new(), Ok(()));
             for held in stores.fragments.list_sound_fragments(&tessera)? {
                 match stores.blobs.open(&held.checksum).and_then(|blob| blake3_of(&*blob)) {
                     Ok(hash) if hash == held.checksum => {}
                     Ok(_) => damaged.push(held.piece),
                     Err(error) if error.is_damage() => damaged.push(held.piece),
-                    Err(error) => return Err(error),
+                    Err(error) => failed = failed.and(Err(error)),
                 }
             }
-            Ok(damaged)
+            Ok((damaged, failed))
         });
-        self.found_damaged(tessera, damaged.await?).await
+        let (damaged, failed) = read.await?;
+        self.found_damaged(tessera, damaged).await?;
+        failed
     }
 
     /// Records how many holders of a tessera could be lost now.

@@ -291,9 +291,9 @@ impl Cas {
         let bytes = self.database.read("looking up an object", |c| object_bytes(c, hash))?;
         let bytes = bytes.ok_or(StoreError::Missing(*hash))?;
         let reader = match FileReader::open(hash, self.path(hash)) {
-            Err(missing @ StoreError::Missing(_)) => {
+            Err(damage) if damage.is_damage() => {
                 self.check_mounted()?;
-                return Err(missing);
+                return Err(damage);
             }
             opened => opened?,
         };
@@ -512,9 +512,9 @@ impl FileReader {
             Err(e) if e.kind() == io::ErrorKind::NotFound => {
                 return Err(StoreError::Missing(*hash));
             }
-            Err(e) => return Err(io_error("opening", &path, e)),
+            Err(e) => return Err(read_error(hash, "opening", &path, e)),
         };
-        let bytes = file.metadata().map_err(|e| io_error("reading", &path, e))?.len();
+        let bytes = file.metadata().map_err(|e| read_error(hash, "reading", &path, e))?.len();
         Ok(Self { hash: *hash, bytes, file, path })
     }
 }
@@ -529,9 +529,20 @@ impl BlobReader for FileReader {
         self.file.read_exact_at(buffer, offset).map_err(|e| match e.kind() {
             // It was longer when it was opened.
             io::ErrorKind::UnexpectedEof => StoreError::Corrupt(self.hash),
-            _ => io_error("reading", &self.path, e),
+            _ => read_error(&self.hash, "reading", &self.path, e),
         })
     }
+}
+
+/// Translates an error that occurred while a stored object was read. A sector that cannot be read
+/// (`EIO`) is damage of the object; anything else, such as too many open files, says nothing about
+/// the object.
+fn read_error(hash: &ContentHash, action: &str, path: &Path, error: io::Error) -> StoreError {
+    if error.raw_os_error() == Some(rustix::io::Errno::IO.raw_os_error()) {
+        tracing::warn!(path = %path.display(), %error, "a stored object cannot be read");
+        return StoreError::Corrupt(*hash);
+    }
+    io_error(action, path, error)
 }
 
 /// Checks that a range is inside an object of `bytes` bytes.
@@ -541,4 +552,32 @@ pub(crate) fn check_range(offset: u64, length: usize, bytes: u64) -> Result<(), 
         return Err(StoreError::OutOfRange { offset, end, bytes });
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use rustix::io::Errno;
+
+    use super::*;
+
+    /// The first page of an address space is never mapped, so reading it fails with `EIO`.
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn an_object_with_bytes_that_cannot_be_read_is_damaged() {
+        let path = PathBuf::from("/proc/self/mem");
+        let file = File::open(&path).unwrap();
+        let hash = ContentHash::from_slice(&[7; 32]).unwrap();
+        let reader = FileReader { hash, bytes: 100, file, path };
+        let error = reader.read_at(0, &mut [0; 100]).unwrap_err();
+        assert!(matches!(error, StoreError::Corrupt(found) if found == hash), "{error}");
+    }
+
+    #[test]
+    fn what_this_machine_lacks_says_nothing_about_an_object() {
+        for errno in [Errno::MFILE, Errno::NFILE, Errno::NOMEM, Errno::ACCESS] {
+            let hash = ContentHash::from_slice(&[7; 32]).unwrap();
+            let error = read_error(&hash, "opening", Path::new("x"), errno.into());
+            assert!(!error.is_damage(), "{error}");
+        }
+    }
 }

@@ -256,6 +256,56 @@ async fn a_repair_that_is_asked_for_reads_what_the_node_holds_itself() {
     assert_eq!(ask(holder, Repair { hash: None }).await.unwrap().restored, 1);
 }
 
+/// Puts a file in the place of an object's directory: opening the object fails, which says nothing
+/// about the object.
+fn keep_from_being_opened(dir: &Path, hash: &ContentHash) {
+    let directory = blob_path(dir, hash).parent().unwrap().to_owned();
+    fs::remove_dir_all(&directory).unwrap();
+    fs::write(directory, b"in the way").unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_piece_that_cannot_be_read_keeps_no_other_tessera_from_being_repaired() {
+    let net = Net::of(4).await;
+    let (owner, holder) = (&net.nodes[0], &net.nodes[1]);
+    let mut pieces = Vec::new();
+    for seed in [5, 7, 9] {
+        let (hash, keys) = owner.create(&net.path(&format!("album {seed}")), 2000, seed);
+        owner.publish(hash, &keys).await.unwrap();
+        pieces.push((hash, holder.held(hash)[0].checksum));
+    }
+    let is_alone = |hash: &ContentHash| {
+        let directory = blob_path(&holder.dir, hash).parent().unwrap().to_owned();
+        fs::read_dir(directory).unwrap().count() == 1
+    };
+    let at = pieces.iter().position(|(_, piece)| is_alone(piece)).expect("256 directories");
+    let (unread, piece) = pieces.remove(at);
+    keep_from_being_opened(&holder.dir, &piece);
+    rot(&holder.dir, &pieces[0].1);
+    let repaired = ask(holder, Repair { hash: None }).await.unwrap();
+    let counts = (repaired.checked, repaired.restored, repaired.failed);
+    assert_eq!(counts, (3, 1, 1), "{repaired:?}");
+    assert!(repaired.notes.iter().any(|note| note.contains(&unread.to_string())), "{repaired:?}");
+    ask(holder, Repair { hash: Some(unread) }).await.unwrap_err();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_damaged_piece_is_recorded_though_another_of_its_tessera_cannot_be_read() {
+    let net = Net::of(1).await;
+    let holder = &net.nodes[0];
+    let (stranger, goods) = (Stranger::at("127.0.100.1"), Goods::make(4 * MIB, 20));
+    for piece in [Piece::Index(0), Piece::Index(1), Piece::Index(2)] {
+        stranger.put(&holder.contact(), goods.parcel(piece)).await.unwrap();
+    }
+    let held = holder.held(goods.tessera);
+    keep_from_being_opened(&holder.dir, &held[1].checksum);
+    for piece in [&held[0], &held[2]] {
+        rot(&holder.dir, &piece.checksum);
+    }
+    holder.node.replication().verify_held(goods.tessera).await.unwrap_err();
+    assert_eq!(holder.store.fragments().count_damaged().unwrap(), 2);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn asking_for_a_piece_that_does_not_exist_says_nothing_about_the_copy_that_does() {
     let mut net = Net::new();
