@@ -31,6 +31,29 @@ pub enum PublicationEvent {
     Cancelled,
 }
 
+/// What ends when a publication is stopped: each also ends what those before it end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PublicationStop {
+    /// A publication in progress or in the background.
+    Stop,
+    /// A finished publication: the node no longer maintains the tessera, except as the holder of a
+    /// piece.
+    Unpublish,
+    /// All that is under way, such as a fetch: the tessera is about to be dropped.
+    Drop,
+}
+
+impl PublicationStop {
+    /// The event that is recorded.
+    pub fn event(self) -> PublicationEvent {
+        match self {
+            Self::Stop => PublicationEvent::Stopped,
+            Self::Unpublish | Self::Drop => PublicationEvent::Cancelled,
+        }
+    }
+}
+
 /// The publication state of a capsule in its library, in one word.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -165,9 +165,9 @@ impl Requests {
 
     async fn stop_publication(
         &self,
-        StopPublication { hash, unpublish }: StopPublication,
+        StopPublication { hash, how }: StopPublication,
     ) -> Result<PublicationReply, Failure> {
-        let stopped = self.replication.stop_publication(hash, unpublish).await;
+        let stopped = self.replication.stop_publication(hash, how).await;
         stopped.map(|report| answers::publication(hash, report)).map_err(failure::of_store)
     }
 

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use tesseras_core::ids::TesseraHash;
 use tesseras_core::ports::StoreError;
-use tesseras_core::publication::{PublicationEvent, PublicationState};
+use tesseras_core::publication::{PublicationState, PublicationStop};
 use tokio::time::{sleep, timeout};
 
 use crate::holder::Holder;
@@ -43,33 +43,31 @@ pub(crate) async fn publication(
 }
 
 impl Publisher<'_> {
-    /// Stops a publication: one in progress ends, and none continues in the background. With
-    /// `unpublish`, a finished one ends as well: this node no longer maintains the tessera, except
-    /// as the holder of a piece, and a fetch of it in progress ends. Returns once nothing more is sent
-    /// or stored.
+    /// Stops a publication: one in progress ends, and none continues in the background; `how` says
+    /// what else ends. Returns once nothing more of that is sent or stored.
     pub(crate) async fn stop(
         &self,
         tessera: TesseraHash,
-        unpublish: bool,
+        how: PublicationStop,
     ) -> Result<PublicationReport, StoreError> {
         let Self { peers, holder, library, workshop, directory } = *self;
-        let event = if unpublish { PublicationEvent::Cancelled } else { PublicationEvent::Stopped };
+        let event = how.event();
         // Recorded at once, so that it does not start again, and again after the writes in
         // progress.
         library.note(tessera, event).await?;
         library.stop_publishing(tessera);
-        if unpublish {
+        if how == PublicationStop::Drop {
             library.stop_fetching(tessera);
         }
         let lock = timeout(CANCEL_TIMEOUT, workshop.lock(tessera)).await.ok();
         library.note(tessera, event).await?;
-        if let Some(lock) = lock.filter(|_| unpublish) {
+        if let Some(lock) = lock.filter(|_| how != PublicationStop::Stop) {
             // It will not be resumed soon; publishing again computes the pieces anew.
             workshop.unpin(&lock).await;
         }
         let mut report = publication(library, tessera).await?;
         // A piece in flight may have arrived without its acknowledgement having been seen.
-        if report.placed > 0 || event == PublicationEvent::Stopped {
+        if report.placed > 0 || how == PublicationStop::Stop {
             sleep(ARRIVING).await;
             let asking = survey(peers, holder, directory, tessera, Scope::Known, Manner::Thorough);
             let attested = match timeout(CANCEL_TIMEOUT, asking).await {

@@ -7,6 +7,7 @@ use rand::rngs::StdRng;
 use tesseras_core::ids::{NodeId, TesseraHash};
 use tesseras_core::plan::SignedPlan;
 use tesseras_core::ports::StoreError;
+use tesseras_core::publication::PublicationStop;
 use tesseras_core::time::Clock;
 use tesseras_crypto::NodeKeys;
 use tesseras_wire::{Body, BoxStream, Peer, Response, SharedMemory, Transport};
@@ -174,14 +175,14 @@ impl Replication {
         Ok(publication::publication(&self.0.library, tessera).await?)
     }
 
-    /// Stops a publication; one in progress ends, and none continues in the background. With
-    /// `unpublish`, a finished one ends as well.
+    /// Stops a publication; one in progress ends, and none continues in the background.
+    /// `how` says what else ends.
     pub async fn stop_publication(
         &self,
         tessera: TesseraHash,
-        unpublish: bool,
+        how: PublicationStop,
     ) -> Result<PublicationReport, StoreError> {
-        self.publisher().stop(tessera, unpublish).await
+        self.publisher().stop(tessera, how).await
     }
 
     /// The tesserae that this node is publishing in the background.

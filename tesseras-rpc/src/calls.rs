@@ -6,6 +6,7 @@
 use serde::{Deserialize, Serialize};
 use tesseras_core::ids::TesseraHash;
 use tesseras_core::plan::SignedPlan;
+use tesseras_core::publication::PublicationStop;
 
 use crate::messages::{
     DraftedPlan, FetchReply, NodeStatus, PeerList, PublicationReply, PublishReply, RepairReply,
@@ -69,8 +70,8 @@ pub struct PublishInBackground {
 pub struct StopPublication {
     /// The tessera's hash.
     pub hash: TesseraHash,
-    /// Whether to end a complete publication, too: the node no longer repairs the tessera.
-    pub unpublish: bool,
+    /// What else ends with it.
+    pub how: PublicationStop,
 }
 
 /// Fetch a tessera into the library.

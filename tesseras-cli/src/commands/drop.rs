@@ -6,6 +6,7 @@ use tesseras_core::ports::{
     FragmentStore as _, HoldingRepository as _, Origin, TesseraRecord, TesseraRepository as _,
     Workbench as _,
 };
+use tesseras_core::publication::PublicationStop;
 use tesseras_rpc::calls::{AskTesseraStatus, StopPublication};
 
 use crate::ask::{ask, is_running};
@@ -74,7 +75,7 @@ pub fn run(context: &Context, args: Args) -> Result<Exit, CommandError> {
     }
     if running {
         // What is under way would publish it after all.
-        ask(context, StopPublication { hash, unpublish: true })?;
+        ask(context, StopPublication { hash, how: PublicationStop::Drop })?;
     }
     // Kept out first: a node that runs meanwhile accepts nothing of it while it goes.
     store.holdings().block(&hash, context.now())?;

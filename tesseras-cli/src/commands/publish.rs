@@ -8,7 +8,7 @@ use tesseras_core::plan::{Plan, SignedPlan};
 use tesseras_core::ports::{
     HoldingRepository as _, Origin, TesseraRepository as _, Workbench as _,
 };
-use tesseras_core::publication::{PublicationEvent, PublicationState};
+use tesseras_core::publication::{PublicationEvent, PublicationState, PublicationStop};
 use tesseras_rpc::calls::{DraftPlan, Publish, PublishInBackground, StopPublication};
 use tesseras_rpc::messages::{PublicationReply, PublishReply};
 use tesseras_storage::Store;
@@ -157,7 +157,7 @@ fn publish(
     hash: TesseraHash,
     signed: Option<SignedPlan>,
 ) -> Result<Exit, CommandError> {
-    let stop = StopPublication { hash, unpublish: false };
+    let stop = StopPublication { hash, how: PublicationStop::Stop };
     loop {
         let call = Publish { hash, signed: signed.clone() };
         let (why, left) = match ask_unless_interrupted(context, call, stop)? {
@@ -213,7 +213,7 @@ fn cancel(
     hash: TesseraHash,
 ) -> Result<PublicationReply, CommandError> {
     if is_running(context)? {
-        return ask(context, StopPublication { hash, unpublish: true });
+        return ask(context, StopPublication { hash, how: PublicationStop::Unpublish });
     }
     let holdings = store.holdings();
     let state = holdings.note_publication(&hash, PublicationEvent::Cancelled)?.state();

@@ -11,7 +11,7 @@ use tesseras_core::ids::{ContentHash, TesseraHash};
 use tesseras_core::plan::Plan;
 use tesseras_core::ports::{HoldingRepository as _, TesseraRepository as _};
 use tesseras_core::progress::{Progress, Unit};
-use tesseras_core::publication::{PublicationEvent, PublicationState};
+use tesseras_core::publication::{PublicationEvent, PublicationState, PublicationStop};
 use tesseras_rpc::calls::{PublishInBackground, Request, Response, StopPublication};
 use tesseras_rpc::frame::{Event, MAX_EVENT_BYTES, encode};
 use tesseras_rpc::messages::{DraftedPlan, PeerList, PublicationReply};
@@ -148,7 +148,7 @@ fn a_publication_that_is_interrupted_where_nobody_can_be_asked_is_stopped() {
         assert!(error.contains("not published") && error.contains("3 pieces"), "{error}");
         assert_eq!(said["code"], "interrupted");
         let hash = hash.parse().expect("a hash");
-        let stop = Request::from(StopPublication { hash, unpublish: false });
+        let stop = Request::from(StopPublication { hash, how: PublicationStop::Stop });
         assert_eq!(node.told.join().expect("no panic"), stop);
     }
 }
@@ -187,7 +187,10 @@ fn a_person_at_a_terminal_is_asked_what_ctrl_c_means() {
             assert!(talked.shown.contains("in the background, also after"), "{}", talked.shown);
         } else {
             assert!(
-                matches!(told, Request::StopPublication(StopPublication { unpublish: false, .. })),
+                matches!(
+                    told,
+                    Request::StopPublication(StopPublication { how: PublicationStop::Stop, .. })
+                ),
                 "{told:?}"
             );
         }

@@ -8,7 +8,7 @@ use tesseras_core::ids::TesseraHash;
 use tesseras_core::plan::SignedPlan;
 use tesseras_core::ports::{FragmentStore as _, HoldingRepository as _, TesseraRepository as _};
 use tesseras_core::progress::silent;
-use tesseras_core::publication::PublicationState;
+use tesseras_core::publication::{PublicationState, PublicationStop};
 use tesseras_dht::HolderRecord;
 use tesseras_node::clock;
 use tesseras_replication::messages::Request;
@@ -62,14 +62,14 @@ async fn stopped_midway(
     net: &Net,
     hash: TesseraHash,
     keys: &tesseras_crypto::CreatorKeys,
-    unpublish: bool,
+    how: PublicationStop,
 ) -> PublicationReport {
     let owner = &net.nodes[0];
     net.nodes[1].gate.lie(Lie::SilentOnPuts);
     let placed = || owner.store.holdings().placements(&hash).unwrap().len();
     let stop = async {
         until("enough is placed to rebuild the rest", async || placed() >= 17).await;
-        owner.node.replication().stop_publication(hash, unpublish).await.unwrap()
+        owner.node.replication().stop_publication(hash, how).await.unwrap()
     };
     let (published, stopped) = tokio::join!(owner.publish(hash, keys), stop);
     assert!(matches!(published, Err(PublishError::Stopped(_))), "{published:?}");
@@ -83,7 +83,7 @@ async fn a_publication_that_was_stopped_is_completed_by_nobody() {
     let net = Net::of(8).await;
     let owner = &net.nodes[0];
     let (hash, keys) = owner.create(&net.path("album"), 4 * MIB, 5);
-    let stopped = stopped_midway(&net, hash, &keys, false).await;
+    let stopped = stopped_midway(&net, hash, &keys, PublicationStop::Stop).await;
     assert_eq!(stopped.state, PublicationState::Local);
 
     // What was on its way when it was stopped has arrived, or never will.
@@ -172,7 +172,8 @@ async fn a_publication_in_the_background_goes_on_by_itself_until_it_is_cancelled
         assert_eq!(begun.state, PublicationState::Publishing);
         assert_eq!(owner.health(hash).await.state, HealthState::Publishing);
     }
-    let cancelled = rpc(owner, StopPublication { hash: second, unpublish: true }).await;
+    let cancelled =
+        rpc(owner, StopPublication { hash: second, how: PublicationStop::Unpublish }).await;
     assert_eq!((cancelled.state, cancelled.placed), (PublicationState::Local, 0));
 
     for _ in 0..3 {
@@ -188,7 +189,8 @@ async fn a_publication_in_the_background_goes_on_by_itself_until_it_is_cancelled
     assert_eq!(pieces(&net, second), 0);
 
     // A finished one that is cancelled stays with those who hold it, and only with them.
-    let cancelled = rpc(owner, StopPublication { hash: first, unpublish: true }).await;
+    let cancelled =
+        rpc(owner, StopPublication { hash: first, how: PublicationStop::Unpublish }).await;
     assert_eq!((cancelled.state, cancelled.placed), (PublicationState::Local, 3));
     assert_eq!(looks_after_everything(owner).await, 0);
     assert_eq!(owner.health(first).await.state, HealthState::Local);
@@ -246,7 +248,7 @@ async fn a_stranger_cannot_complete_what_was_cancelled() {
     let net = Net::of(8).await;
     let owner = &net.nodes[0];
     let (hash, keys) = owner.create(&net.path("album"), 4 * MIB, 5);
-    stopped_midway(&net, hash, &keys, true).await;
+    stopped_midway(&net, hash, &keys, PublicationStop::Unpublish).await;
     // It was asked for room, or saw the hash somewhere; nobody gave it a piece to place.
     let stranger = Stranger::at("127.0.77.1");
     for member in net.nodes.iter().filter(|member| !member.held(hash).is_empty()) {
@@ -292,11 +294,35 @@ async fn a_drop_stops_a_fetch_of_the_same_tessera() {
     let is_for_a_piece = |request: &Request| matches!(request, Request::GetPiece { .. });
     let dropping = async {
         until("a piece is asked for", async || asked().iter().any(is_for_a_piece)).await;
-        rpc(reader, StopPublication { hash, unpublish: true }).await;
+        rpc(reader, StopPublication { hash, how: PublicationStop::Drop }).await;
         reader.drop_tessera(hash);
         holder.gate.be_honest();
     };
     let (fetched, ()) = tokio::join!(ask(reader, Fetch { hash }), dropping);
     assert_eq!(fetched.unwrap_err().cause, Cause::Stopped);
     assert!(reader.store.library().get(&hash).unwrap().is_none());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_fetch_goes_on_when_the_publication_of_its_tessera_is_cancelled() {
+    let net = Net::of(3).await;
+    let (owner, reader) = (&net.nodes[0], &net.nodes[2]);
+    let (hash, keys) = owner.create(&net.path("album"), 1000, 5);
+    owner.publish(hash, &keys).await.unwrap();
+    reader.drop_tessera(hash);
+    let holder = &net.nodes[1];
+    holder.gate.lie(Lie::SilentOnPieces);
+    holder.gate.take_asked();
+    let asked = || holder.gate.take_asked();
+    let is_for_a_piece = |request: &Request| matches!(request, Request::GetPiece { .. });
+    let cancelling = async {
+        until("a piece is asked for", async || asked().iter().any(is_for_a_piece)).await;
+        let cancelled = rpc(reader, StopPublication { hash, how: PublicationStop::Unpublish });
+        let honest = async { holder.gate.be_honest() };
+        tokio::join!(cancelled, honest).0
+    };
+    let (fetched, cancelled) = tokio::join!(ask(reader, Fetch { hash }), cancelling);
+    assert_eq!(cancelled.state, PublicationState::Local);
+    assert_eq!(fetched.unwrap().hash, hash);
+    assert!(reader.store.library().get(&hash).unwrap().is_some());
 }

@@ -10,7 +10,7 @@ use tesseras_core::code::Piece;
 use tesseras_core::plan::SignedPlan;
 use tesseras_core::ports::{HoldingRepository as _, Origin, TesseraRepository, Workbench as _};
 use tesseras_core::progress::silent;
-use tesseras_core::publication::PublicationState;
+use tesseras_core::publication::{PublicationState, PublicationStop};
 use tesseras_replication::status::HealthState;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
@@ -69,7 +69,7 @@ const STEP: Duration = Duration::from_millis(41);
 /// it is stored or pinned later.
 async fn stop(world: &mut World, node: usize, after: Duration) {
     let (place, hash) = (world.place(node), coded().record.hash);
-    place.replication.stop_publication(hash, true).await.unwrap();
+    place.replication.stop_publication(hash, PublicationStop::Unpublish).await.unwrap();
     TesseraRepository::remove(&place.memory, &hash).unwrap();
     place.memory.block(&hash, place.clock.now()).unwrap();
     let left = || {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use tesseras_core::contact::Contact;
 use tesseras_core::ports::{HoldingRepository as _, Origin};
 use tesseras_core::progress::silent;
-use tesseras_core::publication::PublicationEvent;
+use tesseras_core::publication::{PublicationEvent, PublicationStop};
 use tesseras_replication::fetch::FetchError;
 
 use crate::capsules::{add, coded, many, small};
@@ -72,7 +72,7 @@ fn a_node_that_moved_is_not_given_up_because_of_its_old_address() {
         let known = [near.contact(), old];
         place.memory.remember_holders(&hash, &known, place.clock.now()).unwrap();
         place.memory.note_publication(&hash, PublicationEvent::Wanted).unwrap();
-        let report = place.replication.stop_publication(hash, false).await.unwrap();
+        let report = place.replication.stop_publication(hash, PublicationStop::Stop).await.unwrap();
         assert_eq!(report.placed, 2, "both were waited for");
     });
 }
