@@ -42,7 +42,8 @@ struct Dropped {
     pieces: u64,
     /// How many pieces of unfinished tasks were removed, such as a fetch that was interrupted.
     unfinished: u64,
-    /// How many other nodes attested pieces of it just now; absent if too few did.
+    /// How many other nodes attested pieces of it just now; absent if none could be asked, or what
+    /// they hold of it is a draft.
     attested: Option<u64>,
 }
 
@@ -62,16 +63,16 @@ pub fn run(context: &Context, args: Args) -> Result<Exit, CommandError> {
     let is_draft = record.as_ref().is_some_and(|record| record.origin == Origin::Created)
         && !store.holdings().publication(&hash)?.published;
     let is_kept = listed || !pieces.is_empty();
-    let attested = match is_kept && running && !is_draft {
+    let others = match is_kept && running && !is_draft {
         true => attested_elsewhere(context, hash, !pieces.is_empty()),
         false => None,
     };
-    if is_kept && attested.is_none() && !args.yes {
+    if is_kept && !others.is_some_and(|others| others.any_may_vanish) && !args.yes {
         let why = match is_draft {
-            true => "it is not published, so nobody finds what other nodes hold of it",
-            false => "no other nodes that hold enough of it have answered just now",
+            true => "it is not published, so nobody finds what other nodes hold of it".to_owned(),
+            false => too_few(others),
         };
-        confirm_only_copy(context, &hash, (record, pieces.len()), why)?;
+        confirm_only_copy(context, &hash, (record, pieces.len()), &why)?;
     }
     if running {
         // What is under way would publish it after all.
@@ -87,7 +88,7 @@ pub fn run(context: &Context, args: Args) -> Result<Exit, CommandError> {
         library: removed.is_some(),
         pieces: 0,
         unfinished,
-        attested,
+        attested: others.map(|others| others.nodes),
     };
     for piece in store.fragments().list_fragments(&hash)? {
         if store.fragments().delete_fragment(&piece)? {
@@ -99,17 +100,37 @@ pub fn run(context: &Context, args: Args) -> Result<Exit, CommandError> {
     Ok(Exit::Done)
 }
 
-/// How many other nodes attested pieces of a tessera just now, if it survives the loss of any of
-/// them. What was placed long ago, and what a single node says, is no reason not to ask.
-fn attested_elsewhere(context: &Context, hash: TesseraHash, holds_pieces: bool) -> Option<u64> {
-    let status = ask(context, AskTesseraStatus { hash }).ok()?;
-    kept_without_us(status.holders, status.survives, holds_pieces)
+/// What is left of a tessera when this node has let its pieces go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Others {
+    /// How many other nodes attested pieces of it just now.
+    nodes: u64,
+    /// Whether it survives the loss of any of them. If not, they are no reason not to ask.
+    any_may_vanish: bool,
 }
 
-/// How many holders are left when this one has let its pieces go, if any one of them may vanish.
-fn kept_without_us(holders: u64, survives: u64, holds_pieces: bool) -> Option<u64> {
+/// What other nodes attest of a tessera just now; `None` if the node cannot tell. What was placed
+/// long ago does not count.
+fn attested_elsewhere(context: &Context, hash: TesseraHash, holds_pieces: bool) -> Option<Others> {
+    let status = ask(context, AskTesseraStatus { hash }).ok()?;
+    Some(kept_without_us(status.holders, status.survives, holds_pieces))
+}
+
+fn kept_without_us(holders: u64, survives: u64, holds_pieces: bool) -> Others {
     let ours = u64::from(holds_pieces);
-    (survives > ours).then(|| holders.saturating_sub(ours))
+    Others { nodes: holders.saturating_sub(ours), any_may_vanish: survives > ours }
+}
+
+/// Why what other nodes hold is no reason not to ask.
+fn too_few(others: Option<Others>) -> String {
+    match others.map(|others| others.nodes) {
+        None => "other nodes could not be asked just now".to_owned(),
+        Some(0) => "no other node attests it just now".to_owned(),
+        Some(1) => "only 1 other node attests it just now".to_owned(),
+        Some(n) => format!(
+            "{n} other nodes attest pieces of it just now, too few for any of them to vanish"
+        ),
+    }
 }
 
 /// Asks before the only copy goes; an error if it is to stay.
@@ -147,17 +168,17 @@ impl Report for Dropped {
             (false, n) => format!("{} held for others", count(n, "piece", "pieces")),
         };
         let after = match (self.attested, self.library) {
-            (Some(nodes), _) => format!(
+            (Some(nodes), _) if nodes > 0 => format!(
                 "{} attested pieces of it just now, and nobody can delete it from them. While \
                  enough of them live, `tes fetch` brings it back.",
                 count(nodes, "other node", "other nodes")
             ),
-            (None, true) => {
+            (_, true) => {
                 "Unless other nodes hold it, only an export or the folder it was made from can \
                  bring it back."
                     .to_owned()
             }
-            (None, false) => "`tes fetch` lets it in again.".to_owned(),
+            (_, false) => "`tes fetch` lets it in again.".to_owned(),
         };
         let bytes = match self.bytes {
             0 => String::new(),
@@ -173,9 +194,10 @@ mod tests {
 
     #[test]
     fn this_nodes_own_piece_and_one_other_are_no_reason_not_to_ask() {
-        assert_eq!(kept_without_us(1, 0, false), None);
-        assert_eq!(kept_without_us(2, 1, false), Some(2));
-        assert_eq!(kept_without_us(2, 1, true), None);
-        assert_eq!(kept_without_us(3, 2, true), Some(2));
+        let kept = |nodes, any_may_vanish| Others { nodes, any_may_vanish };
+        assert_eq!(kept_without_us(1, 0, false), kept(1, false));
+        assert_eq!(kept_without_us(2, 1, false), kept(2, true));
+        assert_eq!(kept_without_us(2, 1, true), kept(1, false));
+        assert_eq!(kept_without_us(3, 2, true), kept(2, true));
     }
 }

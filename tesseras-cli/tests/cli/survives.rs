@@ -369,13 +369,31 @@ fn only_what_others_attest_now_is_dropped_without_a_question() {
     let report = PublicationReply { hash: tessera, state: PublicationState::Local, placed: 7 };
     let stopped =
         encode(&Event::Done(Response::Publication(report)), MAX_EVENT_BYTES).expect("short");
-    let node = environment.fake_node(vec![status(1, 0), status(2, 1), stopped]);
-    assert_eq!(environment.json(&["drop", &hash]).code, Some(2));
+    let node = environment.fake_node(vec![status(1, 0), status(0, 0), status(2, 1), stopped]);
+    for words in ["only 1 other node attests it just now", "no other node attests it just now"] {
+        let refused = environment.json(&["drop", &hash]);
+        assert_eq!(refused.code, Some(2));
+        assert!(refused.stderr.contains(words), "{}", refused.stderr);
+    }
     let human = environment.human(&["drop", &hash]);
     assert_eq!(human.status.code(), Some(0));
     let stdout = String::from_utf8_lossy(&human.stdout);
     assert!(stdout.contains("2 other nodes attested") && stdout.contains("tes fetch"), "{stdout}");
-    assert_eq!(node.join().expect("no panic").len(), 3);
+    assert_eq!(node.join().expect("no panic").len(), 4);
+}
+
+#[test]
+fn how_many_others_attest_what_is_dropped_is_told_even_if_it_is_one() {
+    let environment = Environment::with_creator();
+    let hash = environment.tessera();
+    environment.publish_in_store(&hash);
+    let tessera: TesseraHash = hash.parse().expect("a hash");
+    let report = PublicationReply { hash: tessera, state: PublicationState::Local, placed: 1 };
+    let stopped =
+        encode(&Event::Done(Response::Publication(report)), MAX_EVENT_BYTES).expect("short");
+    let node = environment.fake_node(vec![status_event(tessera, 1, 0), stopped]);
+    assert_eq!(environment.ok(&["drop", &hash, "--yes"])["attested"], 1);
+    assert_eq!(node.join().expect("no panic").len(), 2);
 }
 
 #[test]
