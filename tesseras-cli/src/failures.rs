@@ -82,8 +82,8 @@ fn hint(cause: &Cause) -> Option<String> {
         Cause::DiskFull => "free some disk space, then repeat the command",
         Cause::Damaged => MEND,
         Cause::NoneHoldsIt { .. } => {
-            "compare the hash with the card; if every digit is right, they have dropped it, and \
-             only an export or a node that still has it can bring it back"
+            "compare the hash with the card; if every digit is right, they have dropped or lost \
+             it, and only an export or a node that still has it can bring it back"
         }
         Cause::HoldersSilent { .. } => "they may be back later; then repeat the command",
         Cause::NotFound => {

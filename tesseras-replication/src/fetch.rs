@@ -60,7 +60,7 @@ pub enum FetchError {
     /// Nodes have announced something under the same key, but none that answered holds this tessera.
     /// They may have held it, or another one whose hash begins the same.
     #[error(
-        "nodes were announced under the key of {tessera}, but none of the {answered} that answered holds it: they have dropped it, or a digit of the hash is wrong"
+        "nodes were announced under the key of {tessera}, but none of the {answered} that answered holds it: they have dropped or lost it, or a digit of the hash is wrong"
     )]
     NoneHoldsIt {
         /// The tessera.

@@ -67,7 +67,7 @@ pub enum Cause {
     /// No node is known to hold the tessera.
     NotFound,
     /// Nodes have announced something under the key, and those that answered hold nothing of this
-    /// tessera: they have dropped it, or the hash is another one that begins the same.
+    /// tessera: they have dropped or lost it, or the hash is another one that begins the same.
     NoneHoldsIt {
         /// How many answered.
         answered: u64,

@@ -148,20 +148,30 @@ fn urgency(glance: &TesseraGlance) -> (u8, u64) {
         TesseraState::Local => 4,
         TesseraState::Healthy => 5,
     };
-    (state, if state == 1 { glance.survives } else { 0 })
+    let has_holders = matches!(glance.state, TesseraState::Degraded | TesseraState::Healthy);
+    (state, if has_holders { glance.survives } else { 0 })
 }
 
-/// How many capsules lack pieces; nothing if none does.
+/// What is offered for degraded capsules. It brings back nothing that nobody else holds.
+const MENDS: &str = "`tes repair` helps the degraded";
+
+/// How many capsules lack pieces, and how many nobody else holds; nothing if there are none.
 fn endangered(tesserae: &[&TesseraGlance]) -> String {
     let counted = |state| tesserae.iter().filter(|glance| glance.state == state).count() as u64;
-    let (lost, degraded) = (counted(TesseraState::Unreachable), counted(TesseraState::Degraded));
-    if lost + degraded == 0 {
-        return String::new();
-    }
+    let degraded = counted(TesseraState::Degraded);
+    let only_here = counted(TesseraState::Unreachable) + counted(TesseraState::Local);
     let all = count(tesserae.len() as u64, "tessera", "tesserae");
-    let degraded = count(degraded, "is", "are") + " degraded";
-    let lost = count(lost, "is", "are") + " only here";
-    format!("Of {all}, {degraded} and {lost}; `tes repair` helps.\n")
+    let are = |number, what: &str| format!("{} {what}", count(number, "is", "are"));
+    match (degraded, only_here) {
+        (0, 0) => String::new(),
+        (0, _) => format!("Of {all}, {}.\n", are(only_here, "only here")),
+        (_, 0) => format!("Of {all}, {}; {MENDS}.\n", are(degraded, "degraded")),
+        _ => format!(
+            "Of {all}, {} and {}; {MENDS}.\n",
+            are(degraded, "degraded"),
+            are(only_here, "only here")
+        ),
+    }
 }
 
 /// The state of a capsule of the library as a word for people.

@@ -91,12 +91,12 @@ fn a_failure_is_told_in_human_units_and_without_false_hope() {
         (
             Cause::NoneHoldsIt { answered: 1, silent: 0 },
             "1 announced holder has nothing of it",
-            "compare the hash with the card; if every digit is right, they have dropped it",
+            "compare the hash with the card; if every digit is right, they have dropped or lost it",
         ),
         (
             Cause::NoneHoldsIt { answered: 3, silent: 2 },
             "3 announced holders have nothing of it (2 more did not answer)",
-            "compare the hash with the card; if every digit is right, they have dropped it",
+            "compare the hash with the card; if every digit is right, they have dropped or lost it",
         ),
         (
             Cause::HoldersSilent { silent: 4 },
@@ -145,14 +145,29 @@ fn the_endangered_come_first_and_are_counted() {
         glance(3, TesseraState::Local, 0),
         glance(4, TesseraState::Degraded, 1),
         glance(5, TesseraState::Unreachable, 0),
+        glance(6, TesseraState::Healthy, 0),
     ];
-    let node = environment.fake_node(vec![status_of(Vec::new(), tesserae)]);
-    let human = String::from_utf8(environment.human(&["status"]).stdout).expect("UTF-8");
-    node.join().expect("it answered");
+    let few = |seeds: &[usize]| seeds.iter().map(|n| tesserae[*n].clone()).collect();
+    let node = environment.fake_node(vec![
+        status_of(Vec::new(), tesserae.clone()),
+        status_of(Vec::new(), few(&[0, 4])),
+        status_of(Vec::new(), few(&[0, 1])),
+        status_of(Vec::new(), few(&[0, 5])),
+    ]);
+    let said = || String::from_utf8(environment.human(&["status"]).stdout).expect("UTF-8");
+    let human = said();
     let at = |seed| human.find(&format!("album {seed}")).expect("it is listed");
-    let order = [5, 4, 2, 3, 1].map(at);
+    let order = [5, 4, 2, 3, 6, 1].map(at);
     assert!(order.is_sorted(), "{human}");
-    assert!(human.contains("Of 5 tesserae, 2 are degraded and 1 is only here"), "{human}");
+    let counted = "Of 6 tesserae, 2 are degraded and 2 are only here; `tes repair` helps";
+    assert!(human.contains(counted), "{human}");
+    let human = said();
+    assert!(human.contains("Of 2 tesserae, 1 is only here.\n"), "{human}");
+    let human = said();
+    assert!(human.contains("Of 2 tesserae, 1 is degraded; `tes repair` helps"), "{human}");
+    let human = said();
+    assert!(!human.contains("Of 2 tesserae"), "{human}");
+    node.join().expect("it answered");
 }
 
 #[test]

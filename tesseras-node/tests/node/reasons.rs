@@ -58,7 +58,7 @@ async fn a_right_hash_that_all_have_dropped_is_not_called_wrong() {
     // Their announcements are still there.
     let failure = ask(&net.nodes[0], Fetch { hash }).await.unwrap_err();
     assert_eq!(failure.cause, Cause::NoneHoldsIt { answered: 3, silent: 0 }, "{failure:?}");
-    assert!(failure.message.contains("dropped it"), "{failure:?}");
+    assert!(failure.message.contains("dropped or lost it"), "{failure:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
