@@ -20,7 +20,7 @@ use tesseras_crypto::CreatorKeys;
 use tesseras_node::clock;
 use tesseras_node::loopback::{LoopbackNetwork, Member};
 use tesseras_replication::publish::Published;
-use tesseras_replication::status::{HealthState, TesseraHealth};
+use tesseras_replication::status::TesseraHealth;
 use tokio::time::Instant;
 
 use crate::command_error::CommandError;
@@ -214,9 +214,8 @@ async fn repair(teller: &Teller, keeper: &Member, hash: TesseraHash) -> Result<u
         words::held(&health),
         words::may_die(health.survives)
     ));
-    if health.state != HealthState::Healthy {
-        let (live, total) = (health.live, health.total);
-        teller.tell(&format!("   Not all is back yet: {live} of {total} live."));
+    if let Some(part) = words::not_all(&health) {
+        teller.tell(&format!("   Not all is back yet: {part} live."));
     }
     Ok(repaired.restored as u64)
 }

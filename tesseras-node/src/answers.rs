@@ -68,6 +68,7 @@ pub(crate) fn tessera_status(hash: TesseraHash, health: &TesseraHealth) -> Tesse
         copies: copy_count(health.copies),
         holders: health.placement.len() as u64,
         survives: health.survives as u64,
+        only_silent: health.only_silent as u64,
         placement: pieces(&health.placement),
         in_library: health.in_library,
         notes,

@@ -222,6 +222,34 @@ impl Requests {
         unread
     }
 
+    /// How many pieces of which of these tesserae are damaged here.
+    async fn damaged_of(
+        &self,
+        tesserae: &[TesseraHash],
+    ) -> Result<BTreeMap<TesseraHash, usize>, Failure> {
+        let mut damaged = BTreeMap::new();
+        for tessera in tesserae {
+            let pieces = self.replication.count_damaged(*tessera).await;
+            damaged.insert(*tessera, pieces.map_err(failure::of_store)?);
+        }
+        damaged.retain(|_, pieces| *pieces > 0);
+        Ok(damaged)
+    }
+
+    /// Adds how many pieces were damaged before a repair, and how many of them are not any more.
+    async fn count_replaced(
+        &self,
+        all: &mut RepairReply,
+        damaged: BTreeMap<TesseraHash, usize>,
+    ) -> Result<(), Failure> {
+        for (tessera, before) in damaged {
+            let left = self.replication.count_damaged(tessera).await.map_err(failure::of_store)?;
+            all.damaged += before as u64;
+            all.replaced += before.saturating_sub(left) as u64;
+        }
+        Ok(())
+    }
+
     async fn repair(
         &self,
         hash: Option<TesseraHash>,
@@ -236,6 +264,7 @@ impl Requests {
         let mut put_off = Vec::new();
         let asked = tesserae.len();
         let mut unread = self.verify_held(&tesserae, on_progress).await;
+        let damaged = self.damaged_of(&tesserae).await?;
         let mut each = self.replication.repair_each(tesserae, Haste::AtOnce, on_progress.clone());
         while let Some((tessera, result)) = each.next().await {
             all.checked += 1;
@@ -267,6 +296,7 @@ impl Requests {
         {
             return Err(failure::of_clock(off));
         }
+        self.count_replaced(&mut all, damaged).await?;
         all.unreachable = unreachable.len() as u64;
         Ok(all)
     }

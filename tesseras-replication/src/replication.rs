@@ -230,6 +230,11 @@ impl Replication {
         repairer.repair_each(tesserae, haste, on_progress)
     }
 
+    /// How many pieces that this node holds of a tessera are known to be damaged.
+    pub async fn count_damaged(&self, tessera: TesseraHash) -> Result<usize, StoreError> {
+        Ok(self.0.holder.damaged_pieces(tessera).await?.len())
+    }
+
     /// Reads every byte of the pieces that this node holds of a tessera; what is damaged is recorded,
     /// and replaced by the next repair. Fails if any piece could not be read for another reason; what
     /// was found damaged is recorded all the same.

@@ -90,6 +90,9 @@ pub struct TesseraStatus {
     pub holders: u64,
     /// How many of them, chosen as the worst case, can fail at once without loss.
     pub survives: u64,
+    /// How many holders do not answer, if the other nodes lack nothing and repair can do nothing;
+    /// otherwise 0.
+    pub only_silent: u64,
     /// Every attested piece with its holder.
     pub placement: Vec<PieceLocation>,
     /// Whether the library of the answering node also has a whole copy.
@@ -212,6 +215,10 @@ pub struct RepairReply {
     pub missing: u64,
     /// How many tesserae could not be checked or repaired; the notes say why.
     pub failed: u64,
+    /// How many pieces held by this node are damaged on its disk.
+    pub damaged: u64,
+    /// How many of these were replaced.
+    pub replaced: u64,
     /// How many known holders did not answer, each counted once.
     pub unreachable: u64,
     /// More that the user should know, as sentences.

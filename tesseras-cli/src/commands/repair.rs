@@ -138,12 +138,18 @@ impl Report for Library {
 
 impl Report for Shown {
     fn human(&self) -> String {
-        let RepairReply { checked, restored, missing, failed, unreachable, notes } = &self.0;
+        let RepairReply { checked, restored, missing, failed, .. } = &self.0;
+        let RepairReply { damaged, replaced, unreachable, notes, .. } = &self.0;
         let mut out = format!(
             "Checked {}; restored {}.\n",
             count(*checked, "tessera", "tesserae"),
             count(*restored, "piece", "pieces")
         );
+        if *damaged > 0 {
+            let found = count(*damaged, "of this node's pieces was", "of this node's pieces were");
+            let mended = count(*replaced, "was", "were");
+            out.append_line(format_args!("{found} damaged; {mended} replaced; check the disk."));
+        }
         if *missing > 0 {
             let pieces = count(*missing, "piece is", "pieces are");
             out.append_line(format_args!("{pieces} still missing."));

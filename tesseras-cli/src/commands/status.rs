@@ -1,5 +1,6 @@
 //! `tes status`: how the node is, or how a tessera is.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use serde::Serialize;
@@ -191,7 +192,7 @@ impl Report for Tessera {
     fn human(&self) -> String {
         let status = &self.0;
         let mut out = format!("Tessera {}\n", status.hash);
-        out += sentence(status);
+        out += &sentence(status);
         out += &left_by_a_publication(status);
         if status.state != TesseraState::Local && status.fragments.total > 0 {
             out += &live(status);
@@ -204,13 +205,20 @@ impl Report for Tessera {
 }
 
 /// The state of a tessera as a sentence for people.
-fn sentence(status: &TesseraStatus) -> &'static str {
-    match status.state {
+fn sentence(status: &TesseraStatus) -> Cow<'static, str> {
+    let sentence = match status.state {
         TesseraState::Local => "It is not published; `tes publish` lets others keep it alive.\n",
         TesseraState::Publishing => {
             "It is being published from here; `tes publish --cancel` stops it.\n"
         }
         TesseraState::Healthy => "It is healthy: every piece was attested just now.\n",
+        TesseraState::Degraded if status.only_silent > 0 => {
+            let silent = count(status.only_silent, "holder does", "holders do");
+            return format!(
+                "It is readable; {silent} not answer, and every other node has its copy.\n"
+            )
+            .into();
+        }
         TesseraState::Degraded => "It is readable, but pieces are missing; `tes repair` helps.\n",
         TesseraState::Unreachable if status.in_library => {
             "It is only here: too few of its holders answer, but your own copy is in the library.\n\
@@ -222,7 +230,8 @@ fn sentence(status: &TesseraStatus) -> &'static str {
         }
         TesseraState::Unreachable => "It cannot be read now: too few of its holders answer.\n",
         TesseraState::Unchecked => "Its holders were not asked in time.\n",
-    }
+    };
+    sentence.into()
 }
 
 /// What others hold of a tessera that is not published.

@@ -26,6 +26,26 @@ pub fn held(health: &TesseraHealth) -> String {
     format!("{what} on {}", count(health.placement.len() as u64, "node", "nodes"))
 }
 
+/// How many of the whole copies and of the pieces live, where it is not all of them. What would be
+/// there with the nodes that died does not count.
+pub fn not_all(health: &TesseraHealth) -> Option<String> {
+    let form = (health.live, health.total);
+    let copies = (health.copies.live, health.copies.total);
+    let (copies, pieces) = match health.needed {
+        1 => (form, (0, 0)),
+        _ => (copies, form),
+    };
+    let part = |(live, total): (usize, usize), one, many| {
+        (live < total).then(|| format!("{live} of {}", count(total as u64, one, many)))
+    };
+    let copies = part(copies, "whole copy", "whole copies");
+    let pieces = part(pieces, "piece", "pieces");
+    match (copies, pieces) {
+        (Some(copies), Some(pieces)) => Some(format!("{copies} and {pieces}")),
+        (copies, pieces) => copies.or(pieces),
+    }
+}
+
 /// How much loss it stands, after "The nodes say: ".
 pub fn may_die(survives: usize) -> String {
     match survives {
@@ -76,8 +96,25 @@ mod tests {
             survives: 0,
             placement,
             uncounted: 0,
+            only_silent: 0,
             in_library: false,
         }
+    }
+
+    #[test]
+    fn only_what_is_not_back_is_told_copies_and_pieces_apart() {
+        let seen = |needed, (live, total), copies: (usize, usize)| {
+            let copies = Copies { live: copies.0, total: copies.1 };
+            not_all(&TesseraHealth { live, total, copies, ..health(0, 0, needed) })
+        };
+        assert_eq!(seen(1, (3, 3), (3, 3)), None, "the state may be degraded all the same");
+        assert_eq!(seen(16, (24, 24), (4, 4)), None);
+        assert_eq!(seen(1, (2, 3), (2, 3)).as_deref(), Some("2 of 3 whole copies"));
+        assert_eq!(seen(16, (20, 24), (4, 4)).as_deref(), Some("20 of 24 pieces"));
+        assert_eq!(
+            seen(16, (20, 24), (1, 4)).as_deref(),
+            Some("1 of 4 whole copies and 20 of 24 pieces")
+        );
     }
 
     #[test]

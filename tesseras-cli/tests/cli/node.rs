@@ -70,6 +70,7 @@ fn what_the_node_says_is_shown() {
         copies: CopyCount { total: 3, live: 3 },
         holders: 11,
         survives: 3,
+        only_silent: 0,
         placement: vec![
             PieceLocation { fragment: tesseras_core::code::Piece::Index(5), node_id },
             PieceLocation { fragment: tesseras_core::code::Piece::Whole, node_id },
@@ -77,12 +78,16 @@ fn what_the_node_says_is_shown() {
         in_library: false,
         notes: Vec::new(),
     };
+    let degraded = TesseraStatus { state: TesseraState::Degraded, ..tessera.clone() };
+    let silent = TesseraStatus { only_silent: 3, ..degraded.clone() };
     let node = environment.fake_node(vec![
         done(Response::Peers(PeerList { peers: vec![PeerInfo { node_id, address }] })),
         fetched,
         encode(&Event::Failed(failed), MAX_EVENT_BYTES).expect("short"),
         done(Response::TesseraStatus(tessera.clone())),
-        done(Response::TesseraStatus(tessera)),
+        done(Response::TesseraStatus(tessera.clone())),
+        done(Response::TesseraStatus(silent)),
+        done(Response::TesseraStatus(degraded)),
         done(Response::Repaired(RepairReply { checked: 2, ..RepairReply::default() })),
         done(Response::Peers(PeerList { peers: Vec::new() })),
     ]);
@@ -107,13 +112,18 @@ fn what_the_node_says_is_shown() {
     let human = String::from_utf8(environment.human(&["status", &name]).stdout).expect("UTF-8");
     assert!(human.contains("survives the loss of any 3") && human.contains("5 whole"), "{human}");
     assert!(human.contains("Beside them: 3 of 3 whole copies."), "{human}");
+    let human = String::from_utf8(environment.human(&["status", &name]).stdout).expect("UTF-8");
+    let silent = "3 holders do not answer, and every other node has its copy.";
+    assert!(human.contains(silent) && !human.contains("tes repair"), "{human}");
+    let human = String::from_utf8(environment.human(&["status", &name]).stdout).expect("UTF-8");
+    assert!(human.contains("pieces are missing; `tes repair` helps"), "{human}");
     assert_eq!(environment.ok(&["repair"])["checked"], 2);
     let other = environment.json(&["status"]);
     assert_eq!((other.code, &other.json["code"]), (Some(1), &"other_version".into()));
     assert!(
         other.json["error"].as_str().expect("a reason").contains("the answer of another request")
     );
-    assert_eq!(node.join().expect("no panic").len(), 7);
+    assert_eq!(node.join().expect("no panic").len(), 9);
 }
 
 #[test]
@@ -165,6 +175,7 @@ fn a_repair_that_restores_nothing_says_how_many_are_missing_and_why() {
         done(Response::Repaired(lacking.clone())),
         done(Response::Repaired(failed)),
         done(Response::Repaired(RepairReply { restored: 1, ..lacking })),
+        done(Response::Repaired(RepairReply { damaged: 2, replaced: 1, ..RepairReply::default() })),
     ]);
     let answer = environment.json(&["repair"]);
     assert_eq!((answer.code, &answer.json["missing"]), (Some(0), &2.into()));
@@ -176,5 +187,9 @@ fn a_repair_that_restores_nothing_says_how_many_are_missing_and_why() {
     assert_eq!((answer.code, &answer.json["failed"]), (Some(0), &1.into()));
     // Something was done, though not all.
     assert_eq!(environment.ok(&["repair"])["missing"], 2);
+    let human = environment.human(&["repair"]);
+    let shown = String::from_utf8(human.stdout).expect("UTF-8");
+    let words = "2 of this node's pieces were damaged; 1 was replaced; check the disk.";
+    assert!(shown.contains(words), "{shown}");
     node.join().expect("no panic");
 }

@@ -338,6 +338,7 @@ fn status_event(hash: TesseraHash, holders: u64, survives: u64) -> Vec<u8> {
         copies: CopyCount { total: 7, live: holders },
         holders,
         survives,
+        only_silent: 0,
         placement: Vec::new(),
         in_library: true,
         notes: Vec::new(),

@@ -85,6 +85,7 @@ async fn whole_copies_are_counted_as_copies() {
     let lost = net.nodes[1].held(hash).remove(0);
     net.nodes[1].store.fragments().delete_fragment(&lost).unwrap();
     assert_eq!(seen(owner.health(hash).await), (HealthState::Degraded, 3, 2, 1, 1));
+    assert_eq!(told(owner, hash).await.only_silent, 0, "all answer, and one lacks its copy");
     assert_eq!(seen(net.nodes[1].health(hash).await), (HealthState::Degraded, 3, 2, 1, 1));
     lose(&net, hash, |_| true);
     assert_eq!(owner.health(hash).await.state, HealthState::Unreachable);
@@ -152,4 +153,5 @@ async fn a_loss_makes_no_smaller_target() {
     }
     let health = net.nodes[0].health(hash).await;
     assert_eq!((health.state, health.live, health.total), (HealthState::Degraded, 1, 4));
+    assert_eq!(told(&net.nodes[0], hash).await.only_silent, 3, "nobody is there to take a copy");
 }

@@ -249,6 +249,8 @@ async fn a_repair_that_is_asked_for_reads_what_the_node_holds_itself() {
     for hash in [Some(hash), None] {
         let repaired = ask(holder, Repair { hash }).await.unwrap();
         assert_eq!(repaired.restored, u64::from(hash.is_some()), "{repaired:?}");
+        assert_eq!(repaired.damaged, u64::from(hash.is_some()), "{repaired:?}");
+        assert_eq!(repaired.replaced, repaired.damaged, "{repaired:?}");
     }
     assert!(holder.store.check().unwrap().is_sound());
     assert_eq!(holder.store.fragments().count_damaged().unwrap(), 0);

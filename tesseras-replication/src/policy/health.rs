@@ -43,6 +43,9 @@ pub struct TesseraHealth {
     /// How many of the attested pieces do not count in `survives`: one holder, or the holders of
     /// one neighbourhood, claim more than their share ([`Assignment::counted`]).
     pub uncounted: usize,
+    /// How many holders do not answer, if the other nodes lack nothing: repair can do nothing then.
+    /// Otherwise 0.
+    pub only_silent: usize,
     /// Whether the capsule is in the library of the node that was asked. It does not count in the
     /// figures above: it is lost with that node.
     pub in_library: bool,
@@ -108,6 +111,7 @@ impl TesseraHealth {
             survives: 0,
             placement: Placement::new(),
             uncounted: 0,
+            only_silent: 0,
             in_library,
         }
     }
@@ -140,6 +144,10 @@ impl TesseraHealth {
         } else {
             HealthState::Degraded
         };
+        let only_silent = match state {
+            HealthState::Degraded if lacks_nothing(assignment) => survey.silent.len(),
+            _ => 0,
+        };
         Self {
             state,
             total: counts.total,
@@ -149,9 +157,16 @@ impl TesseraHealth {
             survives,
             uncounted: pieces_in(&placement) - pieces_in(&attested.counted()),
             placement,
+            only_silent,
             in_library,
         }
     }
+}
+
+/// Whether repair would place nothing with these nodes.
+fn lacks_nothing(assignment: &Assignment) -> bool {
+    let lack = assignment.lack();
+    lack.pieces.is_empty() && lack.without_room == 0
 }
 
 fn pieces_in(placement: &Placement) -> usize {
