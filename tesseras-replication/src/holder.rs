@@ -126,17 +126,7 @@ impl Holder {
 
     /// Runs store work on blocking threads.
     async fn run<T: Send + 'static>(&self, work: impl FnOnce(&Stores) -> T + Send + 'static) -> T {
-        self.run_on(&self.disk, work).await
-    }
-
-    /// Runs store work on these threads.
-    async fn run_on<T: Send + 'static>(
-        &self,
-        disk: &Blocking,
-        work: impl FnOnce(&Stores) -> T + Send + 'static,
-    ) -> T {
-        let stores = self.stores.clone();
-        disk.run(move || work(&stores)).await
+        self.stores.run_on(&self.disk, work).await
     }
 
     /// The store in which bytes are staged.
@@ -344,7 +334,7 @@ impl Holder {
         let (disk, tessera, now) = (lock.on(&self.disk), lock.tessera(), self.clock.now());
         let remember =
             move |stores: &Stores| stores.holdings.remember_holders(&tessera, &holders, now);
-        self.run_on(&disk, remember).await
+        self.stores.run_on(&disk, remember).await
     }
 
     /// Records the result of a survey. `placed` is what this node placed: pieces that a holder
@@ -372,7 +362,7 @@ impl Holder {
         let (disk, tessera, now) = (lock.on(&self.disk), lock.tessera(), self.clock.now());
         let record =
             move |stores: &Stores| stores.holdings.record_placement(&tessera, &placed, now);
-        self.run_on(&disk, record).await
+        self.stores.run_on(&disk, record).await
     }
 
     /// Records that a tessera of which this node holds a piece is published.
@@ -411,7 +401,7 @@ impl Holder {
     ) -> Result<bool, StoreError> {
         let (disk, tessera) = (lock.on(&self.disk), dossier.tessera());
         let keep = move |stores: &Stores| stores.holdings.put_dossier(&tessera, dossier.dossier());
-        self.run_on(&disk, keep).await
+        self.stores.run_on(&disk, keep).await
     }
 
     /// Why this node must not hold a piece of a tessera, if it must not.

@@ -82,16 +82,7 @@ impl Library {
     }
 
     async fn run<T: Send + 'static>(&self, work: impl FnOnce(&Stores) -> T + Send + 'static) -> T {
-        self.run_on(&self.disk, work).await
-    }
-
-    async fn run_on<T: Send + 'static>(
-        &self,
-        disk: &Blocking,
-        work: impl FnOnce(&Stores) -> T + Send + 'static,
-    ) -> T {
-        let stores = self.stores.clone();
-        disk.run(move || work(&stores)).await
+        self.stores.run_on(&self.disk, work).await
     }
 
     /// The threads on which a task does its work; with a lock, which the work keeps.
@@ -171,7 +162,7 @@ impl Library {
     /// Removes the block on a tessera that was dropped, because it is wanted again.
     pub(crate) async fn unblock(&self, lock: &TesseraLock) -> Result<(), StoreError> {
         let (disk, tessera) = (lock.on(&self.disk), lock.tessera());
-        self.run_on(&disk, move |stores| stores.holdings.unblock(&tessera)).await
+        self.stores.run_on(&disk, move |stores| stores.holdings.unblock(&tessera)).await
     }
 
     /// The stored plan of a tessera.
@@ -187,11 +178,12 @@ impl Library {
         plan: Vec<u8>,
         signatures: SignaturePair,
     ) -> Result<VerifiedDossier, KeepError> {
-        self.run_on(&self.disk(lock), move |stores| {
-            let pems = capsule.creator_pems()?;
-            keep(stores, VerifiedDossier::of_capsule(&*capsule, pems, plan, signatures)?)
-        })
-        .await
+        self.stores
+            .run_on(&self.disk(lock), move |stores| {
+                let pems = capsule.creator_pems()?;
+                keep(stores, VerifiedDossier::of_capsule(&*capsule, pems, plan, signatures)?)
+            })
+            .await
     }
 
     /// Keeps the dossier of a tessera that its owner, or a reader, wants to keep alive.
@@ -200,7 +192,7 @@ impl Library {
         lock: Option<&TesseraLock>,
         dossier: VerifiedDossier,
     ) -> Result<VerifiedDossier, KeepError> {
-        self.run_on(&self.disk(lock), move |stores| keep(stores, dossier)).await
+        self.stores.run_on(&self.disk(lock), move |stores| keep(stores, dossier)).await
     }
 
     /// Whether a capsule is in the library here, and its state while its owner has not published

@@ -195,9 +195,9 @@ impl Peers {
         self.max_transfers
     }
 
-    /// Whether a node has answered before at one of its addresses.
-    pub(crate) fn has_met(&self, contact: &Contact) -> bool {
-        self.memory.has_met(contact)
+    /// Whether a node has answered at this address before.
+    pub(crate) fn has_met(&self, id: &NodeId, address: SocketAddr) -> bool {
+        self.memory.has_met(id, address)
     }
 
     /// The timeout for a short answer.

@@ -8,6 +8,7 @@ use tesseras_core::ports::{
     TesseraRepository, Workbench,
 };
 
+use crate::blocking::Blocking;
 use crate::pieces::PieceSource;
 
 /// The stores of one node.
@@ -28,6 +29,16 @@ pub struct Stores {
 }
 
 impl Stores {
+    /// Runs work on these threads.
+    pub(crate) async fn run_on<T: Send + 'static>(
+        &self,
+        disk: &Blocking,
+        work: impl FnOnce(&Self) -> T + Send + 'static,
+    ) -> T {
+        let stores = self.clone();
+        disk.run(move || work(&stores)).await
+    }
+
     /// The pieces of a plan that are at hand here; see [`PieceSource::new`].
     pub(crate) fn pieces(
         &self,

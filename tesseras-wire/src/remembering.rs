@@ -43,9 +43,9 @@ impl SharedMemory {
         lock(&self.memory).is_silent_at(contact, self.clock.now())
     }
 
-    /// Whether a peer has answered before at one of its addresses.
-    pub fn has_met(&self, contact: &Contact) -> bool {
-        lock(&self.memory).has_met(&contact.id, &contact.addresses)
+    /// Whether a peer has answered at this address before.
+    pub fn has_met(&self, id: &NodeId, address: SocketAddr) -> bool {
+        lock(&self.memory).has_met(id, &[address])
     }
 
     /// The same peers, with those that were silent lately at the end.

@@ -215,7 +215,7 @@ fn sentence(status: &TesseraStatus) -> Cow<'static, str> {
         TesseraState::Degraded if status.only_silent > 0 => {
             let silent = count(status.only_silent, "holder does", "holders do");
             return format!(
-                "It is readable; {silent} not answer, and every other node has its copy.\n"
+                "It is readable; {silent} not answer, and nothing is missing on the others.\n"
             )
             .into();
         }

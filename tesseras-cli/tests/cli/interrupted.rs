@@ -30,6 +30,16 @@ pub fn assert_interrupted(output: &Output, what: &str) {
     assert!(said["error"].as_str().is_some_and(|error| error.contains("interrupted")), "{said}");
 }
 
+/// Reading it takes far longer than a signal.
+fn folder_with_a_large_file(environment: &Environment) -> std::path::PathBuf {
+    const BYTES: u64 = 4 << 30;
+    let folder = environment.path("large");
+    std::fs::create_dir(&folder).expect("made");
+    let sparse = std::fs::File::create(folder.join("film.txt")).expect("made");
+    sparse.set_len(BYTES).expect("as long as that");
+    folder
+}
+
 #[test]
 fn a_fetch_that_waits_for_its_node_says_that_it_was_interrupted() {
     let environment = Environment::with_creator();
@@ -46,13 +56,8 @@ fn a_fetch_that_waits_for_its_node_says_that_it_was_interrupted() {
 
 #[test]
 fn work_on_the_disk_says_that_it_was_interrupted_and_lists_nothing() {
-    const BYTES: u64 = 4 << 30;
     let environment = Environment::with_creator();
-    let folder = environment.path("large");
-    std::fs::create_dir(&folder).expect("made");
-    let file = std::fs::File::create(folder.join("film.txt")).expect("made");
-    // Sparse; reading it takes far longer than a signal.
-    file.set_len(BYTES).expect("as long as that");
+    let folder = folder_with_a_large_file(&environment);
     let tes = start(&environment, &["create", text(&folder), "--dry-run"]);
     // It has begun once it has opened the file.
     let files = format!("/proc/{}/fd", tes.id());
@@ -129,13 +134,8 @@ fn what_an_interrupted_restore_or_export_leaves_is_named() {
 
 #[test]
 fn an_interrupted_create_leaves_nothing_of_its_own_in_tmp() {
-    const BYTES: u64 = 4 << 30;
     let environment = Environment::with_creator();
-    let folder = environment.path("large");
-    std::fs::create_dir(&folder).expect("made");
-    let file = std::fs::File::create(folder.join("film.txt")).expect("made");
-    // Sparse; reading it takes far longer than a signal.
-    file.set_len(BYTES).expect("as long as that");
+    let folder = folder_with_a_large_file(&environment);
     let tmp = environment.data_dir().join("tmp");
     let staged = || {
         let all = std::fs::read_dir(&tmp).into_iter().flatten().flatten();

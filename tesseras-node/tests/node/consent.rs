@@ -280,20 +280,29 @@ async fn what_is_dropped_while_it_is_published_is_not_published() {
     assert_eq!(announced(&net.nodes[2], hash).await, []);
 }
 
+/// Publishes a tessera whose only holder besides the owner sends no piece of it.
+async fn held_back(net: &Net) -> TesseraHash {
+    let owner = &net.nodes[0];
+    let (hash, keys) = owner.create(&net.path("album"), 1000, 5);
+    owner.publish(hash, &keys).await.unwrap();
+    net.nodes[2].drop_tessera(hash);
+    net.nodes[1].gate.lie(Lie::SilentOnPieces);
+    net.nodes[1].gate.take_asked();
+    hash
+}
+
+async fn a_piece_is_asked_for(holder: &Member) {
+    let is_for_a_piece = |request: &Request| matches!(request, Request::GetPiece { .. });
+    let asked = || holder.gate.take_asked();
+    until("a piece is asked for", async || asked().iter().any(is_for_a_piece)).await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_drop_stops_a_fetch_of_the_same_tessera() {
     let net = Net::of(3).await;
-    let (owner, reader) = (&net.nodes[0], &net.nodes[2]);
-    let (hash, keys) = owner.create(&net.path("album"), 1000, 5);
-    owner.publish(hash, &keys).await.unwrap();
-    reader.drop_tessera(hash);
-    let holder = &net.nodes[1];
-    holder.gate.lie(Lie::SilentOnPieces);
-    holder.gate.take_asked();
-    let asked = || holder.gate.take_asked();
-    let is_for_a_piece = |request: &Request| matches!(request, Request::GetPiece { .. });
+    let (hash, reader, holder) = (held_back(&net).await, &net.nodes[2], &net.nodes[1]);
     let dropping = async {
-        until("a piece is asked for", async || asked().iter().any(is_for_a_piece)).await;
+        a_piece_is_asked_for(holder).await;
         rpc(reader, StopPublication { hash, how: PublicationStop::Drop }).await;
         reader.drop_tessera(hash);
         holder.gate.be_honest();
@@ -306,17 +315,9 @@ async fn a_drop_stops_a_fetch_of_the_same_tessera() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_fetch_goes_on_when_the_publication_of_its_tessera_is_cancelled() {
     let net = Net::of(3).await;
-    let (owner, reader) = (&net.nodes[0], &net.nodes[2]);
-    let (hash, keys) = owner.create(&net.path("album"), 1000, 5);
-    owner.publish(hash, &keys).await.unwrap();
-    reader.drop_tessera(hash);
-    let holder = &net.nodes[1];
-    holder.gate.lie(Lie::SilentOnPieces);
-    holder.gate.take_asked();
-    let asked = || holder.gate.take_asked();
-    let is_for_a_piece = |request: &Request| matches!(request, Request::GetPiece { .. });
+    let (hash, reader, holder) = (held_back(&net).await, &net.nodes[2], &net.nodes[1]);
     let cancelling = async {
-        until("a piece is asked for", async || asked().iter().any(is_for_a_piece)).await;
+        a_piece_is_asked_for(holder).await;
         let cancelled = rpc(reader, StopPublication { hash, how: PublicationStop::Unpublish });
         let honest = async { holder.gate.be_honest() };
         tokio::join!(cancelled, honest).0

@@ -62,7 +62,7 @@ impl Holder {
         let (dossier, source) = (dossier.clone(), source.clone());
         let charge = Charge::Repair(self.itself());
         let keep = move |stores: &Stores| keep_copy(stores, &dossier, &source, piece, &charge);
-        self.run_on(&lock.on(&self.disk), keep).await
+        self.stores.run_on(&lock.on(&self.disk), keep).await
     }
 
     /// Replaces a held piece that was found damaged by the verified one at hand. If that fails, the

@@ -98,16 +98,17 @@ impl Library {
     /// not published.
     pub(crate) async fn note_published(&self, lock: &TesseraLock) -> Result<bool, StoreError> {
         let (disk, tessera) = (lock.on(&self.disk), lock.tessera());
-        self.run_on(&disk, move |stores| {
-            // It may have been dropped in the meantime, also by another process.
-            let is_there = stores.library.get(&tessera)?.is_some();
-            if !is_there || stores.holdings.is_blocked(&tessera)? {
-                return Ok(false);
-            }
-            stores.holdings.note_publication(&tessera, PublicationEvent::Published)?;
-            Ok(true)
-        })
-        .await
+        self.stores
+            .run_on(&disk, move |stores| {
+                // It may have been dropped in the meantime, also by another process.
+                let is_there = stores.library.get(&tessera)?.is_some();
+                if !is_there || stores.holdings.is_blocked(&tessera)? {
+                    return Ok(false);
+                }
+                stores.holdings.note_publication(&tessera, PublicationEvent::Published)?;
+                Ok(true)
+            })
+            .await
     }
 
     /// Whether a tessera was published from this library without all its holders having been told

@@ -1,7 +1,7 @@
 //! Detecting late transfers, which are then hedged, and those that are so late that they are given
 //! up.
 //!
-//! A peer that sends hardly fast enough looks like any peer behind a slow line of this node's own.
+//! A peer that sends barely fast enough looks like any peer behind a slow line of this node's own.
 //! Only a comparison tells them apart. So a transfer is given up only after others have proven to be
 //! quicker; and if none has ended for a while, one more is tried.
 
@@ -309,7 +309,7 @@ mod tests {
         assert_eq!(paces.give_up(ms(12_999), |_, _| true), None);
         let given_up = paces.give_up(ms(13_000), |_, _| true);
         let (key, all_are_slow) = (piece, false);
-        assert_eq!(given_up, Some(GivenUp { key, node: two, all_are_slow }), "hardly faster");
+        assert_eq!(given_up, Some(GivenUp { key, node: two, all_are_slow }), "barely faster");
         paces.begin(piece, three, ms(13_000));
         paces.heard(piece, three, 9000, ms(16_000));
         assert_eq!(paces.give_up(ms(16_000), |_, _| true), None, "three times as fast");

@@ -9,7 +9,7 @@ use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 use tesseras_core::code::Piece;
 use tesseras_core::contact::{Contact, Subnet};
-use tesseras_core::ids::TesseraHash;
+use tesseras_core::ids::{NodeId, TesseraHash};
 use tesseras_core::ports::{Charge, HeldPiece, PeerAt};
 use tesseras_wire::Body;
 use tesseras_wire::codec::Refusal;
@@ -148,8 +148,9 @@ impl Service<'_> {
     ) -> bool {
         let me = self.holder.me();
         let others = witnesses.iter().filter(|w| w.id != sender.id && w.id != me);
-        let apart = others.filter_map(|witness| independent(witness, sender.subnet));
-        let known: Vec<Contact> = apart.filter(|witness| self.peers.has_met(witness)).collect();
+        let has_met = |id: &NodeId, address| self.peers.has_met(id, address);
+        let known = others.filter_map(|witness| independent(witness, sender.subnet, has_met));
+        let known: Vec<Contact> = known.collect();
         let mut answers: FuturesUnordered<_> =
             known.iter().map(|witness| self.attests(witness, dossier)).collect();
         let first_true = async {
@@ -173,11 +174,17 @@ impl Service<'_> {
     }
 }
 
-/// A witness at its addresses outside the neighbourhood of the sender, unless that is local; `None`
-/// if it has no such address.
-fn independent(witness: &Contact, sender: Subnet) -> Option<Contact> {
-    let is_apart = |at: &SocketAddr| sender.is_local() || Subnet::of(at.ip()) != sender;
-    let addresses: Vec<_> = witness.addresses.iter().copied().filter(is_apart).collect();
+/// A witness at the addresses where it was met before, outside the neighbourhood of the sender unless
+/// that is local; `None` if it has no such address. No other address is dialled: the sender chose it.
+fn independent(
+    witness: &Contact,
+    sender: Subnet,
+    has_met: impl Fn(&NodeId, SocketAddr) -> bool,
+) -> Option<Contact> {
+    let is_apart = |at: SocketAddr| sender.is_local() || Subnet::of(at.ip()) != sender;
+    let addresses = witness.addresses.iter().copied();
+    let addresses: Vec<_> =
+        addresses.filter(|at| is_apart(*at) && has_met(&witness.id, *at)).collect();
     (!addresses.is_empty()).then_some(Contact { id: witness.id, addresses })
 }
 
@@ -213,8 +220,6 @@ fn plan_conflict() -> Refusal {
 
 #[cfg(test)]
 mod tests {
-    use tesseras_core::ids::NodeId;
-
     use super::*;
 
     #[test]
@@ -224,11 +229,22 @@ mod tests {
             addresses: addresses.iter().map(|at| at.parse().expect("an address")).collect(),
         };
         let sender = |at: &str| Subnet::of(at.parse().expect("an address"));
+        let anywhere = |_: &NodeId, _| true;
         let both = contact(&["8.8.8.9:7", "9.9.9.9:7"]);
-        let found = independent(&both, sender("8.8.8.8"));
+        let found = independent(&both, sender("8.8.8.8"), anywhere);
         assert_eq!(found, Some(contact(&["9.9.9.9:7"])));
-        assert_eq!(independent(&contact(&["8.8.8.9:7"]), sender("8.8.8.8")), None);
+        assert_eq!(independent(&contact(&["8.8.8.9:7"]), sender("8.8.8.8"), anywhere), None);
         let local = contact(&["127.0.0.1:7"]);
-        assert_eq!(independent(&local, sender("127.0.0.1")), Some(local.clone()));
+        assert_eq!(independent(&local, sender("127.0.0.1"), anywhere), Some(local.clone()));
+    }
+
+    #[test]
+    fn a_witness_is_asked_only_where_it_was_met() {
+        let [met, named] = ["9.9.9.9:7", "9.9.8.8:7"].map(|at| at.parse().expect("an address"));
+        let witness = Contact { id: NodeId::new([1; 20]), addresses: vec![named, met] };
+        let sender = Subnet::of("8.8.8.8".parse().expect("an address"));
+        let found = independent(&witness, sender, |_, at| at == met);
+        assert_eq!(found.map(|found| found.addresses), Some(vec![met]));
+        assert_eq!(independent(&witness, sender, |_, _| false), None);
     }
 }

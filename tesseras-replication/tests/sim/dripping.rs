@@ -1,4 +1,4 @@
-//! Nodes that slow others down: that send or take pieces hardly fast enough, answer late, or withhold
+//! Nodes that slow others down: that send or take pieces barely fast enough, answer late, or withhold
 //! what they have. And a slow line of one's own, behind which everybody seems to be slow.
 
 use std::time::Duration;

@@ -42,7 +42,7 @@ pub enum Conduct {
     Corrupts,
     /// It stops in the middle of a piece.
     Stalls,
-    /// It sends and takes pieces hardly faster than the slowest that is accepted.
+    /// It sends and takes pieces barely faster than the slowest that is accepted.
     Drips,
     /// It stops in the middle of a dossier.
     Withholds,
