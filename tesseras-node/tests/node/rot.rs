@@ -8,7 +8,7 @@ use tesseras_core::code::Piece;
 use tesseras_core::ids::ContentHash;
 use tesseras_core::plan::SignedPlan;
 use tesseras_core::ports::{
-    BlobStore as _, FragmentStore as _, TesseraRepository as _, Workbench as _,
+    BlobStore as _, FragmentStore as _, HeldPiece, TesseraRepository as _, Workbench as _,
 };
 use tesseras_core::progress::silent;
 use tesseras_replication::messages::refusal;
@@ -266,6 +266,11 @@ fn keep_from_being_opened(dir: &Path, hash: &ContentHash) {
     fs::write(directory, b"in the way").unwrap();
 }
 
+/// Whether no other stored object is in the directory of this one.
+fn is_alone(dir: &Path, hash: &ContentHash) -> bool {
+    fs::read_dir(blob_path(dir, hash).parent().unwrap()).unwrap().count() == 1
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_piece_that_cannot_be_read_keeps_no_other_tessera_from_being_repaired() {
     let net = Net::of(4).await;
@@ -276,11 +281,8 @@ async fn a_piece_that_cannot_be_read_keeps_no_other_tessera_from_being_repaired(
         owner.publish(hash, &keys).await.unwrap();
         pieces.push((hash, holder.held(hash)[0].checksum));
     }
-    let is_alone = |hash: &ContentHash| {
-        let directory = blob_path(&holder.dir, hash).parent().unwrap().to_owned();
-        fs::read_dir(directory).unwrap().count() == 1
-    };
-    let at = pieces.iter().position(|(_, piece)| is_alone(piece)).expect("256 directories");
+    let is_alone = |(_, piece): &(_, _)| is_alone(&holder.dir, piece);
+    let at = pieces.iter().position(is_alone).expect("256 directories");
     let (unread, piece) = pieces.remove(at);
     keep_from_being_opened(&holder.dir, &piece);
     rot(&holder.dir, &pieces[0].1);
@@ -299,9 +301,11 @@ async fn a_damaged_piece_is_recorded_though_another_of_its_tessera_cannot_be_rea
     for piece in [Piece::Index(0), Piece::Index(1), Piece::Index(2)] {
         stranger.put(&holder.contact(), goods.parcel(piece)).await.unwrap();
     }
-    let held = holder.held(goods.tessera);
-    keep_from_being_opened(&holder.dir, &held[1].checksum);
-    for piece in [&held[0], &held[2]] {
+    let mut held = holder.held(goods.tessera);
+    let is_alone = |piece: &HeldPiece| is_alone(&holder.dir, &piece.checksum);
+    let at = held.iter().position(is_alone).expect("256 directories");
+    keep_from_being_opened(&holder.dir, &held.remove(at).checksum);
+    for piece in held {
         rot(&holder.dir, &piece.checksum);
     }
     holder.node.replication().verify_held(goods.tessera).await.unwrap_err();
