@@ -74,7 +74,7 @@ impl Rows {
         };
         match written {
             Ok(()) => Ok(true),
-            Err(StoreError::Busy { .. }) => Ok(false),
+            Err(StoreError::Locked { .. }) => Ok(false),
             Err(error) => Err(error.into()),
         }
     }

@@ -146,7 +146,7 @@ fn metrics_hint(kind: io::ErrorKind) -> Option<&'static str> {
 
 fn store_hint(error: &StoreError) -> Option<&'static str> {
     match error {
-        StoreError::Busy { .. } => Some(IN_USE),
+        StoreError::Locked { .. } => Some(IN_USE),
         StoreError::Full { .. } => Some("free some disk space, then start tesd again"),
         StoreError::NewerFormat { .. } => {
             Some("install the version of tesd that last used this data directory, or a newer one")

@@ -92,7 +92,7 @@ impl Code {
             | StoreError::Corrupt(_)
             | StoreError::OutOfRange { .. }
             | StoreError::Mismatch { .. }
-            | StoreError::Busy { .. }
+            | StoreError::Locked { .. }
             | StoreError::Backend { .. } => (&Cause::of_store(error)).into(),
         }
     }
@@ -133,7 +133,7 @@ mod tests {
 
     #[test]
     fn a_failure_has_one_code_wherever_it_is_met() {
-        let locked = StoreError::Busy { what: "the database".to_owned() };
+        let locked = StoreError::Locked { what: "the database".to_owned() };
         assert_eq!(Code::of_store(&locked), Code::from(&Cause::of_store(&locked)));
         assert_eq!(Code::of_store(&locked).word(), "locked");
         assert_ne!(Code::of_store(&locked), Code::from(&Cause::Busy), "a node at its limit");

@@ -109,7 +109,7 @@ impl From<StoreError> for CommandError {
                 failed.with_hint("choose a data directory of your own with --data-dir DIR")
             }
             StoreError::NewerFormat { .. } => failed.with_hint("install a newer version of tes"),
-            StoreError::Busy { .. } => failed.with_hint("try again in a moment"),
+            StoreError::Locked { .. } => failed.with_hint("try again in a moment"),
             StoreError::OutOfRange { .. }
             | StoreError::Mismatch { .. }
             | StoreError::Backend { .. } => failed,

@@ -71,7 +71,7 @@ pub enum StoreError {
     },
     /// Another process holds a lock, and did not release it in time.
     #[error("{what} is busy: another process holds it")]
-    Busy {
+    Locked {
         /// The locked resource.
         what: String,
     },

@@ -17,7 +17,7 @@ use crate::dossier::VerifiedDossier;
 use crate::erasure::ErasureError;
 use crate::heartbeat::Heartbeat;
 use crate::holder::Holder;
-use crate::peers::{AskError, For, IncomingPiece, Peers};
+use crate::peers::{AskError, IncomingPiece, Peers, Priority};
 use crate::pieces::PieceSource;
 use crate::policy::hunt::Hunt;
 use crate::policy::patience::{Manner, Patience};
@@ -102,7 +102,7 @@ pub(crate) struct Collector<'a> {
     pub(crate) workshop: &'a Workshop,
     /// Of the tessera whose pieces are collected.
     pub(crate) lock: &'a TesseraLock,
-    pub(crate) whose: For,
+    pub(crate) priority: Priority,
 }
 
 /// One collection of pieces in progress.
@@ -206,7 +206,7 @@ impl<'a> Collector<'a> {
         count: &Meter,
     ) -> Result<(), AskError> {
         let IncomingPiece { bytes, checksum, body, _permit } =
-            self.peers.take_piece(from, dossier, piece, (self.whose, Some(heard))).await?;
+            self.peers.take_piece(from, dossier, piece, (self.priority, Some(heard))).await?;
         heard.mark(0);
         let (disk, blobs) = (self.lock.on(&self.workshop.disk), self.workshop.blobs());
         let all = |bytes| {

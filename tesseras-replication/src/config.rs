@@ -49,7 +49,8 @@ pub struct ReplicationConfig {
     /// The storage offered to others.
     pub limits: Limits,
     /// The number of transfers that a task starts at once in each direction, 1 to
-    /// [`MAX_TRANSFERS`]; as many again may be requested by other nodes.
+    /// [`MAX_TRANSFERS`]. All tasks together have twice as many, of which repair takes at most
+    /// half; other nodes may request as many as one task.
     pub max_transfers: usize,
     /// The most hedged requests whose original still succeeded, in percent of all requests; 0 waits
     /// for a late request until it fails.

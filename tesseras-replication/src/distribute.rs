@@ -20,7 +20,7 @@ use crate::dossier::VerifiedDossier;
 use crate::heartbeat::Heartbeat;
 use crate::holder::Holder;
 use crate::messages::MAX_WITNESSES;
-use crate::peers::{AskError, For, Parcel, Peers};
+use crate::peers::{AskError, Parcel, Peers, Priority};
 use crate::pieces::PieceSource;
 use crate::policy::offers::{Eligible, of_node};
 use crate::policy::patience::{Manner, Patience};
@@ -71,7 +71,7 @@ pub(crate) struct Distributor<'a> {
     pub(crate) directory: &'a dyn Directory,
     /// Of the tessera whose pieces are placed.
     pub(crate) lock: &'a TesseraLock,
-    pub(crate) whose: For,
+    pub(crate) priority: Priority,
 }
 
 /// One distribution in progress.
@@ -144,8 +144,8 @@ impl<'a> Distributor<'a> {
         self.holder.remember(self.lock, vec![to.clone()]).await?;
         let reader = self.workshop.open(source, piece).await?;
         let bytes = reader.bytes();
-        let (witnesses, whose) = (placing.witnesses(to.id), self.whose);
-        let parcel = Parcel { dossier, piece, bytes, witnesses, whose, heard: &heard };
+        let (witnesses, priority) = (placing.witnesses(to.id), self.priority);
+        let parcel = Parcel { dossier, piece, bytes, witnesses, priority, heard: &heard };
         let body = || -> Body {
             let heard = heard.clone();
             let bytes = bulk::send(&self.workshop.disk, reader.clone(), 0, None);

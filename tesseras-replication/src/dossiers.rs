@@ -12,14 +12,14 @@ use tokio::time::{Duration, Instant, sleep_until, timeout};
 
 use crate::dossier::VerifiedDossier;
 use crate::holder::Holder;
-use crate::peers::{For, Peers};
+use crate::peers::{Peers, Priority};
 use crate::policy::survey::{Survey, by_turns};
 
 /// How many of the attested plans are tried, the most common first. There is only one, unless its
 /// creator or holders lie.
 const MAX_PLANS: usize = 4;
 /// How many holders are asked for the dossier of one plan.
-const MAX_TELLERS: usize = 16;
+const MAX_SOURCES: usize = 16;
 /// How many dossiers of one tessera are received at once; each may have 16 MiB in memory.
 const AT_ONCE: usize = 4;
 /// When the next holder is asked although the last has not failed: a small dossier is there by then.
@@ -36,7 +36,7 @@ pub(crate) async fn any_dossier(
     if let Ok(Some(dossier)) = holder.stored_dossier(tessera).await {
         return Some(dossier);
     }
-    dossiers_of_holders(peers, tessera, survey, For::Owner).await.into_iter().next()
+    dossiers_of_holders(peers, tessera, survey, Priority::Interactive).await.into_iter().next()
 }
 
 /// Those that were not silent lately first; of these one of each neighbourhood first; otherwise at
@@ -53,23 +53,23 @@ pub(crate) async fn dossiers_of_holders(
     peers: &Peers,
     tessera: TesseraHash,
     survey: &Survey,
-    whose: For,
+    priority: Priority,
 ) -> Vec<VerifiedDossier> {
     let mut dossiers = Vec::new();
     for (plan, holders) in survey.holders_by_plan(peers.me()).into_iter().take(MAX_PLANS) {
-        let mut tellers = Tellers::new(peers, tessera, whose);
-        let holders = in_order(peers, holders).into_iter().take(MAX_TELLERS);
-        tellers.waiting.extend(holders.map(|holder| (holder, plan)));
-        dossiers.extend(tellers.next().await);
+        let mut sources = DossierSources::new(peers, tessera, priority);
+        let holders = in_order(peers, holders).into_iter().take(MAX_SOURCES);
+        sources.waiting.extend(holders.map(|holder| (holder, plan)));
+        dossiers.extend(sources.next().await);
     }
     dossiers
 }
 
 /// The holders that are asked for a dossier.
-pub(crate) struct Tellers<'a> {
+pub(crate) struct DossierSources<'a> {
     peers: &'a Peers,
     tessera: TesseraHash,
-    whose: For,
+    priority: Priority,
     /// Those that are still to be asked, with the plan that each attests.
     waiting: VecDeque<(Contact, ContentHash)>,
     asked: FuturesUnordered<BoxFuture<'a, Option<VerifiedDossier>>>,
@@ -77,11 +77,11 @@ pub(crate) struct Tellers<'a> {
     asked_at: Option<Instant>,
 }
 
-impl<'a> Tellers<'a> {
+impl<'a> DossierSources<'a> {
     /// Asks nobody yet.
-    pub(crate) fn new(peers: &'a Peers, tessera: TesseraHash, whose: For) -> Self {
+    pub(crate) fn new(peers: &'a Peers, tessera: TesseraHash, priority: Priority) -> Self {
         let (waiting, asked) = (VecDeque::new(), FuturesUnordered::new());
-        Self { peers, tessera, whose, waiting, asked, asked_at: None }
+        Self { peers, tessera, priority, waiting, asked, asked_at: None }
     }
 
     /// One more that may be asked. Its turn comes at random among those that wait, not in the order
@@ -100,16 +100,16 @@ impl<'a> Tellers<'a> {
                 self.ask();
             }
             let next_at = self.asked_at? + NEXT_AFTER;
-            let has_place = self.asked.len() < AT_ONCE && !self.waiting.is_empty();
+            let has_slot = self.asked.len() < AT_ONCE && !self.waiting.is_empty();
             tokio::select! {
                 biased;
                 told = self.asked.next() => match told {
                     None => return None,
                     Some(Some(dossier)) => return Some(dossier),
-                    // The next one takes its place at once.
+                    // The next one takes its slot at once.
                     Some(None) => self.ask(),
                 },
-                () = sleep_until(next_at), if has_place => {}
+                () = sleep_until(next_at), if has_slot => {}
             }
         }
     }
@@ -120,12 +120,12 @@ impl<'a> Tellers<'a> {
         }
         let Some((holder, plan)) = self.waiting.pop_front() else { return };
         self.asked_at = Some(Instant::now());
-        let Self { peers, tessera, whose, .. } = *self;
+        let Self { peers, tessera, priority, .. } = *self;
         // While others can be asked, nobody is waited for as long as a large dossier may take over a
         // slow line.
         let patience = (!self.waiting.is_empty()).then(|| 2 * peers.answer_deadline());
         self.asked.push(Box::pin(async move {
-            let taking = peers.take_dossier(&holder, tessera, whose);
+            let taking = peers.take_dossier(&holder, tessera, priority);
             let told = match patience {
                 Some(patience) => timeout(patience, taking).await.ok()?,
                 None => taking.await,

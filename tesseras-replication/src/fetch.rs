@@ -12,11 +12,11 @@ use tokio::time::sleep;
 use crate::clock::{ClockOff, check_clock_after};
 use crate::collect::{CollectError, Collector};
 use crate::dossier::VerifiedDossier;
-use crate::dossiers::{Tellers, dossiers_of_holders};
+use crate::dossiers::{DossierSources, dossiers_of_holders};
 use crate::erasure::ErasureError;
 use crate::holder::Holder;
 use crate::library::Library;
-use crate::peers::{For, Peers};
+use crate::peers::{Peers, Priority};
 use crate::policy::patience::Manner;
 use crate::policy::survey::{LiveHolder, Survey};
 use crate::ports::{Directory, UnpackError};
@@ -238,21 +238,21 @@ impl Fetcher<'_> {
         tessera: TesseraHash,
         surveying: &mut Surveying<'_>,
     ) -> Result<VerifiedDossier, FetchError> {
-        let mut tellers = Tellers::new(self.peers, tessera, For::Owner);
+        let mut sources = DossierSources::new(self.peers, tessera, Priority::Interactive);
         let me = self.peers.me();
-        let add = |tellers: &mut Tellers<'_>, holder: &LiveHolder| {
+        let add = |sources: &mut DossierSources<'_>, holder: &LiveHolder| {
             if let Some(plan) = holder.plan.filter(|_| holder.contact.id != me) {
-                tellers.add(holder.contact.clone(), plan);
+                sources.add(holder.contact.clone(), plan);
             }
         };
-        surveying.so_far().live.values().for_each(|holder| add(&mut tellers, holder));
+        surveying.so_far().live.values().for_each(|holder| add(&mut sources, holder));
         let mut is_surveying = true;
         loop {
             tokio::select! {
                 biased;
-                Some(dossier) = tellers.next() => return Ok(dossier),
+                Some(dossier) = sources.next() => return Ok(dossier),
                 found = surveying.next(), if is_surveying => match found {
-                    Some(holder) => add(&mut tellers, &holder),
+                    Some(holder) => add(&mut sources, &holder),
                     None => is_surveying = false,
                 },
                 else => return Err(FetchError::NoDossier(tessera)),
@@ -273,7 +273,8 @@ impl Fetcher<'_> {
         if survey.live.is_empty() {
             return Err(nobody(tessera, survey));
         }
-        let mut dossiers = dossiers_of_holders(self.peers, tessera, survey, For::Owner).await;
+        let mut dossiers =
+            dossiers_of_holders(self.peers, tessera, survey, Priority::Interactive).await;
         if let Ok(Some(own)) = self.holder.stored_dossier(tessera).await {
             dossiers.retain(|other| other.plan_hash() != own.plan_hash());
             dossiers.insert(0, own);
@@ -301,7 +302,8 @@ impl Fetcher<'_> {
         on_progress: &OnProgress,
     ) -> Result<Fetched, FetchError> {
         let Self { peers, holder, workshop, .. } = *self;
-        let collector = Collector { peers, holder, workshop, lock, whose: For::Owner };
+        let collector =
+            Collector { peers, holder, workshop, lock, priority: Priority::Interactive };
         let source = workshop.pieces(dossier.plan().clone(), None).await?;
         let mut unpack = self.library.unpack(lock);
         let collecting =

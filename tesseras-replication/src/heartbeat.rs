@@ -34,7 +34,7 @@ impl Heartbeat {
     }
 
     /// Whether it waits from now on for its turn on this node, which is not its peer's lateness.
-    pub(crate) fn be_queued(&self, queued: bool) {
+    pub(crate) fn set_queued(&self, queued: bool) {
         self.queued.store(queued, Ordering::Relaxed);
     }
 

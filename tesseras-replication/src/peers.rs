@@ -40,7 +40,7 @@ pub(crate) use ask_all::ask_all;
 pub use ask_error::AskError;
 use batches::Batches;
 use hedges::Hedges;
-pub(crate) use permits::For;
+pub(crate) use permits::Priority;
 use permits::{Permits, TransferPermit};
 
 /// The deadline for receiving a dossier of at most 16 MiB.
@@ -97,7 +97,7 @@ pub(crate) struct Parcel<'a> {
     pub(crate) bytes: u64,
     /// Others who attest the tessera, if it is placed as a repair; else none.
     pub(crate) witnesses: Vec<Contact>,
-    pub(crate) whose: For,
+    pub(crate) priority: Priority,
     /// Told when it waits for its turn on this node.
     pub(crate) heard: &'a Heartbeat,
 }
@@ -250,11 +250,11 @@ impl Peers {
         &self,
         from: &Contact,
         tessera: TesseraHash,
-        whose: For,
+        priority: Priority,
     ) -> Result<VerifiedDossier, AskError> {
         let request = Request::GetDossier { tessera };
         let taking = async {
-            let asking = self.bulk(from, &request, (whose, None));
+            let asking = self.bulk(from, &request, (priority, None));
             let (_permit, Bulk { bytes }, mut body) = asking.await?;
             if bytes > MAX_DOSSIER_BYTES {
                 return Err(AskError::BadLength(bytes));
@@ -275,7 +275,7 @@ impl Peers {
         from: &Contact,
         dossier: &VerifiedDossier,
         piece: Piece,
-        (whose, heard): (For, Option<&Heartbeat>),
+        (priority, heard): (Priority, Option<&Heartbeat>),
     ) -> Result<IncomingPiece, AskError> {
         let (tessera, plan) = (dossier.tessera(), dossier.plan());
         let (Some(expected), Some(checksum)) = (plan.piece_bytes(piece), plan.checksum(piece))
@@ -283,7 +283,7 @@ impl Peers {
             return Err(AskError::NoSuchPiece(piece));
         };
         let request = Request::GetPiece { tessera, piece, offset: 0 };
-        let (_permit, Bulk { bytes }, body) = self.bulk(from, &request, (whose, heard)).await?;
+        let (_permit, Bulk { bytes }, body) = self.bulk(from, &request, (priority, heard)).await?;
         if bytes != expected {
             return Err(AskError::BadLength(bytes));
         }
@@ -315,8 +315,8 @@ impl Peers {
         with_dossier: bool,
         body: Body,
     ) -> Result<(), AskError> {
-        let Parcel { dossier, piece, bytes, ref witnesses, whose, heard } = *parcel;
-        let _permit = self.outgoing.turn(whose, Some(heard)).await;
+        let Parcel { dossier, piece, bytes, ref witnesses, priority, heard } = *parcel;
+        let _permit = self.outgoing.turn(priority, Some(heard)).await;
         let head = if with_dossier { dossier.encode() } else { Vec::new() };
         let request = Request::PutPiece {
             tessera: dossier.tessera(),
@@ -368,10 +368,10 @@ impl Peers {
         &self,
         from: &Contact,
         request: &Request,
-        (whose, heard): (For, Option<&Heartbeat>),
+        (priority, heard): (Priority, Option<&Heartbeat>),
     ) -> Result<(TransferPermit, Bulk, BodyReader), AskError> {
         let asking = || async {
-            let permit = self.incoming.turn(whose, heard).await;
+            let permit = self.incoming.turn(priority, heard).await;
             let (_, bulk, body) = self.ask(from, request, None, self.deadlines.transfer).await?;
             Ok((permit, bulk, body))
         };

@@ -22,7 +22,7 @@ use crate::dossiers::dossiers_of_holders;
 use crate::erasure::ErasureError;
 use crate::holder::Holder;
 use crate::library::{KeepError, Library};
-use crate::peers::{For, Peers};
+use crate::peers::{Peers, Priority};
 use crate::pieces::PieceSource;
 use crate::policy::causes::Causes;
 use crate::policy::health::{Copies, Counts};
@@ -259,8 +259,10 @@ impl Publisher<'_> {
             return Ok(dossier);
         }
         let survey = self.survey(tessera, Scope::Network, Manner::Quick).await?;
-        let found =
-            dossiers_of_holders(self.peers, tessera, &survey, For::Owner).await.into_iter().next();
+        let found = dossiers_of_holders(self.peers, tessera, &survey, Priority::Interactive)
+            .await
+            .into_iter()
+            .next();
         let Some(dossier) = found else {
             check_clock_after(self.directory, &survey).await?;
             return Err(PublishError::NoSignedPlan(tessera));
@@ -388,8 +390,8 @@ impl Publisher<'_> {
         let gone = self.workshop.lacking_parity(lock, source, missing).await?;
         let whole = [tesseras_core::code::Piece::Whole].into();
         let Self { peers, holder, workshop, .. } = *self;
-        let whose = For::Owner;
-        let collector = Collector { peers, holder, workshop, lock, whose };
+        let priority = Priority::Interactive;
+        let collector = Collector { peers, holder, workshop, lock, priority };
         collector.rebuild(dossier, source, &whole, &gone, on_progress).await
     }
 
@@ -400,7 +402,7 @@ impl Publisher<'_> {
 
     fn distributor<'a>(&'a self, lock: &'a TesseraLock) -> Distributor<'a> {
         let Self { peers, holder, workshop, directory, .. } = *self;
-        Distributor { peers, holder, workshop, directory, lock, whose: For::Owner }
+        Distributor { peers, holder, workshop, directory, lock, priority: Priority::Interactive }
     }
 
     async fn survey(

@@ -23,7 +23,7 @@ use crate::dossier::VerifiedDossier;
 use crate::dossiers::dossiers_of_holders;
 use crate::holder::Holder;
 use crate::library::Library;
-use crate::peers::{For, Peers};
+use crate::peers::{Peers, Priority};
 use crate::pieces::PieceSource;
 use crate::policy::offers::{Eligible, OfferTerms, distinct};
 use crate::policy::patience::Manner;
@@ -137,7 +137,7 @@ impl<'a> Repairer<'a> {
                 let checked = timeout(REPAIR_DEADLINE, self.check(tessera)).await;
                 let done = match checked.unwrap_or_else(overdue) {
                     Ok(None) => {
-                        let _place = repairs.acquire().await;
+                        let _slot = repairs.acquire().await;
                         let repairing = self.repair(tessera, haste, &on_progress);
                         let repaired = timeout(REPAIR_DEADLINE, repairing).await;
                         repaired.unwrap_or_else(|_| Err(RepairError::Deadline(tessera)))
@@ -347,7 +347,7 @@ impl<'a> Repairer<'a> {
         survey: &Survey,
     ) -> Result<VerifiedDossier, RepairError> {
         let tessera = lock.tessera();
-        let others = dossiers_of_holders(self.peers, tessera, survey, For::Upkeep).await;
+        let others = dossiers_of_holders(self.peers, tessera, survey, Priority::Background).await;
         let dossier = others.into_iter().next().ok_or(RepairError::DamagedDossier(tessera))?;
         self.holder.keep_dossier(lock, dossier.clone()).await?;
         Ok(dossier)
@@ -364,8 +364,8 @@ impl<'a> Repairer<'a> {
     ) -> Result<PieceSource, RepairError> {
         let (tessera, plan) = (dossier.tessera(), dossier.plan());
         let Self { peers, holder, workshop, .. } = *self;
-        let whose = For::Upkeep;
-        let collector = Collector { peers, holder, workshop, lock, whose };
+        let priority = Priority::Background;
+        let collector = Collector { peers, holder, workshop, lock, priority };
         let whole = self.library.open(tessera).await?.map(|capsule| capsule.pack());
         let source = workshop.pieces(plan.clone(), whole).await?;
         let Collected { mut source, pieces: have, .. } =
@@ -385,7 +385,7 @@ impl<'a> Repairer<'a> {
 
     fn distributor<'b>(&'b self, lock: &'b TesseraLock) -> Distributor<'b> {
         let Self { peers, holder, workshop, directory, .. } = *self;
-        Distributor { peers, holder, workshop, directory, lock, whose: For::Upkeep }
+        Distributor { peers, holder, workshop, directory, lock, priority: Priority::Background }
     }
 
     fn publisher(&self) -> Publisher<'_> {

@@ -1,5 +1,5 @@
-//! Preparing pieces: the workbench, the codec, and the turns to work on a tessera. Uses the disk
-//! and no other node.
+//! Prepares the pieces that a publication, a fetch or a repair needs: computes and rebuilds them,
+//! and keeps them on disk until that task is done. Contacts no other node.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

@@ -134,7 +134,7 @@ impl Cause {
         match error {
             StoreError::Full { .. } => Self::DiskFull,
             StoreError::Missing(_) | StoreError::Corrupt(_) => Self::Damaged,
-            StoreError::Busy { .. } => Self::Locked,
+            StoreError::Locked { .. } => Self::Locked,
             StoreError::OutOfRange { .. }
             | StoreError::Mismatch { .. }
             | StoreError::NewerFormat { .. }

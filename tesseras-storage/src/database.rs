@@ -411,7 +411,7 @@ impl Database {
             .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))
             .map_err(|e| sql_error(what, e))?;
         if busy != 0 {
-            return Err(StoreError::Busy { what: what.to_owned() });
+            return Err(StoreError::Locked { what: what.to_owned() });
         }
         wal.mended();
         Ok(())

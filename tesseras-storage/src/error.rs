@@ -56,7 +56,7 @@ pub(crate) fn sql_error(what: &str, error: rusqlite::Error) -> StoreError {
             ErrorCode::DiskFull => StoreError::Full { what },
             // The shared-memory file beside the WAL could not grow: the disk has no room.
             _ if failure.extended_code == ffi::SQLITE_IOERR_SHMSIZE => StoreError::Full { what },
-            ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked => StoreError::Busy { what },
+            ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked => StoreError::Locked { what },
             ErrorCode::ReadOnly => StoreError::ReadOnly { what },
             ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase => {
                 StoreError::IndexDamaged { what, source: Box::new(error) }
@@ -82,6 +82,6 @@ mod tests {
             assert!(matches!(sql_error("x", error), StoreError::Full { .. }));
         }
         let busy = rusqlite::Error::SqliteFailure(ffi::Error::new(ffi::SQLITE_BUSY), None);
-        assert!(matches!(sql_error("x", busy), StoreError::Busy { .. }));
+        assert!(matches!(sql_error("x", busy), StoreError::Locked { .. }));
     }
 }

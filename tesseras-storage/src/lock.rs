@@ -19,7 +19,7 @@ pub(crate) struct FileLock {
 }
 
 impl FileLock {
-    /// Locks `path`, waiting at most `patience`; [`StoreError::Busy`] names `what` otherwise.
+    /// Locks `path`, waiting at most `patience`; [`StoreError::Locked`] names `what` otherwise.
     pub(crate) fn acquire(path: &Path, what: &str, patience: Duration) -> Result<Self, StoreError> {
         let file = OpenOptions::new()
             .write(true)
@@ -37,7 +37,7 @@ impl FileLock {
                     waited += RETRY;
                 }
                 Err(TryLockError::WouldBlock) => {
-                    return Err(StoreError::Busy { what: what.to_owned() });
+                    return Err(StoreError::Locked { what: what.to_owned() });
                 }
                 Err(TryLockError::Error(e)) => return Err(io_error("locking", path, e)),
             }

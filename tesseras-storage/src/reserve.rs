@@ -99,7 +99,7 @@ mod tests {
             outcome.unwrap_err();
             runs
         };
-        assert_eq!(fail(|| StoreError::Busy { what: String::new() }), 1);
+        assert_eq!(fail(|| StoreError::Locked { what: String::new() }), 1);
         assert!(path.exists());
         assert_eq!(fail(|| StoreError::Full { what: String::new() }), 2);
         assert!(!path.exists());

@@ -91,7 +91,7 @@ impl Store {
 
     /// Lists the stored capsules again that no database lists, from the files beside it. A damaged
     /// database is renamed to a name that ends with `label`, and a new one replaces it; an intact
-    /// one is kept, and only added to. [`StoreError::Busy`] while another process has the directory
+    /// one is kept, and only added to. [`StoreError::Locked`] while another process has the directory
     /// open: it would continue to write to the renamed database.
     pub fn rebuild_library(
         data_dir: &Path,
@@ -102,7 +102,7 @@ impl Store {
         let _no_daemon_begins = DaemonLock::acquire(data_dir)?;
         if staging::is_in_use(&data_dir.join("tmp"))? {
             let what = format!("the data directory {}", data_dir.display());
-            return Err(StoreError::Busy { what });
+            return Err(StoreError::Locked { what });
         }
         let disk: Arc<dyn Disk> = Arc::new(OsDisk);
         create_directory(&data_dir.join("db"), false)?;
@@ -185,7 +185,7 @@ impl Store {
         Arc::new(SqlitePeers::new(Arc::clone(&self.database)))
     }
 
-    /// Makes this process the directory's one `tesd`; [`StoreError::Busy`] if there is one.
+    /// Makes this process the directory's one `tesd`; [`StoreError::Locked`] if there is one.
     pub fn lock_daemon(&self) -> Result<DaemonLock, StoreError> {
         DaemonLock::acquire(&self.data_dir)
     }

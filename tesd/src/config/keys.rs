@@ -221,7 +221,9 @@ pub const KEYS: &[Key] = &[
     Key {
         section: "replication",
         name: "max_transfers",
-        about: "Concurrent transfers in each direction; {range}. Each costs a few MiB of memory.",
+        about: "Concurrent transfers in each direction that one task of this node starts; {range}.\n\
+              All its tasks together have twice as many, of which repair takes at most half. Other\n\
+              nodes may request as many as one task. Fewer take less memory and bandwidth.",
         kind: Kind::Number {
             range: 1..=MAX_TRANSFERS as u64,
             get: |c| c.node.replication.max_transfers as u64,

@@ -82,7 +82,7 @@ fn rebuild(context: &Context) -> Result<Exit, CommandError> {
             context.output.report(&Library::from(rebuilt))?;
             Ok(Exit::Done)
         }
-        Err(error @ StoreError::Busy { .. }) => Err(CommandError::from(error)
+        Err(error @ StoreError::Locked { .. }) => Err(CommandError::from(error)
             .with_hint("stop tesd, and every other tes, then repeat the command")),
         Err(other) => Err(other.into()),
     }

@@ -6,44 +6,48 @@ use std::sync::Arc;
 use crate::heartbeat::Heartbeat;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// For whom a transfer is.
+/// Whether somebody waits for a transfer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum For {
+pub(crate) enum Priority {
     /// What the owner of this node asked for: publishing, fetching, status.
-    Owner,
+    Interactive,
     /// Repair, which nobody waits for.
-    Upkeep,
+    Background,
 }
 
 /// The turns in one direction.
 pub(super) struct Permits {
     all: Arc<Semaphore>,
-    upkeep: Arc<Semaphore>,
+    background: Arc<Semaphore>,
 }
 
 /// A turn; kept until all bytes are received or sent.
 pub(crate) struct TransferPermit {
     _all: OwnedSemaphorePermit,
-    _upkeep: Option<OwnedSemaphorePermit>,
+    _background: Option<OwnedSemaphorePermit>,
 }
 
 impl Permits {
-    /// Twice as many turns as a task may take, of which upkeep takes at most half.
+    /// Twice as many turns as a task may take, of which background work takes at most half.
     pub(super) fn new(of_a_task: usize) -> Self {
-        let [all, upkeep] = [2 * of_a_task, of_a_task].map(|n| Arc::new(Semaphore::new(n)));
-        Self { all, upkeep }
+        let [all, background] = [2 * of_a_task, of_a_task].map(|n| Arc::new(Semaphore::new(n)));
+        Self { all, background }
     }
 
     /// Waits for a turn; `heard` is told in the meantime.
-    pub(super) async fn turn(&self, whose: For, heard: Option<&Heartbeat>) -> TransferPermit {
-        let be_queued = |queued| heard.iter().for_each(|heard| heard.be_queued(queued));
-        be_queued(true);
-        let _upkeep = match whose {
-            For::Owner => None,
-            For::Upkeep => Some(acquire(&self.upkeep).await),
+    pub(super) async fn turn(
+        &self,
+        priority: Priority,
+        heard: Option<&Heartbeat>,
+    ) -> TransferPermit {
+        let set_queued = |queued| heard.iter().for_each(|heard| heard.set_queued(queued));
+        set_queued(true);
+        let _background = match priority {
+            Priority::Interactive => None,
+            Priority::Background => Some(acquire(&self.background).await),
         };
-        let permit = TransferPermit { _all: acquire(&self.all).await, _upkeep };
-        be_queued(false);
+        let permit = TransferPermit { _all: acquire(&self.all).await, _background };
+        set_queued(false);
         permit
     }
 }

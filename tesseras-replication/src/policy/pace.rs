@@ -118,10 +118,10 @@ impl<K: Copy + Ord> Paces<K> {
         pace.bytes = bytes;
     }
 
-    /// A transfer ended, with success or not.
-    pub(crate) fn end(&mut self, key: K, node: NodeId, is_whole: bool, now: Duration) {
+    /// A transfer ended.
+    pub(crate) fn end(&mut self, key: K, node: NodeId, succeeded: bool, now: Duration) {
         if let Some(pace) = self.running.remove(&(key, node))
-            && is_whole
+            && succeeded
         {
             let took = now.saturating_sub(pace.begun);
             self.done.insert(self.done.partition_point(|known| *known < took), took);

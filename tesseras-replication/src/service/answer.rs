@@ -54,7 +54,7 @@ pub(super) fn internal(error: StoreError) -> Refusal {
     tracing::error!(%error, "the store failed");
     match error {
         StoreError::Full { .. } => Refusal::new(refusal::DECLINED, DECLINED),
-        StoreError::Busy { .. } => Refusal::new(Refusal::BUSY, "the store is busy"),
+        StoreError::Locked { .. } => Refusal::new(Refusal::BUSY, "the store is busy"),
         StoreError::Missing(_)
         | StoreError::Corrupt(_)
         | StoreError::OutOfRange { .. }

@@ -63,7 +63,7 @@ fn fragments_that_drip_do_not_hold_a_fetch_where_others_suffice() {
 }
 
 #[test]
-fn a_fetch_over_a_slow_line_is_hardly_slower_than_the_line() {
+fn a_fetch_over_a_slow_line_is_barely_slower_than_the_line() {
     simulate(120..122, 40, async |world| {
         for made in [album(), coded()] {
             world.publish(0, made).await.unwrap();

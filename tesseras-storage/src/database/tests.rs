@@ -56,7 +56,7 @@ fn the_busy_timeout_is_waited_for() {
     let (refused, _) = one
         .write("x", |_| Ok(two.write("y", |_| Ok(())).map_err(|e| e.error)))
         .unwrap_or_else(|e| panic!("{}", e.error));
-    assert!(matches!(refused, Err(StoreError::Busy { .. })), "{refused:?}");
+    assert!(matches!(refused, Err(StoreError::Locked { .. })), "{refused:?}");
 }
 
 #[test]

@@ -243,11 +243,11 @@ fn a_running_node_is_not_rebuilt_beneath() {
     let store = open(dir.path());
     let running = store.lock_daemon().unwrap();
     let busy = rebuild(dir.path()).unwrap_err();
-    assert!(matches!(busy, StoreError::Busy { .. }), "{busy}");
+    assert!(matches!(busy, StoreError::Locked { .. }), "{busy}");
     drop(running);
     // Any other process that writes would go on writing to what was set aside.
     let busy = rebuild(dir.path()).unwrap_err();
-    assert!(matches!(busy, StoreError::Busy { .. }), "{busy}");
+    assert!(matches!(busy, StoreError::Locked { .. }), "{busy}");
     drop(store);
     assert_eq!(rebuild(dir.path()).unwrap().found, 1);
 }

@@ -93,7 +93,7 @@ fn one_daemon_a_directory() {
     let dir = tempfile::tempdir().unwrap();
     let (one, two) = (open(dir.path()), open(dir.path()));
     let lock = one.lock_daemon().unwrap();
-    assert!(matches!(two.lock_daemon(), Err(StoreError::Busy { .. })));
+    assert!(matches!(two.lock_daemon(), Err(StoreError::Locked { .. })));
     put(&two, &fragment(1, 1, b"tes may write"), b"tes may write").unwrap();
     drop(lock);
     two.lock_daemon().unwrap();
