@@ -18,9 +18,6 @@ use crate::policy::patience::{Manner, Patience};
 use crate::policy::survey::{LiveHolder, Survey};
 use crate::ports::Directory;
 
-/// Concurrent offers.
-const OFFERS_AT_ONCE: usize = 32;
-
 /// The answers to offers of nodes near the key, with the addresses at which they were reached.
 pub(crate) struct Prospects(Vec<(Contact, Option<(SocketAddr, Offered)>)>);
 
@@ -112,9 +109,7 @@ impl Candidates<'_> {
         let mut patience = Patience::new(Manner::Quick, peers.answer_deadline());
         let is_silent = |_: &Contact| false;
         let unknown = Box::pin(stream::iter(unknown));
-        for (contact, answer) in
-            ask_all(unknown, OFFERS_AT_ONCE, &mut patience, is_silent, attest).await
-        {
+        for (contact, answer) in ask_all(unknown, &mut patience, is_silent, attest).await {
             let Some((Attestation { plan, pieces, .. }, reached)) = answer else { continue };
             survey.others_attested = true;
             if !pieces.is_empty() {
@@ -142,6 +137,6 @@ impl Candidates<'_> {
         };
         let is_silent = |contact: &Contact| peers.is_silent_at(contact);
         let mut patience = Patience::new(manner, peers.answer_deadline());
-        ask_all(contacts, OFFERS_AT_ONCE, &mut patience, is_silent, offer).await
+        ask_all(contacts, &mut patience, is_silent, offer).await
     }
 }

@@ -61,6 +61,7 @@ const PATIENTLY: Retry = Retry { retries: 10, ..WHILE_BUSY };
 /// How long a node may be busy, beside the deadline of an answer: as long as all retries of one that
 /// says so at once.
 const BUSY: Duration = Duration::from_secs(5);
+const _: () = assert!(BUSY.as_millis() == PATIENTLY.retries as u128 * PATIENTLY.pause.as_millis());
 /// Retries until there is an answer other than busy.
 const WHILE_UNANSWERED: Retry = Retry { retries: 2, after: has_not_answered, ..WHILE_BUSY };
 

@@ -13,6 +13,7 @@ pub(crate) mod pace;
 pub(crate) mod patience;
 pub(crate) mod rebuild;
 pub(crate) mod rounds;
+pub(crate) mod slots;
 pub mod survey;
 pub(crate) mod turns;
 pub mod urgency;

@@ -18,13 +18,10 @@ use crate::holder::Holder;
 use crate::messages::Attestation;
 use crate::peers::{AskError, Peers};
 use crate::policy::patience::{Manner, Patience};
+use crate::policy::slots::Slots;
 use crate::policy::survey::{LiveHolder, Survey};
 use crate::ports::Directory;
 
-/// How many holders are asked concurrently, besides those that are overdue.
-const ASK_AT_ONCE: usize = 32;
-/// How many are asked concurrently in all.
-const IN_FLIGHT: usize = 128;
 /// The most holders that are asked about one tessera; the code never needs as many.
 const MAX_ASKED: usize = 512;
 
@@ -54,10 +51,10 @@ pub(crate) struct Surveying<'a> {
     announced_here: bool,
     /// All possible holders other than this node.
     suspects: BTreeMap<NodeId, Suspect>,
-    /// Those that are to be asked once there is a place.
+    /// Those that are to be asked once there is a slot.
     waiting: VecDeque<Contact>,
     events: FuturesUnordered<BoxFuture<'a, Event>>,
-    asking: usize,
+    slots: Slots,
     finding: Option<BoxStream<'a, Contact>>,
     survey: Survey,
 }
@@ -81,7 +78,7 @@ enum State {
 }
 
 enum Event {
-    Answer { contact: Contact, result: Result<(Attestation, SocketAddr), AskError>, took: Duration },
+    Answer { contact: Contact, result: Result<(Attestation, SocketAddr), AskError>, sent: Instant },
     Resolved { id: NodeId, contact: Option<Contact> },
 }
 
@@ -145,7 +142,7 @@ impl<'a> Surveying<'a> {
             suspects: BTreeMap::new(),
             waiting: VecDeque::new(),
             events: FuturesUnordered::new(),
-            asking: 0,
+            slots: Slots::default(),
             finding: (scope == Scope::Network).then(|| directory.find_holders(tessera.dht_key())),
             survey: Survey::default(),
         };
@@ -183,7 +180,7 @@ impl<'a> Surveying<'a> {
         loop {
             self.ask_more();
             let (look_up_at, give_up_at) = (self.look_up_at(), self.give_up_at());
-            let place_at = self.place_at();
+            let free_at = self.free_at();
             let finding: OptionFuture<_> = self.finding.as_mut().map(|found| found.next()).into();
             tokio::select! {
                 biased;
@@ -196,7 +193,7 @@ impl<'a> Surveying<'a> {
                     Some(contact) => self.found(contact),
                     None => self.finding = None,
                 },
-                () = sleep_until(place_at.unwrap_or(self.heard_at)), if place_at.is_some() => {}
+                () = sleep_until(free_at.unwrap_or(self.heard_at)), if free_at.is_some() => {}
                 () = sleep_until(look_up_at.unwrap_or(self.heard_at)), if look_up_at.is_some() => {
                     self.look_up_the_late();
                 }
@@ -306,39 +303,29 @@ impl<'a> Surveying<'a> {
             suspect.state = State::Waiting;
             suspect.was_silent = self.peers.is_silent_at(&contact);
             suspect.contact = contact.clone();
+            self.slots.release(contact.id);
             self.waiting.push_back(contact);
         }
     }
 
-    /// When each that is asked stops to count against [`ASK_AT_ONCE`]: so that many slow nodes do
-    /// not keep the others from being asked.
-    fn places_end(&self) -> impl Iterator<Item = Instant> {
-        let (place, now) = (self.patience.place(), Instant::now());
-        let asked = self.suspects.values().filter_map(move |suspect| match suspect.state {
-            State::Asked(since) => Some(since + place),
-            _ => None,
-        });
-        asked.filter(move |end| *end > now)
-    }
-
-    /// When a place becomes free for one that waits for it.
-    fn place_at(&self) -> Option<Instant> {
-        let is_waiting = !self.waiting.is_empty() && self.asking < IN_FLIGHT;
-        self.places_end().min().filter(|_| is_waiting)
+    /// When a slot becomes free for one that waits for it.
+    fn free_at(&self) -> Option<Instant> {
+        let free_at = self.slots.next_free_at(self.patience.overdue_after(), Instant::now());
+        free_at.filter(|_| !self.waiting.is_empty())
     }
 
     fn ask_more(&mut self) {
-        while self.asking < IN_FLIGHT && self.places_end().count() < ASK_AT_ONCE {
+        while self.slots.is_free(self.patience.overdue_after(), Instant::now()) {
             let Some(contact) = self.waiting.pop_front() else { return };
             let now = Instant::now();
             if let Some(suspect) = self.suspects.get_mut(&contact.id) {
                 suspect.state = State::Asked(now);
             }
-            self.asking += 1;
+            self.slots.begin(contact.id, now);
             let (peers, tessera) = (self.peers, self.tessera);
             self.events.push(Box::pin(async move {
                 let result = peers.attest(&contact, tessera).await;
-                Event::Answer { contact, result, took: now.elapsed() }
+                Event::Answer { contact, result, sent: now }
             }));
         }
     }
@@ -397,9 +384,9 @@ impl<'a> Surveying<'a> {
                 self.expect_elsewhere(id, contact);
                 None
             }
-            Event::Answer { contact, result, took } => {
-                self.asking -= 1;
-                self.answered(contact, result, took)
+            Event::Answer { contact, result, sent } => {
+                self.slots.end(contact.id, sent);
+                self.answered(contact, result, sent.elapsed())
             }
         }
     }
@@ -436,6 +423,7 @@ impl<'a> Surveying<'a> {
             return None;
         }
         suspect.state = State::Answered;
+        self.slots.release(id);
         self.heard_at = Instant::now();
         self.patience.answered_after(took);
         self.survey.others_attested = true;

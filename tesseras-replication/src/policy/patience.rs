@@ -6,9 +6,6 @@ use std::time::Duration;
 /// How many response times are kept; more do not improve the median.
 const REMEMBERED: usize = 64;
 
-/// How long a request without an answer takes the place of others at most.
-const PLACE: Duration = Duration::from_secs(1);
-
 /// The cost of mistaking a slow peer for a silent one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Manner {
@@ -57,12 +54,6 @@ impl Patience {
             let at = self.answers.partition_point(|known| *known < took);
             self.answers.insert(at, took);
         }
-    }
-
-    /// How long after it was sent a request without an answer counts against those that are sent at
-    /// once.
-    pub fn place(&self) -> Duration {
-        self.overdue_after().min(PLACE)
     }
 
     /// How long after it was sent a request without an answer is overdue.
