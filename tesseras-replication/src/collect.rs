@@ -15,9 +15,8 @@ use tokio::time::Duration;
 use crate::bulk::ReceiveError;
 use crate::dossier::VerifiedDossier;
 use crate::erasure::ErasureError;
-use crate::heartbeat::Heartbeat;
 use crate::holder::Holder;
-use crate::peers::{AskError, IncomingPiece, Peers, Priority};
+use crate::peers::{AskError, IncomingPiece, Peers, Priority, TransferState};
 use crate::pieces::PieceSource;
 use crate::policy::hunt::Hunt;
 use crate::policy::patience::{Manner, Patience};
@@ -202,16 +201,16 @@ impl<'a> Collector<'a> {
         from: &Contact,
         dossier: &VerifiedDossier,
         piece: Piece,
-        heard: &Heartbeat,
+        state: &TransferState,
         count: &Meter,
     ) -> Result<(), AskError> {
-        let IncomingPiece { bytes, checksum, body, _permit } =
-            self.peers.take_piece(from, dossier, piece, (self.priority, Some(heard))).await?;
-        heard.mark(0);
+        let taking = self.peers.take_piece(from, dossier, piece, self.priority, state);
+        let IncomingPiece { bytes, checksum, body } = taking.await?;
+        state.mark(0);
         let (disk, blobs) = (self.lock.on(&self.workshop.disk), self.workshop.blobs());
         let all = |bytes| {
             count.add(bytes);
-            heard.mark(bytes);
+            state.mark(bytes);
             true
         };
         let staged = body.stage(&disk, blobs, bytes, checksum, all).await?;
@@ -234,12 +233,11 @@ impl Hunting<'_> {
         mut more: Option<&mut Surveying<'_>>,
     ) -> Result<(), CollectError> {
         while self.hunt.missing() > 0 {
-            let hunt = &self.hunt;
-            for (piece, holder) in self.transfers.late(|piece, id| hunt.has_other(piece, id)) {
-                self.hunt.note_late(piece, holder);
-            }
-            let hunt = &mut self.hunt;
-            while let Some(slow) = self.transfers.give_up(|piece, id| hunt.has_other(piece, id)) {
+            let Self { hunt, transfers, .. } = &mut *self;
+            transfers.late(|running, piece, holder| hunt.has_other(running, piece, holder));
+            while let Some(slow) =
+                transfers.give_up(|running, piece, holder| hunt.has_other(running, piece, holder))
+            {
                 hunt.given_up(slow);
             }
             self.begin_transfers(more.is_some());
@@ -251,7 +249,7 @@ impl Hunting<'_> {
             let unpacking: OptionFuture<_> = unpack.map(|unpack| unpack.ended()).into();
             tokio::select! {
                 biased;
-                ended = self.transfers.next(), if self.transfers.len() > 0 => {
+                ended = self.transfers.next(), if !self.transfers.is_empty() => {
                     if let Some(ended) = ended {
                         self.ended(ended, source).await?;
                     }
@@ -268,9 +266,9 @@ impl Hunting<'_> {
     }
 
     fn begin_transfers(&mut self, expects_more: bool) {
-        let limit = self.collector.peers.max_transfers();
-        while self.transfers.len() < 2 * limit && self.transfers.in_time() < limit {
-            let Some((piece, holder)) = self.hunt.next(expects_more) else { return };
+        while self.transfers.may_begin() {
+            let next = self.hunt.next(self.transfers.running(), expects_more);
+            let Some((piece, holder)) = next else { return };
             let (collector, dossier) = (self.collector, self.dossier);
             let count = self.count.clone();
             // Any further piece stands in for a late one.
@@ -278,9 +276,9 @@ impl Hunting<'_> {
                 piece,
                 holder.id,
                 |_| true,
-                |heard| {
+                |state| {
                     Box::pin(async move {
-                        collector.take(&holder, dossier, piece, &heard, &count).await
+                        collector.take(&holder, dossier, piece, &state, &count).await
                     })
                 },
             );

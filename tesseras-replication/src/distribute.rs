@@ -17,10 +17,9 @@ use tesseras_wire::Body;
 
 use crate::bulk;
 use crate::dossier::VerifiedDossier;
-use crate::heartbeat::Heartbeat;
 use crate::holder::Holder;
 use crate::messages::MAX_WITNESSES;
-use crate::peers::{AskError, Parcel, Peers, Priority};
+use crate::peers::{AskError, Parcel, Peers, Priority, TransferState};
 use crate::pieces::PieceSource;
 use crate::policy::offers::{Eligible, of_node};
 use crate::policy::patience::{Manner, Patience};
@@ -137,7 +136,7 @@ impl<'a> Distributor<'a> {
         source: &PieceSource,
         placing: &Placing,
         with_dossier: bool,
-        heard: Heartbeat,
+        state: TransferState,
     ) -> Result<(), PutError> {
         // Recorded before sending: if the task is stopped now, the piece may still arrive, and only
         // recorded holders are asked later.
@@ -145,12 +144,12 @@ impl<'a> Distributor<'a> {
         let reader = self.workshop.open(source, piece).await?;
         let bytes = reader.bytes();
         let (witnesses, priority) = (placing.witnesses(to.id), self.priority);
-        let parcel = Parcel { dossier, piece, bytes, witnesses, priority, heard: &heard };
+        let parcel = Parcel { dossier, piece, bytes, witnesses, priority, state: &state };
         let body = || -> Body {
-            let heard = heard.clone();
+            let state = state.clone();
             let bytes = bulk::send(&self.workshop.disk, reader.clone(), 0, None);
             let mark = move |chunk: &io::Result<Bytes>| {
-                heard.mark(chunk.as_ref().map_or(0, |bytes| bytes.len() as u64));
+                state.mark(chunk.as_ref().map_or(0, |bytes| bytes.len() as u64));
             };
             Box::pin(bytes.inspect(mark))
         };
@@ -190,11 +189,11 @@ impl Placing {
 impl Delivering<'_> {
     async fn run(&mut self) {
         while !self.open.is_empty() {
-            for (slot, _) in self.transfers.late(|_, _| false) {
+            for (slot, _) in self.transfers.late(|_, _, _| false) {
                 self.waiting.extend(Some(slot).filter(|slot| self.open.contains(slot)));
             }
             self.begin_transfers();
-            if self.transfers.len() == 0 {
+            if self.transfers.is_empty() {
                 break;
             }
             if let Some(ended) = self.transfers.next().await {
@@ -204,13 +203,12 @@ impl Delivering<'_> {
     }
 
     fn begin_transfers(&mut self) {
-        let limit = self.distributor.peers.max_transfers();
-        while self.transfers.in_time() < limit && self.transfers.len() < 2 * limit {
+        while self.transfers.may_begin() {
             let Some(slot) = self.waiting.pop_front() else { return };
             match self.assignment.give(self.pieces[slot]) {
                 Some(node) => self.begin(slot, node),
                 // No other node may have this piece. A late transfer may still succeed.
-                None if self.transfers.has(slot) => {}
+                None if self.transfers.running().has(slot) => {}
                 None => drop(self.open.remove(&slot)),
             }
         }
@@ -226,7 +224,7 @@ impl Delivering<'_> {
             slot,
             node,
             |late| late == slot,
-            |heard| {
+            |state| {
                 Box::pin(async move {
                     match contact {
                         None => {
@@ -238,7 +236,7 @@ impl Delivering<'_> {
                         }
                         Some(to) => {
                             let what = (dossier, piece);
-                            distributor.put(&to, what, source, placing, with_dossier, heard).await
+                            distributor.put(&to, what, source, placing, with_dossier, state).await
                         }
                     }
                 })
@@ -276,7 +274,7 @@ impl Delivering<'_> {
                 self.delivery.refusals.push(of_node(node, error));
                 self.assignment.refused(node, piece);
                 // While a hedge of it is in progress, that one may still succeed.
-                let is_sent = self.waiting.contains(&slot) || self.transfers.has(slot);
+                let is_sent = self.waiting.contains(&slot) || self.transfers.running().has(slot);
                 if self.open.contains(&slot) && !is_sent {
                     self.waiting.push_back(slot);
                 }

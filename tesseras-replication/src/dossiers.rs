@@ -125,7 +125,9 @@ impl<'a> DossierSources<'a> {
         // slow line.
         let patience = (!self.waiting.is_empty()).then(|| 2 * peers.answer_deadline());
         self.asked.push(Box::pin(async move {
-            let taking = peers.take_dossier(&holder, tessera, priority);
+            // Waiting for this node's own turn is not the holder's lateness.
+            let _turn = peers.incoming_turn(priority).await;
+            let taking = peers.take_dossier(&holder, tessera);
             let told = match patience {
                 Some(patience) => timeout(patience, taking).await.ok()?,
                 None => taking.await,

@@ -23,7 +23,6 @@ pub mod dossier;
 mod dossiers;
 pub mod erasure;
 pub mod fetch;
-mod heartbeat;
 mod holder;
 mod library;
 pub mod messages;

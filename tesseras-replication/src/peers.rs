@@ -5,6 +5,7 @@ mod ask_error;
 mod batches;
 mod hedges;
 mod permits;
+mod transfer_state;
 
 use std::future::Future;
 use std::net::SocketAddr;
@@ -30,7 +31,6 @@ use tokio::time::{sleep, timeout};
 use crate::attestation::{self, Question};
 use crate::bulk::{BodyReader, ReceiveError};
 use crate::dossier::{MAX_DOSSIER_BYTES, VerifiedDossier};
-use crate::heartbeat::Heartbeat;
 use crate::messages::{
     Announced, Attestation, Bulk, MAX_HOLDERS, Offered, Request, Stored, refusal,
 };
@@ -40,8 +40,9 @@ pub(crate) use ask_all::ask_all;
 pub use ask_error::AskError;
 use batches::Batches;
 use hedges::Hedges;
-pub(crate) use permits::Priority;
-use permits::{Permits, TransferPermit};
+use permits::Permits;
+pub(crate) use permits::{Priority, TransferPermit};
+pub(crate) use transfer_state::TransferState;
 
 /// The deadline for receiving a dossier of at most 16 MiB.
 const DOSSIER_DEADLINE: Duration = Duration::from_secs(120);
@@ -87,8 +88,6 @@ pub(crate) struct IncomingPiece {
     pub(crate) bytes: u64,
     pub(crate) checksum: ContentHash,
     pub(crate) body: BodyReader,
-    /// This node's turn to receive; kept while the body is read.
-    pub(crate) _permit: TransferPermit,
 }
 
 /// A piece that another node is asked to keep, without its bytes.
@@ -99,8 +98,7 @@ pub(crate) struct Parcel<'a> {
     /// Others who attest the tessera, if it is placed as a repair; else none.
     pub(crate) witnesses: Vec<Contact>,
     pub(crate) priority: Priority,
-    /// Told when it waits for its turn on this node.
-    pub(crate) heard: &'a Heartbeat,
+    pub(crate) state: &'a TransferState,
 }
 
 /// What is needed to reach other nodes.
@@ -246,17 +244,21 @@ impl Peers {
         Ok((peer.remote, offered))
     }
 
-    /// Fetches the dossier from a holder, and verifies it.
+    /// Waits for a turn of this node to receive.
+    pub(crate) async fn incoming_turn(&self, priority: Priority) -> TransferPermit {
+        self.incoming.turn(priority).await
+    }
+
+    /// Fetches the dossier from a holder, and verifies it. The caller has a turn.
     pub(crate) async fn take_dossier(
         &self,
         from: &Contact,
         tessera: TesseraHash,
-        priority: Priority,
     ) -> Result<VerifiedDossier, AskError> {
         let request = Request::GetDossier { tessera };
         let taking = async {
-            let asking = self.bulk(from, &request, (priority, None));
-            let (_permit, Bulk { bytes }, mut body) = asking.await?;
+            let (Bulk { bytes }, mut body) =
+                again(WHILE_BUSY, || self.bulk(from, &request)).await?;
             if bytes > MAX_DOSSIER_BYTES {
                 return Err(AskError::BadLength(bytes));
             }
@@ -269,14 +271,14 @@ impl Peers {
         }
     }
 
-    /// Asks a holder for a piece of the length given in the plan. `heard` is told while it waits for
-    /// its turn on this node.
+    /// Asks a holder for a piece of the length given in the plan, in this node's turn.
     pub(crate) async fn take_piece(
         &self,
         from: &Contact,
         dossier: &VerifiedDossier,
         piece: Piece,
-        (priority, heard): (Priority, Option<&Heartbeat>),
+        priority: Priority,
+        state: &TransferState,
     ) -> Result<IncomingPiece, AskError> {
         let (tessera, plan) = (dossier.tessera(), dossier.plan());
         let (Some(expected), Some(checksum)) = (plan.piece_bytes(piece), plan.checksum(piece))
@@ -284,11 +286,17 @@ impl Peers {
             return Err(AskError::NoSuchPiece(piece));
         };
         let request = Request::GetPiece { tessera, piece, offset: 0 };
-        let (_permit, Bulk { bytes }, body) = self.bulk(from, &request, (priority, heard)).await?;
+        let asking = || async {
+            state.take_turn(&self.incoming, priority).await;
+            let asked = self.bulk(from, &request).await;
+            // A peer that is busy is waited for without a turn.
+            asked.inspect_err(|_| drop(state.give_up_turn()))
+        };
+        let (Bulk { bytes }, body) = again(WHILE_BUSY, asking).await?;
         if bytes != expected {
             return Err(AskError::BadLength(bytes));
         }
-        Ok(IncomingPiece { bytes, checksum, body, _permit })
+        Ok(IncomingPiece { bytes, checksum, body })
     }
 
     /// Sends a piece to a node, with the dossier if the node does not have it. `body` yields the
@@ -316,8 +324,8 @@ impl Peers {
         with_dossier: bool,
         body: Body,
     ) -> Result<(), AskError> {
-        let Parcel { dossier, piece, bytes, ref witnesses, priority, heard } = *parcel;
-        let _permit = self.outgoing.turn(priority, Some(heard)).await;
+        let Parcel { dossier, piece, bytes, ref witnesses, priority, state } = *parcel;
+        state.take_turn(&self.outgoing, priority).await;
         let head = if with_dossier { dossier.encode() } else { Vec::new() };
         let request = Request::PutPiece {
             tessera: dossier.tessera(),
@@ -327,7 +335,9 @@ impl Peers {
             witnesses: witnesses.clone(),
         };
         let body = crate::bulk::after(head, body);
-        self.ask::<Stored>(to, &request, Some(body), self.deadlines.transfer).await.map(|_| ())
+        let put = self.ask::<Stored>(to, &request, Some(body), self.deadlines.transfer).await;
+        drop(state.give_up_turn());
+        put.map(|_| ())
     }
 
     /// Tells a holder about the other holders of a tessera, and that it is published. The holder
@@ -363,20 +373,14 @@ impl Peers {
         }
     }
 
-    /// Sends a request for bulk bytes, in this node's turn. They must be read while the permit is
-    /// kept.
+    /// Sends a request for bulk bytes. The caller has a turn, and keeps it while it reads them.
     async fn bulk(
         &self,
         from: &Contact,
         request: &Request,
-        (priority, heard): (Priority, Option<&Heartbeat>),
-    ) -> Result<(TransferPermit, Bulk, BodyReader), AskError> {
-        let asking = || async {
-            let permit = self.incoming.turn(priority, heard).await;
-            let (_, bulk, body) = self.ask(from, request, None, self.deadlines.transfer).await?;
-            Ok((permit, bulk, body))
-        };
-        again(WHILE_BUSY, asking).await
+    ) -> Result<(Bulk, BodyReader), AskError> {
+        let (_, bulk, body) = self.ask(from, request, None, self.deadlines.transfer).await?;
+        Ok((bulk, body))
     }
 
     /// Sends a request once and decodes its answer; the body has not been read yet.

@@ -1,6 +1,7 @@
 //! The transfers of one task that are in progress. A late one may be hedged: another transfer is
 //! started in its place, and the first to arrive counts. One that is much later is given up.
 
+use std::collections::BTreeMap;
 use std::fmt::Debug;
 
 use futures_util::StreamExt as _;
@@ -10,9 +11,8 @@ use tesseras_core::ids::NodeId;
 use tesseras_wire::BoxFuture;
 use tokio::time::{Duration, Instant, sleep};
 
-use crate::heartbeat::Heartbeat;
-use crate::peers::Peers;
-use crate::policy::pace::{GivenUp, Paces};
+use crate::peers::{Peers, TransferPermit, TransferState};
+use crate::policy::pace::{Paces, Running};
 use crate::policy::patience::Patience;
 
 /// How often to check for late transfers.
@@ -23,17 +23,16 @@ pub(crate) struct Transfers<'a, K, E> {
     peers: &'a Peers,
     begun: Instant,
     paces: Paces<K>,
-    in_progress: Vec<Transfer<K>>,
+    in_progress: BTreeMap<(K, NodeId), Transfer>,
+    /// The turns of this node that late transfers gave up, for those that begin instead.
+    turns: Vec<TransferPermit>,
     /// Each gives `None` if it was stopped.
     running: FuturesUnordered<BoxFuture<'a, Option<Ended<K, E>>>>,
 }
 
 /// A transfer in progress.
-struct Transfer<K> {
-    key: K,
-    node: NodeId,
-    heard: Heartbeat,
-    is_late: bool,
+struct Transfer {
+    state: TransferState,
     /// When a hedge was started for it, from the start of the task.
     hedged: Option<Duration>,
     stop: AbortHandle,
@@ -57,47 +56,49 @@ where
             peers,
             begun: Instant::now(),
             paces: Paces::new(patience),
-            in_progress: Vec::new(),
+            in_progress: BTreeMap::new(),
+            turns: Vec::new(),
             running: FuturesUnordered::new(),
         }
     }
 
-    /// How many are in progress.
-    pub(crate) fn len(&self) -> usize {
-        self.in_progress.len()
+    /// Those that are in progress.
+    pub(crate) fn running(&self) -> &Running<K> {
+        self.paces.running()
     }
 
-    /// How many are in progress and not late.
-    pub(crate) fn in_time(&self) -> usize {
-        self.paces.in_time()
+    /// Whether none is in progress.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.in_progress.is_empty()
     }
 
-    /// Whether this is being transferred.
-    pub(crate) fn has(&self, key: K) -> bool {
-        self.in_progress.iter().any(|transfer| transfer.key == key)
+    /// Whether another one may begin.
+    pub(crate) fn may_begin(&self) -> bool {
+        self.paces.may_begin(self.peers.max_transfers())
     }
 
-    /// Starts a transfer, which marks the heartbeat whenever bytes pass. If one of those that it can
+    /// Starts a transfer, which marks its state whenever bytes pass. If one of those that it can
     /// stand in for is late, it is its hedge.
     pub(crate) fn begin(
         &mut self,
         key: K,
         node: NodeId,
         stands_in_for: impl Fn(K) -> bool,
-        transfer: impl FnOnce(Heartbeat) -> BoxFuture<'a, Result<(), E>>,
+        transfer: impl FnOnce(TransferState) -> BoxFuture<'a, Result<(), E>>,
     ) {
         let now = self.begun.elapsed();
         self.paces.begin(key, node, now);
-        let is_open =
-            |t: &&mut Transfer<K>| t.is_late && t.hedged.is_none() && stands_in_for(t.key);
-        if let Some(late) = self.in_progress.iter_mut().find(is_open) {
+        let is_open = |((key, node), t): &(&(K, NodeId), &mut Transfer)| {
+            self.paces.running().is_late(*key, *node) && t.hedged.is_none() && stands_in_for(*key)
+        };
+        if let Some((_, late)) = self.in_progress.iter_mut().find(is_open) {
             late.hedged = Some(now);
             self.peers.note_hedge();
         }
-        let heard = Heartbeat::since(self.begun);
-        let running = transfer(heard.clone());
+        let state = TransferState::new(self.begun, self.turns.pop());
+        let running = transfer(state.clone());
         let (stop, stopped) = AbortHandle::new_pair();
-        self.in_progress.push(Transfer { key, node, heard, is_late: false, hedged: None, stop });
+        self.in_progress.insert((key, node), Transfer { state, hedged: None, stop });
         let running = Abortable::new(running, stopped);
         self.running.push(Box::pin(async move {
             let result = running.await.ok()?;
@@ -106,61 +107,63 @@ where
     }
 
     fn hear(&mut self) {
-        for Transfer { key, node, heard, .. } in &self.in_progress {
-            if heard.is_queued() {
-                self.paces.queued(*key, *node, self.begun.elapsed());
-            } else if let Some(at) = heard.last() {
-                self.paces.heard(*key, *node, heard.bytes(), at);
+        let now = self.begun.elapsed();
+        for ((key, node), Transfer { state, .. }) in &self.in_progress {
+            self.paces.set_queued(*key, *node, state.is_queued(), now);
+            if let Some(at) = state.last() {
+                self.paces.heard(*key, *node, state.bytes(), at);
             }
         }
     }
 
-    /// The transfers that are late since the last call, and may be hedged. `has_other` says whether
-    /// another node could be tried instead.
-    pub(crate) fn late(&mut self, has_other: impl Fn(K, NodeId) -> bool) -> Vec<(K, NodeId)> {
+    /// The transfers that are late since the last call, and may be hedged: they go on without a turn
+    /// of this node. `has_other` says whether another node could be tried instead.
+    pub(crate) fn late(
+        &mut self,
+        has_other: impl Fn(&Running<K>, K, NodeId) -> bool,
+    ) -> Vec<(K, NodeId)> {
         self.hear();
         let now = self.begun.elapsed();
         let late = self.paces.late(now, || self.peers.may_hedge(), has_other);
         for (key, node) in &late {
             tracing::debug!(?key, %node, "a transfer is late");
-            let is_this = |t: &&mut Transfer<K>| (t.key, t.node) == (*key, *node);
-            self.in_progress.iter_mut().filter(is_this).for_each(|t| t.is_late = true);
+            let transfer = self.in_progress.get(&(*key, *node));
+            self.turns.extend(transfer.and_then(|transfer| transfer.state.give_up_turn()));
         }
         late
     }
 
     /// Stops one transfer that is so late that another node should be asked instead, if there is
-    /// such a transfer and, as `has_other` says, such a node.
-    pub(crate) fn give_up(&mut self, has_other: impl Fn(K, NodeId) -> bool) -> Option<GivenUp<K>> {
+    /// such a transfer and, as `has_other` says, such a node. Returns that of the transfer.
+    pub(crate) fn give_up(
+        &mut self,
+        has_other: impl Fn(&Running<K>, K, NodeId) -> bool,
+    ) -> Option<NodeId> {
         self.hear();
-        let given_up = self.paces.give_up(self.begun.elapsed(), has_other)?;
-        let GivenUp { key, node, all_are_slow } = given_up;
-        if all_are_slow {
-            self.in_progress.iter_mut().for_each(|transfer| transfer.is_late = false);
-        }
+        let (key, node) = self.paces.give_up(self.begun.elapsed(), has_other)?;
         tracing::info!(?key, %node, "a transfer is given up: others are quicker, or may be");
-        let is_this = |t: &mut Transfer<K>| (t.key, t.node) == (key, node);
-        for stopped in self.in_progress.extract_if(.., is_this) {
-            stopped.stop.abort();
-            // It would have kept the task waiting.
-            if stopped.hedged.is_some() {
-                self.peers.note_needed_hedge();
-            }
+        let stopped = self.in_progress.remove(&(key, node))?;
+        stopped.stop.abort();
+        self.turns.extend(stopped.state.give_up_turn());
+        // It would have kept the task waiting.
+        if stopped.hedged.is_some() {
+            self.peers.note_needed_hedge();
         }
-        Some(given_up)
+        Some(node)
     }
 
     /// Waits for the next to end; `None` after a short while, as some may be late by then. Nothing is
     /// lost if this is dropped before.
     pub(crate) async fn next(&mut self) -> Option<Ended<K, E>> {
+        self.turns.clear();
         let ended = tokio::select! {
             biased;
             Some(ended) = self.running.next() => ended?,
             () = sleep(LOOK_EVERY) => return None,
         };
-        let is_this = |t: &mut Transfer<K>| (t.key, t.node) == (ended.key, ended.node);
-        let hedged = self.in_progress.extract_if(.., is_this).any(|t| t.hedged.is_some());
-        if hedged && ended.result.is_err() {
+        self.hear();
+        let transfer = self.in_progress.remove(&(ended.key, ended.node));
+        if ended.result.is_err() && transfer.is_some_and(|transfer| transfer.hedged.is_some()) {
             self.peers.note_needed_hedge();
         }
         self.paces.end(ended.key, ended.node, ended.result.is_ok(), self.begun.elapsed());
@@ -171,8 +174,8 @@ where
 impl<K, E> Drop for Transfers<'_, K, E> {
     fn drop(&mut self) {
         // A late transfer that has stood still since it was hedged would have kept the task waiting.
-        let is_still = |t: &&Transfer<K>| t.hedged.is_some_and(|at| t.heard.is_still_since(at));
-        for _ in self.in_progress.iter().filter(is_still) {
+        let is_still = |t: &&Transfer| t.hedged.is_some_and(|at| t.state.is_still_since(at));
+        for _ in self.in_progress.values().filter(is_still) {
             self.peers.note_needed_hedge();
         }
     }

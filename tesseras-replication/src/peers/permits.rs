@@ -3,7 +3,6 @@
 
 use std::sync::Arc;
 
-use crate::heartbeat::Heartbeat;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// Whether somebody waits for a transfer.
@@ -21,7 +20,7 @@ pub(super) struct Permits {
     background: Arc<Semaphore>,
 }
 
-/// A turn; kept until all bytes are received or sent.
+/// A turn; kept until all bytes are received or sent, or the transfer is late.
 pub(crate) struct TransferPermit {
     _all: OwnedSemaphorePermit,
     _background: Option<OwnedSemaphorePermit>,
@@ -34,21 +33,13 @@ impl Permits {
         Self { all, background }
     }
 
-    /// Waits for a turn; `heard` is told in the meantime.
-    pub(super) async fn turn(
-        &self,
-        priority: Priority,
-        heard: Option<&Heartbeat>,
-    ) -> TransferPermit {
-        let set_queued = |queued| heard.iter().for_each(|heard| heard.set_queued(queued));
-        set_queued(true);
+    /// Waits for a turn.
+    pub(super) async fn turn(&self, priority: Priority) -> TransferPermit {
         let _background = match priority {
             Priority::Interactive => None,
             Priority::Background => Some(acquire(&self.background).await),
         };
-        let permit = TransferPermit { _all: acquire(&self.all).await, _background };
-        set_queued(false);
-        permit
+        TransferPermit { _all: acquire(&self.all).await, _background }
     }
 }
 

@@ -7,22 +7,19 @@ use tesseras_core::contact::Contact;
 use tesseras_core::ids::NodeId;
 use tesseras_core::plan::Plan;
 
-use super::pace::GivenUp;
+use super::pace::Running;
 use super::survey::LiveHolder;
 
 /// After this many failures a holder is not asked again.
 const MAX_FAILURES: u32 = 2;
 
-/// The pieces at hand, the transfers in progress, and the holders of the rest. Holders may be added
-/// at any time.
+/// The pieces at hand, and the holders of the rest. Holders may be added at any time.
 pub(crate) struct Hunt {
     plan: Plan,
     needed: usize,
     have: BTreeSet<Piece>,
     /// For each piece, the nodes that may have it.
     sources: BTreeMap<Piece, Vec<Contact>>,
-    /// The transfers in progress; `true` for late ones.
-    running: BTreeMap<(Piece, NodeId), bool>,
     failures: BTreeMap<NodeId, u32>,
     /// Holders that were given up for their slowness: they are asked once nobody else is left.
     slow: BTreeSet<NodeId>,
@@ -39,7 +36,6 @@ impl Hunt {
             needed,
             have,
             sources: BTreeMap::new(),
-            running: BTreeMap::new(),
             failures: BTreeMap::new(),
             slow: BTreeSet::new(),
             holders: BTreeSet::new(),
@@ -102,52 +98,41 @@ impl Hunt {
     /// While more holders are expected, the data may still turn up: as decoding costs more than
     /// waiting for it, parity is then only used in place of what is late, or when nothing else is in
     /// progress.
-    pub(crate) fn next(&mut self, expects_more: bool) -> Option<(Piece, Contact)> {
-        if self.missing() <= self.in_time() {
+    pub(crate) fn next(
+        &self,
+        running: &Running<Piece>,
+        expects_more: bool,
+    ) -> Option<(Piece, Contact)> {
+        if self.missing() <= running.in_time() {
             return None;
         }
-        let (piece, contact) = self.pick_next(expects_more)?;
-        self.running.insert((piece, contact.id), false);
-        Some((piece, contact))
-    }
-
-    fn pick_next(&self, expects_more: bool) -> Option<(Piece, Contact)> {
         let k = self.plan.coded().map_or(0, |form| form.shape.k);
-        let data_only =
-            expects_more && !self.running.is_empty() && !self.running.values().any(|late| *late);
+        let data_only = expects_more && running.in_time() > 0 && running.late() == 0;
         let is_parity = |piece: &Piece| matches!(piece, Piece::Index(index) if *index >= k);
-        let under_way: BTreeSet<Piece> = self.running.keys().map(|(piece, _)| *piece).collect();
         let open = |piece: &Piece| !(self.have.contains(piece) || data_only && is_parity(piece));
-        let fresh = |piece: &Piece| open(piece) && !under_way.contains(piece);
-        let once_more = |piece: &Piece| {
-            let is_late =
-                |((running, _), late): (&(Piece, NodeId), &bool)| running == piece && !late;
-            open(piece) && under_way.contains(piece) && !self.running.iter().any(is_late)
-        };
+        let fresh = |piece: &Piece| open(piece) && !running.has(*piece);
+        let once_more =
+            |piece: &Piece| open(piece) && running.has(*piece) && !running.has_in_time(*piece);
         let is_quick = |holder: &NodeId| !self.slow.contains(holder);
         let any = |_: &NodeId| true;
-        self.pick(fresh, is_quick)
-            .or_else(|| self.pick(once_more, is_quick))
-            .or_else(|| self.pick(fresh, any))
-            .or_else(|| self.pick(once_more, any))
+        self.pick(running, fresh, is_quick)
+            .or_else(|| self.pick(running, once_more, is_quick))
+            .or_else(|| self.pick(running, fresh, any))
+            .or_else(|| self.pick(running, once_more, any))
     }
 
     /// Whether a holder that was not given up could deliver this piece, or another in its place,
     /// instead of this holder.
-    pub(crate) fn has_other(&self, piece: Piece, holder: NodeId) -> bool {
-        let under_way = |other: &Piece| self.running.keys().any(|(running, _)| running == other);
+    pub(crate) fn has_other(&self, running: &Running<Piece>, piece: Piece, holder: NodeId) -> bool {
         let suits =
-            |other: &Piece| !self.have.contains(other) && (*other == piece || !under_way(other));
-        self.pick(suits, |id| *id != holder && !self.slow.contains(id)).is_some()
-    }
-
-    /// How many transfers are in progress and not late.
-    fn in_time(&self) -> usize {
-        self.running.values().filter(|late| !**late).count()
+            |other: &Piece| !self.have.contains(other) && (*other == piece || !running.has(*other));
+        let is_other = |id: &NodeId| *id != holder && !self.slow.contains(id);
+        self.pick(running, suits, is_other).is_some()
     }
 
     fn pick(
         &self,
+        running: &Running<Piece>,
         suits: impl Fn(&Piece) -> bool,
         may_give: impl Fn(&NodeId) -> bool,
     ) -> Option<(Piece, Contact)> {
@@ -155,40 +140,21 @@ impl Hunt {
             let usable = contacts.iter().filter(|contact| {
                 self.failures.get(&contact.id).is_none_or(|failed| *failed < MAX_FAILURES)
                     && may_give(&contact.id)
-                    && !self.running.contains_key(&(*piece, contact.id))
+                    && !running.has_with(*piece, contact.id)
             });
-            let best = usable.min_by_key(|contact| self.load(contact.id))?;
+            // One with fewer late transfers, then with fewer in all.
+            let best = usable.min_by_key(|contact| running.with(contact.id))?;
             Some((*piece, best.clone()))
         })
     }
 
-    /// Late transfers first, then all: lower is better.
-    fn load(&self, holder: NodeId) -> (usize, usize) {
-        let of = || self.running.iter().filter(move |((_, id), _)| *id == holder);
-        (of().filter(|(_, late)| **late).count(), of().count())
-    }
-
-    /// A transfer is late: another one is started beside it.
-    pub(crate) fn note_late(&mut self, piece: Piece, holder: NodeId) {
-        if let Some(late) = self.running.get_mut(&(piece, holder)) {
-            *late = true;
-        }
-    }
-
-    /// A transfer was given up: its holder is asked again only when nobody else is left. If all are
-    /// slow, the others are no longer late.
-    pub(crate) fn given_up(&mut self, given_up: GivenUp<Piece>) {
-        let GivenUp { key: piece, node: holder, all_are_slow } = given_up;
-        self.running.remove(&(piece, holder));
+    /// A transfer was given up: its holder is asked again only when nobody else is left.
+    pub(crate) fn given_up(&mut self, holder: NodeId) {
         self.slow.insert(holder);
-        if all_are_slow {
-            self.running.values_mut().for_each(|late| *late = false);
-        }
     }
 
     /// A piece was received.
     pub(crate) fn succeeded(&mut self, piece: Piece, holder: NodeId) {
-        self.running.remove(&(piece, holder));
         self.failures.remove(&holder);
         self.have.insert(piece);
         self.holders.insert(holder);
@@ -196,7 +162,6 @@ impl Hunt {
 
     /// A transfer failed.
     pub(crate) fn failed(&mut self, piece: Piece, holder: NodeId) {
-        self.running.remove(&(piece, holder));
         *self.failures.entry(holder).or_default() += 1;
         if let Some(contacts) = self.sources.get_mut(&piece) {
             contacts.retain(|contact| contact.id != holder);
@@ -211,18 +176,57 @@ impl Hunt {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use tesseras_core::code::CODED_FROM_BYTES;
     use tesseras_core::ids::{ContentHash, TesseraHash};
 
     use super::*;
     use crate::messages::AttestedPiece;
+    use crate::policy::pace::Paces;
+    use crate::policy::patience::{Manner, Patience};
 
     const SUM: ContentHash = ContentHash::new([1; 32]);
 
-    fn hunt(pack_bytes: u64, checksums: usize) -> Hunt {
-        let tessera = TesseraHash::new([2; 32]);
-        let plan = Plan::new(tessera, pack_bytes, SUM, vec![SUM; checksums]).expect("a plan");
-        Hunt::new(plan, BTreeSet::new())
+    /// A hunt, and the transfers that are in progress for it.
+    struct Task {
+        hunt: Hunt,
+        paces: Paces<Piece>,
+    }
+
+    impl Task {
+        fn new(pack_bytes: u64, checksums: usize) -> Self {
+            let tessera = TesseraHash::new([2; 32]);
+            let plan = Plan::new(tessera, pack_bytes, SUM, vec![SUM; checksums]).expect("a plan");
+            let paces = Paces::new(Patience::new(Manner::Quick, Duration::from_secs(1)));
+            Self { hunt: Hunt::new(plan, BTreeSet::new()), paces }
+        }
+
+        /// Begins the next transfer.
+        fn next(&mut self, expects_more: bool) -> Option<(Piece, NodeId)> {
+            let (piece, contact) = self.hunt.next(self.paces.running(), expects_more)?;
+            self.paces.begin(piece, contact.id, Duration::ZERO);
+            Some((piece, contact.id))
+        }
+
+        /// All that are in progress are late now.
+        fn all_are_late(&mut self) {
+            self.paces.late(Duration::from_secs(1), || true, |_, _, _| false);
+        }
+
+        fn succeeded(&mut self, piece: Piece, node: NodeId) {
+            self.paces.end(piece, node, true, Duration::ZERO);
+            self.hunt.succeeded(piece, node);
+        }
+
+        fn failed(&mut self, piece: Piece, node: NodeId) {
+            self.paces.end(piece, node, false, Duration::ZERO);
+            self.hunt.failed(piece, node);
+        }
+
+        fn has_other(&self, piece: Piece, node: NodeId) -> bool {
+            self.hunt.has_other(self.paces.running(), piece, node)
+        }
     }
 
     fn node(seed: u8) -> NodeId {
@@ -235,102 +239,94 @@ mod tests {
         LiveHolder { contact, plan: None, pieces: pieces.collect() }
     }
 
-    fn next(hunt: &mut Hunt) -> Option<(Piece, NodeId)> {
-        hunt.next(false).map(|(piece, contact)| (piece, contact.id))
-    }
-
     #[test]
     fn parity_is_not_fetched_while_the_holders_of_the_data_may_still_answer() {
-        let mut hunt = hunt(CODED_FROM_BYTES, 24);
-        let early = |hunt: &mut Hunt| hunt.next(true).map(|(piece, _)| piece);
-        hunt.found(&holder(1, &[Piece::Index(0), Piece::Index(16)], SUM));
-        assert_eq!(early(&mut hunt), Some(Piece::Index(0)));
-        assert_eq!(early(&mut hunt), None, "the others may still come");
-        hunt.found(&holder(2, &[Piece::Index(1), Piece::Index(17)], SUM));
-        assert_eq!(early(&mut hunt), Some(Piece::Index(1)));
-        hunt.note_late(Piece::Index(1), node(2));
-        assert_eq!(early(&mut hunt), Some(Piece::Index(16)), "in place of the late one");
-        hunt.succeeded(Piece::Index(1), node(2));
-        assert_eq!(early(&mut hunt), None);
-        hunt.succeeded(Piece::Index(0), node(1));
-        hunt.succeeded(Piece::Index(16), node(1));
-        assert_eq!(early(&mut hunt), Some(Piece::Index(17)), "rather than nothing");
-        assert_eq!(early(&mut hunt), None);
-        hunt.found(&holder(3, &[Piece::Index(18)], SUM));
-        assert_eq!(
-            hunt.next(false).map(|(piece, _)| piece),
-            Some(Piece::Index(18)),
-            "all are known"
-        );
+        let mut task = Task::new(CODED_FROM_BYTES, 24);
+        let early = |task: &mut Task| task.next(true).map(|(piece, _)| piece);
+        task.hunt.found(&holder(1, &[Piece::Index(0), Piece::Index(16)], SUM));
+        assert_eq!(early(&mut task), Some(Piece::Index(0)));
+        assert_eq!(early(&mut task), None, "the others may still come");
+        task.hunt.found(&holder(2, &[Piece::Index(1), Piece::Index(17)], SUM));
+        assert_eq!(early(&mut task), Some(Piece::Index(1)));
+        task.succeeded(Piece::Index(0), node(1));
+        task.all_are_late();
+        assert_eq!(early(&mut task), Some(Piece::Index(16)), "in place of the late one");
+        task.succeeded(Piece::Index(1), node(2));
+        assert_eq!(early(&mut task), None);
+        task.succeeded(Piece::Index(16), node(1));
+        assert_eq!(early(&mut task), Some(Piece::Index(17)), "rather than nothing");
+        assert_eq!(early(&mut task), None);
+        task.hunt.found(&holder(3, &[Piece::Index(18)], SUM));
+        assert_eq!(task.next(false), Some((Piece::Index(18), node(3))), "all are known");
     }
 
     #[test]
     fn a_late_copy_is_asked_of_the_next_holder_and_the_first_wins() {
-        let mut hunt = hunt(1000, 0);
+        let mut task = Task::new(1000, 0);
         for seed in [1, 2, 3] {
-            hunt.found(&holder(seed, &[Piece::Whole], SUM));
+            task.hunt.found(&holder(seed, &[Piece::Whole], SUM));
         }
-        assert_eq!(next(&mut hunt), Some((Piece::Whole, node(1))));
-        assert_eq!(next(&mut hunt), None, "one is enough");
-        hunt.note_late(Piece::Whole, node(1));
-        assert_eq!(next(&mut hunt), Some((Piece::Whole, node(2))));
-        assert_eq!(next(&mut hunt), None, "one more, and not two");
-        hunt.failed(Piece::Whole, node(2));
-        assert_eq!(next(&mut hunt), Some((Piece::Whole, node(3))));
-        hunt.succeeded(Piece::Whole, node(1));
-        assert_eq!((hunt.missing(), next(&mut hunt)), (0, None), "the late one came after all");
+        assert_eq!(task.next(false), Some((Piece::Whole, node(1))));
+        assert_eq!(task.next(false), None, "one is enough");
+        task.all_are_late();
+        assert_eq!(task.next(false), Some((Piece::Whole, node(2))));
+        assert_eq!(task.next(false), None, "one more, and not two");
+        task.failed(Piece::Whole, node(2));
+        assert_eq!(task.next(false), Some((Piece::Whole, node(3))));
+        task.succeeded(Piece::Whole, node(1));
+        assert_eq!((task.hunt.missing(), task.next(false)), (0, None), "it came after all");
     }
 
     #[test]
     fn of_a_coded_form_another_fragment_makes_up_for_a_late_one() {
-        let mut hunt = hunt(CODED_FROM_BYTES, 24);
+        let mut task = Task::new(CODED_FROM_BYTES, 24);
         for index in 0..20 {
-            hunt.found(&holder(index, &[Piece::Index(index)], SUM));
+            task.hunt.found(&holder(index, &[Piece::Index(index)], SUM));
         }
         let first: Vec<_> = (0..16).map(|index| (Piece::Index(index), node(index))).collect();
-        let begun: Vec<_> = std::iter::from_fn(|| next(&mut hunt)).collect();
+        let begun: Vec<_> = std::iter::from_fn(|| task.next(false)).collect();
         assert_eq!(begun, first, "data first, and no more than are needed");
-        hunt.note_late(Piece::Index(3), node(3));
-        assert_eq!(next(&mut hunt), Some((Piece::Index(16), node(16))));
-        assert_eq!(next(&mut hunt), None);
-        hunt.failed(Piece::Index(3), node(3));
-        assert_eq!(next(&mut hunt), None, "its place is taken already");
         for (piece, id) in first.into_iter().filter(|(piece, _)| *piece != Piece::Index(3)) {
-            hunt.succeeded(piece, id);
+            task.succeeded(piece, id);
         }
-        hunt.failed(Piece::Index(16), node(16));
-        assert_eq!(next(&mut hunt), Some((Piece::Index(17), node(17))));
+        task.all_are_late();
+        assert_eq!(task.next(false), Some((Piece::Index(16), node(16))));
+        assert_eq!(task.next(false), None);
+        task.failed(Piece::Index(3), node(3));
+        assert_eq!(task.next(false), None, "another one is on its way instead");
+        task.failed(Piece::Index(16), node(16));
+        assert_eq!(task.next(false), Some((Piece::Index(17), node(17))));
     }
 
     #[test]
     fn a_holder_that_was_given_up_is_asked_again_when_nobody_else_is_left() {
-        let mut hunt = hunt(1000, 0);
-        hunt.found(&holder(1, &[Piece::Whole], SUM));
-        assert_eq!(next(&mut hunt), Some((Piece::Whole, node(1))));
-        assert!(!hunt.has_other(Piece::Whole, node(1)));
-        hunt.found(&holder(2, &[Piece::Whole], SUM));
-        assert!(hunt.has_other(Piece::Whole, node(1)));
-        let (key, node_one) = (Piece::Whole, node(1));
-        hunt.given_up(GivenUp { key, node: node_one, all_are_slow: false });
-        assert_eq!(next(&mut hunt), Some((Piece::Whole, node(2))));
-        assert!(!hunt.has_other(Piece::Whole, node(2)), "the other one was given up");
-        hunt.failed(Piece::Whole, node(2));
-        assert_eq!(next(&mut hunt), Some((Piece::Whole, node(1))));
+        let mut task = Task::new(1000, 0);
+        task.hunt.found(&holder(1, &[Piece::Whole], SUM));
+        assert_eq!(task.next(false), Some((Piece::Whole, node(1))));
+        assert!(!task.has_other(Piece::Whole, node(1)));
+        task.hunt.found(&holder(2, &[Piece::Whole], SUM));
+        assert!(task.has_other(Piece::Whole, node(1)));
+        task.paces.end(Piece::Whole, node(1), false, Duration::ZERO);
+        task.hunt.given_up(node(1));
+        assert_eq!(task.next(false), Some((Piece::Whole, node(2))));
+        assert!(!task.has_other(Piece::Whole, node(2)), "the other one was given up");
+        task.failed(Piece::Whole, node(2));
+        assert_eq!(task.next(false), Some((Piece::Whole, node(1))));
     }
 
     #[test]
     fn a_whole_copy_gives_data_and_a_false_checksum_gives_nothing() {
-        let mut hunt = hunt(CODED_FROM_BYTES, 24);
-        hunt.found(&holder(1, &[Piece::Index(0)], ContentHash::new([9; 32])));
-        assert_eq!(next(&mut hunt), None);
-        hunt.found(&holder(2, &[Piece::Whole], SUM));
-        hunt.found(&holder(3, &[Piece::Index(0)], SUM));
-        let begun: Vec<_> = std::iter::from_fn(|| next(&mut hunt)).collect();
+        let mut task = Task::new(CODED_FROM_BYTES, 24);
+        task.hunt.found(&holder(1, &[Piece::Index(0)], ContentHash::new([9; 32])));
+        assert_eq!(task.next(false), None);
+        task.hunt.found(&holder(2, &[Piece::Whole], SUM));
+        task.hunt.found(&holder(3, &[Piece::Index(0)], SUM));
+        let begun: Vec<_> = std::iter::from_fn(|| task.next(false)).collect();
         assert_eq!(begun.len(), 16);
-        hunt.failed(Piece::Index(0), begun[0].1);
-        hunt.failed(Piece::Index(1), node(2));
-        hunt.failed(Piece::Index(2), node(2));
-        let again = next(&mut hunt);
+        task.failed(Piece::Index(0), begun[0].1);
+        task.failed(Piece::Index(1), node(2));
+        task.failed(Piece::Index(2), node(2));
+        let again = task.next(false);
         assert!(again.is_none_or(|(_, id)| id == node(3)), "two failures are enough: {again:?}");
     }
 }

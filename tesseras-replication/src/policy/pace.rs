@@ -32,25 +32,19 @@ const FASTER: u64 = 2;
 pub(crate) struct Paces<K> {
     /// How long the first byte may take, and the longest pause after that.
     patience: Patience,
-    running: BTreeMap<(K, NodeId), Pace>,
+    running: Running<K>,
     /// Durations of the finished transfers, sorted.
     done: Vec<Duration>,
     /// When the last one ended well; 0 if none has.
     succeeded: Duration,
     /// How many were given up because they were slower than the finished ones.
     given_up: usize,
-    /// Whether another peer was tried because nothing ended, and nothing has ended since.
-    is_stuck: bool,
+    /// Whether the next one to begin is a trial: nothing has ended for long.
+    wants_trial: bool,
 }
 
-/// A transfer that is given up.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct GivenUp<K> {
-    pub(crate) key: K,
-    pub(crate) node: NodeId,
-    /// Whether all others were tried and none was faster: then no transfer counts as late any more.
-    pub(crate) all_are_slow: bool,
-}
+/// The transfers in progress, each with one node.
+pub(crate) struct Running<K>(BTreeMap<(K, NodeId), Pace>);
 
 #[derive(Clone, Copy)]
 struct Pace {
@@ -59,8 +53,10 @@ struct Pace {
     heard: Duration,
     bytes: u64,
     has_answered: bool,
+    /// Whether it waits for its turn on this node: its peer has not been asked yet.
+    is_queued: bool,
     is_late: bool,
-    /// Whether it was begun to try another peer.
+    /// Whether it was begun to try another peer, and has not proven to be quicker yet.
     is_trial: bool,
 }
 
@@ -72,17 +68,71 @@ impl Pace {
     }
 }
 
+impl<K: Copy + Ord> Running<K> {
+    /// How many are not known to be late.
+    pub(crate) fn in_time(&self) -> usize {
+        self.0.values().filter(|pace| !pace.is_late).count()
+    }
+
+    /// How many are known to be late.
+    pub(crate) fn late(&self) -> usize {
+        self.0.len() - self.in_time()
+    }
+
+    /// Whether this is being transferred.
+    pub(crate) fn has(&self, key: K) -> bool {
+        self.of(key).next().is_some()
+    }
+
+    /// Whether this is being transferred and not late.
+    pub(crate) fn has_in_time(&self, key: K) -> bool {
+        self.of(key).any(|(_, pace)| !pace.is_late)
+    }
+
+    /// Whether this is being transferred with this node.
+    pub(crate) fn has_with(&self, key: K, node: NodeId) -> bool {
+        self.0.contains_key(&(key, node))
+    }
+
+    /// Whether this is being transferred with this node, and late.
+    pub(crate) fn is_late(&self, key: K, node: NodeId) -> bool {
+        self.0.get(&(key, node)).is_some_and(|pace| pace.is_late)
+    }
+
+    /// How many late transfers and how many in all there are with this node.
+    pub(crate) fn with(&self, node: NodeId) -> (usize, usize) {
+        let of = || self.0.iter().filter(move |((_, id), _)| *id == node);
+        (of().filter(|(_, pace)| pace.is_late).count(), of().count())
+    }
+
+    fn of(&self, key: K) -> impl Iterator<Item = (&(K, NodeId), &Pace)> {
+        self.0.iter().filter(move |((running, _), _)| *running == key)
+    }
+}
+
 impl<K: Copy + Ord> Paces<K> {
     /// `patience` has the response times of these nodes.
     pub(crate) fn new(patience: Patience) -> Self {
         Self {
             patience,
-            running: BTreeMap::new(),
+            running: Running(BTreeMap::new()),
             done: Vec::new(),
             succeeded: Duration::ZERO,
             given_up: 0,
-            is_stuck: false,
+            wants_trial: false,
         }
+    }
+
+    /// The transfers in progress.
+    pub(crate) fn running(&self) -> &Running<K> {
+        &self.running
+    }
+
+    /// Whether another transfer may begin, of which `limit` are to be in time: late ones are waited
+    /// for, up to twice as many, and one more may be tried where nothing ends.
+    pub(crate) fn may_begin(&self, limit: usize) -> bool {
+        let has_slot = self.running.0.len() < 2 * limit && self.running.in_time() < limit;
+        has_slot || self.wants_trial
     }
 
     /// A transfer starts.
@@ -92,24 +142,28 @@ impl<K: Copy + Ord> Paces<K> {
             heard: now,
             bytes: 0,
             has_answered: false,
+            is_queued: false,
             is_late: false,
-            is_trial: self.is_stuck,
+            is_trial: std::mem::take(&mut self.wants_trial),
         };
-        self.running.insert((key, node), pace);
+        self.running.0.insert((key, node), pace);
     }
 
-    /// A transfer waits for its turn on this node: its peer has not been asked yet.
-    pub(crate) fn queued(&mut self, key: K, node: NodeId, now: Duration) {
-        let Some(pace) = self.running.get_mut(&(key, node)) else { return };
-        pace.heard = now;
-        if !pace.has_answered {
-            pace.begun = now;
+    /// Whether a transfer waits for its turn on this node now.
+    pub(crate) fn set_queued(&mut self, key: K, node: NodeId, is_queued: bool, now: Duration) {
+        let Some(pace) = self.running.0.get_mut(&(key, node)) else { return };
+        pace.is_queued = is_queued;
+        if is_queued {
+            pace.heard = now;
+            if !pace.has_answered {
+                pace.begun = now;
+            }
         }
     }
 
     /// Bytes were received, so many in total, last at `at`.
     pub(crate) fn heard(&mut self, key: K, node: NodeId, bytes: u64, at: Duration) {
-        let Some(pace) = self.running.get_mut(&(key, node)) else { return };
+        let Some(pace) = self.running.0.get_mut(&(key, node)) else { return };
         if !pace.has_answered {
             pace.has_answered = true;
             self.patience.answered_after(at.saturating_sub(pace.begun));
@@ -118,22 +172,17 @@ impl<K: Copy + Ord> Paces<K> {
         pace.bytes = bytes;
     }
 
-    /// A transfer ended.
+    /// A transfer ended, with success or not.
     pub(crate) fn end(&mut self, key: K, node: NodeId, succeeded: bool, now: Duration) {
-        if let Some(pace) = self.running.remove(&(key, node))
+        if let Some(pace) = self.running.0.remove(&(key, node))
             && succeeded
         {
             let took = now.saturating_sub(pace.begun);
             self.done.insert(self.done.partition_point(|known| *known < took), took);
             self.succeeded = now;
-            self.is_stuck = false;
-            self.running.values_mut().for_each(|pace| pace.is_trial = false);
+            self.wants_trial = false;
+            self.running.0.values_mut().for_each(|pace| pace.is_trial = false);
         }
-    }
-
-    /// How many are in progress and not known to be late.
-    pub(crate) fn in_time(&self) -> usize {
-        self.running.values().filter(|pace| !pace.is_late).count()
     }
 
     /// The transfers that are now late and may be hedged, each returned once. `has_other` says
@@ -142,7 +191,7 @@ impl<K: Copy + Ord> Paces<K> {
         &mut self,
         now: Duration,
         mut may_hedge: impl FnMut() -> bool,
-        has_other: impl Fn(K, NodeId) -> bool,
+        has_other: impl Fn(&Running<K>, K, NodeId) -> bool,
     ) -> Vec<(K, NodeId)> {
         let silent = self.patience.overdue_after();
         let slow =
@@ -152,31 +201,35 @@ impl<K: Copy + Ord> Paces<K> {
             let is_slow = slow.is_some_and(|slow| now.saturating_sub(pace.begun) >= slow);
             !pace.is_late && (is_silent || is_slow)
         };
-        let late = self.running.iter().filter(|(_, pace)| is_late(pace));
+        let late = self.running.0.iter().filter(|(_, pace)| is_late(pace));
         let mut late: Vec<_> = late.map(|(key, _)| *key).take_while(|_| may_hedge()).collect();
         late.extend(self.stuck(now, has_other).filter(|stuck| !late.contains(stuck)));
         for key in &late {
-            self.running.entry(*key).and_modify(|pace| pace.is_late = true);
+            self.running.0.entry(*key).and_modify(|pace| pace.is_late = true);
         }
         late
     }
 
-    /// The slowest, if nothing has ended or begun for so long that another peer should be tried.
+    /// If nothing has ended or begun for so long that another peer should be tried, the slowest that
+    /// is not known to be late, if any.
     fn stuck(
         &mut self,
         now: Duration,
-        has_other: impl Fn(K, NodeId) -> bool,
+        has_other: impl Fn(&Running<K>, K, NodeId) -> bool,
     ) -> Option<(K, NodeId)> {
-        let begun = self.running.values().map(|pace| pace.begun).max()?;
+        let asked = self.running.0.values().filter(|pace| !pace.is_queued);
+        let begun = asked.map(|pace| pace.begun).max()?;
         let expected = self.median().map_or(TOO_LONG, |median| (2 * median).max(TOO_LONG));
-        if now.saturating_sub(begun.max(self.succeeded)) < expected {
+        let is_tried = self.running.0.values().any(|pace| pace.is_trial);
+        if self.wants_trial || is_tried || now.saturating_sub(begun.max(self.succeeded)) < expected
+        {
             return None;
         }
-        let in_time = self.running.iter().filter(|(_, pace)| !pace.is_late);
-        let open = in_time.filter(|((key, node), _)| has_other(*key, *node));
-        let (slowest, _) = open.min_by_key(|(_, pace)| pace.speed(now))?;
-        self.is_stuck = true;
-        Some(*slowest)
+        let open = |((key, node), _): &(&(K, NodeId), &Pace)| has_other(&self.running, *key, *node);
+        let open: Vec<_> = self.running.0.iter().filter(open).collect();
+        self.wants_trial = !open.is_empty();
+        let in_time = open.into_iter().filter(|(_, pace)| !pace.is_late && !pace.is_queued);
+        in_time.min_by_key(|(_, pace)| pace.speed(now)).map(|(slowest, _)| *slowest)
     }
 
     /// A transfer that is to be given up now, if any, and is no longer counted. Except for a trial
@@ -184,36 +237,38 @@ impl<K: Copy + Ord> Paces<K> {
     pub(crate) fn give_up(
         &mut self,
         now: Duration,
-        has_other: impl Fn(K, NodeId) -> bool,
-    ) -> Option<GivenUp<K>> {
+        has_other: impl Fn(&Running<K>, K, NodeId) -> bool,
+    ) -> Option<(K, NodeId)> {
         if let Some((key, node)) = self.failed_trial(now) {
-            self.running.remove(&(key, node));
-            let all_are_slow = !has_other(key, node);
-            if all_are_slow {
-                self.is_stuck = false;
-                self.running.values_mut().for_each(|pace| pace.is_late = false);
+            self.running.0.remove(&(key, node));
+            self.wants_trial = has_other(&self.running, key, node);
+            if !self.wants_trial {
+                // All were tried and none was faster: it is this node's line that is slow.
+                self.running.0.values_mut().for_each(|pace| pace.is_late = false);
             }
-            return Some(GivenUp { key, node, all_are_slow });
+            return Some((key, node));
         }
         let most = self.too_long()?;
         let too_slow =
-            self.running.iter().filter(|(_, pace)| now.saturating_sub(pace.begun) >= most);
-        let (key, node) =
-            too_slow.map(|(key, _)| *key).find(|(key, node)| has_other(*key, *node))?;
+            self.running.0.iter().filter(|(_, pace)| now.saturating_sub(pace.begun) >= most);
+        let (key, node) = too_slow
+            .map(|(key, _)| *key)
+            .find(|(key, node)| has_other(&self.running, *key, *node))?;
         self.given_up += 1;
-        self.running.remove(&(key, node));
-        Some(GivenUp { key, node, all_are_slow: false })
+        self.running.0.remove(&(key, node));
+        Some((key, node))
     }
 
-    fn failed_trial(&self, now: Duration) -> Option<(K, NodeId)> {
-        let awaited = self.running.values().filter(|pace| !pace.is_trial);
+    /// A trial that had its time and was not faster. One that was is no trial any more.
+    fn failed_trial(&mut self, now: Duration) -> Option<(K, NodeId)> {
+        let awaited = self.running.0.values().filter(|pace| !pace.is_trial);
         let fastest = awaited.map(|pace| pace.speed(now)).max().unwrap_or(0);
-        let enough = fastest.saturating_mul(FASTER);
-        let has_failed = |pace: &Pace| {
-            let is_over = now.saturating_sub(pace.begun) >= TRIAL;
-            self.is_stuck && pace.is_trial && is_over && pace.speed(now) < enough
-        };
-        self.running.iter().find(|(_, pace)| has_failed(pace)).map(|(key, _)| *key)
+        let is_over = |pace: &Pace| !pace.is_queued && now.saturating_sub(pace.begun) >= TRIAL;
+        let mut over = self.running.0.iter_mut().filter(|(_, p)| p.is_trial && is_over(p));
+        over.find_map(|(key, pace)| {
+            pace.is_trial = pace.speed(now) < fastest.saturating_mul(FASTER);
+            pace.is_trial.then_some(*key)
+        })
     }
 
     /// How long is too long, compared with the finished ones. What is given up is lost: so that a
@@ -247,7 +302,7 @@ mod tests {
     }
 
     fn late(paces: &mut Paces<Piece>, at: u64) -> Vec<(Piece, NodeId)> {
-        paces.late(ms(at), || true, |_, _| true)
+        paces.late(ms(at), || true, |_, _, _| true)
     }
 
     #[test]
@@ -260,7 +315,7 @@ mod tests {
         assert!(late(&mut paces, 299).is_empty());
         paces.heard(piece, two, 1, ms(290));
         assert!(
-            paces.late(ms(300), || false, |_, _| true).is_empty(),
+            paces.late(ms(300), || false, |_, _, _| true).is_empty(),
             "too much is asked twice already"
         );
         assert_eq!(late(&mut paces, 300), [(piece, one)]);
@@ -282,7 +337,7 @@ mod tests {
         let mut paces = paces();
         [one, two, three].iter().for_each(|node| paces.begin(piece, *node, ms(0)));
         let give_up = |paces: &mut Paces<_>, at, has_other: bool| {
-            paces.give_up(ms(at), |_, _| has_other).map(|given_up| given_up.node)
+            paces.give_up(ms(at), |_, _, _| has_other).map(|(_, node)| node)
         };
         assert_eq!(give_up(&mut paces, 60_000, true), None, "all are as slow");
         paces.end(piece, three, true, ms(2000));
@@ -297,26 +352,62 @@ mod tests {
         let [one, two, three] = [1, 2, 3].map(|seed| NodeId::new([seed; 20]));
         let piece = Piece::Index(0);
         let mut paces = paces();
+        let give_up = |paces: &mut Paces<_>, at, has_other: bool| {
+            paces.give_up(ms(at), |_, _, _| has_other).map(|(_, node)| node)
+        };
         paces.begin(piece, one, ms(0));
         paces.heard(piece, one, 10_000, ms(10_000));
         assert!(late(&mut paces, 9999).is_empty());
-        assert!(paces.late(ms(10_000), || true, |_, _| false).is_empty(), "nobody else has it");
+        assert!(paces.late(ms(10_000), || true, |_, _, _| false).is_empty(), "nobody else has it");
         assert_eq!(late(&mut paces, 10_000), [(piece, one)]);
         paces.begin(piece, two, ms(10_000));
         paces.heard(piece, one, 13_000, ms(13_000));
         paces.heard(piece, two, 4500, ms(13_000));
         assert!(late(&mut paces, 13_000).is_empty(), "one at a time");
-        assert_eq!(paces.give_up(ms(12_999), |_, _| true), None);
-        let given_up = paces.give_up(ms(13_000), |_, _| true);
-        let (key, all_are_slow) = (piece, false);
-        assert_eq!(given_up, Some(GivenUp { key, node: two, all_are_slow }), "barely faster");
+        assert_eq!(give_up(&mut paces, 12_999, true), None);
+        assert_eq!(give_up(&mut paces, 13_000, true), Some(two), "barely faster");
         paces.begin(piece, three, ms(13_000));
-        paces.heard(piece, three, 9000, ms(16_000));
-        assert_eq!(paces.give_up(ms(16_000), |_, _| true), None, "three times as fast");
-        assert_eq!(paces.in_time(), 1);
-        paces.heard(piece, one, 30_000, ms(17_000));
-        let given_up = paces.give_up(ms(17_000), |_, _| false);
-        assert_eq!(given_up, Some(GivenUp { key, node: three, all_are_slow: true }));
-        assert_eq!(paces.in_time(), 1, "the first is waited for again");
+        paces.heard(piece, three, 2000, ms(16_000));
+        assert_eq!(give_up(&mut paces, 16_000, false), Some(three));
+        assert_eq!(paces.running().in_time(), 1, "the first is waited for again");
+    }
+
+    #[test]
+    fn who_was_faster_when_it_was_tried_is_compared_with_the_next() {
+        let [one, two, three] = [1, 2, 3].map(|seed| NodeId::new([seed; 20]));
+        let piece = Piece::Index(0);
+        let mut paces = paces();
+        paces.begin(piece, one, ms(0));
+        paces.heard(piece, one, 10_000, ms(10_000));
+        assert_eq!(late(&mut paces, 10_000), [(piece, one)]);
+        paces.begin(piece, two, ms(10_000));
+        paces.heard(piece, two, 9000, ms(13_000));
+        assert_eq!(paces.give_up(ms(13_000), |_, _, _| true), None, "three times as fast");
+        paces.heard(piece, two, 30_000, ms(20_000));
+        assert_eq!(late(&mut paces, 20_000), [(piece, two)], "nothing has ended since");
+        paces.begin(piece, three, ms(20_000));
+        paces.heard(piece, two, 39_000, ms(23_000));
+        paces.heard(piece, three, 15_000, ms(23_000));
+        assert_eq!(paces.give_up(ms(23_000), |_, _, _| true), Some((piece, three)));
+    }
+
+    #[test]
+    fn where_all_are_late_one_more_is_tried_and_what_waits_for_its_turn_does_not_put_it_off() {
+        let [one, two, three] = [1, 2, 3].map(|seed| NodeId::new([seed; 20]));
+        let piece = Piece::Index(0);
+        let mut paces = paces();
+        paces.begin(piece, one, ms(0));
+        assert_eq!(late(&mut paces, 300), [(piece, one)], "it is silent");
+        paces.begin(piece, two, ms(300));
+        assert!(!paces.may_begin(1), "one that is late, and one");
+        for at in (350..10_300).step_by(50) {
+            paces.heard(piece, one, 1, ms(at));
+            paces.set_queued(piece, two, true, ms(at));
+            assert_eq!((late(&mut paces, at), paces.may_begin(1)), (vec![], at >= 10_000));
+        }
+        paces.begin(piece, three, ms(10_300));
+        [two, three].iter().for_each(|node| paces.set_queued(piece, *node, true, ms(30_000)));
+        assert!(!paces.may_begin(1) && late(&mut paces, 30_000).is_empty(), "one at a time");
+        assert_eq!(paces.give_up(ms(30_000), |_, _, _| true), None, "it was not asked yet");
     }
 }

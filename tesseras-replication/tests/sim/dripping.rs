@@ -63,6 +63,52 @@ fn fragments_that_drip_do_not_hold_a_fetch_where_others_suffice() {
 }
 
 #[test]
+fn fragments_that_drip_do_not_hold_a_repair_where_others_suffice() {
+    simulate(190..192, 40, async |world| {
+        let made = film();
+        world.publish(0, made).await.unwrap();
+        let first = holders_of_first(world, made, 4);
+        let others: Vec<usize> =
+            world.holders(made).into_iter().filter(|index| !first.contains(index)).collect();
+        behave(world, &first, Conduct::Drips);
+        world.kill(0);
+        world.kill(others[0]);
+        world.kill(others[1]);
+        let begun = Instant::now();
+        let repaired = world.repair(others[2], made).await.unwrap();
+        let took = begun.elapsed();
+        assert_eq!((repaired.restored, repaired.missing), (2, 0), "{repaired:?}");
+        assert!(took < Duration::from_secs(50), "{took:?}");
+    });
+}
+
+#[test]
+fn holders_that_drip_late_hold_neither_a_fetch_nor_another_one_of_the_node() {
+    simulate(200..202, 40, async |world| {
+        let (made, wanted) = (film(), small());
+        world.publish(0, made).await.unwrap();
+        world.publish(0, wanted).await.unwrap();
+        let first = holders_of_first(world, made, 8);
+        behave(world, &first, Conduct::DripsLate);
+        let needed = world.holders(wanted);
+        let honest: Vec<usize> = needed.iter().copied().filter(|i| first.contains(i)).collect();
+        assert!(honest.len() < needed.len());
+        let fetcher = world.join();
+        let begun = Instant::now();
+        let other = async {
+            sleep(Duration::from_secs(5)).await;
+            world.fetch(fetcher, wanted).await.unwrap();
+            begun.elapsed()
+        };
+        let (fetched, other) = tokio::join!(world.fetch(fetcher, made), other);
+        fetched.unwrap();
+        let took = begun.elapsed();
+        assert!(took < Duration::from_secs(50), "{took:?}");
+        assert!(other < Duration::from_secs(10), "{other:?}");
+    });
+}
+
+#[test]
 fn a_fetch_over_a_slow_line_is_barely_slower_than_the_line() {
     simulate(120..122, 40, async |world| {
         for made in [album(), coded()] {

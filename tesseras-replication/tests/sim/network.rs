@@ -44,6 +44,8 @@ pub enum Conduct {
     Stalls,
     /// It sends and takes pieces barely faster than the slowest that is accepted.
     Drips,
+    /// It drips, and begins a piece so late that another holder has been asked.
+    DripsLate,
     /// It stops in the middle of a dossier.
     Withholds,
     /// It answers that it is busy, after this long.
@@ -52,6 +54,12 @@ pub enum Conduct {
     Forgets,
     /// It acknowledges pieces at once, keeps none, and attests them.
     KeepsNothing,
+}
+
+impl Conduct {
+    fn drips(self) -> bool {
+        matches!(self, Self::Drips | Self::DripsLate)
+    }
 }
 
 /// Blocking work runs at once, on the caller; then the caller yields, so that it can be interrupted
@@ -170,6 +178,9 @@ const PART: usize = 1024;
 /// How long a node that drips takes for these: the slowest transfer that is accepted has 8 KiB/s.
 const DRIP: Duration = Duration::from_millis(120);
 
+/// When a node begins that drips and begins late.
+const LATE: Duration = Duration::from_millis(1200);
+
 /// The same bytes, in small parts.
 fn in_parts(body: Body) -> Body {
     let split = |chunk: std::io::Result<bytes::Bytes>| {
@@ -198,7 +209,7 @@ fn flow(world: Arc<Shared>, one: usize, other: usize, body: Body) -> Body {
     let is_slow = [one, other]
         .map(|end| world.place(end))
         .iter()
-        .any(|place| place.line.is_some() || place.conduct == Conduct::Drips);
+        .any(|place| place.line.is_some() || place.conduct.drips());
     let body = if is_slow { in_parts(body) } else { body };
     Box::pin(body.then(move |chunk| {
         let world = world.clone();
@@ -231,6 +242,7 @@ async fn serve(
     match conduct {
         Conduct::Silent => return std::future::pending().await,
         Conduct::Late(time) => sleep(time).await,
+        Conduct::DripsLate if kind == "get_piece" => sleep(LATE).await,
         Conduct::Busy(time) => {
             sleep(time).await;
             return Response { frame: codec::refuse(Refusal::BUSY, "later"), body: None };
@@ -258,7 +270,7 @@ async fn serve(
         }
         _ => {}
     }
-    let body = if conduct == Conduct::Drips { dripping(body) } else { body };
+    let body = if conduct.drips() { dripping(body) } else { body };
     let served = place.replication.serve(peer, &kind, &frame, body).await;
     let mut response = served.unwrap();
     if let Ok(Message::PutPiece { tessera, piece, .. }) = codec::decode(&frame)
@@ -274,7 +286,7 @@ async fn serve(
         response.body = response.body.map(|body| match conduct {
             Conduct::Corrupts => corrupted(body),
             Conduct::Stalls => stalled(body),
-            Conduct::Drips => dripping(body),
+            Conduct::Drips | Conduct::DripsLate => dripping(body),
             _ => body,
         });
     }

@@ -1,0 +1,79 @@
+//! What a transfer and its task know of each other: whether it has its turn, how far it is, and when
+//! it last made progress.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use tesseras_core::lock::lock;
+use tokio::time::Instant;
+
+use super::permits::{Permits, Priority, TransferPermit};
+
+/// Changed by a transfer, with each of its chunks, and read by its task. Cheap to clone; clones
+/// share their state.
+#[derive(Clone)]
+pub(crate) struct TransferState(Arc<Shared>);
+
+struct Shared {
+    /// When the task began.
+    begun: Instant,
+    /// Milliseconds from then to the last mark, plus 1; 0 before the first mark.
+    last: AtomicU64,
+    /// How many bytes were received or sent.
+    bytes: AtomicU64,
+    /// Whether it waits for its turn on this node.
+    queued: AtomicBool,
+    turn: Mutex<Option<TransferPermit>>,
+}
+
+impl TransferState {
+    /// For a transfer of the task that began at this time. It may be given a turn.
+    pub(crate) fn new(begun: Instant, turn: Option<TransferPermit>) -> Self {
+        let (last, bytes, queued) = Default::default();
+        Self(Arc::new(Shared { begun, last, bytes, queued, turn: Mutex::new(turn) }))
+    }
+
+    /// Waits for a turn on this node, unless it has one.
+    pub(super) async fn take_turn(&self, permits: &Permits, priority: Priority) {
+        if lock(&self.0.turn).is_some() {
+            return;
+        }
+        self.0.queued.store(true, Ordering::Relaxed);
+        let turn = permits.turn(priority).await;
+        *lock(&self.0.turn) = Some(turn);
+        self.0.queued.store(false, Ordering::Relaxed);
+    }
+
+    /// Gives up the turn, if it has one; what is in progress goes on without.
+    pub(crate) fn give_up_turn(&self) -> Option<TransferPermit> {
+        lock(&self.0.turn).take()
+    }
+
+    /// So many more bytes were received or sent.
+    pub(crate) fn mark(&self, bytes: u64) {
+        self.0.bytes.fetch_add(bytes, Ordering::Relaxed);
+        let elapsed = u64::try_from(self.0.begun.elapsed().as_millis()).unwrap_or(u64::MAX - 1);
+        self.0.last.store(elapsed + 1, Ordering::Relaxed);
+    }
+
+    /// Whether it waits for its turn on this node, which is not its peer's lateness.
+    pub(crate) fn is_queued(&self) -> bool {
+        self.0.queued.load(Ordering::Relaxed)
+    }
+
+    /// Whether nothing was received or sent since this long after the start of the task.
+    pub(crate) fn is_still_since(&self, time: Duration) -> bool {
+        self.last().is_none_or(|last| last <= time)
+    }
+
+    /// The time of the last mark, from the start of the task.
+    pub(crate) fn last(&self) -> Option<Duration> {
+        self.0.last.load(Ordering::Relaxed).checked_sub(1).map(Duration::from_millis)
+    }
+
+    /// How many bytes were received or sent so far.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.0.bytes.load(Ordering::Relaxed)
+    }
+}
