@@ -158,7 +158,8 @@ fn store_hint(error: &StoreError) -> Option<&'static str> {
             Some("run tesd as that user, or choose a data directory of its own with --data-dir")
         }
         StoreError::Shared { .. } => Some("choose a data directory of its own with --data-dir"),
-        StoreError::Missing(_)
+        StoreError::Blocked(_)
+        | StoreError::Missing(_)
         | StoreError::Corrupt(_)
         | StoreError::OutOfRange { .. }
         | StoreError::Mismatch { .. }

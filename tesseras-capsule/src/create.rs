@@ -80,6 +80,7 @@ pub fn create(
     let public = keys.public();
     let mut made = gather(folder, headers(folder, options)?, &public, blobs, progress)?;
     let known = if options.again { None } else { twin(&made.manifest, blobs, repository)? };
+    let is_known = known.is_some();
     let record = match known {
         Some(record) => record,
         None => {
@@ -105,6 +106,9 @@ pub fn create(
         content.insert(at, manifest);
     }
     let TesseraRecord { hash, memories, files, bytes, .. } = record;
+    if !is_known {
+        repository.unblock(&hash)?;
+    }
     let new = repository.add(NewTessera { record, content, staged })?;
     let Draft { skipped, places, gps_files, undescribed, .. } = made.draft;
     Ok(Created { hash, memories, files, bytes, skipped, places, gps_files, undescribed, new })

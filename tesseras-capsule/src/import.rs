@@ -114,6 +114,7 @@ pub fn import(
     // machine counts only once. This must also be so when the creator imports it again.
     let own = own == Some(capsule.manifest().creator());
     let origin = if own { Origin::Created } else { Origin::Fetched };
+    repository.unblock(&hash)?;
     let pack = PackReader::new(Arc::clone(capsule), Arc::clone(exported.blobs()));
     let done = unpack(&pack, &hash, blobs, repository, (origin, added), progress)?;
     Ok(Imported {

@@ -88,6 +88,7 @@ impl Code {
             StoreError::Backend { source, .. } if is_denied(&**source) => Self::NOT_ALLOWED,
             StoreError::NewerFormat { .. } => Self::OTHER_VERSION,
             StoreError::Full { .. }
+            | StoreError::Blocked(_)
             | StoreError::Missing(_)
             | StoreError::Corrupt(_)
             | StoreError::OutOfRange { .. }

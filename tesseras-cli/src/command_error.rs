@@ -110,6 +110,9 @@ impl From<StoreError> for CommandError {
             }
             StoreError::NewerFormat { .. } => failed.with_hint("install a newer version of tes"),
             StoreError::Locked { .. } => failed.with_hint("try again in a moment"),
+            StoreError::Blocked(_) => {
+                failed.with_hint("it was dropped in the meantime; repeat the command to let it in")
+            }
             StoreError::OutOfRange { .. }
             | StoreError::Mismatch { .. }
             | StoreError::Backend { .. } => failed,

@@ -26,7 +26,7 @@ pub use workbench::Workbench;
 
 use thiserror::Error;
 
-use crate::ids::ContentHash;
+use crate::ids::{ContentHash, TesseraHash};
 
 /// Why a store operation failed.
 #[derive(Debug, Error)]
@@ -40,6 +40,9 @@ pub enum StoreError {
     /// An object that should be stored is missing.
     #[error("{0} is not stored here")]
     Missing(ContentHash),
+    /// This node's owner dropped the tessera, and has not asked for it since.
+    #[error("{0} was dropped here, and is kept out")]
+    Blocked(TesseraHash),
     /// Stored bytes no longer match their hash.
     #[error("stored object {0} is damaged: its bytes no longer match its hash")]
     Corrupt(ContentHash),

@@ -78,7 +78,7 @@ pub enum FetchError {
     Collect(CollectError),
     /// The pieces do not form a valid capsule.
     #[error(transparent)]
-    Unpack(#[from] UnpackError),
+    Unpack(UnpackError),
     /// It was dropped in the meantime.
     #[error("{0} was dropped while it was fetched; nothing of it is kept")]
     Dropped(TesseraHash),
@@ -87,10 +87,19 @@ pub enum FetchError {
     Store(#[from] StoreError),
 }
 
+impl From<UnpackError> for FetchError {
+    fn from(error: UnpackError) -> Self {
+        match error {
+            UnpackError::Store(StoreError::Blocked(tessera)) => Self::Dropped(tessera),
+            other => Self::Unpack(other),
+        }
+    }
+}
+
 impl From<CollectError> for FetchError {
     fn from(error: CollectError) -> Self {
         match error {
-            CollectError::Unpack(error) => Self::Unpack(error),
+            CollectError::Unpack(error) => error.into(),
             other => Self::Collect(other),
         }
     }
@@ -109,6 +118,7 @@ impl FetchError {
         matches!(
             self,
             Self::Store(_)
+                | Self::Dropped(_)
                 | Self::Unpack(UnpackError::NoSpace(_) | UnpackError::Store(_))
                 | Self::Collect(
                     CollectError::NoSpace(_)

@@ -162,7 +162,7 @@ impl Library {
     /// Removes the block on a tessera that was dropped, because it is wanted again.
     pub(crate) async fn unblock(&self, lock: &TesseraLock) -> Result<(), StoreError> {
         let (disk, tessera) = (lock.on(&self.disk), lock.tessera());
-        self.stores.run_on(&disk, move |stores| stores.holdings.unblock(&tessera)).await
+        self.stores.run_on(&disk, move |stores| stores.library.unblock(&tessera)).await
     }
 
     /// The stored plan of a tessera.
@@ -249,7 +249,7 @@ impl Library {
 
 fn keep(stores: &Stores, dossier: VerifiedDossier) -> Result<VerifiedDossier, KeepError> {
     let tessera = dossier.tessera();
-    stores.holdings.unblock(&tessera)?;
+    stores.library.unblock(&tessera)?;
     match stores.holdings.put_dossier(&tessera, dossier.dossier())? {
         true => Ok(dossier),
         false => Err(KeepError::PlanConflict),

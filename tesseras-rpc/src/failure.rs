@@ -135,6 +135,7 @@ impl Cause {
             StoreError::Full { .. } => Self::DiskFull,
             StoreError::Missing(_) | StoreError::Corrupt(_) => Self::Damaged,
             StoreError::Locked { .. } => Self::Locked,
+            StoreError::Blocked(_) => Self::Stopped,
             StoreError::OutOfRange { .. }
             | StoreError::Mismatch { .. }
             | StoreError::NewerFormat { .. }

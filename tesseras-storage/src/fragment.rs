@@ -8,6 +8,7 @@ use tesseras_core::ids::{ContentHash, TesseraHash};
 use tesseras_core::ports::{BlobReader, BlobStore as _, Charge, FragmentStore, HeldPiece, PeerAt};
 use tesseras_core::ports::{StagedBlob, StoreError};
 
+use crate::blocked::refuse_blocked;
 use crate::cas::Cas;
 use crate::columns::{content_hash, count, from_piece, piece, tessera_hash, to_integer};
 
@@ -89,6 +90,7 @@ impl FragmentStore for FsFragmentStore {
             return mismatch(held_piece.checksum, found);
         }
         self.cas.adopt("storing a piece", vec![staged], |tx, placing| {
+            refuse_blocked(tx, &held_piece.tessera)?;
             match held(tx, held_piece)? {
                 Some((checksum, _)) if checksum == held_piece.checksum => {
                     placing.heal(tx, &checksum)?;

@@ -18,6 +18,7 @@ use tesseras_core::publication::{Publication, PublicationEvent};
 use tesseras_core::signature::SignaturePair;
 use tesseras_core::time::Timestamp;
 
+use crate::blocked::{is_blocked, refuse_blocked};
 use crate::cas::{Cas, Released};
 use crate::columns::{
     contact, count, from_addresses, from_piece, node_id, piece, tessera_hash, to_integer,
@@ -145,6 +146,7 @@ impl HoldingRepository for SqliteHoldings {
     fn put_dossier(&self, tessera: &TesseraHash, dossier: &Dossier) -> Result<bool, StoreError> {
         let staged = self.stage_manifest(tessera, &dossier.manifest)?;
         self.cas.adopt("keeping a dossier", staged.into_iter().collect(), |tx, placing| {
+            refuse_blocked(tx, tessera)?;
             let manifest = ContentHash::from(*tessera);
             if let Some(plan) = plan_of(tx, tessera)? {
                 placing.heal(tx, &manifest)?;
@@ -358,19 +360,7 @@ impl HoldingRepository for SqliteHoldings {
         })
     }
 
-    fn unblock(&self, tessera: &TesseraHash) -> Result<(), StoreError> {
-        self.cas.database().write_durably("letting a tessera in again", |tx| {
-            tx.prepare_cached("DELETE FROM blocked WHERE tessera = ?1")?
-                .execute([tessera.as_bytes()])?;
-            Ok(())
-        })
-    }
-
     fn is_blocked(&self, tessera: &TesseraHash) -> Result<bool, StoreError> {
-        self.cas.database().read("looking up what is kept out", |connection| {
-            connection
-                .prepare_cached("SELECT 1 FROM blocked WHERE tessera = ?1")?
-                .exists([tessera.as_bytes()])
-        })
+        self.cas.database().read("looking up what is kept out", |c| is_blocked(c, tessera))
     }
 }

@@ -14,6 +14,7 @@ pub mod disk;
 pub mod fragment;
 pub mod metrics;
 
+mod blocked;
 mod check;
 mod columns;
 mod early_sync;

@@ -18,6 +18,7 @@ use tesseras_core::ports::{
 use tesseras_core::signature::SignaturePair;
 use tesseras_core::time::Timestamp;
 
+use crate::blocked::{is_blocked, refuse_blocked};
 use crate::cas::Cas;
 use crate::columns::{content_hash, count, creator_id, tessera_hash, to_integer};
 use crate::error::{Fault, io_error};
@@ -113,21 +114,24 @@ impl SqliteLibrary {
     }
 
     /// Lists a capsule whose MANIFEST, files (with their lengths) and signature file are all here.
-    /// [`StoreError::Missing`] if one of them is not.
+    /// [`StoreError::Missing`] if one of them is not. `false` if it is blocked, and not listed then.
     pub(crate) fn relist(
         &self,
         record: &TesseraRecord,
         content: &BTreeMap<ContentHash, u64>,
-    ) -> Result<(), StoreError> {
+    ) -> Result<bool, StoreError> {
         self.cas.adopt("listing a tessera again", Vec::new(), |tx, placing| {
+            if is_blocked(tx, &record.hash)? {
+                return Ok(false);
+            }
             if record_of(tx, &record.hash)?.is_some() {
-                return Ok(());
+                return Ok(true);
             }
             for (hash, bytes) in content {
                 placing.acquire_file(tx, hash, *bytes)?;
             }
             insert_record(tx, record, content.keys())?;
-            Ok(())
+            Ok(true)
         })
     }
 
@@ -263,6 +267,7 @@ impl TesseraRepository for SqliteLibrary {
         let path = signature_files::path(&self.files, &record.hash);
         let placed = Cell::new(false);
         let outcome = self.cas.adopt("adding a tessera to the library", staged, |tx, placing| {
+            refuse_blocked(tx, &record.hash)?;
             if record_of(tx, &record.hash)?.is_some() {
                 for hash in &content {
                     placing.heal(tx, hash)?;
@@ -284,6 +289,14 @@ impl TesseraRepository for SqliteLibrary {
             self.remove_signature_file(&record.hash);
         }
         outcome
+    }
+
+    fn unblock(&self, hash: &TesseraHash) -> Result<(), StoreError> {
+        self.cas.database().write_durably("letting a tessera in again", |tx| {
+            tx.prepare_cached("DELETE FROM blocked WHERE tessera = ?1")?
+                .execute([hash.as_bytes()])?;
+            Ok(())
+        })
     }
 
     fn get(&self, hash: &TesseraHash) -> Result<Option<TesseraRecord>, StoreError> {

@@ -62,8 +62,9 @@ pub(crate) fn rebuild(
             rebuilt.found += 1;
             match complete(cas, library, &hash)? {
                 Ok((record, content)) => {
-                    library.relist(&record, &content)?;
-                    rebuilt.restored.push(hash);
+                    if library.relist(&record, &content)? {
+                        rebuilt.restored.push(hash);
+                    }
                 }
                 Err(missing) => rebuilt.incomplete.push(Incomplete { hash, missing }),
             }

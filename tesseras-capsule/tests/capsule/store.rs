@@ -1,7 +1,7 @@
 //! A small store on disk that keeps what the ports promise, for tests only. It is strict: what was
 //! staged and neither adopted nor discarded is found by [`Library::staged`].
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io::Write as _;
 use std::os::unix::fs::FileExt as _;
@@ -21,6 +21,8 @@ pub struct Library {
     root: PathBuf,
     next: AtomicU64,
     records: Mutex<BTreeMap<TesseraHash, TesseraRecord>>,
+    /// What its owner has dropped.
+    pub blocked: Mutex<BTreeSet<TesseraHash>>,
     /// What [`BlobStore::free_space`] answers, in bytes.
     pub free: AtomicU64,
 }
@@ -33,6 +35,7 @@ impl Library {
             root: root.to_owned(),
             next: AtomicU64::new(0),
             records: Mutex::default(),
+            blocked: Mutex::default(),
             free: AtomicU64::new(u64::MAX),
         }
     }
@@ -146,6 +149,10 @@ impl BlobStore for Library {
 impl TesseraRepository for Library {
     fn add(&self, tessera: NewTessera) -> Result<bool, StoreError> {
         let mut records = self.records.lock().unwrap();
+        if self.blocked.lock().unwrap().contains(&tessera.record.hash) {
+            tessera.staged.into_iter().for_each(|staged| self.discard(staged));
+            return Err(StoreError::Blocked(tessera.record.hash));
+        }
         let new = !records.contains_key(&tessera.record.hash);
         let mut content = tessera.content.clone();
         content.dedup();
@@ -160,6 +167,11 @@ impl TesseraRepository for Library {
         }
         records.insert(tessera.record.hash, tessera.record);
         Ok(new)
+    }
+
+    fn unblock(&self, hash: &TesseraHash) -> Result<(), StoreError> {
+        self.blocked.lock().unwrap().remove(hash);
+        Ok(())
     }
 
     fn get(&self, hash: &TesseraHash) -> Result<Option<TesseraRecord>, StoreError> {

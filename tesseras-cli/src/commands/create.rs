@@ -6,7 +6,6 @@ use serde::Serialize;
 use tesseras_capsule::{CreateError, CreateOptions, Skipped};
 use tesseras_core::append::Append as _;
 use tesseras_core::ids::TesseraHash;
-use tesseras_core::ports::HoldingRepository as _;
 use tesseras_core::progress::Meter;
 use tesseras_crypto::CreatorKeys;
 
@@ -143,7 +142,6 @@ fn create(
     let (blobs, library) = (store.blobs(), store.library());
     let created =
         tesseras_capsule::create(folder, options, &identity.keys, &*blobs, &*library, meter)?;
-    store.holdings().unblock(&created.hash)?;
     let made = Made {
         hash: Some(created.hash),
         code: Some(created.hash.to_code()),

@@ -311,8 +311,13 @@ fn prefixes(library: &dyn TesseraRepository, hashes: &[TesseraHash]) {
     }
 }
 
-/// [`HoldingRepository`], with the [`BlobStore`] behind it.
-pub fn holding_repository(holdings: &dyn HoldingRepository, blobs: &dyn BlobStore, hash: Hash) {
+/// [`HoldingRepository`], with the [`BlobStore`] behind it and the [`TesseraRepository`] beside it.
+pub fn holding_repository(
+    holdings: &dyn HoldingRepository,
+    library: &dyn TesseraRepository,
+    blobs: &dyn BlobStore,
+    hash: Hash,
+) {
     let dossier = Dossier {
         manifest: content(1, 200_000),
         manifest_signatures: signatures(1),
@@ -347,9 +352,14 @@ pub fn holding_repository(holdings: &dyn HoldingRepository, blobs: &dyn BlobStor
     assert_eq!(holdings.known_holders(&name).expect("asked"), []);
     assert_eq!(holdings.placements(&name).expect("asked"), []);
     assert!(!blobs.contains(&name.into()).expect("asked"), "nothing names the MANIFEST now");
-    holdings.unblock(&name).expect("it is let in");
-    holdings.unblock(&name).expect("it is in already");
+    let kept = holdings.put_dossier(&name, &dossier);
+    assert!(matches!(kept, Err(StoreError::Blocked(of)) if of == name), "{kept:?}");
+    assert!(!blobs.contains(&name.into()).expect("asked"), "nothing was stored");
+    library.unblock(&name).expect("it is let in");
+    library.unblock(&name).expect("it is in already");
     assert!(!holdings.is_blocked(&name).expect("asked"));
+    assert!(holdings.put_dossier(&name, &dossier).expect("it is kept again"));
+    holdings.block(&name, Timestamp(7)).expect("it is kept out");
 }
 
 fn publications(holdings: &dyn HoldingRepository, name: &TesseraHash) {

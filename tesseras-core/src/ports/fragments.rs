@@ -24,6 +24,8 @@ pub trait FragmentStore: Send + Sync {
     /// Stores a piece whose staged bytes must have the checksum and length of `held_piece`
     /// ([`StoreError::Mismatch`] otherwise; the staged blob is discarded). Storing a piece that is
     /// already held replaces its bytes by the staged ones, so it is no longer damaged.
+    /// [`StoreError::Blocked`] if the tessera is [blocked](super::HoldingRepository::block), which
+    /// is looked up in the same transaction.
     fn store_fragment(
         &self,
         held_piece: &HeldPiece,

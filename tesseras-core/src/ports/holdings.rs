@@ -32,6 +32,7 @@ pub struct KnownHolder {
 pub trait HoldingRepository: Send + Sync {
     /// Keeps a (verified) dossier. The first plan stays: `false` if another one is already kept,
     /// and nothing changes. With the same plan, the rest is replaced, so that damage is mended.
+    /// [`StoreError::Blocked`] if the tessera is blocked, which is looked up in the same transaction.
     fn put_dossier(&self, tessera: &TesseraHash, dossier: &Dossier) -> Result<bool, StoreError>;
 
     /// The whole dossier.
@@ -85,11 +86,9 @@ pub trait HoldingRepository: Send + Sync {
         placed: &PlacedPiece,
     ) -> Result<(), StoreError>;
 
-    /// Removes dossier, holders and placements, and blocks the tessera from now on.
+    /// Removes dossier, holders and placements, and blocks the tessera from now on, until its owner
+    /// [asks for it](super::TesseraRepository::unblock).
     fn block(&self, tessera: &TesseraHash, now: Timestamp) -> Result<(), StoreError>;
-
-    /// Removes a block: the owner of this node asked for the tessera.
-    fn unblock(&self, tessera: &TesseraHash) -> Result<(), StoreError>;
 
     /// Whether a tessera is blocked.
     fn is_blocked(&self, tessera: &TesseraHash) -> Result<bool, StoreError>;

@@ -83,8 +83,14 @@ pub struct NewTessera {
 pub trait TesseraRepository: Send + Sync {
     /// Adopts the staged blobs, counts a reference to all content, and lists the capsule,
     /// atomically. `false` if it was already listed (the staged blobs are then discarded).
-    /// [`StoreError::Missing`] names content that is neither staged nor stored.
+    /// [`StoreError::Missing`] names content that is neither staged nor stored;
+    /// [`StoreError::Blocked`] if the tessera is [blocked](super::HoldingRepository::block), which
+    /// is looked up in the same transaction.
     fn add(&self, tessera: NewTessera) -> Result<bool, StoreError>;
+
+    /// Removes a block: the owner of this node asks for the tessera. Called when the task begins, so
+    /// that a drop in the meantime blocks it again.
+    fn unblock(&self, hash: &TesseraHash) -> Result<(), StoreError>;
 
     /// One capsule.
     fn get(&self, hash: &TesseraHash) -> Result<Option<TesseraRecord>, StoreError>;

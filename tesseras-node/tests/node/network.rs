@@ -191,7 +191,7 @@ impl Member {
     pub fn forget(&self, hash: TesseraHash) {
         self.store.library().remove(&hash).unwrap().expect("in the library");
         self.store.holdings().block(&hash, clock::system().now()).unwrap();
-        self.store.holdings().unblock(&hash).unwrap();
+        self.store.library().unblock(&hash).unwrap();
     }
 
     /// Removes all of a tessera and keeps it out, as `tes drop` does.

@@ -20,8 +20,8 @@ use crate::stores::Stores;
 use crate::tessera_lock::TesseraLock;
 
 impl Holder {
-    /// Stores a piece from another node, whose bytes match the plan. `false` if the owner has
-    /// dropped the tessera in the meantime, or another plan is kept here.
+    /// Stores a piece from another node, whose bytes match the plan. `false` if another plan is kept
+    /// here; [`StoreError::Blocked`] if the owner has dropped the tessera in the meantime.
     pub(crate) async fn store(
         &self,
         dossier: VerifiedDossier,
@@ -62,7 +62,10 @@ impl Holder {
         let (dossier, source) = (dossier.clone(), source.clone());
         let charge = Charge::Repair(self.itself());
         let keep = move |stores: &Stores| keep_copy(stores, &dossier, &source, piece, &charge);
-        self.stores.run_on(&lock.on(&self.disk), keep).await
+        match self.stores.run_on(&lock.on(&self.disk), keep).await {
+            Err(StoreError::Blocked(_)) => Ok(false),
+            kept => kept,
+        }
     }
 
     /// Replaces a held piece that was found damaged by the verified one at hand. If that fails, the
@@ -152,8 +155,8 @@ impl Holder {
     }
 }
 
-/// Stores a piece with its dossier, unless the tessera is blocked or another plan of it is kept:
-/// checked here, as the owner may have dropped it while the piece was received or rebuilt.
+/// Stores a piece with its dossier; `false` if another plan of the tessera is kept. Each of the two is
+/// refused if the owner has dropped the tessera while the piece was received or rebuilt.
 fn store_wanted(
     stores: &Stores,
     dossier: &VerifiedDossier,
@@ -161,13 +164,10 @@ fn store_wanted(
     staged: StagedBlob,
     charge: &Charge,
 ) -> Result<bool, StoreError> {
-    let tessera = held_piece.tessera;
-    let wanted = stores.holdings.is_blocked(&tessera).and_then(|blocked| {
-        Ok(!blocked && stores.holdings.put_dossier(&tessera, dossier.dossier())?)
-    });
-    if !matches!(wanted, Ok(true)) {
+    let kept = stores.holdings.put_dossier(&held_piece.tessera, dossier.dossier());
+    if !matches!(kept, Ok(true)) {
         stores.blobs.discard(staged);
-        return wanted;
+        return kept;
     }
     stores.fragments.store_fragment(held_piece, staged, charge)?;
     Ok(true)

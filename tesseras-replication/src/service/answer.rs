@@ -51,11 +51,16 @@ impl Service<'_> {
 }
 
 pub(super) fn internal(error: StoreError) -> Refusal {
+    if let StoreError::Blocked(tessera) = error {
+        tracing::debug!(%tessera, "declined: it was dropped here in the meantime");
+        return Refusal::new(refusal::DECLINED, DECLINED);
+    }
     tracing::error!(%error, "the store failed");
     match error {
         StoreError::Full { .. } => Refusal::new(refusal::DECLINED, DECLINED),
         StoreError::Locked { .. } => Refusal::new(Refusal::BUSY, "the store is busy"),
-        StoreError::Missing(_)
+        StoreError::Blocked(_)
+        | StoreError::Missing(_)
         | StoreError::Corrupt(_)
         | StoreError::OutOfRange { .. }
         | StoreError::Mismatch { .. }

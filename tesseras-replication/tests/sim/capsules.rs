@@ -108,8 +108,13 @@ fn read_all(reader: &dyn BlobReader) -> Vec<u8> {
     bytes
 }
 
-/// Adds a capsule to a library, as its creator or as one who has fetched it.
+/// Adds a capsule to a library that its owner asks for, as its creator or as one who has fetched it.
 pub fn add(memory: &Memory, made: &Made, origin: Origin) -> TesseraRecord {
+    memory.unblock(&made.record.hash).unwrap();
+    try_to_add(memory, made, origin).unwrap()
+}
+
+fn try_to_add(memory: &Memory, made: &Made, origin: Origin) -> Result<TesseraRecord, StoreError> {
     let staged: Vec<_> = made
         .parts
         .iter()
@@ -121,8 +126,8 @@ pub fn add(memory: &Memory, made: &Made, origin: Origin) -> TesseraRecord {
         .collect();
     let record = TesseraRecord { origin, ..made.record.clone() };
     let content = staged.iter().map(|staged| staged.hash).collect();
-    memory.add(NewTessera { record: record.clone(), content, staged }).unwrap();
-    record
+    memory.add(NewTessera { record: record.clone(), content, staged })?;
+    Ok(record)
 }
 
 /// The capsules of one simulated node.
@@ -195,6 +200,6 @@ impl UnpackingCapsule for Unpacking {
 
     fn finish(self: Box<Self>) -> Result<TesseraRecord, UnpackError> {
         assert_eq!(self.taken, self.made.pack.len());
-        Ok(add(&self.memory, self.made, Origin::Fetched))
+        Ok(try_to_add(&self.memory, self.made, Origin::Fetched)?)
     }
 }

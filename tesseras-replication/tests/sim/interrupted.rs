@@ -11,6 +11,7 @@ use tesseras_core::plan::SignedPlan;
 use tesseras_core::ports::{HoldingRepository as _, Origin, TesseraRepository, Workbench as _};
 use tesseras_core::progress::silent;
 use tesseras_core::publication::{PublicationState, PublicationStop};
+use tesseras_replication::fetch::FetchError;
 use tesseras_replication::status::HealthState;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
@@ -130,6 +131,43 @@ fn a_fetch_that_was_stopped_at_any_time_stores_nothing_later() {
             after += STEP;
         }
         assert!(after > 20 * STEP, "it took only {after:?}");
+    });
+}
+
+#[test]
+fn a_fetch_whose_tessera_another_process_drops_adds_nothing() {
+    simulate(94..95, 8, async |world| {
+        let made = small();
+        let hash = made.record.hash;
+        world.publish(0, made).await.unwrap();
+        let reader = world.join();
+        world.delay_disks(DISK);
+        let place = world.place(reader);
+        let mut after = Duration::ZERO;
+        let (mut dropped, on_progress) = (0, silent());
+        loop {
+            let fetching = place.replication.fetch(hash, &on_progress);
+            let dropping = async {
+                tokio::time::sleep(after).await;
+                place.memory.block(&hash, place.clock.now()).unwrap();
+                TesseraRepository::remove(&place.memory, &hash).unwrap();
+            };
+            let (fetched, ()) = tokio::join!(fetching, dropping);
+            let is_listed = TesseraRepository::get(&place.memory, &hash).unwrap().is_some();
+            let is_blocked = place.memory.is_blocked(&hash).unwrap();
+            assert_ne!(is_listed, is_blocked, "dropped after {after:?}");
+            match fetched {
+                Err(FetchError::Dropped(_)) => dropped += 1,
+                // It asked for the tessera after the drop.
+                Ok(_) if is_listed => {
+                    TesseraRepository::remove(&place.memory, &hash).unwrap();
+                }
+                Ok(_) => break,
+                Err(other) => panic!("dropped after {after:?}: {other}"),
+            }
+            after += STEP;
+        }
+        assert!(dropped > 5, "only {dropped} fetches met a drop");
     });
 }
 

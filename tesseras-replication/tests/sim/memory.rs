@@ -67,6 +67,13 @@ impl State {
         }
     }
 
+    fn refuse_blocked(&self, tessera: &TesseraHash) -> Result<(), StoreError> {
+        match self.blocked.contains(tessera) {
+            true => Err(StoreError::Blocked(*tessera)),
+            false => Ok(()),
+        }
+    }
+
     fn stored_by(&self, peer: &NodeId) -> u64 {
         let all = self.placements.values().flatten();
         all.filter(|placed| placed.holder == *peer).map(|placed| placed.bytes).sum()
@@ -254,6 +261,7 @@ impl TesseraRepository for Memory {
             .filter_map(|staged| Some((staged.hash, state.staged.remove(&staged.name)?)))
             .collect();
         let NewTessera { record, mut content, .. } = tessera;
+        state.refuse_blocked(&record.hash)?;
         content.sort_unstable();
         content.dedup();
         let found: BTreeMap<ContentHash, Bytes> = staged.into_iter().collect();
@@ -272,6 +280,11 @@ impl TesseraRepository for Memory {
         }
         state.library.insert(record.hash, (record, content));
         Ok(true)
+    }
+
+    fn unblock(&self, hash: &TesseraHash) -> Result<(), StoreError> {
+        self.state().blocked.remove(hash);
+        Ok(())
     }
 
     fn get(&self, hash: &TesseraHash) -> Result<Option<TesseraRecord>, StoreError> {
@@ -308,6 +321,7 @@ impl FragmentStore for Memory {
     ) -> Result<(), StoreError> {
         let mut state = self.state();
         let bytes = state.staged.remove(&staged.name).ok_or(StoreError::Missing(staged.hash))?;
+        state.refuse_blocked(&fragment.tessera)?;
         let mismatch = StoreError::Mismatch { expected: fragment.checksum, found: staged.hash };
         if staged.hash != fragment.checksum || staged.bytes != fragment.bytes {
             return Err(mismatch);
@@ -406,6 +420,7 @@ impl HoldingRepository for Memory {
             return Err(StoreError::Mismatch { expected: (*tessera).into(), found });
         }
         let mut state = self.state();
+        state.refuse_blocked(tessera)?;
         match state.dossiers.get(tessera) {
             Some(known) if known.plan != dossier.plan => return Ok(false),
             Some(_) => {}
@@ -515,11 +530,6 @@ impl HoldingRepository for Memory {
         Ok(())
     }
 
-    fn unblock(&self, tessera: &TesseraHash) -> Result<(), StoreError> {
-        self.state().blocked.remove(tessera);
-        Ok(())
-    }
-
     fn is_blocked(&self, tessera: &TesseraHash) -> Result<bool, StoreError> {
         Ok(self.state().blocked.contains(tessera))
     }
@@ -574,7 +584,7 @@ fn stores_in_memory_do_what_those_on_a_disk_do() {
     let memory = new();
     conformance::tessera_repository(&memory, &memory, hash);
     let memory = new();
-    conformance::holding_repository(&memory, &memory, hash);
+    conformance::holding_repository(&memory, &memory, &memory, hash);
     let memory = new();
     conformance::reciprocity_ledger(&memory, &memory, &memory, &memory, hash);
     let memory = new();

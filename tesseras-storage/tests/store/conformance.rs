@@ -62,7 +62,7 @@ fn library() {
 #[test]
 fn holdings() {
     let (dir, store) = store();
-    conformance::holding_repository(&*store.holdings(), &*store.blobs(), blake3);
+    conformance::holding_repository(&*store.holdings(), &*store.library(), &*store.blobs(), blake3);
     assert_clean(&dir, &store);
 }
 
@@ -128,6 +128,6 @@ fn all_of_it_with_every_commit_synced_by_sqlite() {
     let fragments: Arc<dyn tesseras_core::ports::FragmentStore> = store.fragments();
     conformance::fragment_store(&*fragments, &*store.blobs(), blake3);
     conformance::tessera_repository(&*store.library(), &*store.blobs(), blake3);
-    conformance::holding_repository(&*store.holdings(), &*store.blobs(), blake3);
+    conformance::holding_repository(&*store.holdings(), &*store.library(), &*store.blobs(), blake3);
     assert_clean(&dir, &store);
 }

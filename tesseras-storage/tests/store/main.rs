@@ -6,6 +6,7 @@
     reason = "all of this is tests, the functions that share their work too"
 )]
 
+mod blocked;
 mod cached;
 mod conformance;
 mod damage;

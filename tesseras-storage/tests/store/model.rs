@@ -22,6 +22,7 @@ enum Act {
     Remove { manifest: u64 },
     PutDossier { manifest: u64 },
     Block { manifest: u64 },
+    Unblock { manifest: u64 },
     Reopen,
 }
 
@@ -35,7 +36,8 @@ fn act() -> impl Strategy<Value = Act> {
             .prop_map(|(manifest, files)| Act::Add { manifest, files }),
         2 => number.clone().prop_map(|manifest| Act::Remove { manifest }),
         2 => number.clone().prop_map(|manifest| Act::PutDossier { manifest }),
-        2 => number.prop_map(|manifest| Act::Block { manifest }),
+        2 => number.clone().prop_map(|manifest| Act::Block { manifest }),
+        2 => number.prop_map(|manifest| Act::Unblock { manifest }),
         1 => Just(Act::Reopen),
     ]
 }
@@ -45,6 +47,7 @@ struct Model {
     fragments: BTreeMap<u8, u64>,
     library: BTreeMap<u64, BTreeSet<u64>>,
     dossiers: BTreeSet<u64>,
+    blocked: BTreeSet<u64>,
 }
 
 fn bytes(number: u64) -> Vec<u8> {
@@ -83,8 +86,12 @@ impl Model {
             }
             Act::Add { manifest, files } => {
                 let staged: Vec<Vec<u8>> = files.iter().map(|f| bytes(*f)).collect();
-                let added = add(store, &bytes(*manifest), &staged).unwrap();
-                assert_eq!(added, !self.library.contains_key(manifest));
+                let added = add(store, &bytes(*manifest), &staged);
+                if self.blocked.contains(manifest) {
+                    assert!(matches!(added, Err(StoreError::Blocked(_))));
+                    return;
+                }
+                assert_eq!(added.unwrap(), !self.library.contains_key(manifest));
                 self.library.entry(*manifest).or_insert_with(|| files.clone());
             }
             Act::Remove { manifest } => {
@@ -93,12 +100,22 @@ impl Model {
             }
             Act::PutDossier { manifest } => {
                 let dossier = dossier(&bytes(*manifest));
-                assert!(store.holdings().put_dossier(&hash(*manifest).into(), &dossier).unwrap());
+                let kept = store.holdings().put_dossier(&hash(*manifest).into(), &dossier);
+                if self.blocked.contains(manifest) {
+                    assert!(matches!(kept, Err(StoreError::Blocked(_))));
+                    return;
+                }
+                assert!(kept.unwrap());
                 self.dossiers.insert(*manifest);
             }
             Act::Block { manifest } => {
                 store.holdings().block(&hash(*manifest).into(), Timestamp(1)).unwrap();
                 self.dossiers.remove(manifest);
+                self.blocked.insert(*manifest);
+            }
+            Act::Unblock { manifest } => {
+                store.library().unblock(&hash(*manifest).into()).unwrap();
+                self.blocked.remove(manifest);
             }
             Act::Reopen => {}
         }

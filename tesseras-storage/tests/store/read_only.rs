@@ -98,7 +98,7 @@ fn nothing_can_be_written_through_it_not_even_to_a_copy() {
     refused(reader.blobs().stage().map(|_| ()));
     refused(reader.library().remove(&hash).map(|_| ()));
     refused(reader.holdings().block(&hash, tesseras_core::time::Timestamp(1)));
-    refused(reader.holdings().unblock(&hash));
+    refused(reader.library().unblock(&hash));
     refused(reader.sweep_tmp().map(|_| ()));
     assert_eq!(reader.library().list().unwrap().len(), 1);
     drop(reader);

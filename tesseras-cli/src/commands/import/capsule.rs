@@ -8,7 +8,6 @@ use tesseras_capsule::import::{Before, Imported as Done};
 use tesseras_capsule::unpack::UnpackError;
 use tesseras_core::append::Append as _;
 use tesseras_core::ids::TesseraHash;
-use tesseras_core::ports::HoldingRepository as _;
 
 use crate::code::Code;
 use crate::command_error::CommandError;
@@ -62,8 +61,6 @@ pub fn run(context: &Context, args: Args) -> Result<Exit, CommandError> {
         &meter,
     )?;
     drop(meter);
-    // It may have been dropped, and kept out since.
-    store.holdings().unblock(&done.hash)?;
     let Done { hash, memories, files, bytes, before, ignored } = done;
     let (already, mended) = (before != Before::Absent, before == Before::Damaged);
     context.output.report(&Imported { hash, memories, files, bytes, already, mended, ignored })?;

@@ -1,0 +1,89 @@
+//! A tessera that is dropped while something of it is on its way here.
+
+use std::sync::Barrier;
+
+use tesseras_core::ports::{
+    FragmentStore as _, HoldingRepository as _, StoreError, TesseraRepository as _,
+};
+use tesseras_core::time::Timestamp;
+
+use crate::things::{
+    add, assert_tidy, content, dossier, fragment, open, put, record, tessera, tree,
+};
+
+fn is_blocked<T>(outcome: &Result<T, StoreError>) -> bool {
+    matches!(outcome, Err(StoreError::Blocked(_)))
+}
+
+#[test]
+fn a_capsule_that_was_dropped_on_its_way_does_not_enter_the_library() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let (manifest, files) = (content(1, 100), [content(2, 5000)]);
+    let hash = record(&manifest).hash;
+    store.library().unblock(&hash).unwrap();
+    // By another process, while the capsule is staged.
+    open(dir.path()).holdings().block(&hash, Timestamp(1)).unwrap();
+    assert!(is_blocked(&add(&store, &manifest, &files)));
+    assert_eq!(store.library().list().unwrap(), []);
+    assert_tidy(&store);
+    assert!(tree(&dir.path().join("cas")).is_empty());
+    assert!(tree(&dir.path().join("library")).is_empty());
+    store.library().unblock(&hash).unwrap();
+    assert!(add(&store, &manifest, &files).unwrap(), "its owner asks for it again");
+    assert_tidy(&store);
+}
+
+#[test]
+fn a_piece_and_a_dossier_that_were_dropped_on_their_way_are_not_kept() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let bytes = content(3, 5000);
+    let held = fragment(1, 0, &bytes);
+    store.holdings().block(&tessera(1), Timestamp(1)).unwrap();
+    assert!(is_blocked(&put(&store, &held, &bytes)));
+    let manifest = content(4, 100);
+    let hash = record(&manifest).hash;
+    store.holdings().block(&hash, Timestamp(1)).unwrap();
+    assert!(is_blocked(&store.holdings().put_dossier(&hash, &dossier(&manifest))));
+    assert_eq!(store.fragments().totals().unwrap(), (0, 0));
+    assert_tidy(&store);
+    assert!(tree(&dir.path().join("cas")).is_empty());
+}
+
+#[test]
+fn nothing_is_left_of_a_tessera_whose_drop_races_what_stores_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let stores = [open(dir.path()), open(dir.path()), open(dir.path())];
+    for number in 0..40 {
+        let (manifest, piece) = (content(1000 + number, 100), content(2000 + number, 300));
+        let hash = record(&manifest).hash;
+        let held = tesseras_core::ports::HeldPiece { tessera: hash, ..fragment(0, 0, &piece) };
+        let start = Barrier::new(3);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                start.wait();
+                let added = add(&stores[0], &manifest, &[content(number, 300)]);
+                assert!(matches!(added, Ok(true) | Err(StoreError::Blocked(_))), "{added:?}");
+            });
+            scope.spawn(|| {
+                start.wait();
+                let kept = stores[1].holdings().put_dossier(&hash, &dossier(&manifest));
+                let stored = put(&stores[1], &held, &piece);
+                assert!(matches!(kept, Ok(true) | Err(StoreError::Blocked(_))), "{kept:?}");
+                assert!(matches!(stored, Ok(()) | Err(StoreError::Blocked(_))), "{stored:?}");
+            });
+            // As `tes drop` does.
+            start.wait();
+            stores[2].holdings().block(&hash, Timestamp(1)).unwrap();
+            stores[2].library().remove(&hash).unwrap();
+            for piece in stores[2].fragments().list_fragments(&hash).unwrap() {
+                stores[2].fragments().delete_fragment(&piece).unwrap();
+            }
+        });
+        assert_eq!(stores[0].library().get(&hash).unwrap(), None);
+        assert_eq!(stores[0].fragments().list_fragments(&hash).unwrap(), []);
+        assert_eq!(stores[0].holdings().dossier(&hash).unwrap(), None);
+    }
+    assert_tidy(&stores[0]);
+}
