@@ -139,10 +139,7 @@ impl DirectoryBlobs {
     }
 
     fn open_path(&self, hash: &ContentHash, path: &str) -> Result<FileInDirectory, StoreError> {
-        let failed = |e: io::Error| match e.kind() {
-            io::ErrorKind::NotFound => StoreError::Missing(*hash),
-            _ => StoreError::Backend { what: format!("reading {path}"), source: Box::new(e) },
-        };
+        let failed = |e| read_error(hash, path, e);
         let file = self.folder.file(path.as_bytes()).map_err(failed)?;
         let bytes = file.metadata().map_err(failed)?.len();
         Ok(FileInDirectory { hash: *hash, path: path.to_owned(), file, bytes })
@@ -205,12 +202,30 @@ impl BlobReader for FileInDirectory {
         if end > self.bytes {
             return Err(StoreError::OutOfRange { offset, end, bytes: self.bytes });
         }
-        self.file.read_exact_at(buffer, offset).map_err(|e| match e.kind() {
-            // It was longer when it was opened.
-            io::ErrorKind::UnexpectedEof => StoreError::Corrupt(self.hash),
-            _ => {
-                StoreError::Backend { what: format!("reading {}", self.path), source: Box::new(e) }
-            }
-        })
+        let read = self.file.read_exact_at(buffer, offset);
+        read.map_err(|e| read_error(&self.hash, &self.path, e))
+    }
+}
+
+/// Translates an error that occurred while a file was opened or read.
+fn read_error(hash: &ContentHash, path: &str, error: io::Error) -> StoreError {
+    StoreError::damage(hash, &error).unwrap_or_else(|| StoreError::Backend {
+        what: format!("reading {path}"),
+        source: Box::new(error),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    /// The first page of an address space is never mapped, so reading it fails with `EIO`.
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_file_with_bytes_that_cannot_be_read_is_damaged() {
+        use super::*;
+        let hash = ContentHash::new([7; 32]);
+        let path = "/proc/self/mem".to_owned();
+        let file = FileInDirectory { hash, file: File::open(&path).unwrap(), path, bytes: 100 };
+        let error = file.read_at(0, &mut [0; 100]).unwrap_err();
+        assert!(matches!(error, StoreError::Corrupt(found) if found == hash), "{error}");
     }
 }

@@ -24,6 +24,8 @@ pub use space::{FreeSpace, NoSpace};
 pub use tesserae::{NewTessera, Origin, TesseraRecord, TesseraRepository};
 pub use workbench::Workbench;
 
+use std::io;
+
 use thiserror::Error;
 
 use crate::ids::{ContentHash, TesseraHash};
@@ -126,10 +128,50 @@ pub enum StoreError {
     },
 }
 
+/// A sector cannot be read; the same number on every Unix.
+const EIO: i32 = 5;
+
 impl StoreError {
+    /// What an error of the system says of the object `hash` that was opened or read: that it is
+    /// missing, or damaged, because it ends too early or a sector cannot be read (`EIO`). `None` if
+    /// it says something of this machine, such as too many open files or no permission; then
+    /// nothing is known about the object.
+    pub fn damage(hash: &ContentHash, error: &io::Error) -> Option<Self> {
+        match error.kind() {
+            io::ErrorKind::NotFound => Some(Self::Missing(*hash)),
+            io::ErrorKind::UnexpectedEof => Some(Self::Corrupt(*hash)),
+            _ => (error.raw_os_error() == Some(EIO)).then_some(Self::Corrupt(*hash)),
+        }
+    }
+
     /// Whether what should be stored is missing or damaged, so that it can be replaced from
     /// elsewhere; otherwise the store itself failed, and nothing is known about the object.
     pub fn is_damage(&self) -> bool {
         matches!(self, Self::Missing(_) | Self::Corrupt(_))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_an_error_says_of_the_object_is_its_damage() {
+        let hash = ContentHash::new([7; 32]);
+        let damage = |error: &io::Error| StoreError::damage(&hash, error);
+        for kind in [io::ErrorKind::NotFound, io::ErrorKind::UnexpectedEof] {
+            assert!(damage(&kind.into()).unwrap().is_damage(), "{kind}");
+        }
+        let of_a_sector = damage(&io::Error::from_raw_os_error(EIO));
+        assert!(matches!(of_a_sector, Some(StoreError::Corrupt(found)) if found == hash));
+        for kind in [
+            io::ErrorKind::NotADirectory,
+            io::ErrorKind::OutOfMemory,
+            io::ErrorKind::PermissionDenied,
+            io::ErrorKind::StorageFull,
+            io::ErrorKind::Other,
+        ] {
+            assert!(damage(&kind.into()).is_none(), "{kind}");
+        }
     }
 }

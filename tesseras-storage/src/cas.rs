@@ -509,9 +509,6 @@ impl FileReader {
         let file = match regular::open(&path) {
             Ok(Some(file)) => file,
             Ok(None) => return Err(StoreError::Corrupt(*hash)),
-            Err(e) if e.kind() == io::ErrorKind::NotFound => {
-                return Err(StoreError::Missing(*hash));
-            }
             Err(e) => return Err(read_error(hash, "opening", &path, e)),
         };
         let bytes = file.metadata().map_err(|e| read_error(hash, "reading", &path, e))?.len();
@@ -526,23 +523,20 @@ impl BlobReader for FileReader {
 
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Result<(), StoreError> {
         check_range(offset, buffer.len(), self.bytes)?;
-        self.file.read_exact_at(buffer, offset).map_err(|e| match e.kind() {
-            // It was longer when it was opened.
-            io::ErrorKind::UnexpectedEof => StoreError::Corrupt(self.hash),
-            _ => read_error(&self.hash, "reading", &self.path, e),
-        })
+        let read = self.file.read_exact_at(buffer, offset);
+        read.map_err(|e| read_error(&self.hash, "reading", &self.path, e))
     }
 }
 
-/// Translates an error that occurred while a stored object was read. A sector that cannot be read
-/// (`EIO`) is damage of the object; anything else, such as too many open files, says nothing about
-/// the object.
+/// Translates an error that occurred while a stored object was opened or read.
 fn read_error(hash: &ContentHash, action: &str, path: &Path, error: io::Error) -> StoreError {
-    if error.raw_os_error() == Some(rustix::io::Errno::IO.raw_os_error()) {
+    let Some(damage) = StoreError::damage(hash, &error) else {
+        return io_error(action, path, error);
+    };
+    if matches!(damage, StoreError::Corrupt(_)) {
         tracing::warn!(path = %path.display(), %error, "a stored object cannot be read");
-        return StoreError::Corrupt(*hash);
     }
-    io_error(action, path, error)
+    damage
 }
 
 /// Checks that a range is inside an object of `bytes` bytes.

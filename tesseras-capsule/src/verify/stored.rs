@@ -48,7 +48,7 @@ fn verify(
 ) -> Result<Report, VerifyError> {
     let hash = named.tessera();
     let mut reports = files(blobs, named.manifest(), progress)?;
-    let check = check(blobs, named, signatures);
+    let check = check(blobs, named, signatures)?;
     let status = |bytes: &Vec<u8>, holds| {
         signature(Some(bytes.as_slice()).filter(|bytes| !bytes.is_empty()), holds)
     };
@@ -111,14 +111,19 @@ fn check(
     blobs: &dyn BlobStore,
     named: &NamedManifest<impl AsRef<[u8]>>,
     signatures: &SignaturePair,
-) -> Option<SignatureCheck> {
-    let pem = |path: &str| -> Option<Vec<u8>> {
-        let entry = named.manifest().file(path)?;
-        let bytes = blobs.open(&entry.blake3).ok()?.read_whole(MAX_PEM_BYTES as u64).ok()??;
-        (blake3(&bytes) == entry.blake3).then_some(bytes)
+) -> Result<Option<SignatureCheck>, StoreError> {
+    let pem = |path: &str| -> Result<Option<Vec<u8>>, StoreError> {
+        let Some(entry) = named.manifest().file(path) else { return Ok(None) };
+        let reader = blobs.open(&entry.blake3);
+        match reader.and_then(|reader| reader.read_whole(MAX_PEM_BYTES as u64)) {
+            Ok(bytes) => Ok(bytes.filter(|bytes| blake3(bytes) == entry.blake3)),
+            Err(error) if error.is_damage() => Ok(None),
+            Err(error) => Err(error),
+        }
     };
-    let (ed25519, ml_dsa_65) = (pem(listed::ED25519_PEM)?, pem(listed::ML_DSA_65_PEM)?);
-    named.check(CreatorPems { ed25519: &ed25519, ml_dsa_65: &ml_dsa_65 }, signatures).ok()
+    let pems = (pem(listed::ED25519_PEM)?, pem(listed::ML_DSA_65_PEM)?);
+    let (Some(ed25519), Some(ml_dsa_65)) = &pems else { return Ok(None) };
+    Ok(named.check(CreatorPems { ed25519, ml_dsa_65 }, signatures).ok())
 }
 
 /// What can be said of a capsule whose MANIFEST is lost: no more than whether it has signatures.
@@ -218,9 +223,7 @@ fn digest(
 fn unreadable(error: StoreError) -> Result<Fault, StoreError> {
     match error {
         StoreError::Missing(_) => Ok((FileStatus::Missing, "its object is not stored")),
-        StoreError::Corrupt(_) => Ok((FileStatus::Corrupt, "its object is damaged")),
-        StoreError::OutOfRange { .. } => Ok((FileStatus::Corrupt, "its object is too short")),
-        StoreError::Backend { .. } => Ok((FileStatus::Corrupt, "its object cannot be read")),
+        damage if damage.is_damage() => Ok((FileStatus::Corrupt, "its object is damaged")),
         other => Err(other),
     }
 }

@@ -5,7 +5,8 @@ use std::os::unix::fs::symlink;
 use std::path::Path;
 
 use tesseras_capsule::{
-    FileStatus, Report, SignatureStatus, VerifyError, verify_directory, verify_stored,
+    FileStatus, Report, SignatureStatus, VerifyError, verify_directory, verify_opened,
+    verify_stored,
 };
 use tesseras_core::ids::{ContentHash, TesseraHash};
 use tesseras_core::ports::TesseraRepository as _;
@@ -230,4 +231,24 @@ fn a_stored_capsule_is_verified_object_by_object() {
     let unknown = TesseraHash::new([1; 32]);
     let error = verify_stored(library, library, &unknown, &Meter::silent());
     assert!(matches!(error, Err(VerifyError::NotStored(_))));
+}
+
+#[test]
+fn an_object_that_this_machine_cannot_open_is_not_called_damaged() {
+    let world = World::small();
+    let capsule = world.capsule();
+    let library = &*world.library;
+    let verify = || verify_stored(library, library, &capsule.hash(), &Meter::silent());
+    let opened = || verify_opened(library, &capsule, &Meter::silent());
+    let objects = library.object(&capsule.hash().into()).parent().unwrap().to_owned();
+    let away = objects.with_extension("away");
+    fs::rename(&objects, &away).unwrap();
+    // Opening a path below a file fails with `ENOTDIR`.
+    fs::write(&objects, b"").unwrap();
+    for outcome in [verify(), opened()] {
+        assert!(matches!(outcome, Err(VerifyError::Store(_))), "{outcome:?}");
+    }
+    fs::remove_file(&objects).unwrap();
+    fs::rename(&away, &objects).unwrap();
+    assert!(verify().unwrap().valid && opened().unwrap().valid);
 }
