@@ -82,6 +82,14 @@ impl From<RebuildError> for CollectError {
 /// known.
 const SILENCE: Duration = Duration::from_secs(1);
 
+/// The nodes that pieces are collected from.
+pub(crate) enum Holders<'a, 's> {
+    /// Those that a survey found.
+    Known(&'a Survey),
+    /// Those that a survey in progress has found and still finds.
+    Arriving(&'a mut Surveying<'s>),
+}
+
 /// The collected pieces.
 pub(crate) struct Collected {
     /// Where they are read from.
@@ -121,13 +129,12 @@ struct Hunting<'a> {
 impl<'a> Collector<'a> {
     /// Fetches pieces to this node until the pack can be read: the whole, or k fragments, data
     /// before parity. Pieces that are already here, also from an interrupted attempt, are not
-    /// fetched again. The holders are those of a survey, or of one that is still in progress
-    /// (`more`). What has arrived is unpacked at once if that is wanted.
+    /// fetched again. What has arrived is unpacked at once if that is wanted.
     pub(crate) async fn collect(
         &self,
         dossier: &'a VerifiedDossier,
         mut source: PieceSource,
-        (survey, more): (Option<&Survey>, Option<&mut Surveying<'_>>),
+        holders: Holders<'_, '_>,
         unpack: Option<&'a mut Unpack>,
         on_progress: &OnProgress,
     ) -> Result<Collected, CollectError> {
@@ -159,10 +166,16 @@ impl<'a> Collector<'a> {
             transfers: Transfers::new(self.peers, Patience::new(Manner::Quick, SILENCE)),
             last: None,
         };
-        let so_far = survey.or(more.as_deref().map(Surveying::so_far));
-        let known = so_far.into_iter().flat_map(|survey| survey.live.values());
-        known.for_each(|holder| hunting.found(holder));
-        hunting.run(&mut source, more).await?;
+        let known = match &holders {
+            Holders::Known(survey) => survey,
+            Holders::Arriving(surveying) => surveying.so_far(),
+        };
+        known.live.values().for_each(|holder| hunting.found(holder));
+        let arriving = match holders {
+            Holders::Known(_) => None,
+            Holders::Arriving(surveying) => Some(surveying),
+        };
+        hunting.run(&mut source, arriving).await?;
         let Hunting { hunt, last, .. } = hunting;
         if hunt.missing() > 0 {
             let found = hunt.needed() - hunt.missing();
@@ -230,7 +243,7 @@ impl Hunting<'_> {
     async fn run(
         &mut self,
         source: &mut PieceSource,
-        mut more: Option<&mut Surveying<'_>>,
+        mut arriving: Option<&mut Surveying<'_>>,
     ) -> Result<(), CollectError> {
         while self.hunt.missing() > 0 {
             let Self { hunt, transfers, .. } = &mut *self;
@@ -240,11 +253,11 @@ impl Hunting<'_> {
             {
                 hunt.given_up(slow);
             }
-            self.begin_transfers(more.is_some());
+            self.begin_transfers(arriving.is_some());
             if let Some(unpack) = &mut self.unpack {
                 unpack.start(source, self.hunt.leading());
             }
-            let finding: OptionFuture<_> = more.as_mut().map(|survey| survey.next()).into();
+            let finding: OptionFuture<_> = arriving.as_mut().map(|survey| survey.next()).into();
             let unpack = self.unpack.as_mut().filter(|unpack| unpack.is_running());
             let unpacking: OptionFuture<_> = unpack.map(|unpack| unpack.ended()).into();
             tokio::select! {
@@ -257,7 +270,7 @@ impl Hunting<'_> {
                 Some(unpacked) = unpacking => unpacked?,
                 Some(found) = finding => match found {
                     Some(holder) => self.found(&holder),
-                    None => more = None,
+                    None => arriving = None,
                 },
                 else => break,
             }

@@ -28,13 +28,16 @@ use crate::tessera_lock::TesseraLock;
 use crate::transfers::{Ended, Transfers};
 use crate::workshop::Workshop;
 
-/// How pieces are placed.
+/// Why pieces are placed, which decides against whom they count.
 #[derive(Debug, Clone)]
-pub(crate) struct Placing {
-    /// Against whom they count; what is this node's own counts in its ledger, too.
-    charge: Charge<()>,
-    /// Others who attest the tessera, if it is a repair.
-    witnesses: Vec<Contact>,
+pub(crate) enum Placing {
+    /// For this node's owner: they count against this node, and are recorded in its ledger.
+    Own,
+    /// As a repair, which others witness.
+    Repair {
+        /// Nodes that attest the tessera.
+        witnesses: Vec<Contact>,
+    },
 }
 
 /// The result of distributing pieces.
@@ -73,12 +76,19 @@ pub(crate) struct Distributor<'a> {
     pub(crate) priority: Priority,
 }
 
+/// What is distributed.
+#[derive(Clone, Copy)]
+struct Shipment<'a> {
+    dossier: &'a VerifiedDossier,
+    /// Where the pieces are read from.
+    source: &'a PieceSource,
+    placing: &'a Placing,
+}
+
 /// One distribution in progress.
 struct Delivering<'a> {
     distributor: Distributor<'a>,
-    dossier: &'a VerifiedDossier,
-    source: &'a PieceSource,
-    placing: &'a Placing,
+    shipment: Shipment<'a>,
     count: &'a Meter,
     assignment: Assignment,
     contacts: BTreeMap<NodeId, Contact>,
@@ -109,9 +119,7 @@ impl<'a> Distributor<'a> {
         let patience = Patience::new(Manner::Unhurried, self.peers.transfer_deadline());
         let mut delivering = Delivering {
             distributor: *self,
-            dossier,
-            source,
-            placing,
+            shipment: Shipment { dossier, source, placing },
             count,
             assignment,
             contacts,
@@ -132,9 +140,8 @@ impl<'a> Distributor<'a> {
     async fn put(
         &self,
         to: &Contact,
-        (dossier, piece): (&VerifiedDossier, Piece),
-        source: &PieceSource,
-        placing: &Placing,
+        piece: Piece,
+        Shipment { dossier, source, placing }: Shipment<'_>,
         with_dossier: bool,
         state: TransferState,
     ) -> Result<(), PutError> {
@@ -154,7 +161,7 @@ impl<'a> Distributor<'a> {
             Box::pin(bytes.inspect(mark))
         };
         self.peers.put_piece(to, &parcel, with_dossier, body).await?;
-        if placing.charge == Charge::OWN {
+        if matches!(placing, Placing::Own) {
             let placed = PlacedPiece { piece, holder: to.id, bytes };
             self.holder.note_placed(self.lock, placed).await?;
         }
@@ -163,23 +170,19 @@ impl<'a> Distributor<'a> {
 }
 
 impl Placing {
-    /// For this node's owner.
-    pub(crate) fn own() -> Self {
-        Self { charge: Charge::OWN, witnesses: Vec::new() }
-    }
-
     /// On this account; `holders` attest the tessera.
     pub(crate) fn by(charge: Charge<()>, holders: Vec<Contact>) -> Self {
         match charge {
-            Charge::Peer(()) => Self::own(),
-            Charge::Repair(()) => Self { charge, witnesses: holders },
+            Charge::Peer(()) => Self::Own,
+            Charge::Repair(()) => Self::Repair { witnesses: holders },
         }
     }
 
     /// Those who attest, for a piece that goes to `to`: it believes only nodes that it has met, and
     /// has most likely met its neighbours in the space of ids.
     fn witnesses(&self, to: NodeId) -> Vec<Contact> {
-        let others = self.witnesses.iter().filter(|witness| witness.id != to);
+        let Self::Repair { witnesses } = self else { return Vec::new() };
+        let others = witnesses.iter().filter(|witness| witness.id != to);
         let mut others: Vec<&Contact> = others.collect();
         others.sort_by_key(|witness| witness.id.distance(&DhtKey::from(to)));
         others.into_iter().take(MAX_WITNESSES).cloned().collect()
@@ -215,7 +218,7 @@ impl Delivering<'_> {
     }
 
     fn begin(&mut self, slot: usize, node: NodeId) {
-        let Self { distributor, dossier, source, placing, .. } = *self;
+        let Self { distributor, shipment, .. } = *self;
         let piece = self.pieces[slot];
         let with_dossier = !self.has_dossier.contains(&node);
         let contact = self.contacts.get(&node).cloned();
@@ -229,14 +232,14 @@ impl Delivering<'_> {
                     match contact {
                         None => {
                             let Distributor { holder, lock, .. } = distributor;
+                            let Shipment { dossier, source, .. } = shipment;
                             match holder.keep(lock, dossier, source, piece).await? {
                                 true => Ok(()),
                                 false => Err(PutError::Unwanted),
                             }
                         }
                         Some(to) => {
-                            let what = (dossier, piece);
-                            distributor.put(&to, what, source, placing, with_dossier, state).await
+                            distributor.put(&to, piece, shipment, with_dossier, state).await
                         }
                     }
                 })
@@ -258,7 +261,7 @@ impl Delivering<'_> {
                 self.has_dossier.insert(node);
                 self.delivery.holders.push(self.contact(node));
                 if self.open.remove(&slot) {
-                    self.count.add(self.source.plan().piece_bytes(piece).unwrap_or(0));
+                    self.count.add(self.shipment.source.plan().piece_bytes(piece).unwrap_or(0));
                     self.delivery.placed += 1;
                 }
                 self.waiting.retain(|other| *other != slot);

@@ -10,7 +10,7 @@ use thiserror::Error;
 use tokio::time::sleep;
 
 use crate::clock::{ClockOff, check_clock_after};
-use crate::collect::{CollectError, Collector};
+use crate::collect::{CollectError, Collector, Holders};
 use crate::dossier::VerifiedDossier;
 use crate::dossiers::{DossierSources, dossiers_of_holders};
 use crate::erasure::ErasureError;
@@ -239,7 +239,7 @@ impl Fetcher<'_> {
             Some(dossier) => dossier,
             None => self.first_dossier(tessera, surveying).await?,
         };
-        self.fetch_by(lock, &dossier, (None, Some(surveying)), on_progress).await
+        self.fetch_by(lock, &dossier, Holders::Arriving(surveying), on_progress).await
     }
 
     /// The first dossier that a holder returns, while others are still being found.
@@ -291,7 +291,7 @@ impl Fetcher<'_> {
         }
         let mut last = FetchError::NoDossier(tessera);
         for dossier in dossiers {
-            match self.fetch_by(lock, &dossier, (Some(survey), None), on_progress).await {
+            match self.fetch_by(lock, &dossier, Holders::Known(survey), on_progress).await {
                 Ok(fetched) => return Ok(fetched),
                 // Another plan does not help with that.
                 Err(error) if error.is_of_this_node() => return Err(error),
@@ -308,7 +308,7 @@ impl Fetcher<'_> {
         &self,
         lock: &TesseraLock,
         dossier: &VerifiedDossier,
-        holders: (Option<&Survey>, Option<&mut Surveying<'_>>),
+        holders: Holders<'_, '_>,
         on_progress: &OnProgress,
     ) -> Result<Fetched, FetchError> {
         let Self { peers, holder, workshop, .. } = *self;

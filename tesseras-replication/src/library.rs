@@ -85,11 +85,6 @@ impl Library {
         self.stores.run_on(&self.disk, work).await
     }
 
-    /// The threads on which a task does its work; with a lock, which the work keeps.
-    fn disk(&self, lock: Option<&TesseraLock>) -> Blocking {
-        lock.map_or_else(|| self.disk.clone(), |lock| lock.on(&self.disk))
-    }
-
     /// All capsules, newest first.
     pub(crate) async fn list(&self) -> Result<Vec<TesseraRecord>, StoreError> {
         self.run(|stores| stores.library.list()).await
@@ -170,29 +165,30 @@ impl Library {
         self.run(move |stores| stores.holdings.plan(&tessera)).await
     }
 
-    /// Keeps the dossier of a capsule with a newly signed plan.
+    /// Keeps the dossier of a capsule with a newly signed plan, working on `disk`.
     pub(crate) async fn keep_signed(
         &self,
-        lock: Option<&TesseraLock>,
+        disk: &Blocking,
         capsule: Arc<dyn OpenCapsule>,
         plan: Vec<u8>,
         signatures: SignaturePair,
     ) -> Result<VerifiedDossier, KeepError> {
         self.stores
-            .run_on(&self.disk(lock), move |stores| {
+            .run_on(disk, move |stores| {
                 let pems = capsule.creator_pems()?;
                 keep(stores, VerifiedDossier::of_capsule(&*capsule, pems, plan, signatures)?)
             })
             .await
     }
 
-    /// Keeps the dossier of a tessera that its owner, or a reader, wants to keep alive.
+    /// Keeps the dossier of a tessera that its owner, or a reader, wants to keep alive, working on
+    /// `disk`.
     pub(crate) async fn keep_dossier(
         &self,
-        lock: Option<&TesseraLock>,
+        disk: &Blocking,
         dossier: VerifiedDossier,
     ) -> Result<VerifiedDossier, KeepError> {
-        self.stores.run_on(&self.disk(lock), move |stores| keep(stores, dossier)).await
+        self.stores.run_on(disk, move |stores| keep(stores, dossier)).await
     }
 
     /// Whether a capsule is in the library here, and its state while its owner has not published

@@ -13,6 +13,7 @@ use tesseras_core::publication::PublicationEvent;
 use tesseras_core::units::MIB;
 use thiserror::Error;
 
+use crate::blocking::Blocking;
 use crate::candidates::Candidates;
 use crate::clock::{ClockOff, check_clock_after};
 use crate::collect::{CollectError, Collector};
@@ -220,7 +221,7 @@ impl Publisher<'_> {
             // Kept until the holders are told and the pieces of the task are gone.
             let lock = &self.workshop.lock(tessera).await;
             let capsule = self.open(tessera).await?;
-            let dossier = self.dossier(Some(lock), &capsule, signed).await?;
+            let dossier = self.dossier(&lock.on(&self.workshop.disk), &capsule, signed).await?;
             self.publish_dossier(lock, &dossier, capsule, on_progress).await
         };
         tokio::select! {
@@ -240,20 +241,20 @@ impl Publisher<'_> {
         // Not locked: the publication that is left to the background may have the lock, and a dossier
         // that is there already is only looked at.
         let capsule = self.open(tessera).await?;
-        self.dossier(None, &capsule, signed).await?;
+        self.dossier(&self.workshop.disk, &capsule, signed).await?;
         Ok(self.library.note(tessera, PublicationEvent::Wanted).await?)
     }
 
-    /// The dossier by which a capsule is published; it is kept from now on.
+    /// The dossier by which a capsule is published; it is kept from now on, by work on `disk`.
     async fn dossier(
         &self,
-        lock: Option<&TesseraLock>,
+        disk: &Blocking,
         capsule: &Arc<dyn OpenCapsule>,
         signed: Option<SignedPlan>,
     ) -> Result<VerifiedDossier, PublishError> {
         let tessera = capsule.named().tessera();
         if let Some(SignedPlan { plan, signatures }) = signed {
-            return Ok(self.library.keep_signed(lock, capsule.clone(), plan, signatures).await?);
+            return Ok(self.library.keep_signed(disk, capsule.clone(), plan, signatures).await?);
         }
         if let Ok(Some(dossier)) = self.holder.stored_dossier(tessera).await {
             return Ok(dossier);
@@ -267,7 +268,7 @@ impl Publisher<'_> {
             check_clock_after(self.directory, &survey).await?;
             return Err(PublishError::NoSignedPlan(tessera));
         };
-        Ok(self.library.keep_dossier(lock, dossier).await?)
+        Ok(self.library.keep_dossier(disk, dossier).await?)
     }
 
     async fn publish_dossier(
@@ -321,7 +322,7 @@ impl Publisher<'_> {
             self.prepare_parity(lock, dossier, source, &missing, on_progress).await?;
             let count = Meter::new("placing pieces", bytes_of(plan, &missing), on_progress);
             let delivery = distributor
-                .distribute(dossier, source, missing, eligible, &Placing::own(), &count)
+                .distribute(dossier, source, missing, eligible, &Placing::Own, &count)
                 .await;
             refusals.extend(delivery.refusals);
             rounds.placed(delivery.placed);

@@ -17,7 +17,7 @@ use tokio::time::timeout;
 
 use crate::candidates::Candidates;
 use crate::clock::{ClockOff, check_clock_after};
-use crate::collect::{CollectError, Collected, Collector};
+use crate::collect::{CollectError, Collected, Collector, Holders};
 use crate::distribute::{Distributor, Placing, bytes_of};
 use crate::dossier::VerifiedDossier;
 use crate::dossiers::dossiers_of_holders;
@@ -181,9 +181,9 @@ impl<'a> Repairer<'a> {
         let lock = &self.workshop.lock(tessera).await;
         on_progress(Progress::begun("asking holders"));
         let stored = self.stored_dossier(tessera).await?;
-        let is_own = self.library.is_own(tessera).await?;
+        let charge = charge_of(self.library.is_own(tessera).await?);
         let Seen { dossier, survey, eligible, prepared } =
-            self.look(lock, stored, (is_own, haste), on_progress).await?;
+            self.look(lock, stored, charge, haste, on_progress).await?;
         self.holder.note_survived(tessera, survey.survives(dossier.plan()));
         let (lack, asked) = (eligible.assignment.lack(), eligible.contacts.len());
         let mut done = Repaired {
@@ -211,7 +211,7 @@ impl<'a> Repairer<'a> {
             Some(source) => source?,
             None => self.prepare(lock, &dossier, &survey, &lack.pieces, on_progress).await?,
         };
-        let placing = Placing::by(charge_of(is_own), survey.contacts_except(self.peers.me()));
+        let placing = Placing::by(charge, survey.contacts_except(self.peers.me()));
         let total = bytes_of(dossier.plan(), &lack.pieces);
         let count = Meter::new("placing pieces", total, on_progress);
         let distributor = self.distributor(lock);
@@ -252,15 +252,16 @@ impl<'a> Repairer<'a> {
         &self,
         lock: &TesseraLock,
         stored: Option<VerifiedDossier>,
-        (is_own, haste): (bool, Haste),
+        charge: Charge<()>,
+        haste: Haste,
         on_progress: &OnProgress,
     ) -> Result<Seen, RepairError> {
         let Self { peers, holder, directory, .. } = *self;
         let (candidates, tessera) = (self.candidates(), lock.tessera());
         let may_hold = holder.may_hold(tessera).await;
         let terms = match &stored {
-            Some(dossier) => OfferTerms::of(dossier.plan(), charge_of(is_own), may_hold),
-            None => OfferTerms::of_unknown(charge_of(is_own), may_hold),
+            Some(dossier) => OfferTerms::of(dossier.plan(), charge, may_hold),
+            None => OfferTerms::of_unknown(charge, may_hold),
         };
         let begun =
             Surveying::begin(peers, holder, directory, tessera, Scope::Network, Manner::Quick);
@@ -275,7 +276,7 @@ impl<'a> Repairer<'a> {
                 self.mend_dossier(lock, &early).await?
             }
         };
-        let terms = OfferTerms::of(dossier.plan(), charge_of(is_own), may_hold);
+        let terms = OfferTerms::of(dossier.plan(), charge, may_hold);
         let eligible = candidates.eligible(&dossier, &mut early, &prospects, terms).await;
         surveying.be(Manner::Thorough);
         let lack = eligible.assignment.lack();
@@ -369,7 +370,7 @@ impl<'a> Repairer<'a> {
         let whole = self.library.open(tessera).await?.map(|capsule| capsule.pack());
         let source = workshop.pieces(plan.clone(), whole).await?;
         let Collected { mut source, pieces: have, .. } =
-            collector.collect(dossier, source, (Some(survey), None), None, on_progress).await?;
+            collector.collect(dossier, source, Holders::Known(survey), None, on_progress).await?;
         let lost = to_rebuild(plan, missing, &have);
         collector.rebuild(dossier, &mut source, &have, &lost, on_progress).await?;
         if !missing.contains(&Piece::Whole) {
