@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use tesseras_core::code::{CodedForm, NARROW, Shape, WIDE, WIDE_FROM_BYTES};
-use tesseras_core::ports::{BlobReader, BlobStore as _, StoreError, Workbench as _};
+use tesseras_core::ports::{BlobReader, BlobStore, StoreError, Workbench as _};
 use tesseras_core::progress::Meter;
 use tesseras_node::clock;
 use tesseras_replication::erasure::{DataFragment, encode, rebuild};
@@ -63,13 +63,14 @@ fn code(
     name: &dyn Fn(&str) -> String,
     table: &mut Table,
 ) -> Result<()> {
-    let (blobs, workbench, shape) = (store.blobs(), store.workbench(), form.shape);
+    let (workbench, shape) = (store.workbench(), form.shape);
+    let blobs: Arc<dyn BlobStore> = store.blobs();
     table.add(Contest {
         name: name("encode"),
         work: Work::Bytes(pack.bytes()),
         real: Box::new(|_| {
-            let (lap, encoded) = lap(|| Ok(encode(pack, &*blobs, &Meter::silent())?))?;
-            encoded.parity.into_iter().for_each(|staged| blobs.discard(staged));
+            let (lap, encoded) = lap(|| Ok(encode(pack, &blobs, &Meter::silent())?))?;
+            drop(encoded);
             Ok(lap)
         }),
         bare: vec![(
@@ -81,14 +82,14 @@ fn code(
         return Ok(());
     }
     let tessera = tesseras_core::ids::TesseraHash::new([shape.k; 32]);
-    let encoded = encode(pack, &*blobs, &Meter::silent())?;
+    let encoded = encode(pack, &blobs, &Meter::silent())?;
     let mut pieces: Vec<(u8, Arc<dyn BlobReader>)> = Vec::new();
     for index in shape.m..shape.k {
         pieces.push((index, Arc::new(DataFragment::new(pack.clone(), form, index))));
     }
     for (index, staged) in (shape.k..).zip(encoded.parity) {
         let checksum = staged.hash;
-        workbench.pin(&tessera, staged, clock::system().now())?;
+        workbench.pin(&tessera, staged.take(), clock::system().now())?;
         pieces.push((index, workbench.open(&tessera, &checksum)?.into()));
     }
     let lost: Vec<u8> = (0..shape.m).collect();
@@ -97,12 +98,11 @@ fn code(
         work: Work::Bytes(pack.bytes()),
         real: Box::new(|_| {
             let (lap, rebuilt) =
-                lap(|| Ok(rebuild(&pieces, form, &lost, &*blobs, &Meter::silent())?))?;
+                lap(|| Ok(rebuild(&pieces, form, &lost, &blobs, &Meter::silent())?))?;
             let right = rebuilt
                 .iter()
                 .map(|s| s.hash)
                 .eq(lost.iter().map(|i| encoded.checksums[usize::from(*i)]));
-            rebuilt.into_iter().for_each(|staged| blobs.discard(staged));
             if right { Ok(lap) } else { Err("rebuilt fragments are wrong".into()) }
         }),
         bare: vec![(

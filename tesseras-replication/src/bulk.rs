@@ -291,7 +291,7 @@ impl BodyReader {
             return Err(ReceiveError::Length { expected: bytes, found });
         }
         let staged = file.finish().await?;
-        let found = staged.hash();
+        let found = staged.hash;
         if found == expected {
             Ok(staged)
         } else {
@@ -362,7 +362,7 @@ impl StagedFile {
         let (slot, disk, blobs) = (self.writer.clone(), self.disk.clone(), self.blobs.clone());
         let finish = move || {
             let staged = lock(&slot).take()?.finish();
-            Some(staged.map(|staged| Staged::new(&disk, &blobs, staged)))
+            Some(staged.map(|staged| Staged::new(&blobs, staged).discarded_on(&disk)))
         };
         self.disk.run(finish).await.expect("it has started, and is not dropped")
     }

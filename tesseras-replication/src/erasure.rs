@@ -9,10 +9,12 @@ use reed_solomon_simd::{DecoderResult, EncoderResult, ReedSolomonDecoder, ReedSo
 use tesseras_core::buffer::PageBuffer;
 use tesseras_core::code::{CodedForm, Shape, WIDE};
 use tesseras_core::ids::ContentHash;
-use tesseras_core::ports::{BlobReader, BlobStore, BlobWriter, StagedBlob, StoreError};
+use tesseras_core::ports::{BlobReader, BlobStore, BlobWriter, StoreError};
 use tesseras_core::progress::Meter;
 use tesseras_crypto::Blake3;
 use thiserror::Error;
+
+use crate::staged::Staged;
 
 /// How much of each piece is processed at once, in bytes.
 pub const WINDOW: usize = 64 * 1024;
@@ -46,7 +48,7 @@ pub struct Encoded {
     /// BLAKE3 of all n fragments, in order; empty if the pack has no coded form.
     pub checksums: Vec<ContentHash>,
     /// The m parity fragments, staged, in order.
-    pub parity: Vec<StagedBlob>,
+    pub parity: Vec<Staged>,
 }
 
 /// Reads a data fragment of a pack as if it were stored: a range of the pack, then zeros.
@@ -87,7 +89,7 @@ impl BlobReader for DataFragment {
 /// Hashes a pack and, where it has a coded form, computes its parity and all checksums.
 pub fn encode(
     pack: &Arc<dyn BlobReader>,
-    blobs: &dyn BlobStore,
+    blobs: &Arc<dyn BlobStore>,
     meter: &Meter,
 ) -> Result<Encoded, ErasureError> {
     let Some(form) = CodedForm::of_pack(pack.bytes()) else {
@@ -101,14 +103,7 @@ pub fn encode(
         let hashing = scope.spawn(|| hash_in_order(&data));
         let coded = encode_columns(&data, form, blobs, meter);
         let hashed = hashing.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-        let parity = coded?;
-        let (pack_hash, mut checksums) = match hashed {
-            Ok(hashed) => hashed,
-            Err(error) => {
-                parity.into_iter().for_each(|staged| blobs.discard(staged));
-                return Err(error);
-            }
-        };
+        let (parity, (pack_hash, mut checksums)) = (coded?, hashed?);
         checksums.extend(parity.iter().map(|staged| staged.hash));
         Ok(Encoded { pack_hash, checksums, parity })
     })
@@ -147,9 +142,9 @@ fn hash_all(pack: &dyn BlobReader, meter: &Meter) -> Result<ContentHash, Erasure
 fn encode_columns(
     data: &[DataFragment],
     form: CodedForm,
-    blobs: &dyn BlobStore,
+    blobs: &Arc<dyn BlobStore>,
     meter: &Meter,
-) -> Result<Vec<StagedBlob>, ErasureError> {
+) -> Result<Vec<Staged>, ErasureError> {
     let Shape { k, m } = form.shape;
     let mut sinks = Sinks::stage(blobs, usize::from(m))?;
     let mut encoder = ReedSolomonEncoder::new(k.into(), m.into(), WINDOW)?;
@@ -176,9 +171,9 @@ pub fn rebuild(
     pieces: &[(u8, Arc<dyn BlobReader>)],
     form: CodedForm,
     wanted: &[u8],
-    blobs: &dyn BlobStore,
+    blobs: &Arc<dyn BlobStore>,
     meter: &Meter,
-) -> Result<Vec<StagedBlob>, ErasureError> {
+) -> Result<Vec<Staged>, ErasureError> {
     let Shape { k, m } = form.shape;
     let mut sources = pieces.to_vec();
     // Data first: fragments that are not missing need not be computed.
@@ -308,28 +303,19 @@ impl Data<'_> {
 
 /// Several blobs that are written in parallel; all or none of them are kept.
 struct Sinks<'a> {
-    blobs: &'a dyn BlobStore,
+    blobs: &'a Arc<dyn BlobStore>,
     writers: Vec<Box<dyn BlobWriter>>,
 }
 
 impl<'a> Sinks<'a> {
-    fn stage(blobs: &'a dyn BlobStore, count: usize) -> Result<Self, StoreError> {
+    fn stage(blobs: &'a Arc<dyn BlobStore>, count: usize) -> Result<Self, StoreError> {
         let writers = (0..count).map(|_| blobs.stage()).collect::<Result<_, _>>()?;
         Ok(Self { blobs, writers })
     }
 
-    fn finish(self) -> Result<Vec<StagedBlob>, StoreError> {
-        let mut done = Vec::with_capacity(self.writers.len());
-        for writer in self.writers {
-            match writer.finish() {
-                Ok(staged) => done.push(staged),
-                Err(error) => {
-                    done.into_iter().for_each(|staged| self.blobs.discard(staged));
-                    return Err(error);
-                }
-            }
-        }
-        Ok(done)
+    fn finish(self) -> Result<Vec<Staged>, StoreError> {
+        let Self { blobs, writers } = self;
+        writers.into_iter().map(|writer| Ok(Staged::new(blobs, writer.finish()?))).collect()
     }
 }
 

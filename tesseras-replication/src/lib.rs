@@ -54,4 +54,5 @@ pub use config::ReplicationConfig;
 pub use policy::{admission, causes, urgency::Haste};
 pub use ports::{Capsules, Directory, OpenCapsule, UnpackError, UnpackingCapsule};
 pub use replication::{Parts, Replication};
+pub use staged::Staged;
 pub use stores::Stores;

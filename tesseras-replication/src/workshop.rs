@@ -7,7 +7,7 @@ use std::sync::Arc;
 use tesseras_core::code::Piece;
 use tesseras_core::ids::TesseraHash;
 use tesseras_core::plan::{Plan, PlanError};
-use tesseras_core::ports::{BlobReader, BlobStore, NoSpace, StagedBlob, StoreError};
+use tesseras_core::ports::{BlobReader, BlobStore, NoSpace, StoreError};
 use tesseras_core::time::{Clock, Timestamp};
 use thiserror::Error;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -144,12 +144,9 @@ impl Workshop {
         let disk = lock.on(&self.disk).keeping(self.permit_to_code().await);
         let (stores, tessera, now) = (self.stores.clone(), lock.tessera(), self.clock.now());
         let count = Meter::new("computing redundancy", pack.bytes(), on_progress);
-        let owner = disk.clone();
         disk.run(move || {
-            let encoded = erasure::encode(&pack, &*stores.blobs, &count)?;
-            let own = |staged| Staged::new(&owner, &stores.blobs, staged);
-            let parity: Vec<Staged> = encoded.parity.into_iter().map(own).collect();
-            for staged in parity {
+            let encoded = erasure::encode(&pack, &stores.blobs, &count)?;
+            for staged in encoded.parity {
                 stores.workbench.pin(&tessera, staged.take(), now)?;
             }
             Ok(Plan::new(tessera, pack.bytes(), encoded.pack_hash, encoded.checksums)?)
@@ -200,11 +197,9 @@ impl Workshop {
         let count = Meter::new("rebuilding", source.plan().pack_bytes(), on_progress);
         let (stores, now) = (self.stores.clone(), self.clock.now());
         let (here, have, lost) = (source.clone(), have.clone(), wanted.to_vec());
-        let owner = disk.clone();
         disk.run(move || {
-            let staged = rebuild(&here, &have, &lost, &*stores.blobs, &count)?;
-            let own = |staged| Staged::new(&owner, &stores.blobs, staged);
-            pin_true(&stores, &here, lost, staged.into_iter().map(own).collect(), now)
+            let staged = rebuild(&here, &have, &lost, &stores.blobs, &count)?;
+            pin_true(&stores, &here, lost, staged, now)
         })
         .await?;
         wanted.iter().for_each(|index| source.stored_anew(Piece::Index(*index)));
@@ -220,9 +215,9 @@ fn rebuild(
     source: &PieceSource,
     have: &BTreeSet<Piece>,
     wanted: &[u8],
-    blobs: &dyn BlobStore,
+    blobs: &Arc<dyn BlobStore>,
     count: &Meter,
-) -> Result<Vec<StagedBlob>, RebuildError> {
+) -> Result<Vec<Staged>, RebuildError> {
     let Some(form) = source.plan().coded() else { return Ok(Vec::new()) };
     let whole = have.contains(&Piece::Whole);
     let is_usable = |i: &u8| have.contains(&Piece::Index(*i)) || (whole && *i < form.shape.k);
@@ -243,7 +238,7 @@ fn pin_true(
 ) -> Result<(), RebuildError> {
     let mut wrong = None;
     for (index, staged) in wanted.into_iter().zip(staged) {
-        if source.plan().checksum(Piece::Index(index)) == Some(staged.hash()) {
+        if source.plan().checksum(Piece::Index(index)) == Some(staged.hash) {
             stores.workbench.pin(&source.plan().tessera(), staged.take(), now)?;
         } else {
             wrong = Some(Piece::Index(index));

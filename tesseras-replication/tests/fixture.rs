@@ -19,7 +19,7 @@ use tesseras_core::ids::TesseraHash;
 use tesseras_core::manifest::{Manifest, listed};
 use tesseras_core::pack::{BLOCK, PackLayout, header};
 use tesseras_core::plan::Plan;
-use tesseras_core::ports::{BlobReader, Origin, StoreError, Workbench as _};
+use tesseras_core::ports::{BlobReader, BlobStore, Origin, StoreError, Workbench as _};
 use tesseras_core::progress::Meter;
 use tesseras_core::time::Timestamp;
 use tesseras_crypto::{CreatorKeys, CreatorPublic, SignaturePair, blake3, sha256};
@@ -119,10 +119,11 @@ impl Stored {
         let (blobs, library) = (store.blobs(), store.library());
         let capsule = Arc::new(StoredCapsule::open(&*blobs, &*library, &hash).unwrap());
         let pack: Arc<dyn BlobReader> = Arc::new(PackReader::new(capsule.clone(), blobs.clone()));
-        let encoded = erasure::encode(&pack, &*blobs, &Meter::silent()).unwrap();
+        let staging: Arc<dyn BlobStore> = blobs;
+        let encoded = erasure::encode(&pack, &staging, &Meter::silent()).unwrap();
         for (index, staged) in encoded.parity.into_iter().enumerate() {
             assert_eq!(staged.hash, encoded.checksums[usize::from(NARROW.k) + index]);
-            store.workbench().pin(&hash, staged, CREATED).unwrap();
+            store.workbench().pin(&hash, staged.take(), CREATED).unwrap();
         }
         let plan = Plan::new(hash, pack.bytes(), encoded.pack_hash, encoded.checksums).unwrap();
         Self { dir, store, capsule, pack, plan }

@@ -15,7 +15,7 @@ use tesseras_core::ids::{ContentHash, NodeId, TesseraHash};
 use tesseras_core::manifest::{Manifest, listed};
 use tesseras_core::plan::Plan;
 use tesseras_core::ports::{
-    BlobReader, BlobStore as _, TesseraRecord, TesseraRepository as _, Workbench as _,
+    BlobReader, BlobStore, TesseraRecord, TesseraRepository as _, Workbench as _,
 };
 use tesseras_core::progress::Meter;
 use tesseras_crypto::{CreatorKeys, NodeKeys, blake3};
@@ -213,9 +213,10 @@ pub fn draft(store: &Store, tessera: TesseraHash) -> (Plan, PieceSource) {
     let (blobs, library) = (store.blobs(), store.library());
     let capsules = StoredCapsules { blobs, library, clock: clock::system() };
     let pack: Arc<dyn BlobReader> = capsules.open(&record).unwrap().pack();
-    let encoded = erasure::encode(&pack, &*store.blobs(), &Meter::silent()).unwrap();
+    let staging: Arc<dyn BlobStore> = store.blobs();
+    let encoded = erasure::encode(&pack, &staging, &Meter::silent()).unwrap();
     for staged in encoded.parity {
-        store.workbench().pin(&tessera, staged, clock::system().now()).unwrap();
+        store.workbench().pin(&tessera, staged.take(), clock::system().now()).unwrap();
     }
     let plan = Plan::new(tessera, pack.bytes(), encoded.pack_hash, encoded.checksums).unwrap();
     let source =

@@ -7,7 +7,7 @@ use tesseras_core::code::Piece;
 use tesseras_core::contact::Contact;
 use tesseras_core::ids::{NodeId, TesseraHash};
 use tesseras_core::plan::Plan;
-use tesseras_core::ports::{BlobReader, Charge, HeldPiece, StagedBlob, StoreError};
+use tesseras_core::ports::{BlobReader, Charge, HeldPiece, StoreError};
 use tesseras_core::publication::PublicationEvent;
 
 use super::Holder;
@@ -31,7 +31,8 @@ impl Holder {
     ) -> Result<bool, StoreError> {
         let tessera = held_piece.tessera;
         let kept = self.run(move |stores| {
-            if !store_wanted(stores, &dossier, &held_piece, staged.take(), &charge)? {
+            let staged = staged.discarded_here();
+            if !store_wanted(stores, &dossier, &held_piece, staged, &charge)? {
                 return Ok(None);
             }
             let mut publication = stores.holdings.publication(&tessera)?;
@@ -161,15 +162,13 @@ fn store_wanted(
     stores: &Stores,
     dossier: &VerifiedDossier,
     held_piece: &HeldPiece,
-    staged: StagedBlob,
+    staged: Staged,
     charge: &Charge,
 ) -> Result<bool, StoreError> {
-    let kept = stores.holdings.put_dossier(&held_piece.tessera, dossier.dossier());
-    if !matches!(kept, Ok(true)) {
-        stores.blobs.discard(staged);
-        return kept;
+    if !stores.holdings.put_dossier(&held_piece.tessera, dossier.dossier())? {
+        return Ok(false);
     }
-    stores.fragments.store_fragment(held_piece, staged, charge)?;
+    stores.fragments.store_fragment(held_piece, staged.take(), charge)?;
     Ok(true)
 }
 
@@ -192,7 +191,7 @@ fn keep_copy(
         writer.write(&buffer[..len])?;
         at += len as u64;
     }
-    let staged = writer.finish()?;
+    let staged = Staged::new(&stores.blobs, writer.finish()?);
     let tessera = dossier.tessera();
     let held_piece = HeldPiece { tessera, piece, checksum, bytes: reader.bytes() };
     store_wanted(stores, dossier, &held_piece, staged, charge)

@@ -39,7 +39,8 @@ impl BlobReader for Pattern {
 fn survives(bytes: u64, lost: &BTreeSet<u8>, wanted: &[u8]) {
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open(dir.path(), &StorageConfig::default()).unwrap();
-    let (blobs, tessera) = (store.blobs(), TesseraHash::new([1; 32]));
+    let blobs: Arc<dyn BlobStore> = store.blobs();
+    let tessera = TesseraHash::new([1; 32]);
     let pack: Arc<dyn BlobReader> = Arc::new(Pattern(bytes));
     let done = Arc::new(AtomicU64::new(0));
     let on_progress: OnProgress = {
@@ -47,14 +48,14 @@ fn survives(bytes: u64, lost: &BTreeSet<u8>, wanted: &[u8]) {
         Arc::new(move |progress| done.store(progress.done, Ordering::Relaxed))
     };
     let meter = Meter::new("encoding", u64::MAX, &on_progress);
-    let encoded = erasure::encode(&pack, &*blobs, &meter).unwrap();
+    let encoded = erasure::encode(&pack, &blobs, &meter).unwrap();
     assert!(done.load(Ordering::Relaxed) >= bytes, "all of it was worked on");
     assert_eq!(encoded.pack_hash, blake3_of(&*pack).unwrap());
     let form = CodedForm::of_pack(bytes).unwrap();
     assert_eq!(encoded.parity.len(), usize::from(form.shape.m));
     for staged in encoded.parity {
         assert_eq!(staged.bytes, form.fragment_bytes);
-        store.workbench().pin(&tessera, staged, Timestamp(0)).unwrap();
+        store.workbench().pin(&tessera, staged.take(), Timestamp(0)).unwrap();
     }
     let plan = Plan::new(tessera, bytes, encoded.pack_hash, encoded.checksums).unwrap();
     let at_hand =
@@ -64,12 +65,12 @@ fn survives(bytes: u64, lost: &BTreeSet<u8>, wanted: &[u8]) {
         .filter(|index| !lost.contains(index))
         .map(|index| (index, source.open(Piece::Index(index)).unwrap()))
         .collect();
-    let rebuilt = erasure::rebuild(&left, form, wanted, &*blobs, &Meter::silent()).unwrap();
+    let rebuilt = erasure::rebuild(&left, form, wanted, &blobs, &Meter::silent()).unwrap();
     assert_eq!(rebuilt.len(), wanted.len());
     for (index, staged) in wanted.iter().zip(rebuilt) {
         assert_eq!(Some(staged.hash), plan.checksum(Piece::Index(*index)), "piece {index}");
         assert_eq!(staged.bytes, form.fragment_bytes);
-        store.workbench().pin(&tessera, staged, Timestamp(0)).unwrap();
+        store.workbench().pin(&tessera, staged.take(), Timestamp(0)).unwrap();
     }
     if (0..form.shape.k).all(|index| wanted.contains(&index)) {
         // From the fragments alone, without the pack: they are the pack.
@@ -142,16 +143,19 @@ fn too_few_pieces_and_a_disk_that_breaks_midway_leave_nothing_staged() {
     };
     let mut pieces: Vec<_> = (0..15).map(data).collect();
     pieces.push(data(3)); // The same once more is no more.
-    let error = erasure::rebuild(&pieces, form, &[15], &*blobs, &Meter::silent()).unwrap_err();
+    let error =
+        erasure::rebuild(&pieces, form, &[15], &blobs, &Meter::silent()).err().expect("too few");
     assert!(matches!(error, ErasureError::TooFew { found: 15, needed: 16 }), "{error}");
     assert_eq!(staged(), 0);
 
     let breaks: Arc<dyn BlobReader> = Arc::new(Breaks(pack.clone()));
-    let error = erasure::encode(&breaks, &*blobs, &Meter::silent()).err().expect("it breaks");
+    let error = erasure::encode(&breaks, &blobs, &Meter::silent()).err().expect("it breaks");
     assert!(matches!(error, ErasureError::Store(StoreError::Corrupt(_))), "{error}");
     assert_eq!(staged(), 0);
     pieces.push((15, Arc::new(erasure::DataFragment::new(breaks, form, 15))));
-    let error = erasure::rebuild(&pieces, form, &[20, 21], &*blobs, &Meter::silent()).unwrap_err();
+    let error = erasure::rebuild(&pieces, form, &[20, 21], &blobs, &Meter::silent())
+        .err()
+        .expect("it breaks");
     assert!(matches!(error, ErasureError::Store(StoreError::Corrupt(_))), "{error}");
     assert_eq!(staged(), 0);
 }
