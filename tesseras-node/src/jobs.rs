@@ -20,7 +20,7 @@ pub use board::JobBoard;
 pub use outcome::JobError;
 pub use publish::Publish;
 pub use remember::{Remember, sweep};
-pub use repair::Repair;
+pub use repair::{Repair, RepairPostponed};
 pub use tesseras_rpc::job::{JobOutcome, JobReport, JobState};
 
 /// Work that is done again and again.

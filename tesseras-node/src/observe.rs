@@ -137,7 +137,7 @@ impl Observed {
     }
 }
 
-/// The requests that replication sent to other nodes, as counters.
+/// The requests that replication sent to other nodes, and the bytes of repairs, as counters.
 fn requests(replication: &Replication) -> Result<Vec<MetricFamily>, prometheus::Error> {
     let requests = replication.requests();
     let mut families = Vec::new();
@@ -152,6 +152,11 @@ fn requests(replication: &Replication) -> Result<Vec<MetricFamily>, prometheus::
             "tesseras_hedges_needed_total",
             "Hedges whose late request failed or stalled.",
             requests.needed,
+        ),
+        (
+            "tesseras_repair_bytes_total",
+            "Bytes of pieces and dossiers that repairs have sent and received.",
+            replication.repair_bytes(),
         ),
     ] {
         let counter = IntCounter::new(name, help)?;

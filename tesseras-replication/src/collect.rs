@@ -24,6 +24,7 @@ use crate::policy::survey::{LiveHolder, Survey};
 use crate::ports::UnpackError;
 use crate::survey::Surveying;
 use crate::tessera_lock::TesseraLock;
+use crate::throttle::Throttled;
 use crate::transfers::{Ended, Transfers};
 use crate::unpack::Unpack;
 use crate::workshop::{RebuildError, Workshop};
@@ -110,6 +111,8 @@ pub(crate) struct Collector<'a> {
     /// Of the tessera whose pieces are collected.
     pub(crate) lock: &'a TesseraLock,
     pub(crate) priority: Priority,
+    /// The bandwidth that its transfers use, if that is limited.
+    pub(crate) throttled: Option<Throttled<'a>>,
 }
 
 /// One collection of pieces in progress.
@@ -217,6 +220,11 @@ impl<'a> Collector<'a> {
         state: &TransferState,
         count: &Meter,
     ) -> Result<(), AskError> {
+        let length = dossier.plan().piece_bytes(piece).unwrap_or(0);
+        let _transferring = match &self.throttled {
+            Some(throttled) => Some(throttled.turn(length, state).await),
+            None => None,
+        };
         let taking = self.peers.take_piece(from, dossier, piece, self.priority, state);
         let IncomingPiece { bytes, checksum, body } = taking.await?;
         state.mark(0);

@@ -23,6 +23,10 @@ pub const DEFAULT_REPAIR_SHARE_PERCENT: u8 = 50;
 pub const DEFAULT_MAX_TRANSFERS: usize = 4;
 /// The most transfers in each direction that can be configured.
 pub const MAX_TRANSFERS: usize = 4;
+/// Default of [`ReplicationConfig::repair_bandwidth`]: an eighth of a line of 128 Mbit/s. In one day
+/// it is enough to read sixteen times the default [`Limits::storage`]: all the tesserae of which
+/// that is one fragment of sixteen.
+pub const DEFAULT_REPAIR_BANDWIDTH: u64 = 2 << 20;
 /// Default of [`ReplicationConfig::hedge_percent`].
 pub const DEFAULT_HEDGE_PERCENT: u8 = 10;
 /// Default of [`ReplicationConfig::answer_deadline`].
@@ -52,6 +56,9 @@ pub struct ReplicationConfig {
     /// [`MAX_TRANSFERS`]. All tasks together have twice as many, of which repair takes at most
     /// half; other nodes may request as many as one task.
     pub max_transfers: usize,
+    /// How many bytes per second the repairs of this node transfer on average, in both directions
+    /// together; 0 is no limit. Only repairs that are not urgent wait for it.
+    pub repair_bandwidth: u64,
     /// The most hedged requests whose original still succeeded, in percent of all requests; 0 waits
     /// for a late request until it fails.
     pub hedge_percent: u8,
@@ -72,6 +79,7 @@ impl Default for ReplicationConfig {
                 repair_share: percent(DEFAULT_STORAGE_LIMIT, DEFAULT_REPAIR_SHARE_PERCENT),
             },
             max_transfers: DEFAULT_MAX_TRANSFERS,
+            repair_bandwidth: DEFAULT_REPAIR_BANDWIDTH,
             hedge_percent: DEFAULT_HEDGE_PERCENT,
             answer_deadline: DEFAULT_ANSWER_DEADLINE,
             transfer_deadline: DEFAULT_TRANSFER_DEADLINE,
@@ -84,6 +92,9 @@ pub fn percent(of: u64, percent: u8) -> u64 {
     let share = u128::from(of) * u128::from(percent.min(100)) / 100;
     u64::try_from(share).unwrap_or(of)
 }
+
+/// In one day, the tesserae of which the default offer holds one fragment of sixteen can be read.
+const _: () = assert!(DEFAULT_REPAIR_BANDWIDTH * 86_400 >= 16 * DEFAULT_STORAGE_LIMIT);
 
 #[cfg(test)]
 mod tests {

@@ -25,6 +25,7 @@ use crate::policy::offers::{Eligible, of_node};
 use crate::policy::patience::{Manner, Patience};
 use crate::ports::Directory;
 use crate::tessera_lock::TesseraLock;
+use crate::throttle::Throttled;
 use crate::transfers::{Ended, Transfers};
 use crate::workshop::Workshop;
 
@@ -74,6 +75,8 @@ pub(crate) struct Distributor<'a> {
     /// Of the tessera whose pieces are placed.
     pub(crate) lock: &'a TesseraLock,
     pub(crate) priority: Priority,
+    /// The bandwidth that its transfers use, if that is limited.
+    pub(crate) throttled: Option<Throttled<'a>>,
 }
 
 /// What is distributed.
@@ -150,6 +153,10 @@ impl<'a> Distributor<'a> {
         self.holder.remember(self.lock, vec![to.clone()]).await?;
         let reader = self.workshop.open(source, piece).await?;
         let bytes = reader.bytes();
+        let _transferring = match &self.throttled {
+            Some(throttled) => Some(throttled.turn(bytes, &state).await),
+            None => None,
+        };
         let (witnesses, priority) = (placing.witnesses(to.id), self.priority);
         let parcel = Parcel { dossier, piece, bytes, witnesses, priority, state: &state };
         let body = || -> Body {
@@ -161,6 +168,9 @@ impl<'a> Distributor<'a> {
             Box::pin(bytes.inspect(mark))
         };
         self.peers.put_piece(to, &parcel, with_dossier, body).await?;
+        if with_dossier && let Some(throttled) = &self.throttled {
+            throttled.by.spent(dossier.encoded_bytes());
+        }
         if matches!(placing, Placing::Own) {
             let placed = PlacedPiece { piece, holder: to.id, bytes };
             self.holder.note_placed(self.lock, placed).await?;

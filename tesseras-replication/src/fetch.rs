@@ -312,8 +312,8 @@ impl Fetcher<'_> {
         on_progress: &OnProgress,
     ) -> Result<Fetched, FetchError> {
         let Self { peers, holder, workshop, .. } = *self;
-        let collector =
-            Collector { peers, holder, workshop, lock, priority: Priority::Interactive };
+        let (priority, throttled) = (Priority::Interactive, None);
+        let collector = Collector { peers, holder, workshop, lock, priority, throttled };
         let source = workshop.pieces(dossier.plan().clone(), None).await?;
         let mut unpack = self.library.unpack(lock);
         let collecting =

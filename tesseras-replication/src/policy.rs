@@ -3,6 +3,7 @@
 //! sending a message.
 
 pub mod admission;
+pub(crate) mod agenda;
 pub mod causes;
 pub mod health;
 pub mod hedging;
@@ -15,5 +16,6 @@ pub(crate) mod rebuild;
 pub(crate) mod rounds;
 pub(crate) mod slots;
 pub mod survey;
+pub(crate) mod token_bucket;
 pub(crate) mod turns;
 pub mod urgency;

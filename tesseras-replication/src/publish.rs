@@ -392,7 +392,7 @@ impl Publisher<'_> {
         let whole = [tesseras_core::code::Piece::Whole].into();
         let Self { peers, holder, workshop, .. } = *self;
         let priority = Priority::Interactive;
-        let collector = Collector { peers, holder, workshop, lock, priority };
+        let collector = Collector { peers, holder, workshop, lock, priority, throttled: None };
         collector.rebuild(dossier, source, &whole, &gone, on_progress).await
     }
 
@@ -403,7 +403,8 @@ impl Publisher<'_> {
 
     fn distributor<'a>(&'a self, lock: &'a TesseraLock) -> Distributor<'a> {
         let Self { peers, holder, workshop, directory, .. } = *self;
-        Distributor { peers, holder, workshop, directory, lock, priority: Priority::Interactive }
+        let priority = Priority::Interactive;
+        Distributor { peers, holder, workshop, directory, lock, priority, throttled: None }
     }
 
     async fn survey(

@@ -1,7 +1,7 @@
 //! Repair: holders replace missing pieces, without the owner.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures_util::{StreamExt as _, stream};
@@ -9,6 +9,7 @@ use futures_util::{StreamExt as _, stream};
 use tesseras_core::code::Piece;
 use tesseras_core::contact::Contact;
 use tesseras_core::ids::{NodeId, TesseraHash};
+use tesseras_core::lock::lock as locked;
 use tesseras_core::ports::{Charge, StoreError};
 use tesseras_wire::{BoxFuture, BoxStream};
 use thiserror::Error;
@@ -25,19 +26,22 @@ use crate::holder::Holder;
 use crate::library::Library;
 use crate::peers::{Peers, Priority};
 use crate::pieces::PieceSource;
+use crate::policy::agenda::Agenda;
 use crate::policy::offers::{Eligible, OfferTerms, distinct};
 use crate::policy::patience::Manner;
 use crate::policy::rebuild::to_rebuild;
 use crate::policy::survey::Survey;
-use crate::policy::urgency::{Haste, is_due};
+use crate::policy::urgency::{Haste, Urgency, urgency};
 use crate::ports::Directory;
 use crate::publish::Publisher;
 use crate::survey::{Scope, Surveying, survey_if_full};
 use crate::tessera_lock::TesseraLock;
+use crate::throttle::{Throttle, Throttled, Waited};
 use crate::workshop::Workshop;
 use tesseras_core::progress::{Meter, OnProgress, Progress};
 
-/// The deadline for one tessera, however many are repaired at once.
+/// The deadline for one tessera, however many are repaired at once. The time for which it waits for
+/// its turn to transfer does not count.
 pub const REPAIR_DEADLINE: Duration = Duration::from_secs(60 * 60);
 /// For how many tesserae the recorded holders are asked concurrently.
 const CHECKS_AT_ONCE: usize = 64;
@@ -53,7 +57,8 @@ pub struct Repaired {
     pub unreachable: BTreeSet<NodeId>,
     /// How many pieces are still missing.
     pub missing: usize,
-    /// How many of these are left for a later repair: holders that were seen lately may come back.
+    /// How many of these are left for a later repair: holders that were seen lately may come back,
+    /// or it waits for its turn.
     pub waiting: usize,
     /// Why pieces are still missing, as messages for people; not empty if any are.
     pub refusals: Vec<String>,
@@ -95,6 +100,26 @@ pub(crate) struct Repairer<'a> {
     pub(crate) library: &'a Library,
     pub(crate) workshop: &'a Workshop,
     pub(crate) directory: &'a dyn Directory,
+    pub(crate) throttle: &'a Throttle,
+    /// The tesserae whose repair waits for its turn.
+    pub(crate) agenda: &'a Mutex<Agenda>,
+}
+
+/// How one tessera is repaired.
+#[derive(Clone, Copy)]
+pub(crate) struct Effort<'a> {
+    pub(crate) haste: Haste,
+    /// Whether it is the turn of what is not urgent. Else that waits for its turn.
+    pub(crate) in_turn: bool,
+    /// For how long it has waited for bandwidth.
+    pub(crate) waited: &'a Waited,
+}
+
+/// What a repair uses beside its collaborators.
+#[derive(Clone, Copy)]
+struct Means<'a> {
+    throttled: Throttled<'a>,
+    on_progress: &'a OnProgress,
 }
 
 /// The complete result of a survey.
@@ -179,42 +204,78 @@ impl<'a> Repairer<'a> {
         on_progress: &OnProgress,
     ) -> Result<Repaired, RepairError> {
         let lock = &self.workshop.lock(tessera).await;
+        let effort = Effort { haste, in_turn: false, waited: &Waited::default() };
+        self.repair_locked(lock, effort, on_progress).await
+    }
+
+    /// The same, of a tessera that is locked.
+    pub(crate) async fn repair_locked(
+        &self,
+        lock: &TesseraLock,
+        effort: Effort<'_>,
+        on_progress: &OnProgress,
+    ) -> Result<Repaired, RepairError> {
+        let tessera = lock.tessera();
         on_progress(Progress::begun("asking holders"));
         let stored = self.stored_dossier(tessera).await?;
         let charge = charge_of(self.library.is_own(tessera).await?);
-        let Seen { dossier, survey, eligible, prepared } =
-            self.look(lock, stored, charge, haste, on_progress).await?;
+        let seen = self.look(lock, stored, charge, effort, on_progress).await?;
+        let Seen { dossier, survey, eligible, .. } = &seen;
         self.holder.note_survived(tessera, survey.survives(dossier.plan()));
         let (lack, asked) = (eligible.assignment.lack(), eligible.contacts.len());
         let mut done = Repaired {
-            unreachable: silent(&survey),
+            unreachable: silent(survey),
             missing: lack.without_room,
             ..Repaired::default()
         };
-        if !is_due(haste, dossier.plan(), &lack, &survey, self.holder.clock.now()) {
+        let now = self.holder.clock.now();
+        let urgency = urgency(effort.haste, dossier.plan(), &lack, survey, now);
+        let postponed = self.is_postponed(tessera, urgency, effort).await?;
+        if postponed || urgency == Urgency::Later {
             done.waiting = lack.pieces.len();
         }
-        if lack.pieces.len() == done.waiting {
-            if done.missing > 0 {
-                done.refusals = why_missing(done.missing, asked, eligible.refusals);
-            }
-            done.missing += done.waiting;
-            // Nothing is placed elsewhere: this node's own damage ends no repair.
-            match self.mend_own(lock, &dossier, &survey, on_progress).await {
-                Ok(mended) => done.restored = mended,
-                Err(error) => done.refusals.push(error.to_string()),
-            }
-            self.nothing_to_place(lock, &dossier, &survey).await?;
+        let means = Means { throttled: self.throttled(urgency, effort), on_progress };
+        if lack.pieces.len() > done.waiting {
+            return self.replace(lock, seen, charge, done, means).await;
+        }
+        if done.missing > 0 {
+            done.refusals = why_missing(done.missing, asked, eligible.refusals.clone());
+        }
+        done.missing += done.waiting;
+        if postponed {
+            // What was fetched for it before is kept.
+            self.confirm_again(dossier, survey).await?;
             return Ok(done);
         }
+        // Nothing is placed elsewhere: this node's own damage ends no repair.
+        match self.mend_own(lock, dossier, survey, means).await {
+            Ok(mended) => done.restored = mended,
+            Err(error) => done.refusals.push(error.to_string()),
+        }
+        self.nothing_to_place(lock, dossier, survey).await?;
+        Ok(done)
+    }
+
+    /// Replaces what is missing, and adds to the result what came of it.
+    async fn replace(
+        &self,
+        lock: &TesseraLock,
+        seen: Seen,
+        charge: Charge<()>,
+        mut done: Repaired,
+        means: Means<'_>,
+    ) -> Result<Repaired, RepairError> {
+        let Seen { dossier, survey, eligible, prepared } = seen;
+        let (lack, asked) = (eligible.assignment.lack(), eligible.contacts.len());
         let source = match prepared.and_then(|prepared| prepared.with_all(&lack.pieces)) {
             Some(source) => source?,
-            None => self.prepare(lock, &dossier, &survey, &lack.pieces, on_progress).await?,
+            None => self.prepare(lock, &dossier, &survey, &lack.pieces, means).await?,
         };
+        let Means { throttled, on_progress } = means;
         let placing = Placing::by(charge, survey.contacts_except(self.peers.me()));
         let total = bytes_of(dossier.plan(), &lack.pieces);
         let count = Meter::new("placing pieces", total, on_progress);
-        let distributor = self.distributor(lock);
+        let distributor = self.distributor(lock, throttled);
         let delivery = distributor
             .distribute(&dossier, &source, lack.pieces, eligible, &placing, &count)
             .await;
@@ -222,12 +283,38 @@ impl<'a> Repairer<'a> {
         done.restored = delivery.placed;
         done.missing += delivery.unplaced;
         done.refusals = why_missing(done.missing, asked, delivery.refusals);
-        tracing::info!(%tessera, restored = done.restored, missing = done.missing, "repaired");
+        let (tessera, restored) = (lock.tessera(), done.restored);
+        tracing::info!(%tessera, restored, missing = done.missing, "repaired");
         let mut holders = survey.contacts();
         holders.extend(delivery.holders.into_iter().map(|contact| (contact.id, contact)));
         let holders: Vec<Contact> = holders.into_values().collect();
         self.publisher().confirm(&dossier, &holders).await;
         Ok(done)
+    }
+
+    /// Whether a repair waits for its turn; then it is on the agenda. It needs none if nothing is to be
+    /// transferred for it.
+    async fn is_postponed(
+        &self,
+        tessera: TesseraHash,
+        urgency: Urgency,
+        effort: Effort<'_>,
+    ) -> Result<bool, RepairError> {
+        if effort.in_turn || urgency == Urgency::Now {
+            return Ok(false);
+        }
+        let is_due = urgency == Urgency::InTurn;
+        if !is_due && self.holder.damaged_pieces(tessera).await?.is_empty() {
+            return Ok(false);
+        }
+        locked(self.agenda).put(tessera, self.holder.clock.now());
+        Ok(true)
+    }
+
+    /// The bandwidth for a repair: one that is urgent does not wait for it.
+    fn throttled<'b>(&'b self, urgency: Urgency, effort: Effort<'b>) -> Throttled<'b> {
+        let Effort { waited, .. } = effort;
+        Throttled { by: self.throttle, waits: urgency != Urgency::Now, waited }
     }
 
     /// The dossier kept here, if this node may repair the tessera; `None` if it is damaged.
@@ -253,7 +340,7 @@ impl<'a> Repairer<'a> {
         lock: &TesseraLock,
         stored: Option<VerifiedDossier>,
         charge: Charge<()>,
-        haste: Haste,
+        effort: Effort<'_>,
         on_progress: &OnProgress,
     ) -> Result<Seen, RepairError> {
         let Self { peers, holder, directory, .. } = *self;
@@ -280,13 +367,15 @@ impl<'a> Repairer<'a> {
         let eligible = candidates.eligible(&dossier, &mut early, &prospects, terms).await;
         surveying.be(Manner::Thorough);
         let lack = eligible.assignment.lack();
-        let is_due = is_due(haste, dossier.plan(), &lack, &early, holder.clock.now());
+        let now = holder.clock.now();
+        let urgency = urgency(effort.haste, dossier.plan(), &lack, &early, now);
         let missing = lack.pieces;
         let preparing = async {
-            if missing.is_empty() || !early.others_attested || !is_due {
+            if missing.is_empty() || !early.others_attested || urgency != Urgency::Now {
                 return None;
             }
-            let source = self.prepare(lock, &dossier, &early, &missing, on_progress).await;
+            let means = Means { throttled: self.throttled(urgency, effort), on_progress };
+            let source = self.prepare(lock, &dossier, &early, &missing, means).await;
             Some(Prepared { pieces: missing, source })
         };
         let (prepared, mut survey) = tokio::join!(preparing, surveying.finish());
@@ -313,14 +402,14 @@ impl<'a> Repairer<'a> {
         lock: &TesseraLock,
         dossier: &VerifiedDossier,
         survey: &Survey,
-        on_progress: &OnProgress,
+        means: Means<'_>,
     ) -> Result<usize, RepairError> {
         let tessera = dossier.tessera();
         let damaged = self.holder.damaged_pieces(tessera).await?;
         if damaged.is_empty() {
             return Ok(0);
         }
-        let source = self.prepare(lock, dossier, survey, &damaged, on_progress).await?;
+        let source = self.prepare(lock, dossier, survey, &damaged, means).await?;
         for piece in &damaged {
             self.holder.mend(lock, dossier, &source, *piece).await;
         }
@@ -350,6 +439,7 @@ impl<'a> Repairer<'a> {
         let tessera = lock.tessera();
         let others = dossiers_of_holders(self.peers, tessera, survey, Priority::Background).await;
         let dossier = others.into_iter().next().ok_or(RepairError::DamagedDossier(tessera))?;
+        self.throttle.spent(dossier.encoded_bytes());
         self.holder.keep_dossier(lock, dossier.clone()).await?;
         Ok(dossier)
     }
@@ -361,12 +451,13 @@ impl<'a> Repairer<'a> {
         dossier: &VerifiedDossier,
         survey: &Survey,
         missing: &[Piece],
-        on_progress: &OnProgress,
+        means: Means<'_>,
     ) -> Result<PieceSource, RepairError> {
         let (tessera, plan) = (dossier.tessera(), dossier.plan());
         let Self { peers, holder, workshop, .. } = *self;
-        let priority = Priority::Background;
-        let collector = Collector { peers, holder, workshop, lock, priority };
+        let Means { throttled, on_progress } = means;
+        let (priority, throttled) = (Priority::Background, Some(throttled));
+        let collector = Collector { peers, holder, workshop, lock, priority, throttled };
         let whole = self.library.open(tessera).await?.map(|capsule| capsule.pack());
         let source = workshop.pieces(plan.clone(), whole).await?;
         let Collected { mut source, pieces: have, .. } =
@@ -384,13 +475,18 @@ impl<'a> Repairer<'a> {
         Candidates { peers, holder, directory }
     }
 
-    fn distributor<'b>(&'b self, lock: &'b TesseraLock) -> Distributor<'b> {
+    fn distributor<'b>(
+        &'b self,
+        lock: &'b TesseraLock,
+        throttled: Throttled<'b>,
+    ) -> Distributor<'b> {
         let Self { peers, holder, workshop, directory, .. } = *self;
-        Distributor { peers, holder, workshop, directory, lock, priority: Priority::Background }
+        let (priority, throttled) = (Priority::Background, Some(throttled));
+        Distributor { peers, holder, workshop, directory, lock, priority, throttled }
     }
 
     fn publisher(&self) -> Publisher<'_> {
-        let Self { peers, holder, library, workshop, directory } = *self;
+        let Self { peers, holder, library, workshop, directory, .. } = *self;
         Publisher { peers, holder, library, workshop, directory }
     }
 }

@@ -1,6 +1,6 @@
 //! One node's replication: its collaborators, and which of them each flow may use.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use rand::rngs::StdRng;
@@ -21,6 +21,7 @@ use crate::holder::Holder;
 use crate::library::Library;
 use crate::overview::Glance;
 use crate::peers::{Deadlines, Peers, PeersConfig};
+use crate::policy::agenda::Agenda;
 use crate::policy::hedging::Requests;
 use crate::policy::urgency::Haste;
 use crate::ports::{Capsules, Directory};
@@ -30,6 +31,7 @@ use crate::repair::{RepairError, Repaired, Repairer};
 use crate::service::Service;
 use crate::status::{Asking, StatusError, TesseraHealth};
 use crate::stores::Stores;
+use crate::throttle::Throttle;
 use crate::workshop::Workshop;
 use tesseras_core::progress::OnProgress;
 
@@ -69,6 +71,8 @@ struct Collaborators {
     workshop: Workshop,
     directory: Arc<dyn Directory>,
     stores: Stores,
+    throttle: Throttle,
+    agenda: Mutex<Agenda>,
 }
 
 impl Replication {
@@ -104,6 +108,8 @@ impl Replication {
             workshop: Workshop::new(clock, disk, stores.clone(), reserve),
             directory,
             stores,
+            throttle: Throttle::new(config.repair_bandwidth),
+            agenda: Mutex::default(),
         }))
     }
 
@@ -212,22 +218,33 @@ impl Replication {
         tessera: TesseraHash,
         on_progress: &OnProgress,
     ) -> Result<Repaired, RepairError> {
-        let Collaborators { peers, holder, library, workshop, directory, .. } = &*self.0;
-        let repairer = Repairer { peers, holder, library, workshop, directory: &**directory };
-        repairer.repair(tessera, Haste::AtOnce, on_progress).await
+        self.repairer().repair(tessera, Haste::AtOnce, on_progress).await
     }
 
     /// Repairs many tesserae, several at once, the most endangered first; returns each result as
-    /// soon as it is done.
+    /// soon as it is done. Those that are not urgent are only checked; they wait for their turn, in
+    /// [`Replication::repair_postponed`].
     pub fn repair_each(
         &self,
         tesserae: Vec<TesseraHash>,
         haste: Haste,
         on_progress: OnProgress,
     ) -> BoxStream<'_, (TesseraHash, Result<Repaired, RepairError>)> {
-        let Collaborators { peers, holder, library, workshop, directory, .. } = &*self.0;
-        let repairer = Repairer { peers, holder, library, workshop, directory: &**directory };
-        repairer.repair_each(tesserae, haste, on_progress)
+        self.repairer().repair_each(tesserae, haste, on_progress)
+    }
+
+    /// Repairs the tesserae that wait for it and whose turn has come, within the bandwidth for
+    /// repairs, until none is left; returns each result as soon as it is done.
+    pub fn repair_postponed(
+        &self,
+        haste: Haste,
+    ) -> BoxStream<'_, (TesseraHash, Result<Repaired, RepairError>)> {
+        self.repairer().repair_postponed(haste)
+    }
+
+    /// How many bytes repairs of this node have transferred since the start, in both directions.
+    pub fn repair_bytes(&self) -> u64 {
+        self.0.throttle.moved()
     }
 
     /// How many pieces that this node holds of a tessera are known to be damaged.
@@ -281,6 +298,12 @@ impl Replication {
     fn publisher(&self) -> Publisher<'_> {
         let Collaborators { peers, holder, library, workshop, directory, .. } = &*self.0;
         Publisher { peers, holder, library, workshop, directory: &**directory }
+    }
+
+    fn repairer(&self) -> Repairer<'_> {
+        let Collaborators { peers, holder, library, workshop, throttle, agenda, .. } = &*self.0;
+        let directory = &*self.0.directory;
+        Repairer { peers, holder, library, workshop, directory, throttle, agenda }
     }
 
     fn asking(&self) -> Asking<'_> {

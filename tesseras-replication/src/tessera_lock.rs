@@ -3,10 +3,12 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use tesseras_core::ids::TesseraHash;
 use tesseras_core::lock::lock;
 use tokio::sync::OwnedMutexGuard;
+use tokio::time::sleep;
 
 use crate::blocking::Blocking;
 
@@ -14,13 +16,24 @@ use crate::blocking::Blocking;
 #[derive(Clone)]
 pub(crate) struct TesseraLock {
     tessera: TesseraHash,
-    _guard: Arc<OwnedMutexGuard<()>>,
+    guard: Arc<OwnedMutexGuard<()>>,
 }
+
+/// How often a task that gives way looks whether another one waits.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 impl TesseraLock {
     /// The tessera that is locked.
     pub(crate) fn tessera(&self) -> TesseraHash {
         self.tessera
+    }
+
+    /// Waits until another task waits for this lock.
+    pub(crate) async fn is_wanted(&self) {
+        // Besides those who wait, this lock and the table refer to the mutex.
+        while Arc::strong_count(OwnedMutexGuard::mutex(&self.guard)) <= 2 {
+            sleep(LOOK_EVERY).await;
+        }
     }
 
     /// The same threads; their work keeps the lock until it ends, even if its caller is gone. So
@@ -42,6 +55,6 @@ impl TesseraLocks {
             mutexes.retain(|_, mutex| Arc::strong_count(mutex) > 1);
             mutexes.entry(tessera).or_default().clone()
         };
-        TesseraLock { tessera, _guard: Arc::new(mutex.lock_owned().await) }
+        TesseraLock { tessera, guard: Arc::new(mutex.lock_owned().await) }
     }
 }

@@ -220,6 +220,18 @@ pub const KEYS: &[Key] = &[
     },
     Key {
         section: "replication",
+        name: "repair_bandwidth",
+        about: "How much the repairs of this node transfer per second on average, in both directions\n\
+              together: bytes, or a string such as \"2 MiB\"; 0 is no limit. What is not urgent waits\n\
+              for it. Endangered tesserae and `tes repair` do not wait, but count. A low value leaves\n\
+              tesserae incomplete for longer after many nodes died.",
+        kind: Kind::Bytes {
+            get: |c| c.node.replication.repair_bandwidth,
+            set: |c, bytes| c.node.replication.repair_bandwidth = bytes,
+        },
+    },
+    Key {
+        section: "replication",
         name: "max_transfers",
         about: "Concurrent transfers in each direction that one task of this node starts; {range}.\n\
               All its tasks together have twice as many, of which repair takes at most half. Other\n\

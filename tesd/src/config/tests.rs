@@ -44,6 +44,7 @@ fn every_key_changes_its_own_value_and_no_other() {
         ("replication", "repair_interval_secs", "100000"),
         ("replication", "repair_jitter_secs", "0"),
         ("replication", "grace_secs", "3600"),
+        ("replication", "repair_bandwidth", "\"1 MiB\""),
         ("replication", "max_transfers", "2"),
         ("replication", "hedge_percent", "0"),
         ("replication", "deficit_allowance", "\"1 MiB\""),

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::time::Duration;
 
 use prometheus::Registry;
 use tesseras_core::contact::Contact;
@@ -22,8 +23,11 @@ use super::tasks::Tasks;
 use crate::capsules::StoredCapsules;
 use crate::config::NodeConfig;
 use crate::directory::DhtDirectory;
-use crate::jobs::{Announce, AnnounceNew, Job, Publish, Remember, Repair};
+use crate::jobs::{Announce, AnnounceNew, Job, Publish, Remember, Repair, RepairPostponed};
 use crate::start_error::StartError;
+
+/// How often a node looks whether a repair waits for its turn.
+const LOOK_EVERY: Duration = Duration::from_secs(60);
 
 /// The parts of one node, connected with each other.
 pub struct Wiring {
@@ -86,8 +90,9 @@ impl Wiring {
     }
 
     /// All background jobs.
-    pub fn jobs(&self, config: &NodeConfig) -> [Arc<dyn Job>; 5] {
+    pub fn jobs(&self, config: &NodeConfig) -> [Arc<dyn Job>; 6] {
         let replication = self.replication.clone();
+        let grace = config.repair_grace.unwrap_or(config.repair_interval);
         [
             Arc::new(Announce {
                 replication: replication.clone(),
@@ -98,10 +103,15 @@ impl Wiring {
             Arc::new(AnnounceNew { replication: replication.clone() }),
             Arc::new(Publish::new(replication.clone())),
             Arc::new(Repair {
-                replication,
+                replication: replication.clone(),
                 interval: config.repair_interval,
                 jitter: config.repair_jitter,
-                grace: config.repair_grace.unwrap_or(config.repair_interval),
+                grace,
+            }),
+            Arc::new(RepairPostponed {
+                replication,
+                grace,
+                interval: config.repair_interval.min(LOOK_EVERY),
             }),
             Arc::new(self.remember()),
         ]

@@ -22,7 +22,7 @@ struct Shared {
     last: AtomicU64,
     /// How many bytes were received or sent.
     bytes: AtomicU64,
-    /// Whether it waits for its turn on this node.
+    /// Whether it waits on this node.
     queued: AtomicBool,
     turn: Mutex<Option<TransferPermit>>,
 }
@@ -45,6 +45,14 @@ impl TransferState {
         self.0.queued.store(false, Ordering::Relaxed);
     }
 
+    /// Waits for something else on this node, without a turn.
+    pub(crate) async fn wait_for(&self, waited_for: impl Future<Output = ()>) {
+        drop(self.give_up_turn());
+        self.0.queued.store(true, Ordering::Relaxed);
+        waited_for.await;
+        self.0.queued.store(false, Ordering::Relaxed);
+    }
+
     /// Gives up the turn, if it has one; what is in progress goes on without.
     pub(crate) fn give_up_turn(&self) -> Option<TransferPermit> {
         lock(&self.0.turn).take()
@@ -57,7 +65,7 @@ impl TransferState {
         self.0.last.store(elapsed + 1, Ordering::Relaxed);
     }
 
-    /// Whether it waits for its turn on this node, which is not its peer's lateness.
+    /// Whether it waits on this node for its turn or bandwidth, which is not its peer's lateness.
     pub(crate) fn is_queued(&self) -> bool {
         self.0.queued.load(Ordering::Relaxed)
     }

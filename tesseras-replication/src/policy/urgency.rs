@@ -22,6 +22,17 @@ pub enum Haste {
     AfterGrace(Duration),
 }
 
+/// When what a tessera lacks is replaced.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Urgency {
+    /// Now: the tessera is endangered, or someone asked for it.
+    Now,
+    /// In its turn, with the bandwidth that there is for repairs.
+    InTurn,
+    /// Not yet: what is missing may come back, or is little.
+    Later,
+}
+
 /// Few missing pieces are replaced when the first of their holders has been silent for this many
 /// grace periods.
 const GRACES_FOR_FEW: u32 = 7;
@@ -47,23 +58,28 @@ struct Loss {
 }
 
 impl Loss {
-    fn is_due(&self, grace: Duration) -> bool {
+    fn urgency(&self, grace: Duration) -> Urgency {
         let gone = self.missing.saturating_sub(self.may_return);
         let is_old = self.silent_for.is_none_or(|silent| silent >= grace * GRACES_FOR_FEW);
-        let is_endangered = 2 * self.survives < self.promised;
-        is_endangered || gone >= self.many || (gone > 0 && is_old)
+        if 2 * self.survives < self.promised {
+            Urgency::Now
+        } else if gone >= self.many || (gone > 0 && is_old) {
+            Urgency::InTurn
+        } else {
+            Urgency::Later
+        }
     }
 }
 
-/// Whether what is missing is to be replaced now.
-pub(crate) fn is_due(
+/// When what is missing is to be replaced.
+pub(crate) fn urgency(
     haste: Haste,
     plan: &Plan,
     lack: &Lack,
     survey: &Survey,
     now: Timestamp,
-) -> bool {
-    let Haste::AfterGrace(grace) = haste else { return true };
+) -> Urgency {
+    let Haste::AfterGrace(grace) = haste else { return Urgency::Now };
     let silent_for = |id| {
         let seen: &Timestamp = survey.last_seen.get(id)?;
         Some(Duration::from_secs(now.0.saturating_sub(seen.0)))
@@ -82,7 +98,7 @@ pub(crate) fn is_due(
         promised: lack.form.survives,
         silent_for: silent.into_iter().max(),
     };
-    loss.is_due(grace)
+    loss.urgency(grace)
 }
 
 #[cfg(test)]
@@ -98,6 +114,12 @@ mod tests {
         Loss { missing, may_return: 0, many: 2, survives, promised: 8, silent_for }
     }
 
+    impl Loss {
+        fn is_due(&self, grace: Duration) -> bool {
+            self.urgency(grace) != Urgency::Later
+        }
+    }
+
     #[test]
     fn what_may_come_back_is_waited_for_and_few_pieces_wait_for_more() {
         assert!(!loss(1).is_due(GRACE) && loss(2).is_due(GRACE));
@@ -111,8 +133,10 @@ mod tests {
     }
 
     #[test]
-    fn what_is_endangered_or_missing_for_another_reason_is_replaced_at_once() {
-        assert!(Loss { may_return: 5, ..loss(5) }.is_due(GRACE), "three more may be lost");
+    fn what_is_endangered_or_missing_for_another_reason_is_replaced_without_waiting() {
+        let endangered = Loss { may_return: 5, ..loss(5) };
+        assert_eq!(endangered.urgency(GRACE), Urgency::Now, "three more may be lost");
+        assert_eq!(loss(4).urgency(GRACE), Urgency::InTurn, "four more");
         assert!(Loss { silent_for: None, ..loss(1) }.is_due(GRACE), "no holder is silent");
         let copies = Loss { many: 1, survives: 4, promised: 6, ..loss(1) };
         assert!(copies.is_due(GRACE), "a copy is only read, and not rebuilt");

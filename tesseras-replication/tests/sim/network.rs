@@ -220,6 +220,7 @@ fn flow(world: Arc<Shared>, one: usize, other: usize, body: Body) -> Body {
                 let passed = line.pass(bytes);
                 sleep_until(passed).await;
             }
+            world.moved([one, other], bytes);
             let address = world.place(other).address;
             match world.reached(one, address) {
                 Some(_) => chunk,

@@ -24,6 +24,7 @@ use tesseras_core::progress::silent;
 use tesseras_core::time::{Clock, Timestamp};
 use tesseras_crypto::{NodeKeys, blake3};
 use tesseras_replication::admission::Limits;
+use tesseras_replication::config::DEFAULT_REPAIR_BANDWIDTH;
 use tesseras_replication::fetch::{FetchError, Fetched};
 use tesseras_replication::policy::hedging::Requests;
 use tesseras_replication::publish::{PublishError, Published};
@@ -116,6 +117,10 @@ struct State {
     disk_delay: Duration,
     /// How many requests of each kind were answered.
     answered: BTreeMap<String, usize>,
+    /// When how many bytes of pieces and dossiers reached or left each node.
+    moved: BTreeMap<usize, Vec<(Duration, u64)>>,
+    /// The bandwidth for repairs of the nodes that join, in bytes per second.
+    repair_bandwidth: u64,
     events: VecDeque<String>,
     count: usize,
     trace: u64,
@@ -241,6 +246,15 @@ impl Shared {
         }
     }
 
+    /// Bytes have passed between two nodes.
+    pub fn moved(&self, between: [usize; 2], bytes: usize) {
+        let at = self.begun.elapsed();
+        let mut state = self.state();
+        for node in between {
+            state.moved.entry(node).or_default().push((at, bytes as u64));
+        }
+    }
+
     /// Counts an answered request.
     pub fn answered(&self, kind: &str) {
         *self.state().answered.entry(kind.to_owned()).or_default() += 1;
@@ -325,6 +339,8 @@ impl World {
             announcing: Duration::ZERO,
             disk_delay: Duration::ZERO,
             answered: BTreeMap::new(),
+            moved: BTreeMap::new(),
+            repair_bandwidth: DEFAULT_REPAIR_BANDWIDTH,
             events: VecDeque::new(),
             count: 0,
             trace: 0xcbf2_9ce4_8422_2325,
@@ -336,11 +352,12 @@ impl World {
 
     /// One more node, in a neighbourhood of its own.
     pub fn join(&mut self) -> usize {
-        let (index, seed, rng) = {
+        let (index, seed, rng, repair_bandwidth) = {
             let mut state = self.shared.state();
             let mut seed = [0; 32];
             state.rng.fill_bytes(&mut seed);
-            (state.places.len(), seed, StdRng::from_rng(&mut state.rng))
+            let rng = StdRng::from_rng(&mut state.rng);
+            (state.places.len(), seed, rng, state.repair_bandwidth)
         };
         let keys = Arc::new(NodeKeys::from_parts(&seed, [0; 8]));
         let begun = self.shared.begun;
@@ -361,6 +378,7 @@ impl World {
                 hedge_percent: 10,
                 limits,
                 max_transfers: 4,
+                repair_bandwidth,
                 answer_deadline: Duration::from_secs(10),
                 transfer_deadline: Duration::from_secs(30),
             },
@@ -421,6 +439,16 @@ impl World {
         let free_at = Arc::new(Mutex::new(Instant::now()));
         let line = Line { bytes_per_second, free_at };
         self.shared.state().places[index].line = Some(line);
+    }
+
+    /// The bandwidth for repairs of the nodes that join from now on, in bytes per second.
+    pub fn limit_repairs(&mut self, bytes_per_second: u64) {
+        self.shared.state().repair_bandwidth = bytes_per_second;
+    }
+
+    /// When how many bytes of pieces and dossiers reached or left a node since the last call.
+    pub fn take_moved(&self, node: usize) -> Vec<(Duration, u64)> {
+        self.shared.state().moved.remove(&node).unwrap_or_default()
     }
 
     /// Partitions the network by index, or heals it.
@@ -506,10 +534,30 @@ impl World {
 
     /// A node repairs everything that it maintains, in its time.
     pub async fn repair_in_time(&self, by: usize, haste: Haste) -> Vec<Repaired> {
+        let mut done = self.round(by, haste).await;
+        done.extend(self.repair_postponed(by, haste).await);
+        done.into_values().collect()
+    }
+
+    /// A node looks at everything that it maintains; what is not urgent waits for its turn.
+    pub async fn round(&self, by: usize, haste: Haste) -> BTreeMap<TesseraHash, Repaired> {
         let replication = self.place(by).replication;
         let all = replication.looked_after().await.unwrap();
-        let each = replication.repair_each(all, haste, silent()).map(|(_, done)| done.unwrap());
-        let done = each.collect().await;
+        let each = replication.repair_each(all, haste, silent());
+        let done = each.map(|(tessera, done)| (tessera, done.unwrap())).collect().await;
+        self.check();
+        done
+    }
+
+    /// A node repairs what waits for its turn.
+    pub async fn repair_postponed(
+        &self,
+        by: usize,
+        haste: Haste,
+    ) -> BTreeMap<TesseraHash, Repaired> {
+        let replication = self.place(by).replication;
+        let each = replication.repair_postponed(haste);
+        let done = each.map(|(tessera, done)| (tessera, done.unwrap())).collect().await;
         self.check();
         done
     }
