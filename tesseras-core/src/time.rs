@@ -60,7 +60,8 @@ impl fmt::Debug for Clock {
 pub struct ClockOffset {
     /// How many seconds it is ahead; negative when behind.
     pub seconds: i64,
-    /// How many peers, each of another neighbourhood, it was compared with.
+    /// How many peers, each of another neighbourhood, it was compared with; 0 if several are known,
+    /// all in one.
     pub witnesses: u64,
 }
 
@@ -95,6 +96,7 @@ mod tests {
         for (seconds, witnesses, text) in [
             (7200, 3, "2 h 0 min ahead of its peers'"),
             (-901, 1, "15 min behind its only peer's"),
+            (-901, 0, "15 min behind its peers'"),
             (48 * 3600 - 1, 2, "47 h 59 min ahead of its peers'"),
             (-20_000 * 86_400, 3, "20000 days behind its peers'"),
         ] {

@@ -4,7 +4,7 @@
 //! The error of one sample is at most the time that the answer took, which is negligible beside
 //! that.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use tesseras_core::time::{CLOCK_TOLERANCE, ClockOffset, Timestamp};
 
 /// The most witnesses that are kept; the one heard least recently is dropped.
 const MAX_WITNESSES: usize = 32;
-/// With this many witnesses or more, the median counts, so that one liar decides nothing.
+/// With this many witnesses or more, the median counts at once, so that one liar decides nothing.
 const MAJORITY: usize = 3;
 /// A sample stays valid for this many rounds of greetings: long enough to hear all of a small
 /// network again, so that the samples never come from a single neighbourhood only.
@@ -32,6 +32,34 @@ const STEP: Duration = Duration::from_secs(60);
 enum Witness {
     Neighbourhood(Subnet),
     Host(IpAddr),
+}
+
+impl Witness {
+    fn at(ip: IpAddr) -> Self {
+        let subnet = Subnet::of(ip);
+        match subnet.is_local() {
+            true => Self::Host(ip.to_canonical()),
+            false => Self::Neighbourhood(subnet),
+        }
+    }
+}
+
+/// The peers that a node knows, as sources of dates.
+#[derive(Debug, Clone, Copy)]
+pub struct Known {
+    /// How many there are.
+    pub peers: usize,
+    /// Whether a single witness speaks for all of them: there is only one, or they are all in one
+    /// neighbourhood, or on a private network at one address.
+    pub is_one_witness: bool,
+}
+
+impl Known {
+    /// Peers at these addresses.
+    pub fn at(addresses: impl Iterator<Item = IpAddr>) -> Self {
+        let each: Vec<Witness> = addresses.map(Witness::at).collect();
+        Self { peers: each.len(), is_one_witness: BTreeSet::from_iter(&each).len() <= 1 }
+    }
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -87,13 +115,7 @@ impl Clocks {
     pub fn learn(&mut self, ip: IpAddr, date: Timestamp, now: Duration, wall: Timestamp) {
         let seconds = |time: Timestamp| i64::try_from(time.0).unwrap_or(i64::MAX);
         let ahead = seconds(wall).saturating_sub(seconds(date));
-        let subnet = Subnet::of(ip);
-        let witness = if subnet.is_local() {
-            Witness::Host(ip.to_canonical())
-        } else {
-            Witness::Neighbourhood(subnet)
-        };
-        self.statements.insert(witness, Statement { ahead, at: now });
+        self.statements.insert(Witness::at(ip), Statement { ahead, at: now });
         if self.statements.len() > MAX_WITNESSES {
             let oldest = self.statements.iter().min_by_key(|(_, statement)| statement.at);
             if let Some(oldest) = oldest.map(|(witness, _)| *witness) {
@@ -103,22 +125,32 @@ impl Clocks {
     }
 
     /// How far this node's clock is from its peers': the median, and of two middle values the
-    /// smaller one. With fewer than three witnesses, the value they agree on, once all known
-    /// `peers` have had time to answer. `None` while it is unknown.
-    pub fn offset(&self, now: Duration, peers: usize) -> Option<ClockOffset> {
+    /// smaller one. A difference that other nodes would not tolerate counts only if most witnesses
+    /// agree about it. With two witnesses, the value they agree on, once all known peers have had
+    /// time to answer. With one, only if it speaks for all known peers: the first to answer may lie.
+    /// `None` while it is unknown.
+    pub fn offset(&self, now: Duration, known: Known) -> Option<ClockOffset> {
         let mut ahead: Vec<i64> = self.fresh(now).collect();
         ahead.sort_unstable();
         let (first, last) = (*ahead.first()?, *ahead.last()?);
         if ahead.len() < MAJORITY {
-            let waits = ahead.len() < peers && now < self.since + PATIENCE;
+            let waits = ahead.len() < known.peers && now < self.since + PATIENCE;
             let agree = last.abs_diff(first) <= CLOCK_TOLERANCE.as_secs();
-            if waits || !agree {
+            let is_alone = ahead.len() == 1 && !known.is_one_witness;
+            if waits || !agree || is_alone {
                 return None;
             }
         }
         let middle = [ahead[(ahead.len() - 1) / 2], ahead[ahead.len() / 2]];
         let seconds = middle.into_iter().min_by_key(|seconds| seconds.unsigned_abs())?;
-        Some(ClockOffset { seconds, witnesses: ahead.len() as u64 })
+        let witnesses = match ahead.len() {
+            1 if known.peers > 1 => 0,
+            n => n as u64,
+        };
+        let offset = ClockOffset { seconds, witnesses };
+        let agrees = |other: &&i64| other.abs_diff(seconds) <= CLOCK_TOLERANCE.as_secs();
+        let is_agreed = 2 * ahead.iter().filter(agrees).count() > ahead.len();
+        (is_agreed || !offset.is_off()).then_some(offset)
     }
 
     fn fresh(&self, now: Duration) -> impl Iterator<Item = i64> {
@@ -146,7 +178,16 @@ mod tests {
     }
 
     fn seconds(peers: &[(&str, i64)]) -> Option<i64> {
-        heard(peers).offset(Duration::ZERO, peers.len()).map(|offset| offset.seconds)
+        heard(peers).offset(Duration::ZERO, known(peers)).map(|offset| offset.seconds)
+    }
+
+    fn known(peers: &[(&str, i64)]) -> Known {
+        Known::at(peers.iter().map(|(ip, _)| ip.parse().expect("an IP")))
+    }
+
+    /// So many peers, each of another neighbourhood.
+    fn apart(peers: usize) -> Known {
+        Known { peers, is_one_witness: peers <= 1 }
     }
 
     #[test]
@@ -176,7 +217,7 @@ mod tests {
         for ip in ["127.0.9.1", "10.0.0.9", "fd00::9", "::ffff:10.0.0.9"] {
             let mut said = vec![("10.0.0.1", 0), ("10.0.0.2", 0)];
             said.extend([(ip, 7200); 7]);
-            let offset = heard(&said).offset(Duration::ZERO, said.len()).expect("known");
+            let offset = heard(&said).offset(Duration::ZERO, known(&said)).expect("known");
             assert_eq!((offset.seconds, offset.witnesses), (0, 3), "{ip}");
         }
     }
@@ -187,24 +228,50 @@ mod tests {
         assert_eq!(seconds(&[("127.0.1.1", 7200)]), Some(7200));
         assert_eq!(seconds(&[("127.0.1.1", 7200), ("127.0.1.2", 7000)]), Some(7000));
         assert_eq!(seconds(&[("127.0.1.1", 7200), ("127.0.1.2", 0)]), None);
-        let one = heard(&[("127.0.1.1", 7200)]);
-        assert_eq!(one.offset(PATIENCE / 2, 5), None, "the others will answer soon");
-        assert!(one.offset(PATIENCE, 5).is_some(), "they have had time to answer");
+        let two = heard(&[("127.0.1.1", 7200), ("127.0.1.2", 7000)]);
+        assert_eq!(two.offset(PATIENCE / 2, apart(5)), None, "the others will answer soon");
+        assert!(two.offset(PATIENCE, apart(5)).is_some(), "they have had time to answer");
+    }
+
+    #[test]
+    fn one_witness_of_several_peers_is_not_believed_however_long_the_others_are_silent() {
+        let first = heard(&[("8.8.8.8", 7200)]);
+        for now in [Duration::ZERO, PATIENCE, HELLO_EVERY] {
+            assert_eq!(first.offset(now, apart(2)), None);
+            assert_eq!(first.offset(now, apart(20)), None);
+        }
+        let only = first.offset(PATIENCE, apart(1)).expect("its word is all there is");
+        assert_eq!(only.to_string(), "2 h 0 min ahead of its only peer's");
+        let near = [("8.8.8.8", 7200), ("8.8.8.9", 7200)];
+        let all = heard(&near).offset(PATIENCE, known(&near)).expect("no other network is known");
+        assert_eq!((all.witnesses, all.to_string().as_str()), (0, "2 h 0 min ahead of its peers'"));
+        let right = heard(&[("8.8.8.8", 7200), ("9.9.9.9", 1), ("1.1.1.1", 0)]);
+        assert_eq!(right.offset(PATIENCE, apart(3)).map(|offset| offset.seconds), Some(1));
+    }
+
+    #[test]
+    fn a_difference_about_which_most_witnesses_disagree_is_not_known() {
+        assert_eq!(seconds(&[("10.0.0.1", -7200), ("10.0.0.2", 7200), ("10.0.0.3", 10_000)]), None);
+        let half =
+            [("10.0.0.1", -7200), ("10.0.0.2", -7200), ("10.0.0.3", 7200), ("10.0.0.4", 7200)];
+        assert_eq!(seconds(&half), None);
+        let most = [("10.0.0.1", -7200), ("10.0.0.2", 7000), ("10.0.0.3", 7200)];
+        assert_eq!(seconds(&most), Some(7000));
     }
 
     #[test]
     fn what_was_said_is_forgotten_in_the_end_and_when_the_clock_is_set() {
         let mut clocks = heard(&[("127.0.1.1", 7200)]);
         assert!(!clocks.look(Duration::ZERO, WALL));
-        assert!(clocks.offset(HELLO_EVERY * ROUNDS_UNTIL_STALE, 1).is_some());
+        assert!(clocks.offset(HELLO_EVERY * ROUNDS_UNTIL_STALE, apart(1)).is_some());
         assert_eq!(
-            clocks.offset(HELLO_EVERY * ROUNDS_UNTIL_STALE + Duration::from_secs(1), 1),
+            clocks.offset(HELLO_EVERY * ROUNDS_UNTIL_STALE + Duration::from_secs(1), apart(1)),
             None
         );
         let later = Duration::from_secs(300);
         assert!(!clocks.look(later, WALL.plus(later)), "only time has passed");
         assert!(clocks.look(later, Timestamp(WALL.0 - 6900)), "set right");
-        assert_eq!(clocks.offset(later, 1), None);
+        assert_eq!(clocks.offset(later, apart(1)), None);
         assert!(!clocks.look(later, Timestamp(WALL.0 - 6900)));
     }
 
@@ -218,7 +285,7 @@ mod tests {
             clocks.learn(IpAddr::from([127, 0, high, low]), date, now, WALL);
         }
         assert_eq!(clocks.statements.len(), MAX_WITNESSES);
-        let offset = clocks.offset(Duration::from_secs(1000), 1000).expect("known");
+        let offset = clocks.offset(Duration::from_secs(1000), apart(1000)).expect("known");
         assert_eq!(offset.seconds, WALL.0 as i64 - i64::MAX);
     }
 }

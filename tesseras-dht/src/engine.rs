@@ -25,7 +25,7 @@ use tesseras_core::ids::{DhtKey, NodeId};
 use tesseras_core::peer_memory::PeerMemory;
 use tesseras_wire::codec::Refusal;
 
-use crate::clocks::Clocks;
+use crate::clocks::{Clocks, Known};
 use crate::config::DhtConfig;
 use crate::messages::{DhtRequest, DhtResponse};
 use crate::reachability::Reachability;
@@ -118,10 +118,15 @@ impl Engine {
             addresses: self.reach.addresses(now),
             peers: self.table.len(),
             records: self.records.len(),
-            clock: self.clocks.offset(now, self.table.len()),
+            clock: self.clocks.offset(now, self.known_clocks()),
             silent_bootstrap: self.neighbours.silent_bootstrap(),
             running_for: now,
         }
+    }
+
+    fn known_clocks(&self) -> Known {
+        let contacts = self.table.entries().map(|entry| &entry.contact);
+        Known::at(contacts.filter_map(|contact| contact.addresses.first()).map(|at| at.ip()))
     }
 
     /// When the next [`Event::Tick`] is due; never earlier than `now`.

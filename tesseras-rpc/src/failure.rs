@@ -44,7 +44,7 @@ pub enum Cause {
     ClockOff {
         /// How far it is ahead, in seconds; negative when behind.
         seconds: i64,
-        /// How many peers, each of another network, said so.
+        /// How many peers, each of another network, said so; 0 if several are known, all in one.
         witnesses: u64,
     },
     /// The disk has too little room beside its reserve.
