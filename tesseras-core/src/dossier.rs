@@ -20,5 +20,15 @@ pub struct Dossier {
     pub plan_signatures: SignaturePair,
 }
 
+impl Dossier {
+    /// The length of all its parts, in bytes: so much is stored of it, and charged.
+    pub fn stored_bytes(&self) -> u64 {
+        let pairs = [&self.manifest_signatures, &self.plan_signatures];
+        let signatures = pairs.iter().flat_map(|pair| [&pair.ed25519, &pair.ml_dsa_65]);
+        let texts = [&self.manifest, &self.ed25519_pem, &self.ml_dsa_65_pem, &self.plan];
+        signatures.chain(texts).map(|part| part.len() as u64).sum()
+    }
+}
+
 /// The longest PEM text of a public key that is read; ML-DSA-65 needs 2.7 KiB.
 pub const MAX_PEM_BYTES: usize = 8 * 1024;

@@ -20,7 +20,7 @@ pub use fragments::{FragmentStore, HeldPiece};
 pub use holdings::{HoldingRepository, KnownHolder, PlacedPiece};
 pub use ledger::{Account, Charge, PeerAt, ReciprocityLedger, Usage};
 pub use peers::PeerRepository;
-pub use space::{FreeSpace, NoSpace};
+pub use space::{FreeSpace, NoSpace, PER_FILE_BYTES};
 pub use tesserae::{NewTessera, Origin, TesseraRecord, TesseraRepository};
 pub use workbench::Workbench;
 

@@ -100,7 +100,7 @@ const _: () = assert!(DEFAULT_REPAIR_BANDWIDTH * 86_400 >= 16 * DEFAULT_STORAGE_
 mod tests {
     use tesseras_core::contact::Subnet;
     use tesseras_core::ids::NodeId;
-    use tesseras_core::ports::{Charge, PeerAt};
+    use tesseras_core::ports::{Charge, FreeSpace, PeerAt};
     use tesseras_core::units::MIB;
 
     use super::*;
@@ -111,7 +111,7 @@ mod tests {
         let limits = ReplicationConfig::default().limits;
         let subnet = Subnet::of("8.8.8.8".parse().expect("an address"));
         let charge = Charge::Peer(PeerAt { id: NodeId::new([1; 20]), subnet });
-        let standing = Standing { free: u64::MAX, ..Standing::default() };
+        let standing = Standing { free: FreeSpace::UNLIMITED, ..Standing::default() };
         // On few nodes each takes a whole copy: a film of 300 MiB, and two albums as large.
         assert!(room(&charge, &standing, &limits) >= 3 * 300 * MIB);
     }

@@ -435,7 +435,7 @@ impl Holder {
         let standing = self.run(move |stores| {
             Ok::<_, StoreError>(Standing {
                 usage: stores.ledger.usage(&me)?,
-                free: stores.blobs.free_space()?.bytes,
+                free: stores.blobs.free_space()?,
                 ..Standing::default()
             })
         });

@@ -86,6 +86,7 @@ const STEPS: &[M<'static>] = &[
     M::up(include_str!("migrations/0005_silent_peers.sql")),
     M::up(include_str!("migrations/0006_damaged_pieces.sql")),
     M::up(include_str!("migrations/0007_repairers.sql")),
+    M::up(include_str!("migrations/0008_dossier_bytes.sql")),
 ];
 
 /// The format this version writes.

@@ -53,6 +53,24 @@ fn set_damaged(
         .execute(params![checksum.as_bytes(), damaged])
 }
 
+/// The length of the dossier of a tessera, which the first piece is charged with; 0 if there is none,
+/// or a piece is held already.
+fn uncharged_dossier(connection: &Connection, tessera: &TesseraHash) -> rusqlite::Result<i64> {
+    let bytes = connection
+        .prepare_cached(
+            "SELECT objects.bytes + length(manifest_ed25519_signature)
+                    + length(manifest_ml_dsa_65_signature) + length(ed25519_pem)
+                    + length(ml_dsa_65_pem) + length(plan) + length(plan_ed25519_signature)
+                    + length(plan_ml_dsa_65_signature)
+             FROM dossiers JOIN objects ON hash = dossiers.tessera
+             WHERE dossiers.tessera = ?1
+                   AND NOT EXISTS (SELECT 1 FROM fragments WHERE tessera = ?1)",
+        )?
+        .query_row([tessera.as_bytes()], |row| row.get(0))
+        .optional()?;
+    Ok(bytes.unwrap_or(0))
+}
+
 /// Checksum and length of the piece that is held under this key.
 fn held(
     connection: &Connection,
@@ -102,6 +120,7 @@ impl FragmentStore for FsFragmentStore {
                 None => placing.acquire(tx, &held_piece.checksum)?,
             }
             set_damaged(tx, &held_piece.checksum, false)?;
+            let dossier_bytes = uncharged_dossier(tx, &held_piece.tessera)?;
             let columns = |PeerAt { id, subnet }: &PeerAt| (*id.as_bytes(), subnet.to_string());
             let (owner, repairer) = match charge {
                 Charge::Peer(placer) => (Some(columns(placer)), None),
@@ -111,8 +130,8 @@ impl FragmentStore for FsFragmentStore {
             tx.prepare_cached(
                 "INSERT INTO fragments
                  (tessera, piece, checksum, bytes, charge_peer, charge_subnet,
-                  repair_peer, repair_subnet)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+                  repair_peer, repair_subnet, dossier_bytes)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
             )?
             .execute(params![
                 held_piece.tessera.as_bytes(),
@@ -123,6 +142,7 @@ impl FragmentStore for FsFragmentStore {
                 subnet,
                 repair_peer,
                 repair_subnet,
+                dossier_bytes,
             ])?;
             Ok(())
         })
@@ -201,7 +221,9 @@ impl FragmentStore for FsFragmentStore {
     fn totals(&self) -> Result<(u64, u64), StoreError> {
         self.cas.database().read("counting pieces", |connection| {
             connection
-                .prepare_cached("SELECT COUNT(*), COALESCE(SUM(bytes), 0) FROM fragments")?
+                .prepare_cached(
+                    "SELECT COUNT(*), COALESCE(SUM(bytes + dossier_bytes), 0) FROM fragments",
+                )?
                 .query_row([], |row| Ok((count(row, 0)?, count(row, 1)?)))
         })
     }

@@ -28,7 +28,8 @@ impl ReciprocityLedger for SqliteLedger {
             connection
                 .prepare_cached(
                     "SELECT
-                     (SELECT COALESCE(SUM(bytes), 0) FROM fragments WHERE charge_peer = ?1),
+                     (SELECT COALESCE(SUM(bytes + dossier_bytes), 0) FROM fragments
+                      WHERE charge_peer = ?1),
                      (SELECT COALESCE(SUM(bytes), 0) FROM placements WHERE holder = ?1)",
                 )?
                 .query_row([peer.as_bytes()], |row| {
@@ -42,8 +43,9 @@ impl ReciprocityLedger for SqliteLedger {
             connection
                 .prepare_cached(
                     "WITH charged AS (
-                         SELECT charge_peer AS peer, SUM(bytes) AS bytes,
-                                SUM(CASE WHEN charge_subnet = ?1 THEN bytes ELSE 0 END) AS near
+                         SELECT charge_peer AS peer, SUM(bytes + dossier_bytes) AS bytes,
+                                SUM(CASE WHEN charge_subnet = ?1
+                                    THEN bytes + dossier_bytes ELSE 0 END) AS near
                          FROM fragments GROUP BY charge_peer),
                      indebted AS (
                          SELECT bytes, near FROM charged
@@ -53,9 +55,9 @@ impl ReciprocityLedger for SqliteLedger {
                             COALESCE((SELECT bytes FROM charged WHERE peer IS NULL), 0),
                             COALESCE((SELECT SUM(bytes) FROM indebted), 0),
                             COALESCE((SELECT SUM(near) FROM indebted), 0),
-                            COALESCE((SELECT SUM(bytes) FROM fragments
+                            COALESCE((SELECT SUM(bytes + dossier_bytes) FROM fragments
                                       WHERE repair_peer = ?2), 0),
-                            COALESCE((SELECT SUM(bytes) FROM fragments
+                            COALESCE((SELECT SUM(bytes + dossier_bytes) FROM fragments
                                       WHERE repair_subnet = ?1), 0)",
                 )?
                 .query_row(params![peer.subnet.to_string(), peer.id.as_bytes()], |row| {

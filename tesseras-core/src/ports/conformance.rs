@@ -501,6 +501,53 @@ pub fn reciprocity_ledger(
     assert!(fragments.delete_fragment(&first).expect("asked"));
     assert_eq!(account(1), Account { stored_for: 50, stored_by: 0 });
     assert_eq!(usage(1), Usage { total: 1080, ..indebted(80, 30) });
+    dossiers_are_charged(ledger, fragments, holdings, blobs, hash);
+}
+
+/// A dossier counts on the account of the first piece of its tessera.
+fn dossiers_are_charged(
+    ledger: &dyn ReciprocityLedger,
+    fragments: &dyn FragmentStore,
+    holdings: &dyn HoldingRepository,
+    blobs: &dyn BlobStore,
+    hash: Hash,
+) {
+    let stored_for = |peer| ledger.account(&node(peer)).expect("asked").stored_for;
+    let usage = || ledger.usage(&peer_at(9, 9)).expect("asked");
+    let (before, (_, held)) = (usage(), fragments.totals().expect("asked"));
+    for (number, charge) in [(10, Charge::Peer(peer_at(20, 1))), (11, repair(21, 1))] {
+        let dossier = dossier(number);
+        let name = TesseraHash::from(hash(&dossier.manifest));
+        holdings.put_dossier(&name, &dossier).expect("it is kept");
+        for (index, charge) in [(0, charge), (1, Charge::Peer(peer_at(22, 1)))] {
+            let bytes = content(number + 100 + index, 10);
+            let held = fragment(hash, name, Piece::Index(index), &bytes);
+            for _ in 0..2 {
+                let staged = stage(blobs, &bytes);
+                fragments.store_fragment(&held, staged, &charge).expect("it is stored");
+            }
+        }
+    }
+    let each = dossier(10).stored_bytes();
+    assert_eq!([20, 21, 22].map(stored_for), [10 + each, 0, 20]);
+    let added = 40 + 2 * each;
+    let after = usage();
+    assert_eq!(after.total, before.total + added);
+    assert_eq!(after.repair, before.repair + 10 + each);
+    assert_eq!(after.indebted, before.indebted + 30 + each);
+    assert_eq!(ledger.usage(&peer_at(21, 9)).expect("asked").repair_by_peer, 10 + each);
+    assert_eq!(fragments.totals().expect("asked").1, held + added);
+}
+
+fn dossier(number: u8) -> Dossier {
+    Dossier {
+        manifest: content(number, 20_000),
+        manifest_signatures: signatures(1),
+        ed25519_pem: content(2, 113),
+        ml_dsa_65_pem: content(3, 2700),
+        plan: content(4, 3000),
+        plan_signatures: signatures(2),
+    }
 }
 
 /// Of 1000 bytes that node 3 placed as repairs, 900 from one neighbourhood.

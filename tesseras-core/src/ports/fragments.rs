@@ -23,7 +23,8 @@ pub struct HeldPiece {
 pub trait FragmentStore: Send + Sync {
     /// Stores a piece whose staged bytes must have the checksum and length of `held_piece`
     /// ([`StoreError::Mismatch`] otherwise; the staged blob is discarded). Storing a piece that is
-    /// already held replaces its bytes by the staged ones, so it is no longer damaged.
+    /// already held replaces its bytes by the staged ones, so it is no longer damaged. With the first
+    /// piece of a tessera the dossier that is kept of it is charged, too.
     /// [`StoreError::Blocked`] if the tessera is [blocked](super::HoldingRepository::block), which
     /// is looked up in the same transaction.
     fn store_fragment(
@@ -59,6 +60,6 @@ pub trait FragmentStore: Send + Sync {
         limit: usize,
     ) -> Result<Vec<TesseraHash>, StoreError>;
 
-    /// How many pieces are held, and their bytes.
+    /// How many pieces are held, and their bytes with the dossiers that are charged with them.
     fn totals(&self) -> Result<(u64, u64), StoreError>;
 }

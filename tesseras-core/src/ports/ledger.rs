@@ -1,5 +1,6 @@
 //! How much each peer stores for this node, and this node for each peer. The ledger governs
-//! admission, never what is kept.
+//! admission, never what is kept. What is stored here is counted with the dossiers, each on the
+//! account of the first piece of its tessera.
 
 use super::StoreError;
 use crate::contact::Subnet;

@@ -6,10 +6,10 @@ use crate::words::{count, size};
 
 /// What a file takes besides its content: its name, its inode, and its rows in the database and in
 /// the database's log. In bytes.
-const PER_FILE_BYTES: u64 = 1024;
+pub const PER_FILE_BYTES: u64 = 1024;
 
-/// The free space of a file system.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// The free space of a file system. The default has none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct FreeSpace {
     /// Bytes that this process may still use.
     pub bytes: u64,
@@ -45,6 +45,30 @@ impl FreeSpace {
     /// That of a store that is not limited by a disk.
     pub const UNLIMITED: Self = Self { bytes: u64::MAX, block_bytes: 1, files: u64::MAX };
 
+    /// How many bytes of it a file of this length takes.
+    fn taken_by(&self, length: u64) -> u64 {
+        let block = self.block_bytes.max(1);
+        length.div_ceil(block).saturating_mul(block).saturating_add(PER_FILE_BYTES)
+    }
+
+    /// How long one more file can be, so that `reserve` bytes stay free; 0 if none can be created.
+    pub fn room(&self, reserve: u64) -> u64 {
+        if self.files == 0 {
+            return 0;
+        }
+        let free = self.bytes.saturating_sub(reserve).saturating_sub(PER_FILE_BYTES);
+        free - free % self.block_bytes.max(1)
+    }
+
+    /// What is left once files of these lengths are written.
+    pub fn after(mut self, lengths: impl IntoIterator<Item = u64>) -> Self {
+        for length in lengths {
+            self.bytes = self.bytes.saturating_sub(self.taken_by(length));
+            self.files = self.files.saturating_sub(1);
+        }
+        self
+    }
+
     /// Whether new files of these lengths fit, so that `reserve` bytes stay free.
     pub fn check(
         &self,
@@ -53,8 +77,7 @@ impl FreeSpace {
     ) -> Result<(), NoSpace> {
         let (mut bytes, mut files) = (0_u64, 0_u64);
         for length in lengths {
-            let content = length.div_ceil(self.block_bytes.max(1)).saturating_mul(self.block_bytes);
-            bytes = bytes.saturating_add(content).saturating_add(PER_FILE_BYTES);
+            bytes = bytes.saturating_add(self.taken_by(length));
             files += 1;
         }
         let free = self.bytes.saturating_sub(reserve);
@@ -82,6 +105,20 @@ mod tests {
         assert_eq!(DISK.check([4097; 9], 0), Ok(()));
         assert!(DISK.check([4097; 11], 0).is_err());
         assert_eq!(DISK.check([], 1 << 40), Ok(()), "nothing always fits");
+    }
+
+    #[test]
+    fn the_room_that_is_left_is_what_fits() {
+        for reserve in [0, 1, 50_000, 99_000, 200_000] {
+            let room = DISK.room(reserve);
+            assert_eq!(DISK.check([room], reserve).is_ok(), room > 0, "{reserve}");
+            assert!(DISK.check([room + 1], reserve).is_err(), "{reserve}");
+        }
+        let left = DISK.after([1, 5000]);
+        assert_eq!(left.bytes, 100_000 - 3 * 4096 - 2 * PER_FILE_BYTES);
+        assert_eq!(left.files, 28);
+        assert_eq!(FreeSpace { files: 0, ..FreeSpace::UNLIMITED }.room(0), 0);
+        assert_eq!(DISK.after([u64::MAX]).room(0), 0);
     }
 
     #[test]

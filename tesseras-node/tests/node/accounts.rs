@@ -2,7 +2,9 @@
 
 use tesseras_core::code::Piece;
 use tesseras_core::contact::Subnet;
-use tesseras_core::ports::{Account, FragmentStore as _, PeerAt, ReciprocityLedger as _, Usage};
+use tesseras_core::ports::{
+    Account, FragmentStore as _, HoldingRepository as _, PeerAt, ReciprocityLedger as _, Usage,
+};
 
 use crate::network::{Member, Net};
 use crate::stranger::draft;
@@ -22,14 +24,17 @@ async fn publishing_is_on_the_owners_account_and_repair_on_nobodys() {
         id: member.node.id(),
         subnet: Subnet::of(member.node.listen().ip()),
     };
+    // The dossier counts with the only piece of each; the owner counts its pieces alone.
+    let dossier = first.store.holdings().dossier(&hash).unwrap().unwrap().stored_bytes();
+    let kept = bytes + dossier;
     let (with_owner, with_second) = (at(owner), at(second));
     for holder in [first, second, third] {
-        let stored = Account { stored_for: bytes, stored_by: 0 };
+        let stored = Account { stored_for: kept, stored_by: 0 };
         assert_eq!(account(holder, owner), stored);
         assert_eq!(account(owner, holder), Account { stored_for: 0, stored_by: bytes });
         let usage = holder.store.ledger().usage(&with_owner).unwrap();
         let placed =
-            Usage { total: bytes, indebted: bytes, indebted_in_subnet: bytes, ..Usage::default() };
+            Usage { total: kept, indebted: kept, indebted_in_subnet: kept, ..Usage::default() };
         assert_eq!(usage, placed);
     }
     // A holder in whose debt the owner is has a balance, and is not a newcomer.
@@ -43,10 +48,10 @@ async fn publishing_is_on_the_owners_account_and_repair_on_nobodys() {
     assert_eq!(account(first, second), Account::default(), "the steward owes nothing");
     assert_eq!(account(second, first), Account::default(), "and is owed nothing");
     let repaired = Usage {
-        total: bytes,
-        repair: bytes,
-        repair_by_peer: bytes,
-        repair_in_subnet: bytes,
+        total: kept,
+        repair: kept,
+        repair_by_peer: kept,
+        repair_in_subnet: kept,
         ..Usage::default()
     };
     assert_eq!(first.store.ledger().usage(&with_second).unwrap(), repaired);

@@ -188,7 +188,7 @@ async fn only_a_true_witness_turns_a_piece_into_a_repair() {
     let mut net = Net::new();
     let goods = Goods::make(100, 20);
     let parcel = goods.parcel(Piece::Whole);
-    let bytes = parcel.body.len() as u64;
+    let bytes = parcel.body.len() as u64 + goods.dossier.stored_bytes();
     let stranger = Stranger::at("127.0.100.1");
     let first = alone(&mut net, |_| {}).await.contact();
     let second = alone(&mut net, |_| {}).await.contact();

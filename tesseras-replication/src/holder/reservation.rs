@@ -71,7 +71,7 @@ impl Holder {
             Ok(Standing {
                 account: stores.ledger.account(&from.id)?,
                 usage: stores.ledger.usage(&from)?,
-                free: stores.blobs.free_space()?.bytes,
+                free: stores.blobs.free_space()?,
             })
         });
         read.await.map_err(NotAdmitted::Store)

@@ -1,7 +1,7 @@
 //! Admission of pieces: the limits of one node, as one pure decision.
 
 use tesseras_core::contact::Subnet;
-use tesseras_core::ports::{Account, Charge, PeerAt, Usage};
+use tesseras_core::ports::{Account, Charge, FreeSpace, PeerAt, Usage};
 use thiserror::Error;
 
 use crate::messages::refusal;
@@ -38,14 +38,14 @@ pub struct Standing {
     pub account: Account,
     /// Storage in use.
     pub usage: Usage,
-    /// Free bytes on the disk.
-    pub free: u64,
+    /// Free space on the disk.
+    pub free: FreeSpace,
 }
 
 /// The limit that is reached. The text is for people on this node; a peer is sent [`Limit::code`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum Limit {
-    /// [`Limits::min_free_space`].
+    /// [`Limits::min_free_space`], or the disk can hold no more files.
     #[error("the disk's reserve is reached")]
     Reserve,
     /// [`Limits::storage`].
@@ -133,7 +133,7 @@ fn left_under(
 ) -> impl Iterator<Item = (Limit, u64)> + use<> {
     let Standing { account, usage, free } = standing;
     let mut left = vec![
-        (Limit::Reserve, free.saturating_sub(limits.min_free_space)),
+        (Limit::Reserve, free.room(limits.min_free_space)),
         (Limit::Storage, limits.storage.saturating_sub(usage.total)),
     ];
     match charge {
@@ -172,6 +172,7 @@ fn newcomers(
 #[cfg(test)]
 mod tests {
     use tesseras_core::ids::NodeId;
+    use tesseras_core::ports::PER_FILE_BYTES;
 
     use super::*;
 
@@ -182,6 +183,11 @@ mod tests {
         deficit_allowance: 50,
         repair_share: 500,
     };
+
+    /// A disk with room for one more file of so many bytes, without a reserve.
+    fn room_for(bytes: u64) -> FreeSpace {
+        FreeSpace { bytes: bytes.saturating_add(PER_FILE_BYTES), ..FreeSpace::UNLIMITED }
+    }
 
     fn peer(stored_for: u64, stored_by: u64, address: &str) -> (Charge, Account) {
         let subnet = Subnet::of(address.parse().expect("an address"));
@@ -197,14 +203,14 @@ mod tests {
     #[test]
     fn no_peer_and_no_neighbourhood_fills_the_space_for_repairs() {
         let room = |usage, address| {
-            let standing = Standing { usage, free: 1000, ..Standing::default() };
+            let standing = Standing { usage, free: room_for(1000), ..Standing::default() };
             room(&repairs_from(address), &standing, &LIMITS)
         };
         let by_it = Usage { total: 100, repair: 100, repair_by_peer: 100, ..Usage::default() };
         assert_eq!([room(by_it, "8.8.8.8"), room(by_it, "10.0.0.1")], [25, 25]);
         let near = Usage { repair_by_peer: 0, repair_in_subnet: 100, ..by_it };
         assert_eq!([room(near, "8.8.8.8"), room(near, "10.0.0.1")], [25, 125]);
-        let standing = Standing { usage: near, free: 1000, ..Standing::default() };
+        let standing = Standing { usage: near, free: room_for(1000), ..Standing::default() };
         let refused = decide(26, &repairs_from("8.8.8.8"), &standing, &LIMITS);
         assert_eq!(refused.map_err(Limit::code), Err(refusal::OVER_QUOTA));
     }
@@ -213,7 +219,7 @@ mod tests {
     fn every_limit_is_enforced_to_the_byte() {
         let usage = Usage::default();
         let code = |bytes, (charge, account), usage: Usage, free| {
-            let standing = Standing { account, usage, free };
+            let standing = Standing { account, usage, free: room_for(free) };
             decide(bytes, &charge, &standing, &LIMITS).err().map(Limit::code)
         };
         let repair = (repairs_from("8.8.8.8"), Account::default());
@@ -260,7 +266,7 @@ mod tests {
                 let standing = |stored| Standing {
                     account: account(stored),
                     usage: usage(stored),
-                    free: 700 + stored_for - stored,
+                    free: room_for(700 + stored_for - stored),
                 };
                 let told = room(&charge, &standing(stored_for), &LIMITS);
                 let accepts = |stored| decide(1, &charge, &standing(stored), &LIMITS);
@@ -275,8 +281,25 @@ mod tests {
         let usage = Usage { total: 700, repair: 450, ..Usage::default() };
         let for_repairs = |free| {
             let charge = repairs_from("8.8.8.8");
+            let free = room_for(free);
             room(&charge, &Standing { account: Account::default(), usage, free }, &LIMITS)
         };
         assert_eq!([for_repairs(1000), for_repairs(120), for_repairs(50)], [50, 20, 0]);
+    }
+
+    #[test]
+    fn room_on_the_disk_is_reckoned_in_blocks_and_files() {
+        let disk = FreeSpace { bytes: 20_000, block_bytes: 4096, files: 1 };
+        let (charge, account) = peer(0, 0, "8.8.8.8");
+        let limits = Limits { min_free_space: 0, ..LIMITS };
+        let decided = |free| {
+            let standing = Standing { account, free, ..Standing::default() };
+            decide(1, &charge, &standing, &limits).map_err(Limit::code)
+        };
+        assert_eq!(decided(disk), Ok(()));
+        assert_eq!(decided(FreeSpace { files: 0, ..disk }), Err(refusal::DECLINED));
+        let block = 4096 + PER_FILE_BYTES;
+        assert_eq!(decided(FreeSpace { bytes: block, ..disk }), Ok(()));
+        assert_eq!(decided(FreeSpace { bytes: block - 1, ..disk }), Err(refusal::DECLINED));
     }
 }

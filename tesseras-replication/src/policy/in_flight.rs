@@ -7,7 +7,7 @@ use tesseras_core::ports::{Charge, PeerAt};
 
 use super::admission::Standing;
 
-/// The bytes of one request.
+/// The bytes of one request, which become one file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Incoming {
     /// The account that they will be charged to.
@@ -62,7 +62,8 @@ impl InFlight {
             usage.repair_by_peer += self.sum(is_by);
             usage.repair_in_subnet += self.sum(is_near);
         }
-        Standing { account, usage, free: free.saturating_sub(self.bytes()) }
+        let lengths = self.incoming.values().map(|incoming| incoming.bytes);
+        Standing { account, usage, free: free.after(lengths) }
     }
 
     fn sum(&self, counts: impl Fn(&Charge) -> bool) -> u64 {
@@ -75,6 +76,7 @@ impl InFlight {
 mod tests {
     use tesseras_core::contact::Subnet;
     use tesseras_core::ids::NodeId;
+    use tesseras_core::ports::{FreeSpace, PER_FILE_BYTES};
 
     use super::*;
 
@@ -91,10 +93,12 @@ mod tests {
             bytes: 100,
         });
         let seen = |all: &InFlight, id, subnet| {
-            let standing = Standing { free: 1000, ..Standing::default() };
+            let free = FreeSpace { bytes: 10_000, ..FreeSpace::UNLIMITED };
+            let standing = Standing { free, ..Standing::default() };
             let Standing { account, usage, free } =
                 all.beside(standing, &Charge::Peer(PeerAt { id, subnet }));
-            assert_eq!(free + usage.total, 1000);
+            let files = all.incoming.len() as u64;
+            assert_eq!(free.bytes + files * PER_FILE_BYTES + usage.total, 10_000);
             (
                 account.stored_for,
                 usage.total,

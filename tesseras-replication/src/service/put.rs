@@ -48,7 +48,8 @@ impl Service<'_> {
             return Err(Refusal::new(Refusal::MALFORMED, "the dossier is too long"));
         }
         // What is refused takes no turn from others.
-        if put.dossier_bytes == 0 && !self.holder.is_holder(put.tessera).await.map_err(internal)? {
+        let is_first = !self.holder.is_holder(put.tessera).await.map_err(internal)?;
+        if put.dossier_bytes == 0 && is_first {
             return Err(need_dossier());
         }
         let claimed = if put.is_repair { Charge::REPAIR } else { Charge::OWN };
@@ -58,11 +59,19 @@ impl Service<'_> {
         self.holder.admit(from, claimed, all).await.map_err(refuse)?;
         let turn = Arc::new(self.holder.turn_to_receive(from).await?);
         let reserved = self.holder.reserve(from, claimed, put.dossier_bytes).await;
-        let _dossier_reserved = reserved.map_err(refuse)?;
+        let reserved = reserved.map_err(refuse)?;
         let mut body = BodyReader::new(in_turn(body, turn.clone()));
         let dossier = self.dossier_for_put(&put, &mut body).await?;
         let held_piece = planned(&dossier, put.piece, put.bytes)?;
         let charge = self.charge(from, &put, &dossier, &turn).await?;
+        // From now on it counts where it will be charged: with the first piece, and only then.
+        drop(reserved);
+        let _dossier_reserved = match is_first {
+            true => {
+                Some(self.holder.reserve(from, charge, put.dossier_bytes).await.map_err(refuse)?)
+            }
+            false => None,
+        };
         self.receive(from, dossier, held_piece, charge, body).await
     }
 

@@ -33,7 +33,7 @@ struct State {
     objects: BTreeMap<ContentHash, (Bytes, usize)>,
     pins: BTreeMap<TesseraHash, BTreeMap<ContentHash, (Bytes, Timestamp)>>,
     library: BTreeMap<TesseraHash, (TesseraRecord, Vec<ContentHash>)>,
-    fragments: BTreeMap<(TesseraHash, Piece), (HeldPiece, Charge)>,
+    fragments: BTreeMap<(TesseraHash, Piece), Held>,
     /// Objects whose bytes were found damaged.
     damaged: BTreeSet<ContentHash>,
     dossiers: BTreeMap<TesseraHash, Dossier>,
@@ -45,6 +45,14 @@ struct State {
     rots: bool,
     /// Planted faults: the operations that fail.
     failing: BTreeSet<&'static str>,
+}
+
+/// A held piece, and what it is charged for.
+struct Held {
+    piece: HeldPiece,
+    charge: Charge,
+    /// With its dossier, if it is the first piece of its tessera.
+    charged: u64,
 }
 
 impl State {
@@ -83,7 +91,7 @@ impl State {
         let of_peer =
             |charge: &Charge| matches!(charge, Charge::Peer(PeerAt { id, .. }) if id == peer);
         let all = self.fragments.values();
-        all.filter(|(_, charge)| of_peer(charge)).map(|(fragment, _)| fragment.bytes).sum()
+        all.filter(|held| of_peer(&held.charge)).map(|held| held.charged).sum()
     }
 }
 
@@ -104,8 +112,8 @@ impl Memory {
     /// Loses a piece silently, as a corrupt index would.
     pub fn lose(&self, tessera: &TesseraHash, piece: Piece) {
         let mut state = self.state();
-        if let Some((fragment, _)) = state.fragments.remove(&(*tessera, piece)) {
-            state.unname(&fragment.checksum);
+        if let Some(held) = state.fragments.remove(&(*tessera, piece)) {
+            state.unname(&held.piece.checksum);
         }
     }
 
@@ -328,7 +336,7 @@ impl FragmentStore for Memory {
         }
         let key = (fragment.tessera, fragment.piece);
         match state.fragments.get(&key) {
-            Some((held, _)) if held == fragment => {
+            Some(held) if held.piece == *fragment => {
                 state.objects.get_mut(&fragment.checksum).unwrap().0 = bytes;
                 state.damaged.remove(&fragment.checksum);
                 Ok(())
@@ -337,7 +345,10 @@ impl FragmentStore for Memory {
             None => {
                 state.name(fragment.checksum, bytes);
                 state.damaged.remove(&fragment.checksum);
-                state.fragments.insert(key, (*fragment, *charge));
+                let is_first = state.fragments.keys().all(|(of, _)| *of != fragment.tessera);
+                let dossier = state.dossiers.get(&fragment.tessera).filter(|_| is_first);
+                let charged = fragment.bytes + dossier.map_or(0, Dossier::stored_bytes);
+                state.fragments.insert(key, Held { piece: *fragment, charge: *charge, charged });
                 Ok(())
             }
         }
@@ -347,7 +358,7 @@ impl FragmentStore for Memory {
         let state = self.state();
         let held = state.fragments.range((*tessera, Piece::Whole)..);
         let held = held.take_while(|((of, _), _)| of == tessera);
-        Ok(held.map(|(_, (fragment, _))| *fragment).collect())
+        Ok(held.map(|(_, held)| held.piece).collect())
     }
 
     fn list_sound_fragments(&self, tessera: &TesseraHash) -> Result<Vec<HeldPiece>, StoreError> {
@@ -360,7 +371,7 @@ impl FragmentStore for Memory {
     fn mark_damaged(&self, fragment: &HeldPiece) -> Result<bool, StoreError> {
         let mut state = self.state();
         let held = state.fragments.get(&(fragment.tessera, fragment.piece));
-        let is_held = held.is_some_and(|(held, _)| held == fragment);
+        let is_held = held.is_some_and(|held| held.piece == *fragment);
         if is_held {
             state.damaged.insert(fragment.checksum);
         }
@@ -369,15 +380,14 @@ impl FragmentStore for Memory {
 
     fn count_damaged(&self) -> Result<u64, StoreError> {
         let state = self.state();
-        let damaged =
-            |(fragment, _): &&(HeldPiece, Charge)| state.damaged.contains(&fragment.checksum);
+        let damaged = |held: &&Held| state.damaged.contains(&held.piece.checksum);
         Ok(state.fragments.values().filter(damaged).count() as u64)
     }
 
     fn read_fragment(&self, fragment: &HeldPiece) -> Result<Box<dyn BlobReader>, StoreError> {
         let state = self.state();
         match state.fragments.get(&(fragment.tessera, fragment.piece)) {
-            Some((held, _)) if held == fragment => {
+            Some(held) if held.piece == *fragment => {
                 Ok(Box::new(Reader(state.objects[&fragment.checksum].0.clone())))
             }
             _ => Err(StoreError::Missing(fragment.checksum)),
@@ -387,7 +397,7 @@ impl FragmentStore for Memory {
     fn delete_fragment(&self, fragment: &HeldPiece) -> Result<bool, StoreError> {
         let mut state = self.state();
         let key = (fragment.tessera, fragment.piece);
-        if state.fragments.get(&key).is_none_or(|(held, _)| held != fragment) {
+        if state.fragments.get(&key).is_none_or(|held| held.piece != *fragment) {
             return Ok(false);
         }
         state.fragments.remove(&key);
@@ -408,7 +418,7 @@ impl FragmentStore for Memory {
 
     fn totals(&self) -> Result<(u64, u64), StoreError> {
         let state = self.state();
-        let bytes = state.fragments.values().map(|(fragment, _)| fragment.bytes).sum();
+        let bytes = state.fragments.values().map(|held| held.charged).sum();
         Ok((state.fragments.len() as u64, bytes))
     }
 }
@@ -544,20 +554,19 @@ impl ReciprocityLedger for Memory {
     fn usage(&self, with: &PeerAt) -> Result<Usage, StoreError> {
         let state = self.state();
         let mut usage = Usage::default();
-        for (fragment, charge) in state.fragments.values() {
-            usage.total += fragment.bytes;
-            match charge {
+        for held in state.fragments.values() {
+            let bytes = held.charged;
+            usage.total += bytes;
+            match &held.charge {
                 Charge::Repair(PeerAt { id, subnet }) => {
-                    let bytes = fragment.bytes;
                     usage.repair += bytes;
                     usage.repair_by_peer += if *id == with.id { bytes } else { 0 };
                     usage.repair_in_subnet += if *subnet == with.subnet { bytes } else { 0 };
                 }
                 Charge::Peer(PeerAt { id, subnet }) => {
                     if state.stored_by(id) <= state.stored_for(id) {
-                        usage.indebted += fragment.bytes;
-                        usage.indebted_in_subnet +=
-                            if *subnet == with.subnet { fragment.bytes } else { 0 };
+                        usage.indebted += bytes;
+                        usage.indebted_in_subnet += if *subnet == with.subnet { bytes } else { 0 };
                     }
                 }
             }
@@ -569,7 +578,7 @@ impl ReciprocityLedger for Memory {
         let state = self.state();
         let of_peer =
             |charge: &Charge| matches!(charge, Charge::Peer(PeerAt { id, .. }) if id == peer);
-        Ok(state.fragments.iter().any(|((of, _), (_, charge))| of == tessera && of_peer(charge)))
+        Ok(state.fragments.iter().any(|((of, _), held)| of == tessera && of_peer(&held.charge)))
     }
 }
 

@@ -136,6 +136,33 @@ fn what_format_2_held_is_confirmed_and_what_it_had_placed_is_published() {
 }
 
 #[test]
+fn what_format_7_held_is_charged_with_its_dossier_once() {
+    let mut connection = Connection::open_in_memory().unwrap();
+    Migrations::from_slice(STEPS).to_version(&mut connection, 7).unwrap();
+    connection
+        .execute_batch(
+            "INSERT INTO objects VALUES (zeroblob(32), 1000, 9), (CAST(x'01' || zeroblob(31) AS BLOB), 7, 9);
+             INSERT INTO dossiers VALUES (zeroblob(32), zeroblob(1), zeroblob(2), zeroblob(3),
+                 zeroblob(4), zeroblob(5), zeroblob(6), zeroblob(7));
+             INSERT INTO fragments (tessera, piece, checksum, bytes, charge_peer, charge_subnet)
+             VALUES (zeroblob(32), 3, zeroblob(32), 10, zeroblob(20), '10.0.0.0/24'),
+                    (zeroblob(32), 5, zeroblob(32), 10, zeroblob(20), '10.0.0.0/24'),
+                    (CAST(x'01' || zeroblob(31) AS BLOB), -1,
+                     CAST(x'01' || zeroblob(31) AS BLOB), 7, NULL, NULL);",
+        )
+        .unwrap();
+    Migrations::from_slice(STEPS).to_version(&mut connection, 8).unwrap();
+    let charged: Vec<(i64, i64)> = connection
+        .prepare("SELECT bytes, dossier_bytes FROM fragments ORDER BY tessera, piece")
+        .unwrap()
+        .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))
+        .unwrap()
+        .collect::<Result<_, _>>()
+        .unwrap();
+    assert_eq!(charged, [(10, 1028), (10, 0), (7, 0)]);
+}
+
+#[test]
 fn opening_again_changes_nothing() {
     let (dir, database) = on_disk(&StorageConfig::default());
     let before = schema(lock(&database.writer).as_ref().unwrap());
