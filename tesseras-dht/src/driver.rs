@@ -62,11 +62,10 @@ impl Dht {
         Self { calls, commands: Arc::new(Semaphore::new(MAX_COMMANDS)) }
     }
 
-    /// Answers another node's request; `None` if its kind is not in [`KINDS`], so that another
-    /// service may handle it.
-    pub async fn serve(&self, peer: Peer, frame: &[u8]) -> Option<Vec<u8>> {
-        let kind = codec::kind(frame)?;
-        if !KINDS.contains(&kind.as_str()) {
+    /// Answers another node's request, a frame of this [kind](codec::kind); `None` if it is not in
+    /// [`KINDS`], so that another service may handle it.
+    pub async fn serve(&self, peer: Peer, kind: &str, frame: &[u8]) -> Option<Vec<u8>> {
+        if !KINDS.contains(&kind) {
             return None;
         }
         let request = match codec::decode::<DhtRequest>(frame) {

@@ -166,10 +166,7 @@ impl DhtResponse {
             frame: &[u8],
             wrap: fn(T) -> DhtResponse,
         ) -> Result<Result<DhtResponse, Refusal>, CodecError> {
-            Ok(match codec::decode::<Answer<T>>(frame)? {
-                Answer::Ok(fields) => Ok(wrap(fields)),
-                Answer::Error(refusal) => Err(refusal),
-            })
+            Ok(codec::decode_answer(frame)?.map(wrap))
         }
         match kind {
             RequestKind::Ping => read(frame, Self::Pong),

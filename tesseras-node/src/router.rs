@@ -24,7 +24,7 @@ impl Service for Router {
                 let frame = codec::refuse(Refusal::MALFORMED, "this is not a request");
                 return Response { frame, body: None };
             };
-            if let Some(frame) = self.dht.serve(peer, &frame).await {
+            if let Some(frame) = self.dht.serve(peer, &kind, &frame).await {
                 return Response { frame, body: None };
             }
             match self.replication.serve(peer, &kind, &frame, body).await {

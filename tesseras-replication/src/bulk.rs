@@ -103,7 +103,7 @@ pub(crate) fn send(
         disk: disk.clone(),
         reader,
         at: offset,
-        pace: Pace::start(),
+        rate: SenderRate::start(),
         chunk: Bytes::new(),
         ahead: None,
         permit,
@@ -156,7 +156,7 @@ struct Sending {
     reader: Arc<dyn BlobReader>,
     /// The offset of the next chunk.
     at: u64,
-    pace: Pace,
+    rate: SenderRate,
     /// The rest of the chunk that is being handed over.
     chunk: Bytes,
     /// The chunk at `at`, if its read has started.
@@ -186,7 +186,7 @@ impl Sending {
     fn hand_over(&mut self) -> io::Result<Bytes> {
         let part = self.chunk.split_to(self.chunk.len().min(HANDED_OVER));
         // A receiver that reads too slowly must not keep others from their turn.
-        self.pace.check(part.len()).map_err(io::Error::other)?;
+        self.rate.check(part.len()).map_err(io::Error::other)?;
         let Some(Permit::Turn(turn)) = &self.permit else { return Ok(part) };
         if !turn.goes_on(part.len() as u64) {
             return Err(ReceiveError::cut());
@@ -231,14 +231,14 @@ impl BodyReader {
 
     /// Exactly `bytes` bytes, in memory; the caller has checked that this is small enough.
     pub async fn read(&mut self, bytes: u64) -> Result<Vec<u8>, ReceiveError> {
-        let mut pace = Pace::start();
+        let mut rate = SenderRate::start();
         let mut out = Vec::new();
         while (out.len() as u64) < bytes {
             let found = out.len() as u64;
             let next = self.next(bytes - found).await?;
             let chunk = next.ok_or(ReceiveError::Length { expected: bytes, found })?;
             out.extend_from_slice(&chunk);
-            pace.check(chunk.len())?;
+            rate.check(chunk.len())?;
         }
         Ok(out)
     }
@@ -246,14 +246,14 @@ impl BodyReader {
     /// Reads the rest of the body, which must be `bytes` long and hash to `expected`, and discards
     /// it.
     pub async fn check(mut self, bytes: u64, expected: ContentHash) -> Result<(), ReceiveError> {
-        let (mut pace, mut found) = (Pace::start(), 0);
+        let (mut rate, mut found) = (SenderRate::start(), 0);
         let mut hasher = tesseras_crypto::Blake3::default();
         while let Some(chunk) = self.next(CHUNK as u64).await? {
             found += chunk.len() as u64;
             if found > bytes {
                 break;
             }
-            pace.check(chunk.len())?;
+            rate.check(chunk.len())?;
             hasher.update(&chunk);
         }
         if found != bytes {
@@ -275,11 +275,11 @@ impl BodyReader {
         mut on_bytes: impl FnMut(u64) -> bool,
     ) -> Result<Staged, ReceiveError> {
         let mut file = StagedFile::begin(disk, blobs);
-        let (mut pace, mut found) = (Pace::start(), 0);
+        let (mut rate, mut found) = (SenderRate::start(), 0);
         loop {
             // The network delivers a packet at a time. Hashing, writing and passing on such small
             // pieces costs more than everything else.
-            let chunk = self.gather(bytes - found, &mut pace, &mut on_bytes).await?;
+            let chunk = self.gather(bytes - found, &mut rate, &mut on_bytes).await?;
             if chunk.is_empty() {
                 break;
             }
@@ -304,7 +304,7 @@ impl BodyReader {
     async fn gather(
         &mut self,
         limit: u64,
-        pace: &mut Pace,
+        rate: &mut SenderRate,
         on_bytes: &mut impl FnMut(u64) -> bool,
     ) -> Result<PageBuffer, ReceiveError> {
         let len = usize::try_from(limit).map_or(CHUNK, |limit| limit.min(CHUNK));
@@ -312,7 +312,7 @@ impl BodyReader {
         while filled < len
             && let Some(packet) = self.next((len - filled) as u64).await?
         {
-            pace.check(packet.len())?;
+            rate.check(packet.len())?;
             if !on_bytes(packet.len() as u64) {
                 return Err(ReceiveError::Cut);
             }
@@ -376,12 +376,12 @@ impl Drop for StagedFile {
 }
 
 /// Detects a sender that is too slow.
-struct Pace {
+struct SenderRate {
     start: Instant,
     bytes: u64,
 }
 
-impl Pace {
+impl SenderRate {
     fn start() -> Self {
         Self { start: Instant::now(), bytes: 0 }
     }

@@ -24,7 +24,7 @@ use tesseras_core::ports::Charge;
 use tesseras_core::time::Clock;
 use tesseras_core::words::{code_word, one_line};
 use tesseras_crypto::{NodeKeys, NodePublic};
-use tesseras_wire::codec::{self, Answer, Refusal};
+use tesseras_wire::codec::{self, Refusal};
 use tesseras_wire::{Body, Peer, RequestError, SharedMemory, Target, Transport};
 use tokio::time::{sleep, timeout};
 
@@ -402,10 +402,7 @@ impl Peers {
 
 /// Decodes an answer or a refusal.
 fn read<T: DeserializeOwned>(frame: &[u8]) -> Result<T, AskError> {
-    match codec::decode(frame)? {
-        Answer::Ok(answer) => Ok(answer),
-        Answer::Error(refusal) => Err(refusal.into()),
-    }
+    Ok(codec::decode_answer(frame)??)
 }
 
 /// Retries as long as the failure is transient.

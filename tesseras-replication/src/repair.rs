@@ -123,7 +123,7 @@ struct Means<'a> {
 }
 
 /// The complete result of a survey.
-struct Seen {
+struct Findings {
     dossier: VerifiedDossier,
     survey: Survey,
     eligible: Eligible,
@@ -219,8 +219,8 @@ impl<'a> Repairer<'a> {
         on_progress(Progress::begun("asking holders"));
         let stored = self.stored_dossier(tessera).await?;
         let charge = charge_of(self.library.is_own(tessera).await?);
-        let seen = self.look(lock, stored, charge, effort, on_progress).await?;
-        let Seen { dossier, survey, eligible, .. } = &seen;
+        let findings = self.look(lock, stored, charge, effort, on_progress).await?;
+        let Findings { dossier, survey, eligible, .. } = &findings;
         self.holder.note_survived(tessera, survey.survives(dossier.plan()));
         let (lack, asked) = (eligible.assignment.lack(), eligible.contacts.len());
         let mut done = Repaired {
@@ -236,7 +236,7 @@ impl<'a> Repairer<'a> {
         }
         let means = Means { throttled: self.throttled(urgency, effort), on_progress };
         if lack.pieces.len() > done.waiting {
-            return self.replace(lock, seen, charge, done, means).await;
+            return self.replace(lock, findings, charge, done, means).await;
         }
         if done.missing > 0 {
             done.refusals = why_missing(done.missing, asked, eligible.refusals.clone());
@@ -260,12 +260,12 @@ impl<'a> Repairer<'a> {
     async fn replace(
         &self,
         lock: &TesseraLock,
-        seen: Seen,
+        findings: Findings,
         charge: Charge<()>,
         mut done: Repaired,
         means: Means<'_>,
     ) -> Result<Repaired, RepairError> {
-        let Seen { dossier, survey, eligible, prepared } = seen;
+        let Findings { dossier, survey, eligible, prepared } = findings;
         let (lack, asked) = (eligible.assignment.lack(), eligible.contacts.len());
         let source = match prepared.and_then(|prepared| prepared.with_all(&lack.pieces)) {
             Some(source) => source?,
@@ -342,7 +342,7 @@ impl<'a> Repairer<'a> {
         charge: Charge<()>,
         effort: Effort<'_>,
         on_progress: &OnProgress,
-    ) -> Result<Seen, RepairError> {
+    ) -> Result<Findings, RepairError> {
         let Self { peers, holder, directory, .. } = *self;
         let (candidates, tessera) = (self.candidates(), lock.tessera());
         let may_hold = holder.may_hold(tessera).await;
@@ -381,7 +381,7 @@ impl<'a> Repairer<'a> {
         let (prepared, mut survey) = tokio::join!(preparing, surveying.finish());
         check_clock_after(directory, &survey).await?;
         let eligible = candidates.eligible(&dossier, &mut survey, &prospects, terms).await;
-        Ok(Seen { dossier, survey, eligible, prepared })
+        Ok(Findings { dossier, survey, eligible, prepared })
     }
 
     /// Ends with a tessera of which nothing is missing.

@@ -106,6 +106,14 @@ pub fn decode<T: DeserializeOwned>(frame: &[u8]) -> Result<T, CodecError> {
     Ok(message)
 }
 
+/// Decodes the answer to a request: its fields, or why it was refused.
+pub fn decode_answer<T: DeserializeOwned>(frame: &[u8]) -> Result<Result<T, Refusal>, CodecError> {
+    Ok(match decode(frame)? {
+        Answer::Ok(fields) => Ok(fields),
+        Answer::Error(refusal) => Err(refusal),
+    })
+}
+
 /// The kind of a request, without decoding its fields; `None` if the frame is not a request.
 pub fn kind(frame: &[u8]) -> Option<String> {
     decode::<Kind>(frame).ok().map(|kind| kind.0)

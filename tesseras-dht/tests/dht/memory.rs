@@ -107,7 +107,8 @@ impl Transport for Line {
                     continue;
                 }
                 let me = peer(&self.public, self.remote);
-                let serve = listener.dht.serve(me, &request.frame);
+                let kind = codec::kind(&request.frame).expect("a request");
+                let serve = listener.dht.serve(me, &kind, &request.frame);
                 let answered = tokio::time::timeout(request.deadline, serve).await;
                 let Ok(answer) = answered else { return Err(RequestError::Deadline) };
                 let frame =

@@ -7,7 +7,7 @@ use futures_util::StreamExt as _;
 use tesseras_core::ids::DhtKey;
 use tesseras_dht::messages::{DhtRequest, DhtResponse};
 use tesseras_wire::codec::{self, Refusal};
-use tesseras_wire::{BoxStream, MAX_FRAME_BYTES, PeerObserver as _};
+use tesseras_wire::{BoxStream, PeerObserver as _};
 
 use crate::memory::{Node, Switchboard, peer};
 
@@ -140,23 +140,21 @@ async fn findings_come_while_the_search_runs_and_a_dropped_search_makes_room() {
 }
 
 #[tokio::test]
-async fn what_is_not_of_the_dht_is_left_to_others_and_nonsense_is_refused() {
+async fn what_is_not_of_the_dht_is_left_to_others_and_malformed_requests_are_refused() {
     let board = Switchboard::default();
     let node = board.start(address(0), vec![], true);
     let keys = tesseras_crypto::NodeKeys::generate(0).expect("randomness");
     let peer = peer(&keys.public(), address(7));
     let other = std::collections::BTreeMap::from([("store_fragment", ())]);
     let other = codec::encode(&other).expect("fits");
-    assert_eq!(node.dht.serve(peer, &other).await, None);
-    assert_eq!(node.dht.serve(peer, b"\xff").await, None);
-    assert_eq!(node.dht.serve(peer, &vec![0; MAX_FRAME_BYTES + 1]).await, None);
+    assert_eq!(node.dht.serve(peer, "store_fragment", &other).await, None);
     let malformed = std::collections::BTreeMap::from([("find_node", 7)]);
     let malformed = codec::encode(&malformed).expect("fits");
-    let answer = node.dht.serve(peer, &malformed).await.expect("a refusal");
+    let answer = node.dht.serve(peer, "find_node", &malformed).await.expect("a refusal");
     let kind = DhtRequest::Ping {}.kind();
     let refusal = DhtResponse::decode(kind, &answer).expect("reads").expect_err("a refusal");
     assert_eq!(refusal.code, Refusal::MALFORMED);
     let ping = codec::encode(&DhtRequest::Ping {}).expect("fits");
-    let answer = node.dht.serve(peer, &ping).await.expect("an answer");
+    let answer = node.dht.serve(peer, "ping", &ping).await.expect("an answer");
     assert!(DhtResponse::decode(kind, &answer).expect("reads").is_ok());
 }

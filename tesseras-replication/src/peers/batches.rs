@@ -12,7 +12,7 @@ use futures_util::future::{Shared, WeakShared, select};
 use tesseras_core::contact::Contact;
 use tesseras_core::ids::NodeId;
 use tesseras_core::lock::lock;
-use tesseras_wire::codec::{self, Answer, Refusal};
+use tesseras_wire::codec::{self, Refusal};
 use tesseras_wire::{BoxFuture, Peer, Reply, RequestError, Target, Transport};
 use tokio::sync::oneshot;
 use tokio::time::sleep;
@@ -181,13 +181,13 @@ fn frames(frame: Vec<u8>, requests: usize) -> Vec<Vec<u8>> {
     if requests == 1 {
         return vec![frame];
     }
-    match codec::decode::<Answer<BatchAnswer>>(&frame) {
-        Ok(Answer::Ok(BatchAnswer { answers })) => {
+    match codec::decode_answer::<BatchAnswer>(&frame) {
+        Ok(Ok(BatchAnswer { answers })) => {
             answers.into_iter().map(serde_bytes::ByteBuf::into_vec).collect()
         }
         // One by one they would be too many, too: each is tried again later.
-        Ok(Answer::Error(refusal)) if refusal.code == Refusal::BUSY => vec![frame; requests],
-        Ok(Answer::Error(refusal)) => {
+        Ok(Err(refusal)) if refusal.code == Refusal::BUSY => vec![frame; requests],
+        Ok(Err(refusal)) => {
             tracing::debug!(%refusal, "a batch was refused");
             Vec::new()
         }

@@ -33,6 +33,8 @@ fn messages_come_back_and_kinds_are_told_apart() {
     for frame in [two, encode(&7).unwrap(), encode(&[1, 2]).unwrap(), vec![0x80], vec![]] {
         assert_eq!(kind(&frame), None, "{frame:?}");
     }
+    assert_eq!(kind(b"\xff"), None);
+    assert_eq!(kind(&vec![0; MAX_FRAME_BYTES + 1]), None);
 }
 
 #[test]
@@ -52,12 +54,10 @@ fn unknown_fields_are_ignored_and_left_over_bytes_are_not() {
 #[test]
 fn answers_are_ok_or_a_refusal() {
     let frame = refuse(Refusal::BUSY, "x".repeat(100_000));
-    let Answer::Error(refusal) = decode::<Answer<Tree>>(&frame).unwrap() else {
-        panic!("{frame:?}")
-    };
+    let refusal = decode_answer::<Tree>(&frame).unwrap().unwrap_err();
     assert_eq!((refusal.code.as_str(), refusal.message.chars().count()), ("busy", 120));
     let frame = encode(&Answer::Ok(Tree::default())).unwrap();
-    assert_eq!(decode::<Answer<Tree>>(&frame).unwrap(), Answer::Ok(Tree::default()));
+    assert_eq!(decode_answer::<Tree>(&frame).unwrap(), Ok(Tree::default()));
 }
 
 #[test]
