@@ -6,7 +6,6 @@
 use std::fmt::Display;
 
 use tesseras_core::ports::{NoSpace, StoreError};
-use tesseras_replication::UnpackError;
 use tesseras_replication::causes::Causes;
 use tesseras_replication::clock::ClockOff;
 use tesseras_replication::collect::CollectError;
@@ -15,6 +14,7 @@ use tesseras_replication::fetch::FetchError;
 use tesseras_replication::publish::PublishError;
 use tesseras_replication::repair::RepairError;
 use tesseras_replication::status::StatusError;
+use tesseras_replication::{PrepareError, UnpackError};
 use tesseras_rpc::failure::{Cause, Failure, Shortage};
 
 /// Why a publication failed.
@@ -109,12 +109,18 @@ fn clock(off: &ClockOff) -> Cause {
 
 fn collect(error: &CollectError) -> Cause {
     match error {
-        CollectError::NoSpace(error) => no_space(*error),
         CollectError::TooFew { .. } => Cause::TooFewPieces,
-        CollectError::Erasure(error) => erasure(error),
-        CollectError::Store(error) => Cause::of_store(error),
-        CollectError::FalsePlan(_) => Cause::PlanRefused,
+        CollectError::Prepare(error) => prepare(error),
         CollectError::Unpack(error) => unpack(error),
+    }
+}
+
+fn prepare(error: &PrepareError) -> Cause {
+    match error {
+        PrepareError::NoSpace(error) => no_space(*error),
+        PrepareError::Erasure(error) => erasure(error),
+        PrepareError::Store(error) => Cause::of_store(error),
+        PrepareError::FalsePlan(_) => Cause::PlanRefused,
     }
 }
 

@@ -8,13 +8,12 @@ use futures_util::future::OptionFuture;
 use tesseras_core::code::Piece;
 use tesseras_core::contact::Contact;
 use tesseras_core::ids::NodeId;
-use tesseras_core::ports::{NoSpace, StoreError};
+use tesseras_core::ports::StoreError;
 use thiserror::Error;
 use tokio::time::Duration;
 
 use crate::bulk::ReceiveError;
 use crate::dossier::VerifiedDossier;
-use crate::erasure::ErasureError;
 use crate::holder::Holder;
 use crate::peers::{AskError, IncomingPiece, Peers, Priority, TransferState};
 use crate::pieces::PieceSource;
@@ -27,7 +26,7 @@ use crate::tessera_lock::TesseraLock;
 use crate::throttle::Throttled;
 use crate::transfers::{Ended, Transfers};
 use crate::unpack::Unpack;
-use crate::workshop::{RebuildError, Workshop};
+use crate::workshop::{PrepareError, Workshop};
 use tesseras_core::progress::{Meter, OnProgress};
 
 /// Why not enough pieces could be collected.
@@ -43,18 +42,9 @@ pub enum CollectError {
         /// The last failure.
         last: Option<String>,
     },
-    /// The free disk space would fall below the reserve.
+    /// Pieces could not be prepared on this node.
     #[error(transparent)]
-    NoSpace(#[from] NoSpace),
-    /// The codec or a store failed.
-    #[error(transparent)]
-    Erasure(#[from] ErasureError),
-    /// A store failed.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    /// A rebuilt piece does not match the plan: the plan is false, or the codec is wrong.
-    #[error("rebuilt piece {0} does not match the plan")]
-    FalsePlan(Piece),
+    Prepare(#[from] PrepareError),
     /// What has arrived is not the beginning of the capsule's pack: the plan is false.
     #[error(transparent)]
     Unpack(#[from] UnpackError),
@@ -68,14 +58,9 @@ fn too_few(found: usize, needed: usize, last: Option<&str>) -> String {
     }
 }
 
-impl From<RebuildError> for CollectError {
-    fn from(error: RebuildError) -> Self {
-        match error {
-            RebuildError::NoSpace(error) => Self::NoSpace(error),
-            RebuildError::Erasure(error) => Self::Erasure(error),
-            RebuildError::Store(error) => Self::Store(error),
-            RebuildError::FalsePlan(piece) => Self::FalsePlan(piece),
-        }
+impl From<StoreError> for CollectError {
+    fn from(error: StoreError) -> Self {
+        Self::Prepare(error.into())
     }
 }
 

@@ -22,7 +22,7 @@ use crate::policy::survey::{LiveHolder, Survey};
 use crate::ports::{Directory, UnpackError};
 use crate::survey::{Scope, Surveying};
 use crate::tessera_lock::TesseraLock;
-use crate::workshop::Workshop;
+use crate::workshop::{PrepareError, Workshop};
 use tesseras_core::progress::{Meter, OnProgress, Progress};
 
 /// How often all holders are asked when some of them were silent and the rest does not suffice.
@@ -120,11 +120,11 @@ impl FetchError {
             Self::Store(_)
                 | Self::Dropped(_)
                 | Self::Unpack(UnpackError::NoSpace(_) | UnpackError::Store(_))
-                | Self::Collect(
-                    CollectError::NoSpace(_)
-                        | CollectError::Store(_)
-                        | CollectError::Erasure(ErasureError::Store(_))
-                )
+                | Self::Collect(CollectError::Prepare(
+                    PrepareError::NoSpace(_)
+                        | PrepareError::Store(_)
+                        | PrepareError::Erasure(ErasureError::Store(_))
+                ))
         )
     }
 

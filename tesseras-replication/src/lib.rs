@@ -58,3 +58,4 @@ pub use ports::{Capsules, Directory, OpenCapsule, UnpackError, UnpackingCapsule}
 pub use replication::{Parts, Replication};
 pub use staged::Staged;
 pub use stores::Stores;
+pub use workshop::PrepareError;

@@ -34,9 +34,9 @@ pub enum EncodeError {
     Store(#[from] StoreError),
 }
 
-/// Why pieces could not be rebuilt.
+/// Why pieces could not be prepared.
 #[derive(Debug, Error)]
-pub enum RebuildError {
+pub enum PrepareError {
     /// The free disk space would fall below the reserve.
     #[error(transparent)]
     NoSpace(#[from] NoSpace),
@@ -79,7 +79,7 @@ impl Workshop {
     pub(crate) async fn check_room(
         &self,
         lengths: impl IntoIterator<Item = u64>,
-    ) -> Result<(), RebuildError> {
+    ) -> Result<(), PrepareError> {
         let blobs = self.stores.blobs.clone();
         let free = self.disk.run(move || blobs.free_space()).await?;
         Ok(free.check(lengths, self.min_free_space)?)
@@ -187,7 +187,7 @@ impl Workshop {
         have: &BTreeSet<Piece>,
         wanted: &[u8],
         on_progress: &OnProgress,
-    ) -> Result<(), RebuildError> {
+    ) -> Result<(), PrepareError> {
         let Some(form) = source.plan().coded() else { return Ok(()) };
         if wanted.is_empty() {
             return Ok(());
@@ -217,7 +217,7 @@ fn rebuild(
     wanted: &[u8],
     blobs: &Arc<dyn BlobStore>,
     count: &Meter,
-) -> Result<Vec<Staged>, RebuildError> {
+) -> Result<Vec<Staged>, PrepareError> {
     let Some(form) = source.plan().coded() else { return Ok(Vec::new()) };
     let whole = have.contains(&Piece::Whole);
     let is_usable = |i: &u8| have.contains(&Piece::Index(*i)) || (whole && *i < form.shape.k);
@@ -235,7 +235,7 @@ fn pin_true(
     wanted: Vec<u8>,
     staged: Vec<Staged>,
     now: Timestamp,
-) -> Result<(), RebuildError> {
+) -> Result<(), PrepareError> {
     let mut wrong = None;
     for (index, staged) in wanted.into_iter().zip(staged) {
         if source.plan().checksum(Piece::Index(index)) == Some(staged.hash) {
@@ -244,5 +244,5 @@ fn pin_true(
             wrong = Some(Piece::Index(index));
         }
     }
-    wrong.map_or(Ok(()), |piece| Err(RebuildError::FalsePlan(piece)))
+    wrong.map_or(Ok(()), |piece| Err(PrepareError::FalsePlan(piece)))
 }

@@ -15,7 +15,7 @@ fn errors_are_right_for_one_and_for_many() {
         causes: Box::default(),
     };
     let unobtained = |found, needed| CollectError::TooFew { found, needed, last: None };
-    let no_space = |needed, free| CollectError::NoSpace(NoSpace::Bytes { needed, free });
+    let no_space = |needed, free| CollectError::Prepare(NoSpace::Bytes { needed, free }.into());
     let tessera = TesseraHash::new([7; 32]);
     let silent = |silent| FetchError::AllSilent { tessera, silent };
     for (error, said) in [
