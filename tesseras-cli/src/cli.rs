@@ -9,8 +9,8 @@ use clap::{CommandFactory as _, Parser, Subcommand};
 
 use crate::command_error::CommandError;
 use crate::commands::{
-    card, completions, create, demo, drop, export, fetch, identity, import, init, list, man, peers,
-    publish, repair, restore, show, status, verify,
+    card, completions, create, demo, drop, export, fetch, gc, identity, import, init, list, man,
+    peers, publish, repair, restore, show, status, verify,
 };
 use crate::context::Context;
 use crate::exit::Exit;
@@ -63,6 +63,7 @@ enum Command {
     Status(status::Args),
     Repair(repair::Args),
     Drop(drop::Args),
+    Gc(gc::Args),
     Peers(peers::Args),
     Demo(demo::Args),
     Completions(completions::Args),
@@ -142,6 +143,7 @@ impl Command {
             Self::Status(args) => status::run(context, args),
             Self::Repair(args) => repair::run(context, args),
             Self::Drop(args) => drop::run(context, args),
+            Self::Gc(args) => gc::run(context, args),
             Self::Peers(args) => peers::run(context, args),
             Self::Demo(args) => demo::run(context, args),
             Self::Completions(args) => completions::run(context, args, Cli::command()),

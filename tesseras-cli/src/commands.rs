@@ -7,6 +7,7 @@ pub mod demo;
 pub mod drop;
 pub mod export;
 pub mod fetch;
+pub mod gc;
 pub mod identity;
 pub mod import;
 pub mod init;

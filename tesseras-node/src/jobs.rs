@@ -1,8 +1,10 @@
-//! The background jobs of a node: announce, publish, repair, remember peers. All implement one
+//! The background jobs of a node: announce, publish, repair, remember peers, collect
+//! garbage. All implement one
 //! trait and are run by one function.
 
 mod announce;
 mod board;
+mod garbage;
 mod outcome;
 mod publish;
 mod remember;
@@ -17,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use announce::{Announce, AnnounceNew};
 pub use board::JobBoard;
+pub use garbage::CollectGarbage;
 pub use outcome::JobError;
 pub use publish::Publish;
 pub use remember::{Remember, sweep};

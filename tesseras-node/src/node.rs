@@ -125,6 +125,7 @@ impl Node {
             registry,
             dht: self.wiring.dht.clone(),
             replication: self.wiring.replication.clone(),
+            store: self.wiring.store.clone(),
             board: self.board.clone(),
             storage_limit: config.replication.limits.storage,
         };

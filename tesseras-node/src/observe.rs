@@ -13,6 +13,7 @@ use prometheus::{Encoder as _, IntCounter, IntGauge, IntGaugeVec, Opts, Registry
 use tesseras_core::ports::StoreError;
 use tesseras_dht::Dht;
 use tesseras_replication::Replication;
+use tesseras_storage::{ObjectCounts, Store};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
@@ -79,6 +80,8 @@ pub struct Observed {
     pub dht: Dht,
     /// The node's replication.
     pub replication: Replication,
+    /// The data directory.
+    pub store: Store,
     /// The state of the background jobs.
     pub board: JobBoard,
     /// Bytes offered to others.
@@ -104,20 +107,23 @@ pub async fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
 
 impl Observed {
     /// Writes all metrics as text.
-    fn encode(&self, text: &mut Vec<u8>) -> Result<(), prometheus::Error> {
+    fn encode(&self, objects: &ObjectCounts, text: &mut Vec<u8>) -> Result<(), prometheus::Error> {
         let mut families = self.registry.gather();
         families.extend(requests(&self.replication)?);
+        families.extend(counts(objects)?);
         TextEncoder::new().encode(&families, text)
     }
 
-    async fn refresh(&self) -> Result<(), String> {
+    async fn refresh(&self) -> Result<ObjectCounts, String> {
         let status = self.dht.status().await.ok_or("the node is stopping")?;
         let fragments = self.replication.stores().fragments.clone();
+        let store = self.store.clone();
         let counted = tokio::task::spawn_blocking(move || {
-            Ok::<_, StoreError>((fragments.totals()?, fragments.count_damaged()?))
+            let (held, damaged) = (fragments.totals()?, fragments.count_damaged()?);
+            Ok::<_, StoreError>((held, damaged, store.object_counts()?))
         });
         let counted = counted.await.map_err(|e| e.to_string())?;
-        let ((count, bytes), damaged) = counted.map_err(|e| e.to_string())?;
+        let ((count, bytes), damaged, objects) = counted.map_err(|e| e.to_string())?;
         let set =
             |gauge: &IntGauge, value: u64| gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
         set(&self.gauges.pieces, count);
@@ -133,15 +139,14 @@ impl Observed {
             let failures = self.gauges.job_failures.with_label_values(&[report.name.as_str()]);
             failures.set(report.consecutive_failures.into());
         }
-        Ok(())
+        Ok(objects)
     }
 }
 
-/// The requests that replication sent to other nodes, and the bytes of repairs, as counters.
+/// The requests that replication sent to other nodes, and the bytes of repairs.
 fn requests(replication: &Replication) -> Result<Vec<MetricFamily>, prometheus::Error> {
     let requests = replication.requests();
-    let mut families = Vec::new();
-    for (name, help, value) in [
+    counters([
         ("tesseras_replication_requests_total", "Requests about tesserae.", requests.sent),
         (
             "tesseras_hedged_requests_total",
@@ -158,7 +163,57 @@ fn requests(replication: &Replication) -> Result<Vec<MetricFamily>, prometheus::
             "Bytes of pieces and dossiers that repairs have sent and received.",
             replication.repair_bytes(),
         ),
+    ])
+}
+
+/// What is stored, and what became of it since the start.
+fn counts(objects: &ObjectCounts) -> Result<Vec<MetricFamily>, prometheus::Error> {
+    let mut families = Vec::new();
+    for (name, help, value) in [
+        ("tesseras_cas_objects", "Stored objects: files and pieces.", objects.objects),
+        ("tesseras_cas_bytes", "Their bytes.", objects.bytes),
     ] {
+        let gauge = IntGauge::new(name, help)?;
+        gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
+        families.extend(gauge.collect());
+    }
+    families.extend(counters([
+        (
+            "tesseras_cas_dedup_hits_total",
+            "Bytes to store that were an object already.",
+            objects.dedup_hits,
+        ),
+        ("tesseras_cas_bytes_saved_total", "The length of those.", objects.bytes_saved),
+        (
+            "tesseras_cas_gc_refcount_deletions_total",
+            "Objects removed with their last reference.",
+            objects.deletions,
+        ),
+        (
+            "tesseras_cas_gc_sweep_orphans_cleaned_total",
+            "Files without a row that were removed.",
+            objects.orphans,
+        ),
+        (
+            "tesseras_cas_gc_sweep_leaked_refs_cleaned_total",
+            "Rows whose references were counted wrongly.",
+            objects.leaked,
+        ),
+        (
+            "tesseras_cas_gc_sweep_skipped_young_total",
+            "Files without a row that were left for a later collection.",
+            objects.skipped_young,
+        ),
+    ])?);
+    Ok(families)
+}
+
+/// Counters with these names, texts and values.
+fn counters<const N: usize>(
+    all: [(&str, &str, u64); N],
+) -> Result<Vec<MetricFamily>, prometheus::Error> {
+    let mut families = Vec::new();
+    for (name, help, value) in all {
         let counter = IntCounter::new(name, help)?;
         counter.inc_by(value);
         families.extend(counter.collect());
@@ -169,7 +224,7 @@ fn requests(replication: &Replication) -> Result<Vec<MetricFamily>, prometheus::
 async fn metrics(State(observed): State<Observed>) -> impl IntoResponse {
     let mut text = Vec::new();
     let encoded = match observed.refresh().await {
-        Ok(()) => observed.encode(&mut text).map_err(|error| error.to_string()),
+        Ok(objects) => observed.encode(&objects, &mut text).map_err(|error| error.to_string()),
         Err(error) => Err(error),
     };
     match encoded {
@@ -181,7 +236,7 @@ async fn metrics(State(observed): State<Observed>) -> impl IntoResponse {
 
 async fn health(State(observed): State<Observed>) -> impl IntoResponse {
     match observed.refresh().await {
-        Ok(()) => (StatusCode::OK, "ok\n".to_owned()),
+        Ok(_) => (StatusCode::OK, "ok\n".to_owned()),
         Err(error) => (StatusCode::SERVICE_UNAVAILABLE, format!("{error}\n")),
     }
 }

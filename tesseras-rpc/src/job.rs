@@ -69,6 +69,15 @@ pub enum JobOutcome {
         /// How many peers.
         peers: u64,
     },
+    /// What nothing refers to was removed.
+    Collected {
+        /// Files of objects and capsules.
+        orphans: u64,
+        /// Rows that counted references that do not exist.
+        leaked: u64,
+        /// Temporary files.
+        stale: u64,
+    },
     /// The run failed.
     Failed {
         /// The error.
@@ -147,6 +156,12 @@ impl fmt::Display for JobOutcome {
             Self::Remembered { peers } => {
                 write!(f, "{} remembered", count(*peers, "peer", "peers"))
             }
+            Self::Collected { orphans, leaked, stale } => write!(
+                f,
+                "removed {}, corrected {}",
+                count(orphans + stale, "file that nothing needs", "files that nothing needs"),
+                count(*leaked, "reference count", "reference counts")
+            ),
             Self::Failed { error } => write!(f, "failed: {error}"),
         }
     }

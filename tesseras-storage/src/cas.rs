@@ -6,13 +6,14 @@
 //! - *In.* A staged file is synced. Then, inside one transaction that excludes all other writers of
 //!   all processes, it is renamed into place, its directory is synced, and the row is written. The
 //!   commit is synced before it is acknowledged.
-//! - *Out.* One transaction removes the row, and is synced. A second one excludes all other
-//!   writers, checks whether the row has been added again in the meantime, syncs what they
-//!   committed, and only then removes the file.
+//! - *Out.* One transaction removes the row, notes that the file is to be removed, and is synced. A
+//!   second one excludes all other writers, checks whether the row has been added again in the
+//!   meantime, syncs what they committed, and only then removes the file. What was interrupted is
+//!   continued when the store is next opened.
 //!
 //! What an unclean stop loses: nothing acknowledged. What it leaves: files in `tmp/` (removed by
 //! the sweep), and at worst files here that no row refers to, which a later put of the same content
-//! takes over.
+//! takes over, or [garbage collection](crate::gc) removes.
 
 use std::collections::{BTreeSet, HashMap};
 use std::ffi::OsStr;
@@ -27,10 +28,11 @@ use tesseras_core::ids::ContentHash;
 use tesseras_core::lock::lock;
 use tesseras_core::ports::{BlobReader, BlobStore, BlobWriter, FreeSpace, StagedBlob, StoreError};
 
-use crate::columns::{count, to_integer};
-use crate::database::Database;
+use crate::columns::{content_hash, count, to_integer};
+use crate::database::{Database, WriteError};
 use crate::disk::{Disk, free_space};
 use crate::error::{Fault, io_error};
+use crate::metrics::{self, ObjectCounters, ObjectCounts};
 use crate::parallel::in_parallel;
 use crate::regular;
 use crate::reserve::Reserve;
@@ -51,6 +53,7 @@ pub struct Cas {
     reserve: Reserve,
     /// Files whose rows may or may not reappear after a failed commit; see [`Cas::clean_up`].
     doubtful: Mutex<Vec<ContentHash>>,
+    pub(crate) counters: ObjectCounters,
 }
 
 impl std::fmt::Debug for Cas {
@@ -88,7 +91,8 @@ impl Cas {
         let staging =
             Arc::new(reserve.with_reserve(|| Staging::open(tmp.clone(), Arc::clone(&disk)))?);
         let staging = Some(staging);
-        Ok(Self { root, staging, database, disk, reserve, doubtful: Mutex::default() })
+        let (doubtful, counters) = Default::default();
+        Ok(Self { root, staging, database, disk, reserve, doubtful, counters })
     }
 
     /// Objects below `root`, on a read-only disk.
@@ -98,7 +102,8 @@ impl Cas {
         database: Arc<Database>,
         disk: Arc<dyn Disk>,
     ) -> Self {
-        Self { root, staging: None, database, disk, reserve, doubtful: Mutex::default() }
+        let (doubtful, counters) = Default::default();
+        Self { root, staging: None, database, disk, reserve, doubtful, counters }
     }
 
     /// Where bytes are staged.
@@ -158,6 +163,31 @@ impl Cas {
         Ok(())
     }
 
+    /// What is stored now, and what happened since this was opened.
+    pub(crate) fn counts(&self) -> Result<ObjectCounts, StoreError> {
+        let totals = |c: &Connection| {
+            c.prepare_cached("SELECT COUNT(*), COALESCE(SUM(bytes), 0) FROM objects")?
+                .query_row([], |row| Ok((count(row, 0)?, count(row, 1)?)))
+        };
+        let (objects, bytes) = self.database.read("counting objects", totals)?;
+        Ok(self.counters.with(objects, bytes))
+    }
+
+    /// Like [`Cas::visit_files`], for the files that no row refers to.
+    pub(crate) fn visit_orphans(
+        &self,
+        mut visit: impl FnMut(Option<ContentHash>, PathBuf) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
+        self.visit_files(|hash, path| {
+            let bytes =
+                |hash| self.database.read("looking up an object", |c| object_bytes(c, hash));
+            match hash.as_ref().map(bytes).transpose()?.flatten() {
+                Some(_) => Ok(()),
+                None => visit(hash, path),
+            }
+        })
+    }
+
     /// Removes the files that dead processes left in `tmp/`.
     pub(crate) fn sweep(&self) -> Result<Swept, StoreError> {
         self.staging()?.sweep()
@@ -186,6 +216,8 @@ impl Cas {
         match outcome {
             Ok((value, ticket)) => {
                 self.database.sync(ticket)?;
+                metrics::add(&self.counters.dedup_hits, placing.known);
+                metrics::add(&self.counters.bytes_saved, placing.known_bytes);
                 self.remove_doubtful();
                 Ok(value)
             }
@@ -236,34 +268,75 @@ impl Cas {
             let value = self.database.write_durably(what, |tx| unname(tx, &mut released))?;
             Ok((value, released))
         })?;
-        self.remove_unnamed(&released.unnamed);
+        self.finish_removal(&released.unnamed);
         self.remove_doubtful();
         self.reserve.restore();
         Ok(value)
     }
 
-    /// Removes the files of these objects, unless they are referenced again. Files that cannot be
-    /// removed now stay: an extra file is waste, not loss.
-    fn remove_unnamed(&self, hashes: &[ContentHash]) {
+    /// Continues the removals that were interrupted.
+    pub(crate) fn finish_removals(&self) -> Result<(), StoreError> {
+        let due: Vec<ContentHash> = self.database.read("looking for removals", |connection| {
+            connection
+                .prepare_cached("SELECT object FROM object_removals")?
+                .query_map([], |row| content_hash(row, 0))?
+                .collect()
+        })?;
+        self.finish_removal(&due);
+        Ok(())
+    }
+
+    /// Removes the files of these objects, unless they are referenced again, and forgets that they
+    /// are to be removed.
+    fn finish_removal(&self, hashes: &[ContentHash]) {
         for batch in hashes.chunks(REMOVE_BATCH) {
-            let outcome = self.database.alone("removing objects", |connection| {
+            if !self.remove_unnamed(batch) {
+                continue;
+            }
+            metrics::add(&self.counters.deletions, batch.len() as u64);
+            // If the disk loses this, they are looked for once more.
+            let forgotten = self.database.write("forgetting removals", |tx| {
+                let mut forget =
+                    tx.prepare_cached("DELETE FROM object_removals WHERE object = ?1")?;
                 for hash in batch {
-                    if object_bytes(connection, hash)?.is_none() {
-                        let path = self.path(hash);
-                        match self.disk.remove(&path) {
-                            Err(e) if e.kind() != io::ErrorKind::NotFound => {
-                                return Err(io_error("removing", &path, e).into());
-                            }
-                            _ => {}
-                        }
-                    }
+                    forget.execute([hash.as_bytes()])?;
                 }
                 Ok(())
             });
-            if let Err(error) = outcome {
-                tracing::warn!(%error, "unnamed objects are left on the disk");
+            if let Err(WriteError { error, .. }) = forgotten {
+                tracing::warn!(%error, "removed objects are looked for again at the next start");
             }
         }
+    }
+
+    /// Removes the files of these objects, unless they are referenced again; returns whether that
+    /// was done. Files that cannot be removed now stay: an extra file is waste, not loss.
+    pub(crate) fn remove_unnamed(&self, hashes: &[ContentHash]) -> bool {
+        let mut all = true;
+        for batch in hashes.chunks(REMOVE_BATCH) {
+            if let Err(error) = self.remove_batch(batch) {
+                tracing::warn!(%error, "unnamed objects are left on the disk");
+                all = false;
+            }
+        }
+        all
+    }
+
+    fn remove_batch(&self, hashes: &[ContentHash]) -> Result<(), StoreError> {
+        self.database.alone("removing objects", |connection| {
+            for hash in hashes {
+                if object_bytes(connection, hash)?.is_none() {
+                    let path = self.path(hash);
+                    match self.disk.remove(&path) {
+                        Err(e) if e.kind() != io::ErrorKind::NotFound => {
+                            return Err(io_error("removing", &path, e).into());
+                        }
+                        _ => {}
+                    }
+                }
+            }
+            Ok(())
+        })
     }
 
     /// Whether an object's file exists with its full length.
@@ -355,6 +428,9 @@ pub(crate) struct Placing<'a> {
     surplus: Vec<StagedBlob>,
     /// Renamed into place.
     moved: Vec<ContentHash>,
+    /// How many of those that were acquired had been objects already, and their bytes.
+    known: u64,
+    known_bytes: u64,
 }
 
 impl<'a> Placing<'a> {
@@ -364,7 +440,7 @@ impl<'a> Placing<'a> {
         for blob in blobs {
             surplus.extend(staged.insert(blob.hash, blob));
         }
-        Self { cas, staged, surplus, moved: Vec::new() }
+        Self { cas, staged, surplus, moved: Vec::new(), known: 0, known_bytes: 0 }
     }
 
     /// Counts one more reference to an object, which was staged or is already stored.
@@ -373,7 +449,10 @@ impl<'a> Placing<'a> {
         tx: &Transaction<'_>,
         hash: &ContentHash,
     ) -> Result<(), Fault> {
-        let bytes = self.ensure_file(tx, hash)?;
+        let known = object_bytes(tx, hash)?;
+        let bytes = self.ensure_file(hash, known)?;
+        self.known += u64::from(known.is_some());
+        self.known_bytes += known.unwrap_or(0);
         count_name(tx, hash, bytes)
     }
 
@@ -402,8 +481,8 @@ impl<'a> Placing<'a> {
     }
 
     /// Ensures that an object's file is in place, and returns its length.
-    fn ensure_file(&mut self, tx: &Transaction<'_>, hash: &ContentHash) -> Result<u64, Fault> {
-        match object_bytes(tx, hash)? {
+    fn ensure_file(&mut self, hash: &ContentHash, known: Option<u64>) -> Result<u64, Fault> {
+        match known {
             // The staged bytes were just hashed; those on disk were not.
             Some(bytes) if !self.staged.contains_key(hash) && self.cas.has_file(hash, bytes)? => {
                 Ok(bytes)
@@ -421,17 +500,6 @@ impl<'a> Placing<'a> {
         self.cas.disk.rename(&from, &to).map_err(|e| io_error("moving into place", &to, e))?;
         let staged = self.staged.remove(hash);
         Ok(staged.map_or(0, |staged| staged.bytes))
-    }
-
-    /// Renames a staged file to a path outside the objects, replacing an existing file there, and
-    /// makes the name survive a power cut. Such files have no reference count.
-    pub(crate) fn put_beside(&mut self, hash: &ContentHash, to: &Path) -> Result<(), Fault> {
-        let from = self.staged_path(hash)?;
-        self.cas.disk.rename(&from, to).map_err(|e| io_error("moving into place", to, e))?;
-        self.staged.remove(hash);
-        let directory = to.parent().unwrap_or(Path::new("."));
-        self.cas.disk.sync_directory(directory).map_err(|e| io_error("syncing", directory, e))?;
-        Ok(())
     }
 
     fn staged_path(&self, hash: &ContentHash) -> Result<PathBuf, StoreError> {
@@ -486,9 +554,31 @@ impl Released {
             .prepare_cached("UPDATE objects SET refs = refs - 1 WHERE hash = ?1 AND refs > 1")?
             .execute([hash.as_bytes()])?;
         if others == 0 {
-            tx.prepare_cached("DELETE FROM objects WHERE hash = ?1")?.execute([hash.as_bytes()])?;
-            self.unnamed.push(*hash);
+            self.remove(tx, hash)?;
         }
+        Ok(())
+    }
+
+    /// Makes the count of references right that an object has; one without any is removed.
+    pub(crate) fn recount(
+        &mut self,
+        tx: &Transaction<'_>,
+        hash: &ContentHash,
+        refs: u64,
+    ) -> Result<(), Fault> {
+        if refs == 0 {
+            return self.remove(tx, hash);
+        }
+        tx.prepare_cached("UPDATE objects SET refs = ?2 WHERE hash = ?1")?
+            .execute(params![hash.as_bytes(), to_integer(refs)])?;
+        Ok(())
+    }
+
+    fn remove(&mut self, tx: &Transaction<'_>, hash: &ContentHash) -> Result<(), Fault> {
+        tx.prepare_cached("DELETE FROM objects WHERE hash = ?1")?.execute([hash.as_bytes()])?;
+        tx.prepare_cached("INSERT INTO object_removals VALUES (?1) ON CONFLICT DO NOTHING")?
+            .execute([hash.as_bytes()])?;
+        self.unnamed.push(*hash);
         Ok(())
     }
 }

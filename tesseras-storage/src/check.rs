@@ -13,6 +13,16 @@ use crate::columns::{content_hash, count, to_integer};
 use crate::fragment::held_piece;
 use crate::library::SqliteLibrary;
 
+/// SQL: how many rows refer to the object of a row of `objects`.
+macro_rules! names_of_object {
+    () => {
+        "(SELECT COUNT(*) FROM fragments WHERE checksum = hash)
+       + (SELECT COUNT(*) FROM tessera_content WHERE object = hash)
+       + (SELECT COUNT(*) FROM dossiers WHERE tessera = hash)"
+    };
+}
+pub(crate) use names_of_object;
+
 /// How many rows are fetched at a time.
 const PAGE: u64 = 1000;
 
@@ -34,7 +44,7 @@ pub struct StoreCheck {
     pub miscounted: Vec<ContentHash>,
     /// Held pieces whose object is missing, damaged, or of another length.
     pub lost_pieces: Vec<HeldPiece>,
-    /// Capsules of the library whose signature file is missing or wrong.
+    /// Capsules of the library whose signature file is missing or wrong, and not due.
     pub unsigned: Vec<TesseraHash>,
     /// Files among the objects without a reference.
     pub orphans: Vec<PathBuf>,
@@ -85,11 +95,16 @@ pub(crate) fn check(cas: &Cas, library: &SqliteLibrary) -> Result<StoreCheck, St
     check_pieces(cas, &mut found)?;
     for record in library.list()? {
         let kept = library.signature_file(&record.hash)?;
-        if kept.is_none_or(|kept| kept.signatures != record.signatures) {
+        if kept.is_none_or(|kept| kept.signatures != record.signatures)
+            && !library.is_signature_file_due(&record.hash)?
+        {
             found.unsigned.push(record.hash);
         }
     }
-    find_orphans(cas, &mut found)?;
+    cas.visit_orphans(|_, path| {
+        found.orphans.push(path);
+        Ok(())
+    })?;
     Ok(found)
 }
 
@@ -97,13 +112,11 @@ fn objects_after(cas: &Cas, after: Option<&ContentHash>) -> Result<Vec<Object>, 
     let after: &[u8] = after.map_or(&[], |hash| hash.as_bytes());
     cas.database().read("listing objects", |connection| {
         connection
-            .prepare_cached(
-                "SELECT hash, bytes, refs,
-                        (SELECT COUNT(*) FROM fragments WHERE checksum = hash)
-                      + (SELECT COUNT(*) FROM tessera_content WHERE object = hash)
-                      + (SELECT COUNT(*) FROM dossiers WHERE tessera = hash)
-                 FROM objects WHERE hash > ?1 ORDER BY hash LIMIT ?2",
-            )?
+            .prepare_cached(concat!(
+                "SELECT hash, bytes, refs, ",
+                names_of_object!(),
+                " FROM objects WHERE hash > ?1 ORDER BY hash LIMIT ?2"
+            ))?
             .query_map(rusqlite::params![after, to_integer(PAGE)], |row| {
                 Ok(Object {
                     hash: content_hash(row, 0)?,
@@ -139,22 +152,6 @@ fn check_pieces(cas: &Cas, found: &mut StoreCheck) -> Result<(), StoreError> {
             if bad.contains(&piece.checksum) || !row.get::<_, bool>(4)? {
                 found.lost_pieces.push(piece);
             }
-        }
-        Ok(())
-    })
-}
-
-fn find_orphans(cas: &Cas, found: &mut StoreCheck) -> Result<(), StoreError> {
-    cas.visit_files(|hash, path| {
-        let named = match hash {
-            Some(hash) => cas
-                .database()
-                .read("looking up an object", |c| crate::cas::object_bytes(c, &hash))?
-                .is_some(),
-            None => false,
-        };
-        if !named {
-            found.orphans.push(path);
         }
         Ok(())
     })

@@ -19,7 +19,6 @@ use rusqlite_migration::{M, Migrations, SchemaVersion};
 use tesseras_core::lock::{lock, wait};
 use tesseras_core::ports::StoreError;
 
-use crate::columns::to_integer;
 use crate::disk::{Disk, OsDisk};
 use crate::error::{io_error, sql_error};
 use crate::lock::FileLock;
@@ -30,7 +29,7 @@ mod read_only;
 
 pub use crate::error::Fault;
 pub use crate::wal::Ticket;
-pub(crate) use condition::set_aside_unless_sound;
+pub(crate) use condition::{is_one_set_aside, set_aside_unless_sound};
 pub(crate) use read_only::open_read_only;
 
 /// Default of [`StorageConfig::cache_size_kb`].
@@ -87,6 +86,7 @@ const STEPS: &[M<'static>] = &[
     M::up(include_str!("migrations/0006_damaged_pieces.sql")),
     M::up(include_str!("migrations/0007_repairers.sql")),
     M::up(include_str!("migrations/0008_dossier_bytes.sql")),
+    M::up(include_str!("migrations/0009_removals.sql")),
 ];
 
 /// The format this version writes.
@@ -366,13 +366,8 @@ impl Database {
             .transaction_with_behavior(TransactionBehavior::Immediate)
             .map_err(|e| sql_error(what, e))?;
         if let Some(wal) = &self.wal {
-            if wal.is_broken() {
-                return Err(wal_error(io::Error::other("an earlier sync of this log failed")));
-            }
-            self.disk.sync_wal(wal.file()).map_err(|e| {
-                wal.broke();
-                wal_error(e)
-            })?;
+            // Together with those who wait for their commits: an error is reported only once.
+            wal.sync(wal.committed(), |file| self.disk.sync_wal(file)).map_err(wal_error)?;
         }
         let value = body(&tx).map_err(|fault| fault.into_error(what))?;
         tx.rollback().map_err(|e| sql_error(what, e))?;
@@ -396,8 +391,10 @@ impl Database {
     /// Another commit overwrites it.
     pub(crate) fn settle(&self) -> Result<(), StoreError> {
         let ((), ticket) = self.write("settling the database's log", |tx| {
-            // Sets it to its current value, which writes exactly one page.
-            Ok(tx.pragma_update(None, "user_version", to_integer(FORMAT))?)
+            // Sets it to its current value, which writes exactly one page. A newer version of the
+            // software may have migrated the database since it was opened here.
+            let format: i64 = tx.pragma_query_value(None, "user_version", |row| row.get(0))?;
+            Ok(tx.pragma_update(None, "user_version", format)?)
         })?;
         self.sync(ticket)
     }

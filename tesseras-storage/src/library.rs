@@ -1,10 +1,10 @@
 //! The capsules in one's own library: a row for each, a reference to every object that it needs,
 //! and a [signature file](crate::signature_files) beside the database.
 //!
-//! The file is in place before its row is committed, and is removed after the row. So a listed
-//! capsule always has one; a file without a row is left over from a crash, and harmless.
+//! The file is written after its row is committed and before the capsule is acknowledged, and removed
+//! after the row; what is due is in the database and continued when the store is next opened. So an
+//! acknowledged capsule has one, and a file without a row means that the row was lost.
 
-use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::PathBuf;
@@ -59,15 +59,16 @@ impl SqliteLibrary {
         signature_files::path(&self.files, hash).exists()
     }
 
-    /// Writes the signature files that are due: those of capsules listed by an earlier format, and
-    /// missing ones. May be interrupted at any point and then continues.
+    /// Writes the signature files that are due: those of new capsules, of capsules listed by an
+    /// earlier format, and missing ones. May be interrupted at any point and then continues.
     pub(crate) fn write_due_signature_files(&self) -> Result<(), StoreError> {
         let database = self.cas.database();
         let what = "writing signature files";
         while database
             .read(what, |c| c.prepare_cached("SELECT 1 FROM signature_files_due")?.exists([]))?
         {
-            database.write_durably(what, |tx| {
+            // If the disk loses that they are written, they are written once more.
+            let ((), _) = database.write(what, |tx| {
                 let due: Vec<TesseraHash> = tx
                     .prepare_cached("SELECT tessera FROM signature_files_due LIMIT ?1")?
                     .query_map([to_integer(DUE_BATCH)], |row| tessera_hash(row, 0))?
@@ -91,6 +92,53 @@ impl SqliteLibrary {
         Ok(())
     }
 
+    /// Writes the signature files that are due. If that fails they stay due: the capsules are stored,
+    /// and their signatures are in the database.
+    pub(crate) fn write_due_or_warn(&self) {
+        if let Err(error) = self.write_due_signature_files() {
+            tracing::warn!(%error, "signature files of the library could not be written yet");
+        }
+    }
+
+    /// Whether the signature file of a capsule is still to be written.
+    pub(crate) fn is_signature_file_due(&self, hash: &TesseraHash) -> Result<bool, StoreError> {
+        self.cas.database().read("looking for signature files", |connection| {
+            connection
+                .prepare_cached("SELECT 1 FROM signature_files_due WHERE tessera = ?1")?
+                .exists([hash.as_bytes()])
+        })
+    }
+
+    /// Continues the removals of signature files that were interrupted.
+    pub(crate) fn finish_removals(&self) -> Result<(), StoreError> {
+        let due: Vec<TesseraHash> =
+            self.cas.database().read("looking for removals", |connection| {
+                connection
+                    .prepare_cached("SELECT tessera FROM signature_file_removals")?
+                    .query_map([], |row| tessera_hash(row, 0))?
+                    .collect()
+            })?;
+        due.iter().for_each(|hash| self.finish_removal(hash));
+        Ok(())
+    }
+
+    /// Removes the signature file of a capsule that is not listed any more, and forgets that it is
+    /// to be removed.
+    fn finish_removal(&self, hash: &TesseraHash) {
+        let removed = self.remove_signature_file(hash).and_then(|_| {
+            let what = "forgetting the removal of a signature file";
+            let ((), _) = self.cas.database().write(what, |tx| {
+                tx.prepare_cached("DELETE FROM signature_file_removals WHERE tessera = ?1")?
+                    .execute([hash.as_bytes()])?;
+                Ok(())
+            })?;
+            Ok(())
+        });
+        if let Err(error) = removed {
+            tracing::warn!(%error, "a signature file that nothing needs is left on the disk");
+        }
+    }
+
     /// Marks listed capsules without a signature file, so that they get one.
     pub(crate) fn note_missing_signature_files(&self) -> Result<(), StoreError> {
         let mut missing = Vec::new();
@@ -111,6 +159,38 @@ impl SqliteLibrary {
             }
             Ok(())
         })
+    }
+
+    /// Notes the capsules that are not listed although parts of them are here, instead of those that
+    /// were noted before.
+    pub(crate) fn note_incomplete(&self, tesserae: &[TesseraHash]) -> Result<(), StoreError> {
+        self.cas.database().write_durably("noting incomplete capsules", |tx| {
+            tx.execute("DELETE FROM incomplete", [])?;
+            let mut note = tx.prepare_cached("INSERT INTO incomplete VALUES (?1)")?;
+            for hash in tesserae {
+                note.execute([hash.as_bytes()])?;
+            }
+            Ok(())
+        })
+    }
+
+    /// The capsules that may be listed again, or of which parts are here: those that have been noted,
+    /// and those with a signature file that are neither listed nor blocked.
+    pub(crate) fn unlisted(&self) -> Result<BTreeSet<TesseraHash>, StoreError> {
+        let noted: Vec<TesseraHash> =
+            self.cas.database().read("listing incomplete capsules", |connection| {
+                connection
+                    .prepare_cached("SELECT tessera FROM incomplete")?
+                    .query_map([], |row| tessera_hash(row, 0))?
+                    .collect()
+            })?;
+        let mut unlisted: BTreeSet<_> = noted.into_iter().chain(self.signature_files()?).collect();
+        for hash in unlisted.clone() {
+            if self.get(&hash)?.is_some() {
+                unlisted.remove(&hash);
+            }
+        }
+        Ok(unlisted)
     }
 
     /// Lists a capsule whose MANIFEST, files (with their lengths) and signature file are all here.
@@ -154,24 +234,19 @@ impl SqliteLibrary {
         })
     }
 
-    /// Removes the signature file of a tessera that is not listed. If it cannot be removed it
-    /// stays: an extra file is waste, not loss.
-    fn remove_signature_file(&self, hash: &TesseraHash) {
-        let outcome = self.cas.database().alone("removing a signature file", |connection| {
+    /// Removes the signature file of a tessera that is not listed; returns whether there was one.
+    pub(crate) fn remove_signature_file(&self, hash: &TesseraHash) -> Result<bool, StoreError> {
+        self.cas.database().alone("removing a signature file", |connection| {
             if record_of(connection, hash)?.is_some() {
-                return Ok(());
+                return Ok(false);
             }
             let path = signature_files::path(&self.files, hash);
             match self.cas.disk().remove(&path) {
-                Err(e) if e.kind() != io::ErrorKind::NotFound => {
-                    Err(io_error("removing", &path, e).into())
-                }
-                _ => Ok(()),
+                Ok(()) => Ok(true),
+                Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(false),
+                Err(e) => Err(io_error("removing", &path, e).into()),
             }
-        });
-        if let Err(error) = outcome {
-            tracing::warn!(%error, "a signature file that nothing needs is left on the disk");
-        }
+        })
     }
 }
 
@@ -251,22 +326,11 @@ fn insert_record<'a>(
 
 impl TesseraRepository for SqliteLibrary {
     fn add(&self, tessera: NewTessera) -> Result<bool, StoreError> {
-        let NewTessera { record, content, mut staged } = tessera;
+        let NewTessera { record, content, staged } = tessera;
         // A sorted set: equal files get one reference, and the table is written in order.
         let mut content: BTreeSet<ContentHash> = content.into_iter().collect();
         content.insert(record.hash.into());
-        let file = match self.stage_signature_file(&record) {
-            Ok(file) => file,
-            Err(error) => {
-                staged.into_iter().for_each(|blob| self.cas.discard(blob));
-                return Err(error);
-            }
-        };
-        let signatures = file.hash;
-        staged.push(file);
-        let path = signature_files::path(&self.files, &record.hash);
-        let placed = Cell::new(false);
-        let outcome = self.cas.adopt("adding a tessera to the library", staged, |tx, placing| {
+        let added = self.cas.adopt("adding a tessera to the library", staged, |tx, placing| {
             refuse_blocked(tx, &record.hash)?;
             if record_of(tx, &record.hash)?.is_some() {
                 for hash in &content {
@@ -278,17 +342,13 @@ impl TesseraRepository for SqliteLibrary {
                 placing.acquire(tx, hash)?;
             }
             insert_record(tx, &record, content.iter())?;
-            // Recorded first: if the rename fails midway, its result is still cleaned up.
-            placed.set(true);
-            placing.put_beside(&signatures, &path)?;
+            note_due(tx, &record.hash)?;
             Ok(true)
-        });
-        // If the commit itself failed, its row might still reappear after a crash; see
-        // [`Database::settle`](crate::database::Database::settle).
-        if outcome.is_err() && placed.get() && self.cas.database().settle().is_ok() {
-            self.remove_signature_file(&record.hash);
+        })?;
+        if added {
+            self.write_due_or_warn();
         }
-        outcome
+        Ok(added)
     }
 
     fn unblock(&self, hash: &TesseraHash) -> Result<(), StoreError> {
@@ -345,10 +405,14 @@ impl TesseraRepository for SqliteLibrary {
             for object in &content {
                 released.release(tx, object)?;
             }
+            tx.prepare_cached(
+                "INSERT INTO signature_file_removals VALUES (?1) ON CONFLICT DO NOTHING",
+            )?
+            .execute([hash.as_bytes()])?;
             Ok(Some(record))
         })?;
         if removed.is_some() {
-            self.remove_signature_file(hash);
+            self.finish_removal(hash);
         }
         Ok(removed)
     }

@@ -76,6 +76,8 @@ pub(crate) fn rebuild(
         let missing = missing.map(str::to_owned).to_vec();
         rebuilt.incomplete.push(Incomplete { hash, missing });
     }
+    let incomplete: Vec<TesseraHash> = rebuilt.incomplete.iter().map(|one| one.hash).collect();
+    library.note_incomplete(&incomplete)?;
     Ok(rebuilt)
 }
 
@@ -126,7 +128,10 @@ fn complete(
 }
 
 /// The MANIFEST of a tessera, if it is here and whole.
-fn manifest(cas: &Cas, hash: &TesseraHash) -> Result<Option<NamedManifest<Vec<u8>>>, StoreError> {
+pub(crate) fn manifest(
+    cas: &Cas,
+    hash: &TesseraHash,
+) -> Result<Option<NamedManifest<Vec<u8>>>, StoreError> {
     let path = cas.path(&(*hash).into());
     let Some(bytes) = regular::read_whole(&path, MAX_MANIFEST_BYTES)? else { return Ok(None) };
     Ok(NamedManifest::read(bytes, hash).ok())

@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tesseras_core::ports::StoreError;
+use tesseras_core::time::Timestamp;
 
 use crate::cache::CachedFragmentStore;
 use crate::cas::Cas;
@@ -23,10 +24,12 @@ use crate::database::{self, Database, StorageConfig};
 use crate::disk::{Disk, OsDisk};
 use crate::error::io_error;
 use crate::fragment::FsFragmentStore;
+use crate::gc::{self, Garbage};
 use crate::holdings::SqliteHoldings;
 use crate::ledger::SqliteLedger;
 use crate::library::SqliteLibrary;
 use crate::lock::DaemonLock;
+use crate::metrics::ObjectCounts;
 use crate::ownership;
 use crate::peers::SqlitePeers;
 use crate::rebuild::{self, Rebuilt};
@@ -133,7 +136,10 @@ impl Store {
         let database = Arc::new(database);
         let cas = Arc::new(Cas::open(cas, tmp, reserve, Arc::clone(&database), disk)?);
         let store = Self { data_dir: data_dir.to_owned(), database, cas };
-        match store.library().write_due_signature_files() {
+        store.cas.finish_removals()?;
+        let library = store.library();
+        library.finish_removals()?;
+        match library.write_due_signature_files() {
             // They stay due. The store must open so that space can be freed.
             Err(StoreError::Full { what }) => {
                 tracing::warn!(what, "no room for the signature files of the library");
@@ -194,6 +200,19 @@ impl Store {
     /// stays. Meant for the start of `tesd`.
     pub fn sweep_tmp(&self) -> Result<Swept, StoreError> {
         self.cas.sweep()
+    }
+
+    /// What is stored now, and what happened to it since this was opened.
+    pub fn object_counts(&self) -> Result<ObjectCounts, StoreError> {
+        self.cas.counts()
+    }
+
+    /// Removes what nothing refers to: files among the objects that were last changed before
+    /// `before`, rows without a reference, what processes that are gone left in `tmp/`. What others
+    /// are writing stays.
+    pub fn collect_garbage(&self, before: Timestamp) -> Result<Garbage, StoreError> {
+        let is_set_aside = database::is_one_set_aside(&database_path(&self.data_dir))?;
+        gc::collect(&self.cas, &self.library(), &self.holdings(), before, is_set_aside)
     }
 
     /// Reads every byte of every object and compares the index with what is there. Sees a store

@@ -43,12 +43,7 @@ impl Wal {
         Self { file, state: Mutex::default(), changed: Condvar::new() }
     }
 
-    /// The log's file.
-    pub(crate) fn file(&self) -> &File {
-        &self.file
-    }
-
-    /// Notes a commit that has just been made.
+    /// Notes a commit that has just been made, perhaps by another process.
     pub(crate) fn committed(&self) -> Ticket {
         let mut state = lock(&self.state);
         state.committed += 1;
@@ -66,11 +61,6 @@ impl Wal {
         let mut state = lock(&self.state);
         state.broken = false;
         state.synced = state.committed;
-    }
-
-    /// Notes a failed sync.
-    pub(crate) fn broke(&self) {
-        lock(&self.state).broken = true;
     }
 
     /// Returns once the transaction is durable. Of all who wait, one syncs.

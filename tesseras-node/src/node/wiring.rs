@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use prometheus::Registry;
+use prometheus::{Histogram, HistogramOpts, Registry};
 use tesseras_core::contact::Contact;
 use tesseras_core::ids::NodeId;
 use tesseras_core::peer_memory::SilentPeer;
@@ -23,7 +23,9 @@ use super::tasks::Tasks;
 use crate::capsules::StoredCapsules;
 use crate::config::NodeConfig;
 use crate::directory::DhtDirectory;
-use crate::jobs::{Announce, AnnounceNew, Job, Publish, Remember, Repair, RepairPostponed};
+use crate::jobs::{
+    Announce, AnnounceNew, CollectGarbage, Job, Publish, Remember, Repair, RepairPostponed,
+};
 use crate::start_error::StartError;
 
 /// How often a node looks whether a repair waits for its turn.
@@ -39,6 +41,7 @@ pub struct Wiring {
     pub replication: Replication,
     pub store: Store,
     pub clock: Clock,
+    gc_duration: Histogram,
 }
 
 impl Wiring {
@@ -86,11 +89,12 @@ impl Wiring {
         });
         let (id, peers) = (keys.id(), store.peers());
         let store = store.clone();
-        Ok(Self { id, dht, directory, memory, peers, replication, store, clock })
+        let gc_duration = gc_duration(registry)?;
+        Ok(Self { id, dht, directory, memory, peers, replication, store, clock, gc_duration })
     }
 
     /// All background jobs.
-    pub fn jobs(&self, config: &NodeConfig) -> [Arc<dyn Job>; 6] {
+    pub fn jobs(&self, config: &NodeConfig) -> [Arc<dyn Job>; 7] {
         let replication = self.replication.clone();
         let grace = config.repair_grace.unwrap_or(config.repair_interval);
         [
@@ -114,6 +118,11 @@ impl Wiring {
                 interval: config.repair_interval.min(LOOK_EVERY),
             }),
             Arc::new(self.remember()),
+            Arc::new(CollectGarbage {
+                store: self.store.clone(),
+                clock: self.clock.clone(),
+                duration: self.gc_duration.clone(),
+            }),
         ]
     }
 
@@ -129,6 +138,18 @@ impl Wiring {
             clock: self.clock.clone(),
         }
     }
+}
+
+/// How long collections of garbage take.
+fn gc_duration(registry: &Registry) -> Result<Histogram, prometheus::Error> {
+    let options = HistogramOpts::new(
+        "tesseras_cas_gc_sweep_duration_seconds",
+        "Seconds that a collection of garbage took.",
+    );
+    let buckets = prometheus::exponential_buckets(0.01, 4.0, 8)?;
+    let duration = Histogram::with_opts(options.buckets(buckets))?;
+    registry.register(Box::new(duration.clone()))?;
+    Ok(duration)
 }
 
 /// The stores of a data directory, with a cache for pieces that are read often.

@@ -11,6 +11,8 @@ use crate::disk::Disk;
 use crate::error::{io_error, sql_error};
 use crate::lock::FileLock;
 
+/// What the name of a damaged database continues with, before a label.
+const DAMAGED: &str = ".damaged-";
 /// The files of one database: itself, its log, its shared memory.
 const FILES: [&str; 3] = ["", "-wal", "-shm"];
 
@@ -64,15 +66,28 @@ fn is_sound(path: &Path, config: &StorageConfig, what: &str) -> Result<bool, Sto
     Ok(verdict == "ok")
 }
 
+/// Whether a damaged database was set aside beside this one, and is still there.
+pub(crate) fn is_one_set_aside(path: &Path) -> Result<bool, StoreError> {
+    let fail = |e| io_error("reading", path, e);
+    let aside = beside(path, DAMAGED);
+    let prefix = aside.file_name().unwrap_or_default().as_encoded_bytes();
+    for entry in std::fs::read_dir(path.parent().unwrap_or(Path::new("."))).map_err(fail)? {
+        if entry.map_err(fail)?.file_name().as_encoded_bytes().starts_with(prefix) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
 /// An unused name beside `path`.
 fn free_name(path: &Path, label: &str) -> PathBuf {
     let taken =
         |name: &Path| FILES.iter().any(|suffix| beside(name, suffix).symlink_metadata().is_ok());
-    let mut name = beside(path, &format!(".damaged-{label}"));
+    let mut name = beside(path, &format!("{DAMAGED}{label}"));
     let mut number = 1;
     while taken(&name) {
         number += 1;
-        name = beside(path, &format!(".damaged-{label}-{number}"));
+        name = beside(path, &format!("{DAMAGED}{label}-{number}"));
     }
     name
 }

@@ -251,7 +251,8 @@ fn a_log_that_could_not_be_synced_is_written_back_before_it_is_trusted_again() {
         .unwrap_or_else(|e| panic!("{}", e.error));
     let wal = dir.path().join("t.db-wal");
     assert!(wal.metadata().unwrap().len() > 0);
-    database.wal.as_ref().unwrap().broke();
+    let log = database.wal.as_ref().unwrap();
+    log.sync(log.committed(), |_| Err(io::ErrorKind::Other.into())).unwrap_err();
     database.sync(ticket).unwrap();
     assert_eq!(wal.metadata().unwrap().len(), 0);
 }
@@ -264,6 +265,15 @@ fn settling_writes_a_page_over_what_a_failed_commit_left() {
     database.settle().unwrap();
     assert!(wal.metadata().unwrap().len() > before, "a commit of nothing overwrites nothing");
     assert_eq!(values::<i64>(&database, "user_version"), [FORMAT as i64; 3]);
+}
+
+#[test]
+fn settling_leaves_the_format_of_a_newer_version() {
+    let (dir, database) = on_disk(&StorageConfig::default());
+    let newer = Connection::open(dir.path().join("t.db")).unwrap();
+    newer.pragma_update(None, "user_version", FORMAT as i64 + 1).unwrap();
+    database.settle().unwrap();
+    assert_eq!(values::<i64>(&database, "user_version"), [FORMAT as i64 + 1; 3]);
 }
 
 const OWN_PROCESS: &str = "TESSERAS_TEST_PAGE_CACHE";

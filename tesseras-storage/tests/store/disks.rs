@@ -13,8 +13,9 @@ use tesseras_core::ports::{
 };
 use tesseras_crypto::hash::blake3;
 use tesseras_storage::disk::{Disk, OsDisk};
-use tesseras_storage::{StorageConfig, Store};
+use tesseras_storage::{Garbage, StorageConfig, Store};
 
+use crate::garbage::END_OF_TIME;
 use crate::things::{add, assert_tidy, content, dossier, fragment, open, put, read, record, stage};
 
 /// When a disk fails.
@@ -224,8 +225,10 @@ fn every_touch_of_the_disk_may_be_the_last() {
         let outcome = open_on(dir.path(), &disk).and_then(|store| things.live(&store, &mut known));
         let context = format!("touch {at} of {touches}: {outcome:?}");
         let store = open(dir.path());
-        store.sweep_tmp().unwrap();
+        store.collect_garbage(END_OF_TIME).unwrap();
         things.verify(&store, &known, &context);
+        assert_tidy(&store);
+        assert!(store.collect_garbage(END_OF_TIME).unwrap() == Garbage::default(), "{context}");
         // Life goes on, over whatever was left.
         drop(store);
         let store = open(dir.path());
@@ -280,7 +283,28 @@ fn the_order_of_touches_is_the_one_that_survives_a_power_cut() {
     );
     assert!(store.fragments().delete_fragment(&held).unwrap());
     let from = format!("remove from {shard}");
-    assert_eq!(disk.take_trace(), ["commit", "sync log", "sync log", &from]);
+    // The last one forgets that the file was to be removed.
+    assert_eq!(disk.take_trace(), ["commit", "sync log", "sync log", &from, "commit"]);
+}
+
+#[test]
+fn a_removal_that_was_interrupted_is_finished_when_the_store_is_next_opened() {
+    let dir = quick_directory();
+    let files: Vec<Vec<u8>> = (0..100).map(|i| content(i, 20)).collect();
+    let manifest = content(1_000_000, 50);
+    let store = open(dir.path());
+    assert!(add(&store, &manifest, &files).unwrap());
+    drop(store);
+    // The opening, the commit, its sync, the sync before the first file is removed.
+    let disk = FaultyDisk::new(Fault::From(touches_of_opening_again() + 4));
+    let store = open_on(dir.path(), &disk).unwrap();
+    let name = blake3(&manifest).into();
+    assert!(store.library().remove(&name).unwrap().is_some());
+    assert_eq!(store.check().unwrap().orphans.len(), 100);
+    drop(store);
+    let store = open(dir.path());
+    assert_tidy(&store);
+    assert_eq!(std::fs::read_dir(dir.path().join("library")).unwrap().count(), 0);
 }
 
 #[test]
@@ -293,14 +317,17 @@ fn many_photos_are_synced_at_once_and_so_is_the_log() {
     assert!(add(&store, &content(1_000_000, 50), &files).unwrap());
     let trace = disk.take_trace();
     let count = |what: &str| trace.iter().filter(|t| t.starts_with(what)).count();
-    assert_eq!((count("sync file system"), count("sync file")), (1, 1));
+    // The second one is that of the signatures, which are written once the capsule is listed.
+    assert_eq!((count("sync file system"), count("sync file")), (1, 2));
     // Each photo, the MANIFEST, and the signatures.
     assert_eq!(count("rename into"), 2002);
     assert!(count("sync directory") <= 257, "{}", count("sync directory"));
-    assert_eq!((count("commit"), count("sync log")), (1, 1));
+    // The second commit forgets that the signatures are due.
+    assert_eq!((count("commit"), count("sync log")), (2, 1));
     let first = |what: &str| trace.iter().position(|t| t.starts_with(what));
-    let last_write = trace.iter().rposition(|t| t == "write");
-    assert!(last_write < first("sync file system"));
+    let writes = trace.iter().enumerate().filter(|(_, t)| *t == "write");
+    let before = writes.filter(|(at, _)| Some(*at) < first("sync file system")).count();
+    assert_eq!(before, 2001);
     assert!(first("sync file system") < first("rename into"));
 }
 
@@ -310,8 +337,8 @@ fn a_file_system_that_failed_is_not_synced_as_a_whole_again() {
     let opened = touches_of_opening();
     let dir = quick_directory();
     let count = |trace: &[String], what: &str| trace.iter().filter(|t| *t == what).count();
-    // Each of 302 files is created and written before.
-    let disk = FaultyDisk::new(Fault::Once(opened + 604, rustix::io::Errno::IO));
+    // Each of 301 files is created and written before; the signatures come later, on their own.
+    let disk = FaultyDisk::new(Fault::Once(opened + 602, rustix::io::Errno::IO));
     let store = open_on(dir.path(), &disk).unwrap();
     for (round, whole) in [(0, 1), (1, 0)] {
         let files: Vec<Vec<u8>> = (0..300).map(|i| content(round * 1000 + i, 20)).collect();
@@ -372,6 +399,15 @@ fn a_blob_that_was_to_be_synced_early_can_be_discarded() {
 
 /// Blobs of so many bytes are worth a sync of their own.
 const LARGE: usize = 64 * 1024;
+
+/// How often the disk is touched when a store is opened that is there.
+fn touches_of_opening_again() -> u64 {
+    let dir = quick_directory();
+    open(dir.path());
+    let disk = FaultyDisk::new(Fault::Never);
+    open_on(dir.path(), &disk).unwrap();
+    disk.touches.load(Ordering::SeqCst)
+}
 
 fn touches_of_opening() -> u64 {
     let dir = quick_directory();

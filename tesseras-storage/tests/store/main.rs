@@ -11,6 +11,7 @@ mod cached;
 mod conformance;
 mod damage;
 mod disks;
+mod garbage;
 mod model;
 mod only_database;
 mod processes;

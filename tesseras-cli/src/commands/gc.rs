@@ -1,0 +1,93 @@
+//! `tes gc`: removes what nothing in the data directory refers to.
+
+use serde::Serialize;
+use tesseras_core::append::Append as _;
+use tesseras_core::ids::TesseraHash;
+use tesseras_core::time::Timestamp;
+use tesseras_storage::Garbage;
+
+use crate::command_error::CommandError;
+use crate::context::Context;
+use crate::exit::Exit;
+use crate::human::{count, size};
+use crate::output::Report;
+
+/// Remove what nothing in your data directory refers to
+///
+/// Interrupted commands and power cuts may leave such files. A running node removes them once a day.
+#[derive(Debug, clap::Args)]
+pub struct Args {}
+
+#[derive(Serialize)]
+struct Collected {
+    /// Stored files that nothing referred to.
+    orphans: u64,
+    orphan_bytes: u64,
+    /// Stored files whose references were counted wrongly.
+    leaked: u64,
+    /// Temporary files of processes that are gone.
+    stale: u64,
+    stale_bytes: u64,
+    /// Stored files that nothing refers to and that were left all the same.
+    kept: u64,
+    /// Capsules that the index does not list and that are left.
+    unlisted: Vec<TesseraHash>,
+}
+
+/// Runs the command.
+pub fn run(context: &Context, Args {}: Args) -> Result<Exit, CommandError> {
+    // While nobody writes, a file without a row is garbage, however young.
+    let garbage = context.store()?.collect_garbage(Timestamp(u64::MAX))?;
+    context.output.report(&Collected::from(garbage))?;
+    Ok(Exit::Done)
+}
+
+impl From<Garbage> for Collected {
+    fn from(garbage: Garbage) -> Self {
+        Self {
+            orphans: garbage.orphans,
+            orphan_bytes: garbage.orphan_bytes,
+            leaked: garbage.leaked,
+            stale: garbage.stale.files,
+            stale_bytes: garbage.stale.bytes,
+            kept: garbage.kept,
+            unlisted: garbage.unlisted,
+        }
+    }
+}
+
+impl Report for Collected {
+    fn human(&self) -> String {
+        let mut out = String::new();
+        let mut line = |text: String| out.append_line(format_args!("{text}"));
+        let bytes = self.orphan_bytes + self.stale_bytes;
+        match (self.orphans + self.stale, self.leaked) {
+            (0, 0) => line("Nothing to remove.".to_owned()),
+            (files, 0) => line(format!(
+                "Removed {} ({}).",
+                count(files, "file that nothing needed", "files that nothing needed"),
+                size(bytes)
+            )),
+            (files, leaked) => line(format!(
+                "Removed {} ({}); corrected {}.",
+                count(files, "file that nothing needed", "files that nothing needed"),
+                size(bytes),
+                count(leaked, "reference count", "reference counts")
+            )),
+        }
+        for hash in &self.unlisted {
+            line(format!("{hash} is not in the index, and its files were left."));
+        }
+        if self.unlisted.is_empty() && self.kept > 0 {
+            line(format!(
+                "Left {}: the damaged database that was kept beside the index may refer to them. \
+                 Once you do not need it any more, remove it.",
+                count(self.kept, "file", "files")
+            ));
+        }
+        if !self.unlisted.is_empty() {
+            line("Next: tes repair --library, or tes drop --block HASH".to_owned());
+        }
+        out
+    }
+}

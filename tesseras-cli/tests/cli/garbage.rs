@@ -1,0 +1,82 @@
+//! Commands that are killed leave nothing behind for long, and `tes gc` removes what nothing needs.
+
+use std::fs;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use serde_json::Value;
+use tesseras_core::ports::TesseraRepository as _;
+use tesseras_storage::{Store, StoreCheck};
+
+use crate::environment::{Environment, text};
+
+fn check(environment: &Environment) -> (StoreCheck, usize) {
+    let store = Store::open(&environment.data_dir(), &Default::default()).expect("it opens");
+    (store.check().expect("checked"), store.library().list().expect("listed").len())
+}
+
+/// Runs a command and kills it after this long, unless it has ended; what it printed.
+fn killed_after(environment: &Environment, args: &[&str], delay: Duration) -> Option<Value> {
+    let mut tes = Command::new(assert_cmd::cargo::cargo_bin("tes"));
+    tes.args(args).args(["--json", "--data-dir"]).arg(environment.data_dir());
+    let mut tes = tes.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().expect("it runs");
+    std::thread::sleep(delay);
+    let _ = tes.kill();
+    let output = tes.wait_with_output().expect("it ends");
+    serde_json::from_slice(&output.stdout).ok()
+}
+
+#[test]
+fn a_create_or_a_drop_that_is_killed_leaves_nothing_after_a_collection() {
+    let environment = Environment::with_creator();
+    let folder = environment.path("letters");
+    fs::create_dir(&folder).expect("made");
+    for number in 0..400 {
+        let letter = format!("Dear Ana, this is letter {number}.\n");
+        fs::write(folder.join(format!("{number}.txt")), letter).expect("written");
+    }
+    let mut killed = 0;
+    for step in 1..10 {
+        let delay = Duration::from_millis(40 * step * step);
+        let made = killed_after(&environment, &["create", text(&folder)], delay);
+        environment.ok(&["gc"]);
+        let (found, listed) = check(&environment);
+        assert!(found.is_sound() && found.orphans.is_empty(), "{delay:?}: {found:?}");
+        assert_eq!(fs::read_dir(environment.data_dir().join("tmp")).expect("there").count(), 0);
+        let signatures = fs::read_dir(environment.data_dir().join("library")).expect("there");
+        assert_eq!(signatures.count(), listed, "{delay:?}");
+        assert!(made.is_none() || listed > 0, "what was acknowledged is there");
+        killed += usize::from(made.is_none());
+        let tesserae = environment.ok(&["list"]);
+        for tessera in tesserae["tesseras"].as_array().expect("a list") {
+            let hash = tessera["hash"].as_str().expect("a hash");
+            let delay = Duration::from_millis(5 * step);
+            killed_after(&environment, &["drop", hash, "--yes"], delay);
+            // Opening the data directory is enough.
+            let (found, listed) = check(&environment);
+            assert!(found.is_sound() && found.orphans.is_empty(), "{delay:?}: {found:?}");
+            if listed > 0 {
+                environment.ok(&["drop", hash, "--yes"]);
+            }
+        }
+    }
+    assert!(killed > 0, "the first is killed before it can do anything");
+}
+
+#[test]
+fn gc_says_what_it_removed_and_finds_nothing_the_second_time() {
+    let environment = Environment::with_creator();
+    let album = environment.album();
+    let made = environment.ok(&["create", text(&album)]);
+    let data = environment.data_dir();
+    let name = "ab".repeat(32);
+    fs::write(data.join(format!("cas/ab/{name}.blob")), [7; 1000]).expect("written");
+    fs::create_dir(data.join("tmp/1-0")).expect("made");
+    fs::write(data.join("tmp/1-0/00000000"), [7; 10]).expect("written");
+    let first = environment.ok(&["gc"]);
+    let counts = |of: &Value| ["orphans", "leaked", "stale"].map(|key| of[key].as_u64());
+    assert_eq!(counts(&first), [Some(1), Some(0), Some(1)]);
+    assert_eq!((&first["orphan_bytes"], &first["stale_bytes"]), (&1000.into(), &10.into()));
+    assert_eq!(counts(&environment.ok(&["gc"])), [Some(0); 3]);
+    environment.ok(&["verify", made["hash"].as_str().expect("a hash")]);
+}

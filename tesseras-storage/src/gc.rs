@@ -1,0 +1,220 @@
+//! Garbage collection: removes what nothing refers to, and what processes that are gone left behind.
+//!
+//! A file among the objects gets its name and its row while no other process can write, so a file
+//! without a row is garbage as soon as nobody writes; that is checked again right before it is
+//! removed. One exception: what may be left of a capsule whose row was lost, because the database
+//! was lost, or is an older copy; and while a damaged database is set aside, everything that it may
+//! refer to.
+
+use std::collections::BTreeSet;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
+
+use tesseras_core::ids::{ContentHash, TesseraHash};
+use tesseras_core::ports::{HoldingRepository as _, StoreError};
+use tesseras_core::time::Timestamp;
+
+use crate::cas::Cas;
+use crate::check::names_of_object;
+use crate::columns::{content_hash, count};
+use crate::error::io_error;
+use crate::holdings::SqliteHoldings;
+use crate::library::SqliteLibrary;
+use crate::metrics;
+use crate::rebuild::manifest;
+use crate::staging::Swept;
+
+/// Rows that are corrected in one transaction.
+const RECOUNTED: usize = 256;
+
+/// What was removed, and what was not.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Garbage {
+    /// Files without a row: among the objects, and signatures of dropped capsules.
+    pub orphans: u64,
+    /// Their length in bytes.
+    pub orphan_bytes: u64,
+    /// Rows of objects with more or fewer references than were counted, or with none.
+    pub leaked: u64,
+    /// Files in `tmp/` of processes that are gone.
+    pub stale: Swept,
+    /// Files without a row that are left, because they were changed so short ago.
+    pub young: u64,
+    /// Files without a row that are left, because they may belong to [`Self::unlisted`], or a
+    /// damaged database that is set aside may refer to them.
+    pub kept: u64,
+    /// Capsules that are not listed and may be listed again: their row was lost.
+    pub unlisted: Vec<TesseraHash>,
+}
+
+/// What may be needed to list capsules again.
+enum Needed {
+    Only(BTreeSet<ContentHash>),
+    /// Which files are needed cannot be known: a MANIFEST or the database is missing or damaged.
+    All,
+}
+
+/// Collects all garbage; of files without a row, those that were last changed before `before`. All
+/// of them stay if a damaged database is set aside.
+pub(crate) fn collect(
+    cas: &Cas,
+    library: &SqliteLibrary,
+    holdings: &SqliteHoldings,
+    before: Timestamp,
+    is_set_aside: bool,
+) -> Result<Garbage, StoreError> {
+    library.write_due_or_warn();
+    let mut garbage = Garbage { stale: cas.sweep()?, ..Garbage::default() };
+    garbage.leaked = recount(cas)?;
+    let mut needed = match is_set_aside {
+        true => Needed::All,
+        false => Needed::Only(BTreeSet::new()),
+    };
+    for hash in library.unlisted()? {
+        if holdings.is_blocked(&hash)? {
+            garbage.orphans += u64::from(library.remove_signature_file(&hash)?);
+        } else {
+            needed.add(cas, &hash)?;
+            garbage.unlisted.push(hash);
+        }
+    }
+    let mut orphans = Vec::new();
+    cas.visit_orphans(|hash, path| {
+        let Some(hash) = hash else { return Ok(()) };
+        let Some((changed, bytes)) = changed_at(&path)? else { return Ok(()) };
+        if needed.has(&hash) {
+            garbage.kept += 1;
+        } else if changed >= before.0 {
+            garbage.young += 1;
+        } else {
+            orphans.push(hash);
+            garbage.orphan_bytes += bytes;
+        }
+        Ok(())
+    })?;
+    if cas.remove_unnamed(&orphans) {
+        garbage.orphans += orphans.len() as u64;
+    }
+    metrics::add(&cas.counters.orphans, garbage.orphans);
+    metrics::add(&cas.counters.leaked, garbage.leaked);
+    metrics::add(&cas.counters.skipped_young, garbage.young);
+    Ok(garbage)
+}
+
+impl Needed {
+    /// The MANIFEST of a capsule and all that it lists.
+    fn add(&mut self, cas: &Cas, tessera: &TesseraHash) -> Result<(), StoreError> {
+        let Self::Only(files) = self else { return Ok(()) };
+        match manifest(cas, tessera)? {
+            Some(named) => {
+                files.insert((*tessera).into());
+                files.extend(named.manifest().files().iter().map(|file| file.blake3));
+            }
+            None => *self = Self::All,
+        }
+        Ok(())
+    }
+
+    fn has(&self, hash: &ContentHash) -> bool {
+        match self {
+            Self::Only(files) => files.contains(hash),
+            Self::All => true,
+        }
+    }
+}
+
+/// When a file was last written or renamed, in seconds since 1970, and its length in bytes; `None` if
+/// it is gone.
+fn changed_at(path: &Path) -> Result<Option<(u64, u64)>, StoreError> {
+    match std::fs::symlink_metadata(path) {
+        Ok(file) => {
+            let changed = u64::try_from(file.mtime().max(file.ctime())).unwrap_or(0);
+            Ok(Some((changed, file.len())))
+        }
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(e) => Err(io_error("reading", path, e)),
+    }
+}
+
+/// Corrects the counts of references, and removes objects without any; returns how many.
+fn recount(cas: &Cas) -> Result<u64, StoreError> {
+    let miscounted: Vec<ContentHash> =
+        cas.database().read("counting references", |connection| {
+            connection
+                .prepare_cached(concat!(
+                    "SELECT hash FROM objects WHERE refs != ",
+                    names_of_object!()
+                ))?
+                .query_map([], |row| content_hash(row, 0))?
+                .collect()
+        })?;
+    for batch in miscounted.chunks(RECOUNTED) {
+        cas.release("correcting reference counts", |tx, released| {
+            let mut names = tx.prepare_cached(concat!(
+                "SELECT ",
+                names_of_object!(),
+                " FROM objects WHERE hash = ?1"
+            ))?;
+            for hash in batch {
+                let mut rows = names.query([hash.as_bytes()])?;
+                if let Some(row) = rows.next()? {
+                    released.recount(tx, hash, count(row, 0)?)?;
+                }
+            }
+            Ok(())
+        })?;
+    }
+    Ok(miscounted.len() as u64)
+}
+
+#[cfg(test)]
+mod tests {
+    use tesseras_core::code::Piece;
+    use tesseras_core::ids::NodeId;
+    use tesseras_core::ports::{BlobStore as _, Charge, FragmentStore as _, HeldPiece, PeerAt};
+
+    use crate::{StorageConfig, Store};
+
+    use super::*;
+
+    #[test]
+    fn references_that_were_counted_wrongly_are_corrected() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path(), &StorageConfig::default()).unwrap();
+        let charge = Charge::Peer(PeerAt {
+            id: NodeId::new([1; 20]),
+            subnet: tesseras_core::contact::Subnet::V4([10, 0, 0]),
+        });
+        let mut held = Vec::new();
+        for number in 0..3_u8 {
+            let mut writer = store.blobs().stage().unwrap();
+            writer.write(&[number; 500]).unwrap();
+            let staged = writer.finish().unwrap();
+            let piece = Piece::Index(number);
+            let (tessera, checksum) = (TesseraHash::new([7; 32]), staged.hash);
+            let piece = HeldPiece { tessera, piece, checksum, bytes: 500 };
+            store.fragments().store_fragment(&piece, staged, &charge).unwrap();
+            held.push(piece);
+        }
+        let cas = store.blobs();
+        let spoil = |sql: &str, hash: &ContentHash| {
+            let what = "spoiling";
+            let spoilt = |tx: &rusqlite::Transaction<'_>| Ok(tx.execute(sql, [hash.as_bytes()])?);
+            cas.database().write_durably(what, spoilt).unwrap()
+        };
+        spoil("UPDATE objects SET refs = 4 WHERE hash = ?1", &held[0].checksum);
+        spoil("DELETE FROM fragments WHERE checksum = ?1", &held[1].checksum);
+        assert_eq!(store.check().unwrap().miscounted.len(), 2);
+        let before = Timestamp(u64::MAX);
+        assert_eq!(
+            store.collect_garbage(before).unwrap(),
+            Garbage { leaked: 2, ..Garbage::default() }
+        );
+        let check = store.check().unwrap();
+        assert!(check.is_sound() && check.orphans.is_empty(), "{check:?}");
+        assert_eq!(check.objects, 2);
+        assert_eq!(store.collect_garbage(before).unwrap(), Garbage::default());
+        assert!(store.fragments().delete_fragment(&held[0]).unwrap());
+        assert_eq!(store.check().unwrap().objects, 1);
+    }
+}
