@@ -52,7 +52,7 @@ fn words(cause: &Cause) -> Option<String> {
     match cause {
         Cause::ClockOff { seconds, witnesses } => Some(clock(*seconds, *witnesses)),
         Cause::NoSpace { needed, free } => Some(format!(
-            "there is not enough room on the disk: {} are needed, {} are free beside the reserve",
+            "there is not enough room on the disk: {} are needed, {} are free in addition to the reserve",
             size(*needed),
             size(*free)
         )),

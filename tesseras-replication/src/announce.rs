@@ -24,7 +24,7 @@ pub(crate) async fn announce_new(holder: &Holder, directory: &dyn Directory, tes
 }
 
 /// Announces all tesserae of which pieces were received and that were not announced since, and those
-/// whose announcement was not seen to end; returns how many.
+/// whose announcement is not known to have succeeded; returns how many.
 pub(crate) async fn announce_unannounced(holder: &Holder, directory: &dyn Directory) -> usize {
     let _turn = holder.turn_to_announce().await;
     let new: Vec<TesseraHash> = holder.not_known_to_be_announced().into_iter().collect();

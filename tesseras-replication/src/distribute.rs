@@ -188,7 +188,7 @@ impl Placing {
         }
     }
 
-    /// Those who attest, for a piece that goes to `to`: it believes only nodes that it has met, and
+    /// The witnesses that are named to `to`: it believes only nodes that it has met, and
     /// has most likely met its neighbours in the space of ids.
     fn witnesses(&self, to: NodeId) -> Vec<Contact> {
         let Self::Repair { witnesses } = self else { return Vec::new() };

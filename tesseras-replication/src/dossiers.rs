@@ -22,7 +22,7 @@ const MAX_PLANS: usize = 4;
 const MAX_SOURCES: usize = 16;
 /// How many dossiers of one tessera are received at once; each may have 16 MiB in memory.
 const AT_ONCE: usize = 4;
-/// When the next holder is asked although the last has not failed: a small dossier is there by then.
+/// When the next holder is asked although the last has not failed: a small dossier has arrived by then.
 const NEXT_AFTER: Duration = Duration::from_secs(1);
 
 /// The dossier kept here, or that of any live holder; of several plans the one that most holders

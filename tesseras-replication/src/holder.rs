@@ -82,7 +82,7 @@ pub struct Holder {
 struct Tables {
     /// Tesserae of which pieces were received and that were not announced since.
     unannounced: BTreeSet<TesseraHash>,
-    /// Tesserae whose announcement has begun, and was not seen to end well.
+    /// Tesserae whose announcement has begun, and is not known to have succeeded.
     announcing: BTreeSet<TesseraHash>,
     /// How many holders of each tessera could be lost, as of its last repair check.
     survived: BTreeMap<TesseraHash, usize>,
@@ -119,7 +119,7 @@ impl Holder {
         self.keys.id()
     }
 
-    /// This node as the one who places a piece on itself; its neighbourhood has no limit.
+    /// This node as the peer that places a piece on itself; its neighbourhood has no limit.
     pub(crate) fn itself(&self) -> PeerAt {
         PeerAt { id: self.me(), subnet: Subnet::of(Ipv4Addr::LOCALHOST.into()) }
     }
@@ -283,7 +283,7 @@ impl Holder {
         lock(&self.tables).unannounced.clone()
     }
 
-    /// Those, and the tesserae whose announcement was not seen to end well.
+    /// Those, and the tesserae whose announcement is not known to have succeeded.
     pub(crate) fn not_known_to_be_announced(&self) -> BTreeSet<TesseraHash> {
         let tables = lock(&self.tables);
         tables.unannounced.union(&tables.announcing).copied().collect()

@@ -59,8 +59,8 @@ struct Retry {
 const WHILE_BUSY: Retry = Retry { retries: 6, pause: Duration::from_millis(500), after: is_busy };
 /// Retries for requests that place a piece or ask for an attestation.
 const PATIENTLY: Retry = Retry { retries: 10, ..WHILE_BUSY };
-/// How long a node may be busy, beside the deadline of an answer: as long as all retries of one that
-/// says so at once.
+/// How long a node may be busy, in addition to the deadline of an answer: as long as all retries
+/// take if each is refused at once.
 const BUSY: Duration = Duration::from_secs(5);
 const _: () = assert!(BUSY.as_millis() == PATIENTLY.retries as u128 * PATIENTLY.pause.as_millis());
 /// Retries until there is an answer other than busy.
@@ -95,7 +95,7 @@ pub(crate) struct Parcel<'a> {
     pub(crate) dossier: &'a VerifiedDossier,
     pub(crate) piece: Piece,
     pub(crate) bytes: u64,
-    /// Others who attest the tessera, if it is placed as a repair; else none.
+    /// Other nodes that attest the tessera, if it is placed as a repair; otherwise none.
     pub(crate) witnesses: Vec<Contact>,
     pub(crate) priority: Priority,
     pub(crate) state: &'a TransferState,

@@ -43,7 +43,7 @@ use tesseras_core::progress::{Meter, OnProgress, Progress};
 /// The deadline for one tessera, however many are repaired at once. The time for which it waits for
 /// its turn to transfer does not count.
 pub const REPAIR_DEADLINE: Duration = Duration::from_secs(60 * 60);
-/// For how many tesserae the recorded holders are asked concurrently.
+/// How many tesserae are checked concurrently, by asking their recorded holders.
 const CHECKS_AT_ONCE: usize = 64;
 /// How many tesserae are repaired at once.
 const REPAIRS_AT_ONCE: usize = 16;
@@ -109,13 +109,13 @@ pub(crate) struct Repairer<'a> {
 #[derive(Clone, Copy)]
 pub(crate) struct Effort<'a> {
     pub(crate) haste: Haste,
-    /// Whether it is the turn of what is not urgent. Else that waits for its turn.
+    /// Whether what is not urgent is done now. Otherwise it waits for its turn.
     pub(crate) in_turn: bool,
     /// For how long it has waited for bandwidth.
     pub(crate) waited: &'a Waited,
 }
 
-/// What a repair uses beside its collaborators.
+/// What a repair uses besides its collaborators.
 #[derive(Clone, Copy)]
 struct Means<'a> {
     throttled: Throttled<'a>,
@@ -208,7 +208,7 @@ impl<'a> Repairer<'a> {
         self.repair_locked(lock, effort, on_progress).await
     }
 
-    /// The same, of a tessera that is locked.
+    /// The same, for a tessera that is locked.
     pub(crate) async fn repair_locked(
         &self,
         lock: &TesseraLock,
@@ -247,7 +247,7 @@ impl<'a> Repairer<'a> {
             self.confirm_again(dossier, survey).await?;
             return Ok(done);
         }
-        // Nothing is placed elsewhere: this node's own damage ends no repair.
+        // Nothing is placed elsewhere: damage on this node does not fail the repair.
         match self.mend_own(lock, dossier, survey, means).await {
             Ok(mended) => done.restored = mended,
             Err(error) => done.refusals.push(error.to_string()),
@@ -256,7 +256,7 @@ impl<'a> Repairer<'a> {
         Ok(done)
     }
 
-    /// Replaces what is missing, and adds to the result what came of it.
+    /// Replaces what is missing, and adds the outcome to the result.
     async fn replace(
         &self,
         lock: &TesseraLock,
@@ -491,12 +491,13 @@ impl<'a> Repairer<'a> {
     }
 }
 
-/// Against whom pieces count that this node places: those of its owner's capsules are its own.
+/// The account that is charged with the pieces that this node places: its own, if they are of its
+/// owner's capsules.
 fn charge_of(is_own: bool) -> Charge<()> {
     if is_own { Charge::OWN } else { Charge::REPAIR }
 }
 
-/// Why so many pieces are still missing, with so many other nodes asked; only the refusals if none
+/// Why so many pieces are still missing after so many other nodes were asked; only the refusals if none
 /// are. A node that has no room for a piece need not have refused anything.
 fn why_missing(missing: usize, asked: usize, refusals: Vec<String>) -> Vec<String> {
     if missing == 0 {

@@ -254,7 +254,7 @@ impl Replication {
 
     /// Reads every byte of the pieces that this node holds of a tessera; what is damaged is recorded,
     /// and replaced by the next repair. Fails if any piece could not be read for another reason; what
-    /// was found damaged is recorded all the same.
+    /// was found damaged is recorded nevertheless.
     pub async fn verify_held(&self, tessera: TesseraHash) -> Result<(), StoreError> {
         self.0.holder.verify_held(tessera).await
     }

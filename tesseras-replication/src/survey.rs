@@ -210,7 +210,7 @@ impl<'a> Surveying<'a> {
         while self.next().await.is_some() {}
     }
 
-    /// Changes the manner: from now on, a node is overdue only after this patience.
+    /// Changes the manner: from now on, it decides when a node is overdue.
     pub(crate) fn be(&mut self, manner: Manner) {
         self.patience.be(manner);
     }
@@ -222,7 +222,7 @@ impl<'a> Surveying<'a> {
     }
 
     /// Ends with what is known, and records it: nodes that have not answered count as silent. If that
-    /// cannot be recorded, what was found is true all the same.
+    /// cannot be recorded, the result is still valid.
     pub(crate) async fn end(self) -> Survey {
         let survey = self.as_of_now();
         // Pieces that a holder itself no longer attests are removed from the ledger.

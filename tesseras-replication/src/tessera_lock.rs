@@ -37,7 +37,7 @@ impl TesseraLock {
     }
 
     /// The same threads; their work keeps the lock until it ends, even if its caller is gone. So
-    /// whoever locks the tessera next is not surprised by what it still stores.
+    /// nothing is still stored for the tessera when the next task locks it.
     pub(crate) fn on(&self, disk: &Blocking) -> Blocking {
         disk.keeping(self.clone())
     }

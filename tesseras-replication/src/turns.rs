@@ -48,7 +48,7 @@ struct Held {
     bytes: u64,
     /// What has moved since its peer last counted as moving.
     step: u64,
-    /// For how long this node has waited for the peer since then, but for the current wait.
+    /// For how long this node has waited for the peer since then, without the current wait.
     waited: Duration,
     /// Since when it waits for the peer now; `None` while this node itself is at work.
     waits_since: Option<Instant>,
@@ -68,7 +68,7 @@ pub(crate) struct Turn {
     state: Arc<Mutex<State>>,
 }
 
-/// A place among those who wait.
+/// A place among the waiting requests.
 struct Place<'a> {
     number: u64,
     state: &'a Mutex<State>,
@@ -158,7 +158,7 @@ impl Turns {
         }
     }
 
-    /// A place among those who wait, if there is one.
+    /// A place among the waiting requests, if there is one.
     fn queue(&self, peer: PeerAt) -> Option<(Place<'_>, Arc<Notify>)> {
         let mut state = lock(&self.state);
         match entry(&state.waiting, &peer) {
@@ -245,7 +245,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn who_has_no_turn_goes_before_who_has_one() {
+    async fn a_peer_without_a_turn_goes_before_one_that_has_a_turn() {
         let turns = Turns::new(2);
         let first = turns.take(node(1), soon()).await.expect("free");
         let second = turns.take(node(1), soon()).await.expect("nobody else waits");
@@ -276,7 +276,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn who_stalls_gives_its_turn_up_and_who_waits_for_this_node_does_not() {
+    async fn a_peer_that_stalls_gives_up_its_turn_and_one_that_waits_for_this_node_does_not() {
         let turns = Turns::new(2);
         let stalled = turns.take(node(1), soon()).await.expect("free");
         let working = turns.take(node(2), soon()).await.expect("free");
@@ -288,7 +288,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn who_waits_with_many_is_sent_away_for_another_neighbourhood() {
+    async fn one_of_many_that_wait_in_a_neighbourhood_is_sent_away_for_another_neighbourhood() {
         let turns = Turns::new(1);
         let _held = turns.take(node(1), soon()).await.expect("free");
         let crowd = || (0..64).map(|at| PeerAt { id: node(at).id, ..node(at / 16) });
@@ -306,7 +306,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn four_who_drip_do_not_stop_a_node() {
+    async fn four_peers_that_drip_do_not_stop_a_node() {
         let turns = Turns::new(4);
         let mut dripping = Vec::new();
         for seed in 1..=4 {

@@ -75,7 +75,7 @@ impl Workshop {
         self.locks.lock(tessera).await
     }
 
-    /// Whether files of these lengths fit on the disk beside the reserve.
+    /// Whether files of these lengths fit on the disk in addition to the reserve.
     pub(crate) async fn check_room(
         &self,
         lengths: impl IntoIterator<Item = u64>,

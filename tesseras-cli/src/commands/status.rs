@@ -262,7 +262,7 @@ fn live(status: &TesseraStatus) -> String {
     if fragments.needed > 1 && copies.total > 0 {
         let CopyCount { total, live } = copies;
         let copies = count(*total, "whole copy", "whole copies");
-        out += &format!("Beside them: {live} of {copies}.\n");
+        out += &format!("In addition: {live} of {copies}.\n");
     }
     if *state != TesseraState::Unreachable {
         out += &survives_text(*survives);

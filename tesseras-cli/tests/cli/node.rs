@@ -111,7 +111,7 @@ fn what_the_node_says_is_shown() {
     assert_eq!(status["placement"], placement);
     let human = String::from_utf8(environment.human(&["status", &name]).stdout).expect("UTF-8");
     assert!(human.contains("survives the loss of any 3") && human.contains("5 whole"), "{human}");
-    assert!(human.contains("Beside them: 3 of 3 whole copies."), "{human}");
+    assert!(human.contains("In addition: 3 of 3 whole copies."), "{human}");
     let human = String::from_utf8(environment.human(&["status", &name]).stdout).expect("UTF-8");
     let silent = "3 holders do not answer, and nothing is missing on the others.";
     assert!(human.contains(silent) && !human.contains("tes repair"), "{human}");

@@ -84,7 +84,7 @@ fn a_failure_is_told_in_human_units_and_without_false_hope() {
         ),
         (
             Cause::NoSpace { needed: 12 << 20, free: 1536 },
-            "12.0 MiB are needed, 1.5 KiB are free beside the reserve",
+            "12.0 MiB are needed, 1.5 KiB are free in addition to the reserve",
             "free some disk space",
         ),
         (Cause::DiskFull, "as the node said", "free some disk space"),

@@ -9,7 +9,7 @@ use crate::network::Net;
 use crate::stranger::Stranger;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_asks_about_thousands_of_tesserae_at_once_is_told_to_wait() {
+async fn a_peer_that_asks_about_thousands_of_tesserae_at_once_is_told_to_wait() {
     let net = Net::of(1).await;
     let (to, stranger) = (net.nodes[0].contact(), Stranger::at("127.0.100.1"));
     // Of no kind that a batch may have: it costs next to nothing to answer, and counts all the same.

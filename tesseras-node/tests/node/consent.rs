@@ -236,7 +236,7 @@ async fn a_reader_keeps_a_capsule_alive_when_its_owner_and_all_holders_are_gone(
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_capsule_that_nobody_signed_a_plan_of_is_published_by_its_creator_alone() {
+async fn a_capsule_without_a_signed_plan_is_published_by_its_creator_alone() {
     let net = Net::of(2).await;
     let (hash, _) = net.nodes[0].create(&net.path("album"), 1000, 5);
     let refused = net.nodes[0].node.replication().publish_signed(hash, &silent()).await;

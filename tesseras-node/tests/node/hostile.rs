@@ -257,7 +257,7 @@ async fn what_one_peer_sends_at_once_counts_together() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_a_sender_only_claims_takes_nobodys_room() {
+async fn a_mere_claim_of_a_sender_takes_no_room_from_others() {
     let mut net = Net::new();
     let limits = |config: &mut NodeConfig| {
         config.replication.limits.storage = 500 << 20;

@@ -74,7 +74,7 @@ async fn data_and_parity_are_rebuilt_by_two_at_once_and_despite_damage() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn whole_copies_come_back_and_spread_to_who_joins() {
+async fn whole_copies_come_back_and_spread_to_nodes_that_join() {
     let mut net = Net::of(4).await;
     let (hash, keys) = net.nodes[0].create(&net.path("album"), 1000, 5);
     net.nodes[0].publish(hash, &keys).await.unwrap();

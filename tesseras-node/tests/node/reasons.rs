@@ -102,7 +102,7 @@ async fn silent_holders_are_counted_and_may_be_back() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_fetch_without_room_on_the_disk_gives_no_hope_of_holders() {
+async fn a_fetch_without_room_on_the_disk_does_not_tell_to_wait_for_holders() {
     let mut net = Net::of(3).await;
     let mut config = net.config();
     config.replication.limits.min_free_space = u64::MAX;

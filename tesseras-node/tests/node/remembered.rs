@@ -7,7 +7,8 @@ use tesseras_core::ports::PeerRepository as _;
 use crate::network::{Net, open, until};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_did_not_answer_about_a_tessera_leaves_the_table_and_is_silent_after_a_restart() {
+async fn a_node_that_did_not_answer_about_a_tessera_leaves_the_table_and_is_silent_after_a_restart()
+{
     let mut net = Net::of(5).await;
     net.settle().await;
     let (hash, keys) = net.nodes[0].create(&net.path("album"), 1000, 5);

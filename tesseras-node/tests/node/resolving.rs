@@ -36,7 +36,7 @@ fn take_searches(members: &[Member], id: NodeId) -> Vec<usize> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn many_who_ask_for_a_silent_node_make_one_search_and_its_failure_is_not_kept() {
+async fn many_requests_for_a_silent_node_make_one_search_and_its_failure_is_not_kept() {
     let mut net = Net::of(4).await;
     let id = net.nodes[3].node.id();
     let dir = net.nodes[3].dir.clone();

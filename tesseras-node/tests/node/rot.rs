@@ -192,7 +192,7 @@ async fn a_rotten_manifest_hides_no_piece_and_is_mended_by_repair() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_copy_that_was_found_rotten_is_attested_no_more_and_taken_again() {
+async fn a_copy_that_was_found_rotten_is_no_longer_attested_and_is_accepted_again() {
     let mut net = Net::of(3).await;
     let (hash, keys) = net.nodes[0].create(&net.path("album"), 2000, 5);
     net.nodes[0].publish(hash, &keys).await.unwrap();

@@ -28,7 +28,7 @@ async fn told(
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn made_dropped_and_no_room_sound_the_same() {
+async fn own_and_dropped_tesserae_are_refused_in_the_words_of_a_node_without_room() {
     let mut net = Net::of(2).await;
     let mut config = net.config();
     config.replication.limits.storage = 0;

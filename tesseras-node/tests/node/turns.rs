@@ -42,7 +42,7 @@ async fn leave_unread(stranger: &Stranger, from: &Contact, goods: &Goods) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_brings_a_piece_does_not_wait_behind_a_crowd_of_another_neighbourhood() {
+async fn a_peer_that_sends_a_piece_does_not_wait_behind_a_crowd_of_another_neighbourhood() {
     let net = Net::of(1).await;
     let (to, crowd) = (net.nodes[0].contact(), crowd());
     let (goods, own) = (Goods::make(5 * MIB, 20), Goods::make(5 * MIB, 40));
@@ -63,7 +63,7 @@ async fn who_brings_a_piece_does_not_wait_behind_a_crowd_of_another_neighbourhoo
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_fetches_a_piece_does_not_wait_behind_a_crowd_of_another_neighbourhood() {
+async fn a_peer_that_fetches_a_piece_does_not_wait_behind_a_crowd_of_another_neighbourhood() {
     let net = Net::of(1).await;
     let (to, crowd) = (net.nodes[0].contact(), crowd());
     let goods = Goods::make(8 * MIB, 20);

@@ -65,7 +65,7 @@ async fn a_refused_piece_forges_no_line() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_answer_that_is_none_forges_no_line() {
+async fn a_malformed_answer_forges_no_line() {
     // The reader names the word that it does not know.
     let frame = codec::encode(&BTreeMap::from([(forged(), 1)])).unwrap();
     assert_one_short_line(&failure_of_publishing(Lie::AnswerToPuts(frame)).await);

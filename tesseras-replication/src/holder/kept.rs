@@ -1,4 +1,5 @@
-//! Storing and replacing held pieces. None is let go: only its own disk's owner removes a piece.
+//! Storing and replacing held pieces. None is deleted for the sake of other nodes: only the owner of
+//! the disk removes a piece.
 
 use std::sync::Arc;
 

@@ -1,5 +1,5 @@
-//! The turns of this node's own transfers in one direction. Work for strangers, of which one that is
-//! slow may take many turns for long, leaves half of them to the owner.
+//! The turns of this node's own transfers in one direction. Background work,
+//! which slow peers may prolong, leaves half of them to the owner.
 
 use std::sync::Arc;
 

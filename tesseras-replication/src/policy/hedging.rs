@@ -11,8 +11,7 @@ pub struct Requests {
     pub sent: u64,
     /// Hedges: requests sent in place of a late one.
     pub hedged: u64,
-    /// Hedges without which the task would have waited in vain: the late request failed, or made no
-    /// more progress.
+    /// Hedges that were needed: the late request failed, or made no more progress.
     pub needed: u64,
 }
 
@@ -30,7 +29,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_was_asked_twice_in_vain_stays_a_share_of_all() {
+    fn unnecessary_hedges_stay_a_share_of_all_requests() {
         let mut requests = Requests { sent: 1000, ..Requests::default() };
         assert!(!requests.may_hedge(0), "it is turned off");
         let mut extra = 0;

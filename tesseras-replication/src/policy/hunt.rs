@@ -261,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn a_late_copy_is_asked_of_the_next_holder_and_the_first_wins() {
+    fn a_late_copy_is_requested_from_the_next_holder_too_and_the_first_wins() {
         let mut task = Task::new(1000, 0);
         for seed in [1, 2, 3] {
             task.hunt.found(&holder(seed, &[Piece::Whole], SUM));
@@ -278,7 +278,7 @@ mod tests {
     }
 
     #[test]
-    fn of_a_coded_form_another_fragment_makes_up_for_a_late_one() {
+    fn another_fragment_makes_up_for_a_late_one() {
         let mut task = Task::new(CODED_FROM_BYTES, 24);
         for index in 0..20 {
             task.hunt.found(&holder(index, &[Piece::Index(index)], SUM));

@@ -81,7 +81,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_one_brings_is_used_up_for_nobody_else() {
+    fn what_one_peer_sends_counts_against_no_other() {
         let near = Subnet::of("8.8.8.8".parse().expect("an address"));
         let far = Subnet::of("9.9.9.9".parse().expect("an address"));
         let [one, other] = [NodeId::new([1; 20]), NodeId::new([2; 20])];

@@ -24,7 +24,7 @@ pub(crate) struct OfferTerms {
     pub(crate) wanted: usize,
     /// The length of the smallest piece, in bytes.
     pub(crate) bytes: u64,
-    /// Against whom pieces would count.
+    /// The account that pieces would be charged to.
     pub(crate) charge: Charge<()>,
     /// Whether this node may hold pieces itself.
     pub(crate) include_self: bool,

@@ -13,7 +13,7 @@ pub enum Manner {
     Quick,
     /// Medium: pieces are placed once more than necessary.
     Thorough,
-    /// High: bytes were sent in vain, possibly over a slow line.
+    /// High: bytes are wasted, possibly over a slow line.
     Unhurried,
 }
 

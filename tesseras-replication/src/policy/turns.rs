@@ -10,9 +10,10 @@ use tesseras_core::ports::PeerAt;
 const SLOWEST: u64 = 64 * 1024;
 /// Every transfer that moves has this long to show its speed.
 const AT_LEAST: Duration = Duration::from_secs(20);
-/// A transfer whose peer has moved nothing worth mentioning for this long may be cut for others.
+/// A transfer whose peer has moved less than [`A_STEP`] for this long has stalled, and may be cut for
+/// others.
 pub(crate) const STALLED: Duration = Duration::from_millis(2500);
-/// Fewer bytes than this within [`STALLED`] are nothing worth mentioning.
+/// How many bytes a peer has to move within [`STALLED`].
 pub(crate) const A_STEP: u64 = 16 * 1024;
 /// The most requests that wait for a turn in one direction.
 const MAX_WAITING: usize = 64;
@@ -71,13 +72,15 @@ pub(crate) fn next(taken: &[PeerAt], waiting: &[Waiting], free: usize) -> Vec<u6
 pub(crate) enum Entry {
     /// It may.
     Granted,
-    /// It may, and the request with this number, of those who wait with many, no longer may.
+    /// It may, instead of the request with this number, which is one of many of its peer or
+    /// neighbourhood.
     InsteadOf(u64),
     /// It may not.
     Refused,
 }
 
-/// Decides that. When the list is full, those with the most requests in it make room for others.
+/// Decides whether one more request may wait. When the list is full, the peers and neighbourhoods with
+/// the most requests in it make room for others.
 pub(crate) fn entry(waiting: &[Waiting], newcomer: &PeerAt) -> Entry {
     let peers: Vec<PeerAt> = waiting.iter().map(|one| one.peer).collect();
     let (near, own) = share(newcomer, &peers);
@@ -217,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn the_list_is_bounded_and_who_waits_with_many_makes_room() {
+    fn the_list_is_bounded_and_one_of_many_that_wait_makes_room() {
         let near = |count: usize| (0..count).map(|id| peer(1, id as u8));
         let full = queue(near(MAX_WAITING_NEAR));
         assert_eq!(entry(&full[1..], &peer(1, 99)), Entry::Granted);

@@ -1,5 +1,5 @@
-//! When what is missing is replaced: at once where a tessera is endangered, else only after those
-//! who hold it have had time to come back.
+//! When what is missing is replaced: at once where a tessera is endangered, otherwise only after
+//! its holders have had time to come back.
 //!
 //! Most nodes that do not answer come back, and each repair reads k pieces. So repair is lazy, as
 //! in Total Recall (Bhagwan et al., NSDI 2004): it waits, and then replaces several pieces at once.
@@ -36,7 +36,7 @@ pub(crate) enum Urgency {
 /// Few missing pieces are replaced when the first of their holders has been silent for this many
 /// grace periods.
 const GRACES_FOR_FEW: u32 = 7;
-/// Fewer missing fragments than one in this many of the redundant ones are few.
+/// Missing fragments are few if they are fewer than one in this many of the redundant ones.
 const FEW: usize = 4;
 
 /// What a tessera lacks, and why.
@@ -44,10 +44,10 @@ const FEW: usize = 4;
 struct Loss {
     /// How many pieces are missing.
     missing: usize,
-    /// How many of them those holders may still have that were silent for less than the grace
-    /// period.
+    /// How many of them are with holders that have been silent for less than the grace period, and
+    /// may return.
     may_return: usize,
-    /// From how many missing pieces on they are replaced without further delay.
+    /// As many missing pieces as this are replaced without further delay.
     many: usize,
     /// How many holders may be lost now.
     survives: usize,

@@ -54,7 +54,7 @@ impl Service<'_> {
         }
         let claimed = if put.is_repair { Charge::REPAIR } else { Charge::OWN };
         let claimed = claimed.of(from);
-        // What it claims is refused early, and counts for nobody until it is known to be true.
+        // What it claims may be refused early, but is charged to no account until it is verified.
         let all = put.bytes.saturating_add(put.dossier_bytes);
         self.holder.admit(from, claimed, all).await.map_err(refuse)?;
         let turn = Arc::new(self.holder.turn_to_receive(from).await?);
@@ -96,8 +96,8 @@ impl Service<'_> {
         Ok(Stored {})
     }
 
-    /// Against whom a piece counts: without a true witness it is the sender's own. The witnesses are
-    /// the sender's choice, so the time that they take is the sender's.
+    /// The account that a piece is charged to: without a true witness, the sender's own. The sender
+    /// chose the witnesses, so the time that they take counts as the sender's.
     async fn charge(
         &self,
         from: PeerAt,

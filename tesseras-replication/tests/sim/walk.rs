@@ -105,7 +105,7 @@ fn an_announcement_that_was_not_seen_to_end_is_made_again() {
 }
 
 #[test]
-fn two_who_repair_at_once_do_no_harm() {
+fn two_nodes_that_repair_at_once_do_no_harm() {
     simulate(20..24, 30, async |world| {
         let made = coded();
         world.publish(3, made).await.unwrap();
@@ -144,7 +144,7 @@ fn a_partition_that_heals_leaves_one_healthy_capsule() {
 }
 
 #[test]
-fn holders_that_lie_stall_are_late_or_forget_stop_nobody() {
+fn holders_that_lie_stall_forget_or_are_late_stop_no_fetch_and_no_repair() {
     let conducts = [
         Conduct::Silent,
         Conduct::Late(Duration::from_secs(4)),
