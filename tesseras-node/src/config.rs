@@ -8,7 +8,7 @@ use std::time::Duration;
 use tesseras_core::units::MIB;
 use tesseras_dht::DhtConfig;
 use tesseras_net::settings::{BindConfig, InboundConfig, PoolConfig, RateLimit};
-use tesseras_replication::ReplicationConfig;
+use tesseras_replication::{Haste, ReplicationConfig, Turns};
 use tesseras_storage::StorageConfig;
 
 pub use tesseras_dht::config::{MAX_ALPHA, MAX_CONTACTS};
@@ -18,6 +18,8 @@ pub use tesseras_replication::config::{DEFAULT_REPAIR_SHARE_PERCENT, MAX_TRANSFE
 pub const DEFAULT_REPAIR_INTERVAL: Duration = Duration::from_secs(86_400);
 /// Default of [`NodeConfig::repair_jitter`].
 pub const DEFAULT_REPAIR_JITTER: Duration = Duration::from_secs(7_200);
+/// Default of [`NodeConfig::steward_step`].
+pub const DEFAULT_STEWARD_STEP: Duration = Duration::from_secs(900);
 /// Default of [`NodeConfig::fragment_cache`], in bytes.
 pub const DEFAULT_FRAGMENT_CACHE: u64 = 128 * MIB;
 /// Default of [`NodeConfig::join_patience`].
@@ -64,6 +66,9 @@ pub struct NodeConfig {
     /// How long after it was seen last a holder that does not answer may still come back, before
     /// its pieces are replaced by a routine repair; `None`: one repair interval.
     pub repair_grace: Option<Duration>,
+    /// How long each holder that is nearer to a tessera's key has to repair it, before the next one
+    /// does in a routine repair.
+    pub steward_step: Duration,
     /// The settings of the DHT. Its `work_bits` also applies to this node's key and to every
     /// connection.
     pub dht: DhtConfig,
@@ -95,6 +100,7 @@ impl NodeConfig {
             repair_interval: DEFAULT_REPAIR_INTERVAL,
             repair_jitter: DEFAULT_REPAIR_JITTER,
             repair_grace: None,
+            steward_step: DEFAULT_STEWARD_STEP,
             dht: DhtConfig::default(),
             pool: bind.pool,
             inbound: bind.inbound,
@@ -103,5 +109,12 @@ impl NodeConfig {
             fragment_cache: DEFAULT_FRAGMENT_CACHE,
             metrics: None,
         }
+    }
+
+    /// How a routine repair is done.
+    pub fn routine(&self) -> Haste {
+        let grace = self.repair_grace.unwrap_or(self.repair_interval);
+        let turns = Turns { step: self.steward_step, longest: self.repair_interval };
+        Haste::Routine { grace, turns }
     }
 }

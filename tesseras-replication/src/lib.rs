@@ -53,6 +53,8 @@ mod workshop;
 pub use announce::ANNOUNCE_BATCH;
 pub use blocking::{BlockingPool, TokioBlocking};
 pub use config::ReplicationConfig;
+pub use policy::agenda::Postponed;
+pub use policy::steward::Turns;
 pub use policy::{admission, causes, urgency::Haste};
 pub use ports::{Capsules, Directory, OpenCapsule, UnpackError, UnpackingCapsule};
 pub use replication::{Parts, Replication};

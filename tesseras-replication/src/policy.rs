@@ -3,7 +3,7 @@
 //! sending a message.
 
 pub mod admission;
-pub(crate) mod agenda;
+pub mod agenda;
 pub mod causes;
 pub mod health;
 pub mod hedging;
@@ -15,6 +15,7 @@ pub(crate) mod patience;
 pub(crate) mod rebuild;
 pub(crate) mod rounds;
 pub(crate) mod slots;
+pub mod steward;
 pub mod survey;
 pub(crate) mod token_bucket;
 pub(crate) mod turns;

@@ -11,6 +11,7 @@ use tesseras_core::progress::silent;
 use tesseras_wire::BoxStream;
 use tokio::time::{Instant, sleep, sleep_until};
 
+use crate::policy::agenda::Postponed;
 use crate::policy::urgency::Haste;
 use crate::repair::{Effort, REPAIR_DEADLINE, RepairError, Repaired, Repairer};
 use crate::throttle::Waited;
@@ -81,7 +82,10 @@ impl<'a> Repairer<'a> {
             done = repairing => Some(done),
             () = overdue(&waited) => Some(Err(RepairError::Deadline(tessera))),
             () = async { sleep(AT_LEAST).await; lock.is_wanted().await } => {
-                locked(self.agenda).put(tessera, self.holder.clock.now());
+                let mut agenda = locked(self.agenda);
+                let at = self.holder.clock.now();
+                let since = agenda.due_since(&tessera).unwrap_or(at);
+                agenda.put(tessera, Postponed { at, since, steward: None });
                 None
             }
         }

@@ -11,6 +11,7 @@ use tesseras_core::contact::Contact;
 use tesseras_core::ids::{NodeId, TesseraHash};
 use tesseras_core::lock::lock as locked;
 use tesseras_core::ports::{Charge, StoreError};
+use tesseras_core::time::Timestamp;
 use tesseras_wire::{BoxFuture, BoxStream};
 use thiserror::Error;
 use tokio::sync::Semaphore;
@@ -26,11 +27,12 @@ use crate::holder::Holder;
 use crate::library::Library;
 use crate::peers::{Peers, Priority};
 use crate::pieces::PieceSource;
-use crate::policy::agenda::Agenda;
+use crate::policy::agenda::{Agenda, Postponed};
 use crate::policy::offers::{Eligible, OfferTerms, distinct};
 use crate::policy::patience::Manner;
 use crate::policy::rebuild::to_rebuild;
-use crate::policy::survey::Survey;
+use crate::policy::steward::{Turn, turn_of};
+use crate::policy::survey::{Survey, neighbourhood};
 use crate::policy::urgency::{Haste, Urgency, urgency};
 use crate::ports::Directory;
 use crate::publish::Publisher;
@@ -115,6 +117,48 @@ pub(crate) struct Effort<'a> {
     pub(crate) waited: &'a Waited,
 }
 
+/// Why this node repairs a tessera.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Why {
+    /// Someone asked for it.
+    Asked,
+    /// It may be lost soon.
+    Endangered,
+    /// It was due, and this node's turn.
+    Turn { rank: usize, since: Timestamp },
+}
+
+impl Why {
+    fn of(urgency: Urgency, turn: Option<(Turn, Timestamp)>) -> Self {
+        match turn {
+            None => Self::Asked,
+            Some(_) if urgency == Urgency::Now => Self::Endangered,
+            Some((Turn { rank, .. }, since)) => Self::Turn { rank, since },
+        }
+    }
+
+    /// Logs what a repair has done, of which so many pieces were wanted.
+    fn log(self, tessera: TesseraHash, wanted: usize, done: &Repaired) {
+        let Repaired { restored, missing, .. } = done;
+        let gone = done.unreachable.len();
+        match self {
+            Self::Asked => {
+                tracing::info!(%tessera, wanted, restored, missing, "repaired: it was asked for");
+            }
+            Self::Endangered => {
+                tracing::info!(%tessera, gone, wanted, restored, missing, "repaired: endangered");
+            }
+            Self::Turn { rank, since } => {
+                let due_since = since.0;
+                tracing::info!(
+                    %tessera, rank, due_since, gone, wanted, restored, missing,
+                    "repaired: it was this node's turn"
+                );
+            }
+        }
+    }
+}
+
 /// What a repair uses besides its collaborators.
 #[derive(Clone, Copy)]
 struct Means<'a> {
@@ -192,6 +236,7 @@ impl<'a> Repairer<'a> {
         check_clock_after(directory, &survey).await?;
         self.holder.note_survived(tessera, survey.survives(plan));
         self.nothing_to_place(lock, &dossier, &survey).await?;
+        locked(self.agenda).remove(&tessera);
         Ok(Some(Repaired { unreachable: silent(&survey), ..Repaired::default() }))
     }
 
@@ -230,13 +275,15 @@ impl<'a> Repairer<'a> {
         };
         let now = self.holder.clock.now();
         let urgency = urgency(effort.haste, dossier.plan(), &lack, survey, now);
-        let postponed = self.is_postponed(tessera, urgency, effort).await?;
+        let turn = self.turn(&findings, charge, effort.haste);
+        let postponed = self.is_postponed(tessera, urgency, turn, effort.in_turn).await?;
         if postponed || urgency == Urgency::Later {
             done.waiting = lack.pieces.len();
         }
+        let why = Why::of(urgency, turn);
         let means = Means { throttled: self.throttled(urgency, effort), on_progress };
         if lack.pieces.len() > done.waiting {
-            return self.replace(lock, findings, charge, done, means).await;
+            return self.replace(lock, findings, charge, done, means, why).await;
         }
         if done.missing > 0 {
             done.refusals = why_missing(done.missing, asked, eligible.refusals.clone());
@@ -264,6 +311,7 @@ impl<'a> Repairer<'a> {
         charge: Charge<()>,
         mut done: Repaired,
         means: Means<'_>,
+        why: Why,
     ) -> Result<Repaired, RepairError> {
         let Findings { dossier, survey, eligible, prepared } = findings;
         let (lack, asked) = (eligible.assignment.lack(), eligible.contacts.len());
@@ -273,7 +321,7 @@ impl<'a> Repairer<'a> {
         };
         let Means { throttled, on_progress } = means;
         let placing = Placing::by(charge, survey.contacts_except(self.peers.me()));
-        let total = bytes_of(dossier.plan(), &lack.pieces);
+        let (total, wanted) = (bytes_of(dossier.plan(), &lack.pieces), lack.pieces.len());
         let count = Meter::new("placing pieces", total, on_progress);
         let distributor = self.distributor(lock, throttled);
         let delivery = distributor
@@ -283,13 +331,35 @@ impl<'a> Repairer<'a> {
         done.restored = delivery.placed;
         done.missing += delivery.unplaced;
         done.refusals = why_missing(done.missing, asked, delivery.refusals);
-        let (tessera, restored) = (lock.tessera(), done.restored);
-        tracing::info!(%tessera, restored, missing = done.missing, "repaired");
+        why.log(lock.tessera(), wanted, &done);
         let mut holders = survey.contacts();
         holders.extend(delivery.holders.into_iter().map(|contact| (contact.id, contact)));
         let holders: Vec<Contact> = holders.into_values().collect();
         self.publisher().confirm(&dossier, &holders).await;
         Ok(done)
+    }
+
+    /// The turn of this node to repair a tessera, and since when it knows that this is due; `None` if
+    /// it is not done in turns.
+    fn turn(
+        &self,
+        findings: &Findings,
+        charge: Charge<()>,
+        haste: Haste,
+    ) -> Option<(Turn, Timestamp)> {
+        let Haste::Routine { turns, .. } = haste else { return None };
+        let (plan, me, now) = (findings.dossier.plan(), self.peers.me(), self.holder.clock.now());
+        let since = locked(self.agenda).due_since(&plan.tessera()).unwrap_or(now);
+        // The owner's node does not wait for others.
+        if charge == Charge::OWN {
+            return Some((Turn { rank: 0, steward: None, at: since }, since));
+        }
+        let placement = findings.survey.placement(plan);
+        let live = placement.keys().filter_map(|id| findings.survey.live.get(id));
+        let others = live.map(|holder| (holder.contact.id, neighbourhood(&holder.contact)));
+        let most = findings.eligible.assignment.holders_when_full();
+        let turn = turn_of(me, plan.tessera().dht_key(), others, most, since, turns);
+        Some((turn, since))
     }
 
     /// Whether a repair waits for its turn; then it is on the agenda. It needs none if nothing is to be
@@ -298,17 +368,27 @@ impl<'a> Repairer<'a> {
         &self,
         tessera: TesseraHash,
         urgency: Urgency,
-        effort: Effort<'_>,
+        turn: Option<(Turn, Timestamp)>,
+        in_turn: bool,
     ) -> Result<bool, RepairError> {
-        if effort.in_turn || urgency == Urgency::Now {
-            return Ok(false);
+        let now = self.holder.clock.now();
+        let postponed = match turn {
+            Some((Turn { at, steward, .. }, since)) if urgency == Urgency::InTurn => {
+                (!in_turn || at > now).then_some(Postponed { at, since, steward })
+            }
+            Some(_) if urgency == Urgency::Later && !in_turn => {
+                // What is damaged here is replaced by this node in any case.
+                let is_damaged = !self.holder.damaged_pieces(tessera).await?.is_empty();
+                is_damaged.then_some(Postponed { at: now, since: now, steward: None })
+            }
+            _ => None,
+        };
+        let mut agenda = locked(self.agenda);
+        match postponed {
+            Some(postponed) => agenda.put(tessera, postponed),
+            None => agenda.remove(&tessera),
         }
-        let is_due = urgency == Urgency::InTurn;
-        if !is_due && self.holder.damaged_pieces(tessera).await?.is_empty() {
-            return Ok(false);
-        }
-        locked(self.agenda).put(tessera, self.holder.clock.now());
-        Ok(true)
+        Ok(postponed.is_some())
     }
 
     /// The bandwidth for a repair: one that is urgent does not wait for it.

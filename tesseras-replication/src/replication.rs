@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use rand::rngs::StdRng;
 use tesseras_core::ids::{NodeId, TesseraHash};
+use tesseras_core::lock::lock;
 use tesseras_core::plan::SignedPlan;
 use tesseras_core::ports::StoreError;
 use tesseras_core::publication::PublicationStop;
@@ -21,7 +22,7 @@ use crate::holder::Holder;
 use crate::library::Library;
 use crate::overview::Glance;
 use crate::peers::{Deadlines, Peers, PeersConfig};
-use crate::policy::agenda::Agenda;
+use crate::policy::agenda::{Agenda, Postponed};
 use crate::policy::hedging::Requests;
 use crate::policy::urgency::Haste;
 use crate::ports::{Capsules, Directory};
@@ -240,6 +241,11 @@ impl Replication {
         haste: Haste,
     ) -> BoxStream<'_, (TesseraHash, Result<Repaired, RepairError>)> {
         self.repairer().repair_postponed(haste)
+    }
+
+    /// The repair of a tessera that waits for its turn, if it does.
+    pub fn postponed(&self, tessera: &TesseraHash) -> Option<Postponed> {
+        lock(&self.0.agenda).waiting(tessera)
     }
 
     /// How many bytes repairs of this node have transferred since the start, in both directions.

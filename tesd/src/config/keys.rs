@@ -220,6 +220,18 @@ pub const KEYS: &[Key] = &[
     },
     Key {
         section: "replication",
+        name: "steward_step_secs",
+        about: "How long each live holder that is nearer to a tessera's key has to repair it, in\n\
+              seconds, before this node does; {range}. At most repair_interval_secs in all.\n\
+              A short time makes several nodes repair at once, which costs traffic and space.",
+        kind: Kind::Number {
+            range: 0..=DAY,
+            get: |c| c.node.steward_step.as_secs(),
+            set: |c, n| c.node.steward_step = Duration::from_secs(n),
+        },
+    },
+    Key {
+        section: "replication",
         name: "repair_bandwidth",
         about: "How much the repairs of this node transfer per second on average, in both directions\n\
               together: bytes, or a string such as \"2 MiB\"; 0 is no limit. What is not urgent waits\n\

@@ -44,6 +44,7 @@ fn every_key_changes_its_own_value_and_no_other() {
         ("replication", "repair_interval_secs", "100000"),
         ("replication", "repair_jitter_secs", "0"),
         ("replication", "grace_secs", "3600"),
+        ("replication", "steward_step_secs", "60"),
         ("replication", "repair_bandwidth", "\"1 MiB\""),
         ("replication", "max_transfers", "2"),
         ("replication", "hedge_percent", "0"),
@@ -130,7 +131,7 @@ fn every_number_states_its_range_and_is_held_to_it() {
         }
         numbers += 1;
     }
-    assert_eq!(numbers, 17, "keys that are numbers");
+    assert_eq!(numbers, 18, "keys that are numbers");
 }
 
 #[test]

@@ -18,8 +18,8 @@ pub struct Repair {
     pub replication: Replication,
     /// The time between two cycles.
     pub interval: Duration,
-    /// How long a holder that does not answer may take to come back.
-    pub grace: Duration,
+    /// For whom and for what it waits.
+    pub haste: Haste,
     /// The longest random time that is added to or subtracted from the interval.
     pub jitter: Duration,
 }
@@ -27,8 +27,7 @@ pub struct Repair {
 impl Repair {
     async fn repair(&self) -> Result<JobOutcome, JobError> {
         let tesserae = self.replication.looked_after().await?;
-        let haste = Haste::AfterGrace(self.grace);
-        let each = self.replication.repair_each(tesserae, haste, progress::silent());
+        let each = self.replication.repair_each(tesserae, self.haste, progress::silent());
         Ok(outcome_of(each).await)
     }
 }
@@ -78,8 +77,8 @@ impl Job for Repair {
 pub struct RepairPostponed {
     /// Knows which wait.
     pub replication: Replication,
-    /// How long a holder that does not answer may take to come back.
-    pub grace: Duration,
+    /// For whom and for what it waits.
+    pub haste: Haste,
     /// The time after which it looks again whether any waits.
     pub interval: Duration,
 }
@@ -94,7 +93,7 @@ impl Job for RepairPostponed {
     }
 
     fn run(&self) -> BoxFuture<'_, JobOutcome> {
-        let each = self.replication.repair_postponed(Haste::AfterGrace(self.grace));
+        let each = self.replication.repair_postponed(self.haste);
         Box::pin(outcome_of(each))
     }
 }

@@ -96,7 +96,8 @@ impl Wiring {
     /// All background jobs.
     pub fn jobs(&self, config: &NodeConfig) -> [Arc<dyn Job>; 7] {
         let replication = self.replication.clone();
-        let grace = config.repair_grace.unwrap_or(config.repair_interval);
+        let haste = config.routine();
+        let look_every = LOOK_EVERY.min(config.repair_interval).min(config.steward_step);
         [
             Arc::new(Announce {
                 replication: replication.clone(),
@@ -110,12 +111,12 @@ impl Wiring {
                 replication: replication.clone(),
                 interval: config.repair_interval,
                 jitter: config.repair_jitter,
-                grace,
+                haste,
             }),
             Arc::new(RepairPostponed {
                 replication,
-                grace,
-                interval: config.repair_interval.min(LOOK_EVERY),
+                haste,
+                interval: look_every.max(Duration::from_secs(1)),
             }),
             Arc::new(self.remember()),
             Arc::new(CollectGarbage {

@@ -15,6 +15,7 @@ use tesseras_node::directory::DhtDirectory;
 use tesseras_node::jobs::{Announce, AnnounceNew, Job as _, JobOutcome, Repair};
 use tesseras_node::{NodeConfig, clock};
 use tesseras_replication::publish::PublishError;
+use tesseras_replication::{Haste, Turns};
 use tesseras_rpc::Cause;
 use tesseras_rpc::calls::{AskStatus, AskTesseraStatus, Call, Fetch, Publish, Repair as RepairNow};
 use tesseras_rpc::messages::{NodeStatus, TesseraState};
@@ -88,7 +89,10 @@ fn repair_job(member: &Member) -> Repair {
         replication,
         interval: Duration::from_secs(1),
         jitter: Duration::ZERO,
-        grace: Duration::ZERO,
+        haste: Haste::Routine {
+            grace: Duration::ZERO,
+            turns: Turns { step: Duration::ZERO, longest: Duration::ZERO },
+        },
     }
 }
 

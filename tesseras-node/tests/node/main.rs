@@ -26,6 +26,7 @@ mod rot;
 mod serving;
 mod shared;
 mod silence;
+mod stewards;
 mod stranger;
 mod turns;
 mod walk;

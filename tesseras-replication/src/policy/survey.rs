@@ -59,7 +59,7 @@ pub struct Survey {
 }
 
 /// Where a node was reached; `None` if it has no address.
-fn neighbourhood(contact: &Contact) -> Option<Subnet> {
+pub(crate) fn neighbourhood(contact: &Contact) -> Option<Subnet> {
     contact.addresses.first().map(|address| Subnet::of(address.ip()))
 }
 

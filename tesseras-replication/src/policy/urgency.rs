@@ -11,6 +11,7 @@ use tesseras_core::placement::Lack;
 use tesseras_core::plan::Plan;
 use tesseras_core::time::Timestamp;
 
+use super::steward::Turns;
 use super::survey::Survey;
 
 /// How soon what is missing is replaced.
@@ -18,8 +19,13 @@ use super::survey::Survey;
 pub enum Haste {
     /// At once: someone asked for it.
     AtOnce,
-    /// A holder that does not answer may come back within this time after it was last seen.
-    AfterGrace(Duration),
+    /// In its turn, and only what does not come back.
+    Routine {
+        /// A holder that does not answer may come back within this time after it was last seen.
+        grace: Duration,
+        /// Whose turn it is.
+        turns: Turns,
+    },
 }
 
 /// When what a tessera lacks is replaced.
@@ -79,7 +85,7 @@ pub(crate) fn urgency(
     survey: &Survey,
     now: Timestamp,
 ) -> Urgency {
-    let Haste::AfterGrace(grace) = haste else { return Urgency::Now };
+    let Haste::Routine { grace, .. } = haste else { return Urgency::Now };
     let silent_for = |id| {
         let seen: &Timestamp = survey.last_seen.get(id)?;
         Some(Duration::from_secs(now.0.saturating_sub(seen.0)))

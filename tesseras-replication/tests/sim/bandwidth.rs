@@ -10,10 +10,10 @@ use tesseras_replication::repair::REPAIR_DEADLINE;
 use tokio::time::Instant;
 
 use crate::capsules::{Made, film, many};
-use crate::world::{World, simulate};
+use crate::world::{AT_ONCE, World, simulate};
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
-const ROUTINE: Haste = Haste::AfterGrace(DAY);
+const ROUTINE: Haste = Haste::Routine { grace: DAY, turns: AT_ONCE };
 /// How long after its start a routine repair is in the middle of its work.
 const A_WHILE: Duration = Duration::from_secs(60);
 const MIB: u64 = 1 << 20;

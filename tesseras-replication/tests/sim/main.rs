@@ -17,5 +17,6 @@ mod memory;
 mod network;
 mod own_faults;
 mod plans;
+mod stewards;
 mod walk;
 mod world;

@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
+use futures_util::future::join_all;
 use rand::rngs::StdRng;
 use rand::{Rng as _, RngExt as _, SeedableRng as _};
 use tesseras_core::code::Piece;
@@ -30,10 +31,10 @@ use tesseras_replication::policy::hedging::Requests;
 use tesseras_replication::publish::{PublishError, Published};
 use tesseras_replication::repair::{RepairError, Repaired};
 use tesseras_replication::status::TesseraHealth;
-use tesseras_replication::{Haste, Parts, Replication, ReplicationConfig};
+use tesseras_replication::{Haste, Parts, Replication, ReplicationConfig, Turns};
 use tesseras_wire::{Peer, RememberingTransport, SharedMemory};
 use tokio::task::JoinSet;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::capsules::{Made, SimCapsules, add, album, coded, creator, film, many, small};
 use crate::memory::Memory;
@@ -41,6 +42,10 @@ use crate::network::{Conduct, Records, SimDirectory, SimDisk, SimTransport};
 
 /// The date when every world begins.
 const BEGINNING: u64 = 1_800_000_000;
+/// The time between two rounds of a node.
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+/// Every holder repairs at once, whoever is nearer.
+pub const AT_ONCE: Turns = Turns { step: Duration::ZERO, longest: Duration::ZERO };
 /// How many events a failure shows.
 const SHOWN: usize = 30;
 
@@ -560,6 +565,37 @@ impl World {
         let done = each.map(|(tessera, done)| (tessera, done.unwrap())).collect().await;
         self.check();
         done
+    }
+
+    /// Time passes, while these nodes do what `tesd` does: a round a day, at a random moment, and what
+    /// is postponed in its turn. Returns how many pieces each has restored, if any.
+    pub async fn live(&self, nodes: &[usize], haste: Haste, time: Duration) -> Vec<(usize, usize)> {
+        let restored = Mutex::new(BTreeMap::new());
+        let note = |index: usize, done: BTreeMap<TesseraHash, Repaired>| {
+            let pieces: usize = done.values().map(|done| done.restored).sum();
+            if pieces > 0 {
+                *restored.lock().unwrap().entry(index).or_default() += pieces;
+            }
+        };
+        let each = nodes.iter().map(|index| async {
+            let first = self.shared.state().rng.random_range(0..DAY.as_secs());
+            let rounds = async {
+                sleep(Duration::from_secs(first)).await;
+                loop {
+                    note(*index, self.round(*index, haste).await);
+                    sleep(DAY).await;
+                }
+            };
+            let postponed = async {
+                loop {
+                    sleep(Duration::from_secs(60)).await;
+                    note(*index, self.repair_postponed(*index, haste).await);
+                }
+            };
+            let ((), ()) = tokio::join!(rounds, postponed);
+        });
+        let _ = timeout(time, join_all(each)).await;
+        restored.into_inner().unwrap().into_iter().collect()
     }
 
     /// How many requests of a kind were answered so far.

@@ -1,0 +1,140 @@
+//! Routine repair is done by the live holder nearest to the key, and by the next one if that does
+//! nothing; with the owner gone, and nobody asking for it.
+
+use std::time::Duration;
+
+use tesseras_replication::repair::Repaired;
+use tesseras_replication::{Haste, Turns};
+
+use crate::capsules::{Made, coded, small};
+use crate::world::{AT_ONCE, World, simulate};
+
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+const STEP: Duration = Duration::from_secs(900);
+const ROUTINE: Haste = Haste::Routine { grace: DAY, turns: Turns { step: STEP, longest: DAY } };
+
+/// The live holders, the nearest to the key first.
+fn by_distance(world: &World, made: &Made) -> Vec<usize> {
+    let key = made.record.hash.dht_key();
+    let mut holders = world.holders(made);
+    holders.sort_by_key(|index| world.place(*index).id.distance(&key));
+    holders
+}
+
+/// Publishes a capsule on many nodes; a day after the farthest two holders and the owner have died,
+/// returns the others, the nearest first, each of which has seen all holders.
+async fn two_die(world: &mut World) -> Vec<usize> {
+    world.publish(0, coded()).await.unwrap();
+    let mut holders = by_distance(world, coded());
+    for index in &holders[..3] {
+        world.repair_each(*index).await;
+    }
+    for index in holders.split_off(22).into_iter().chain([0]) {
+        world.kill(index);
+    }
+    world.wait(DAY).await;
+    holders
+}
+
+/// What became of the capsule.
+async fn postponed(world: &World, by: usize) -> Option<Repaired> {
+    world.repair_postponed(by, ROUTINE).await.remove(&coded().record.hash)
+}
+
+#[test]
+fn after_a_third_of_the_holders_died_one_node_restores_all_without_the_owner_or_a_command() {
+    simulate(300..302, 25, async |world| {
+        for made in [coded(), small()] {
+            world.publish(0, made).await.unwrap();
+        }
+        assert_eq!(world.holders(coded()).len(), 24);
+        let dead = world.choose(8, 24);
+        dead.into_iter().for_each(|index| world.kill(index + 1));
+        world.kill(0);
+        let live: Vec<usize> = (1..25).filter(|index| world.is_alive(*index)).collect();
+        let acted = world.live(&live, ROUTINE, 3 * DAY).await;
+        for made in [coded(), small()] {
+            let by = world.holders(made)[0];
+            let health = world.status(by, made).await;
+            // The form for the nodes that are left; those that are silent may come back.
+            assert_eq!(health.live, health.total, "{health:?}");
+            assert_eq!(health.copies.live, health.copies.total, "{health:?}");
+            assert!(health.survives >= 5, "{health:?}");
+        }
+        assert_eq!(world.pieces(coded()).0, 24);
+        assert!(acted.len() <= 2, "one for each capsule: {acted:?}");
+    });
+}
+
+#[test]
+fn a_capsule_published_to_five_nodes_ends_on_twenty_four_when_there_are_so_many() {
+    simulate(310..312, 6, async |world| {
+        let published = world.publish(0, coded()).await.unwrap();
+        assert_eq!(published.holders, 5);
+        world.kill(0);
+        for _ in 0..19 {
+            world.join();
+        }
+        let live: Vec<usize> = (1..25).collect();
+        let acted = world.live(&live, ROUTINE, 3 * DAY).await;
+        assert_eq!(world.holders(coded()).len(), 24, "{acted:?}");
+        assert_eq!(world.pieces(coded()).0, 24);
+        assert_eq!(acted.len(), 1, "{acted:?}");
+    });
+}
+
+#[test]
+fn if_the_steward_never_acts_the_next_holder_does_a_step_later() {
+    simulate(320..323, 40, async |world| {
+        let holders = two_die(world).await;
+        let [steward, second, third] = [0, 1, 2].map(|rank| holders[rank]);
+        for (by, rank) in [(second, 1), (third, 2)] {
+            let now = world.place(by).clock.now();
+            let done = world.round(by, ROUTINE).await;
+            assert_eq!(done[&coded().record.hash].waiting, 2, "{done:?}");
+            let waits = world.place(by).replication.postponed(&coded().record.hash).unwrap();
+            assert_eq!(waits.steward, Some(world.place(steward).id));
+            assert_eq!(waits.at.0 - waits.since.0, rank * STEP.as_secs());
+            assert!(waits.since.0 - now.0 < 60, "{waits:?}");
+        }
+        assert_eq!(postponed(world, second).await, None);
+        world.wait(STEP).await;
+        assert_eq!(postponed(world, second).await.unwrap().restored, 2);
+        world.wait(STEP).await;
+        let found = postponed(world, third).await.unwrap();
+        assert_eq!((found.restored, found.missing), (0, 0), "it is whole by then");
+    });
+}
+
+#[test]
+fn the_steward_acts_at_once_and_so_does_whoever_is_asked() {
+    simulate(330..332, 40, async |world| {
+        let holders = two_die(world).await;
+        world.round(holders[1], ROUTINE).await;
+        world.round(holders[0], ROUTINE).await;
+        assert_eq!(postponed(world, holders[0]).await.unwrap().restored, 2);
+        world.kill(holders[20]);
+        assert_eq!(world.repair(holders[2], coded()).await.unwrap().restored, 1);
+        world.wait(STEP).await;
+        assert_eq!(postponed(world, holders[1]).await.unwrap().restored, 0);
+    });
+}
+
+#[test]
+fn two_that_act_at_once_do_no_harm() {
+    simulate(340..343, 40, async |world| {
+        let holders = two_die(world).await;
+        let haste = Haste::Routine { grace: DAY, turns: AT_ONCE };
+        for by in &holders[..2] {
+            world.round(*by, haste).await;
+        }
+        let [one, other] = [holders[0], holders[1]].map(|by| world.repair_postponed(by, haste));
+        let (one, other) = tokio::join!(one, other);
+        for done in [one, other] {
+            assert_eq!(done[&coded().record.hash].missing, 0, "{done:?}");
+        }
+        assert_eq!(world.pieces(coded()).0, 24);
+        let all: usize = world.true_placement(coded()).values().map(|held| held.len()).sum();
+        assert!(all <= 24 + 2, "{all} pieces");
+    });
+}
