@@ -320,6 +320,18 @@ impl Database {
         }
     }
 
+    /// [`Database::read`], of which all that is returned survives a power cut. Of what another
+    /// process has just committed, that process sees to it.
+    pub(crate) fn read_durable<T>(
+        &self,
+        what: &str,
+        body: impl FnOnce(&Connection) -> rusqlite::Result<T>,
+    ) -> Result<T, StoreError> {
+        let value = self.read(what, body)?;
+        self.sync(self.wal.as_ref().map_or_else(Ticket::none, Wal::newest))?;
+        Ok(value)
+    }
+
     /// Runs one transaction that no other writer of any process overlaps. An error of `body` rolls
     /// it back.
     pub fn write<T>(

@@ -28,18 +28,20 @@ impl FsFragmentStore {
         let held = self.cas.database().read("looking up a piece", |c| held(c, held_piece))?;
         Ok(held == Some((held_piece.checksum, held_piece.bytes)))
     }
+}
 
-    fn list(&self, tessera: &TesseraHash, damaged: bool) -> Result<Vec<HeldPiece>, StoreError> {
-        self.cas.database().read("listing pieces", |connection| {
-            connection
-                .prepare_cached(
-                    "SELECT tessera, piece, checksum, bytes FROM fragments
-                     WHERE tessera = ?1 AND damaged <= ?2 ORDER BY piece",
-                )?
-                .query_map(params![tessera.as_bytes(), damaged], held_piece)?
-                .collect()
-        })
-    }
+fn list(
+    connection: &Connection,
+    tessera: &TesseraHash,
+    damaged: bool,
+) -> rusqlite::Result<Vec<HeldPiece>> {
+    connection
+        .prepare_cached(
+            "SELECT tessera, piece, checksum, bytes FROM fragments
+             WHERE tessera = ?1 AND damaged <= ?2 ORDER BY piece",
+        )?
+        .query_map(params![tessera.as_bytes(), damaged], held_piece)?
+        .collect()
 }
 
 /// Records whether the stored bytes of all pieces with this checksum are damaged.
@@ -149,11 +151,11 @@ impl FragmentStore for FsFragmentStore {
     }
 
     fn list_fragments(&self, tessera: &TesseraHash) -> Result<Vec<HeldPiece>, StoreError> {
-        self.list(tessera, true)
+        self.cas.database().read("listing pieces", |c| list(c, tessera, true))
     }
 
     fn list_sound_fragments(&self, tessera: &TesseraHash) -> Result<Vec<HeldPiece>, StoreError> {
-        self.list(tessera, false)
+        self.cas.database().read_durable("listing pieces", |c| list(c, tessera, false))
     }
 
     fn mark_damaged(&self, held_piece: &HeldPiece) -> Result<bool, StoreError> {

@@ -50,6 +50,11 @@ impl Wal {
         Ticket(state.committed)
     }
 
+    /// That of the newest commit.
+    pub(crate) fn newest(&self) -> Ticket {
+        Ticket(lock(&self.state).committed)
+    }
+
     /// Whether a sync has failed and no checkpoint has made up for it.
     pub(crate) fn is_broken(&self) -> bool {
         lock(&self.state).broken

@@ -37,7 +37,8 @@ pub trait FragmentStore: Send + Sync {
     /// The pieces held of a tessera, whole first, then by index. Reads no blob.
     fn list_fragments(&self, tessera: &TesseraHash) -> Result<Vec<HeldPiece>, StoreError>;
 
-    /// The same, without the pieces that were found damaged.
+    /// The same, without the pieces that were found damaged, and only pieces that survive a power
+    /// cut: what is acknowledged and attested.
     fn list_sound_fragments(&self, tessera: &TesseraHash) -> Result<Vec<HeldPiece>, StoreError>;
 
     /// Records that the stored bytes of a held piece, and of all pieces with equal bytes, no longer

@@ -24,19 +24,21 @@ struct Shared {
     bytes: AtomicU64,
     /// Whether it waits on this node.
     queued: AtomicBool,
+    /// Whether it goes on without a turn.
+    is_late: AtomicBool,
     turn: Mutex<Option<TransferPermit>>,
 }
 
 impl TransferState {
     /// For a transfer of the task that began at this time. It may be given a turn.
     pub(crate) fn new(begun: Instant, turn: Option<TransferPermit>) -> Self {
-        let (last, bytes, queued) = Default::default();
-        Self(Arc::new(Shared { begun, last, bytes, queued, turn: Mutex::new(turn) }))
+        let (last, bytes, queued, is_late) = Default::default();
+        Self(Arc::new(Shared { begun, last, bytes, queued, is_late, turn: Mutex::new(turn) }))
     }
 
-    /// Waits for a turn on this node, unless it has one.
+    /// Waits for a turn on this node, unless it has one or is late.
     pub(super) async fn take_turn(&self, permits: &Permits, priority: Priority) {
-        if lock(&self.0.turn).is_some() {
+        if self.0.is_late.load(Ordering::Relaxed) || lock(&self.0.turn).is_some() {
             return;
         }
         self.0.queued.store(true, Ordering::Relaxed);
@@ -56,6 +58,13 @@ impl TransferState {
     /// Gives up the turn, if it has one; what is in progress goes on without.
     pub(crate) fn give_up_turn(&self) -> Option<TransferPermit> {
         lock(&self.0.turn).take()
+    }
+
+    /// It is late, and from now on goes on without a turn, also if its peer has to be asked again;
+    /// returns the one that it had.
+    pub(crate) fn be_late(&self) -> Option<TransferPermit> {
+        self.0.is_late.store(true, Ordering::Relaxed);
+        self.give_up_turn()
     }
 
     /// So many more bytes were received or sent.

@@ -46,6 +46,8 @@ pub enum Conduct {
     Drips,
     /// It drips, and begins a piece so late that another holder has been asked.
     DripsLate,
+    /// It says so late that it is busy, and drips when it is asked again.
+    BusyThenDrips,
     /// It stops in the middle of a dossier.
     Withholds,
     /// It answers that it is busy, after this long.
@@ -58,7 +60,7 @@ pub enum Conduct {
 
 impl Conduct {
     fn drips(self) -> bool {
-        matches!(self, Self::Drips | Self::DripsLate)
+        matches!(self, Self::Drips | Self::DripsLate | Self::BusyThenDrips)
     }
 }
 
@@ -244,6 +246,10 @@ async fn serve(
         Conduct::Silent => return std::future::pending().await,
         Conduct::Late(time) => sleep(time).await,
         Conduct::DripsLate if kind == "get_piece" => sleep(LATE).await,
+        Conduct::BusyThenDrips if kind == "get_piece" && world.is_new((at, peer.id, &frame)) => {
+            sleep(LATE).await;
+            return Response { frame: codec::refuse(Refusal::BUSY, "later"), body: None };
+        }
         Conduct::Busy(time) => {
             sleep(time).await;
             return Response { frame: codec::refuse(Refusal::BUSY, "later"), body: None };
@@ -287,7 +293,7 @@ async fn serve(
         response.body = response.body.map(|body| match conduct {
             Conduct::Corrupts => corrupted(body),
             Conduct::Stalls => stalled(body),
-            Conduct::Drips | Conduct::DripsLate => dripping(body),
+            _ if conduct.drips() => dripping(body),
             _ => body,
         });
     }

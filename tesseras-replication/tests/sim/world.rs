@@ -116,6 +116,8 @@ struct State {
     acknowledged: BTreeSet<(usize, TesseraHash, Piece)>,
     /// What nodes that keep nothing have acknowledged.
     claimed: BTreeSet<(usize, TesseraHash, Piece)>,
+    /// Which requests of whom nodes that are busy at first have seen.
+    refused: BTreeSet<(usize, NodeId, Vec<u8>)>,
     /// How long an announcement takes beside the latency.
     announcing: Duration,
     /// How long blocking work takes at most, which it seldom does.
@@ -205,6 +207,11 @@ impl Shared {
     /// Records what a node that keeps nothing has acknowledged.
     pub fn claimed(&self, by: usize, tessera: TesseraHash, piece: Piece) {
         self.state().claimed.insert((by, tessera, piece));
+    }
+
+    /// Whether a node sees this request of this peer for the first time.
+    pub fn is_new(&self, (at, peer, frame): (usize, NodeId, &[u8])) -> bool {
+        self.state().refused.insert((at, peer, frame.to_vec()))
     }
 
     /// The pieces that a node that keeps nothing has acknowledged.
@@ -341,6 +348,7 @@ impl World {
             records: Records::new(),
             acknowledged: BTreeSet::new(),
             claimed: BTreeSet::new(),
+            refused: BTreeSet::new(),
             announcing: Duration::ZERO,
             disk_delay: Duration::ZERO,
             answered: BTreeMap::new(),

@@ -120,6 +120,47 @@ impl Disk for FaultyDisk {
     }
 }
 
+/// The disk of the operating system, with another sync of the log.
+struct WithLog<F>(F);
+
+impl<F: Fn(&File) -> io::Result<()> + Send + Sync> Disk for WithLog<F> {
+    fn create(&self, path: &Path) -> io::Result<File> {
+        OsDisk.create(path)
+    }
+
+    fn write(&self, file: &mut File, bytes: &[u8]) -> io::Result<()> {
+        OsDisk.write(file, bytes)
+    }
+
+    fn sync_file(&self, path: &Path) -> io::Result<()> {
+        OsDisk.sync_file(path)
+    }
+
+    fn sync_file_system(&self, directory: &File) -> io::Result<bool> {
+        OsDisk.sync_file_system(directory)
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        OsDisk.rename(from, to)
+    }
+
+    fn sync_directory(&self, path: &Path) -> io::Result<()> {
+        OsDisk.sync_directory(path)
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        OsDisk.remove(path)
+    }
+
+    fn sync_wal(&self, wal: &File) -> io::Result<()> {
+        self.0(wal)
+    }
+
+    fn before_commit(&self) -> io::Result<()> {
+        OsDisk.before_commit()
+    }
+}
+
 fn open_on(dir: &Path, disk: &Arc<FaultyDisk>) -> Result<Store, StoreError> {
     Store::open_on_disk(dir, &StorageConfig::default(), Arc::clone(disk) as Arc<dyn Disk>)
 }
@@ -492,4 +533,68 @@ fn a_full_disk_says_so_keeps_everything_and_recovers() {
     let bytes = content(999_999, 50_000);
     put(&store, &fragment(999_999, 0, &bytes), &bytes).unwrap();
     assert_tidy(&store);
+}
+
+#[test]
+fn a_piece_is_listed_as_held_only_once_its_row_survives_a_power_cut() {
+    /// Waits at a sync of the log, while it is to, and notes what is done.
+    #[derive(Default)]
+    struct Slow {
+        is_slow: AtomicBool,
+        began: std::sync::Condvar,
+        events: Mutex<Vec<&'static str>>,
+    }
+    impl Slow {
+        fn note(&self, event: &'static str) {
+            self.events.lock().unwrap().push(event);
+            self.began.notify_all();
+        }
+    }
+    let slow = Arc::new(Slow::default());
+    let seen = Arc::clone(&slow);
+    let disk = WithLog(move |wal: &File| {
+        if seen.is_slow.load(Ordering::SeqCst) {
+            seen.note("began");
+            std::thread::sleep(std::time::Duration::from_millis(300));
+            seen.note("synced");
+        }
+        OsDisk.sync_wal(wal)
+    });
+    let dir = quick_directory();
+    let store = Store::open_on_disk(dir.path(), &StorageConfig::default(), Arc::new(disk)).unwrap();
+    let bytes = content(1, 5000);
+    let piece = fragment(1, 0, &bytes);
+    slow.is_slow.store(true, Ordering::SeqCst);
+    std::thread::scope(|scope| {
+        scope.spawn(|| put(&store, &piece, &bytes).unwrap());
+        let events = slow.events.lock().unwrap();
+        drop(slow.began.wait_while(events, |events| events.is_empty()).unwrap());
+        let listed = store.fragments().list_sound_fragments(&piece.tessera).unwrap();
+        slow.note("listed");
+        assert_eq!(listed, [piece]);
+    });
+    assert_eq!(slow.events.lock().unwrap()[..], ["began", "synced", "listed"]);
+}
+
+#[test]
+fn a_piece_whose_row_could_not_be_synced_is_listed_as_held_only_after_another_sync() {
+    let (fails, syncs) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+    let (failing, counted) = (Arc::clone(&fails), Arc::clone(&syncs));
+    let disk = WithLog(move |wal: &File| {
+        if failing.swap(false, Ordering::SeqCst) {
+            return Err(rustix::io::Errno::IO.into());
+        }
+        counted.fetch_add(1, Ordering::SeqCst);
+        OsDisk.sync_wal(wal)
+    });
+    let dir = quick_directory();
+    let store = Store::open_on_disk(dir.path(), &StorageConfig::default(), Arc::new(disk)).unwrap();
+    let bytes = content(1, 5000);
+    let piece = fragment(1, 0, &bytes);
+    fails.store(true, Ordering::SeqCst);
+    put(&store, &piece, &bytes).unwrap_err();
+    let log = dir.path().join("db/tesseras.db-wal");
+    assert!(log.metadata().unwrap().len() > 0);
+    assert_eq!(store.fragments().list_sound_fragments(&piece.tessera).unwrap(), [piece]);
+    assert_eq!(log.metadata().unwrap().len(), 0, "it was written back, and that was synced");
 }
