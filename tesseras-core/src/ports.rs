@@ -17,7 +17,10 @@ mod workbench;
 
 pub use blobs::{BlobReader, BlobStore, BlobWriter, StagedBlob};
 pub use fragments::{FragmentStore, HeldPiece};
-pub use holdings::{HoldingRepository, KnownHolder, PlacedPiece};
+pub use holdings::{
+    HintBy, HoldingRepository, KnownHolder, MAX_HINTS, MAX_HINTS_OF_STRANGERS, MAX_KNOWN_HOLDERS,
+    PlacedPiece,
+};
 pub use ledger::{Account, Charge, PeerAt, ReciprocityLedger, Usage};
 pub use peers::PeerRepository;
 pub use space::{FreeSpace, NoSpace, PER_FILE_BYTES};

@@ -150,7 +150,7 @@ impl<'a> Distributor<'a> {
     ) -> Result<(), PutError> {
         // Recorded before sending: if the task is stopped now, the piece may still arrive, and only
         // recorded holders are asked later.
-        self.holder.remember(self.lock, vec![to.clone()]).await?;
+        self.holder.note_sending(self.lock, to.clone()).await?;
         let reader = self.workshop.open(source, piece).await?;
         let bytes = reader.bytes();
         let _transferring = match &self.throttled {

@@ -15,7 +15,7 @@ use tesseras_core::contact::{Contact, Subnet};
 use tesseras_core::ids::{NodeId, TesseraHash};
 use tesseras_core::lock::lock;
 use tesseras_core::ports::{
-    Charge, HeldPiece, KnownHolder, Origin, PeerAt, PlacedPiece, StoreError,
+    Charge, HeldPiece, HintBy, KnownHolder, Origin, PeerAt, PlacedPiece, StoreError,
 };
 use tesseras_core::publication::PublicationEvent;
 use tesseras_core::time::Clock;
@@ -325,16 +325,16 @@ impl Holder {
         .await
     }
 
-    /// Records holders of a tessera.
-    pub(crate) async fn remember(
+    /// Records that a piece is sent to a node, which may hold it from now on.
+    pub(crate) async fn note_sending(
         &self,
         lock: &TesseraLock,
-        holders: Vec<Contact>,
+        to: Contact,
     ) -> Result<(), StoreError> {
         let (disk, tessera, now) = (lock.on(&self.disk), lock.tessera(), self.clock.now());
-        let remember =
-            move |stores: &Stores| stores.holdings.remember_holders(&tessera, &holders, now);
-        self.stores.run_on(&disk, remember).await
+        let note =
+            move |stores: &Stores| stores.holdings.note_hints(&tessera, &[to], HintBy::Placer, now);
+        self.stores.run_on(&disk, note).await
     }
 
     /// Records the result of a survey. `placed` is what this node placed: pieces that a holder

@@ -146,7 +146,7 @@ impl<'a> Surveying<'a> {
             finding: (scope == Scope::Network).then(|| directory.find_holders(tessera.dht_key())),
             survey: Survey::default(),
         };
-        let seen = known.holders.iter().map(|known| (known.contact.id, known.seen));
+        let seen = known.holders.iter().filter_map(|known| Some((known.contact.id, known.seen?)));
         surveying.survey.last_seen = seen.collect();
         let mut remembered: Vec<Contact> =
             known.holders.into_iter().map(|known| known.contact).collect();

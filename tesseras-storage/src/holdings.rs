@@ -3,7 +3,6 @@
 //! small parts are in its row.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use rusqlite::{OptionalExtension as _, Transaction, params};
 use tesseras_core::contact::Contact;
@@ -11,8 +10,8 @@ use tesseras_core::dossier::Dossier;
 use tesseras_core::ids::{ContentHash, TesseraHash};
 use tesseras_core::manifest::MAX_MANIFEST_BYTES;
 use tesseras_core::ports::{
-    BlobReader as _, BlobStore as _, HoldingRepository, KnownHolder, PlacedPiece, StagedBlob,
-    StoreError,
+    BlobReader as _, BlobStore as _, HintBy, HoldingRepository, KnownHolder, PlacedPiece,
+    StagedBlob, StoreError,
 };
 use tesseras_core::publication::{Publication, PublicationEvent};
 use tesseras_core::signature::SignaturePair;
@@ -20,19 +19,12 @@ use tesseras_core::time::Timestamp;
 
 use crate::blocked::{is_blocked, refuse_blocked};
 use crate::cas::{Cas, Released};
-use crate::columns::{
-    contact, count, from_addresses, from_piece, node_id, piece, tessera_hash, to_integer,
-};
+use crate::columns::{count, from_piece, node_id, piece, tessera_hash, to_integer};
 use crate::error::Fault;
-
-/// How many holders of one tessera are recorded.
-const MAX_HOLDERS: u64 = 256;
+use crate::holders;
 
 /// Bytes of a MANIFEST that are compared at a time.
 const COMPARED: usize = 16 * 1024;
-
-/// A holder that was not seen for this long is expected no more.
-const HOLDER_LIFETIME: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
 /// Holdings in SQLite, MANIFESTs among the content-addressed files.
 #[derive(Debug, Clone)]
@@ -234,55 +226,30 @@ impl HoldingRepository for SqliteHoldings {
     fn remember_holders(
         &self,
         tessera: &TesseraHash,
-        holders: &[Contact],
+        seen: &[Contact],
         now: Timestamp,
     ) -> Result<(), StoreError> {
-        let written = self.cas.database().write("remembering holders", |tx| {
-            let mut remember = tx.prepare_cached(
-                "INSERT INTO holders VALUES (?1, ?2, ?3, ?4)
-                 ON CONFLICT (tessera, node) DO UPDATE
-                 SET addresses = excluded.addresses, seen = excluded.seen
-                 WHERE excluded.seen >= seen",
-            )?;
-            for holder in holders {
-                remember.execute(params![
-                    tessera.as_bytes(),
-                    holder.id.as_bytes(),
-                    from_addresses(&holder.addresses),
-                    to_integer(now.0),
-                ])?;
-            }
-            tx.prepare_cached("DELETE FROM holders WHERE tessera = ?1 AND seen < ?2")?.execute(
-                params![
-                    tessera.as_bytes(),
-                    to_integer(now.0.saturating_sub(HOLDER_LIFETIME.as_secs()))
-                ],
-            )?;
-            tx.prepare_cached(
-                "DELETE FROM holders WHERE tessera = ?1 AND node IN (
-                     SELECT node FROM holders WHERE tessera = ?1
-                     ORDER BY seen DESC, node LIMIT -1 OFFSET ?2)",
-            )?
-            .execute(params![tessera.as_bytes(), to_integer(MAX_HOLDERS)])?;
-            Ok(())
-        });
-        let ((), _hints_need_no_sync) = written?;
+        let write = |tx: &Transaction<'_>| Ok(holders::remember(tx, tessera, seen, now)?);
+        let ((), _hints_need_no_sync) = self.cas.database().write("remembering holders", write)?;
+        Ok(())
+    }
+
+    fn note_hints(
+        &self,
+        tessera: &TesseraHash,
+        hints: &[Contact],
+        by: HintBy,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        let write = |tx: &Transaction<'_>| Ok(holders::hint(tx, tessera, hints, by, now)?);
+        let ((), _hints_need_no_sync) = self.cas.database().write("noting hints", write)?;
         Ok(())
     }
 
     fn known_holders(&self, tessera: &TesseraHash) -> Result<Vec<KnownHolder>, StoreError> {
-        self.cas.database().read("listing holders", |connection| {
-            connection
-                .prepare_cached(
-                    "SELECT node, addresses, seen FROM holders
-                     WHERE tessera = ?1 ORDER BY seen DESC, node",
-                )?
-                .query_map([tessera.as_bytes()], |row| {
-                    let seen = Timestamp(count(row, 2)?);
-                    Ok(KnownHolder { contact: contact(row, 0)?, seen })
-                })?
-                .collect()
-        })
+        self.cas
+            .database()
+            .read("listing holders", |connection| holders::known(connection, tessera))
     }
 
     fn record_placement(

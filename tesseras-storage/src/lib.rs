@@ -20,6 +20,7 @@ mod columns;
 mod early_sync;
 mod error;
 mod gc;
+mod holders;
 mod holdings;
 mod ledger;
 mod library;

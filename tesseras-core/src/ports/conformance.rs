@@ -2,10 +2,12 @@
 //! new, empty ports and panics with a reason. The core has no hash function, so BLAKE3 is passed
 //! in.
 
+use std::ops::Range;
+
 use super::{
-    Account, BlobReader, BlobStore, Charge, FragmentStore, HeldPiece, HoldingRepository,
-    NewTessera, Origin, PeerAt, PeerRepository, PlacedPiece, ReciprocityLedger, StagedBlob,
-    StoreError, TesseraRecord, TesseraRepository, Usage, Workbench,
+    Account, BlobReader, BlobStore, Charge, FragmentStore, HeldPiece, HintBy, HoldingRepository,
+    KnownHolder, NewTessera, Origin, PeerAt, PeerRepository, PlacedPiece, ReciprocityLedger,
+    StagedBlob, StoreError, TesseraRecord, TesseraRepository, Usage, Workbench,
 };
 use crate::code::Piece;
 use crate::contact::{Contact, Subnet};
@@ -405,14 +407,78 @@ fn holders(holdings: &dyn HoldingRepository, name: &TesseraHash) {
     assert_eq!(known(), [moved, contact(3), contact(2)], "last seen first, at its last address");
     remember(&[contact(2)], 5);
     assert_eq!(known()[2], contact(2), "old news changes nothing");
-    let seen: Vec<u64> = all().iter().map(|known| known.seen.0).collect();
-    assert_eq!(seen, [30, 20, 10]);
+    let seen: Vec<_> = all().iter().map(|known| known.seen).collect();
+    assert_eq!(seen, [30, 20, 10].map(|seen| Some(Timestamp(seen))));
     let many: Vec<Contact> = (100..356).map(contact).collect();
     remember(&many, 40);
     assert_eq!(known(), many, "256 are remembered, the oldest go");
     remember(&[contact(1)], 50);
     assert_eq!((known().len(), known()[0].id), (256, contact(1).id));
     assert_eq!(holdings.known_holders(&tessera(1)).expect("asked"), [], "each tessera has its own");
+    hints(holdings);
+    dates_in_the_future(holdings);
+}
+
+/// The numbers of these contacts.
+fn contacts(numbers: Range<u16>) -> Vec<Contact> {
+    numbers.map(contact).collect()
+}
+
+/// Who is only named does not count as seen, and displaces nobody who does.
+fn hints(holdings: &dyn HoldingRepository) {
+    let name = tessera(3);
+    let known = || holdings.known_holders(&name).expect("asked");
+    let count = |range: Range<u16>| {
+        let among = |known: &KnownHolder| contacts(range.clone()).contains(&known.contact);
+        known().iter().filter(|known| among(known)).count()
+    };
+    let hint = |numbers, by, now| {
+        holdings.note_hints(&name, &contacts(numbers), by, Timestamp(now)).expect("noted");
+    };
+    let seen = |numbers, now| {
+        let seen = contacts(numbers);
+        holdings.remember_holders(&name, &seen, Timestamp(now)).expect("they are remembered");
+    };
+    seen(0..1, 50);
+    let moved = Contact { addresses: contact(9).addresses, ..contact(0) };
+    holdings.note_hints(&name, &[moved], HintBy::Placer, Timestamp(100)).expect("noted");
+    hint(1000..1100, HintBy::Stranger, 100);
+    hint(1100..1200, HintBy::Stranger, 100);
+    assert_eq!((count(1000..1200), count(1000..1000 + 32)), (32, 32), "the first ones stay");
+    assert_eq!(known()[0], KnownHolder { contact: contact(0), seen: Some(Timestamp(50)) });
+    assert!(known()[1..].iter().all(|known| known.seen.is_none()), "nobody else was seen");
+    hint(1020..1140, HintBy::Placer, 100);
+    assert_eq!((count(1020..1140), count(1000..1020)), (120, 8), "what the placer names stays");
+    assert_eq!(known()[1].contact, contact(1020), "and comes first");
+    hint(2000..2128, HintBy::Placer, 110);
+    assert_eq!((count(2000..2128), known().len()), (128, 129));
+    hint(1000..1010, HintBy::Stranger, 100);
+    assert_eq!(count(1000..1010), 0, "there is no room");
+    seen(2000..2001, 101);
+    assert_eq!(known()[0], KnownHolder { contact: contact(2000), seen: Some(Timestamp(101)) });
+    seen(3000..3255, 102);
+    assert_eq!((known().len(), count(3000..3255)), (256, 255), "hints go first");
+    seen(4000..4001, 100 + 31 * 86_400);
+    assert_eq!(known().len(), 1, "the rest was not seen for 30 days");
+}
+
+/// The clock was wrong when these were recorded.
+fn dates_in_the_future(holdings: &dyn HoldingRepository) {
+    let name = tessera(4);
+    let known = || holdings.known_holders(&name).expect("asked");
+    let seen = |numbers, now| {
+        let seen = contacts(numbers);
+        holdings.remember_holders(&name, &seen, Timestamp(now)).expect("they are remembered");
+    };
+    let year = 365 * 86_400;
+    seen(1..3, 3 * year);
+    seen(3..4, year + 900);
+    seen(1..2, year);
+    let dates: Vec<_> = known().iter().map(|k| (k.contact.clone(), k.seen)).collect();
+    let date = |number, seen: Option<u64>| (contact(number), seen.map(Timestamp));
+    assert_eq!(dates, [date(3, Some(year + 900)), date(1, Some(year)), date(2, None)]);
+    seen(4..5, year + 31 * 86_400);
+    assert_eq!(known().len(), 1);
 }
 
 fn placements(holdings: &dyn HoldingRepository, name: &TesseraHash) {

@@ -24,8 +24,24 @@ pub struct PlacedPiece {
 pub struct KnownHolder {
     /// Where it was.
     pub contact: Contact,
-    /// When it was seen last, or named by another holder.
-    pub seen: Timestamp,
+    /// When it was seen last: it attested the tessera to this node. `None` if others only named it.
+    pub seen: Option<Timestamp>,
+}
+
+/// The most holders of a tessera that are recorded.
+pub const MAX_KNOWN_HOLDERS: usize = 256;
+/// The most of them that others only named.
+pub const MAX_HINTS: usize = 128;
+/// The most of these that strangers named.
+pub const MAX_HINTS_OF_STRANGERS: usize = 32;
+
+/// Who named a possible holder.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum HintBy {
+    /// Who placed a piece: this node, which sends it there, or a node that placed one here.
+    Placer,
+    /// Any other node.
+    Stranger,
 }
 
 /// Dossiers, known holders, own placements, and blocked tesserae.
@@ -54,9 +70,10 @@ pub trait HoldingRepository: Send + Sync {
     /// All tesserae with a recorded state, in order.
     fn list_publications(&self) -> Result<Vec<(TesseraHash, Publication)>, StoreError>;
 
-    /// Records where holders of a tessera were last seen; at most 256 per tessera, of which the
-    /// oldest are dropped, and those not seen for 30 days. Hints: not synced before the call
-    /// returns.
+    /// Records where holders of a tessera were last seen; at most [`MAX_KNOWN_HOLDERS`] per tessera,
+    /// of which hints are dropped first, then the oldest, and with any holder those not seen for 30
+    /// days. A date more than [`CLOCK_TOLERANCE`](crate::time::CLOCK_TOLERANCE) ahead of `now` is
+    /// unknown: such holders become hints of `now`. Not synced before the call returns.
     fn remember_holders(
         &self,
         tessera: &TesseraHash,
@@ -64,7 +81,20 @@ pub trait HoldingRepository: Send + Sync {
         now: Timestamp,
     ) -> Result<(), StoreError>;
 
-    /// The recorded holders, most recently seen first.
+    /// Records nodes that may hold something of a tessera, but were not seen to: at most
+    /// [`MAX_HINTS`], dropped after 30 days. Those of a placer displace its older ones and those of
+    /// strangers, of which there are at most [`MAX_HINTS_OF_STRANGERS`], and which displace nothing.
+    /// Nothing changes about holders that were seen. Not synced before the call returns.
+    fn note_hints(
+        &self,
+        tessera: &TesseraHash,
+        hints: &[Contact],
+        by: HintBy,
+        now: Timestamp,
+    ) -> Result<(), StoreError>;
+
+    /// The recorded holders, most recently seen first; then the hints of placers, then those of
+    /// strangers, the newest first.
     fn known_holders(&self, tessera: &TesseraHash) -> Result<Vec<KnownHolder>, StoreError>;
 
     /// Records that a holder acknowledged a piece which this node placed on its own account; it

@@ -54,3 +54,50 @@ async fn of_the_holders_that_a_peer_names_a_few_addresses_that_can_be_dialled_ar
     assert_eq!(addresses.len(), MAX_ADDRESSES);
     assert_eq!(addresses[..2], ["127.0.0.1:7", "127.0.0.2:1"].map(|a| a.parse().unwrap()));
 }
+
+/// A roster that names nodes that do not exist, one of each of these numbers.
+fn roster(goods: &Goods, numbers: std::ops::RangeInclusive<u8>) -> Request {
+    let named = |number: u8| Contact {
+        id: NodeId::new([number; 20]),
+        addresses: vec![([127, 0, 200, number], 9).into()],
+    };
+    Request::Roster { tessera: goods.tessera, holders: numbers.map(named).collect() }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_the_holders_that_a_stranger_names_a_few_are_kept_and_none_was_seen() {
+    let net = Net::of(1).await;
+    let (holder, to) = (&net.nodes[0], net.nodes[0].contact());
+    let goods = Goods::make(100, 20);
+    let owner = Stranger::at("127.0.100.1");
+    owner.put(&to, goods.parcel(Piece::Whole)).await.unwrap();
+    let stranger = Stranger::at("127.0.101.1");
+    for numbers in [1..=200, 1..=200, 50..=250] {
+        stranger.ask::<Announced>(&to, &roster(&goods, numbers), None).await.unwrap();
+    }
+    let known = holder.store.holdings().known_holders(&goods.tessera).unwrap();
+    assert_eq!(known.len(), 3 * 8);
+    assert!(known.iter().all(|known| known.seen.is_none()), "{known:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn strangers_leave_the_holders_that_the_owner_names_their_places() {
+    let net = Net::of(1).await;
+    let (holder, to) = (&net.nodes[0], net.nodes[0].contact());
+    let goods = Goods::make(100, 20);
+    let owner = Stranger::at("127.0.100.1");
+    owner.put(&to, goods.parcel(Piece::Whole)).await.unwrap();
+    let stranger = Stranger::at("127.0.101.1");
+    let named = || async {
+        stranger.ask::<Announced>(&to, &roster(&goods, 1..=128), None).await.unwrap();
+    };
+    for _ in 0..20 {
+        named().await;
+    }
+    owner.ask::<Announced>(&to, &roster(&goods, 100..=220), None).await.unwrap();
+    named().await;
+    let known = holder.store.holdings().known_holders(&goods.tessera).unwrap();
+    let numbers: Vec<u8> = known.iter().map(|known| known.contact.id.as_bytes()[0]).collect();
+    assert_eq!(numbers[..121], (100..=220).collect::<Vec<u8>>());
+    assert!(known.iter().all(|known| known.seen.is_none()), "{known:?}");
+}

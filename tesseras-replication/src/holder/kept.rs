@@ -8,17 +8,19 @@ use tesseras_core::code::Piece;
 use tesseras_core::contact::Contact;
 use tesseras_core::ids::{NodeId, TesseraHash};
 use tesseras_core::plan::Plan;
-use tesseras_core::ports::{BlobReader, Charge, HeldPiece, StoreError};
+use tesseras_core::ports::{BlobReader, Charge, HeldPiece, HintBy, StoreError};
 use tesseras_core::publication::PublicationEvent;
 
 use super::Holder;
 use crate::bulk::CHUNK;
 use crate::dossier::VerifiedDossier;
-use crate::messages::MAX_HOLDERS;
 use crate::pieces::PieceSource;
 use crate::staged::Staged;
 use crate::stores::Stores;
 use crate::tessera_lock::TesseraLock;
+
+/// How many unknown holders a roster of a stranger may name; the rest is ignored.
+const HINTS_IN_A_ROSTER: usize = 8;
 
 impl Holder {
     /// Stores a piece from another node, whose bytes match the plan. `false` if another plan is kept
@@ -141,16 +143,21 @@ impl Holder {
             let was = stores.holdings.publication(&tessera)?;
             // The node that placed a piece here decides whether it is published: otherwise a
             // stranger could complete what its owner has cancelled.
-            let is_new = !was.confirmed && stores.ledger.has_placed(&sender, &tessera)?;
+            let has_placed = stores.ledger.has_placed(&sender, &tessera)?;
+            let is_new = !was.confirmed && has_placed;
             if is_new {
                 stores.holdings.note_publication(&tessera, PublicationEvent::Confirmed)?;
             }
-            // Second-hand information: it is added to this node's own observations, and replaces
-            // none of them.
-            let known = stores.holdings.known_holders(&tessera)?;
-            holders.retain(|c| c.id != me && known.iter().all(|k| k.contact.id != c.id));
-            holders.truncate(MAX_HOLDERS.saturating_sub(known.len()));
-            stores.holdings.remember_holders(&tessera, &holders, now)?;
+            // Nobody was seen by being named: otherwise a stranger could make this node wait for
+            // holders that it invents.
+            holders.retain(|holder| holder.id != me);
+            let by = if has_placed { HintBy::Placer } else { HintBy::Stranger };
+            if by == HintBy::Stranger {
+                let known = stores.holdings.known_holders(&tessera)?;
+                holders.retain(|holder| known.iter().all(|known| known.contact.id != holder.id));
+                holders.truncate(HINTS_IN_A_ROSTER);
+            }
+            stores.holdings.note_hints(&tessera, &holders, by, now)?;
             Ok(Some(is_new))
         })
         .await

@@ -46,7 +46,7 @@ pub struct Survey {
     pub live: BTreeMap<NodeId, LiveHolder>,
     /// Nodes that were expected to hold something, and did not answer.
     pub silent: Vec<Contact>,
-    /// When the recorded holders were seen last, before this survey.
+    /// When the recorded holders attested last, before this survey; not those that others only named.
     pub last_seen: BTreeMap<NodeId, Timestamp>,
     /// Whether the attestation of any other node was valid, even of holding nothing. If so, this
     /// node's clock is close to that node's.

@@ -7,9 +7,9 @@
 use std::time::Duration;
 
 use tesseras_core::code::Piece;
-use tesseras_core::placement::Lack;
+use tesseras_core::placement::{Lack, Placement};
 use tesseras_core::plan::Plan;
-use tesseras_core::time::Timestamp;
+use tesseras_core::time::{CLOCK_TOLERANCE, Timestamp};
 
 use super::steward::Turns;
 use super::survey::Survey;
@@ -86,25 +86,35 @@ pub(crate) fn urgency(
     now: Timestamp,
 ) -> Urgency {
     let Haste::Routine { grace, .. } = haste else { return Urgency::Now };
+    // A date in the future says only that a clock was wrong.
     let silent_for = |id| {
         let seen: &Timestamp = survey.last_seen.get(id)?;
-        Some(Duration::from_secs(now.0.saturating_sub(seen.0)))
+        (*seen <= now.plus(CLOCK_TOLERANCE)).then(|| now.since(*seen))
     };
     let silent: Vec<Duration> =
         survey.silent.iter().filter_map(|contact| silent_for(&contact.id)).collect();
-    let pieces: usize = survey.placement(plan).values().map(|held| held.len()).sum();
-    let each = pieces.div_ceil(survey.live.len().max(1)).max(1);
+    let attested = survey.attested(plan);
+    let each = average_load(&attested.counted());
     let lacks_copies = lack.pieces.contains(&Piece::Whole);
     let redundant = plan.coded().map_or(0, |form| usize::from(form.shape.m));
     let loss = Loss {
         missing: lack.pieces.len(),
         may_return: each * silent.iter().filter(|silent| **silent < grace).count(),
         many: if lacks_copies { 1 } else { (redundant / FEW).max(1) },
-        survives: survey.survives(plan),
+        survives: attested.survives(),
         promised: lack.form.survives,
         silent_for: silent.into_iter().max(),
     };
     loss.urgency(grace)
+}
+
+/// How many pieces a holder has on average, rounded up, at least one: by what counts, so that holders
+/// that attest more than they may be trusted with do not put repair off for the others.
+fn average_load(counted: &Placement) -> usize {
+    let loads = counted.values().map(|held| held.len()).filter(|load| *load > 0);
+    let (holders, pieces) =
+        loads.fold((0, 0), |(holders, pieces), load| (holders + 1, pieces + load));
+    usize::div_ceil(pieces, holders.max(1)).max(1)
 }
 
 #[cfg(test)]

@@ -7,12 +7,14 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+mod attackers;
 mod bandwidth;
 mod capsules;
 mod dripping;
 mod faults;
 mod grace;
 mod interrupted;
+mod known_holders;
 mod memory;
 mod network;
 mod own_faults;

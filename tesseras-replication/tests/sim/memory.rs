@@ -9,15 +9,15 @@ use tesseras_core::dossier::Dossier;
 use tesseras_core::ids::{ContentHash, NodeId, TesseraHash};
 use tesseras_core::ports::{
     Account, BlobReader, BlobStore, BlobWriter, Charge, FragmentStore, FreeSpace, HeldPiece,
-    HoldingRepository, KnownHolder, NewTessera, PeerAt, PlacedPiece, ReciprocityLedger, StagedBlob,
-    StoreError, TesseraRecord, TesseraRepository, Usage, Workbench,
+    HintBy, HoldingRepository, KnownHolder, NewTessera, PeerAt, PlacedPiece, ReciprocityLedger,
+    StagedBlob, StoreError, TesseraRecord, TesseraRepository, Usage, Workbench,
 };
 use tesseras_core::publication::{Publication, PublicationEvent};
 use tesseras_core::time::Timestamp;
 use tesseras_crypto::blake3;
 use tesseras_replication::Stores;
 
-const MAX_HOLDERS: usize = 256;
+use crate::known_holders::KnownHolders;
 
 pub type Bytes = Arc<Vec<u8>>;
 
@@ -38,7 +38,7 @@ struct State {
     damaged: BTreeSet<ContentHash>,
     dossiers: BTreeMap<TesseraHash, Dossier>,
     publications: BTreeMap<TesseraHash, Publication>,
-    holders: BTreeMap<TesseraHash, BTreeMap<NodeId, (Contact, Timestamp)>>,
+    holders: BTreeMap<TesseraHash, KnownHolders>,
     placements: BTreeMap<TesseraHash, BTreeSet<PlacedPiece>>,
     blocked: BTreeSet<TesseraHash>,
     /// A planted fault: the bytes read differ from those written.
@@ -470,36 +470,27 @@ impl HoldingRepository for Memory {
     fn remember_holders(
         &self,
         tessera: &TesseraHash,
-        holders: &[Contact],
+        seen: &[Contact],
         now: Timestamp,
     ) -> Result<(), StoreError> {
         self.attempt("remember_holders")?;
-        let mut state = self.state();
-        let known = state.holders.entry(*tessera).or_default();
-        for contact in holders {
-            match known.get(&contact.id) {
-                Some((_, seen)) if *seen > now => {}
-                _ => drop(known.insert(contact.id, (contact.clone(), now))),
-            }
-        }
-        while known.len() > MAX_HOLDERS {
-            let oldest =
-                known.iter().min_by_key(|(id, (_, seen))| (*seen, std::cmp::Reverse(**id)));
-            let oldest = *oldest.unwrap().0;
-            known.remove(&oldest);
-        }
+        self.state().holders.entry(*tessera).or_default().remember(seen, now);
+        Ok(())
+    }
+
+    fn note_hints(
+        &self,
+        tessera: &TesseraHash,
+        hints: &[Contact],
+        by: HintBy,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        self.state().holders.entry(*tessera).or_default().hint(hints, by, now);
         Ok(())
     }
 
     fn known_holders(&self, tessera: &TesseraHash) -> Result<Vec<KnownHolder>, StoreError> {
-        let state = self.state();
-        let mut known: Vec<_> =
-            state.holders.get(tessera).into_iter().flat_map(|h| h.values()).collect();
-        known.sort_by_key(|(contact, seen)| (std::cmp::Reverse(*seen), contact.id));
-        let known = known.into_iter();
-        Ok(known
-            .map(|(contact, seen)| KnownHolder { contact: contact.clone(), seen: *seen })
-            .collect())
+        Ok(self.state().holders.get(tessera).map(KnownHolders::all).unwrap_or_default())
     }
 
     fn record_placement(
