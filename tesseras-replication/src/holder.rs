@@ -29,6 +29,7 @@ use crate::blocking::Blocking;
 use crate::dossier::{DossierError, VerifiedDossier};
 use crate::messages::{AttestedPiece, LONGEST_QUEUE};
 use crate::policy::admission::{self, Limits, Standing};
+use crate::policy::checks::Checks;
 use crate::policy::in_flight::InFlight;
 use crate::policy::survey::{LiveHolder, Survey};
 use crate::stores::Stores;
@@ -86,6 +87,8 @@ struct Tables {
     announcing: BTreeSet<TesseraHash>,
     /// How many holders of each tessera could be lost, as of its last repair check.
     survived: BTreeMap<TesseraHash, usize>,
+    /// How the last checks of each tessera ended.
+    checks: Checks,
 }
 
 impl Holder {
@@ -276,6 +279,21 @@ impl Holder {
     /// That number as of the last repair check; 0 if there was none since the start.
     pub(crate) fn last_survived(&self, tessera: &TesseraHash) -> usize {
         lock(&self.tables).survived.get(tessera).copied().unwrap_or(0)
+    }
+
+    /// Whether the next check of a tessera may end with what its recorded holders claim.
+    pub(crate) fn may_end_with_claims(&self, tessera: &TesseraHash) -> bool {
+        lock(&self.tables).checks.may_end_with_claims(tessera)
+    }
+
+    /// Records that a check has ended so.
+    pub(crate) fn note_ended_with_claims(&self, tessera: TesseraHash) {
+        lock(&self.tables).checks.ended_with_claims(tessera);
+    }
+
+    /// Records that all possible holders of a tessera were asked.
+    pub(crate) fn note_surveyed(&self, tessera: TesseraHash) {
+        lock(&self.tables).checks.surveyed(tessera);
     }
 
     /// Tesserae of which pieces were received and that were not announced since.

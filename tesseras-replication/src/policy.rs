@@ -5,6 +5,7 @@
 pub mod admission;
 pub mod agenda;
 pub mod causes;
+pub(crate) mod checks;
 pub mod health;
 pub mod hedging;
 pub(crate) mod hunt;

@@ -221,12 +221,13 @@ impl<'a> Repairer<'a> {
     }
 
     /// Asks only the recorded holders of a tessera, and only if there are as many as there should
-    /// be. `None` if they do not attest everything there should be.
+    /// be. `None` if they do not attest everything there should be, or if it is time to ask others.
     async fn check(&self, tessera: TesseraHash) -> Result<Option<Repaired>, RepairError> {
         let Self { peers, holder, directory, .. } = *self;
         let lock = &self.workshop.lock(tessera).await;
         let Some(dossier) = self.stored_dossier(tessera).await? else { return Ok(None) };
-        if !holder.damaged_pieces(tessera).await?.is_empty() {
+        let is_damaged = !holder.damaged_pieces(tessera).await?.is_empty();
+        if is_damaged || !holder.may_end_with_claims(&tessera) {
             return Ok(None);
         }
         let plan = dossier.plan();
@@ -235,6 +236,7 @@ impl<'a> Repairer<'a> {
         };
         check_clock_after(directory, &survey).await?;
         self.holder.note_survived(tessera, survey.survives(plan));
+        holder.note_ended_with_claims(tessera);
         self.nothing_to_place(lock, &dossier, &survey).await?;
         locked(self.agenda).remove(&tessera);
         Ok(Some(Repaired { unreachable: silent(&survey), ..Repaired::default() }))
@@ -266,6 +268,7 @@ impl<'a> Repairer<'a> {
         let charge = charge_of(self.library.is_own(tessera).await?);
         let findings = self.look(lock, stored, charge, effort, on_progress).await?;
         let Findings { dossier, survey, eligible, .. } = &findings;
+        self.holder.note_surveyed(tessera);
         self.holder.note_survived(tessera, survey.survives(dossier.plan()));
         let (lack, asked) = (eligible.assignment.lack(), eligible.contacts.len());
         let mut done = Repaired {

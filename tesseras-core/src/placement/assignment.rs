@@ -38,6 +38,8 @@ pub struct Lack {
     pub without_room: usize,
     /// The placement once they are placed.
     pub after: Placement,
+    /// How many holders may be lost then, as [`Assignment::survives`] counts.
+    pub survives: usize,
 }
 
 impl Assignment {
@@ -117,15 +119,18 @@ impl Assignment {
         self.coded.map_or(WHOLE_COPIES, |form| form.shape.n().into())
     }
 
-    /// Whether further candidates would get nothing.
+    /// Whether further candidates would get nothing: each piece is on a holder that has nothing
+    /// else, and in no neighbourhood that is not local are there more of these than placing would
+    /// put there ([`HOLDERS_PER_SUBNET`], or one for a whole copy of a small pack).
     pub fn is_full(&self) -> bool {
-        let mut placement = self.counted();
-        if self.coded.is_some() {
-            // Each fragment on a holder that has nothing else.
-            placement.retain(|_, pieces| pieces.len() == 1 && !pieces.contains(&Piece::Whole));
-            return distinct_fragments(&placement).len() >= self.holders_when_full();
-        }
-        whole_copies(&placement) >= self.holders_when_full()
+        let alone = self.candidates.iter().filter(|(_, c)| c.pieces.len() == 1);
+        let candidates = &alone.map(|(id, c)| (*id, c.clone())).collect();
+        let placement = Pool { candidates, ..self.pool() }.counted(&Caps::WHEN_FULL);
+        let placed = match self.coded {
+            Some(_) => distinct_fragments(&placement).len(),
+            None => whole_copies(&placement),
+        };
+        placed >= self.holders_when_full()
     }
 
     /// The current placement, including pieces just given.
@@ -135,7 +140,8 @@ impl Assignment {
     }
 
     /// The placement as far as it counts for the tessera's safety: of one holder, and of one
-    /// neighbourhood that is not local, no more than one piece in [`super::PARTS`].
+    /// neighbourhood that is not local, no more than one piece in [`super::PARTS`], or what an even
+    /// placement would put there if that is less. With few candidates, an even share is more.
     pub fn counted(&self) -> Placement {
         self.pool().counted(&Caps::of_safety(&self.pool()))
     }
@@ -146,9 +152,12 @@ impl Assignment {
         self.pool().counted(&Caps::of_placing(&self.pool(), self.target().whole))
     }
 
-    /// How many holders, the worst ones, may be lost, by the pieces that count.
+    /// How many holders, the worst ones, may be lost, by the pieces that count. The holders of one
+    /// neighbourhood that is not local are one: names cost nothing, so all of them together add at
+    /// most one to what the others survive, whatever they claim.
     pub fn survives(&self) -> usize {
-        survives(&self.counted(), self.coded.map(|form| form.shape.k))
+        let independent = self.pool().by_neighbourhood(&self.counted());
+        survives(&independent, self.coded.map(|form| form.shape.k))
     }
 
     /// How many nodes count as holders: those that hold something or have room for a piece, two per
@@ -209,7 +218,8 @@ impl Assignment {
             }
         }
         let Trial { all, pieces, without_room } = trial;
-        Lack { form, pieces, without_room, after: all.placement() }
+        let (after, survives) = (all.placement(), all.survives());
+        Lack { form, pieces, without_room, after, survives }
     }
 
     fn pool(&self) -> Pool<'_> {
@@ -278,8 +288,8 @@ impl Trial {
     }
 
     /// Gives copies of fragments from the fullest holders to others, until as many holders may be
-    /// lost as if the fragments were spread evenly over all nodes without a whole copy. Only copies
-    /// that make a difference are kept.
+    /// lost as if the fragments were spread evenly over all nodes without a whole copy, each in a
+    /// neighbourhood of its own. Only copies that make a difference are kept.
     fn spread(&mut self, form: CodedForm) {
         let copies = whole_copies(&self.all.counted());
         let others = self.all.holders().saturating_sub(copies);

@@ -26,14 +26,22 @@ pub(super) struct Caps {
 }
 
 impl Caps {
+    /// The limits of a full form: each fragment on a holder of its own, and in a neighbourhood as
+    /// many holders as placing would put there.
+    pub(super) const WHEN_FULL: Self =
+        Self { whole: 1, per_holder: 1, per_subnet: HOLDERS_PER_SUBNET };
+
     /// The limits by which a tessera's safety is counted: one piece in [`PARTS`], or, if the
-    /// fragments have fewer independent holders, what each of these must hold.
+    /// fragments have fewer independent holders, what each of these must hold. Of a neighbourhood
+    /// no more than that, and no more than [`HOLDERS_PER_SUBNET`] even shares.
     pub(super) fn of_safety(pool: &Pool<'_>) -> Self {
         let whole = WHOLE_COPIES.div_ceil(PARTS);
         let Some(form) = pool.coded else { return Self { whole, ..Self::default() } };
         let n = usize::from(form.shape.n());
-        let fragments = n.div_ceil(PARTS).max(pool.even_load(n));
-        Self { whole, per_holder: fragments, per_subnet: fragments }
+        let holders = pool.independent();
+        let per_holder = n.div_ceil(PARTS.min(holders));
+        let shares = (HOLDERS_PER_SUBNET * n).div_ceil(holders);
+        Self { whole, per_holder, per_subnet: per_holder.min(shares) }
     }
 
     /// The lowest limits, not below those of safety, under which the candidates could hold `copies`
@@ -46,7 +54,8 @@ impl Caps {
         }
         let Some(form) = pool.coded else { return caps };
         let n = usize::from(form.shape.n());
-        caps.per_subnet = caps.per_subnet.max(HOLDERS_PER_SUBNET * pool.even_load(n));
+        let even_load = n.div_ceil(pool.independent());
+        caps.per_subnet = caps.per_subnet.max(HOLDERS_PER_SUBNET * even_load);
         caps
     }
 
@@ -112,6 +121,22 @@ impl Pool<'_> {
         placement
     }
 
+    /// The same placement with all holders of a neighbourhood that is not local as one: its first
+    /// candidate. They are lost together.
+    pub(super) fn by_neighbourhood(&self, placement: &Placement) -> Placement {
+        let mut first: BTreeMap<Subnet, NodeId> = BTreeMap::new();
+        let mut merged = Placement::new();
+        for c in self.candidates.values() {
+            let Some(pieces) = placement.get(&c.id) else { continue };
+            let one = match c.subnet.is_local() {
+                true => c.id,
+                false => *first.entry(c.subnet).or_insert(c.id),
+            };
+            merged.entry(one).or_default().extend(pieces);
+        }
+        merged
+    }
+
     /// What each neighbourhood holds.
     pub(super) fn near(&self) -> Near {
         let mut near = Near::new();
@@ -135,13 +160,13 @@ impl Pool<'_> {
         fragments_in(c).saturating_add(usize::try_from(more).unwrap_or(usize::MAX))
     }
 
-    /// The load of each holder when `n` fragments are spread evenly over those without a whole copy
-    /// that hold some or have room, at most [`HOLDERS_PER_SUBNET`] in a neighbourhood.
-    fn even_load(&self, n: usize) -> usize {
+    /// How many candidates without a whole copy hold fragments or have room for one, at most
+    /// [`HOLDERS_PER_SUBNET`] in a neighbourhood; at least 1.
+    fn independent(&self) -> usize {
         let is_free = |c: &Candidate| {
             usize::from(!c.pieces.contains(&Piece::Whole) && self.fragments_of(c) > 0)
         };
-        n.div_ceil(self.sum(is_free, HOLDERS_PER_SUBNET).max(1))
+        self.sum(is_free, HOLDERS_PER_SUBNET).max(1)
     }
 
     /// How many fragments can be held under these limits.

@@ -36,7 +36,7 @@ pub struct TesseraHealth {
     pub needed: usize,
     /// The whole copies, including those beside a coded form.
     pub copies: Copies,
-    /// How many of the holders, the worst ones, may be lost.
+    /// How many of the holders, the worst ones, may be lost, those of one neighbourhood together.
     pub survives: usize,
     /// Which node attested which pieces.
     pub placement: Placement,
@@ -129,6 +129,8 @@ impl TesseraHealth {
         let mut counts = Counts::of(assignment, &attested, plan);
         let k = plan.coded().map(|coded| coded.shape.k);
         let survives = attested.survives();
+        // The target form counts holders, as many as two in a neighbourhood.
+        let of_holders = placement::survives(&attested.counted(), k);
         // Nodes that were seen recently and are silent still count towards the target: losing them
         // does not lower it.
         let expected = TargetForm::of(plan.pack_bytes(), eligible + survey.silent.len());
@@ -138,7 +140,7 @@ impl TesseraHealth {
         let state = if !placement::is_readable(&placement, k) {
             HealthState::Unreachable
         } else if counts.are_complete()
-            && (survey.silent.is_empty() || survives >= expected.survives)
+            && (survey.silent.is_empty() || of_holders >= expected.survives)
         {
             HealthState::Healthy
         } else {

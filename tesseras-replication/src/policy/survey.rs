@@ -140,8 +140,8 @@ impl Survey {
         others.map(|(_, holder)| holder.pieces.len()).sum()
     }
 
-    /// How many of the holders, the worst ones, may be lost, by the pieces that count
-    /// ([`Assignment::counted`]).
+    /// How many of the holders, the worst ones, may be lost, by the pieces that count and those of
+    /// one neighbourhood together ([`Assignment::survives`]).
     pub fn survives(&self, plan: &Plan) -> usize {
         self.attested(plan).survives()
     }

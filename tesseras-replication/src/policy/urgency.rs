@@ -57,7 +57,8 @@ struct Loss {
     many: usize,
     /// How many holders may be lost now.
     survives: usize,
-    /// How many might be, if nothing were missing.
+    /// How many might be, if nothing were missing. Where neighbourhoods are shared, it is fewer than
+    /// the target form says.
     promised: usize,
     /// For how long the first of the silent holders has been silent; `None` if all answered.
     silent_for: Option<Duration>,
@@ -102,7 +103,7 @@ pub(crate) fn urgency(
         may_return: each * silent.iter().filter(|silent| **silent < grace).count(),
         many: if lacks_copies { 1 } else { (redundant / FEW).max(1) },
         survives: attested.survives(),
-        promised: lack.form.survives,
+        promised: promised(lack),
         silent_for: silent.into_iter().max(),
     };
     loss.urgency(grace)
@@ -115,6 +116,16 @@ fn average_load(counted: &Placement) -> usize {
     let (holders, pieces) =
         loads.fold((0, 0), |(holders, pieces), load| (holders + 1, pieces + load));
     usize::div_ceil(pieces, holders.max(1)).max(1)
+}
+
+/// How many holders might be lost if nothing were missing: as the target form says, or, if all of it
+/// can be placed, as it would be then. At least one if the form says so: what survives no loss is
+/// endangered.
+fn promised(lack: &Lack) -> usize {
+    match lack.without_room {
+        0 => lack.form.survives.min(lack.survives.max(1)),
+        _ => lack.form.survives,
+    }
 }
 
 #[cfg(test)]
@@ -146,6 +157,33 @@ mod tests {
             assert!(!may_return.is_due(GRACE), "{missing} may come back");
         }
         assert!(Loss { may_return: 2, ..loss(4) }.is_due(GRACE), "two are gone");
+    }
+
+    #[test]
+    fn where_neighbourhoods_are_shared_less_is_promised_and_little_is_not_urgent() {
+        use std::collections::BTreeSet;
+
+        use tesseras_core::code::CODED_FROM_BYTES;
+        use tesseras_core::contact::Subnet;
+        use tesseras_core::ids::{DhtKey, NodeId};
+        use tesseras_core::placement::{Assignment, Candidate};
+
+        // 24 fragments, two in a neighbourhood, of which the first ones are missing.
+        let promised = |missing: u8, room: u64| {
+            let holder = |i: u8| Candidate {
+                id: NodeId::new([i + 1; 20]),
+                subnet: Subnet::V4([8, 8, i / 2]),
+                pieces: BTreeSet::from_iter((i >= missing).then_some(Piece::Index(i))),
+                room,
+            };
+            let all = (0..24).map(holder);
+            super::promised(&Assignment::new(DhtKey::new([9; 20]), CODED_FROM_BYTES, all).lack())
+        };
+        assert_eq!(promised(1, u64::MAX), 4, "eight fragments in four neighbourhoods");
+        assert!(promised(1, 0) > 4, "there is no room for what is missing");
+        let shared = |survives, missing| Loss { survives, promised: 4, ..loss(missing) };
+        assert_ne!(shared(3, 1).urgency(GRACE), Urgency::Now);
+        assert_eq!(shared(1, 5).urgency(GRACE), Urgency::Now);
     }
 
     #[test]

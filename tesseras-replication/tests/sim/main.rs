@@ -10,6 +10,7 @@
 mod attackers;
 mod bandwidth;
 mod capsules;
+mod claims;
 mod dripping;
 mod faults;
 mod grace;
