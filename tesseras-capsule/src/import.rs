@@ -116,7 +116,7 @@ pub fn import(
     let origin = if own { Origin::Created } else { Origin::Fetched };
     repository.unblock(&hash)?;
     let pack = PackReader::new(Arc::clone(capsule), Arc::clone(exported.blobs()));
-    let done = unpack(&pack, &hash, blobs, repository, (origin, added), progress)?;
+    let done = unpack(&pack, &hash, blobs, repository, origin, added, progress)?;
     Ok(Imported {
         hash,
         memories: done.memories,

@@ -124,12 +124,13 @@ pub fn unpack(
     expected: &TesseraHash,
     blobs: &dyn BlobStore,
     repository: &dyn TesseraRepository,
-    added: (Origin, Timestamp),
+    origin: Origin,
+    added: Timestamp,
     progress: &Meter,
 ) -> Result<Unpacked, UnpackError> {
     let mut unpacking = Unpacking::new(*expected, blobs);
     unpacking.advance(pack, pack.bytes(), progress)?;
-    unpacking.finish(repository, added)
+    unpacking.finish(repository, origin, added)
 }
 
 /// A capsule that is being made of its pack, as far as the pack is at hand. Dropped before it is
@@ -213,7 +214,8 @@ impl<B: Deref<Target: BlobStore>> Unpacking<B> {
     pub fn finish(
         self,
         repository: &dyn TesseraRepository,
-        added: (Origin, Timestamp),
+        origin: Origin,
+        added: Timestamp,
     ) -> Result<Unpacked, UnpackError> {
         let Self { expected, offset, listed, taken, is_whole } = self;
         let (true, Some(Listed { named, layout })) = (is_whole, &listed) else {
@@ -221,8 +223,14 @@ impl<B: Deref<Target: BlobStore>> Unpacking<B> {
         };
         let pems = CreatorPems { ed25519: &taken.pems[0], ml_dsa_65: &taken.pems[1] };
         SignedManifest::verify(named, pems, &taken.signatures)?;
-        let record =
-            TesseraRecord::of_manifest(expected, named.manifest(), layout, taken.signatures, added);
+        let record = TesseraRecord::of_manifest(
+            expected,
+            named.manifest(),
+            layout,
+            taken.signatures,
+            origin,
+            added,
+        );
         let TesseraRecord { hash, memories, files, bytes, .. } = record;
         let (content, staged) = taken.staging.take();
         let new = repository.add(NewTessera { record, content, staged })?;

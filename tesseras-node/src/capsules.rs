@@ -63,7 +63,7 @@ impl UnpackingCapsule for StoredUnpacking {
 
     fn finish(self: Box<Self>) -> Result<TesseraRecord, UnpackError> {
         let Self { tessera, unpacking, library, clock } = *self;
-        unpacking.finish(&*library, (Origin::Fetched, clock.now())).map_err(refused)?;
+        unpacking.finish(&*library, Origin::Fetched, clock.now()).map_err(refused)?;
         library.get(&tessera)?.ok_or_else(|| StoreError::Missing(tessera.into()).into())
     }
 }

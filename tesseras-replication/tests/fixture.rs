@@ -158,7 +158,8 @@ impl Stored {
                 &hash,
                 &*blobs,
                 &*library,
-                (Origin::Fetched, CREATED),
+                Origin::Fetched,
+                CREATED,
                 &Meter::silent(),
             )
             .unwrap();

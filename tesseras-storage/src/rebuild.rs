@@ -120,7 +120,7 @@ fn complete(
         return gone(&[unlisted::MANIFEST]);
     };
     let SignatureFile { signatures, origin, added, .. } = kept;
-    let record = TesseraRecord::of_manifest(*hash, manifest, &layout, signatures, (origin, added));
+    let record = TesseraRecord::of_manifest(*hash, manifest, &layout, signatures, origin, added);
     let mut content: BTreeMap<_, _> =
         manifest.files().iter().map(|f| (f.blake3, f.bytes)).collect();
     content.insert((*hash).into(), bytes);

@@ -11,7 +11,6 @@ use tesseras_core::ids::TesseraHash;
 use tesseras_core::pack::{PackSource, header};
 use tesseras_core::ports::{BlobReader, BlobStore, Origin, StoreError, TesseraRepository as _};
 use tesseras_core::progress::Meter;
-use tesseras_core::time::Timestamp;
 
 use crate::samples::{NOW, World, jpeg, tree};
 use crate::store::Library;
@@ -22,8 +21,6 @@ fn packed(world: &World) -> (Vec<u8>, PackReader) {
     reader.read_at(0, &mut bytes).unwrap();
     (bytes, reader)
 }
-
-const ADDED: (Origin, Timestamp) = (Origin::Fetched, NOW);
 
 /// A pack in memory.
 struct Bytes<'a>(&'a [u8]);
@@ -48,7 +45,8 @@ impl BlobReader for Bytes<'_> {
 fn try_unpack(pack: &[u8], hash: &TesseraHash, at: &Path) -> (Result<bool, UnpackError>, Library) {
     let library = Library::new(at);
     let outcome =
-        unpack(&Bytes(pack), hash, &library, &library, ADDED, &Meter::silent()).map(|u| u.new);
+        unpack(&Bytes(pack), hash, &library, &library, Origin::Fetched, NOW, &Meter::silent())
+            .map(|u| u.new);
     (outcome, library)
 }
 
@@ -120,7 +118,8 @@ fn a_pack_becomes_the_same_capsule_elsewhere() {
     theirs.origin = Origin::Created;
     assert_eq!(Some(theirs), world.library.get(&hash).unwrap());
     assert!(verify_stored(&library, &library, &hash, &Meter::silent()).unwrap().valid);
-    let again = unpack(&Bytes(&pack), &hash, &library, &library, ADDED, &Meter::silent());
+    let again =
+        unpack(&Bytes(&pack), &hash, &library, &library, Origin::Fetched, NOW, &Meter::silent());
     assert!(!again.unwrap().new);
     assert_eq!(library.staged(), 0);
 }
@@ -150,13 +149,13 @@ fn a_pack_is_taken_as_it_arrives_whatever_the_cuts() {
                 unpacking.advance(&arriving, *cut as u64, &Meter::silent()).unwrap();
             }
             if cuts.len() % 2 == 0 {
-                let short = unpacking.finish(&library, ADDED).unwrap_err();
+                let short = unpacking.finish(&library, Origin::Fetched, NOW).unwrap_err();
                 prop_assert!(matches!(short, UnpackError::Short { .. }), "{short}");
                 prop_assert_eq!(library.objects() + library.staged(), 0);
                 return Ok(());
             }
             unpacking.advance(&Bytes(&pack), u64::MAX, &Meter::silent()).unwrap();
-            prop_assert!(unpacking.finish(&library, ADDED).unwrap().new);
+            prop_assert!(unpacking.finish(&library, Origin::Fetched, NOW).unwrap().new);
             prop_assert_eq!(library.objects(), whole.objects());
             prop_assert_eq!(library.staged(), 0);
             Ok(())

@@ -72,7 +72,7 @@ pub fn run(context: &Context, args: Args) -> Result<Exit, CommandError> {
             true => "it is not published, so nobody finds what other nodes hold of it".to_owned(),
             false => too_few(others),
         };
-        confirm_only_copy(context, &hash, (record, pieces.len()), &why)?;
+        confirm_only_copy(context, &hash, record, pieces.len(), &why)?;
     }
     if running {
         // What is under way would publish it after all.
@@ -137,7 +137,8 @@ fn too_few(others: Option<Others>) -> String {
 fn confirm_only_copy(
     context: &Context,
     hash: &TesseraHash,
-    (record, pieces): (Option<TesseraRecord>, usize),
+    record: Option<TesseraRecord>,
+    pieces: usize,
     why: &str,
 ) -> Result<(), CommandError> {
     let what = match record {

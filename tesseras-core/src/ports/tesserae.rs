@@ -49,7 +49,8 @@ impl TesseraRecord {
         manifest: &Manifest,
         layout: &PackLayout,
         signatures: SignaturePair,
-        (origin, added): (Origin, Timestamp),
+        origin: Origin,
+        added: Timestamp,
     ) -> Self {
         let header = |key| manifest.header(key).unwrap_or_default().to_owned();
         let entries = layout.entries();
