@@ -7,10 +7,12 @@ use rusqlite::{Connection, OptionalExtension as _, Row, params};
 use tesseras_core::ids::{ContentHash, TesseraHash};
 use tesseras_core::ports::{BlobReader, BlobStore as _, Charge, FragmentStore, HeldPiece, PeerAt};
 use tesseras_core::ports::{StagedBlob, StoreError};
+use tesseras_core::publication::PublicationEvent;
 
 use crate::blocked::refuse_blocked;
 use crate::cas::Cas;
 use crate::columns::{content_hash, count, from_piece, piece, tessera_hash, to_integer};
+use crate::holdings::note_event;
 
 /// Pieces in SQLite and content-addressed files. Clones share one store.
 #[derive(Debug, Clone)]
@@ -111,6 +113,9 @@ impl FragmentStore for FsFragmentStore {
         }
         self.cas.adopt("storing a piece", vec![staged], |tx, placing| {
             refuse_blocked(tx, &held_piece.tessera)?;
+            if matches!(charge, Charge::Repair(_)) {
+                note_event(tx, &held_piece.tessera, PublicationEvent::Confirmed)?;
+            }
             match held(tx, held_piece)? {
                 Some((checksum, _)) if checksum == held_piece.checksum => {
                     placing.heal(tx, &checksum)?;

@@ -65,6 +65,21 @@ fn publication_of(
     Ok(found.unwrap_or_default())
 }
 
+/// Records a publication event, and returns the resulting state.
+pub(crate) fn note_event(
+    tx: &Transaction<'_>,
+    tessera: &TesseraHash,
+    event: PublicationEvent,
+) -> rusqlite::Result<Publication> {
+    let after = publication_of(tx, tessera)?.after(event);
+    tx.prepare_cached(
+        "INSERT INTO publications VALUES (?1, ?2)
+         ON CONFLICT (tessera) DO UPDATE SET state = excluded.state",
+    )?
+    .execute(params![tessera.as_bytes(), after.to_bits()])?;
+    Ok(after)
+}
+
 fn write_dossier(
     tx: &Transaction<'_>,
     tessera: &TesseraHash,
@@ -203,15 +218,9 @@ impl HoldingRepository for SqliteHoldings {
         tessera: &TesseraHash,
         event: PublicationEvent,
     ) -> Result<Publication, StoreError> {
-        self.cas.database().write_durably("noting a publication", |tx| {
-            let after = publication_of(tx, tessera)?.after(event);
-            tx.prepare_cached(
-                "INSERT INTO publications VALUES (?1, ?2)
-                 ON CONFLICT (tessera) DO UPDATE SET state = excluded.state",
-            )?
-            .execute(params![tessera.as_bytes(), after.to_bits()])?;
-            Ok(after)
-        })
+        self.cas
+            .database()
+            .write_durably("noting a publication", |tx| Ok(note_event(tx, tessera, event)?))
     }
 
     fn list_publications(&self) -> Result<Vec<(TesseraHash, Publication)>, StoreError> {

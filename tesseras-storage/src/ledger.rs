@@ -76,7 +76,10 @@ impl ReciprocityLedger for SqliteLedger {
     fn has_placed(&self, peer: &NodeId, tessera: &TesseraHash) -> Result<bool, StoreError> {
         self.database.read("looking up who placed a piece", |connection| {
             connection
-                .prepare_cached("SELECT 1 FROM fragments WHERE tessera = ?1 AND charge_peer = ?2")?
+                .prepare_cached(
+                    "SELECT 1 FROM fragments
+                     WHERE tessera = ?1 AND ?2 IN (charge_peer, repair_peer)",
+                )?
                 .exists([&tessera.as_bytes()[..], &peer.as_bytes()[..]])
         })
     }

@@ -534,8 +534,8 @@ pub fn reciprocity_ledger(
     store(3, 900, repair(3, 8));
     store(4, 100, repair(3, 9));
     let has_placed = |peer, of| ledger.has_placed(&node(peer), &tessera(of)).expect("asked");
-    assert!(has_placed(1, 1) && has_placed(2, 1));
-    assert!(!has_placed(3, 1) && !has_placed(1, 2));
+    assert!(has_placed(1, 1) && has_placed(2, 1) && has_placed(3, 1));
+    assert!(!has_placed(9, 1) && !has_placed(1, 2));
     let indebted = |indebted, indebted_in_subnet| Usage {
         total: 1180,
         repair: 1000,
@@ -581,10 +581,12 @@ fn dossiers_are_charged(
     let stored_for = |peer| ledger.account(&node(peer)).expect("asked").stored_for;
     let usage = || ledger.usage(&peer_at(9, 9)).expect("asked");
     let (before, (_, held)) = (usage(), fragments.totals().expect("asked"));
+    let is_confirmed = |name: &TesseraHash| holdings.publication(name).expect("asked").confirmed;
     for (number, charge) in [(10, Charge::Peer(peer_at(20, 1))), (11, repair(21, 1))] {
         let dossier = dossier(number);
         let name = TesseraHash::from(hash(&dossier.manifest));
         holdings.put_dossier(&name, &dossier).expect("it is kept");
+        let is_repair = matches!(charge, Charge::Repair(_));
         for (index, charge) in [(0, charge), (1, Charge::Peer(peer_at(22, 1)))] {
             let bytes = content(number + 100 + index, 10);
             let held = fragment(hash, name, Piece::Index(index), &bytes);
@@ -593,6 +595,11 @@ fn dossiers_are_charged(
                 fragments.store_fragment(&held, staged, &charge).expect("it is stored");
             }
         }
+        assert_eq!(
+            is_confirmed(&name),
+            is_repair,
+            "only what is repaired is known to be published"
+        );
     }
     let each = dossier(10).stored_bytes();
     assert_eq!([20, 21, 22].map(stored_for), [10 + each, 0, 20]);

@@ -25,7 +25,9 @@ pub trait FragmentStore: Send + Sync {
     /// ([`StoreError::Mismatch`] otherwise; the staged blob is discarded). Storing a piece that is
     /// already held replaces its bytes by the staged ones, so it is no longer damaged. With the first
     /// piece of a tessera the dossier that is kept of it is charged, too.
-    /// [`StoreError::Blocked`] if the tessera is [blocked](super::HoldingRepository::block), which
+    /// A piece that is charged as a repair is of a published tessera: that it is
+    /// [confirmed](crate::publication::PublicationEvent::Confirmed) is recorded in the same
+    /// transaction. [`StoreError::Blocked`] if the tessera is [blocked](super::HoldingRepository::block), which
     /// is looked up in the same transaction.
     fn store_fragment(
         &self,

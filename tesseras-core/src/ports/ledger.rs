@@ -83,6 +83,6 @@ pub trait ReciprocityLedger: Send + Sync {
     /// The storage used by others, with the parts of one peer and of its neighbourhood.
     fn usage(&self, peer: &PeerAt) -> Result<Usage, StoreError>;
 
-    /// Whether a peer placed a piece of a tessera here that is still charged to it.
+    /// Whether a peer placed a piece of a tessera here, on its own account or as a repair.
     fn has_placed(&self, peer: &NodeId, tessera: &TesseraHash) -> Result<bool, StoreError>;
 }

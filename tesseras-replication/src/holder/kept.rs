@@ -38,14 +38,9 @@ impl Holder {
             if !store_wanted(stores, &dossier, &held_piece, staged, &charge)? {
                 return Ok(None);
             }
-            let mut publication = stores.holdings.publication(&tessera)?;
-            // A tessera that others attest is published; for the rest, the placing node will report
-            // it.
-            if matches!(charge, Charge::Repair(_)) && !publication.confirmed {
-                let event = PublicationEvent::Confirmed;
-                publication = stores.holdings.note_publication(&tessera, event)?;
-            }
-            Ok(Some(publication))
+            // A tessera that others attest is published, as is recorded with the piece; for the rest,
+            // the placing node will report it.
+            Ok(Some(stores.holdings.publication(&tessera)?))
         });
         let Some(publication) = kept.await? else { return Ok(false) };
         if publication.confirmed {
@@ -63,8 +58,18 @@ impl Holder {
         source: &PieceSource,
         piece: Piece,
     ) -> Result<bool, StoreError> {
+        self.keep_as(lock, dossier, source, piece, Charge::Repair(self.itself())).await
+    }
+
+    async fn keep_as(
+        &self,
+        lock: &TesseraLock,
+        dossier: &VerifiedDossier,
+        source: &PieceSource,
+        piece: Piece,
+        charge: Charge,
+    ) -> Result<bool, StoreError> {
         let (dossier, source) = (dossier.clone(), source.clone());
-        let charge = Charge::Repair(self.itself());
         let keep = move |stores: &Stores| keep_copy(stores, &dossier, &source, piece, &charge);
         match self.stores.run_on(&lock.on(&self.disk), keep).await {
             Err(StoreError::Blocked(_)) => Ok(false),
@@ -84,7 +89,9 @@ impl Holder {
         let tessera = dossier.tessera();
         let mending = async {
             if self.damaged_pieces(tessera).await?.contains(&piece) {
-                return self.keep(lock, dossier, source, piece).await.map(drop);
+                // The charge of a held piece does not change, and a draft stays a draft.
+                let charge = Charge::Peer(self.itself());
+                return self.keep_as(lock, dossier, source, piece, charge).await.map(drop);
             }
             Ok::<_, StoreError>(())
         };

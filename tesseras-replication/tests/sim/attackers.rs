@@ -1,4 +1,4 @@
-//! What strangers say, and what a wrong clock dated, puts no repair off.
+//! What strangers say, what a wrong clock dated, and what failed once, puts no repair off.
 
 use std::time::Duration;
 
@@ -84,5 +84,33 @@ fn a_holder_that_was_recorded_with_a_date_in_the_future_is_replaced_once_it_is_g
         world.wait(DAY).await;
         let done = world.repair_in_time(holders[0], ROUTINE).await;
         assert_eq!((done[0].restored, done[0].waiting), (4, 0));
+    });
+}
+
+#[test]
+fn who_holds_a_repaired_piece_looks_after_it_though_a_write_failed_once() {
+    simulate(304..306, 30, async |world| {
+        let made = coded();
+        world.publish(0, made).await.unwrap();
+        let holders = world.holders(made);
+        let by = holders[0];
+        world.repair_each(by).await;
+        holders[1..=5].iter().for_each(|holder| world.kill(*holder));
+        let new: Vec<usize> = (0..8).map(|_| world.join()).collect();
+        // By a fetch they meet the holders, and believe them as witnesses.
+        for index in &new {
+            world.fetch(*index, made).await.unwrap();
+            world.place(*index).memory.fail("note_publication");
+        }
+        world.repair(by, made).await.unwrap();
+        new.iter().for_each(|index| world.place(*index).memory.works("note_publication"));
+        for _ in 0..3 {
+            world.wait(DAY).await;
+            world.repair(by, made).await.unwrap();
+        }
+        for index in world.holders(made) {
+            let kept = world.place(index).replication.looked_after().await.unwrap();
+            assert!(kept.contains(&made.record.hash), "{index} holds a piece and does not repair");
+        }
     });
 }

@@ -82,6 +82,11 @@ impl State {
         }
     }
 
+    fn confirm(&mut self, tessera: &TesseraHash) {
+        let known = self.publications.entry(*tessera).or_default();
+        *known = known.after(PublicationEvent::Confirmed);
+    }
+
     fn stored_by(&self, peer: &NodeId) -> u64 {
         let all = self.placements.values().flatten();
         all.filter(|placed| placed.holder == *peer).map(|placed| placed.bytes).sum()
@@ -125,6 +130,11 @@ impl Memory {
     /// From now on, the operation of this name fails, as it does on a machine in trouble.
     pub fn fail(&self, operation: &'static str) {
         self.state().failing.insert(operation);
+    }
+
+    /// The operation of this name works again.
+    pub fn works(&self, operation: &'static str) {
+        self.state().failing.remove(operation);
     }
 
     /// Fails if the operation of this name is to fail.
@@ -330,6 +340,9 @@ impl FragmentStore for Memory {
         let mut state = self.state();
         let bytes = state.staged.remove(&staged.name).ok_or(StoreError::Missing(staged.hash))?;
         state.refuse_blocked(&fragment.tessera)?;
+        if matches!(charge, Charge::Repair(_)) {
+            state.confirm(&fragment.tessera);
+        }
         let mismatch = StoreError::Mismatch { expected: fragment.checksum, found: staged.hash };
         if staged.hash != fragment.checksum || staged.bytes != fragment.bytes {
             return Err(mismatch);
@@ -457,6 +470,7 @@ impl HoldingRepository for Memory {
         tessera: &TesseraHash,
         event: PublicationEvent,
     ) -> Result<Publication, StoreError> {
+        self.attempt("note_publication")?;
         let mut state = self.state();
         let known = state.publications.entry(*tessera).or_default();
         *known = known.after(event);
@@ -567,8 +581,10 @@ impl ReciprocityLedger for Memory {
 
     fn has_placed(&self, peer: &NodeId, tessera: &TesseraHash) -> Result<bool, StoreError> {
         let state = self.state();
-        let of_peer =
-            |charge: &Charge| matches!(charge, Charge::Peer(PeerAt { id, .. }) if id == peer);
+        let of_peer = |charge: &Charge| {
+            let (Charge::Peer(placer) | Charge::Repair(placer)) = charge;
+            placer.id == *peer
+        };
         Ok(state.fragments.iter().any(|((of, _), held)| of == tessera && of_peer(&held.charge)))
     }
 }
