@@ -19,7 +19,7 @@ pub use blobs::{BlobReader, BlobStore, BlobWriter, StagedBlob};
 pub use fragments::{FragmentStore, HeldPiece};
 pub use holdings::{
     HintBy, HoldingRepository, KnownHolder, MAX_HINTS, MAX_HINTS_OF_STRANGERS, MAX_KNOWN_HOLDERS,
-    PlacedPiece,
+    PlacedPiece, RepairReason, RepairRecord,
 };
 pub use ledger::{Account, Charge, PeerAt, ReciprocityLedger, Usage};
 pub use peers::PeerRepository;

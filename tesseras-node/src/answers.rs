@@ -1,16 +1,19 @@
 //! Converts results of replication into answers to `tes`.
 
 use tesseras_capsule::rfc_3339;
-use tesseras_core::ids::TesseraHash;
+use tesseras_core::ids::{NodeId, TesseraHash};
 use tesseras_core::placement::Placement;
+use tesseras_core::ports::{self, RepairRecord};
+use tesseras_core::time::Timestamp;
 use tesseras_core::words::count;
+use tesseras_replication::Postponed;
 use tesseras_replication::overview::Glance;
 use tesseras_replication::publication::PublicationReport;
 use tesseras_replication::seen::Seen;
 use tesseras_replication::status::{Copies, HealthState, TesseraHealth};
 use tesseras_rpc::messages::{
-    CopyCount, FragmentCount, PieceLocation, PublicationReply, PublishReply, TesseraGlance,
-    TesseraState, TesseraStatus,
+    CopyCount, FragmentCount, LastRepair, PieceLocation, PublicationReply, PublishReply, RepairDue,
+    RepairReason, TesseraGlance, TesseraState, TesseraStatus,
 };
 
 /// The progress of a publication.
@@ -48,7 +51,12 @@ fn told(state: HealthState) -> TesseraState {
 }
 
 /// The status of a tessera.
-pub(crate) fn tessera_status(hash: TesseraHash, health: &TesseraHealth) -> TesseraStatus {
+pub(crate) fn tessera_status(
+    hash: TesseraHash,
+    health: &TesseraHealth,
+    last_repair: Option<LastRepair>,
+    repair_due: Option<RepairDue>,
+) -> TesseraStatus {
     let mut notes = Vec::new();
     if health.uncounted > 0 {
         let uncounted = count(health.uncounted as u64, "attested piece does", "attested pieces do");
@@ -71,8 +79,32 @@ pub(crate) fn tessera_status(hash: TesseraHash, health: &TesseraHealth) -> Tesse
         only_silent: health.only_silent as u64,
         placement: pieces(&health.placement),
         in_library: health.in_library,
+        last_repair: last_repair.map(Box::new),
+        repair_due: repair_due.map(Box::new),
         notes,
     }
+}
+
+/// The last repair that is recorded on the node `me`.
+pub(crate) fn last_repair(me: NodeId, repair: RepairRecord) -> Option<LastRepair> {
+    let RepairRecord { by, at, pieces, silent, reason } = repair;
+    let reason = reason.map(|reason| match reason {
+        ports::RepairReason::Asked => RepairReason::Asked,
+        ports::RepairReason::Endangered => RepairReason::Endangered,
+        ports::RepairReason::Turn => RepairReason::Turn,
+    });
+    let (node_id, here, date) = (by, by == me, date(at)?);
+    Some(LastRepair { node_id, here, date, pieces, silent, reason })
+}
+
+/// A repair that waits for its turn.
+pub(crate) fn repair_due(postponed: Postponed) -> Option<RepairDue> {
+    let Postponed { at, since, steward } = postponed;
+    Some(RepairDue { since: date(since)?, at: date(at)?, steward })
+}
+
+fn date(at: Timestamp) -> Option<String> {
+    rfc_3339(i64::try_from(at.0).ok()?, 0)
 }
 
 fn copy_count(copies: Copies) -> CopyCount {

@@ -173,7 +173,13 @@ impl Requests {
 
     async fn tessera_status(&self, hash: TesseraHash) -> Result<TesseraStatus, Failure> {
         match self.replication.status(hash).await.map_err(failure::of_status)? {
-            Some(health) => Ok(answers::tessera_status(hash, &health)),
+            Some(health) => {
+                let last = self.replication.last_repair(hash).await.map_err(failure::of_store)?;
+                let me = self.replication.id();
+                let last = last.and_then(|last| answers::last_repair(me, last));
+                let due = self.replication.postponed(&hash).and_then(answers::repair_due);
+                Ok(answers::tessera_status(hash, &health, last, due))
+            }
             None => Err(Failure::new(
                 Cause::NotFound,
                 format!("no node that answered knows {hash}, and it is not stored here"),

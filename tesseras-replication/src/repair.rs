@@ -10,7 +10,7 @@ use tesseras_core::code::Piece;
 use tesseras_core::contact::Contact;
 use tesseras_core::ids::{NodeId, TesseraHash};
 use tesseras_core::lock::lock as locked;
-use tesseras_core::ports::{Charge, StoreError};
+use tesseras_core::ports::{Charge, RepairReason, RepairRecord, StoreError};
 use tesseras_core::time::Timestamp;
 use tesseras_wire::{BoxFuture, BoxStream};
 use thiserror::Error;
@@ -335,6 +335,9 @@ impl<'a> Repairer<'a> {
         done.missing += delivery.unplaced;
         done.refusals = why_missing(done.missing, asked, delivery.refusals);
         why.log(lock.tessera(), wanted, &done);
+        if done.restored > 0 {
+            self.holder.note_repair(lock.tessera(), self.record_of(&done, why)).await;
+        }
         let mut holders = survey.contacts();
         holders.extend(delivery.holders.into_iter().map(|contact| (contact.id, contact)));
         let holders: Vec<Contact> = holders.into_values().collect();
@@ -363,6 +366,21 @@ impl<'a> Repairer<'a> {
         let most = findings.eligible.assignment.holders_when_full();
         let turn = turn_of(me, plan.tessera().dht_key(), others, most, since, turns);
         Some((turn, since))
+    }
+
+    fn record_of(&self, done: &Repaired, why: Why) -> RepairRecord {
+        let reason = match why {
+            Why::Asked => RepairReason::Asked,
+            Why::Endangered => RepairReason::Endangered,
+            Why::Turn { .. } => RepairReason::Turn,
+        };
+        RepairRecord {
+            by: self.peers.me(),
+            at: self.holder.clock.now(),
+            pieces: done.restored as u64,
+            silent: done.unreachable.len() as u64,
+            reason: Some(reason),
+        }
     }
 
     /// Whether a repair waits for its turn; then it is on the agenda. It needs none if nothing is to be

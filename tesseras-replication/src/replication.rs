@@ -7,7 +7,7 @@ use rand::rngs::StdRng;
 use tesseras_core::ids::{NodeId, TesseraHash};
 use tesseras_core::lock::lock;
 use tesseras_core::plan::SignedPlan;
-use tesseras_core::ports::StoreError;
+use tesseras_core::ports::{RepairRecord, StoreError};
 use tesseras_core::publication::PublicationStop;
 use tesseras_core::time::Clock;
 use tesseras_crypto::NodeKeys;
@@ -246,6 +246,14 @@ impl Replication {
     /// The repair of a tessera that waits for its turn, if it does.
     pub fn postponed(&self, tessera: &TesseraHash) -> Option<Postponed> {
         lock(&self.0.agenda).waiting(tessera)
+    }
+
+    /// The last repair of a tessera by this node, or by one that gave it pieces.
+    pub async fn last_repair(
+        &self,
+        tessera: TesseraHash,
+    ) -> Result<Option<RepairRecord>, StoreError> {
+        self.0.holder.last_repair(tessera).await
     }
 
     /// How many bytes repairs of this node have transferred since the start, in both directions.

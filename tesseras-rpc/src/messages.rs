@@ -97,8 +97,52 @@ pub struct TesseraStatus {
     pub placement: Vec<PieceLocation>,
     /// Whether the library of the answering node also has a whole copy.
     pub in_library: bool,
+    /// The last repair that the answering node did, or of which it was given pieces.
+    pub last_repair: Option<Box<LastRepair>>,
+    /// The repair that waits for its turn on the answering node.
+    pub repair_due: Option<Box<RepairDue>>,
     /// More that the user should know, as sentences.
     pub notes: Vec<String>,
+}
+
+/// The last repair of a tessera, as far as the answering node knows.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LastRepair {
+    /// The node that did it.
+    pub node_id: NodeId,
+    /// Whether that is the answering node.
+    pub here: bool,
+    /// When, as RFC 3339 in UTC.
+    pub date: String,
+    /// How many pieces were restored; if another node did it, how many it gave to this one.
+    pub pieces: u64,
+    /// How many holders did not answer; 0 if another node did it.
+    pub silent: u64,
+    /// Why: `asked`, `endangered` or `turn`; nothing if another node did it.
+    pub reason: Option<RepairReason>,
+}
+
+/// Why a node repaired a tessera.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RepairReason {
+    /// Someone asked for it.
+    Asked,
+    /// It might have been lost soon.
+    Endangered,
+    /// It was due, and that node's turn.
+    Turn,
+}
+
+/// A repair that waits for its turn.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RepairDue {
+    /// Since when the answering node knows that it is due, as RFC 3339 in UTC.
+    pub since: String,
+    /// When the answering node does it, if no other node has by then; as RFC 3339 in UTC.
+    pub at: String,
+    /// The node whose turn is the first; nothing if it is the answering node.
+    pub steward: Option<NodeId>,
 }
 
 /// The state of a tessera.

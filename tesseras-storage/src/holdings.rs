@@ -11,7 +11,7 @@ use tesseras_core::ids::{ContentHash, TesseraHash};
 use tesseras_core::manifest::MAX_MANIFEST_BYTES;
 use tesseras_core::ports::{
     BlobReader as _, BlobStore as _, HintBy, HoldingRepository, KnownHolder, PlacedPiece,
-    StagedBlob, StoreError,
+    RepairReason, RepairRecord, StagedBlob, StoreError,
 };
 use tesseras_core::publication::{Publication, PublicationEvent};
 use tesseras_core::signature::SignaturePair;
@@ -36,6 +36,20 @@ impl SqliteHoldings {
     pub(crate) fn new(cas: Arc<Cas>) -> Self {
         Self { cas }
     }
+}
+
+const REASONS: [(RepairReason, &str); 3] = [
+    (RepairReason::Asked, "asked"),
+    (RepairReason::Endangered, "endangered"),
+    (RepairReason::Turn, "turn"),
+];
+
+fn from_reason(reason: RepairReason) -> Option<&'static str> {
+    REASONS.iter().find(|(known, _)| *known == reason).map(|(_, name)| *name)
+}
+
+fn reason_of(name: &str) -> Option<RepairReason> {
+    REASONS.iter().find(|(_, known)| *known == name).map(|(reason, _)| *reason)
 }
 
 fn plan_of(
@@ -320,12 +334,55 @@ impl HoldingRepository for SqliteHoldings {
         })
     }
 
+    fn record_repair(
+        &self,
+        tessera: &TesseraHash,
+        repair: &RepairRecord,
+    ) -> Result<(), StoreError> {
+        let written = self.cas.database().write("recording a repair", |tx| {
+            tx.prepare_cached("REPLACE INTO last_repairs VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?
+                .execute(params![
+                    tessera.as_bytes(),
+                    repair.by.as_bytes(),
+                    to_integer(repair.at.0),
+                    to_integer(repair.pieces),
+                    to_integer(repair.silent),
+                    repair.reason.map(from_reason),
+                ])?;
+            Ok(())
+        });
+        let ((), _needs_no_sync) = written?;
+        Ok(())
+    }
+
+    fn last_repair(&self, tessera: &TesseraHash) -> Result<Option<RepairRecord>, StoreError> {
+        self.cas.database().read("looking up the last repair", |connection| {
+            connection
+                .prepare_cached(
+                    "SELECT node, date, pieces, silent, reason FROM last_repairs
+                     WHERE tessera = ?1",
+                )?
+                .query_row([tessera.as_bytes()], |row| {
+                    let reason: Option<String> = row.get(4)?;
+                    Ok(RepairRecord {
+                        by: node_id(row, 0)?,
+                        at: Timestamp(count(row, 1)?),
+                        pieces: count(row, 2)?,
+                        silent: count(row, 3)?,
+                        reason: reason.as_deref().and_then(reason_of),
+                    })
+                })
+                .optional()
+        })
+    }
+
     fn block(&self, tessera: &TesseraHash, now: Timestamp) -> Result<(), StoreError> {
         self.cas.release("keeping a tessera out", |tx, released| {
             delete_dossier(tx, tessera, released)?;
             for forget in [
                 "DELETE FROM holders WHERE tessera = ?1",
                 "DELETE FROM placements WHERE tessera = ?1",
+                "DELETE FROM last_repairs WHERE tessera = ?1",
                 "DELETE FROM publications WHERE tessera = ?1",
             ] {
                 tx.prepare_cached(forget)?.execute([tessera.as_bytes()])?;

@@ -9,7 +9,8 @@ use tesseras_core::ids::NodeId;
 use tesseras_rpc::calls::{AskStatus, AskTesseraStatus};
 use tesseras_rpc::job::JobOutcome;
 use tesseras_rpc::messages::{
-    CopyCount, FragmentCount, NodeStatus, PieceLocation, TesseraGlance, TesseraState, TesseraStatus,
+    CopyCount, FragmentCount, LastRepair, NodeStatus, PieceLocation, RepairDue, RepairReason,
+    TesseraGlance, TesseraState, TesseraStatus,
 };
 
 use crate::ask::ask;
@@ -197,6 +198,7 @@ impl Report for Tessera {
         if status.state != TesseraState::Local && status.fragments.total > 0 {
             out += &live(status);
         }
+        out += &repairs(status);
         for note in &status.notes {
             out += &format!("Note: {note}\n");
         }
@@ -232,6 +234,40 @@ fn sentence(status: &TesseraStatus) -> Cow<'static, str> {
         TesseraState::Unchecked => "Its holders were not asked in time.\n",
     };
     sentence.into()
+}
+
+/// Who repaired it last, when and why, and whose turn it is now.
+fn repairs(status: &TesseraStatus) -> String {
+    let mut out = String::new();
+    if let Some(last) = &status.last_repair {
+        let LastRepair { node_id, here, date, pieces, silent, reason } = &**last;
+        let pieces = count(*pieces, "piece", "pieces");
+        out += &match here {
+            true => format!("Last repaired by this node, {date}: {pieces}"),
+            false => format!("Last repaired by {node_id}, {date}: {pieces} for this node"),
+        };
+        if *silent > 0 {
+            out += &format!("; {} gone", count(*silent, "holder was", "holders were"));
+        }
+        out += match reason {
+            Some(RepairReason::Asked) => "; someone asked for it",
+            Some(RepairReason::Endangered) => "; it was endangered",
+            Some(RepairReason::Turn) => "; it was its turn",
+            None => "",
+        };
+        out += ".\n";
+    }
+    if let Some(due) = &status.repair_due {
+        let RepairDue { since, at, steward } = &**due;
+        out += &match steward {
+            Some(steward) => format!(
+                "A repair is due since {since}. It waits for its steward {steward} until {at}; \
+                 then this node does it.\n"
+            ),
+            None => format!("A repair is due since {since}; this node does it soon.\n"),
+        };
+    }
+    out
 }
 
 /// What others hold of a tessera that is not published.

@@ -7,8 +7,8 @@ use tesseras_core::progress::{Progress, Unit};
 use tesseras_rpc::calls::Response;
 use tesseras_rpc::frame::{Event, MAX_EVENT_BYTES, encode};
 use tesseras_rpc::messages::{
-    CopyCount, DraftedPlan, FetchReply, FragmentCount, PeerInfo, PeerList, PieceLocation,
-    RepairReply, TesseraState, TesseraStatus,
+    CopyCount, DraftedPlan, FetchReply, FragmentCount, LastRepair, PeerInfo, PeerList,
+    PieceLocation, RepairDue, RepairReason, RepairReply, TesseraState, TesseraStatus,
 };
 use tesseras_rpc::{Cause, Failure};
 
@@ -76,10 +76,31 @@ fn what_the_node_says_is_shown() {
             PieceLocation { fragment: tesseras_core::code::Piece::Whole, node_id },
         ],
         in_library: false,
+        last_repair: None,
+        repair_due: None,
         notes: Vec::new(),
     };
     let degraded = TesseraStatus { state: TesseraState::Degraded, ..tessera.clone() };
-    let silent = TesseraStatus { only_silent: 3, ..degraded.clone() };
+    let steward = NodeId::new([8; 20]);
+    let date = "2026-07-01T10:00:00Z".to_owned();
+    let repaired = LastRepair {
+        node_id,
+        here: true,
+        date: date.clone(),
+        pieces: 5,
+        silent: 8,
+        reason: Some(RepairReason::Turn),
+    };
+    let given = LastRepair { here: false, pieces: 1, silent: 0, reason: None, ..repaired.clone() };
+    let at = "2026-07-01T10:15:00Z".to_owned();
+    let due = RepairDue { since: date, at, steward: Some(steward) };
+    let silent =
+        TesseraStatus { only_silent: 3, last_repair: Some(repaired.into()), ..degraded.clone() };
+    let degraded = TesseraStatus {
+        last_repair: Some(given.into()),
+        repair_due: Some(due.into()),
+        ..degraded.clone()
+    };
     let node = environment.fake_node(vec![
         done(Response::Peers(PeerList { peers: vec![PeerInfo { node_id, address }] })),
         fetched,
@@ -113,9 +134,16 @@ fn what_the_node_says_is_shown() {
     assert!(human.contains("survives the loss of any 3") && human.contains("5 whole"), "{human}");
     assert!(human.contains("In addition: 3 of 3 whole copies."), "{human}");
     let human = String::from_utf8(environment.human(&["status", &name]).stdout).expect("UTF-8");
+    let last = "Last repaired by this node, 2026-07-01T10:00:00Z: 5 pieces; 8 holders were gone; it \
+                was its turn.";
+    assert!(human.contains(last), "{human}");
     let silent = "3 holders do not answer, and nothing is missing on the others.";
     assert!(human.contains(silent) && !human.contains("tes repair"), "{human}");
     let human = String::from_utf8(environment.human(&["status", &name]).stdout).expect("UTF-8");
+    let by = NodeId::new([8; 20]).to_string();
+    let last = format!("Last repaired by {id}, 2026-07-01T10:00:00Z: 1 piece for this node.");
+    let waits = format!("It waits for its steward {by} until 2026-07-01T10:15:00Z;");
+    assert!(human.contains(&last) && human.contains(&waits), "{human}");
     assert!(human.contains("pieces are missing; `tes repair` helps"), "{human}");
     assert_eq!(environment.ok(&["repair"])["checked"], 2);
     let other = environment.json(&["status"]);

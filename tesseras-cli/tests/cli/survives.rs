@@ -341,6 +341,8 @@ fn status_event(hash: TesseraHash, holders: u64, survives: u64) -> Vec<u8> {
         only_silent: 0,
         placement: Vec::new(),
         in_library: true,
+        last_repair: None,
+        repair_due: None,
         notes: Vec::new(),
     };
     encode(&Event::Done(Response::TesseraStatus(status)), MAX_EVENT_BYTES).expect("short")

@@ -7,7 +7,8 @@ use std::ops::Range;
 use super::{
     Account, BlobReader, BlobStore, Charge, FragmentStore, HeldPiece, HintBy, HoldingRepository,
     KnownHolder, NewTessera, Origin, PeerAt, PeerRepository, PlacedPiece, ReciprocityLedger,
-    StagedBlob, StoreError, TesseraRecord, TesseraRepository, Usage, Workbench,
+    RepairReason, RepairRecord, StagedBlob, StoreError, TesseraRecord, TesseraRepository, Usage,
+    Workbench,
 };
 use crate::code::Piece;
 use crate::contact::{Contact, Subnet};
@@ -343,6 +344,7 @@ pub fn holding_repository(
     publications(holdings, &name);
     holders(holdings, &name);
     placements(holdings, &name);
+    repairs(holdings, &name);
 
     assert!(!holdings.is_blocked(&name).expect("asked"));
     holdings.block(&name, Timestamp(5)).expect("it is kept out");
@@ -353,6 +355,7 @@ pub fn holding_repository(
     assert_eq!(holdings.list_publications().expect("asked"), []);
     assert_eq!(holdings.known_holders(&name).expect("asked"), []);
     assert_eq!(holdings.placements(&name).expect("asked"), []);
+    assert_eq!(holdings.last_repair(&name).expect("asked"), None);
     assert!(!blobs.contains(&name.into()).expect("asked"), "nothing names the MANIFEST now");
     let kept = holdings.put_dossier(&name, &dossier);
     assert!(matches!(kept, Err(StoreError::Blocked(of)) if of == name), "{kept:?}");
@@ -479,6 +482,24 @@ fn dates_in_the_future(holdings: &dyn HoldingRepository) {
     assert_eq!(dates, [date(3, Some(year + 900)), date(1, Some(year)), date(2, None)]);
     seen(4..5, year + 31 * 86_400);
     assert_eq!(known().len(), 1);
+}
+
+fn repairs(holdings: &dyn HoldingRepository, name: &TesseraHash) {
+    let last = || holdings.last_repair(name).expect("asked");
+    assert_eq!(last(), None);
+    for (number, reason) in [
+        (1, None),
+        (2, Some(RepairReason::Asked)),
+        (3, Some(RepairReason::Endangered)),
+        (4, Some(RepairReason::Turn)),
+    ] {
+        let at = Timestamp(number.into());
+        let (by, pieces, silent) = (node(number), number.into(), 2 * u64::from(number));
+        let repair = RepairRecord { by, at, pieces, silent, reason };
+        holdings.record_repair(name, &repair).expect("it is recorded");
+        assert_eq!(last(), Some(repair), "the last one counts");
+    }
+    assert_eq!(holdings.last_repair(&tessera(1)).expect("asked"), None, "each has its own");
 }
 
 fn placements(holdings: &dyn HoldingRepository, name: &TesseraHash) {

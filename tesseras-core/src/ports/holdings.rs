@@ -44,7 +44,34 @@ pub enum HintBy {
     Stranger,
 }
 
-/// Dossiers, known holders, own placements, and blocked tesserae.
+/// Why a tessera was repaired.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RepairReason {
+    /// Someone asked for it.
+    Asked,
+    /// It might have been lost soon.
+    Endangered,
+    /// It was due, and the turn of the node that did it.
+    Turn,
+}
+
+/// The last repair of a tessera by this node, or by one that gave it pieces.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RepairRecord {
+    /// The node that repaired it.
+    pub by: NodeId,
+    /// When, by this node's clock.
+    pub at: Timestamp,
+    /// How many pieces were restored, as far as this node knows: if another one did it, those that
+    /// this node was given.
+    pub pieces: u64,
+    /// How many known holders did not answer; 0 if another node did it.
+    pub silent: u64,
+    /// Why; `None` if another node did it.
+    pub reason: Option<RepairReason>,
+}
+
+/// Dossiers, known holders, own placements, last repairs, and blocked tesserae.
 pub trait HoldingRepository: Send + Sync {
     /// Keeps a (verified) dossier. The first plan stays: `false` if another one is already kept,
     /// and nothing changes. With the same plan, the rest is replaced, so that damage is mended.
@@ -116,7 +143,15 @@ pub trait HoldingRepository: Send + Sync {
         placed: &PlacedPiece,
     ) -> Result<(), StoreError>;
 
-    /// Removes dossier, holders and placements, and blocks the tessera from now on, until its owner
+    /// Records the last repair of a tessera, in place of the one before. For people: not synced before
+    /// the call returns.
+    fn record_repair(&self, tessera: &TesseraHash, repair: &RepairRecord)
+    -> Result<(), StoreError>;
+
+    /// The last repair of a tessera, if one is recorded.
+    fn last_repair(&self, tessera: &TesseraHash) -> Result<Option<RepairRecord>, StoreError>;
+
+    /// Removes dossier, holders, placements and the last repair, and blocks the tessera from now on, until its owner
     /// [asks for it](super::TesseraRepository::unblock).
     fn block(&self, tessera: &TesseraHash, now: Timestamp) -> Result<(), StoreError>;
 

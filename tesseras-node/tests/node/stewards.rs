@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
+use tesseras_rpc::calls::AskTesseraStatus;
+
 use crate::network::{Net, until};
+use crate::reasons::ask;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_capsule_is_whole_again_after_its_owner_and_a_holder_are_gone_and_nobody_asked() {
@@ -28,4 +31,13 @@ async fn a_capsule_is_whole_again_after_its_owner_and_a_holder_are_gone_and_nobo
         net.nodes.iter().all(|member| !member.held(hash).is_empty())
     })
     .await;
+    let mut told = Vec::new();
+    for member in net.nodes.iter() {
+        let status = ask(member, AskTesseraStatus { hash }).await.unwrap();
+        told.extend(status.last_repair);
+    }
+    let by = told.iter().find(|last| last.here).unwrap();
+    assert!(by.pieces > 0 && by.reason.is_some(), "{told:?}");
+    let given = told.iter().find(|last| !last.here && last.reason.is_none()).unwrap();
+    assert!(net.nodes.iter().any(|member| member.node.id() == given.node_id), "{told:?}");
 }

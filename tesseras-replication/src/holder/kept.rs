@@ -2,14 +2,16 @@
 //! the disk removes a piece.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tesseras_core::buffer::PageBuffer;
 use tesseras_core::code::Piece;
 use tesseras_core::contact::Contact;
 use tesseras_core::ids::{NodeId, TesseraHash};
 use tesseras_core::plan::Plan;
-use tesseras_core::ports::{BlobReader, Charge, HeldPiece, HintBy, StoreError};
+use tesseras_core::ports::{BlobReader, Charge, HeldPiece, HintBy, RepairRecord, StoreError};
 use tesseras_core::publication::PublicationEvent;
+use tesseras_core::time::Timestamp;
 
 use super::Holder;
 use crate::bulk::CHUNK;
@@ -21,8 +23,26 @@ use crate::tessera_lock::TesseraLock;
 
 /// How many unknown holders a roster of a stranger may name; the rest is ignored.
 const HINTS_IN_A_ROSTER: usize = 8;
+/// Pieces that a node gives within this time are of one repair.
+const ONE_REPAIR: Duration = Duration::from_secs(60 * 60);
 
 impl Holder {
+    /// Records what this node has repaired.
+    pub(crate) async fn note_repair(&self, tessera: TesseraHash, repair: RepairRecord) {
+        let record = move |stores: &Stores| stores.holdings.record_repair(&tessera, &repair);
+        if let Err(error) = self.run(record).await {
+            tracing::warn!(%tessera, %error, "the repair could not be recorded");
+        }
+    }
+
+    /// The last repair that is recorded here.
+    pub(crate) async fn last_repair(
+        &self,
+        tessera: TesseraHash,
+    ) -> Result<Option<RepairRecord>, StoreError> {
+        self.run(move |stores| stores.holdings.last_repair(&tessera)).await
+    }
+
     /// Stores a piece from another node, whose bytes match the plan. `false` if another plan is kept
     /// here; [`StoreError::Blocked`] if the owner has dropped the tessera in the meantime.
     pub(crate) async fn store(
@@ -32,11 +52,16 @@ impl Holder {
         staged: Staged,
         charge: Charge,
     ) -> Result<bool, StoreError> {
-        let tessera = held_piece.tessera;
+        let (tessera, now) = (held_piece.tessera, self.clock.now());
         let kept = self.run(move |stores| {
             let staged = staged.discarded_here();
             if !store_wanted(stores, &dossier, &held_piece, staged, &charge)? {
                 return Ok(None);
+            }
+            if let Charge::Repair(sender) = charge {
+                let last = stores.holdings.last_repair(&tessera)?;
+                let repair = with_one_more(last, sender.id, now);
+                stores.holdings.record_repair(&tessera, &repair)?;
             }
             // A tessera that others attest is published, as is recorded with the piece; for the rest,
             // the placing node will report it.
@@ -185,6 +210,13 @@ fn store_wanted(
     }
     stores.fragments.store_fragment(held_piece, staged.take(), charge)?;
     Ok(true)
+}
+
+/// The repair by a node that has just given this one another piece.
+fn with_one_more(last: Option<RepairRecord>, by: NodeId, at: Timestamp) -> RepairRecord {
+    let is_same = |last: &RepairRecord| last.by == by && at.since(last.at) < ONE_REPAIR;
+    let pieces = last.filter(is_same).map_or(0, |last| last.pieces) + 1;
+    RepairRecord { by, at, pieces, silent: 0, reason: None }
 }
 
 fn keep_copy(

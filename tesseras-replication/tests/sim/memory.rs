@@ -10,7 +10,7 @@ use tesseras_core::ids::{ContentHash, NodeId, TesseraHash};
 use tesseras_core::ports::{
     Account, BlobReader, BlobStore, BlobWriter, Charge, FragmentStore, FreeSpace, HeldPiece,
     HintBy, HoldingRepository, KnownHolder, NewTessera, PeerAt, PlacedPiece, ReciprocityLedger,
-    StagedBlob, StoreError, TesseraRecord, TesseraRepository, Usage, Workbench,
+    RepairRecord, StagedBlob, StoreError, TesseraRecord, TesseraRepository, Usage, Workbench,
 };
 use tesseras_core::publication::{Publication, PublicationEvent};
 use tesseras_core::time::Timestamp;
@@ -40,6 +40,7 @@ struct State {
     publications: BTreeMap<TesseraHash, Publication>,
     holders: BTreeMap<TesseraHash, KnownHolders>,
     placements: BTreeMap<TesseraHash, BTreeSet<PlacedPiece>>,
+    repairs: BTreeMap<TesseraHash, RepairRecord>,
     blocked: BTreeSet<TesseraHash>,
     /// A planted fault: the bytes read differ from those written.
     rots: bool,
@@ -535,12 +536,26 @@ impl HoldingRepository for Memory {
         Ok(())
     }
 
+    fn record_repair(
+        &self,
+        tessera: &TesseraHash,
+        repair: &RepairRecord,
+    ) -> Result<(), StoreError> {
+        self.state().repairs.insert(*tessera, *repair);
+        Ok(())
+    }
+
+    fn last_repair(&self, tessera: &TesseraHash) -> Result<Option<RepairRecord>, StoreError> {
+        Ok(self.state().repairs.get(tessera).copied())
+    }
+
     fn block(&self, tessera: &TesseraHash, _now: Timestamp) -> Result<(), StoreError> {
         let mut state = self.state();
         state.forget_dossier(tessera);
         state.publications.remove(tessera);
         state.holders.remove(tessera);
         state.placements.remove(tessera);
+        state.repairs.remove(tessera);
         state.blocked.insert(*tessera);
         Ok(())
     }

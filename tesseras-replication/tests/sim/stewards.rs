@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use tesseras_core::ports::RepairReason;
 use tesseras_replication::repair::Repaired;
 use tesseras_replication::{Haste, Turns};
 
@@ -100,6 +101,22 @@ fn if_the_steward_never_acts_the_next_holder_does_a_step_later() {
         assert_eq!(postponed(world, second).await, None);
         world.wait(STEP).await;
         assert_eq!(postponed(world, second).await.unwrap().restored, 2);
+        let (hash, by) = (coded().record.hash, world.place(second).id);
+        let told = world.place(second).replication.last_repair(hash).await.unwrap().unwrap();
+        let reason = Some(RepairReason::Turn);
+        assert_eq!((told.by, told.pieces, told.reason), (by, 2, reason), "{told:?}");
+        assert!(told.silent >= 2, "{told:?}");
+        let new = world.holders(coded()).into_iter().filter(|index| !holders.contains(index));
+        let mut given = 0;
+        for index in new {
+            // Without a witness that it has met, it does not know that a piece is of a repair.
+            let told = world.place(index).replication.last_repair(hash).await.unwrap();
+            if let Some(told) = told {
+                assert_eq!((told.by, told.reason), (by, None), "{told:?}");
+                given += told.pieces;
+            }
+        }
+        assert!(given <= 2, "{given}");
         world.wait(STEP).await;
         let found = postponed(world, third).await.unwrap();
         assert_eq!((found.restored, found.missing), (0, 0), "it is whole by then");
