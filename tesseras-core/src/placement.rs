@@ -89,7 +89,10 @@ fn answering(placement: &Placement) -> BTreeMap<NodeId, BTreeSet<u8>> {
         loads[owner] += 1;
         owners.insert(*index, owner);
     }
-    while (0..loads.len()).any(|holder| relieve(holder, &holders, &mut owners, &mut loads)) {}
+    let can_give = |holder: usize, loads: &[usize]| loads[holder] >= 2;
+    while (0..loads.len()).any(|holder| {
+        can_give(holder, &loads) && relieve(holder, &holders, &mut owners, &mut loads)
+    }) {}
     let mut answering: BTreeMap<NodeId, BTreeSet<u8>> =
         others.iter().map(|(id, _)| (**id, BTreeSet::new())).collect();
     for (index, owner) in owners {
@@ -106,6 +109,10 @@ fn relieve(
     owners: &mut BTreeMap<u8, usize>,
     loads: &mut [usize],
 ) -> bool {
+    let mut owned: BTreeMap<usize, Vec<u8>> = BTreeMap::new();
+    for (index, owner) in owners.iter() {
+        owned.entry(*owner).or_default().push(*index);
+    }
     let mut reached: BTreeMap<usize, (u8, usize)> = BTreeMap::new();
     let mut queue = VecDeque::from([from]);
     while let Some(here) = queue.pop_front() {
@@ -120,7 +127,7 @@ fn relieve(
             }
             return true;
         }
-        for index in owners.iter().filter(|(_, owner)| **owner == here).map(|(index, _)| index) {
+        for index in owned.get(&here).into_iter().flatten() {
             for next in holders[index].iter().filter(|next| **next != from) {
                 if !reached.contains_key(next) {
                     reached.insert(*next, (*index, here));

@@ -64,6 +64,13 @@ impl Assignment {
     /// neighbourhood below its limit before a full one; then the smallest load; then the nearest to
     /// the key. No fragment goes where it would not count, if there is room enough elsewhere.
     pub fn give(&mut self, piece: Piece) -> Option<NodeId> {
+        let id = self.taker(piece)?;
+        self.put(id, piece);
+        Some(id)
+    }
+
+    /// The node that would be given a piece.
+    fn taker(&self, piece: Piece) -> Option<NodeId> {
         let (bytes, near) = (self.bytes(piece), self.pool().near());
         let nearby = |c: &Candidate| match c.subnet.is_local() {
             true => HeldNear::default(),
@@ -79,23 +86,26 @@ impl Assignment {
         let copies_near = |c: &Candidate| if is_whole { nearby(c).whole } else { 0 };
         let counts = |c: &Candidate| is_whole || self.caps.admit_fragment(&near, c);
         let key = self.key;
-        let id = self
-            .candidates
+        self.candidates
             .values()
             .filter(|c| c.room > 0 && c.room >= bytes && !c.pieces.contains(&piece) && counts(c))
             .min_by_key(|c| {
                 let near = (crowded(c), copies_near(c));
                 (holds_other(c), near, c.pieces.len(), c.id.distance(&key))
-            })?
-            .id;
-        let candidate = self.candidates.get_mut(&id)?;
+            })
+            .map(|c| c.id)
+    }
+
+    /// Records a piece as given to a node that has room for it.
+    fn put(&mut self, id: NodeId, piece: Piece) {
+        let bytes = self.bytes(piece);
+        let Some(candidate) = self.candidates.get_mut(&id) else { return };
         candidate.pieces.insert(piece);
         candidate.room -= bytes;
         // There is room for as many fragments as before, less what a whole copy takes.
-        if is_whole {
+        if piece == Piece::Whole {
             self.limit();
         }
-        Some(id)
     }
 
     /// Takes a piece back from a candidate that refused it, and gives that node no more.
@@ -156,7 +166,11 @@ impl Assignment {
     /// neighbourhood that is not local are one: names cost nothing, so all of them together add at
     /// most one to what the others survive, whatever they claim.
     pub fn survives(&self) -> usize {
-        let independent = self.pool().by_neighbourhood(&self.counted());
+        self.survives_with(&self.counted())
+    }
+
+    fn survives_with(&self, counted: &Placement) -> usize {
+        let independent = self.pool().by_neighbourhood(counted);
         survives(&independent, self.coded.map(|form| form.shape.k))
     }
 
@@ -291,35 +305,39 @@ impl Trial {
     /// lost as if the fragments were spread evenly over all nodes without a whole copy, each in a
     /// neighbourhood of its own. Only copies that make a difference are kept.
     fn spread(&mut self, form: CodedForm) {
-        let copies = whole_copies(&self.all.counted());
+        let mut counted = self.all.counted();
+        let copies = whole_copies(&counted);
         let others = self.all.holders().saturating_sub(copies);
         let Some(goal) = tolerates(form.shape, others).map(|f| copies + f) else { return };
-        let mut more = self.clone();
-        let mut best = self.all.survives();
+        let (mut more, before) = (self.clone(), self.pieces.len());
+        let (mut best, mut worthwhile) = (self.all.survives_with(&counted), before);
         for _ in 0..form.shape.n() {
-            if best >= goal || !more.relieve_the_fullest() {
+            if best >= goal || !more.relieve_the_fullest(&counted) {
                 break;
             }
-            let now = more.all.survives();
+            counted = more.all.counted();
+            let now = more.all.survives_with(&counted);
             if now > best {
-                best = now;
-                *self = more.clone();
+                (best, worthwhile) = (now, more.pieces.len());
             }
+        }
+        // What was given first goes to the same nodes again.
+        for piece in &more.pieces[before..worthwhile] {
+            self.want(*piece);
         }
     }
 
-    /// Gives a copy of one fragment of the holder that is responsible for most to one that is
-    /// responsible for at least two fewer.
-    fn relieve_the_fullest(&mut self) -> bool {
-        let loads = answering(&self.all.counted());
+    /// Gives a copy of one fragment of the holder that is responsible for most of what counts to one
+    /// that is responsible for at least two fewer.
+    fn relieve_the_fullest(&mut self, counted: &Placement) -> bool {
+        let loads = answering(counted);
         let Some(fullest) = loads.values().max_by_key(|pieces| pieces.len()) else { return false };
         for index in fullest {
-            let mut all = self.all.clone();
-            let Some(to) = all.give(Piece::Index(*index)) else { continue };
-            let load = loads.get(&to).map_or(0, BTreeSet::len);
-            if !all.candidates[&to].pieces.contains(&Piece::Whole) && load + 2 <= fullest.len() {
-                self.all = all;
-                self.pieces.push(Piece::Index(*index));
+            let piece = Piece::Index(*index);
+            let Some(to) = self.taker_beside_whole(piece) else { continue };
+            if loads.get(&to).map_or(0, BTreeSet::len) + 2 <= fullest.len() {
+                self.all.put(to, piece);
+                self.pieces.push(piece);
                 return true;
             }
         }
@@ -328,13 +346,15 @@ impl Trial {
 
     /// Gives a fragment to a holder without a whole copy; `false` if none has room.
     fn give_beside_whole(&mut self, piece: Piece) -> bool {
-        let mut all = self.all.clone();
-        let Some(to) = all.give(piece) else { return false };
-        if all.candidates[&to].pieces.contains(&Piece::Whole) {
-            return false;
-        }
-        self.all = all;
+        let Some(to) = self.taker_beside_whole(piece) else { return false };
+        self.all.put(to, piece);
         self.pieces.push(piece);
         true
+    }
+
+    /// The node that would be given a fragment, if that has no whole copy.
+    fn taker_beside_whole(&self, piece: Piece) -> Option<NodeId> {
+        let has_whole = |id: &NodeId| self.all.candidates[id].pieces.contains(&Piece::Whole);
+        self.all.taker(piece).filter(|id| !has_whole(id))
     }
 }

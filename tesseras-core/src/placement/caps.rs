@@ -3,7 +3,7 @@
 //! An attestation is a claim: names cost nothing, and one machine can claim every checksum of a
 //! plan. So what it can add to a tessera's safety is bounded, whatever it claims.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::Placement;
 use super::candidate::{Candidate, HOLDERS_PER_SUBNET};
@@ -98,7 +98,8 @@ pub(super) struct Pool<'a> {
 
 impl Pool<'_> {
     /// The pieces that count: those that the candidates hold, without what exceeds a limit. Of
-    /// these, fragments that others hold as well are left out first.
+    /// these, fragments that others hold as well are left out first. Takes time in proportion to the
+    /// number of pieces held.
     pub(super) fn counted(&self, caps: &Caps) -> Placement {
         let holding = self.candidates.values().filter(|c| !c.pieces.is_empty());
         let mut placement: Placement = holding.map(|c| (c.id, c.pieces.clone())).collect();
@@ -110,12 +111,13 @@ impl Pool<'_> {
             leave_out_copies(&mut placement, ids, caps.whole);
         }
         let mut fullest: Vec<NodeId> = placement.keys().copied().collect();
-        fullest.sort_by_key(|id| std::cmp::Reverse(fragments_of(&placement, id).count()));
+        fullest.sort_by_cached_key(|id| std::cmp::Reverse(fragments_of(&placement, id).count()));
+        let mut copies = copies_of(&placement);
         for id in fullest {
-            leave_out_fragments(&mut placement, &[id], caps.per_holder);
+            leave_out_fragments(&mut placement, &mut copies, &[id], caps.per_holder);
         }
         for ids in near.values() {
-            leave_out_fragments(&mut placement, ids, caps.per_subnet);
+            leave_out_fragments(&mut placement, &mut copies, ids, caps.per_subnet);
         }
         placement.retain(|_, pieces| !pieces.is_empty());
         placement
@@ -210,29 +212,59 @@ fn leave_out_copies(placement: &mut Placement, ids: &[NodeId], most: usize) {
     }
 }
 
-/// Leaves out fragments of these holders until at most `most` are left: first those that most
-/// others hold as well, of these first those of the fullest holder.
-fn leave_out_fragments(placement: &mut Placement, ids: &[NodeId], most: usize) {
-    let count = |placement: &Placement, id: &NodeId| fragments_of(placement, id).count();
-    let excess = ids.iter().map(|id| count(placement, id)).sum::<usize>().saturating_sub(most);
-    if excess == 0 {
-        return;
-    }
-    let mut copies: BTreeMap<u8, usize> = BTreeMap::new();
+/// How many holders keep each fragment.
+type Copies = BTreeMap<u8, usize>;
+
+fn copies_of(placement: &Placement) -> Copies {
+    let mut copies = Copies::new();
     for id in placement.keys() {
         for index in fragments_of(placement, id) {
             *copies.entry(index).or_default() += 1;
         }
     }
-    for _ in 0..excess {
-        let all = ids.iter().flat_map(|id| {
-            let load = count(placement, id);
-            fragments_of(placement, id).map(move |index| (index, load, *id))
-        });
-        let Some((index, _, id)) = all.max_by_key(|(index, load, _)| (copies[index], *load)) else {
-            return;
-        };
-        placement.entry(id).or_default().remove(&Piece::Index(index));
-        copies.entry(index).and_modify(|n| *n -= 1);
+    copies
+}
+
+/// If these holders have more than `most` fragments, leaves out so many that at most `most` are left,
+/// each index once: those of which the fewest copies are elsewhere, each at the holder with the
+/// fewest. The claims are a stranger's choice, so each is looked at only once.
+fn leave_out_fragments(
+    placement: &mut Placement,
+    copies: &mut Copies,
+    ids: &[NodeId],
+    most: usize,
+) {
+    let mut here: BTreeMap<u8, Vec<NodeId>> = BTreeMap::new();
+    for id in ids {
+        for index in fragments_of(placement, id) {
+            here.entry(index).or_default().push(*id);
+        }
+    }
+    if here.values().map(Vec::len).sum::<usize>() <= most {
+        return;
+    }
+    let elsewhere = |(index, holders): (&u8, &Vec<NodeId>)| {
+        (copies.get(index).map_or(0, |all| all - holders.len()), *index)
+    };
+    let mut rarest: Vec<(usize, u8)> = here.iter().map(elsewhere).collect();
+    rarest.sort_unstable();
+    let mut kept: BTreeMap<NodeId, BTreeSet<Piece>> = BTreeMap::new();
+    for (_, index) in rarest.iter().take(most) {
+        let load = |id: &&NodeId| kept.get(*id).map_or(0, BTreeSet::len);
+        if let Some(id) = here[index].iter().min_by_key(load) {
+            kept.entry(*id).or_default().insert(Piece::Index(*index));
+        }
+    }
+    for (index, all) in copies.iter_mut() {
+        *all -= here.get(index).map_or(0, Vec::len);
+    }
+    for (_, index) in rarest.into_iter().take(most) {
+        *copies.entry(index).or_default() += 1;
+    }
+    for id in ids {
+        if let Some(pieces) = placement.get_mut(id) {
+            let is_kept = |piece: &Piece| kept.get(id).is_some_and(|kept| kept.contains(piece));
+            pieces.retain(|piece| *piece == Piece::Whole || is_kept(piece));
+        }
     }
 }
