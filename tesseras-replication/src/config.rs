@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::bulk::{CHUNK, CHUNKS_IN_FLIGHT};
+use crate::peers::LATE;
 use crate::policy::admission::{INDEBTED_SUBNET_SHARE, Limits};
 
 const GIB: u64 = 1 << 30;
@@ -34,9 +35,10 @@ pub const DEFAULT_ANSWER_DEADLINE: Duration = Duration::from_secs(5);
 /// Default of [`ReplicationConfig::transfer_deadline`].
 pub const DEFAULT_TRANSFER_DEADLINE: Duration = Duration::from_secs(30);
 
-/// In each direction: transfers of this node, as many hedges, and transfers requested by others.
+/// In each direction: transfers of this node, as many hedges, late ones that go on without a turn, and
+/// transfers requested by others.
 const _: () = assert!(
-    2 * 3 * MAX_TRANSFERS * CHUNK * CHUNKS_IN_FLIGHT <= 16 << 20,
+    2 * (3 + LATE) * MAX_TRANSFERS * CHUNK * CHUNKS_IN_FLIGHT <= 32 << 20,
     "promise: bounded memory"
 );
 

@@ -41,7 +41,7 @@ pub use ask_error::AskError;
 use batches::Batches;
 use hedges::Hedges;
 use permits::Permits;
-pub(crate) use permits::{Priority, TransferPermit};
+pub(crate) use permits::{LATE, Priority, TransferPermit};
 pub(crate) use transfer_state::TransferState;
 
 /// The deadline for receiving a dossier of at most 16 MiB.

@@ -65,8 +65,9 @@ impl<'a> Repairer<'a> {
         Some((tessera, self.repair_in_turn(tessera, haste).await?))
     }
 
-    /// Repairs one tessera, in its turn. `None` if it gave way to another task of this node; what was
-    /// fetched is kept, and it waits for another turn.
+    /// Repairs one tessera, in its turn. `None` if this node does not look after it any more, or if it
+    /// gave way to another task of this node; what was fetched is kept then, and it waits for another
+    /// turn.
     async fn repair_in_turn(
         self,
         tessera: TesseraHash,
@@ -79,7 +80,14 @@ impl<'a> Repairer<'a> {
         let repairing = self.repair_locked(&lock, effort, &on_progress);
         tokio::select! {
             biased;
-            done = repairing => Some(done),
+            done = repairing => match done {
+                // It was dropped, or its publication was stopped: no failure.
+                Err(RepairError::NotHeld(_) | RepairError::NotPublished(_)) => {
+                    locked(self.agenda).remove(&tessera);
+                    None
+                }
+                done => Some(done),
+            },
             () = overdue(&waited) => Some(Err(RepairError::Deadline(tessera))),
             () = async { sleep(AT_LEAST).await; lock.is_wanted().await } => {
                 let mut agenda = locked(self.agenda);

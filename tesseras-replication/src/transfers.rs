@@ -128,7 +128,7 @@ where
         for (key, node) in &late {
             tracing::debug!(?key, %node, "a transfer is late");
             let transfer = self.in_progress.get(&(*key, *node));
-            self.turns.extend(transfer.and_then(|transfer| transfer.state.be_late()));
+            self.turns.extend(transfer.and_then(|transfer| transfer.state.mark_late()));
         }
         late
     }

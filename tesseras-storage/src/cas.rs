@@ -235,7 +235,7 @@ impl Cas {
         if moved.is_empty() {
             return;
         }
-        if rolled_back || self.reserve.with_reserve(|| self.database.settle()).is_ok() {
+        if rolled_back || self.settle().is_ok() {
             self.remove_unnamed(&moved);
             self.reserve.restore();
         } else {
@@ -243,6 +243,11 @@ impl Cas {
             let room = MAX_DOUBTFUL.saturating_sub(doubtful.len());
             doubtful.extend(moved.into_iter().take(room));
         }
+    }
+
+    /// Makes sure that no row reappears after a crash that a failed commit left in the log.
+    pub(crate) fn settle(&self) -> Result<(), StoreError> {
+        self.reserve.with_reserve(|| self.database.settle())
     }
 
     /// Runs after a successful commit, which has overwritten what an earlier failed one left in the

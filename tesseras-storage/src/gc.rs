@@ -1,8 +1,8 @@
 //! Garbage collection: removes what nothing refers to, and what processes that are gone left behind.
 //!
 //! A file among the objects gets its name and its row while no other process can write, so a file
-//! without a row is garbage as soon as nobody writes; that is checked again right before it is
-//! removed. One exception: what may be left of a capsule whose row was lost, because the database
+//! without a row is garbage as soon as nobody writes and no failed commit is left in the log; that is
+//! checked again right before it is removed. One exception: what may be left of a capsule whose row was lost, because the database
 //! was lost, or is an older copy; and while a damaged database is set aside, everything that it may
 //! refer to.
 
@@ -38,6 +38,8 @@ pub struct Garbage {
     pub leaked: u64,
     /// Files in `tmp/` of processes that are gone.
     pub stale: Swept,
+    /// Files without a row that could not be removed; the log says why.
+    pub failed: u64,
     /// Files without a row that are left, because they were changed so short ago.
     pub young: u64,
     /// Files without a row that are left, because they may belong to [`Self::unlisted`], or a
@@ -87,18 +89,39 @@ pub(crate) fn collect(
         } else if changed >= before.0 {
             garbage.young += 1;
         } else {
-            orphans.push(hash);
-            garbage.orphan_bytes += bytes;
+            orphans.push((hash, bytes));
         }
         Ok(())
     })?;
-    if cas.remove_unnamed(&orphans) {
-        garbage.orphans += orphans.len() as u64;
-    }
+    remove(cas, &orphans, &mut garbage)?;
     metrics::add(&cas.counters.orphans, garbage.orphans);
     metrics::add(&cas.counters.leaked, garbage.leaked);
     metrics::add(&cas.counters.skipped_young, garbage.young);
     Ok(garbage)
+}
+
+/// Removes files without a row.
+fn remove(
+    cas: &Cas,
+    orphans: &[(ContentHash, u64)],
+    garbage: &mut Garbage,
+) -> Result<(), StoreError> {
+    if orphans.is_empty() {
+        return Ok(());
+    }
+    // A commit that failed may have left their rows in the log.
+    cas.settle()?;
+    let hashes: Vec<ContentHash> = orphans.iter().map(|(hash, _)| *hash).collect();
+    let all = cas.remove_unnamed(&hashes);
+    for (hash, bytes) in orphans {
+        if !cas.path(hash).exists() {
+            garbage.orphans += 1;
+            garbage.orphan_bytes += bytes;
+        } else if !all {
+            garbage.failed += 1;
+        }
+    }
+    Ok(())
 }
 
 impl Needed {

@@ -175,7 +175,7 @@ impl SqliteLibrary {
     }
 
     /// The capsules that may be listed again, or of which parts are here: those that have been noted,
-    /// and those with a signature file that are neither listed nor blocked.
+    /// and those with a signature file that are not listed.
     pub(crate) fn unlisted(&self) -> Result<BTreeSet<TesseraHash>, StoreError> {
         let noted: Vec<TesseraHash> =
             self.cas.database().read("listing incomplete capsules", |connection| {

@@ -197,7 +197,7 @@ impl Store {
     }
 
     /// Removes what processes that are gone left in `tmp/`; what any living process is writing
-    /// stays. Meant for the start of `tesd`.
+    /// stays.
     pub fn sweep_tmp(&self) -> Result<Swept, StoreError> {
         self.cas.sweep()
     }

@@ -28,6 +28,8 @@ struct Collected {
     /// Temporary files of processes that are gone.
     stale: u64,
     stale_bytes: u64,
+    /// Stored files that nothing refers to and that could not be removed.
+    failed: u64,
     /// Stored files that nothing refers to and that were left all the same.
     kept: u64,
     /// Capsules that the index does not list and that are left.
@@ -38,8 +40,9 @@ struct Collected {
 pub fn run(context: &Context, Args {}: Args) -> Result<Exit, CommandError> {
     // While nobody writes, a file without a row is garbage, however young.
     let garbage = context.store()?.collect_garbage(Timestamp(u64::MAX))?;
+    let failed = garbage.failed;
     context.output.report(&Collected::from(garbage))?;
-    Ok(Exit::Done)
+    Ok(if failed == 0 { Exit::Done } else { Exit::Failed })
 }
 
 impl From<Garbage> for Collected {
@@ -50,6 +53,7 @@ impl From<Garbage> for Collected {
             leaked: garbage.leaked,
             stale: garbage.stale.files,
             stale_bytes: garbage.stale.bytes,
+            failed: garbage.failed,
             kept: garbage.kept,
             unlisted: garbage.unlisted,
         }
@@ -62,7 +66,10 @@ impl Report for Collected {
         let mut line = |text: String| out.append_line(format_args!("{text}"));
         let bytes = self.orphan_bytes + self.stale_bytes;
         match (self.orphans + self.stale, self.leaked) {
-            (0, 0) => line("Nothing to remove.".to_owned()),
+            (0, 0) if self.failed == 0 => line("Nothing to remove.".to_owned()),
+            (0, leaked) if leaked > 0 => {
+                line(format!("Corrected {}.", count(leaked, "reference count", "reference counts")))
+            }
             (files, 0) => line(format!(
                 "Removed {} ({}).",
                 count(files, "file that nothing needed", "files that nothing needed"),
@@ -74,6 +81,10 @@ impl Report for Collected {
                 size(bytes),
                 count(leaked, "reference count", "reference counts")
             )),
+        }
+        if self.failed > 0 {
+            let files = count(self.failed, "file", "files");
+            line(format!("{files} that nothing needs could not be removed."));
         }
         for hash in &self.unlisted {
             line(format!("{hash} is not in the index, and its files were left."));

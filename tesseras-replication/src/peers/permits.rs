@@ -1,5 +1,5 @@
-//! The turns of this node's own transfers in one direction. Background work,
-//! which slow peers may prolong, leaves half of them to the owner.
+//! The turns of this node's own transfers in one direction. Background work, which slow peers may
+//! prolong, leaves half of them to the owner.
 
 use std::sync::Arc;
 
@@ -18,19 +18,29 @@ pub(crate) enum Priority {
 pub(super) struct Permits {
     all: Arc<Semaphore>,
     background: Arc<Semaphore>,
+    /// Of those that go on without a turn.
+    late: Arc<Semaphore>,
 }
 
 /// A turn; kept until all bytes are received or sent, or the transfer is late.
 pub(crate) struct TransferPermit {
     _all: OwnedSemaphorePermit,
     _background: Option<OwnedSemaphorePermit>,
+    late: Arc<Semaphore>,
 }
+
+/// The slot of a late transfer, which goes on without a turn.
+pub(super) type LateSlot = OwnedSemaphorePermit;
+
+/// How many late transfers go on without a turn, for each that a task may start.
+pub(crate) const LATE: usize = 4;
 
 impl Permits {
     /// Twice as many turns as a task may take, of which background work takes at most half.
     pub(super) fn new(of_a_task: usize) -> Self {
-        let [all, background] = [2 * of_a_task, of_a_task].map(|n| Arc::new(Semaphore::new(n)));
-        Self { all, background }
+        let [all, background, late] =
+            [2 * of_a_task, of_a_task, LATE * of_a_task].map(|n| Arc::new(Semaphore::new(n)));
+        Self { all, background, late }
     }
 
     /// Waits for a turn.
@@ -39,7 +49,14 @@ impl Permits {
             Priority::Interactive => None,
             Priority::Background => Some(acquire(&self.background).await),
         };
-        TransferPermit { _all: acquire(&self.all).await, _background }
+        TransferPermit { _all: acquire(&self.all).await, _background, late: self.late.clone() }
+    }
+}
+
+impl TransferPermit {
+    /// A slot for its transfer, which is late; `None` if too many are.
+    pub(super) fn late_slot(&self) -> Option<LateSlot> {
+        self.late.clone().try_acquire_owned().ok()
     }
 }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 use tesseras_core::lock::lock;
 use tokio::time::Instant;
 
-use super::permits::{Permits, Priority, TransferPermit};
+use super::permits::{LateSlot, Permits, Priority, TransferPermit};
 
 /// Changed by a transfer, with each of its chunks, and read by its task. Cheap to clone; clones
 /// share their state.
@@ -25,20 +25,20 @@ struct Shared {
     /// Whether it waits on this node.
     queued: AtomicBool,
     /// Whether it goes on without a turn.
-    is_late: AtomicBool,
+    late: Mutex<Option<LateSlot>>,
     turn: Mutex<Option<TransferPermit>>,
 }
 
 impl TransferState {
     /// For a transfer of the task that began at this time. It may be given a turn.
     pub(crate) fn new(begun: Instant, turn: Option<TransferPermit>) -> Self {
-        let (last, bytes, queued, is_late) = Default::default();
-        Self(Arc::new(Shared { begun, last, bytes, queued, is_late, turn: Mutex::new(turn) }))
+        let (last, bytes, queued, late) = Default::default();
+        Self(Arc::new(Shared { begun, last, bytes, queued, late, turn: Mutex::new(turn) }))
     }
 
     /// Waits for a turn on this node, unless it has one or is late.
     pub(super) async fn take_turn(&self, permits: &Permits, priority: Priority) {
-        if self.0.is_late.load(Ordering::Relaxed) || lock(&self.0.turn).is_some() {
+        if lock(&self.0.late).is_some() || lock(&self.0.turn).is_some() {
             return;
         }
         self.0.queued.store(true, Ordering::Relaxed);
@@ -60,10 +60,11 @@ impl TransferState {
         lock(&self.0.turn).take()
     }
 
-    /// It is late, and from now on goes on without a turn, also if its peer has to be asked again;
-    /// returns the one that it had.
-    pub(crate) fn be_late(&self) -> Option<TransferPermit> {
-        self.0.is_late.store(true, Ordering::Relaxed);
+    /// It is late: unless too many are, it goes on without a turn from now on, also if its peer has
+    /// to be asked again. Returns the turn that it had.
+    pub(crate) fn mark_late(&self) -> Option<TransferPermit> {
+        let slot = lock(&self.0.turn).as_ref()?.late_slot()?;
+        *lock(&self.0.late) = Some(slot);
         self.give_up_turn()
     }
 

@@ -199,7 +199,7 @@ impl<K: Copy + Ord> Paces<K> {
         let is_late = |pace: &Pace| {
             let is_silent = now.saturating_sub(pace.heard) >= silent;
             let is_slow = slow.is_some_and(|slow| now.saturating_sub(pace.begun) >= slow);
-            !pace.is_late && (is_silent || is_slow)
+            !pace.is_late && !pace.is_queued && (is_silent || is_slow)
         };
         let late = self.running.0.iter().filter(|(_, pace)| is_late(pace));
         let mut late: Vec<_> = late.map(|(key, _)| *key).take_while(|_| may_hedge()).collect();
