@@ -44,6 +44,14 @@ impl Caps {
         Self { whole, per_holder, per_subnet: per_holder.min(shares) }
     }
 
+    /// The limits by which loads are compared: those of safety, but of a neighbourhood as much as of
+    /// one holder. A holder that has more than its even share, as from a smaller network, has its
+    /// whole load then, and others can relieve it.
+    pub(super) fn of_loads(pool: &Pool<'_>) -> Self {
+        let caps = Self::of_safety(pool);
+        Self { per_subnet: caps.per_holder, ..caps }
+    }
+
     /// The lowest limits, not below those of safety, under which the candidates could hold `copies`
     /// whole copies, and all fragments with even loads, if each had room enough.
     pub(super) fn of_placing(pool: &Pool<'_>, copies: usize) -> Self {
