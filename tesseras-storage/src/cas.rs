@@ -29,7 +29,7 @@ use tesseras_core::lock::lock;
 use tesseras_core::ports::{BlobReader, BlobStore, BlobWriter, FreeSpace, StagedBlob, StoreError};
 
 use crate::columns::{content_hash, count, to_integer};
-use crate::database::{Database, WriteError};
+use crate::database::Database;
 use crate::disk::{Disk, free_space};
 use crate::error::{Fault, io_error};
 use crate::metrics::{self, ObjectCounters, ObjectCounts};
@@ -300,7 +300,7 @@ impl Cas {
             }
             metrics::add(&self.counters.deletions, batch.len() as u64);
             // If the disk loses this, they are looked for once more.
-            let forgotten = self.database.write("forgetting removals", |tx| {
+            let forgotten = self.database.write_unsynced("forgetting removals", |tx| {
                 let mut forget =
                     tx.prepare_cached("DELETE FROM object_removals WHERE object = ?1")?;
                 for hash in batch {
@@ -308,7 +308,7 @@ impl Cas {
                 }
                 Ok(())
             });
-            if let Err(WriteError { error, .. }) = forgotten {
+            if let Err(error) = forgotten {
                 tracing::warn!(%error, "removed objects are looked for again at the next start");
             }
         }

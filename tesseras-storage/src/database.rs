@@ -322,15 +322,16 @@ impl Database {
         }
     }
 
-    /// [`Database::read`], of which all that is returned survives a power cut. Of what another
-    /// process has just committed, that process sees to it.
+    /// [`Database::read`], of which all that is returned survives a power cut, except for what was
+    /// written with [`Database::write_unsynced`]. Of what another process has just committed, that
+    /// process sees to it.
     pub(crate) fn read_durable<T>(
         &self,
         what: &str,
         body: impl FnOnce(&Connection) -> rusqlite::Result<T>,
     ) -> Result<T, StoreError> {
         let value = self.read(what, body)?;
-        self.sync(self.wal.as_ref().map_or_else(Ticket::none, Wal::newest))?;
+        self.sync(self.wal.as_ref().map_or_else(Ticket::none, Wal::newest_awaited))?;
         Ok(value)
     }
 
@@ -341,6 +342,25 @@ impl Database {
         what: &str,
         body: impl FnOnce(&Transaction<'_>) -> Result<T, Fault>,
     ) -> Result<(T, Ticket), WriteError> {
+        self.transaction(what, true, body)
+    }
+
+    /// [`Database::write`] of what may be lost in a power cut, as it can be found out again.
+    pub(crate) fn write_unsynced<T>(
+        &self,
+        what: &str,
+        body: impl FnOnce(&Transaction<'_>) -> Result<T, Fault>,
+    ) -> Result<T, StoreError> {
+        let (value, _) = self.transaction(what, false, body)?;
+        Ok(value)
+    }
+
+    fn transaction<T>(
+        &self,
+        what: &str,
+        awaited: bool,
+        body: impl FnOnce(&Transaction<'_>) -> Result<T, Fault>,
+    ) -> Result<(T, Ticket), WriteError> {
         let before = |error| WriteError { error, rolled_back: true };
         let mut guard = lock(&self.writer);
         let connection = open_connection_mut(guard.as_mut());
@@ -349,8 +369,13 @@ impl Database {
             .map_err(|e| before(sql_error(what, e)))?;
         let value = body(&tx).map_err(|fault| before(fault.into_error(what)))?;
         self.disk.before_commit().map_err(|e| before(io_error(what, Path::new(""), e)))?;
-        tx.commit().map_err(|e| WriteError { error: sql_error(what, e), rolled_back: false })?;
-        let ticket = self.wal.as_ref().map_or_else(Ticket::none, Wal::committed);
+        let commit = || tx.commit();
+        let committed = match &self.wal {
+            Some(wal) => wal.commit(awaited, commit),
+            None => commit().map(|()| Ticket::none()),
+        };
+        let ticket =
+            committed.map_err(|e| WriteError { error: sql_error(what, e), rolled_back: false })?;
         Ok((value, ticket))
     }
 
@@ -381,7 +406,8 @@ impl Database {
             .map_err(|e| sql_error(what, e))?;
         if let Some(wal) = &self.wal {
             // Together with those who wait for their commits: an error is reported only once.
-            wal.sync(wal.committed(), |file| self.disk.sync_wal(file)).map_err(wal_error)?;
+            wal.sync(wal.committed_elsewhere(), |file| self.disk.sync_wal(file))
+                .map_err(wal_error)?;
         }
         let value = body(&tx).map_err(|fault| fault.into_error(what))?;
         tx.rollback().map_err(|e| sql_error(what, e))?;

@@ -253,8 +253,7 @@ impl HoldingRepository for SqliteHoldings {
         now: Timestamp,
     ) -> Result<(), StoreError> {
         let write = |tx: &Transaction<'_>| Ok(holders::remember(tx, tessera, seen, now)?);
-        let ((), _hints_need_no_sync) = self.cas.database().write("remembering holders", write)?;
-        Ok(())
+        self.cas.database().write_unsynced("remembering holders", write)
     }
 
     fn note_hints(
@@ -265,8 +264,7 @@ impl HoldingRepository for SqliteHoldings {
         now: Timestamp,
     ) -> Result<(), StoreError> {
         let write = |tx: &Transaction<'_>| Ok(holders::hint(tx, tessera, hints, by, now)?);
-        let ((), _hints_need_no_sync) = self.cas.database().write("noting hints", write)?;
-        Ok(())
+        self.cas.database().write_unsynced("noting hints", write)
     }
 
     fn known_holders(&self, tessera: &TesseraHash) -> Result<Vec<KnownHolder>, StoreError> {
@@ -339,7 +337,7 @@ impl HoldingRepository for SqliteHoldings {
         tessera: &TesseraHash,
         repair: &RepairRecord,
     ) -> Result<(), StoreError> {
-        let written = self.cas.database().write("recording a repair", |tx| {
+        self.cas.database().write_unsynced("recording a repair", |tx| {
             tx.prepare_cached("REPLACE INTO last_repairs VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?
                 .execute(params![
                     tessera.as_bytes(),
@@ -350,9 +348,7 @@ impl HoldingRepository for SqliteHoldings {
                     repair.reason.map(from_reason),
                 ])?;
             Ok(())
-        });
-        let ((), _needs_no_sync) = written?;
-        Ok(())
+        })
     }
 
     fn last_repair(&self, tessera: &TesseraHash) -> Result<Option<RepairRecord>, StoreError> {

@@ -68,7 +68,7 @@ impl SqliteLibrary {
             .read(what, |c| c.prepare_cached("SELECT 1 FROM signature_files_due")?.exists([]))?
         {
             // If the disk loses that they are written, they are written once more.
-            let ((), _) = database.write(what, |tx| {
+            database.write_unsynced(what, |tx| {
                 let due: Vec<TesseraHash> = tx
                     .prepare_cached("SELECT tessera FROM signature_files_due LIMIT ?1")?
                     .query_map([to_integer(DUE_BATCH)], |row| tessera_hash(row, 0))?
@@ -127,12 +127,11 @@ impl SqliteLibrary {
     fn finish_removal(&self, hash: &TesseraHash) {
         let removed = self.remove_signature_file(hash).and_then(|_| {
             let what = "forgetting the removal of a signature file";
-            let ((), _) = self.cas.database().write(what, |tx| {
+            self.cas.database().write_unsynced(what, |tx| {
                 tx.prepare_cached("DELETE FROM signature_file_removals WHERE tessera = ?1")?
                     .execute([hash.as_bytes()])?;
                 Ok(())
-            })?;
-            Ok(())
+            })
         });
         if let Err(error) = removed {
             tracing::warn!(%error, "a signature file that nothing needs is left on the disk");

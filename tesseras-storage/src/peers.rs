@@ -28,7 +28,7 @@ impl SqlitePeers {
 
 impl PeerRepository for SqlitePeers {
     fn remember_peers(&self, peers: &[Contact], now: Timestamp) -> Result<(), StoreError> {
-        let written = self.database.write("remembering peers", |tx| {
+        self.database.write_unsynced("remembering peers", |tx| {
             let mut remember = tx.prepare_cached(
                 "INSERT INTO peers (node, addresses, seen) VALUES (?1, ?2, ?3)
                  ON CONFLICT (node) DO UPDATE
@@ -48,13 +48,11 @@ impl PeerRepository for SqlitePeers {
             )?
             .execute([to_integer(MAX_PEERS)])?;
             Ok(())
-        });
-        let ((), _hints_need_no_sync) = written?;
-        Ok(())
+        })
     }
 
     fn remember_silent(&self, silent: &[SilentPeer]) -> Result<(), StoreError> {
-        let written = self.database.write("remembering silent peers", |tx| {
+        self.database.write_unsynced("remembering silent peers", |tx| {
             tx.execute("UPDATE peers SET failures = 0, silent_until = 0 WHERE failures > 0", [])?;
             let mut remember = tx.prepare_cached(
                 "UPDATE peers SET failures = ?2, silent_until = ?3 WHERE node = ?1",
@@ -67,9 +65,7 @@ impl PeerRepository for SqlitePeers {
                 ])?;
             }
             Ok(())
-        });
-        let ((), _hints_need_no_sync) = written?;
-        Ok(())
+        })
     }
 
     fn silent_peers(&self) -> Result<Vec<SilentPeer>, StoreError> {

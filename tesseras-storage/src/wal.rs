@@ -20,7 +20,12 @@ impl Ticket {
 
 #[derive(Debug, Default)]
 struct State {
+    /// Commits that were begun, and that have ended, well or not.
+    begun: u64,
+    ended: u64,
     committed: u64,
+    /// The newest commit that an answer may rest on.
+    awaited: u64,
     synced: u64,
     syncing: bool,
     /// A sync failed. The kernel may have dropped the pages it could not write and call the next
@@ -43,16 +48,42 @@ impl Wal {
         Self { file, state: Mutex::default(), changed: Condvar::new() }
     }
 
-    /// Notes a commit that has just been made, perhaps by another process.
-    pub(crate) fn committed(&self) -> Ticket {
+    /// Runs a commit and counts it. If it is `awaited`, an answer may rest on it once it is seen.
+    pub(crate) fn commit<E>(
+        &self,
+        awaited: bool,
+        commit: impl FnOnce() -> Result<(), E>,
+    ) -> Result<Ticket, E> {
+        lock(&self.state).begun += 1;
+        let outcome = commit();
+        let mut state = lock(&self.state);
+        state.ended += 1;
+        if outcome.is_ok() {
+            state.committed += 1;
+            if awaited {
+                state.awaited = state.committed;
+            }
+        }
+        self.changed.notify_all();
+        outcome.map(|()| Ticket(state.committed))
+    }
+
+    /// Notes commits of other processes.
+    pub(crate) fn committed_elsewhere(&self) -> Ticket {
         let mut state = lock(&self.state);
         state.committed += 1;
         Ticket(state.committed)
     }
 
-    /// That of the newest commit.
-    pub(crate) fn newest(&self) -> Ticket {
-        Ticket(lock(&self.state).committed)
+    /// The newest commit that an answer may rest on, of all that can be seen now. A commit is seen
+    /// a moment before it is counted, so this waits for those under way.
+    pub(crate) fn newest_awaited(&self) -> Ticket {
+        let mut state = lock(&self.state);
+        let begun = state.begun;
+        while state.ended < begun {
+            state = wait(&self.changed, state);
+        }
+        Ticket(state.awaited)
     }
 
     /// Whether a sync has failed and no checkpoint has made up for it.
@@ -110,6 +141,37 @@ mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
     use std::time::Duration;
 
+    fn committed(wal: &Wal) -> Ticket {
+        wal.commit(true, || Ok::<(), ()>(())).unwrap()
+    }
+
+    #[test]
+    fn an_answer_rests_on_what_is_awaited_and_on_what_is_being_committed() {
+        let wal = Wal::new(tempfile::tempfile().unwrap());
+        let first = committed(&wal);
+        let hint = wal.commit(false, || Ok::<(), ()>(())).unwrap();
+        assert!(hint > first);
+        assert_eq!(wal.newest_awaited(), first, "nobody waits for a hint");
+        wal.commit(true, || Err(())).unwrap_err();
+        let (seen, sees) = std::sync::mpsc::channel();
+        let (asked, asks) = std::sync::mpsc::channel();
+        let wal = &wal;
+        std::thread::scope(|scope| {
+            scope.spawn(move || {
+                let visible = move || {
+                    seen.send(()).unwrap();
+                    asks.recv().unwrap();
+                    Ok::<(), ()>(())
+                };
+                wal.commit(true, visible).unwrap()
+            });
+            sees.recv().unwrap();
+            let newest = scope.spawn(|| wal.newest_awaited());
+            asked.send(()).unwrap();
+            assert!(newest.join().unwrap() > hint);
+        });
+    }
+
     #[test]
     fn one_sync_serves_all_who_wait() {
         let wal = Wal::new(tempfile::tempfile().unwrap());
@@ -117,7 +179,7 @@ mod tests {
         std::thread::scope(|scope| {
             for _ in 0..32 {
                 scope.spawn(|| {
-                    let ticket = wal.committed();
+                    let ticket = committed(&wal);
                     wal.sync(ticket, |_| {
                         syncs.fetch_add(1, Ordering::SeqCst);
                         std::thread::sleep(Duration::from_millis(50));
@@ -135,10 +197,10 @@ mod tests {
     #[test]
     fn a_sync_counts_only_what_was_committed_before_it_began() {
         let wal = Wal::new(tempfile::tempfile().unwrap());
-        let first = wal.committed();
+        let first = committed(&wal);
         let mut later = None;
         wal.sync(first, |_| {
-            later = Some(wal.committed());
+            later = Some(committed(&wal));
             Ok(())
         })
         .unwrap();
@@ -154,7 +216,7 @@ mod tests {
     #[test]
     fn a_failed_sync_is_remembered_until_it_is_mended() {
         let wal = Wal::new(tempfile::tempfile().unwrap());
-        let ticket = wal.committed();
+        let ticket = committed(&wal);
         wal.sync(ticket, |_| Err(io::ErrorKind::Other.into())).unwrap_err();
         assert!(wal.is_broken());
         wal.sync(ticket, |_| Ok(())).unwrap_err();

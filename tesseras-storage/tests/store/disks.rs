@@ -8,8 +8,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use tesseras_core::ports::{
-    BlobStore as _, FragmentStore as _, HoldingRepository as _, NewTessera, StoreError,
-    TesseraRepository as _,
+    BlobStore as _, FragmentStore as _, HoldingRepository as _, NewTessera, PeerRepository as _,
+    StoreError, TesseraRepository as _,
 };
 use tesseras_crypto::hash::blake3;
 use tesseras_storage::disk::{Disk, OsDisk};
@@ -597,4 +597,23 @@ fn a_piece_whose_row_could_not_be_synced_is_listed_as_held_only_after_another_sy
     assert!(log.metadata().unwrap().len() > 0);
     assert_eq!(store.fragments().list_sound_fragments(&piece.tessera).unwrap(), [piece]);
     assert_eq!(log.metadata().unwrap().len(), 0, "it was written back, and that was synced");
+}
+
+#[test]
+fn what_is_held_is_listed_without_waiting_for_hints() {
+    let syncs = Arc::new(AtomicU64::new(0));
+    let counted = Arc::clone(&syncs);
+    let disk = WithLog(move |wal: &File| {
+        counted.fetch_add(1, Ordering::SeqCst);
+        OsDisk.sync_wal(wal)
+    });
+    let dir = quick_directory();
+    let store = Store::open_on_disk(dir.path(), &StorageConfig::default(), Arc::new(disk)).unwrap();
+    let bytes = content(1, 5000);
+    let piece = fragment(1, 0, &bytes);
+    put(&store, &piece, &bytes).unwrap();
+    let stored = syncs.load(Ordering::SeqCst);
+    store.peers().remember_silent(&[]).unwrap();
+    assert_eq!(store.fragments().list_sound_fragments(&piece.tessera).unwrap(), [piece]);
+    assert_eq!(syncs.load(Ordering::SeqCst), stored);
 }
