@@ -10,10 +10,9 @@ use futures_util::{FutureExt as _, StreamExt as _};
 use tesseras_core::buffer::PageBuffer;
 use tesseras_core::ids::ContentHash;
 use tesseras_core::lock::lock;
-use tesseras_core::ports::{BlobReader, BlobStore, BlobWriter, StoreError};
+use tesseras_core::ports::{BlobStore, BlobWriter, StoreError};
 use tesseras_wire::{Body, BoxFuture};
 use thiserror::Error;
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
 use crate::blocking::Blocking;
@@ -22,8 +21,6 @@ use crate::turns::Turn;
 
 /// How much is read from disk at once, in bytes.
 pub const CHUNK: usize = 256 * 1024;
-/// How much of a body is handed over at once, in bytes: so that a receiver is seen to read.
-const HANDED_OVER: usize = 32 * 1024;
 /// How many chunks a transfer holds: one that is sent or received, and one that is read or written.
 pub const CHUNKS_IN_FLIGHT: usize = 2;
 
@@ -82,41 +79,6 @@ impl From<io::Error> for ReceiveError {
     }
 }
 
-/// Permits that a body keeps until it ends.
-pub(crate) enum Permit {
-    /// The permit to hold a large dossier in memory.
-    #[expect(dead_code, reason = "only kept")]
-    Dossier(OwnedSemaphorePermit),
-    /// A turn to send, which may be cut.
-    Turn(Turn),
-}
-
-/// The bytes of a stored object from an offset on, as a body; one chunk is read ahead. The permit
-/// is kept until the last byte is taken or the body is dropped.
-pub(crate) fn send(
-    disk: &Blocking,
-    reader: Arc<dyn BlobReader>,
-    offset: u64,
-    permit: Option<Permit>,
-) -> Body {
-    let sending = Sending {
-        disk: disk.clone(),
-        reader,
-        at: offset,
-        rate: SenderRate::start(),
-        chunk: Bytes::new(),
-        ahead: None,
-        permit,
-    };
-    Box::pin(stream::unfold(Some(sending), |sending| async move {
-        let mut sending = sending?;
-        match sending.next().await? {
-            Ok(chunk) => Some((Ok(chunk), Some(sending))),
-            Err(error) => Some((Err(error), None)),
-        }
-    }))
-}
-
 /// The same body, which fails as soon as the turn is cut.
 pub(crate) fn in_turn(body: Body, turn: Arc<Turn>) -> Body {
     Box::pin(stream::unfold(Some((body, turn)), |receiving| async move {
@@ -148,61 +110,6 @@ pub(crate) fn after(head: Vec<u8>, body: Body) -> Body {
         return body;
     }
     Box::pin(stream::iter([Ok(head.into())]).chain(body))
-}
-
-/// A stored object that is being sent.
-struct Sending {
-    disk: Blocking,
-    reader: Arc<dyn BlobReader>,
-    /// The offset of the next chunk.
-    at: u64,
-    rate: SenderRate,
-    /// The rest of the chunk that is being handed over.
-    chunk: Bytes,
-    /// The chunk at `at`, if its read has started.
-    ahead: Option<BoxFuture<'static, io::Result<Bytes>>>,
-    /// Kept until the body ends.
-    permit: Option<Permit>,
-}
-
-impl Sending {
-    /// The next bytes; `None` at the end.
-    async fn next(&mut self) -> Option<io::Result<Bytes>> {
-        if let Some(Permit::Turn(turn)) = &self.permit {
-            turn.works();
-        }
-        if self.chunk.is_empty() {
-            let reading = self.ahead.take().or_else(|| self.read())?;
-            self.chunk = match reading.await {
-                Ok(chunk) => chunk,
-                Err(error) => return Some(Err(error)),
-            };
-            self.at += self.chunk.len() as u64;
-            self.ahead = self.read();
-        }
-        Some(self.hand_over())
-    }
-
-    fn hand_over(&mut self) -> io::Result<Bytes> {
-        let part = self.chunk.split_to(self.chunk.len().min(HANDED_OVER));
-        // A receiver that reads too slowly must not keep others from their turn.
-        self.rate.check(part.len()).map_err(io::Error::other)?;
-        let Some(Permit::Turn(turn)) = &self.permit else { return Ok(part) };
-        if !turn.goes_on(part.len() as u64) {
-            return Err(ReceiveError::cut());
-        }
-        turn.waits();
-        Ok(part)
-    }
-
-    /// Starts to read the chunk at `at`; `None` at the end.
-    fn read(&self) -> Option<BoxFuture<'static, io::Result<Bytes>>> {
-        let (reader, at) = (self.reader.clone(), self.at);
-        (at < reader.bytes()).then(|| {
-            let read = move || reader.read_chunk(at, CHUNK).map_err(io::Error::other);
-            Box::pin(self.disk.run(read)) as BoxFuture<'static, _>
-        })
-    }
 }
 
 /// A body that is read in parts.
@@ -376,58 +283,19 @@ impl Drop for StagedFile {
 }
 
 /// Detects a sender that is too slow.
-struct SenderRate {
+pub(crate) struct SenderRate {
     start: Instant,
     bytes: u64,
 }
 
 impl SenderRate {
-    fn start() -> Self {
+    pub(crate) fn start() -> Self {
         Self { start: Instant::now(), bytes: 0 }
     }
 
-    fn check(&mut self, more: usize) -> Result<(), ReceiveError> {
+    pub(crate) fn check(&mut self, more: usize) -> Result<(), ReceiveError> {
         self.bytes += more as u64;
         let allowed = GRACE + Duration::from_secs(self.bytes / MIN_RATE);
         if self.start.elapsed() > allowed { Err(ReceiveError::TooSlow) } else { Ok(()) }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::blocking::TokioBlocking;
-
-    /// Bytes that are already in memory, and must not be copied.
-    struct Shared(Bytes);
-
-    impl BlobReader for Shared {
-        fn bytes(&self) -> u64 {
-            self.0.len() as u64
-        }
-
-        fn read_at(&self, _: u64, _: &mut [u8]) -> Result<(), StoreError> {
-            panic!("a copy was asked for");
-        }
-
-        fn read_chunk(&self, offset: u64, limit: usize) -> Result<Bytes, StoreError> {
-            let start = offset as usize;
-            Ok(self.0.slice(start..self.0.len().min(start + limit)))
-        }
-    }
-
-    #[tokio::test]
-    async fn what_is_in_memory_is_sent_without_a_copy() {
-        let bytes = Bytes::from((0..2 * CHUNK + 5000).map(|i| (i >> 10) as u8).collect::<Vec<_>>());
-        let disk = Blocking::on(Arc::new(TokioBlocking));
-        let mut body = send(&disk, Arc::new(Shared(bytes.clone())), 1000, None);
-        let mut at = 1000;
-        while let Some(chunk) = body.next().await {
-            let chunk = chunk.unwrap();
-            assert!(!chunk.is_empty() && chunk.len() <= CHUNK);
-            assert_eq!(chunk.as_ptr(), bytes[at..].as_ptr());
-            at += chunk.len();
-        }
-        assert_eq!(at, bytes.len());
     }
 }

@@ -15,7 +15,6 @@ use tesseras_core::ports::{Charge, PlacedPiece, StoreError};
 use tesseras_core::progress::Meter;
 use tesseras_wire::Body;
 
-use crate::bulk;
 use crate::dossier::VerifiedDossier;
 use crate::holder::Holder;
 use crate::messages::MAX_WITNESSES;
@@ -24,6 +23,7 @@ use crate::pieces::PieceSource;
 use crate::policy::offers::{Eligible, of_node};
 use crate::policy::patience::{Manner, Patience};
 use crate::ports::Directory;
+use crate::sending::{self, Outgoing};
 use crate::tessera_lock::TesseraLock;
 use crate::throttle::Throttled;
 use crate::transfers::{Ended, Transfers};
@@ -161,7 +161,9 @@ impl<'a> Distributor<'a> {
         let parcel = Parcel { dossier, piece, bytes, witnesses, priority, state: &state };
         let body = || -> Body {
             let state = state.clone();
-            let bytes = bulk::send(&self.workshop.disk, reader.clone(), 0, None);
+            // The receiver hashes it, and says if it does not match.
+            let outgoing = Outgoing { reader: reader.clone(), check: None };
+            let bytes = sending::send(&self.workshop.disk, outgoing, 0, None);
             let mark = move |chunk: &io::Result<Bytes>| {
                 state.mark(chunk.as_ref().map_or(0, |bytes| bytes.len() as u64));
             };

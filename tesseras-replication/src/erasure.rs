@@ -75,6 +75,10 @@ impl BlobReader for DataFragment {
         self.bytes
     }
 
+    fn is_verified(&self) -> bool {
+        self.pack.is_verified()
+    }
+
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Result<(), StoreError> {
         let end = offset.saturating_add(buffer.len() as u64);
         if end > self.bytes {

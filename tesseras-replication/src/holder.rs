@@ -3,6 +3,7 @@
 
 mod kept;
 mod reservation;
+mod serving;
 
 pub(crate) use reservation::NotAdmitted;
 

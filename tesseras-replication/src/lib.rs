@@ -38,6 +38,7 @@ pub mod repair;
 mod replication;
 mod roster;
 pub mod seen;
+mod sending;
 mod service;
 mod staged;
 pub mod status;

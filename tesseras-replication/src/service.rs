@@ -24,13 +24,13 @@ use tokio::time::timeout;
 
 use crate::announce::announce_new;
 use crate::attestation::{self, Question};
-use crate::bulk::{self, Permit};
 use crate::holder::NotAdmitted;
 use crate::messages::{
     Announced, Attestation, AttestedPiece, BatchAnswer, Bulk, KINDS, MAX_BATCH,
     MAX_BATCH_ANSWER_BYTES, MAX_HOLDERS, MAX_WITNESSES, Offered, Request,
 };
 use crate::policy::admission::Standing;
+use crate::sending::{self, Outgoing, Permit};
 use answer::{LARGE_DOSSIER, Outcome, internal, not_held, refuse};
 use put::Put;
 
@@ -211,7 +211,8 @@ impl Service<'_> {
         let bytes = encoded.len() as u64;
         let body = if is_large {
             let turn = turn.map(Permit::Dossier);
-            bulk::send(&holder.disk, Arc::new(InMemory(encoded)), 0, turn)
+            let outgoing = Outgoing { reader: Arc::new(InMemory(encoded)), check: None };
+            sending::send(&holder.disk, outgoing, 0, turn)
         } else {
             body_from_bytes(encoded)
         };
@@ -231,8 +232,8 @@ impl Service<'_> {
         let whole = || held.iter().find(|f| f.piece == Piece::Whole);
         let held_piece = *found.or_else(whole).ok_or_else(not_held)?;
         let permit = self.holder.turn_to_send(from).await?;
-        let reader = match self.holder.open(held_piece, piece).await {
-            Ok(reader) => reader.ok_or_else(not_held)?,
+        let outgoing = match self.holder.open(held_piece, piece).await {
+            Ok(outgoing) => outgoing.ok_or_else(not_held)?,
             Err(error) if error.is_damage() => {
                 let noting = self.holder.found_damaged(tessera, vec![held_piece.piece]);
                 noting.await.map_err(internal)?;
@@ -240,11 +241,9 @@ impl Service<'_> {
             }
             Err(error) => return Err(internal(error)),
         };
-        let bytes = reader.bytes().saturating_sub(offset);
-        Ok((
-            Bulk { bytes },
-            bulk::send(&self.holder.disk, reader, offset, Some(Permit::Turn(permit))),
-        ))
+        let bytes = outgoing.reader.bytes().saturating_sub(offset);
+        let permit = Some(Permit::Turn(permit));
+        Ok((Bulk { bytes }, sending::send(&self.holder.disk, outgoing, offset, permit)))
     }
 
     async fn roster(

@@ -136,6 +136,10 @@ impl BlobReader for CachedReader {
         self.0.len() as u64
     }
 
+    fn is_verified(&self) -> bool {
+        true
+    }
+
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Result<(), StoreError> {
         check_range(offset, buffer.len(), self.bytes())?;
         let start = offset as usize;

@@ -35,6 +35,11 @@ pub trait BlobReader: Send + Sync {
     /// Fills the buffer from `offset` on; [`StoreError::OutOfRange`] if the object ends before.
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Result<(), StoreError>;
 
+    /// Whether its bytes are in memory, and were hashed on their way there.
+    fn is_verified(&self) -> bool {
+        false
+    }
+
     /// All of it in memory; `None` if it is longer than `limit` bytes. For what is short by its
     /// nature.
     fn read_whole(&self, limit: u64) -> Result<Option<Vec<u8>>, StoreError> {

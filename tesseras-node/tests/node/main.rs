@@ -23,6 +23,7 @@ mod remembered;
 mod resolving;
 mod resume;
 mod rot;
+mod served_rot;
 mod serving;
 mod shared;
 mod silence;

@@ -1,15 +1,13 @@
 //! Storing and replacing held pieces. None is deleted for the sake of other nodes: only the owner of
 //! the disk removes a piece.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use tesseras_core::buffer::PageBuffer;
 use tesseras_core::code::Piece;
 use tesseras_core::contact::Contact;
 use tesseras_core::ids::{NodeId, TesseraHash};
-use tesseras_core::plan::Plan;
-use tesseras_core::ports::{BlobReader, Charge, HeldPiece, HintBy, RepairRecord, StoreError};
+use tesseras_core::ports::{Charge, HeldPiece, HintBy, RepairRecord, StoreError};
 use tesseras_core::publication::PublicationEvent;
 use tesseras_core::time::Timestamp;
 
@@ -133,29 +131,6 @@ impl Holder {
     /// The length of the MANIFEST that is kept here, in bytes.
     pub(crate) async fn manifest_bytes(&self, tessera: TesseraHash) -> Result<u64, StoreError> {
         self.run(move |stores| Ok(stores.blobs.open(&tessera.into())?.bytes())).await
-    }
-
-    /// Opens a held piece, or a data fragment as a range of the whole pack.
-    pub(crate) async fn open(
-        &self,
-        held: HeldPiece,
-        piece: Piece,
-    ) -> Result<Option<Arc<dyn BlobReader>>, StoreError> {
-        self.run(move |stores| {
-            let reader: Arc<dyn BlobReader> = Arc::from(stores.fragments.read_fragment(&held)?);
-            if held.piece == piece {
-                return Ok(Some(reader));
-            }
-            let plan = stores.holdings.plan(&held.tessera)?.map(|bytes| Plan::parse(&bytes));
-            let Some(Ok(plan)) = plan else { return Ok(None) };
-            match stores.pieces(plan, Some(reader))?.open(piece) {
-                Ok(reader) => Ok(Some(reader)),
-                // A piece that is not part of what is held says nothing about what is held.
-                Err(error) if error.is_damage() => Ok(None),
-                Err(error) => Err(error),
-            }
-        })
-        .await
     }
 
     /// Records the content of a roster: the other holders of a tessera, and, if the sender placed a
