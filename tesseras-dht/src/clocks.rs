@@ -9,11 +9,15 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use tesseras_core::contact::Subnet;
+use tesseras_core::ids::NodeId;
 use tesseras_core::time::{CLOCK_TOLERANCE, ClockOffset, Timestamp};
 
 /// The most witnesses that are kept; the one heard least recently is dropped.
 const MAX_WITNESSES: usize = 32;
+/// The most nodes of one witness whose dates are kept; the one heard least recently is dropped.
+const MAX_VOICES: usize = 16;
 /// With this many witnesses or more, the median counts at once, so that one liar decides nothing.
+/// As many nodes must have spoken where one witness speaks for all.
 const MAJORITY: usize = 3;
 /// A sample stays valid for this many rounds of greetings: long enough to hear all of a small
 /// network again, so that the samples never come from a single neighbourhood only.
@@ -26,8 +30,9 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// the machine slept.
 const STEP: Duration = Duration::from_secs(60);
 
-/// The source of a date. A neighbourhood counts once, however many NodeIds it uses. On a private
-/// network, which may be one neighbourhood altogether, each address counts once.
+/// The source of a date. A neighbourhood counts once, however many NodeIds it uses: the median of
+/// what they say. On a private network, which may be one neighbourhood altogether, each address
+/// counts once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Witness {
     Neighbourhood(Subnet),
@@ -69,11 +74,48 @@ struct Statement {
     at: Duration,
 }
 
+/// The newest statement of each node of one witness.
+#[derive(Debug, Default)]
+struct Voices(BTreeMap<NodeId, Statement>);
+
+impl Voices {
+    fn add(&mut self, id: NodeId, statement: Statement) {
+        self.0.insert(id, statement);
+        if self.0.len() > MAX_VOICES {
+            let oldest = self.0.iter().min_by_key(|(_, statement)| statement.at);
+            if let Some(oldest) = oldest.map(|(id, _)| *id) {
+                self.0.remove(&oldest);
+            }
+        }
+    }
+
+    fn newest(&self) -> Duration {
+        self.0.values().map(|statement| statement.at).max().unwrap_or_default()
+    }
+
+    fn heard_since(&self, then: Duration) -> Vec<i64> {
+        let fresh = self.0.values().filter(|statement| statement.at >= then);
+        fresh.map(|statement| statement.ahead).collect()
+    }
+}
+
+/// The median, and of two middle values the smaller one. A difference that other nodes would not
+/// tolerate counts only if most values agree about it.
+fn judgement(mut ahead: Vec<i64>) -> Option<i64> {
+    ahead.sort_unstable();
+    let last = ahead.len().checked_sub(1)?;
+    let middle = [ahead[last / 2], ahead[ahead.len() / 2]];
+    let seconds = middle.into_iter().min_by_key(|seconds| seconds.unsigned_abs())?;
+    let tolerance = CLOCK_TOLERANCE.as_secs();
+    let agree = ahead.iter().filter(|other| other.abs_diff(seconds) <= tolerance).count();
+    (2 * agree > ahead.len() || seconds.unsigned_abs() <= tolerance).then_some(seconds)
+}
+
 /// Samples of peers' clocks.
 #[derive(Debug)]
 pub struct Clocks {
     believed_for: Duration,
-    statements: BTreeMap<Witness, Statement>,
+    witnesses: BTreeMap<Witness, Voices>,
     /// When the collection of samples began.
     since: Duration,
     /// Both clocks of this node when it last looked.
@@ -85,7 +127,7 @@ impl Clocks {
     pub fn new(hello_every: Duration) -> Self {
         Self {
             believed_for: hello_every * ROUNDS_UNTIL_STALE,
-            statements: BTreeMap::new(),
+            witnesses: BTreeMap::new(),
             since: Duration::ZERO,
             last: None,
         }
@@ -100,62 +142,64 @@ impl Clocks {
         });
         self.last = Some((now, wall));
         if jumped {
-            self.statements.clear();
+            self.witnesses.clear();
             self.since = now;
         }
         jumped
     }
 
-    /// Whether there are so few samples that a single one could decide the result.
+    /// Whether there are so few witnesses that a single one could decide the result.
     pub fn wants_more(&self, now: Duration) -> bool {
-        self.fresh(now).count() < MAJORITY
+        self.voices(now).count() < MAJORITY
     }
 
-    /// Records the date that a peer at `ip` sent.
-    pub fn learn(&mut self, ip: IpAddr, date: Timestamp, now: Duration, wall: Timestamp) {
+    /// Records the date that the peer `id` at `ip` sent.
+    pub fn learn(
+        &mut self,
+        (id, ip): (NodeId, IpAddr),
+        date: Timestamp,
+        now: Duration,
+        wall: Timestamp,
+    ) {
         let seconds = |time: Timestamp| i64::try_from(time.0).unwrap_or(i64::MAX);
         let ahead = seconds(wall).saturating_sub(seconds(date));
-        self.statements.insert(Witness::at(ip), Statement { ahead, at: now });
-        if self.statements.len() > MAX_WITNESSES {
-            let oldest = self.statements.iter().min_by_key(|(_, statement)| statement.at);
+        self.witnesses.entry(Witness::at(ip)).or_default().add(id, Statement { ahead, at: now });
+        if self.witnesses.len() > MAX_WITNESSES {
+            let oldest = self.witnesses.iter().min_by_key(|(_, voices)| voices.newest());
             if let Some(oldest) = oldest.map(|(witness, _)| *witness) {
-                self.statements.remove(&oldest);
+                self.witnesses.remove(&oldest);
             }
         }
     }
 
-    /// How far this node's clock is from its peers': the median, and of two middle values the
-    /// smaller one. A difference that other nodes would not tolerate counts only if most witnesses
-    /// agree about it. With two witnesses, the value they agree on, once all known peers have had
-    /// time to answer. With one, only if it speaks for all known peers: the first to answer may lie.
-    /// `None` while it is unknown.
+    /// How far this node's clock is from its peers': the [`judgement`] of the witnesses, each of
+    /// which says the judgement of its nodes. With two witnesses, the value they agree on, once all
+    /// known peers have had time to answer. With one, only if it speaks for all known peers, and
+    /// then for three of its nodes or all: the first to answer may lie. `None` while it is unknown.
     pub fn offset(&self, now: Duration, known: Known) -> Option<ClockOffset> {
-        let mut ahead: Vec<i64> = self.fresh(now).collect();
-        ahead.sort_unstable();
-        let (first, last) = (*ahead.first()?, *ahead.last()?);
+        let heard: usize = self.voices(now).map(|ahead| ahead.len()).sum();
+        let ahead: Vec<i64> = self.voices(now).filter_map(judgement).collect();
+        let (first, last) = (*ahead.iter().min()?, *ahead.iter().max()?);
         if ahead.len() < MAJORITY {
-            let waits = ahead.len() < known.peers && now < self.since + PATIENCE;
+            let waits = heard < known.peers && now < self.since + PATIENCE;
             let agree = last.abs_diff(first) <= CLOCK_TOLERANCE.as_secs();
-            let is_alone = ahead.len() == 1 && !known.is_one_witness;
-            if waits || !agree || is_alone {
+            let speaks_for_all = known.is_one_witness && heard >= known.peers.min(MAJORITY);
+            if waits || !agree || ahead.len() == 1 && !speaks_for_all {
                 return None;
             }
         }
-        let middle = [ahead[(ahead.len() - 1) / 2], ahead[ahead.len() / 2]];
-        let seconds = middle.into_iter().min_by_key(|seconds| seconds.unsigned_abs())?;
         let witnesses = match ahead.len() {
             1 if known.peers > 1 => 0,
             n => n as u64,
         };
-        let offset = ClockOffset { seconds, witnesses };
-        let agrees = |other: &&i64| other.abs_diff(seconds) <= CLOCK_TOLERANCE.as_secs();
-        let is_agreed = 2 * ahead.iter().filter(agrees).count() > ahead.len();
-        (is_agreed || !offset.is_off()).then_some(offset)
+        Some(ClockOffset { seconds: judgement(ahead)?, witnesses })
     }
 
-    fn fresh(&self, now: Duration) -> impl Iterator<Item = i64> {
-        let fresh = self.statements.values().filter(move |s| s.at + self.believed_for >= now);
-        fresh.map(|statement| statement.ahead)
+    /// What the nodes of each witness said, as far as it is still valid.
+    fn voices(&self, now: Duration) -> impl Iterator<Item = Vec<i64>> {
+        let valid_since = now.saturating_sub(self.believed_for);
+        let voices = self.witnesses.values().map(move |voices| voices.heard_since(valid_since));
+        voices.filter(|ahead| !ahead.is_empty())
     }
 }
 
@@ -166,13 +210,19 @@ mod tests {
     const WALL: Timestamp = Timestamp(1_700_000_000);
     const HELLO_EVERY: Duration = Duration::from_secs(600);
 
-    /// The state after hearing these peers at start, each from its own address.
+    fn id(n: usize) -> NodeId {
+        let mut bytes = [0; 20];
+        bytes[..8].copy_from_slice(&n.to_be_bytes());
+        NodeId::new(bytes)
+    }
+
+    /// The state after hearing these peers at start, in this order.
     fn heard(peers: &[(&str, i64)]) -> Clocks {
         let mut clocks = Clocks::new(HELLO_EVERY);
-        for (ip, ahead) in peers {
+        for (n, (ip, ahead)) in peers.iter().enumerate() {
             let date = Timestamp(WALL.0.saturating_add_signed(-ahead));
             let ip = ip.parse().expect("an IP");
-            clocks.learn(ip, date, Duration::ZERO, WALL);
+            clocks.learn((id(n), ip), date, Duration::ZERO, WALL);
         }
         clocks
     }
@@ -282,10 +332,50 @@ mod tests {
             let [high, low] = n.to_be_bytes();
             let date = Timestamp(u64::MAX - u64::from(n));
             let now = Duration::from_secs(n.into());
-            clocks.learn(IpAddr::from([127, 0, high, low]), date, now, WALL);
+            clocks.learn((id(0), IpAddr::from([127, 0, high, low])), date, now, WALL);
         }
-        assert_eq!(clocks.statements.len(), MAX_WITNESSES);
+        assert_eq!(clocks.witnesses.len(), MAX_WITNESSES);
         let offset = clocks.offset(Duration::from_secs(1000), apart(1000)).expect("known");
         assert_eq!(offset.seconds, WALL.0 as i64 - i64::MAX);
+    }
+
+    #[test]
+    fn one_wrong_clock_among_many_at_one_address_convinces_nobody_but_itself() {
+        for ip in ["127.0.0.1", "8.8.8.8"] {
+            for wrong in 0..8 {
+                let mut said = [(ip, 0); 8];
+                said[wrong].1 = -7200;
+                let offset = heard(&said).offset(PATIENCE, known(&said)).expect("known");
+                assert_eq!((offset.seconds, offset.witnesses), (0, 0), "{ip} {wrong}");
+            }
+            let own = [7200, 7201, 7199, 0].map(|ahead| (ip, ahead));
+            assert_eq!(seconds(&own), Some(7199), "its own clock is wrong");
+            let few = heard(&[(ip, -7200)]);
+            let known = Known { peers: 7, is_one_witness: true };
+            assert_eq!(few.offset(PATIENCE, known), None, "the other six are to be heard first");
+        }
+    }
+
+    #[test]
+    fn a_node_has_one_voice_at_its_witness_however_often_it_speaks() {
+        let mut clocks = heard(&[("10.0.0.1", 0), ("10.0.0.1", 1), ("10.0.0.1", 7200)]);
+        let ip = "10.0.0.1".parse().expect("an IP");
+        for n in 1..100 {
+            clocks.learn((id(2), ip), Timestamp(WALL.0 - 7200), Duration::from_secs(n), WALL);
+        }
+        let known = Known { peers: 3, is_one_witness: true };
+        let offset = clocks.offset(Duration::from_secs(100), known).expect("known");
+        assert_eq!(offset.seconds, 1);
+    }
+
+    #[test]
+    fn the_nodes_of_a_witness_are_bounded() {
+        let mut clocks = Clocks::new(HELLO_EVERY);
+        let ip = "10.0.0.1".parse().expect("an IP");
+        for n in 0..1000 {
+            clocks.learn((id(n), ip), WALL, Duration::from_secs(n as u64), WALL);
+        }
+        let kept = clocks.witnesses.values().map(|voices| voices.0.len()).sum::<usize>();
+        assert_eq!(kept, MAX_VOICES);
     }
 }

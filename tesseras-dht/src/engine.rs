@@ -242,7 +242,7 @@ impl Engine {
         if let Some(date) = answer.as_ref().ok().and_then(DhtResponse::date)
             && (chosen || self.clocks.wants_more(turn.now))
         {
-            self.clocks.learn(remote.ip(), date, turn.now, turn.wall);
+            self.clocks.learn((from, remote.ip()), date, turn.now, turn.wall);
         }
         self.dispatch_answer(turn, purpose, Answerer { id: from, remote, dialled }, answer);
     }

@@ -51,6 +51,31 @@ fn a_node_with_few_witnesses_knows_soon_that_its_clock_is_wrong() {
 }
 
 #[test]
+fn one_wrong_clock_among_nodes_of_one_network_is_noticed_by_its_own_node_only() {
+    // Eight nodes on one machine, and in one neighbourhood: one witness for all of them.
+    let machine = |n: u8| SocketAddr::from(([127, 0, 0, 1], 4433 + u16::from(n)));
+    let neighbourhood = |n: u8| SocketAddr::from(([8, 8, 8, 1 + n], 4433));
+    for address in [machine as fn(u8) -> SocketAddr, neighbourhood] {
+        for wrong in [0, 7] {
+            let mut world = World::new(3);
+            for n in 0..8 {
+                let bootstrap = (n > 0).then(|| address(0)).into_iter().collect();
+                let node = world.add(bootstrap, address(n), true);
+                world.nodes[node].ahead = if n == wrong { 7200 } else { 0 };
+            }
+            for _ in 0..12 {
+                world.run_for(5 * MINUTE);
+                for node in 0..8 {
+                    let expected = world.nodes[node].ahead;
+                    let told = offset(&world, node).expect("known");
+                    assert!(told.abs_diff(expected) <= 3, "{node}, {wrong} is wrong: {told}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
 fn a_clock_that_is_set_right_is_right_within_a_minute() {
     let mut world = World::joined(5, 10);
     let node = add_ahead(&mut world, address_of(10), 7200);
