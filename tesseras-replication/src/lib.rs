@@ -31,7 +31,6 @@ mod peers;
 pub mod pieces;
 pub mod policy;
 mod ports;
-mod postponed;
 pub mod publication;
 pub mod publish;
 pub mod repair;

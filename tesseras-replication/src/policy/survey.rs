@@ -95,6 +95,11 @@ impl Survey {
         placement
     }
 
+    /// The known holders that did not answer.
+    pub(crate) fn silent_ids(&self) -> BTreeSet<NodeId> {
+        self.silent.iter().map(|contact| contact.id).collect()
+    }
+
     /// The contacts of all live holders but one.
     pub fn contacts_except(&self, except: NodeId) -> Vec<Contact> {
         let others = self.live.iter().filter(|(id, _)| **id != except);

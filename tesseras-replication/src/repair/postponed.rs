@@ -6,14 +6,13 @@ use std::time::Duration;
 use futures_util::stream::FuturesUnordered;
 use futures_util::{StreamExt as _, stream};
 use tesseras_core::ids::TesseraHash;
-use tesseras_core::lock::lock as locked;
 use tesseras_core::progress::silent;
 use tesseras_wire::BoxStream;
 use tokio::time::{Instant, sleep, sleep_until};
 
-use crate::policy::agenda::Postponed;
+use super::stewardship::Stewardship;
+use super::{Effort, REPAIR_DEADLINE, RepairError, Repaired, Repairer};
 use crate::policy::urgency::Haste;
-use crate::repair::{Effort, REPAIR_DEADLINE, RepairError, Repaired, Repairer};
 use crate::throttle::Waited;
 
 /// How many are repaired at once, beside those that are urgent: several, so that slow peers of one do
@@ -33,7 +32,7 @@ impl<'a> Repairer<'a> {
         Box::pin(stream::unfold(FuturesUnordered::new(), move |mut running| async move {
             loop {
                 while running.len() < AT_ONCE
-                    && let Some(tessera) = self.next_postponed()
+                    && let Some(tessera) = self.stewardship().begin_next()
                 {
                     running.push(self.repair_next(tessera, haste));
                 }
@@ -51,17 +50,12 @@ impl<'a> Repairer<'a> {
         }))
     }
 
-    fn next_postponed(self) -> Option<TesseraHash> {
-        let now = self.holder.clock.now();
-        locked(self.agenda).begin_next(now, |tessera| self.holder.last_survived(tessera))
-    }
-
     async fn repair_next(
         self,
         tessera: TesseraHash,
         haste: Haste,
     ) -> Option<(TesseraHash, Result<Repaired, RepairError>)> {
-        let _running = Running { repairer: self, tessera };
+        let _running = Running { stewardship: self.stewardship(), tessera };
         Some((tessera, self.repair_in_turn(tessera, haste).await?))
     }
 
@@ -83,17 +77,14 @@ impl<'a> Repairer<'a> {
             done = repairing => match done {
                 // It was dropped, or its publication was stopped: no failure.
                 Err(RepairError::NotHeld(_) | RepairError::NotPublished(_)) => {
-                    locked(self.agenda).remove(&tessera);
+                    self.stewardship().forget(&tessera);
                     None
                 }
                 done => Some(done),
             },
             () = overdue(&waited) => Some(Err(RepairError::Deadline(tessera))),
             () = async { sleep(AT_LEAST).await; lock.is_wanted().await } => {
-                let mut agenda = locked(self.agenda);
-                let at = self.holder.clock.now();
-                let since = agenda.due_since(&tessera).unwrap_or(at);
-                agenda.put(tessera, Postponed { at, since, steward: None });
+                self.stewardship().give_way(tessera);
                 None
             }
         }
@@ -114,12 +105,12 @@ async fn overdue(waited: &Waited) {
 
 /// A repair in progress. Once it has ended, another one of the tessera may begin.
 struct Running<'a> {
-    repairer: Repairer<'a>,
+    stewardship: Stewardship<'a>,
     tessera: TesseraHash,
 }
 
 impl Drop for Running<'_> {
     fn drop(&mut self) {
-        locked(self.repairer.agenda).ended(&self.tessera);
+        self.stewardship.ended(&self.tessera);
     }
 }

@@ -1,0 +1,109 @@
+//! Whether this node repairs a tessera now, or waits for its turn. Asks no other node.
+
+use std::sync::Mutex;
+
+use tesseras_core::ids::TesseraHash;
+use tesseras_core::lock::lock as locked;
+use tesseras_core::plan::Plan;
+use tesseras_core::ports::{Charge, StoreError};
+use tesseras_core::time::Timestamp;
+
+use super::Repairer;
+use crate::holder::Holder;
+use crate::policy::agenda::{Agenda, Postponed};
+use crate::policy::steward::{Turn, turn_of};
+use crate::policy::survey::{Survey, neighbourhood};
+use crate::policy::urgency::{Haste, Urgency};
+
+/// Decides by the agenda, the clock, and what this node holds.
+#[derive(Clone, Copy)]
+pub(super) struct Stewardship<'a> {
+    holder: &'a Holder,
+    agenda: &'a Mutex<Agenda>,
+}
+
+impl<'a> Repairer<'a> {
+    pub(super) fn stewardship(&self) -> Stewardship<'a> {
+        let Self { holder, agenda, .. } = *self;
+        Stewardship { holder, agenda }
+    }
+}
+
+impl Stewardship<'_> {
+    /// The turn of this node to repair a tessera, and since when it knows that this is due; `None` if
+    /// it is not done in turns. `most` is how many holders the form needs at the most.
+    pub(super) fn turn(
+        self,
+        plan: &Plan,
+        survey: &Survey,
+        most: usize,
+        charge: Charge<()>,
+        haste: Haste,
+    ) -> Option<(Turn, Timestamp)> {
+        let Haste::Routine { turns, .. } = haste else { return None };
+        let now = self.holder.clock.now();
+        let since = locked(self.agenda).due_since(&plan.tessera()).unwrap_or(now);
+        // The owner's node does not wait for others.
+        if charge == Charge::OWN {
+            return Some((Turn { rank: 0, steward: None, at: since }, since));
+        }
+        let placement = survey.placement(plan);
+        let live = placement.keys().filter_map(|id| survey.live.get(id));
+        let others = live.map(|holder| (holder.contact.id, neighbourhood(&holder.contact)));
+        let key = plan.tessera().dht_key();
+        Some((turn_of(self.holder.me(), key, others, most, since, turns), since))
+    }
+
+    /// Until when a repair waits for its turn, if it does. It needs none if nothing is to be transferred
+    /// for it.
+    pub(super) async fn wait(
+        self,
+        tessera: TesseraHash,
+        urgency: Urgency,
+        turn: Option<(Turn, Timestamp)>,
+        in_turn: bool,
+    ) -> Result<Option<Postponed>, StoreError> {
+        let now = self.holder.clock.now();
+        Ok(match turn {
+            Some((Turn { at, steward, .. }, since)) if urgency == Urgency::InTurn => {
+                (!in_turn || at > now).then_some(Postponed { at, since, steward })
+            }
+            Some(_) if urgency == Urgency::Later && !in_turn => {
+                // What is damaged here is replaced by this node in any case.
+                let is_damaged = !self.holder.damaged_pieces(tessera).await?.is_empty();
+                is_damaged.then_some(Postponed { at: now, since: now, steward: None })
+            }
+            _ => None,
+        })
+    }
+
+    /// A repair waits for its turn from now on.
+    pub(super) fn postpone(self, tessera: TesseraHash, postponed: Postponed) {
+        locked(self.agenda).put(tessera, postponed);
+    }
+
+    /// A repair does not wait any more.
+    pub(super) fn forget(self, tessera: &TesseraHash) {
+        locked(self.agenda).remove(tessera);
+    }
+
+    /// The tessera whose repair is to begin now, of several the most endangered one. It is not given
+    /// again until [`Stewardship::ended`].
+    pub(super) fn begin_next(self) -> Option<TesseraHash> {
+        let now = self.holder.clock.now();
+        locked(self.agenda).begin_next(now, |tessera| self.holder.last_survived(tessera))
+    }
+
+    /// The repair of a tessera has ended, however it did.
+    pub(super) fn ended(self, tessera: &TesseraHash) {
+        locked(self.agenda).ended(tessera);
+    }
+
+    /// A repair gives way to another task, and gets another turn.
+    pub(super) fn give_way(self, tessera: TesseraHash) {
+        let mut agenda = locked(self.agenda);
+        let at = self.holder.clock.now();
+        let since = agenda.due_since(&tessera).unwrap_or(at);
+        agenda.put(tessera, Postponed { at, since, steward: None });
+    }
+}
