@@ -13,7 +13,7 @@ pub const ANNOUNCE_BATCH: usize = 64;
 /// that arrive in the meantime go out with the next one, many tesserae in few messages.
 pub(crate) async fn announce_new(holder: &Holder, directory: &dyn Directory, tessera: TesseraHash) {
     holder.note_to_announce(tessera);
-    let _turn = holder.turn_to_announce().await;
+    let _announcing = holder.lock_announcements().await;
     let others = holder.unannounced();
     if !others.contains(&tessera) {
         return;
@@ -26,7 +26,7 @@ pub(crate) async fn announce_new(holder: &Holder, directory: &dyn Directory, tes
 /// Announces all tesserae of which pieces were received and that were not announced since, and those
 /// whose announcement is not known to have succeeded; returns how many.
 pub(crate) async fn announce_unannounced(holder: &Holder, directory: &dyn Directory) -> usize {
-    let _turn = holder.turn_to_announce().await;
+    let _announcing = holder.lock_announcements().await;
     let new: Vec<TesseraHash> = holder.not_known_to_be_announced().into_iter().collect();
     for batch in new.chunks(ANNOUNCE_BATCH) {
         announce(holder, directory, batch.to_vec()).await;

@@ -16,8 +16,8 @@ use thiserror::Error;
 use tokio::time::Instant;
 
 use crate::blocking::Blocking;
+use crate::serving_permits::ServingPermit;
 use crate::staged::Staged;
-use crate::turns::Turn;
 
 /// How much is read from disk at once, in bytes.
 pub const CHUNK: usize = 256 * 1024;
@@ -54,7 +54,7 @@ pub enum ReceiveError {
     /// It was slower than the minimum rate.
     #[error("the transfer is too slow")]
     TooSlow,
-    /// Its turn was given to another peer that had none.
+    /// Its permit was given to another peer that had none.
     #[error("the transfer was cut because others wait")]
     Cut,
     /// The disk failed.
@@ -63,7 +63,7 @@ pub enum ReceiveError {
 }
 
 impl ReceiveError {
-    /// The error of a body whose turn was cut.
+    /// The error of a body whose permit was revoked.
     pub(crate) fn cut() -> io::Error {
         io::Error::other(Self::Cut)
     }
@@ -79,25 +79,27 @@ impl From<io::Error> for ReceiveError {
     }
 }
 
-/// The same body, which fails as soon as the turn is cut.
-pub(crate) fn in_turn(body: Body, turn: Arc<Turn>) -> Body {
-    Box::pin(stream::unfold(Some((body, turn)), |receiving| async move {
-        let (mut body, turn) = receiving?;
+/// The same body, which fails as soon as the permit is revoked.
+pub(crate) fn with_permit(body: Body, permit: Arc<ServingPermit>) -> Body {
+    Box::pin(stream::unfold(Some((body, permit)), |receiving| async move {
+        let (mut body, permit) = receiving?;
         let chunk = match body.next().now_or_never() {
             Some(at_hand) => at_hand,
             None => {
-                turn.waits();
+                permit.waits();
                 let chunk = tokio::select! {
                     biased;
                     chunk = body.next() => chunk,
-                    () = turn.is_cut() => Some(Err(ReceiveError::cut())),
+                    () = permit.is_cut() => Some(Err(ReceiveError::cut())),
                 };
-                turn.works();
+                permit.works();
                 chunk
             }
         };
         match chunk? {
-            Ok(chunk) if turn.goes_on(chunk.len() as u64) => Some((Ok(chunk), Some((body, turn)))),
+            Ok(chunk) if permit.goes_on(chunk.len() as u64) => {
+                Some((Ok(chunk), Some((body, permit))))
+            }
             Ok(_) => Some((Err(ReceiveError::cut()), None)),
             Err(error) => Some((Err(error), None)),
         }

@@ -207,7 +207,7 @@ impl<'a> Collector<'a> {
     ) -> Result<(), AskError> {
         let length = dossier.plan().piece_bytes(piece).unwrap_or(0);
         let _transferring = match &self.throttled {
-            Some(throttled) => Some(throttled.turn(length, state).await),
+            Some(throttled) => Some(throttled.reserve(length, state).await),
             None => None,
         };
         let taking = self.peers.take_piece(from, dossier, piece, self.priority, state);

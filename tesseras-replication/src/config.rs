@@ -35,7 +35,7 @@ pub const DEFAULT_ANSWER_DEADLINE: Duration = Duration::from_secs(5);
 /// Default of [`ReplicationConfig::transfer_deadline`].
 pub const DEFAULT_TRANSFER_DEADLINE: Duration = Duration::from_secs(30);
 
-/// In each direction: transfers of this node, as many hedges, late ones that go on without a turn, and
+/// In each direction: transfers of this node, as many hedges, late ones that go on without a permit, and
 /// transfers requested by others.
 const _: () = assert!(
     2 * (3 + LATE) * MAX_TRANSFERS * CHUNK * CHUNKS_IN_FLIGHT <= 32 << 20,

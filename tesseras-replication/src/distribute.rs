@@ -154,7 +154,7 @@ impl<'a> Distributor<'a> {
         let reader = self.workshop.open(source, piece).await?;
         let bytes = reader.bytes();
         let _transferring = match &self.throttled {
-            Some(throttled) => Some(throttled.turn(bytes, &state).await),
+            Some(throttled) => Some(throttled.reserve(bytes, &state).await),
             None => None,
         };
         let (witnesses, priority) = (placing.witnesses(to.id), self.priority);

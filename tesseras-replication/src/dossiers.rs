@@ -13,7 +13,7 @@ use tokio::time::{Duration, Instant, sleep_until, timeout};
 use crate::dossier::VerifiedDossier;
 use crate::holder::Holder;
 use crate::peers::{Peers, Priority};
-use crate::policy::survey::{Survey, by_turns};
+use crate::policy::survey::{Survey, round_robin};
 
 /// How many of the attested plans are tried, the most common first. There is only one, unless its
 /// creator or holders lie.
@@ -45,7 +45,7 @@ fn in_order(peers: &Peers, mut holders: Vec<Contact>) -> Vec<Contact> {
     peers.shuffle(&mut holders);
     let (silent, awake): (Vec<_>, Vec<_>) =
         holders.into_iter().partition(|holder| peers.is_silent_at(holder));
-    [by_turns(awake), by_turns(silent)].concat()
+    [round_robin(awake), round_robin(silent)].concat()
 }
 
 /// One dossier for each plan that holders keep, the most common plan first.
@@ -84,7 +84,7 @@ impl<'a> DossierSources<'a> {
         Self { peers, tessera, priority, waiting, asked, asked_at: None }
     }
 
-    /// One more that may be asked. Its turn comes at random among those that wait, not in the order
+    /// One more that may be asked. It is chosen at random among those that wait, not in the order
     /// of their answers.
     pub(crate) fn add(&mut self, holder: Contact, plan: ContentHash) {
         self.waiting.push_back((holder, plan));
@@ -125,8 +125,8 @@ impl<'a> DossierSources<'a> {
         // slow line.
         let patience = (!self.waiting.is_empty()).then(|| 2 * peers.answer_deadline());
         self.asked.push(Box::pin(async move {
-            // Waiting for this node's own turn is not the holder's lateness.
-            let _turn = peers.incoming_turn(priority).await;
+            // Waiting for this node's own permit is not the holder's lateness.
+            let _permit = peers.incoming_permit(priority).await;
             let taking = peers.take_dossier(&holder, tessera);
             let told = match patience {
                 Some(patience) => timeout(patience, taking).await.ok()?,

@@ -33,9 +33,9 @@ use crate::policy::admission::{self, Limits, Standing};
 use crate::policy::checks::Checks;
 use crate::policy::in_flight::InFlight;
 use crate::policy::survey::{LiveHolder, Survey};
+use crate::serving_permits::{ServingPermit, ServingPermits};
 use crate::stores::Stores;
 use crate::tessera_lock::TesseraLock;
-use crate::turns::{Turn, Turns};
 
 /// Why the stored dossier of a tessera cannot be used.
 #[derive(Debug, Error)]
@@ -71,8 +71,8 @@ pub struct Holder {
     tables: Mutex<Tables>,
     in_flight: Arc<Mutex<InFlight>>,
     /// Transfers that other nodes requested.
-    incoming: Turns,
-    outgoing: Turns,
+    incoming: ServingPermits,
+    outgoing: ServingPermits,
     /// Permits one large dossier in memory at a time.
     large_dossiers: Arc<Semaphore>,
     /// Permits one announcement at a time.
@@ -111,8 +111,8 @@ impl Holder {
             limits,
             tables: Mutex::default(),
             in_flight: Arc::default(),
-            incoming: Turns::new(max_transfers),
-            outgoing: Turns::new(max_transfers),
+            incoming: ServingPermits::new(max_transfers),
+            outgoing: ServingPermits::new(max_transfers),
             large_dossiers: Arc::new(Semaphore::new(1)),
             announcing: tokio::sync::Mutex::default(),
         }
@@ -138,20 +138,20 @@ impl Holder {
         &self.stores.blobs
     }
 
-    /// A turn to receive bytes of a request; kept until all of them have arrived.
-    pub(crate) async fn turn_to_receive(&self, from: PeerAt) -> Result<Turn, Refusal> {
+    /// A permit to receive bytes of a request; kept until all of them have arrived.
+    pub(crate) async fn permit_to_receive(&self, from: PeerAt) -> Result<ServingPermit, Refusal> {
         self.incoming.take(from, Instant::now() + LONGEST_QUEUE).await.ok_or_else(busy)
     }
 
-    /// A turn to send the bytes of an answer; kept until all of them are sent.
-    pub(crate) async fn turn_to_send(&self, to: PeerAt) -> Result<Turn, Refusal> {
+    /// A permit to send the bytes of an answer; kept until all of them are sent.
+    pub(crate) async fn permit_to_send(&self, to: PeerAt) -> Result<ServingPermit, Refusal> {
         self.outgoing.take(to, Instant::now() + LONGEST_QUEUE).await.ok_or_else(busy)
     }
 
     /// The permit to have a large dossier in memory.
-    pub(crate) async fn turn_for_dossier(&self) -> Result<OwnedSemaphorePermit, Refusal> {
-        let turn = timeout(LONGEST_QUEUE, self.large_dossiers.clone().acquire_owned()).await;
-        turn.ok().and_then(Result::ok).ok_or_else(busy)
+    pub(crate) async fn permit_for_large_dossier(&self) -> Result<OwnedSemaphorePermit, Refusal> {
+        let permit = timeout(LONGEST_QUEUE, self.large_dossiers.clone().acquire_owned()).await;
+        permit.ok().and_then(Result::ok).ok_or_else(busy)
     }
 
     /// The tesserae of which this node holds a piece.
@@ -313,8 +313,8 @@ impl Holder {
         lock(&self.tables).unannounced.insert(tessera);
     }
 
-    /// Waits for the turn to announce, which is held until it is dropped.
-    pub(crate) async fn turn_to_announce(&self) -> impl Drop {
+    /// Waits until no other announcement is under way; none begins until the result is dropped.
+    pub(crate) async fn lock_announcements(&self) -> impl Drop {
         self.announcing.lock().await
     }
 

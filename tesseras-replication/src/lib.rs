@@ -39,6 +39,7 @@ mod roster;
 pub mod seen;
 mod sending;
 mod service;
+mod serving_permits;
 mod staged;
 pub mod status;
 mod stores;
@@ -46,7 +47,6 @@ mod survey;
 mod tessera_lock;
 mod throttle;
 mod transfers;
-mod turns;
 mod unpack;
 mod workshop;
 

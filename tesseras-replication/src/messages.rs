@@ -23,7 +23,7 @@ pub const BATCHED_PER_REQUEST: usize = 16;
 /// around them, still fits.
 pub const MAX_BATCH_ANSWER_BYTES: usize = MAX_FRAME_BYTES - 16 * 1024;
 
-/// How long a node lets a transfer wait for its turn before it refuses it as busy.
+/// How long a node lets a transfer wait for its permit before it refuses it as busy.
 pub const LONGEST_QUEUE: Duration = Duration::from_secs(10);
 
 /// A request about one tessera.

@@ -244,12 +244,12 @@ impl Peers {
         Ok((peer.remote, offered))
     }
 
-    /// Waits for a turn of this node to receive.
-    pub(crate) async fn incoming_turn(&self, priority: Priority) -> TransferPermit {
-        self.incoming.turn(priority).await
+    /// Waits for a permit of this node to receive.
+    pub(crate) async fn incoming_permit(&self, priority: Priority) -> TransferPermit {
+        self.incoming.acquire(priority).await
     }
 
-    /// Fetches the dossier from a holder, and verifies it. The caller has a turn.
+    /// Fetches the dossier from a holder, and verifies it. The caller has a permit.
     pub(crate) async fn take_dossier(
         &self,
         from: &Contact,
@@ -271,7 +271,7 @@ impl Peers {
         }
     }
 
-    /// Asks a holder for a piece of the length given in the plan, in this node's turn.
+    /// Asks a holder for a piece of the length given in the plan, with a permit of this node.
     pub(crate) async fn take_piece(
         &self,
         from: &Contact,
@@ -287,10 +287,10 @@ impl Peers {
         };
         let request = Request::GetPiece { tessera, piece, offset: 0 };
         let asking = || async {
-            state.take_turn(&self.incoming, priority).await;
+            state.take_permit(&self.incoming, priority).await;
             let asked = self.bulk(from, &request).await;
-            // A peer that is busy is waited for without a turn.
-            asked.inspect_err(|_| drop(state.give_up_turn()))
+            // A peer that is busy is waited for without a permit.
+            asked.inspect_err(|_| drop(state.give_up_permit()))
         };
         let (Bulk { bytes }, body) = again(WHILE_BUSY, asking).await?;
         if bytes != expected {
@@ -325,7 +325,7 @@ impl Peers {
         body: Body,
     ) -> Result<(), AskError> {
         let Parcel { dossier, piece, bytes, ref witnesses, priority, state } = *parcel;
-        state.take_turn(&self.outgoing, priority).await;
+        state.take_permit(&self.outgoing, priority).await;
         let head = if with_dossier { dossier.encode() } else { Vec::new() };
         let request = Request::PutPiece {
             tessera: dossier.tessera(),
@@ -336,7 +336,7 @@ impl Peers {
         };
         let body = crate::bulk::after(head, body);
         let put = self.ask::<Stored>(to, &request, Some(body), self.deadlines.transfer).await;
-        drop(state.give_up_turn());
+        drop(state.give_up_permit());
         put.map(|_| ())
     }
 
@@ -373,7 +373,7 @@ impl Peers {
         }
     }
 
-    /// Sends a request for bulk bytes. The caller has a turn, and keeps it while it reads them.
+    /// Sends a request for bulk bytes. The caller has a permit, and keeps it while it reads them.
     async fn bulk(
         &self,
         from: &Contact,

@@ -31,7 +31,7 @@ use crate::throttle::{Throttle, Waited};
 use crate::workshop::Workshop;
 
 /// The deadline for one tessera, however many are repaired at once. The time for which it waits for
-/// its turn to transfer does not count.
+/// bandwidth does not count.
 pub const REPAIR_DEADLINE: Duration = Duration::from_secs(60 * 60);
 
 /// The result of checking and repairing one tessera.

@@ -13,7 +13,7 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use crate::blocking::Blocking;
 use crate::bulk::{CHUNK, ReceiveError, SenderRate};
-use crate::turns::Turn;
+use crate::serving_permits::ServingPermit;
 
 /// How much of a body is handed over at once, in bytes: so that a receiver is seen to read.
 const HANDED_OVER: usize = 32 * 1024;
@@ -23,8 +23,8 @@ pub(crate) enum Permit {
     /// The permit to hold a large dossier in memory.
     #[expect(dead_code, reason = "only kept")]
     Dossier(OwnedSemaphorePermit),
-    /// A turn to send, which may be cut.
-    Turn(Turn),
+    /// A permit to send, which may be revoked.
+    Transfer(ServingPermit),
 }
 
 /// What is sent.
@@ -139,8 +139,8 @@ struct Sending {
 impl Sending {
     /// The next bytes; `None` at the end.
     async fn next(&mut self) -> Option<io::Result<Bytes>> {
-        if let Some(Permit::Turn(turn)) = &self.permit {
-            turn.works();
+        if let Some(Permit::Transfer(permit)) = &self.permit {
+            permit.works();
         }
         while self.chunk.is_empty() {
             let reading = match self.ahead.take() {
@@ -166,13 +166,13 @@ impl Sending {
 
     fn hand_over(&mut self) -> io::Result<Bytes> {
         let part = self.chunk.split_to(self.chunk.len().min(HANDED_OVER));
-        // A receiver that reads too slowly must not keep others from their turn.
+        // A receiver that reads too slowly must not keep others from theirs.
         self.rate.check(part.len()).map_err(io::Error::other)?;
-        let Some(Permit::Turn(turn)) = &self.permit else { return Ok(part) };
-        if !turn.goes_on(part.len() as u64) {
+        let Some(Permit::Transfer(permit)) = &self.permit else { return Ok(part) };
+        if !permit.goes_on(part.len() as u64) {
             return Err(ReceiveError::cut());
         }
-        turn.waits();
+        permit.waits();
         Ok(part)
     }
 

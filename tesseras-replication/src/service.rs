@@ -206,13 +206,13 @@ impl Service<'_> {
         }
         let manifest = holder.manifest_bytes(tessera).await;
         let is_large = manifest.is_ok_and(|bytes| bytes > LARGE_DOSSIER);
-        let turn = if is_large { Some(holder.turn_for_dossier().await?) } else { None };
+        let permit = if is_large { Some(holder.permit_for_large_dossier().await?) } else { None };
         let encoded = self.stored_dossier(tessera).await?.ok_or_else(not_held)?.encode();
         let bytes = encoded.len() as u64;
         let body = if is_large {
-            let turn = turn.map(Permit::Dossier);
+            let permit = permit.map(Permit::Dossier);
             let outgoing = Outgoing { reader: Arc::new(InMemory(encoded)), check: None };
-            sending::send(&holder.disk, outgoing, 0, turn)
+            sending::send(&holder.disk, outgoing, 0, permit)
         } else {
             body_from_bytes(encoded)
         };
@@ -231,7 +231,7 @@ impl Service<'_> {
         let found = held.iter().find(|f| f.piece == piece);
         let whole = || held.iter().find(|f| f.piece == Piece::Whole);
         let held_piece = *found.or_else(whole).ok_or_else(not_held)?;
-        let permit = self.holder.turn_to_send(from).await?;
+        let permit = self.holder.permit_to_send(from).await?;
         let outgoing = match self.holder.open(held_piece, piece).await {
             Ok(outgoing) => outgoing.ok_or_else(not_held)?,
             Err(error) if error.is_damage() => {
@@ -242,7 +242,7 @@ impl Service<'_> {
             Err(error) => return Err(internal(error)),
         };
         let bytes = outgoing.reader.bytes().saturating_sub(offset);
-        let permit = Some(Permit::Turn(permit));
+        let permit = Some(Permit::Transfer(permit));
         Ok((Bulk { bytes }, sending::send(&self.holder.disk, outgoing, offset, permit)))
     }
 

@@ -73,7 +73,7 @@ pub(crate) struct Throttled<'a> {
 impl<'a> Throttled<'a> {
     /// Waits until so many bytes may be transferred, which is not the lateness of the peer. They count
     /// until the result is dropped; from then on, what was transferred counts.
-    pub(crate) async fn turn(&self, bytes: u64, state: &TransferState) -> Transferring<'a> {
+    pub(crate) async fn reserve(&self, bytes: u64, state: &TransferState) -> Transferring<'a> {
         if self.waits {
             let _waiting = self.waited.begin();
             state.wait_for(self.by.wait_for(bytes)).await;

@@ -24,8 +24,8 @@ pub(crate) struct Transfers<'a, K, E> {
     begun: Instant,
     paces: Paces<K>,
     in_progress: BTreeMap<(K, NodeId), Transfer>,
-    /// The turns of this node that late transfers gave up, for those that begin instead.
-    turns: Vec<TransferPermit>,
+    /// The permits of this node that late transfers gave up, for those that begin instead.
+    permits: Vec<TransferPermit>,
     /// Each gives `None` if it was stopped.
     running: FuturesUnordered<BoxFuture<'a, Option<Ended<K, E>>>>,
 }
@@ -57,7 +57,7 @@ where
             begun: Instant::now(),
             paces: Paces::new(patience),
             in_progress: BTreeMap::new(),
-            turns: Vec::new(),
+            permits: Vec::new(),
             running: FuturesUnordered::new(),
         }
     }
@@ -95,7 +95,7 @@ where
             late.hedged = Some(now);
             self.peers.note_hedge();
         }
-        let state = TransferState::new(self.begun, self.turns.pop());
+        let state = TransferState::new(self.begun, self.permits.pop());
         let running = transfer(state.clone());
         let (stop, stopped) = AbortHandle::new_pair();
         self.in_progress.insert((key, node), Transfer { state, hedged: None, stop });
@@ -116,7 +116,7 @@ where
         }
     }
 
-    /// The transfers that are late since the last call, and may be hedged: they go on without a turn
+    /// The transfers that are late since the last call, and may be hedged: they go on without a permit
     /// of this node. `has_other` says whether another node could be tried instead.
     pub(crate) fn late(
         &mut self,
@@ -128,7 +128,7 @@ where
         for (key, node) in &late {
             tracing::debug!(?key, %node, "a transfer is late");
             let transfer = self.in_progress.get(&(*key, *node));
-            self.turns.extend(transfer.and_then(|transfer| transfer.state.mark_late()));
+            self.permits.extend(transfer.and_then(|transfer| transfer.state.mark_late()));
         }
         late
     }
@@ -144,7 +144,7 @@ where
         tracing::info!(?key, %node, "a transfer is given up: others are quicker, or may be");
         let stopped = self.in_progress.remove(&(key, node))?;
         stopped.stop.abort();
-        self.turns.extend(stopped.state.give_up_turn());
+        self.permits.extend(stopped.state.give_up_permit());
         // It would have kept the task waiting.
         if stopped.hedged.is_some() {
             self.peers.note_needed_hedge();
@@ -155,7 +155,7 @@ where
     /// Waits for the next to end; `None` after a short while, as some may be late by then. Nothing is
     /// lost if this is dropped before.
     pub(crate) async fn next(&mut self) -> Option<Ended<K, E>> {
-        self.turns.clear();
+        self.permits.clear();
         let ended = tokio::select! {
             biased;
             Some(ended) = self.running.next() => ended?,

@@ -392,10 +392,10 @@ mod tests {
     async fn a_peer_that_may_let_a_request_wait_is_not_silent_while_it_may() {
         let (memory, _, transport) = observed();
         let peer = NodeId::new([0; 20]);
-        let turn = Duration::from_secs(5);
-        for (patience, is_silent) in [(turn, false), (turn + CANCELLED_AFTER, true)] {
+        let queue = Duration::from_secs(5);
+        for (patience, is_silent) in [(queue, false), (queue + CANCELLED_AFTER, true)] {
             let target = asked(peer);
-            let queued = Request { may_queue_for: turn, ..request() };
+            let queued = Request { may_queue_for: queue, ..request() };
             let asking = transport.request(&target, queued);
             assert!(tokio::time::timeout(patience, asking).await.is_err());
             assert_eq!(memory.is_silent(&peer), is_silent);

@@ -72,7 +72,7 @@ pub struct Request {
     /// connect. A body in either direction has no total limit, but fails when no bytes moved for
     /// this long.
     pub deadline: Duration,
-    /// How long the other node may let it wait for its turn before it answers: a request that was
+    /// How long the other node may let it queue before it answers: a request that was
     /// given up sooner says nothing about that node. Zero for a request that is answered at once.
     pub may_queue_for: Duration,
 }

@@ -16,7 +16,7 @@ use super::window::{ReceiveWindow, Widths};
 use tesseras_wire::Peer;
 
 /// The most requests of ours on one connection that await the start of their answer; more wait
-/// their turn.
+/// until one has.
 pub(crate) const MAX_IN_FLIGHT: usize = 48;
 /// While a connection is in use, its state is checked once in this interval rather than for each
 /// request.
@@ -46,7 +46,7 @@ pub(crate) struct PooledConnection {
     pub(crate) id: NodeId,
     pub(crate) window: ReceiveWindow,
     /// Admits requests in the order of their arrival.
-    pub(crate) turns: Semaphore,
+    pub(crate) in_flight: Semaphore,
     usage: Mutex<Usage>,
 }
 
@@ -88,7 +88,7 @@ impl PooledConnection {
             public,
             id: public.id(),
             window: ReceiveWindow::new(widths),
-            turns: Semaphore::new(MAX_IN_FLIGHT),
+            in_flight: Semaphore::new(MAX_IN_FLIGHT),
             usage: Mutex::new(Usage { active: 0, last_used: now, looked: now, heard }),
         })
     }

@@ -70,7 +70,7 @@ async fn ask(
     opened: &mut bool,
 ) -> Result<(Vec<u8>, Receiver), RequestError> {
     let broken = |error: quinn::ConnectionError| RequestError::Broken(with_causes(&error));
-    let _turn = lease.turns.acquire().await.expect("it is never closed");
+    let _permit = lease.in_flight.acquire().await.expect("it is never closed");
     let (send, recv) = lease.quic.open_bi().await.map_err(broken)?;
     *opened = true;
     let (mut sender, mut receiver) = (Sender::new(send), Receiver::new(recv));

@@ -1,4 +1,4 @@
-//! The turns of this node's own transfers in one direction. Background work, which slow peers may
+//! The permits of this node's own transfers in one direction. Background work, which slow peers may
 //! prolong, leaves half of them to the owner.
 
 use std::sync::Arc;
@@ -14,37 +14,37 @@ pub(crate) enum Priority {
     Background,
 }
 
-/// The turns in one direction.
+/// The permits in one direction.
 pub(super) struct Permits {
     all: Arc<Semaphore>,
     background: Arc<Semaphore>,
-    /// Of those that go on without a turn.
+    /// Of those that go on without a permit.
     late: Arc<Semaphore>,
 }
 
-/// A turn; kept until all bytes are received or sent, or the transfer is late.
+/// A permit; kept until all bytes are received or sent, or the transfer is late.
 pub(crate) struct TransferPermit {
     _all: OwnedSemaphorePermit,
     _background: Option<OwnedSemaphorePermit>,
     late: Arc<Semaphore>,
 }
 
-/// The slot of a late transfer, which goes on without a turn.
+/// The slot of a late transfer, which goes on without a permit.
 pub(super) type LateSlot = OwnedSemaphorePermit;
 
-/// How many late transfers go on without a turn, for each that a task may start.
+/// How many late transfers go on without a permit, for each that a task may start.
 pub(crate) const LATE: usize = 4;
 
 impl Permits {
-    /// Twice as many turns as a task may take, of which background work takes at most half.
+    /// Twice as many permits as a task may take, of which background work takes at most half.
     pub(super) fn new(of_a_task: usize) -> Self {
         let [all, background, late] =
             [2 * of_a_task, of_a_task, LATE * of_a_task].map(|n| Arc::new(Semaphore::new(n)));
         Self { all, background, late }
     }
 
-    /// Waits for a turn.
-    pub(super) async fn turn(&self, priority: Priority) -> TransferPermit {
+    /// Waits for a permit.
+    pub(super) async fn acquire(&self, priority: Priority) -> TransferPermit {
         let _background = match priority {
             Priority::Interactive => None,
             Priority::Background => Some(acquire(&self.background).await),

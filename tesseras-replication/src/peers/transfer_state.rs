@@ -1,4 +1,4 @@
-//! What a transfer and its task know of each other: whether it has its turn, how far it is, and when
+//! What a transfer and its task know of each other: whether it has a permit, how far it is, and when
 //! it last made progress.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -24,48 +24,48 @@ struct Shared {
     bytes: AtomicU64,
     /// Whether it waits on this node.
     queued: AtomicBool,
-    /// Whether it goes on without a turn.
+    /// Whether it goes on without a permit.
     late: Mutex<Option<LateSlot>>,
-    turn: Mutex<Option<TransferPermit>>,
+    permit: Mutex<Option<TransferPermit>>,
 }
 
 impl TransferState {
-    /// For a transfer of the task that began at this time. It may be given a turn.
-    pub(crate) fn new(begun: Instant, turn: Option<TransferPermit>) -> Self {
+    /// For a transfer of the task that began at this time. It may be given a permit.
+    pub(crate) fn new(begun: Instant, permit: Option<TransferPermit>) -> Self {
         let (last, bytes, queued, late) = Default::default();
-        Self(Arc::new(Shared { begun, last, bytes, queued, late, turn: Mutex::new(turn) }))
+        Self(Arc::new(Shared { begun, last, bytes, queued, late, permit: Mutex::new(permit) }))
     }
 
-    /// Waits for a turn on this node, unless it has one or is late.
-    pub(super) async fn take_turn(&self, permits: &Permits, priority: Priority) {
-        if lock(&self.0.late).is_some() || lock(&self.0.turn).is_some() {
+    /// Waits for a permit on this node, unless it has one or is late.
+    pub(super) async fn take_permit(&self, permits: &Permits, priority: Priority) {
+        if lock(&self.0.late).is_some() || lock(&self.0.permit).is_some() {
             return;
         }
         self.0.queued.store(true, Ordering::Relaxed);
-        let turn = permits.turn(priority).await;
-        *lock(&self.0.turn) = Some(turn);
+        let permit = permits.acquire(priority).await;
+        *lock(&self.0.permit) = Some(permit);
         self.0.queued.store(false, Ordering::Relaxed);
     }
 
-    /// Waits for something else on this node, without a turn.
+    /// Waits for something else on this node, without a permit.
     pub(crate) async fn wait_for(&self, waited_for: impl Future<Output = ()>) {
-        drop(self.give_up_turn());
+        drop(self.give_up_permit());
         self.0.queued.store(true, Ordering::Relaxed);
         waited_for.await;
         self.0.queued.store(false, Ordering::Relaxed);
     }
 
-    /// Gives up the turn, if it has one; what is in progress goes on without.
-    pub(crate) fn give_up_turn(&self) -> Option<TransferPermit> {
-        lock(&self.0.turn).take()
+    /// Gives up the permit, if it has one; what is in progress goes on without.
+    pub(crate) fn give_up_permit(&self) -> Option<TransferPermit> {
+        lock(&self.0.permit).take()
     }
 
-    /// It is late: unless too many are, it goes on without a turn from now on, also if its peer has
-    /// to be asked again. Returns the turn that it had.
+    /// It is late: unless too many are, it goes on without a permit from now on, also if its peer has
+    /// to be asked again. Returns the permit that it had.
     pub(crate) fn mark_late(&self) -> Option<TransferPermit> {
-        let slot = lock(&self.0.turn).as_ref()?.late_slot()?;
+        let slot = lock(&self.0.permit).as_ref()?.late_slot()?;
         *lock(&self.0.late) = Some(slot);
-        self.give_up_turn()
+        self.give_up_permit()
     }
 
     /// So many more bytes were received or sent.
@@ -75,7 +75,7 @@ impl TransferState {
         self.0.last.store(elapsed + 1, Ordering::Relaxed);
     }
 
-    /// Whether it waits on this node for its turn or bandwidth, which is not its peer's lateness.
+    /// Whether it waits on this node for its permit or bandwidth, which is not its peer's lateness.
     pub(crate) fn is_queued(&self) -> bool {
         self.0.queued.load(Ordering::Relaxed)
     }

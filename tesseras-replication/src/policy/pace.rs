@@ -53,7 +53,7 @@ struct Pace {
     heard: Duration,
     bytes: u64,
     has_answered: bool,
-    /// Whether it waits for its turn on this node: its peer has not been asked yet.
+    /// Whether it waits for its permit on this node: its peer has not been asked yet.
     is_queued: bool,
     is_late: bool,
     /// Whether it was begun to try another peer, and has not proven to be quicker yet.
@@ -149,7 +149,7 @@ impl<K: Copy + Ord> Paces<K> {
         self.running.0.insert((key, node), pace);
     }
 
-    /// Whether a transfer waits for its turn on this node now.
+    /// Whether a transfer waits for its permit on this node now.
     pub(crate) fn set_queued(&mut self, key: K, node: NodeId, is_queued: bool, now: Duration) {
         let Some(pace) = self.running.0.get_mut(&(key, node)) else { return };
         pace.is_queued = is_queued;

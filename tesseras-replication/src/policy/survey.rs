@@ -65,7 +65,7 @@ pub(crate) fn neighbourhood(contact: &Contact) -> Option<Subnet> {
 
 /// The same nodes, one of each neighbourhood first, then a second one of each, and so on. Otherwise
 /// their order is kept: names cost nothing, so an order by them would let a stranger be first.
-pub(crate) fn by_turns(contacts: Vec<Contact>) -> Vec<Contact> {
+pub(crate) fn round_robin(contacts: Vec<Contact>) -> Vec<Contact> {
     let mut seen: BTreeMap<Option<Subnet>, usize> = BTreeMap::new();
     let ranked = contacts.into_iter().map(|contact| {
         let of_its_own = seen.entry(neighbourhood(&contact)).or_default();
@@ -180,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn a_crowd_of_one_neighbourhood_has_no_majority_and_comes_by_turns() {
+    fn a_crowd_of_one_neighbourhood_has_no_majority_and_comes_round_robin() {
         let crowd = (1..=30).map(|id| holder(1, id, 66));
         let honest = [holder(2, 50, 7), holder(3, 51, 7)];
         let survey = Survey { live: crowd.chain(honest).collect(), ..Survey::default() };
@@ -188,7 +188,7 @@ mod tests {
         let plans: Vec<_> = plans.iter().map(|(plan, of)| (plan.as_bytes()[0], of.len())).collect();
         assert_eq!(plans, [(7, 2), (66, 30)]);
 
-        let ordered = by_turns(
+        let ordered = round_robin(
             [(1, 1), (1, 2), (1, 3), (2, 4), (3, 5), (3, 6)].map(|(n, id)| contact(n, id)).to_vec(),
         );
         let ordered: Vec<u8> = ordered.iter().map(|contact| contact.id.as_bytes()[0]).collect();

@@ -16,11 +16,11 @@ use tesseras_wire::codec::Refusal;
 use tokio::time::timeout;
 
 use super::answer::{LARGE_DOSSIER, Outcome, Service, internal, refuse};
-use crate::bulk::{BodyReader, ReceiveError, in_turn};
+use crate::bulk::{BodyReader, ReceiveError, with_permit};
 use crate::dossier::{MAX_DOSSIER_BYTES, VerifiedDossier};
 use crate::holder::StoredDossierError;
 use crate::messages::{Stored, refusal};
-use crate::turns::Turn;
+use crate::serving_permits::ServingPermit;
 
 /// The deadline for all witnesses together.
 const WITNESSES: Duration = Duration::from_secs(10);
@@ -47,7 +47,7 @@ impl Service<'_> {
         if put.dossier_bytes > MAX_DOSSIER_BYTES {
             return Err(Refusal::new(Refusal::MALFORMED, "the dossier is too long"));
         }
-        // What is refused takes no turn from others.
+        // What is refused takes no permit from others.
         let is_first = !self.holder.is_holder(put.tessera).await.map_err(internal)?;
         if put.dossier_bytes == 0 && is_first {
             return Err(need_dossier());
@@ -57,13 +57,13 @@ impl Service<'_> {
         // What it claims may be refused early, but is charged to no account until it is verified.
         let all = put.bytes.saturating_add(put.dossier_bytes);
         self.holder.admit(from, claimed, all).await.map_err(refuse)?;
-        let turn = Arc::new(self.holder.turn_to_receive(from).await?);
+        let permit = Arc::new(self.holder.permit_to_receive(from).await?);
         let reserved = self.holder.reserve(from, claimed, put.dossier_bytes).await;
         let reserved = reserved.map_err(refuse)?;
-        let mut body = BodyReader::new(in_turn(body, turn.clone()));
+        let mut body = BodyReader::new(with_permit(body, permit.clone()));
         let dossier = self.dossier_for_put(&put, &mut body).await?;
         let held_piece = planned(&dossier, put.piece, put.bytes)?;
-        let charge = self.charge(from, &put, &dossier, &turn).await?;
+        let charge = self.charge(from, &put, &dossier, &permit).await?;
         // From now on it counts where it will be charged: with the first piece, and only then.
         drop(reserved);
         let _dossier_reserved = match is_first {
@@ -103,14 +103,14 @@ impl Service<'_> {
         from: PeerAt,
         put: &Put,
         dossier: &VerifiedDossier,
-        turn: &Turn,
+        permit: &ServingPermit,
     ) -> Outcome<Charge> {
-        turn.waits();
+        permit.waits();
         let is_witnessed = tokio::select! {
             is_witnessed = self.is_witnessed(from, dossier, &put.witnesses) => is_witnessed,
-            () = turn.is_cut() => return Err(refuse_receive(ReceiveError::Cut)),
+            () = permit.is_cut() => return Err(refuse_receive(ReceiveError::Cut)),
         };
-        turn.works();
+        permit.works();
         Ok(if is_witnessed { Charge::Repair(from) } else { Charge::Peer(from) })
     }
 
@@ -125,8 +125,8 @@ impl Service<'_> {
             Err(StoredDossierError::Damaged(_) | StoredDossierError::Lost(_)) => None,
             Err(StoredDossierError::Store(error)) => return Err(internal(error)),
         };
-        let _turn = match put.dossier_bytes > LARGE_DOSSIER {
-            true => Some(self.holder.turn_for_dossier().await?),
+        let _permit = match put.dossier_bytes > LARGE_DOSSIER {
+            true => Some(self.holder.permit_for_large_dossier().await?),
             false => None,
         };
         let encoded = body.read(put.dossier_bytes).await.map_err(refuse_receive)?;
@@ -213,7 +213,7 @@ fn planned(dossier: &VerifiedDossier, piece: Piece, bytes: u64) -> Outcome<HeldP
 fn refuse_receive(error: ReceiveError) -> Refusal {
     match error {
         ReceiveError::Store(error) => internal(error),
-        // It may be sent again, in its turn.
+        // It may be sent again, with another permit.
         ReceiveError::Cut => Refusal::new(Refusal::BUSY, error.to_string()),
         error => Refusal::new(refusal::INVALID, error.to_string()),
     }

@@ -115,7 +115,7 @@ fn holders_that_drip_late_hold_neither_a_fetch_nor_another_one_of_the_node() {
 }
 
 #[test]
-fn holders_that_are_busy_before_they_drip_hold_no_turns() {
+fn holders_that_are_busy_before_they_drip_hold_no_permits() {
     simulate(306..308, 40, async |world| {
         let (_, other) = fetch_two(world, 12, Conduct::BusyThenDrips).await;
         assert!(other < Duration::from_secs(10), "{other:?}");
@@ -180,7 +180,7 @@ fn a_publication_over_a_slow_line_places_all_and_sends_little_in_vain() {
 }
 
 #[test]
-fn the_repair_of_strangers_capsules_leaves_turns_to_the_owner() {
+fn the_repair_of_strangers_capsules_leaves_transfers_to_the_owner() {
     simulate(160..162, 40, async |world| {
         let (kept, wanted) = ([coded(), film()], small());
         for made in kept {

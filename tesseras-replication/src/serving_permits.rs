@@ -1,5 +1,5 @@
-//! Turns for transfers that other nodes request: a few at once; no peer and no neighbourhood blocks
-//! the others with many or slow ones. Transfers that this node starts itself have turns of their own
+//! Permits for transfers that other nodes request: a few at once; no peer and no neighbourhood blocks
+//! the others with many or slow ones. Transfers that this node starts itself have permits of their own
 //! ([`crate::peers`]).
 
 use std::collections::BTreeMap;
@@ -12,15 +12,15 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 
-use crate::policy::turns::{A_STEP, Entry, Holding, Waiting, entry, next, to_cut};
+use crate::policy::fair_share::{A_STEP, Entry, Holding, Waiting, entry, next, to_cut};
 
-/// How long a peer without a turn waits before another peer's turn may be cut.
+/// How long a peer without a permit waits before another peer's permit may be revoked.
 const BEFORE_CUTTING: Duration = Duration::from_secs(2);
 /// How long it then waits until it tries again to have one cut.
 const CUT_AGAIN: Duration = Duration::from_millis(500);
 
-/// The turns of one direction.
-pub(crate) struct Turns {
+/// The permits of one direction.
+pub(crate) struct ServingPermits {
     most: usize,
     state: Arc<Mutex<State>>,
 }
@@ -29,7 +29,7 @@ pub(crate) struct Turns {
 struct State {
     last: u64,
     holding: BTreeMap<u64, Held>,
-    /// How many turns were cut whose transfers have not ended yet.
+    /// How many permits were revoked whose transfers have not ended yet.
     ending: usize,
     /// The waiting requests, in the order of their arrival.
     waiting: Vec<Waiting>,
@@ -61,8 +61,8 @@ impl Held {
     }
 }
 
-/// A turn, until it is dropped or cut.
-pub(crate) struct Turn {
+/// A permit, until it is dropped or revoked.
+pub(crate) struct ServingPermit {
     number: u64,
     cut: CancellationToken,
     state: Arc<Mutex<State>>,
@@ -82,7 +82,7 @@ impl Drop for Place<'_> {
     }
 }
 
-impl Drop for Turn {
+impl Drop for ServingPermit {
     fn drop(&mut self) {
         let mut state = lock(&self.state);
         if state.holding.remove(&self.number).is_none() {
@@ -92,8 +92,8 @@ impl Drop for Turn {
     }
 }
 
-impl Turn {
-    /// Counts transferred bytes. `false` if the turn was cut: others wait, and this transfer has
+impl ServingPermit {
+    /// Counts transferred bytes. `false` if the permit was revoked: others wait, and this transfer has
     /// stalled, is too slow, or is one of several of one peer or neighbourhood.
     pub(crate) fn goes_on(&self, bytes: u64) -> bool {
         self.held(|held| {
@@ -120,33 +120,33 @@ impl Turn {
         });
     }
 
-    /// Returns once the turn is cut.
+    /// Returns once the permit is revoked.
     pub(crate) async fn is_cut(&self) {
         self.cut.cancelled().await;
     }
 
-    /// Changes the record of this turn, unless it was cut.
+    /// Changes the record of this permit, unless it was revoked.
     fn held<T>(&self, change: impl FnOnce(&mut Held) -> T) -> Option<T> {
         lock(&self.state).holding.get_mut(&self.number).map(change)
     }
 }
 
-impl Turns {
-    /// Allows this many turns at once.
+impl ServingPermits {
+    /// Allows this many permits at once.
     pub(crate) fn new(most: usize) -> Self {
         Self { most, state: Arc::default() }
     }
 
-    /// Waits for a turn until a deadline; `None` if there was none by then, or if too many wait.
-    pub(crate) async fn take(&self, peer: PeerAt, deadline: Instant) -> Option<Turn> {
+    /// Waits for a permit until a deadline; `None` if there was none by then, or if too many wait.
+    pub(crate) async fn take(&self, peer: PeerAt, deadline: Instant) -> Option<ServingPermit> {
         let (place, changed) = self.queue(peer)?;
         let mut may_cut_at = Instant::now() + BEFORE_CUTTING;
         loop {
             let changed = changed.notified();
             tokio::pin!(changed);
             changed.as_mut().enable();
-            if let Some(turn) = self.try_take(place.number)? {
-                return Some(turn);
+            if let Some(permit) = self.try_take(place.number)? {
+                return Some(permit);
             }
             if Instant::now() >= deadline {
                 return None;
@@ -175,9 +175,9 @@ impl Turns {
         Some((Place { number, state: &self.state }, state.changed.clone()))
     }
 
-    /// A turn, if one is free and no other request comes first. `None` if it may not wait any more.
+    /// A permit, if one is free and no other request comes first. `None` if it may not wait any more.
     #[expect(clippy::option_option, reason = "the outer one ends the waiting")]
-    fn try_take(&self, number: u64) -> Option<Option<Turn>> {
+    fn try_take(&self, number: u64) -> Option<Option<ServingPermit>> {
         let mut state = lock(&self.state);
         let peer = state.waiting.iter().find(|one| one.number == number)?.peer;
         let free = self.most.saturating_sub(state.holding.len());
@@ -196,10 +196,10 @@ impl Turns {
         };
         state.holding.insert(number, held);
         state.waiting.retain(|one| one.number != number);
-        Some(Some(Turn { number, cut, state: self.state.clone() }))
+        Some(Some(ServingPermit { number, cut, state: self.state.clone() }))
     }
 
-    /// Cuts a turn for the waiting request that comes first, if this is the one.
+    /// Revokes a permit for the waiting request that comes first, if this is the one.
     fn cut_one(&self, place: &Place<'_>) {
         let mut state = lock(&self.state);
         let is_first = next(&state.peers(), &state.waiting, 1) == [place.number];
@@ -245,12 +245,12 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_peer_without_a_turn_goes_before_one_that_has_a_turn() {
-        let turns = Turns::new(2);
-        let first = turns.take(node(1), soon()).await.expect("free");
-        let second = turns.take(node(1), soon()).await.expect("nobody else waits");
-        let more = turns.take(node(1), soon());
-        let other = turns.take(node(2), soon());
+    async fn a_peer_without_a_permit_goes_before_one_that_has_one() {
+        let permits = ServingPermits::new(2);
+        let first = permits.take(node(1), soon()).await.expect("free");
+        let second = permits.take(node(1), soon()).await.expect("nobody else waits");
+        let more = permits.take(node(1), soon());
+        let other = permits.take(node(2), soon());
         tokio::pin!(more, other);
         assert!(futures_util::poll!(more.as_mut()).is_pending());
         assert!(futures_util::poll!(other.as_mut()).is_pending());
@@ -263,42 +263,43 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn one_peer_with_all_turns_gives_one_up_for_another() {
-        let turns = Turns::new(2);
+    async fn one_peer_with_all_permits_gives_one_up_for_another() {
+        let permits = ServingPermits::new(2);
         let (first, second) =
-            (turns.take(node(1), soon()).await, turns.take(node(1), soon()).await);
+            (permits.take(node(1), soon()).await, permits.take(node(1), soon()).await);
         tokio::time::sleep(Duration::from_secs(20)).await;
         let begun = Instant::now();
-        let other = turns.take(node(2), soon()).await.expect("one was cut");
+        let other = permits.take(node(2), soon()).await.expect("one was cut");
         assert_eq!(begun.elapsed(), BEFORE_CUTTING);
         assert!(first.expect("free").goes_on(1) && !second.expect("free").goes_on(1));
         assert!(other.goes_on(1));
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_peer_that_stalls_gives_up_its_turn_and_one_that_waits_for_this_node_does_not() {
-        let turns = Turns::new(2);
-        let stalled = turns.take(node(1), soon()).await.expect("free");
-        let working = turns.take(node(2), soon()).await.expect("free");
+    async fn a_peer_that_stalls_gives_up_its_permit_and_one_that_waits_for_this_node_does_not() {
+        let permits = ServingPermits::new(2);
+        let stalled = permits.take(node(1), soon()).await.expect("free");
+        let working = permits.take(node(2), soon()).await.expect("free");
         stalled.waits();
         assert!(stalled.goes_on(A_STEP));
-        let other = turns.take(node(9), soon()).await.expect("one was cut");
+        let other = permits.take(node(9), soon()).await.expect("one was cut");
         stalled.is_cut().await;
         assert!(!stalled.goes_on(A_STEP) && working.goes_on(0) && other.goes_on(0));
     }
 
     #[tokio::test(start_paused = true)]
     async fn one_of_many_that_wait_in_a_neighbourhood_is_sent_away_for_another_neighbourhood() {
-        let turns = Turns::new(1);
-        let _held = turns.take(node(1), soon()).await.expect("free");
+        let permits = ServingPermits::new(1);
+        let _held = permits.take(node(1), soon()).await.expect("free");
         let crowd = || (0..64).map(|at| PeerAt { id: node(at).id, ..node(at / 16) });
-        let mut waiting: Vec<_> = crowd().map(|peer| Box::pin(turns.take(peer, soon()))).collect();
+        let mut waiting: Vec<_> =
+            crowd().map(|peer| Box::pin(permits.take(peer, soon()))).collect();
         for place in &mut waiting {
             assert!(futures_util::poll!(place).is_pending());
         }
-        let crowded = turns.take(PeerAt { id: node(99).id, ..node(3) }, soon());
+        let crowded = permits.take(PeerAt { id: node(99).id, ..node(3) }, soon());
         assert!(crowded.await.is_none(), "that neighbourhood has its share");
-        let other = turns.take(node(50), soon());
+        let other = permits.take(node(50), soon());
         tokio::pin!(other);
         assert!(futures_util::poll!(other.as_mut()).is_pending());
         let sent_away = waiting.iter_mut().map(|place| place.as_mut().now_or_never());
@@ -307,18 +308,18 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn four_peers_that_drip_do_not_stop_a_node() {
-        let turns = Turns::new(4);
+        let permits = ServingPermits::new(4);
         let mut dripping = Vec::new();
         for seed in 1..=4 {
-            dripping.push(turns.take(node(seed), soon()).await.expect("free"));
+            dripping.push(permits.take(node(seed), soon()).await.expect("free"));
         }
-        assert!(turns.take(node(9), soon()).await.is_none(), "they have only begun");
+        assert!(permits.take(node(9), soon()).await.is_none(), "they have only begun");
         tokio::time::sleep(Duration::from_secs(20)).await;
-        dripping.iter().for_each(|turn| _ = turn.goes_on(8 * 1024 * 20));
+        dripping.iter().for_each(|permit| _ = permit.goes_on(8 * 1024 * 20));
         dripping[2].goes_on(100 << 20);
-        let other = turns.take(node(9), soon()).await;
+        let other = permits.take(node(9), soon()).await;
         assert!(other.is_some());
-        let cut: Vec<bool> = dripping.iter().map(|turn| turn.goes_on(0)).collect();
+        let cut: Vec<bool> = dripping.iter().map(|permit| permit.goes_on(0)).collect();
         assert_eq!(cut.iter().filter(|goes_on| !**goes_on).count(), 1);
         assert!(cut[2], "the fast one goes on");
     }

@@ -1,4 +1,4 @@
-//! Who gets the next turn, who may wait for one, and which transfer is cut when others wait.
+//! Who gets the next permit, who may wait for one, and which transfer is cut when others wait.
 
 use std::cmp::Reverse;
 use std::time::Duration;
@@ -15,12 +15,12 @@ const AT_LEAST: Duration = Duration::from_secs(20);
 pub(crate) const STALLED: Duration = Duration::from_millis(2500);
 /// How many bytes a peer has to move within [`STALLED`].
 pub(crate) const A_STEP: u64 = 16 * 1024;
-/// The most requests that wait for a turn in one direction.
+/// The most requests that wait for a permit in one direction.
 const MAX_WAITING: usize = 64;
 /// The most of them from one neighbourhood, local networks excepted.
 const MAX_WAITING_NEAR: usize = 16;
 
-/// A turn that is taken.
+/// A permit that is taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Holding {
     pub(crate) number: u64,
@@ -38,7 +38,7 @@ impl Holding {
     }
 }
 
-/// A request that waits for a turn. Numbers grow in the order of arrival.
+/// A request that waits for a permit. Numbers grow in the order of arrival.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Waiting {
     pub(crate) number: u64,
@@ -51,8 +51,8 @@ fn share(of: &PeerAt, all: &[PeerAt]) -> (usize, usize) {
     (near.count(), all.iter().filter(|other| other.id == of.id).count())
 }
 
-/// The waiting requests that get the free turns, best first: of the neighbourhood with the fewest
-/// turns, of its peers the one with the fewest, and of its requests the first.
+/// The waiting requests that get the free permits, best first: of the neighbourhood with the fewest
+/// permits, of its peers the one with the fewest, and of its requests the first.
 pub(crate) fn next(taken: &[PeerAt], waiting: &[Waiting], free: usize) -> Vec<u64> {
     let (mut taken, mut waiting) = (taken.to_vec(), waiting.to_vec());
     let mut served = Vec::new();
@@ -102,13 +102,13 @@ pub(crate) fn entry(waiting: &[Waiting], newcomer: &PeerAt) -> Entry {
     }
 }
 
-/// Which turn to cut for `waiting`, if it has none: one that has stalled; of those that have lasted
-/// for [`AT_LEAST`] the last of a peer that has several, or of a neighbourhood that has more turns
+/// Which permit to revoke for `waiting`, if it has none: one that has stalled; of those that have lasted
+/// for [`AT_LEAST`] the last of a peer that has several, or of a neighbourhood that has more permits
 /// than that of `waiting` would have; else the slowest of those that are too slow. Most transfers
 /// end before that, and the waiting peer is next.
 ///
 /// A transfer that was cut may hold its buffers until the network gives it up. With `ending` of
-/// them and `most` turns, a stalled one is cut for its own neighbourhood only while `ending < most`
+/// them and `most` permits, a stalled one is cut for its own neighbourhood only while `ending < most`
 /// and for others while `ending < 2 * most`, so that these buffers are bounded.
 pub(crate) fn to_cut(
     holding: &[Holding],
@@ -117,7 +117,7 @@ pub(crate) fn to_cut(
     waiting: &PeerAt,
 ) -> Option<u64> {
     let taken: Vec<PeerAt> = holding.iter().map(|held| held.peer).collect();
-    let turns_of = |id: &NodeId| taken.iter().filter(|peer| peer.id == *id).count();
+    let permits_of = |id: &NodeId| taken.iter().filter(|peer| peer.id == *id).count();
     let (near, own) = share(waiting, &taken);
     if own > 0 {
         return None;
@@ -130,7 +130,7 @@ pub(crate) fn to_cut(
     let stalled = holding.iter().filter(|held| held.stalled >= STALLED && may_leave_behind(held));
     let stalled = stalled.max_by_key(|held| (crowd(held), held.stalled, Reverse(held.number)));
     let old = || holding.iter().filter(|held| held.lasted >= AT_LEAST);
-    let greedy = old().filter(|held| turns_of(&held.peer.id) > 1).map(|held| held.number).max();
+    let greedy = old().filter(|held| permits_of(&held.peer.id) > 1).map(|held| held.number).max();
     let crowded = || {
         let crowded = old().filter(|held| crowd(held) > near + 1);
         crowded.max_by_key(|held| (crowd(held), held.number)).map(|held| held.number)
@@ -195,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn a_neighbourhood_with_several_turns_gives_one_up_for_another_neighbourhood() {
+    fn a_neighbourhood_with_several_permits_gives_one_up_for_another_neighbourhood() {
         let fast = |number, id| Holding { peer: peer(1, id), ..holding(number, id, 20, 100 << 20) };
         let all = [fast(1, 1), fast(2, 2), fast(3, 3), fast(4, 4)];
         assert_eq!(cut(&all, &peer(9, 9)), Some(4));
@@ -210,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn free_turns_go_to_neighbourhoods_and_then_to_peers_with_few() {
+    fn free_permits_go_to_neighbourhoods_and_then_to_peers_with_few() {
         let waiting = queue([peer(1, 1), peer(1, 2), peer(1, 2), peer(2, 3), peer(2, 4)]);
         assert_eq!(next(&[], &waiting, 2), [1, 4]);
         assert_eq!(next(&[peer(1, 7)], &waiting, 2), [4, 1]);

@@ -1,4 +1,4 @@
-//! Many strangers of one neighbourhood at once: they share the turns of a node, and others do not
+//! Many strangers of one neighbourhood at once: they share the transfers of a node, and others do not
 //! wait behind them.
 
 use bytes::Bytes;
@@ -12,7 +12,7 @@ use tesseras_wire::{Body, codec};
 use crate::network::{MIB, Net, until};
 use crate::stranger::{Goods, Stranger};
 
-/// More than all turns and places of a queue that one node keeps.
+/// More than all permits and places of a queue that one node keeps.
 const MANY: u8 = 30;
 
 fn crowd() -> Vec<Stranger> {
@@ -87,7 +87,7 @@ async fn a_peer_that_fetches_a_piece_does_not_wait_behind_a_crowd_of_another_nei
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_refused_is_refused_while_all_turns_are_taken() {
+async fn what_is_refused_is_refused_while_all_permits_are_taken() {
     let mut net = Net::new();
     let mut config = net.config();
     config.replication.max_transfers = 1;
