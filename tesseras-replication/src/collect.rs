@@ -127,7 +127,7 @@ impl<'a> Collector<'a> {
         on_progress: &OnProgress,
     ) -> Result<Collected, CollectError> {
         let sound = move || {
-            let have = source.sound_pieces()?;
+            let have = source.verify_pieces()?;
             Ok::<_, StoreError>((source, have))
         };
         let (mut source, have) = self.lock.on(&self.workshop.disk).run(sound).await?;
@@ -240,7 +240,7 @@ impl Hunting<'_> {
     ) -> Result<(), CollectError> {
         while self.hunt.missing() > 0 {
             let Self { hunt, transfers, .. } = &mut *self;
-            transfers.late(|running, piece, holder| hunt.has_other(running, piece, holder));
+            transfers.mark_late(|running, piece, holder| hunt.has_other(running, piece, holder));
             while let Some(slow) =
                 transfers.give_up(|running, piece, holder| hunt.has_other(running, piece, holder))
             {

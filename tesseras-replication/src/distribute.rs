@@ -204,7 +204,7 @@ impl Placing {
 impl Delivering<'_> {
     async fn run(&mut self) {
         while !self.open.is_empty() {
-            for (slot, _) in self.transfers.late(|_, _, _| false) {
+            for (slot, _) in self.transfers.mark_late(|_, _, _| false) {
                 self.waiting.extend(Some(slot).filter(|slot| self.open.contains(slot)));
             }
             self.begin_transfers();

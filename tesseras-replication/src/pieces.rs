@@ -34,7 +34,7 @@ impl PieceSource {
     ) -> Result<Self, StoreError> {
         let mut source = Self { plan, blobs, workbench, whole, damaged: BTreeSet::new() };
         if source.whole.is_none() {
-            source.whole = source.look_for_whole()?;
+            source.whole = source.open_whole()?;
         }
         Ok(source)
     }
@@ -87,16 +87,16 @@ impl PieceSource {
         }
     }
 
-    /// The pieces at hand whose every byte matches the plan; only the whole pack, if it does.
-    /// Pieces that do not match are not at hand from now on.
-    pub fn sound_pieces(&mut self) -> Result<BTreeSet<Piece>, StoreError> {
-        let pinned = self.sound_pins()?;
+    /// Reads the pieces at hand, and returns those whose every byte matches the plan; only the whole
+    /// pack, if it does. The others are not at hand from now on.
+    pub fn verify_pieces(&mut self) -> Result<BTreeSet<Piece>, StoreError> {
+        let pinned = self.verify_pins()?;
         if self.whole.is_some() {
             if self.is_sound(Piece::Whole)? {
                 return Ok([Piece::Whole].into());
             }
             // Perhaps it was a copy in the library; a stored piece may still be intact.
-            self.whole = self.look_for_whole()?;
+            self.whole = self.open_whole()?;
             if self.whole.is_some() && self.is_sound(Piece::Whole)? {
                 return Ok([Piece::Whole].into());
             }
@@ -126,9 +126,9 @@ impl PieceSource {
         Ok(sound)
     }
 
-    /// The pieces pinned by an earlier attempt. If any of them does not match its name, the machine
-    /// lost power in the meantime, and all of them are removed.
-    pub(crate) fn sound_pins(&self) -> Result<BTreeSet<ContentHash>, StoreError> {
+    /// Reads the pieces pinned by an earlier attempt, and returns them. If any of them does not match
+    /// its name, the machine lost power in the meantime, and all of them are removed.
+    pub(crate) fn verify_pins(&self) -> Result<BTreeSet<ContentHash>, StoreError> {
         let tessera = self.plan.tessera();
         let pinned: BTreeSet<ContentHash> = self.workbench.pinned(&tessera)?.into_iter().collect();
         for hash in &pinned {
@@ -168,8 +168,8 @@ impl PieceSource {
         }
     }
 
-    /// The stored pack; not at hand from now on if only part of it is stored.
-    fn look_for_whole(&mut self) -> Result<Option<Arc<dyn BlobReader>>, StoreError> {
+    /// Opens the stored pack, which is not at hand from now on if only part of it is stored.
+    fn open_whole(&mut self) -> Result<Option<Arc<dyn BlobReader>>, StoreError> {
         let found = self.stored(&self.plan.pack_hash());
         if let Err(StoreError::Corrupt(pack)) = found {
             self.damaged.insert(pack);

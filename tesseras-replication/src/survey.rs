@@ -211,8 +211,8 @@ impl<'a> Surveying<'a> {
     }
 
     /// Changes the manner: from now on, it decides when a node is overdue.
-    pub(crate) fn be(&mut self, manner: Manner) {
-        self.patience.be(manner);
+    pub(crate) fn set_manner(&mut self, manner: Manner) {
+        self.patience.set_manner(manner);
     }
 
     /// Waits until all have answered or are overdue, and records the result.

@@ -116,15 +116,15 @@ where
         }
     }
 
-    /// The transfers that are late since the last call, and may be hedged: they go on without a permit
-    /// of this node. `has_other` says whether another node could be tried instead.
-    pub(crate) fn late(
+    /// Marks the transfers that are late from now on and may be hedged, and returns them: they go on
+    /// without a permit of this node. `has_other` says whether another node could be tried instead.
+    pub(crate) fn mark_late(
         &mut self,
         has_other: impl Fn(&Running<K>, K, NodeId) -> bool,
     ) -> Vec<(K, NodeId)> {
         self.hear();
         let now = self.begun.elapsed();
-        let late = self.paces.late(now, || self.peers.may_hedge(), has_other);
+        let late = self.paces.mark_late(now, || self.peers.may_hedge(), has_other);
         for (key, node) in &late {
             tracing::debug!(?key, %node, "a transfer is late");
             let transfer = self.in_progress.get(&(*key, *node));

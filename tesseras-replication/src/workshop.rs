@@ -165,7 +165,7 @@ impl Workshop {
         lock.on(&self.disk)
             .run(move || {
                 // Pieces damaged by a power cut would be refused by every node.
-                source.sound_pins()?;
+                source.verify_pins()?;
                 let mut lacking = Vec::new();
                 for piece in pieces {
                     if let Piece::Index(index) = piece

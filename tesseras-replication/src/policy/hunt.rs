@@ -211,7 +211,7 @@ mod tests {
 
         /// All that are in progress are late now.
         fn all_are_late(&mut self) {
-            self.paces.late(Duration::from_secs(1), || true, |_, _, _| false);
+            self.paces.mark_late(Duration::from_secs(1), || true, |_, _, _| false);
         }
 
         fn succeeded(&mut self, piece: Piece, node: NodeId) {

@@ -86,7 +86,7 @@ impl Offers {
             None => contact.addresses.first().copied(),
         };
         let id = contact.id;
-        let room = answer.map_or(0, |(_, offered)| self.room(&contact, offered, beside));
+        let room = answer.map_or(0, |(_, offered)| self.note_offer(&contact, offered, beside));
         self.contacts.insert(id, contact);
         let Some(subnet) = reached.map(|address| Subnet::of(address.ip())) else { return };
         if room > 0 || !pieces.is_empty() {
@@ -94,8 +94,8 @@ impl Offers {
         }
     }
 
-    /// How many bytes of pieces a node would accept.
-    fn room(&mut self, contact: &Contact, offered: Offered, beside: u64) -> u64 {
+    /// Records what a node offers; returns how many bytes of pieces it would accept.
+    fn note_offer(&mut self, contact: &Contact, offered: Offered, beside: u64) -> u64 {
         if offered.has_dossier {
             self.has_dossier.insert(contact.id);
         }

@@ -185,9 +185,9 @@ impl<K: Copy + Ord> Paces<K> {
         }
     }
 
-    /// The transfers that are now late and may be hedged, each returned once. `has_other` says
-    /// whether another peer could be tried instead.
-    pub(crate) fn late(
+    /// Marks the transfers that are late from now on and may be hedged, and returns them. `has_other`
+    /// says whether another peer could be tried instead.
+    pub(crate) fn mark_late(
         &mut self,
         now: Duration,
         mut may_hedge: impl FnMut() -> bool,
@@ -203,16 +203,16 @@ impl<K: Copy + Ord> Paces<K> {
         };
         let late = self.running.0.iter().filter(|(_, pace)| is_late(pace));
         let mut late: Vec<_> = late.map(|(key, _)| *key).take_while(|_| may_hedge()).collect();
-        late.extend(self.stuck(now, has_other).filter(|stuck| !late.contains(stuck)));
+        late.extend(self.want_trial_if_stuck(now, has_other).filter(|stuck| !late.contains(stuck)));
         for key in &late {
             self.running.0.entry(*key).and_modify(|pace| pace.is_late = true);
         }
         late
     }
 
-    /// If nothing has ended or begun for so long that another peer should be tried, the slowest that
-    /// is not known to be late, if any.
-    fn stuck(
+    /// If nothing has ended or begun for so long that another peer should be tried, the next one to
+    /// begin is a trial. Returns the slowest that is not known to be late, if any.
+    fn want_trial_if_stuck(
         &mut self,
         now: Duration,
         has_other: impl Fn(&Running<K>, K, NodeId) -> bool,
@@ -239,7 +239,7 @@ impl<K: Copy + Ord> Paces<K> {
         now: Duration,
         has_other: impl Fn(&Running<K>, K, NodeId) -> bool,
     ) -> Option<(K, NodeId)> {
-        if let Some((key, node)) = self.failed_trial(now) {
+        if let Some((key, node)) = self.end_trials(now) {
             self.running.0.remove(&(key, node));
             self.wants_trial = has_other(&self.running, key, node);
             if !self.wants_trial {
@@ -259,8 +259,8 @@ impl<K: Copy + Ord> Paces<K> {
         Some((key, node))
     }
 
-    /// A trial that had its time and was not faster. One that was is no trial any more.
-    fn failed_trial(&mut self, now: Duration) -> Option<(K, NodeId)> {
+    /// Ends the trials that had their time, until one was not faster: returns it.
+    fn end_trials(&mut self, now: Duration) -> Option<(K, NodeId)> {
         let awaited = self.running.0.values().filter(|pace| !pace.is_trial);
         let fastest = awaited.map(|pace| pace.speed(now)).max().unwrap_or(0);
         let is_over = |pace: &Pace| !pace.is_queued && now.saturating_sub(pace.begun) >= TRIAL;
@@ -302,7 +302,7 @@ mod tests {
     }
 
     fn late(paces: &mut Paces<Piece>, at: u64) -> Vec<(Piece, NodeId)> {
-        paces.late(ms(at), || true, |_, _, _| true)
+        paces.mark_late(ms(at), || true, |_, _, _| true)
     }
 
     #[test]
@@ -315,7 +315,7 @@ mod tests {
         assert!(late(&mut paces, 299).is_empty());
         paces.heard(piece, two, 1, ms(290));
         assert!(
-            paces.late(ms(300), || false, |_, _, _| true).is_empty(),
+            paces.mark_late(ms(300), || false, |_, _, _| true).is_empty(),
             "too much is asked twice already"
         );
         assert_eq!(late(&mut paces, 300), [(piece, one)]);
@@ -358,7 +358,10 @@ mod tests {
         paces.begin(piece, one, ms(0));
         paces.heard(piece, one, 10_000, ms(10_000));
         assert!(late(&mut paces, 9999).is_empty());
-        assert!(paces.late(ms(10_000), || true, |_, _, _| false).is_empty(), "nobody else has it");
+        assert!(
+            paces.mark_late(ms(10_000), || true, |_, _, _| false).is_empty(),
+            "nobody else has it"
+        );
         assert_eq!(late(&mut paces, 10_000), [(piece, one)]);
         paces.begin(piece, two, ms(10_000));
         paces.heard(piece, one, 13_000, ms(13_000));

@@ -44,7 +44,7 @@ impl Patience {
     }
 
     /// Changes the manner from now on.
-    pub fn be(&mut self, manner: Manner) {
+    pub fn set_manner(&mut self, manner: Manner) {
         self.manner = manner;
     }
 

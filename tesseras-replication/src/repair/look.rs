@@ -70,7 +70,7 @@ impl Repairer<'_> {
         };
         let terms = OfferTerms::of(dossier.plan(), charge, may_hold);
         let eligible = candidates.eligible(&dossier, &mut early, &prospects, terms).await;
-        surveying.be(Manner::Thorough);
+        surveying.set_manner(Manner::Thorough);
         let lack = eligible.assignment.lack();
         let now = holder.clock.now();
         let urgency = urgency(effort.haste, dossier.plan(), &lack, &early, now);
