@@ -6,7 +6,7 @@ use tesseras_core::placement::Placement;
 use tesseras_core::ports::{self, RepairRecord};
 use tesseras_core::time::Timestamp;
 use tesseras_core::words::count;
-use tesseras_replication::Postponed;
+use tesseras_replication::Turn;
 use tesseras_replication::overview::Glance;
 use tesseras_replication::publication::PublicationReport;
 use tesseras_replication::seen::Seen;
@@ -98,8 +98,8 @@ pub(crate) fn last_repair(me: NodeId, repair: RepairRecord) -> Option<LastRepair
 }
 
 /// A repair that waits for its turn.
-pub(crate) fn repair_due(postponed: Postponed) -> Option<RepairDue> {
-    let Postponed { at, since, steward } = postponed;
+pub(crate) fn repair_due(turn: Turn) -> Option<RepairDue> {
+    let Turn { at, since, steward, .. } = turn;
     Some(RepairDue { since: date(since)?, at: date(at)?, steward })
 }
 

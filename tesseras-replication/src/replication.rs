@@ -22,8 +22,9 @@ use crate::holder::Holder;
 use crate::library::Library;
 use crate::overview::Glance;
 use crate::peers::{Deadlines, Peers, PeersConfig};
-use crate::policy::agenda::{Agenda, Postponed};
+use crate::policy::agenda::Agenda;
 use crate::policy::hedging::Requests;
+use crate::policy::steward::Turn;
 use crate::policy::urgency::Haste;
 use crate::ports::{Capsules, Directory};
 use crate::publication::{self, PublicationReport};
@@ -243,8 +244,8 @@ impl Replication {
         self.repairer().repair_postponed(haste)
     }
 
-    /// The repair of a tessera that waits for its turn, if it does.
-    pub fn postponed(&self, tessera: &TesseraHash) -> Option<Postponed> {
+    /// The turn that the repair of a tessera waits for, if it does.
+    pub fn postponed(&self, tessera: &TesseraHash) -> Option<Turn> {
         lock(&self.0.agenda).waiting(tessera)
     }
 

@@ -2,37 +2,28 @@
 
 use std::collections::BTreeMap;
 
-use tesseras_core::ids::{NodeId, TesseraHash};
+use tesseras_core::ids::TesseraHash;
 use tesseras_core::time::Timestamp;
+
+use super::steward::Turn;
 
 /// The most that wait. Each costs about 100 bytes of memory; the next round finds the rest again.
 const MAX_WAITING: usize = 65_536;
-
-/// A repair that waits for its turn.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Postponed {
-    /// When its turn comes, or came.
-    pub at: Timestamp,
-    /// Since when this node knows that it is due.
-    pub since: Timestamp,
-    /// The holder whose turn is the first; `None` if it is this node.
-    pub steward: Option<NodeId>,
-}
 
 /// Which tesserae wait, and until when. Kept in memory only: the next round finds what a restart
 /// forgets.
 #[derive(Debug, Default)]
 pub(crate) struct Agenda {
-    waiting: BTreeMap<TesseraHash, Postponed>,
+    waiting: BTreeMap<TesseraHash, Turn>,
     /// Those that are being repaired, and since when this node knows that they are due.
     running: BTreeMap<TesseraHash, Timestamp>,
 }
 
 impl Agenda {
     /// A tessera waits. An earlier entry of it is replaced.
-    pub(crate) fn put(&mut self, tessera: TesseraHash, postponed: Postponed) {
+    pub(crate) fn put(&mut self, tessera: TesseraHash, turn: Turn) {
         if self.waiting.len() < MAX_WAITING || self.waiting.contains_key(&tessera) {
-            self.waiting.insert(tessera, postponed);
+            self.waiting.insert(tessera, turn);
         }
     }
 
@@ -42,13 +33,13 @@ impl Agenda {
     }
 
     /// What is known of a tessera that waits.
-    pub(crate) fn waiting(&self, tessera: &TesseraHash) -> Option<Postponed> {
+    pub(crate) fn waiting(&self, tessera: &TesseraHash) -> Option<Turn> {
         self.waiting.get(tessera).copied()
     }
 
     /// Since when this node knows that a repair is due.
     pub(crate) fn due_since(&self, tessera: &TesseraHash) -> Option<Timestamp> {
-        let waiting = self.waiting.get(tessera).map(|postponed| postponed.since);
+        let waiting = self.waiting.get(tessera).map(|turn| turn.since);
         waiting.into_iter().chain(self.running.get(tessera).copied()).min()
     }
 
@@ -59,7 +50,7 @@ impl Agenda {
         now: Timestamp,
         key: impl Fn(&TesseraHash) -> K,
     ) -> Option<TesseraHash> {
-        let due = self.waiting.iter().filter(|(_, postponed)| postponed.at <= now);
+        let due = self.waiting.iter().filter(|(_, turn)| turn.at <= now);
         let due = due.map(|(tessera, _)| *tessera);
         let next = due.filter(|tessera| !self.running.contains_key(tessera)).min_by_key(key)?;
         let since = self.waiting.remove(&next)?.since;
@@ -81,8 +72,8 @@ mod tests {
         TesseraHash::new([seed; 32])
     }
 
-    fn at(at: u64) -> Postponed {
-        Postponed { at: Timestamp(at), since: Timestamp(at / 2), steward: None }
+    fn at(at: u64) -> Turn {
+        Turn::first(Timestamp(at / 2), Timestamp(at))
     }
 
     #[test]

@@ -23,15 +23,24 @@ pub struct Turns {
     pub longest: Duration,
 }
 
-/// The turn of one node.
+/// The turn of one node to repair a tessera.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Turn {
+pub struct Turn {
     /// How many holders have their turn before it.
-    pub(crate) rank: usize,
-    /// The nearest of them; `None` if it is the first.
-    pub(crate) steward: Option<NodeId>,
-    /// When it begins.
-    pub(crate) at: Timestamp,
+    pub rank: usize,
+    /// The nearest of them, whose turn is the first; `None` if it is this node.
+    pub steward: Option<NodeId>,
+    /// Since when this node knows that the repair is due.
+    pub since: Timestamp,
+    /// When its turn begins, or began.
+    pub at: Timestamp,
+}
+
+impl Turn {
+    /// The turn of a node that waits for no other.
+    pub(crate) fn first(since: Timestamp, at: Timestamp) -> Self {
+        Self { rank: 0, steward: None, since, at }
+    }
 }
 
 /// The turn of a holder that knows since `since` that a repair is due. `others` are the other live
@@ -57,7 +66,7 @@ pub(crate) fn turn_of(
     let rank = nearer.len().min(most);
     let steps = turns.step.saturating_mul(u32::try_from(rank).unwrap_or(u32::MAX));
     let at = Timestamp(since.0.saturating_add(steps.min(turns.longest).as_secs()));
-    Turn { rank, steward: nearer.first().map(|(id, _)| *id), at }
+    Turn { rank, steward: nearer.first().map(|(id, _)| *id), since, at }
 }
 
 #[cfg(test)]
@@ -92,10 +101,11 @@ mod tests {
     #[test]
     fn the_nearest_acts_at_once_and_each_next_one_a_step_later() {
         let others = [(10, 1), (30, 3), (20, 2)];
-        assert_eq!(turn(5, &others, 24), Turn { rank: 0, steward: None, at: Timestamp(1000) });
+        let since = Timestamp(1000);
+        assert_eq!(turn(5, &others, 24), Turn::first(since, since));
         let steward = Some(node(10));
-        assert_eq!(turn(25, &others, 24), Turn { rank: 2, steward, at: Timestamp(2800) });
-        assert_eq!(turn(40, &others, 24), Turn { rank: 3, steward, at: Timestamp(3700) });
+        assert_eq!(turn(25, &others, 24), Turn { rank: 2, steward, since, at: Timestamp(2800) });
+        assert_eq!(turn(40, &others, 24), Turn { rank: 3, steward, since, at: Timestamp(3700) });
     }
 
     proptest! {
@@ -104,7 +114,7 @@ mod tests {
             others in prop::collection::vec((0_u16..1000, 0_u16..20), 0..400),
             most in 1_usize..200,
         ) {
-            let Turn { rank, steward, at } = turn(500, &others, most);
+            let Turn { rank, steward, at, .. } = turn(500, &others, most);
             let places: BTreeSet<_> = others.iter().map(|(_, near)| near).collect();
             prop_assert!(rank <= most && rank <= NEAR * places.len());
             prop_assert!(at.0 - 1000 <= (900 * rank as u64).min(86_400));

@@ -6,11 +6,10 @@ use tesseras_core::ids::TesseraHash;
 use tesseras_core::lock::lock as locked;
 use tesseras_core::plan::Plan;
 use tesseras_core::ports::{Charge, StoreError};
-use tesseras_core::time::Timestamp;
 
 use super::Repairer;
 use crate::holder::Holder;
-use crate::policy::agenda::{Agenda, Postponed};
+use crate::policy::agenda::Agenda;
 use crate::policy::steward::{Turn, turn_of};
 use crate::policy::survey::{Survey, neighbourhood};
 use crate::policy::urgency::{Haste, Urgency};
@@ -30,8 +29,7 @@ impl<'a> Repairer<'a> {
 }
 
 impl Stewardship<'_> {
-    /// The turn of this node to repair a tessera, and since when it knows that this is due; `None` if
-    /// it is not done in turns. `most` is how many holders the form needs at the most.
+    /// The turn of this node to repair a tessera; `None` if it is not done in turns. `most` is how many holders the form needs at the most.
     pub(super) fn turn(
         self,
         plan: &Plan,
@@ -39,47 +37,47 @@ impl Stewardship<'_> {
         most: usize,
         charge: Charge<()>,
         haste: Haste,
-    ) -> Option<(Turn, Timestamp)> {
+    ) -> Option<Turn> {
         let Haste::Routine { turns, .. } = haste else { return None };
         let now = self.holder.clock.now();
         let since = locked(self.agenda).due_since(&plan.tessera()).unwrap_or(now);
         // The owner's node does not wait for others.
         if charge == Charge::OWN {
-            return Some((Turn { rank: 0, steward: None, at: since }, since));
+            return Some(Turn::first(since, since));
         }
         let placement = survey.placement(plan);
         let live = placement.keys().filter_map(|id| survey.live.get(id));
         let others = live.map(|holder| (holder.contact.id, neighbourhood(&holder.contact)));
         let key = plan.tessera().dht_key();
-        Some((turn_of(self.holder.me(), key, others, most, since, turns), since))
+        Some(turn_of(self.holder.me(), key, others, most, since, turns))
     }
 
-    /// Until when a repair waits for its turn, if it does. It needs none if nothing is to be transferred
-    /// for it.
+    /// The turn that a repair waits for, if it does. It needs none if nothing is to be transferred for
+    /// it.
     pub(super) async fn wait(
         self,
         tessera: TesseraHash,
         urgency: Urgency,
-        turn: Option<(Turn, Timestamp)>,
+        turn: Option<Turn>,
         in_turn: bool,
-    ) -> Result<Option<Postponed>, StoreError> {
+    ) -> Result<Option<Turn>, StoreError> {
         let now = self.holder.clock.now();
         Ok(match turn {
-            Some((Turn { at, steward, .. }, since)) if urgency == Urgency::InTurn => {
-                (!in_turn || at > now).then_some(Postponed { at, since, steward })
+            Some(turn) if urgency == Urgency::InTurn => {
+                Some(turn).filter(|turn| !in_turn || turn.at > now)
             }
             Some(_) if urgency == Urgency::Later && !in_turn => {
                 // What is damaged here is replaced by this node in any case.
                 let is_damaged = !self.holder.damaged_pieces(tessera).await?.is_empty();
-                is_damaged.then_some(Postponed { at: now, since: now, steward: None })
+                is_damaged.then_some(Turn::first(now, now))
             }
             _ => None,
         })
     }
 
     /// A repair waits for its turn from now on.
-    pub(super) fn postpone(self, tessera: TesseraHash, postponed: Postponed) {
-        locked(self.agenda).put(tessera, postponed);
+    pub(super) fn postpone(self, tessera: TesseraHash, turn: Turn) {
+        locked(self.agenda).put(tessera, turn);
     }
 
     /// A repair does not wait any more.
@@ -104,6 +102,6 @@ impl Stewardship<'_> {
         let mut agenda = locked(self.agenda);
         let at = self.holder.clock.now();
         let since = agenda.due_since(&tessera).unwrap_or(at);
-        agenda.put(tessera, Postponed { at, since, steward: None });
+        agenda.put(tessera, Turn::first(since, at));
     }
 }

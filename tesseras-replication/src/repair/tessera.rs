@@ -60,7 +60,7 @@ impl Repairer<'_> {
         let turn = stewardship.turn(dossier.plan(), survey, most, charge, effort.haste);
         let wait = stewardship.wait(tessera, urgency, turn, effort.in_turn).await?;
         match wait {
-            Some(postponed) => stewardship.postpone(tessera, postponed),
+            Some(turn) => stewardship.postpone(tessera, turn),
             None => stewardship.forget(&tessera),
         }
         if wait.is_some() || urgency == Urgency::Later {

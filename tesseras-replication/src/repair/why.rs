@@ -16,15 +16,15 @@ pub(super) enum Why {
     /// It may be lost soon.
     Endangered,
     /// It was due, and this node's turn.
-    Turn { rank: usize, since: Timestamp },
+    Turn(Turn),
 }
 
 impl Why {
-    pub(super) fn of(urgency: Urgency, turn: Option<(Turn, Timestamp)>) -> Self {
+    pub(super) fn of(urgency: Urgency, turn: Option<Turn>) -> Self {
         match turn {
             None => Self::Asked,
             Some(_) if urgency == Urgency::Now => Self::Endangered,
-            Some((Turn { rank, .. }, since)) => Self::Turn { rank, since },
+            Some(turn) => Self::Turn(turn),
         }
     }
 
@@ -39,7 +39,7 @@ impl Why {
             Self::Endangered => {
                 tracing::info!(%tessera, gone, wanted, restored, missing, "repaired: endangered");
             }
-            Self::Turn { rank, since } => {
+            Self::Turn(Turn { rank, since, .. }) => {
                 let due_since = since.0;
                 tracing::info!(
                     %tessera, rank, due_since, gone, wanted, restored, missing,
@@ -54,7 +54,7 @@ impl Why {
         let reason = match self {
             Self::Asked => RepairReason::Asked,
             Self::Endangered => RepairReason::Endangered,
-            Self::Turn { .. } => RepairReason::Turn,
+            Self::Turn(_) => RepairReason::Turn,
         };
         RepairRecord {
             by,
