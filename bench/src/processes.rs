@@ -9,7 +9,6 @@ use futures_util::StreamExt as _;
 use tesseras_core::progress::silent;
 use tesseras_node::Node;
 use tesseras_node::loopback::{self, Member};
-use tesseras_replication::Haste;
 
 use crate::failure::Result;
 use crate::network::config;
@@ -101,7 +100,7 @@ pub fn kill(processes: &mut Vec<Process>, count: usize) {
 pub async fn look_after_all(member: &Member) -> Result<usize> {
     let replication = member.node.replication();
     let all = replication.looked_after().await?;
-    let mut each = replication.repair_each(all, Haste::AtOnce, silent());
+    let mut each = replication.repair_each(all, silent());
     let mut restored = 0;
     while let Some((_, result)) = each.next().await {
         restored += result?.restored;

@@ -84,7 +84,8 @@ fn check_repair(
     set: &[(&Key, Range<usize>)],
     written: &Written<'_>,
 ) -> Result<(), ConfigError> {
-    let (interval, jitter) = (config.node.repair_interval, config.node.repair_jitter);
+    let repair = &config.node.replication.repair;
+    let (interval, jitter) = (repair.interval, repair.jitter);
     if jitter <= interval {
         return Ok(());
     }

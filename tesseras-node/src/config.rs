@@ -8,18 +8,12 @@ use std::time::Duration;
 use tesseras_core::units::MIB;
 use tesseras_dht::DhtConfig;
 use tesseras_net::settings::{BindConfig, InboundConfig, PoolConfig, RateLimit};
-use tesseras_replication::{Haste, ReplicationConfig, Turns};
+use tesseras_replication::ReplicationConfig;
 use tesseras_storage::StorageConfig;
 
 pub use tesseras_dht::config::{MAX_ALPHA, MAX_CONTACTS};
 pub use tesseras_replication::config::{DEFAULT_REPAIR_SHARE_PERCENT, MAX_TRANSFERS, percent};
 
-/// Default of [`NodeConfig::repair_interval`].
-pub const DEFAULT_REPAIR_INTERVAL: Duration = Duration::from_secs(86_400);
-/// Default of [`NodeConfig::repair_jitter`].
-pub const DEFAULT_REPAIR_JITTER: Duration = Duration::from_secs(7_200);
-/// Default of [`NodeConfig::steward_step`].
-pub const DEFAULT_STEWARD_STEP: Duration = Duration::from_secs(900);
 /// Default of [`NodeConfig::fragment_cache`], in bytes.
 pub const DEFAULT_FRAGMENT_CACHE: u64 = 128 * MIB;
 /// Default of [`NodeConfig::join_patience`].
@@ -59,16 +53,6 @@ pub struct NodeConfig {
     /// How long after its start a node waits for its first peer, before a search without a result
     /// counts as empty.
     pub join_patience: Duration,
-    /// The time between two repair cycles.
-    pub repair_interval: Duration,
-    /// The longest random time that is added to or subtracted from the interval.
-    pub repair_jitter: Duration,
-    /// How long after it was seen last a holder that does not answer may still come back, before
-    /// its pieces are replaced by a routine repair; `None`: one repair interval.
-    pub repair_grace: Option<Duration>,
-    /// How long each holder that is nearer to a tessera's key has to repair it, before the next one
-    /// does in a routine repair.
-    pub steward_step: Duration,
     /// The settings of the DHT. Its `work_bits` also applies to this node's key and to every
     /// connection.
     pub dht: DhtConfig,
@@ -97,10 +81,6 @@ impl NodeConfig {
             bootstrap: Vec::new(),
             replication: ReplicationConfig::default(),
             join_patience: DEFAULT_JOIN_PATIENCE,
-            repair_interval: DEFAULT_REPAIR_INTERVAL,
-            repair_jitter: DEFAULT_REPAIR_JITTER,
-            repair_grace: None,
-            steward_step: DEFAULT_STEWARD_STEP,
             dht: DhtConfig::default(),
             pool: bind.pool,
             inbound: bind.inbound,
@@ -109,12 +89,5 @@ impl NodeConfig {
             fragment_cache: DEFAULT_FRAGMENT_CACHE,
             metrics: None,
         }
-    }
-
-    /// How a routine repair is done.
-    pub fn routine(&self) -> Haste {
-        let grace = self.repair_grace.unwrap_or(self.repair_interval);
-        let turns = Turns { step: self.steward_step, longest: self.repair_interval };
-        Haste::Routine { grace, turns }
     }
 }

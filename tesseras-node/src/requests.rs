@@ -9,8 +9,8 @@ use tesseras_core::ports::StoreError;
 use tesseras_core::progress::{OnProgress, Progress, Unit};
 use tesseras_core::words::count;
 use tesseras_dht::Dht;
+use tesseras_replication::Replication;
 use tesseras_replication::repair::{RepairError, Repaired};
-use tesseras_replication::{Haste, Replication};
 use tesseras_rpc::calls::{
     AskPeers, AskStatus, AskTesseraStatus, Call as _, DraftPlan, Fetch, Publish,
     PublishInBackground, Repair, Request, Response, StopPublication,
@@ -271,7 +271,7 @@ impl Requests {
         let asked = tesserae.len();
         let mut unread = self.verify_held(&tesserae, on_progress).await;
         let damaged = self.damaged_of(&tesserae).await?;
-        let mut each = self.replication.repair_each(tesserae, Haste::AtOnce, on_progress.clone());
+        let mut each = self.replication.repair_each(tesserae, on_progress.clone());
         while let Some((tessera, result)) = each.next().await {
             all.checked += 1;
             match result {

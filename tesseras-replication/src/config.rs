@@ -5,6 +5,7 @@ use std::time::Duration;
 use crate::bulk::{CHUNK, CHUNKS_IN_FLIGHT};
 use crate::peers::LATE;
 use crate::policy::admission::{INDEBTED_SUBNET_SHARE, Limits};
+use crate::policy::routine::RepairConfig;
 
 const GIB: u64 = 1 << 30;
 
@@ -24,7 +25,13 @@ pub const DEFAULT_REPAIR_SHARE_PERCENT: u8 = 50;
 pub const DEFAULT_MAX_TRANSFERS: usize = 4;
 /// The most transfers in each direction that can be configured.
 pub const MAX_TRANSFERS: usize = 4;
-/// Default of [`ReplicationConfig::repair_bandwidth`]: an eighth of a line of 128 Mbit/s. In one day
+/// Default of [`RepairConfig::interval`].
+pub const DEFAULT_REPAIR_INTERVAL: Duration = Duration::from_secs(86_400);
+/// Default of [`RepairConfig::jitter`].
+pub const DEFAULT_REPAIR_JITTER: Duration = Duration::from_secs(7_200);
+/// Default of [`RepairConfig::steward_step`].
+pub const DEFAULT_STEWARD_STEP: Duration = Duration::from_secs(900);
+/// Default of [`RepairConfig::bandwidth`]: an eighth of a line of 128 Mbit/s. In one day
 /// it is enough to read sixteen times the default [`Limits::storage`]: all the tesserae of which
 /// that is one fragment of sixteen.
 pub const DEFAULT_REPAIR_BANDWIDTH: u64 = 2 << 20;
@@ -58,9 +65,8 @@ pub struct ReplicationConfig {
     /// [`MAX_TRANSFERS`]. All tasks together have twice as many, of which repair takes at most
     /// half; other nodes may request as many as one task.
     pub max_transfers: usize,
-    /// How many bytes per second the repairs of this node transfer on average, in both directions
-    /// together; 0 is no limit. Only repairs that are not urgent wait for it.
-    pub repair_bandwidth: u64,
+    /// The repairs that nobody asks for.
+    pub repair: RepairConfig,
     /// The most hedged requests whose original still succeeded, in percent of all requests; 0 waits
     /// for a late request until it fails.
     pub hedge_percent: u8,
@@ -81,7 +87,13 @@ impl Default for ReplicationConfig {
                 repair_share: percent(DEFAULT_STORAGE_LIMIT, DEFAULT_REPAIR_SHARE_PERCENT),
             },
             max_transfers: DEFAULT_MAX_TRANSFERS,
-            repair_bandwidth: DEFAULT_REPAIR_BANDWIDTH,
+            repair: RepairConfig {
+                interval: DEFAULT_REPAIR_INTERVAL,
+                jitter: DEFAULT_REPAIR_JITTER,
+                grace: None,
+                steward_step: DEFAULT_STEWARD_STEP,
+                bandwidth: DEFAULT_REPAIR_BANDWIDTH,
+            },
             hedge_percent: DEFAULT_HEDGE_PERCENT,
             answer_deadline: DEFAULT_ANSWER_DEADLINE,
             transfer_deadline: DEFAULT_TRANSFER_DEADLINE,

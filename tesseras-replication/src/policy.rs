@@ -16,6 +16,7 @@ pub(crate) mod pace;
 pub(crate) mod patience;
 pub(crate) mod rebuild;
 pub(crate) mod rounds;
+pub mod routine;
 pub(crate) mod slots;
 pub mod steward;
 pub mod survey;

@@ -25,7 +25,7 @@ use crate::holder::Holder;
 use crate::library::Library;
 use crate::peers::Peers;
 use crate::policy::agenda::Agenda;
-use crate::policy::urgency::Haste;
+use crate::policy::routine::RepairConfig;
 use crate::ports::Directory;
 use crate::throttle::{Throttle, Waited};
 use crate::workshop::Workshop;
@@ -87,16 +87,27 @@ pub(crate) struct Repairer<'a> {
     pub(crate) workshop: &'a Workshop,
     pub(crate) directory: &'a dyn Directory,
     pub(crate) throttle: &'a Throttle,
+    /// The settings of routine repairs.
+    pub(crate) config: &'a RepairConfig,
     /// The tesserae whose repair waits for its turn.
     pub(crate) agenda: &'a Mutex<Agenda>,
+}
+
+/// What makes a node look at a tessera.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Occasion {
+    /// Someone asked for the repair: all that is missing is replaced at once.
+    Asked,
+    /// A round: what is not urgent waits for its turn.
+    Round,
+    /// Its turn has come.
+    Turn,
 }
 
 /// How one tessera is repaired.
 #[derive(Clone, Copy)]
 pub(crate) struct Effort<'a> {
-    pub(crate) haste: Haste,
-    /// Whether what is not urgent is done now. Otherwise it waits for its turn.
-    pub(crate) in_turn: bool,
+    pub(crate) occasion: Occasion,
     /// For how long it has waited for bandwidth.
     pub(crate) waited: &'a Waited,
 }

@@ -24,18 +24,18 @@ use crate::overview::Glance;
 use crate::peers::{Deadlines, Peers, PeersConfig};
 use crate::policy::agenda::Agenda;
 use crate::policy::hedging::Requests;
+use crate::policy::routine::RepairConfig;
 use crate::policy::steward::Turn;
-use crate::policy::urgency::Haste;
 use crate::ports::{Capsules, Directory};
 use crate::publication::{self, PublicationReport};
 use crate::publish::{PublishError, Published, Publisher};
-use crate::repair::{RepairError, Repaired, Repairer};
+use crate::repair::{Occasion, RepairError, Repaired, Repairer};
 use crate::service::Service;
 use crate::status::{Asking, StatusError, TesseraHealth};
 use crate::stores::Stores;
 use crate::throttle::Throttle;
 use crate::workshop::Workshop;
-use tesseras_core::progress::OnProgress;
+use tesseras_core::progress::{OnProgress, silent};
 
 /// The parts that one node's replication is made of.
 pub struct Parts {
@@ -74,6 +74,7 @@ struct Collaborators {
     directory: Arc<dyn Directory>,
     stores: Stores,
     throttle: Throttle,
+    repair: RepairConfig,
     agenda: Mutex<Agenda>,
 }
 
@@ -110,7 +111,8 @@ impl Replication {
             workshop: Workshop::new(clock, disk, stores.clone(), reserve),
             directory,
             stores,
-            throttle: Throttle::new(config.repair_bandwidth),
+            throttle: Throttle::new(config.repair.bandwidth),
+            repair: config.repair,
             agenda: Mutex::default(),
         }))
     }
@@ -220,28 +222,32 @@ impl Replication {
         tessera: TesseraHash,
         on_progress: &OnProgress,
     ) -> Result<Repaired, RepairError> {
-        self.repairer().repair(tessera, Haste::AtOnce, on_progress).await
+        self.repairer().repair(tessera, Occasion::Asked, on_progress).await
     }
 
-    /// Repairs many tesserae, several at once, the most endangered first; returns each result as
-    /// soon as it is done. Those that are not urgent are only checked; they wait for their turn, in
-    /// [`Replication::repair_postponed`].
+    /// Repairs many tesserae at once, several concurrently, the most endangered first; returns each
+    /// result as soon as it is done.
     pub fn repair_each(
         &self,
         tesserae: Vec<TesseraHash>,
-        haste: Haste,
         on_progress: OnProgress,
     ) -> BoxStream<'_, (TesseraHash, Result<Repaired, RepairError>)> {
-        self.repairer().repair_each(tesserae, haste, on_progress)
+        self.repairer().repair_each(tesserae, Occasion::Asked, on_progress)
+    }
+
+    /// Looks at many tesserae in the same way, by the settings of routine repairs. Those that are not
+    /// urgent are only checked; they wait for their turn, in [`Replication::repair_postponed`].
+    pub fn repair_round(
+        &self,
+        tesserae: Vec<TesseraHash>,
+    ) -> BoxStream<'_, (TesseraHash, Result<Repaired, RepairError>)> {
+        self.repairer().repair_each(tesserae, Occasion::Round, silent())
     }
 
     /// Repairs the tesserae that wait for it and whose turn has come, within the bandwidth for
     /// repairs, until none is left; returns each result as soon as it is done.
-    pub fn repair_postponed(
-        &self,
-        haste: Haste,
-    ) -> BoxStream<'_, (TesseraHash, Result<Repaired, RepairError>)> {
-        self.repairer().repair_postponed(haste)
+    pub fn repair_postponed(&self) -> BoxStream<'_, (TesseraHash, Result<Repaired, RepairError>)> {
+        self.repairer().repair_postponed()
     }
 
     /// The turn that the repair of a tessera waits for, if it does.
@@ -316,9 +322,10 @@ impl Replication {
     }
 
     fn repairer(&self) -> Repairer<'_> {
-        let Collaborators { peers, holder, library, workshop, throttle, agenda, .. } = &*self.0;
-        let directory = &*self.0.directory;
-        Repairer { peers, holder, library, workshop, directory, throttle, agenda }
+        let Collaborators { peers, holder, library, workshop, directory, .. } = &*self.0;
+        let Collaborators { throttle, repair: config, agenda, .. } = &*self.0;
+        let directory = &**directory;
+        Repairer { peers, holder, library, workshop, directory, throttle, config, agenda }
     }
 
     fn asking(&self) -> Asking<'_> {

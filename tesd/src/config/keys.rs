@@ -190,8 +190,8 @@ pub const KEYS: &[Key] = &[
               every held tessera.",
         kind: Kind::Number {
             range: 1..=30 * DAY,
-            get: |c| c.node.repair_interval.as_secs(),
-            set: |c, n| c.node.repair_interval = Duration::from_secs(n),
+            get: |c| c.node.replication.repair.interval.as_secs(),
+            set: |c, n| c.node.replication.repair.interval = Duration::from_secs(n),
         },
     },
     Key {
@@ -202,8 +202,8 @@ pub const KEYS: &[Key] = &[
               repair_interval_secs.",
         kind: Kind::Number {
             range: 0..=30 * DAY,
-            get: |c| c.node.repair_jitter.as_secs(),
-            set: |c, n| c.node.repair_jitter = Duration::from_secs(n),
+            get: |c| c.node.replication.repair.jitter.as_secs(),
+            set: |c, n| c.node.replication.repair.jitter = Duration::from_secs(n),
         },
     },
     Key {
@@ -214,8 +214,8 @@ pub const KEYS: &[Key] = &[
               endangered tessera is repaired at once. A short time costs traffic and space.",
         kind: Kind::Number {
             range: 0..=30 * DAY,
-            get: |c| c.node.repair_grace.map_or(0, |grace| grace.as_secs()),
-            set: |c, n| c.node.repair_grace = (n > 0).then_some(Duration::from_secs(n)),
+            get: |c| c.node.replication.repair.grace.map_or(0, |grace| grace.as_secs()),
+            set: |c, n| c.node.replication.repair.grace = (n > 0).then_some(Duration::from_secs(n)),
         },
     },
     Key {
@@ -226,8 +226,8 @@ pub const KEYS: &[Key] = &[
               A short time makes several nodes repair at once, which costs traffic and space.",
         kind: Kind::Number {
             range: 0..=DAY,
-            get: |c| c.node.steward_step.as_secs(),
-            set: |c, n| c.node.steward_step = Duration::from_secs(n),
+            get: |c| c.node.replication.repair.steward_step.as_secs(),
+            set: |c, n| c.node.replication.repair.steward_step = Duration::from_secs(n),
         },
     },
     Key {
@@ -238,8 +238,8 @@ pub const KEYS: &[Key] = &[
               for it. Endangered tesserae and `tes repair` do not wait, but count. A low value leaves\n\
               tesserae incomplete for longer after many nodes died.",
         kind: Kind::Bytes {
-            get: |c| c.node.replication.repair_bandwidth,
-            set: |c, bytes| c.node.replication.repair_bandwidth = bytes,
+            get: |c| c.node.replication.repair.bandwidth,
+            set: |c, bytes| c.node.replication.repair.bandwidth = bytes,
         },
     },
     Key {

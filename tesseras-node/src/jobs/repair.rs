@@ -5,9 +5,8 @@ use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use tesseras_core::ids::TesseraHash;
-use tesseras_core::progress;
+use tesseras_replication::Replication;
 use tesseras_replication::repair::{RepairError, Repaired};
-use tesseras_replication::{Haste, Replication};
 use tesseras_wire::{BoxFuture, BoxStream};
 
 use super::{Job, JobError, JobOutcome, jittered, outcome};
@@ -18,8 +17,6 @@ pub struct Repair {
     pub replication: Replication,
     /// The time between two cycles.
     pub interval: Duration,
-    /// For whom and for what it waits.
-    pub haste: Haste,
     /// The longest random time that is added to or subtracted from the interval.
     pub jitter: Duration,
 }
@@ -27,8 +24,7 @@ pub struct Repair {
 impl Repair {
     async fn repair(&self) -> Result<JobOutcome, JobError> {
         let tesserae = self.replication.looked_after().await?;
-        let each = self.replication.repair_each(tesserae, self.haste, progress::silent());
-        Ok(outcome_of(each).await)
+        Ok(outcome_of(self.replication.repair_round(tesserae)).await)
     }
 }
 
@@ -77,8 +73,6 @@ impl Job for Repair {
 pub struct RepairPostponed {
     /// Knows which wait.
     pub replication: Replication,
-    /// For whom and for what it waits.
-    pub haste: Haste,
     /// The time after which it looks again whether any waits.
     pub interval: Duration,
 }
@@ -93,7 +87,6 @@ impl Job for RepairPostponed {
     }
 
     fn run(&self) -> BoxFuture<'_, JobOutcome> {
-        let each = self.replication.repair_postponed(self.haste);
-        Box::pin(outcome_of(each))
+        Box::pin(outcome_of(self.replication.repair_postponed()))
     }
 }

@@ -29,7 +29,7 @@ use crate::jobs::{
 use crate::start_error::StartError;
 
 /// How often a node looks whether a repair waits for its turn.
-const LOOK_EVERY: Duration = Duration::from_secs(60);
+const LOOK_FOR_TURNS_EVERY: Duration = Duration::from_secs(60);
 
 /// The parts of one node, connected with each other.
 pub struct Wiring {
@@ -96,8 +96,8 @@ impl Wiring {
     /// All background jobs.
     pub fn jobs(&self, config: &NodeConfig) -> [Arc<dyn Job>; 7] {
         let replication = self.replication.clone();
-        let haste = config.routine();
-        let look_every = LOOK_EVERY.min(config.repair_interval).min(config.steward_step);
+        let repair = &config.replication.repair;
+        let look_every = LOOK_FOR_TURNS_EVERY.min(repair.interval).min(repair.steward_step);
         [
             Arc::new(Announce {
                 replication: replication.clone(),
@@ -109,13 +109,11 @@ impl Wiring {
             Arc::new(Publish::new(replication.clone())),
             Arc::new(Repair {
                 replication: replication.clone(),
-                interval: config.repair_interval,
-                jitter: config.repair_jitter,
-                haste,
+                interval: repair.interval,
+                jitter: repair.jitter,
             }),
             Arc::new(RepairPostponed {
                 replication,
-                haste,
                 interval: look_every.max(Duration::from_secs(1)),
             }),
             Arc::new(self.remember()),

@@ -15,7 +15,6 @@ use tesseras_node::directory::DhtDirectory;
 use tesseras_node::jobs::{Announce, AnnounceNew, Job as _, JobOutcome, Repair};
 use tesseras_node::{NodeConfig, clock};
 use tesseras_replication::publish::PublishError;
-use tesseras_replication::{Haste, Turns};
 use tesseras_rpc::Cause;
 use tesseras_rpc::calls::{AskStatus, AskTesseraStatus, Call, Fetch, Publish, Repair as RepairNow};
 use tesseras_rpc::messages::{NodeStatus, TesseraState};
@@ -83,17 +82,16 @@ async fn publish(member: &Member, hash: TesseraHash, keys: &CreatorKeys) -> Publ
     Publish { hash, signed: Some(SignedPlan { plan, signatures }) }
 }
 
+/// Its routine repairs wait for nobody.
+fn waits_for_nobody(mut config: NodeConfig) -> NodeConfig {
+    let repair = &mut config.replication.repair;
+    (repair.grace, repair.steward_step) = (Some(Duration::ZERO), Duration::ZERO);
+    config
+}
+
 fn repair_job(member: &Member) -> Repair {
     let replication = member.node.replication().clone();
-    Repair {
-        replication,
-        interval: Duration::from_secs(1),
-        jitter: Duration::ZERO,
-        haste: Haste::Routine {
-            grace: Duration::ZERO,
-            turns: Turns { step: Duration::ZERO, longest: Duration::ZERO },
-        },
-    }
+    Repair { replication, interval: Duration::from_secs(1), jitter: Duration::ZERO }
 }
 
 fn announce_job(member: &Member) -> Announce {
@@ -121,7 +119,7 @@ async fn a_wrong_clock_is_named_wherever_it_matters_until_it_is_set_right() {
     let mut net = Net::of(4).await;
     let (elsewhere, keys) = net.nodes[0].create(&net.path("album"), 1000, 5);
     net.nodes[0].publish(elsewhere, &keys).await.unwrap();
-    let mut config = net.config();
+    let mut config = waits_for_nobody(net.config());
     config.metrics = Some("127.0.0.1:0".parse().unwrap());
     let late = net.join_at(config, Clock::new(ahead)).await;
     net.settle().await;
@@ -240,7 +238,7 @@ async fn lies_about_the_date_stop_nobody_whose_holders_attest() {
 
 /// The settings of a node that soon hears everyone's date again.
 fn often_greeting(net: &mut Net) -> NodeConfig {
-    let mut config = net.config();
+    let mut config = waits_for_nobody(net.config());
     config.dht.hello_every = Duration::from_secs(2);
     config
 }

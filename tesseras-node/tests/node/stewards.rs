@@ -12,9 +12,10 @@ async fn a_capsule_is_whole_again_after_its_owner_and_a_holder_are_gone_and_nobo
     let mut net = Net::new();
     for _ in 0..7 {
         let mut config = net.config();
-        config.repair_interval = Duration::from_secs(2);
-        config.repair_jitter = Duration::from_secs(1);
-        config.steward_step = Duration::from_secs(1);
+        let repair = &mut config.replication.repair;
+        repair.interval = Duration::from_secs(2);
+        repair.jitter = Duration::from_secs(1);
+        repair.steward_step = Duration::from_secs(1);
         net.join_with(config).await;
     }
     net.settle().await;

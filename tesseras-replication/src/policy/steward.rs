@@ -4,24 +4,16 @@
 //! Every holder decides for itself, by its own survey. Two may act at once; that costs space.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use tesseras_core::contact::Subnet;
 use tesseras_core::ids::{DhtKey, NodeId};
 use tesseras_core::time::Timestamp;
 
+use super::routine::RepairConfig;
+
 /// How many holders of one neighbourhood (/24 or /48, local networks excepted) count as nearer: names
 /// cost nothing, so a wall of them must not put off everybody else's turn.
 const NEAR: usize = 2;
-
-/// When a node acts if others are nearer to the key.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Turns {
-    /// How long each nearer holder has to act, before the next one does.
-    pub step: Duration,
-    /// After this time every holder acts, however many are nearer.
-    pub longest: Duration,
-}
 
 /// The turn of one node to repair a tessera.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,7 +43,7 @@ pub(crate) fn turn_of(
     others: impl Iterator<Item = (NodeId, Option<Subnet>)>,
     most: usize,
     since: Timestamp,
-    turns: Turns,
+    config: &RepairConfig,
 ) -> Turn {
     let own = me.distance(&key);
     let mut nearer: Vec<_> = others.filter(|(id, _)| id.distance(&key) < own).collect();
@@ -64,22 +56,28 @@ pub(crate) fn turn_of(
         *of_it <= NEAR
     });
     let rank = nearer.len().min(most);
-    let steps = turns.step.saturating_mul(u32::try_from(rank).unwrap_or(u32::MAX));
-    let at = Timestamp(since.0.saturating_add(steps.min(turns.longest).as_secs()));
+    let steps = config.steward_step.saturating_mul(u32::try_from(rank).unwrap_or(u32::MAX));
+    let at = Timestamp(since.0.saturating_add(steps.min(config.interval).as_secs()));
     Turn { rank, steward: nearer.first().map(|(id, _)| *id), since, at }
 }
 
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
+    use std::time::Duration;
 
     use proptest::prelude::*;
 
     use super::*;
 
     const KEY: DhtKey = DhtKey::new([0; 20]);
-    const TURNS: Turns =
-        Turns { step: Duration::from_secs(900), longest: Duration::from_secs(86_400) };
+    const CONFIG: RepairConfig = RepairConfig {
+        interval: Duration::from_secs(86_400),
+        jitter: Duration::ZERO,
+        grace: None,
+        steward_step: Duration::from_secs(900),
+        bandwidth: 0,
+    };
 
     /// The nearer to the key, the smaller the number.
     fn node(distance: u16) -> NodeId {
@@ -95,7 +93,7 @@ mod tests {
 
     fn turn(me: u16, others: &[(u16, u16)], most: usize) -> Turn {
         let others = others.iter().map(|(id, near)| (node(*id), Some(subnet(*near))));
-        turn_of(node(me), KEY, others, most, Timestamp(1000), TURNS)
+        turn_of(node(me), KEY, others, most, Timestamp(1000), &CONFIG)
     }
 
     #[test]

@@ -11,22 +11,7 @@ use tesseras_core::placement::{Lack, Placement};
 use tesseras_core::plan::Plan;
 use tesseras_core::time::{CLOCK_TOLERANCE, Timestamp};
 
-use super::steward::Turns;
 use super::survey::Survey;
-
-/// How soon what is missing is replaced.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Haste {
-    /// At once: someone asked for it.
-    AtOnce,
-    /// In its turn, and only what does not come back.
-    Routine {
-        /// A holder that does not answer may come back within this time after it was last seen.
-        grace: Duration,
-        /// Whose turn it is.
-        turns: Turns,
-    },
-}
 
 /// When what a tessera lacks is replaced.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -78,15 +63,15 @@ impl Loss {
     }
 }
 
-/// When what is missing is to be replaced.
+/// When what is missing is to be replaced by a routine repair. A holder that does not answer may come
+/// back within `grace` after it was last seen.
 pub(crate) fn urgency(
-    haste: Haste,
+    grace: Duration,
     plan: &Plan,
     lack: &Lack,
     survey: &Survey,
     now: Timestamp,
 ) -> Urgency {
-    let Haste::Routine { grace, .. } = haste else { return Urgency::Now };
     // A date in the future says only that a clock was wrong.
     let silent_for = |id| {
         let seen: &Timestamp = survey.last_seen.get(id)?;

@@ -12,7 +12,7 @@ use crate::pieces::PieceSource;
 use crate::policy::offers::{Eligible, OfferTerms};
 use crate::policy::patience::Manner;
 use crate::policy::survey::Survey;
-use crate::policy::urgency::{Urgency, urgency};
+use crate::policy::urgency::Urgency;
 use crate::survey::{Scope, Surveying};
 use crate::tessera_lock::TesseraLock;
 
@@ -72,8 +72,8 @@ impl Repairer<'_> {
         let eligible = candidates.eligible(&dossier, &mut early, &prospects, terms).await;
         surveying.set_manner(Manner::Thorough);
         let lack = eligible.assignment.lack();
-        let now = holder.clock.now();
-        let urgency = urgency(effort.haste, dossier.plan(), &lack, &early, now);
+        let stewardship = self.stewardship();
+        let urgency = stewardship.urgency(effort.occasion, dossier.plan(), &lack, &early);
         let missing = lack.pieces;
         let preparing = async {
             if missing.is_empty() || !early.others_attested || urgency != Urgency::Now {

@@ -11,8 +11,7 @@ use tesseras_wire::BoxStream;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::stewardship::Stewardship;
-use super::{Effort, REPAIR_DEADLINE, RepairError, Repaired, Repairer};
-use crate::policy::urgency::Haste;
+use super::{Effort, Occasion, REPAIR_DEADLINE, RepairError, Repaired, Repairer};
 use crate::throttle::Waited;
 
 /// How many are repaired at once, beside those that are urgent: several, so that slow peers of one do
@@ -27,14 +26,13 @@ impl<'a> Repairer<'a> {
     /// Repairs the tesserae whose turn has come, the most endangered first, until none is left.
     pub(crate) fn repair_postponed(
         self,
-        haste: Haste,
     ) -> BoxStream<'a, (TesseraHash, Result<Repaired, RepairError>)> {
         Box::pin(stream::unfold(FuturesUnordered::new(), move |mut running| async move {
             loop {
                 while running.len() < AT_ONCE
                     && let Some(tessera) = self.stewardship().begin_next()
                 {
-                    running.push(self.repair_next(tessera, haste));
+                    running.push(self.repair_next(tessera));
                 }
                 tokio::select! {
                     biased;
@@ -53,23 +51,18 @@ impl<'a> Repairer<'a> {
     async fn repair_next(
         self,
         tessera: TesseraHash,
-        haste: Haste,
     ) -> Option<(TesseraHash, Result<Repaired, RepairError>)> {
         let _running = Running { stewardship: self.stewardship(), tessera };
-        Some((tessera, self.repair_in_turn(tessera, haste).await?))
+        Some((tessera, self.repair_in_turn(tessera).await?))
     }
 
     /// Repairs one tessera, in its turn. `None` if this node does not look after it any more, or if it
     /// gave way to another task of this node; what was fetched is kept then, and it waits for another
     /// turn.
-    async fn repair_in_turn(
-        self,
-        tessera: TesseraHash,
-        haste: Haste,
-    ) -> Option<Result<Repaired, RepairError>> {
+    async fn repair_in_turn(self, tessera: TesseraHash) -> Option<Result<Repaired, RepairError>> {
         let lock = self.workshop.lock(tessera).await;
         let waited = Waited::default();
-        let effort = Effort { haste, in_turn: true, waited: &waited };
+        let effort = Effort { occasion: Occasion::Turn, waited: &waited };
         let on_progress = silent();
         let repairing = self.repair_locked(&lock, effort, &on_progress);
         tokio::select! {

@@ -9,9 +9,8 @@ use tesseras_wire::{BoxFuture, BoxStream};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
-use super::{REPAIR_DEADLINE, RepairError, Repaired, Repairer};
+use super::{Occasion, REPAIR_DEADLINE, RepairError, Repaired, Repairer};
 use crate::clock::check_clock_after;
-use crate::policy::urgency::Haste;
 use crate::survey::survey_if_full;
 
 /// How many tesserae are checked concurrently, by asking their recorded holders.
@@ -26,7 +25,7 @@ impl<'a> Repairer<'a> {
     pub(crate) fn repair_each(
         self,
         mut tesserae: Vec<TesseraHash>,
-        haste: Haste,
+        occasion: Occasion,
         on_progress: OnProgress,
     ) -> BoxStream<'a, (TesseraHash, Result<Repaired, RepairError>)> {
         tesserae.sort_by_cached_key(|tessera| self.holder.last_survived(tessera));
@@ -39,7 +38,7 @@ impl<'a> Repairer<'a> {
                 let done = match checked.unwrap_or_else(overdue) {
                     Ok(None) => {
                         let _slot = repairs.acquire().await;
-                        let repairing = self.repair(tessera, haste, &on_progress);
+                        let repairing = self.repair(tessera, occasion, &on_progress);
                         let repaired = timeout(REPAIR_DEADLINE, repairing).await;
                         repaired.unwrap_or_else(|_| Err(RepairError::Deadline(tessera)))
                     }

@@ -4,31 +4,50 @@ use std::sync::Mutex;
 
 use tesseras_core::ids::TesseraHash;
 use tesseras_core::lock::lock as locked;
+use tesseras_core::placement::Lack;
 use tesseras_core::plan::Plan;
 use tesseras_core::ports::{Charge, StoreError};
 
-use super::Repairer;
+use super::{Occasion, Repairer};
 use crate::holder::Holder;
 use crate::policy::agenda::Agenda;
+use crate::policy::routine::RepairConfig;
 use crate::policy::steward::{Turn, turn_of};
 use crate::policy::survey::{Survey, neighbourhood};
-use crate::policy::urgency::{Haste, Urgency};
+use crate::policy::urgency::{Urgency, urgency};
 
 /// Decides by the agenda, the clock, and what this node holds.
 #[derive(Clone, Copy)]
 pub(super) struct Stewardship<'a> {
     holder: &'a Holder,
+    config: &'a RepairConfig,
     agenda: &'a Mutex<Agenda>,
 }
 
 impl<'a> Repairer<'a> {
     pub(super) fn stewardship(&self) -> Stewardship<'a> {
-        let Self { holder, agenda, .. } = *self;
-        Stewardship { holder, agenda }
+        let Self { holder, config, agenda, .. } = *self;
+        Stewardship { holder, config, agenda }
     }
 }
 
 impl Stewardship<'_> {
+    /// When what is missing is to be replaced.
+    pub(super) fn urgency(
+        self,
+        occasion: Occasion,
+        plan: &Plan,
+        lack: &Lack,
+        survey: &Survey,
+    ) -> Urgency {
+        match occasion {
+            Occasion::Asked => Urgency::Now,
+            Occasion::Round | Occasion::Turn => {
+                urgency(self.config.grace(), plan, lack, survey, self.holder.clock.now())
+            }
+        }
+    }
+
     /// The turn of this node to repair a tessera; `None` if it is not done in turns. `most` is how many holders the form needs at the most.
     pub(super) fn turn(
         self,
@@ -36,9 +55,11 @@ impl Stewardship<'_> {
         survey: &Survey,
         most: usize,
         charge: Charge<()>,
-        haste: Haste,
+        occasion: Occasion,
     ) -> Option<Turn> {
-        let Haste::Routine { turns, .. } = haste else { return None };
+        if occasion == Occasion::Asked {
+            return None;
+        }
         let now = self.holder.clock.now();
         let since = locked(self.agenda).due_since(&plan.tessera()).unwrap_or(now);
         // The owner's node does not wait for others.
@@ -49,7 +70,7 @@ impl Stewardship<'_> {
         let live = placement.keys().filter_map(|id| survey.live.get(id));
         let others = live.map(|holder| (holder.contact.id, neighbourhood(&holder.contact)));
         let key = plan.tessera().dht_key();
-        Some(turn_of(self.holder.me(), key, others, most, since, turns))
+        Some(turn_of(self.holder.me(), key, others, most, since, self.config))
     }
 
     /// The turn that a repair waits for, if it does. It needs none if nothing is to be transferred for
@@ -59,14 +80,14 @@ impl Stewardship<'_> {
         tessera: TesseraHash,
         urgency: Urgency,
         turn: Option<Turn>,
-        in_turn: bool,
+        occasion: Occasion,
     ) -> Result<Option<Turn>, StoreError> {
         let now = self.holder.clock.now();
         Ok(match turn {
             Some(turn) if urgency == Urgency::InTurn => {
-                Some(turn).filter(|turn| !in_turn || turn.at > now)
+                Some(turn).filter(|turn| occasion == Occasion::Round || turn.at > now)
             }
-            Some(_) if urgency == Urgency::Later && !in_turn => {
+            Some(_) if urgency == Urgency::Later && occasion == Occasion::Round => {
                 // What is damaged here is replaced by this node in any case.
                 let is_damaged = !self.holder.damaged_pieces(tessera).await?.is_empty();
                 is_damaged.then_some(Turn::first(now, now))

@@ -8,13 +8,13 @@ use tesseras_core::progress::{Meter, OnProgress, Progress};
 use super::look::Findings;
 use super::prepare::Means;
 use super::why::Why;
-use super::{Effort, RepairError, Repaired, Repairer};
+use super::{Effort, Occasion, RepairError, Repaired, Repairer};
 use crate::distribute::{Distributor, Placing, bytes_of};
 use crate::dossier::VerifiedDossier;
 use crate::peers::Priority;
 use crate::policy::offers::distinct;
 use crate::policy::survey::Survey;
-use crate::policy::urgency::{Haste, Urgency, urgency};
+use crate::policy::urgency::Urgency;
 use crate::publish::Publisher;
 use crate::tessera_lock::TesseraLock;
 use crate::throttle::{Throttled, Waited};
@@ -25,11 +25,11 @@ impl Repairer<'_> {
     pub(crate) async fn repair(
         &self,
         tessera: TesseraHash,
-        haste: Haste,
+        occasion: Occasion,
         on_progress: &OnProgress,
     ) -> Result<Repaired, RepairError> {
         let lock = &self.workshop.lock(tessera).await;
-        let effort = Effort { haste, in_turn: false, waited: &Waited::default() };
+        let effort = Effort { occasion, waited: &Waited::default() };
         self.repair_locked(lock, effort, on_progress).await
     }
 
@@ -54,11 +54,11 @@ impl Repairer<'_> {
             missing: lack.without_room,
             ..Repaired::default()
         };
-        let now = self.holder.clock.now();
-        let urgency = urgency(effort.haste, dossier.plan(), &lack, survey, now);
-        let (stewardship, most) = (self.stewardship(), eligible.assignment.holders_when_full());
-        let turn = stewardship.turn(dossier.plan(), survey, most, charge, effort.haste);
-        let wait = stewardship.wait(tessera, urgency, turn, effort.in_turn).await?;
+        let (occasion, plan, stewardship) = (effort.occasion, dossier.plan(), self.stewardship());
+        let urgency = stewardship.urgency(occasion, plan, &lack, survey);
+        let most = eligible.assignment.holders_when_full();
+        let turn = stewardship.turn(plan, survey, most, charge, occasion);
+        let wait = stewardship.wait(tessera, urgency, turn, occasion).await?;
         match wait {
             Some(turn) => stewardship.postpone(tessera, turn),
             None => stewardship.forget(&tessera),

@@ -127,7 +127,7 @@ fn node(store: &Store, fragments: Arc<dyn FragmentStore>, keys: Arc<NodeKeys>) -
             hedge_percent: 10,
             limits,
             max_transfers: 4,
-            repair_bandwidth: 0,
+            repair: ReplicationConfig::default().repair,
             answer_deadline: patience,
             transfer_deadline: patience,
         },

@@ -6,16 +6,14 @@ use tesseras_core::contact::Contact;
 use tesseras_core::ids::{NodeId, TesseraHash};
 use tesseras_core::ports::HoldingRepository as _;
 use tesseras_core::time::Timestamp;
-use tesseras_replication::Haste;
 use tesseras_replication::messages::{Announced, Request};
 use tesseras_wire::{codec, empty_body};
 
 use crate::capsules::coded;
-use crate::world::{AT_ONCE, World, simulate};
+use crate::world::{World, simulate};
 
 const HOUR: Duration = Duration::from_secs(60 * 60);
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
-const ROUTINE: Haste = Haste::Routine { grace: DAY, turns: AT_ONCE };
 const YEAR: u64 = 365 * 86_400;
 
 /// Nodes that do not exist.
@@ -57,7 +55,7 @@ fn a_stranger_who_names_invented_holders_does_not_put_repair_off() {
         for day in 0..2 {
             let names = invented(day * 6..day * 6 + 6);
             send_roster(world, stranger, by, made.record.hash, names).await;
-            let done = world.repair_in_time(by, ROUTINE).await;
+            let done = world.repair_in_time(by).await;
             let expected = if day == 0 { (0, 4) } else { (4, 0) };
             assert_eq!((done[0].restored, done[0].waiting), expected, "on day {day}");
             world.wait(DAY).await;
@@ -79,10 +77,10 @@ fn a_holder_that_was_recorded_with_a_date_in_the_future_is_replaced_once_it_is_g
         world.repair_each(holders[0]).await;
         holders[1..=4].iter().for_each(|holder| world.kill(*holder));
         world.wait(HOUR).await;
-        let done = world.repair_in_time(holders[0], ROUTINE).await;
+        let done = world.repair_in_time(holders[0]).await;
         assert_eq!((done[0].restored, done[0].waiting), (0, 4), "they were seen an hour ago");
         world.wait(DAY).await;
-        let done = world.repair_in_time(holders[0], ROUTINE).await;
+        let done = world.repair_in_time(holders[0]).await;
         assert_eq!((done[0].restored, done[0].waiting), (4, 0));
     });
 }

@@ -4,16 +4,13 @@
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
-use tesseras_core::progress::silent;
-use tesseras_replication::Haste;
 use tesseras_replication::repair::REPAIR_DEADLINE;
 use tokio::time::Instant;
 
 use crate::capsules::{Made, film, many};
-use crate::world::{AT_ONCE, World, simulate};
+use crate::world::{World, simulate};
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
-const ROUTINE: Haste = Haste::Routine { grace: DAY, turns: AT_ONCE };
 /// How long after its start a routine repair is in the middle of its work.
 const A_WHILE: Duration = Duration::from_secs(60);
 const MIB: u64 = 1 << 20;
@@ -88,13 +85,13 @@ fn routine_repairs_stay_within_their_bandwidth_and_an_endangered_tessera_does_no
         publish(world, BANDWIDTH, many()).await;
         let Chosen { by, made, victims } = choose(world);
         two_die(world, by, &victims).await;
-        let first = world.round(by, ROUTINE).await;
+        let first = world.round(by).await;
         assert!(first[&film().record.hash].waiting >= 2, "{first:?}");
         assert_eq!(total(&world.take_moved(by)), 0, "it waits for its turn");
         let replication = world.place(by).replication;
         let routine = async {
             let begun = Instant::now();
-            let done: Vec<_> = replication.repair_postponed(ROUTINE).collect().await;
+            let done: Vec<_> = replication.repair_postponed().collect().await;
             (done, begun.elapsed())
         };
         let urgent = async {
@@ -103,7 +100,7 @@ fn routine_repairs_stay_within_their_bandwidth_and_an_endangered_tessera_does_no
             let begun = Instant::now();
             let replication = world.place(by).replication;
             let all = vec![made.record.hash];
-            let done: Vec<_> = replication.repair_each(all, ROUTINE, silent()).collect().await;
+            let done: Vec<_> = replication.repair_round(all).collect().await;
             (done, begun.elapsed())
         };
         let ((done, took), (urgent_done, urgent_took)) = tokio::join!(routine, urgent);
@@ -124,9 +121,9 @@ fn a_repair_that_waits_for_bandwidth_for_more_than_its_deadline_succeeds() {
         publish(world, 4 << 10, &[]).await;
         let by = world.holders(film())[0];
         two_die(world, by, &[]).await;
-        world.round(by, ROUTINE).await;
+        world.round(by).await;
         let (begun, hedged) = (Instant::now(), world.requests(by).hedged);
-        let done = world.repair_postponed(by, ROUTINE).await;
+        let done = world.repair_postponed(by).await;
         assert!(begun.elapsed() > REPAIR_DEADLINE, "{:?}", begun.elapsed());
         assert_eq!(world.requests(by).hedged, hedged, "nobody was late");
         assert_eq!(done[&film().record.hash].missing, 0, "{done:?}");
@@ -140,9 +137,9 @@ fn the_owner_does_not_wait_for_a_routine_repair_which_goes_on_with_what_it_has()
         publish(world, 64 << 10, &[]).await;
         let by = world.holders(film())[0];
         two_die(world, by, &[]).await;
-        world.round(by, ROUTINE).await;
+        world.round(by).await;
         let replication = world.place(by).replication;
-        let routine = async { replication.repair_postponed(ROUTINE).collect::<Vec<_>>().await };
+        let routine = async { replication.repair_postponed().collect::<Vec<_>>().await };
         let asked = async {
             tokio::time::sleep(A_WHILE).await;
             let before = world.answered("get_piece");

@@ -1,7 +1,5 @@
 //! Attestations are claims, and no tessera is left to the claims of the same holders for ever.
 
-use tesseras_replication::Haste;
-
 use crate::capsules::coded;
 use crate::world::simulate;
 
@@ -15,7 +13,7 @@ fn a_tessera_whose_recorded_holders_attest_everything_is_still_surveyed_in_time(
         let mut surveys = 0;
         for round in 1..=21 {
             let before = world.answered("offer");
-            world.repair_in_time(by, Haste::AtOnce).await;
+            world.repair_each(by).await;
             // Only a full survey asks nodes near the key what they would hold.
             if world.answered("offer") > before {
                 (in_a_row, surveys) = (0, surveys + 1);

@@ -2,14 +2,11 @@
 
 use std::time::Duration;
 
-use tesseras_replication::Haste;
-
 use crate::capsules::{coded, small};
-use crate::world::{AT_ONCE, World, simulate};
+use crate::world::{World, simulate};
 
 const HOUR: Duration = Duration::from_secs(60 * 60);
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
-const ROUTINE: Haste = Haste::Routine { grace: DAY, turns: AT_ONCE };
 
 /// Publishes a capsule, lets one holder see all others, and lets `lost` of these die.
 async fn lose(world: &mut World, made: &'static crate::capsules::Made, lost: usize) -> usize {
@@ -24,7 +21,7 @@ async fn lose(world: &mut World, made: &'static crate::capsules::Made, lost: usi
 
 /// What one routine repair restored, and left for later.
 async fn repair(world: &World, by: usize) -> (usize, usize) {
-    let done = world.repair_in_time(by, ROUTINE).await;
+    let done = world.repair_in_time(by).await;
     (done[0].restored, done[0].waiting)
 }
 
@@ -58,7 +55,7 @@ fn an_endangered_tessera_is_repaired_at_once_and_so_is_one_that_someone_asks_for
         let by = lose(world, coded(), 5).await;
         assert_eq!(repair(world, by).await, (5, 0), "three more losses, of eight");
         let by = lose(world, small(), 4).await;
-        let done = world.repair_in_time(by, ROUTINE).await;
+        let done = world.repair_in_time(by).await;
         assert!(done.iter().any(|done| done.restored == 4), "{done:?}");
     });
     simulate(88..90, 40, async |world| {

@@ -1,18 +1,28 @@
 //! Routine repair is done by the live holder nearest to the key, and by the next one if that does
 //! nothing; with the owner gone, and nobody asking for it.
 
+use std::ops::Range;
 use std::time::Duration;
 
 use tesseras_core::ports::RepairReason;
 use tesseras_replication::repair::Repaired;
-use tesseras_replication::{Haste, Turns};
 
 use crate::capsules::{Made, coded, small};
-use crate::world::{AT_ONCE, World, simulate};
+use crate::world::{World, simulate};
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 const STEP: Duration = Duration::from_secs(900);
-const ROUTINE: Haste = Haste::Routine { grace: DAY, turns: Turns { step: STEP, longest: DAY } };
+
+/// Runs a test with nodes of which each waits a step for each nearer one.
+fn in_turns(seeds: Range<u64>, nodes: usize, test: impl AsyncFn(&mut World)) {
+    simulate(seeds, 0, async |world| {
+        world.repair_in_turns(STEP);
+        for _ in 0..nodes {
+            world.join();
+        }
+        test(world).await;
+    });
+}
 
 /// The live holders, the nearest to the key first.
 fn by_distance(world: &World, made: &Made) -> Vec<usize> {
@@ -39,12 +49,12 @@ async fn two_die(world: &mut World) -> Vec<usize> {
 
 /// What became of the capsule.
 async fn postponed(world: &World, by: usize) -> Option<Repaired> {
-    world.repair_postponed(by, ROUTINE).await.remove(&coded().record.hash)
+    world.repair_postponed(by).await.remove(&coded().record.hash)
 }
 
 #[test]
 fn after_a_third_of_the_holders_died_one_node_restores_all_without_the_owner_or_a_command() {
-    simulate(300..302, 25, async |world| {
+    in_turns(300..302, 25, async |world| {
         for made in [coded(), small()] {
             world.publish(0, made).await.unwrap();
         }
@@ -53,7 +63,7 @@ fn after_a_third_of_the_holders_died_one_node_restores_all_without_the_owner_or_
         dead.into_iter().for_each(|index| world.kill(index + 1));
         world.kill(0);
         let live: Vec<usize> = (1..25).filter(|index| world.is_alive(*index)).collect();
-        let acted = world.live(&live, ROUTINE, 3 * DAY).await;
+        let acted = world.live(&live, 3 * DAY).await;
         for made in [coded(), small()] {
             let by = world.holders(made)[0];
             let health = world.status(by, made).await;
@@ -69,7 +79,7 @@ fn after_a_third_of_the_holders_died_one_node_restores_all_without_the_owner_or_
 
 #[test]
 fn a_capsule_published_to_five_nodes_ends_on_twenty_four_when_there_are_so_many() {
-    simulate(310..312, 6, async |world| {
+    in_turns(310..312, 6, async |world| {
         let published = world.publish(0, coded()).await.unwrap();
         assert_eq!(published.holders, 5);
         world.kill(0);
@@ -77,7 +87,7 @@ fn a_capsule_published_to_five_nodes_ends_on_twenty_four_when_there_are_so_many(
             world.join();
         }
         let live: Vec<usize> = (1..25).collect();
-        let acted = world.live(&live, ROUTINE, 3 * DAY).await;
+        let acted = world.live(&live, 3 * DAY).await;
         assert_eq!(world.holders(coded()).len(), 24, "{acted:?}");
         assert_eq!(world.pieces(coded()).0, 24);
         assert_eq!(acted.len(), 1, "{acted:?}");
@@ -86,12 +96,12 @@ fn a_capsule_published_to_five_nodes_ends_on_twenty_four_when_there_are_so_many(
 
 #[test]
 fn if_the_steward_never_acts_the_next_holder_does_a_step_later() {
-    simulate(320..323, 40, async |world| {
+    in_turns(320..323, 40, async |world| {
         let holders = two_die(world).await;
         let [steward, second, third] = [0, 1, 2].map(|rank| holders[rank]);
         for (by, rank) in [(second, 1), (third, 2)] {
             let now = world.place(by).clock.now();
-            let done = world.round(by, ROUTINE).await;
+            let done = world.round(by).await;
             assert_eq!(done[&coded().record.hash].waiting, 2, "{done:?}");
             let waits = world.place(by).replication.postponed(&coded().record.hash).unwrap();
             assert_eq!(waits.steward, Some(world.place(steward).id));
@@ -125,10 +135,10 @@ fn if_the_steward_never_acts_the_next_holder_does_a_step_later() {
 
 #[test]
 fn the_steward_acts_at_once_and_so_does_whoever_is_asked() {
-    simulate(330..332, 40, async |world| {
+    in_turns(330..332, 40, async |world| {
         let holders = two_die(world).await;
-        world.round(holders[1], ROUTINE).await;
-        world.round(holders[0], ROUTINE).await;
+        world.round(holders[1]).await;
+        world.round(holders[0]).await;
         assert_eq!(postponed(world, holders[0]).await.unwrap().restored, 2);
         world.kill(holders[20]);
         assert_eq!(world.repair(holders[2], coded()).await.unwrap().restored, 1);
@@ -141,11 +151,10 @@ fn the_steward_acts_at_once_and_so_does_whoever_is_asked() {
 fn two_that_act_at_once_do_no_harm() {
     simulate(340..343, 40, async |world| {
         let holders = two_die(world).await;
-        let haste = Haste::Routine { grace: DAY, turns: AT_ONCE };
         for by in &holders[..2] {
-            world.round(*by, haste).await;
+            world.round(*by).await;
         }
-        let [one, other] = [holders[0], holders[1]].map(|by| world.repair_postponed(by, haste));
+        let [one, other] = [holders[0], holders[1]].map(|by| world.repair_postponed(by));
         let (one, other) = tokio::join!(one, other);
         for done in [one, other] {
             assert_eq!(done[&coded().record.hash].missing, 0, "{done:?}");

@@ -25,13 +25,12 @@ use tesseras_core::progress::silent;
 use tesseras_core::time::{Clock, Timestamp};
 use tesseras_crypto::{NodeKeys, blake3};
 use tesseras_replication::admission::Limits;
-use tesseras_replication::config::DEFAULT_REPAIR_BANDWIDTH;
 use tesseras_replication::fetch::{FetchError, Fetched};
 use tesseras_replication::policy::hedging::Requests;
 use tesseras_replication::publish::{PublishError, Published};
 use tesseras_replication::repair::{RepairError, Repaired};
 use tesseras_replication::status::TesseraHealth;
-use tesseras_replication::{Haste, Parts, Replication, ReplicationConfig, Turns};
+use tesseras_replication::{Parts, RepairConfig, Replication, ReplicationConfig};
 use tesseras_wire::{Peer, RememberingTransport, SharedMemory};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
@@ -44,8 +43,6 @@ use crate::network::{Conduct, Records, SimDirectory, SimDisk, SimTransport};
 const BEGINNING: u64 = 1_800_000_000;
 /// The time between two rounds of a node.
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
-/// Every holder repairs at once, whoever is nearer.
-pub const AT_ONCE: Turns = Turns { step: Duration::ZERO, longest: Duration::ZERO };
 /// How many events a failure shows.
 const SHOWN: usize = 30;
 
@@ -126,8 +123,8 @@ struct State {
     answered: BTreeMap<String, usize>,
     /// When how many bytes of pieces and dossiers reached or left each node.
     moved: BTreeMap<usize, Vec<(Duration, u64)>>,
-    /// The bandwidth for repairs of the nodes that join, in bytes per second.
-    repair_bandwidth: u64,
+    /// How the nodes that join repair.
+    repair: RepairConfig,
     events: VecDeque<String>,
     count: usize,
     trace: u64,
@@ -353,7 +350,12 @@ impl World {
             disk_delay: Duration::ZERO,
             answered: BTreeMap::new(),
             moved: BTreeMap::new(),
-            repair_bandwidth: DEFAULT_REPAIR_BANDWIDTH,
+            // Every holder repairs at once, whoever is nearer.
+            repair: RepairConfig {
+                interval: DAY,
+                steward_step: Duration::ZERO,
+                ..ReplicationConfig::default().repair
+            },
             events: VecDeque::new(),
             count: 0,
             trace: 0xcbf2_9ce4_8422_2325,
@@ -365,12 +367,12 @@ impl World {
 
     /// One more node, in a neighbourhood of its own.
     pub fn join(&mut self) -> usize {
-        let (index, seed, rng, repair_bandwidth) = {
+        let (index, seed, rng, repair) = {
             let mut state = self.shared.state();
             let mut seed = [0; 32];
             state.rng.fill_bytes(&mut seed);
             let rng = StdRng::from_rng(&mut state.rng);
-            (state.places.len(), seed, rng, state.repair_bandwidth)
+            (state.places.len(), seed, rng, state.repair)
         };
         let keys = Arc::new(NodeKeys::from_parts(&seed, [0; 8]));
         let begun = self.shared.begun;
@@ -391,7 +393,7 @@ impl World {
                 hedge_percent: 10,
                 limits,
                 max_transfers: 4,
-                repair_bandwidth,
+                repair,
                 answer_deadline: Duration::from_secs(10),
                 transfer_deadline: Duration::from_secs(30),
             },
@@ -456,7 +458,12 @@ impl World {
 
     /// The bandwidth for repairs of the nodes that join from now on, in bytes per second.
     pub fn limit_repairs(&mut self, bytes_per_second: u64) {
-        self.shared.state().repair_bandwidth = bytes_per_second;
+        self.shared.state().repair.bandwidth = bytes_per_second;
+    }
+
+    /// How long each nearer holder has to repair, before a node does that joins from now on.
+    pub fn repair_in_turns(&mut self, step: Duration) {
+        self.shared.state().repair.steward_step = step;
     }
 
     /// When how many bytes of pieces and dossiers reached or left a node since the last call.
@@ -542,34 +549,36 @@ impl World {
 
     /// A node repairs everything that it maintains, at once.
     pub async fn repair_each(&self, by: usize) -> Vec<Repaired> {
-        self.repair_in_time(by, Haste::AtOnce).await
+        let replication = self.place(by).replication;
+        let all = replication.looked_after().await.unwrap();
+        let each = replication.repair_each(all, silent());
+        let done: BTreeMap<_, _> =
+            each.map(|(tessera, done)| (tessera, done.unwrap())).collect().await;
+        self.check();
+        done.into_values().collect()
     }
 
     /// A node repairs everything that it maintains, in its time.
-    pub async fn repair_in_time(&self, by: usize, haste: Haste) -> Vec<Repaired> {
-        let mut done = self.round(by, haste).await;
-        done.extend(self.repair_postponed(by, haste).await);
+    pub async fn repair_in_time(&self, by: usize) -> Vec<Repaired> {
+        let mut done = self.round(by).await;
+        done.extend(self.repair_postponed(by).await);
         done.into_values().collect()
     }
 
     /// A node looks at everything that it maintains; what is not urgent waits for its turn.
-    pub async fn round(&self, by: usize, haste: Haste) -> BTreeMap<TesseraHash, Repaired> {
+    pub async fn round(&self, by: usize) -> BTreeMap<TesseraHash, Repaired> {
         let replication = self.place(by).replication;
         let all = replication.looked_after().await.unwrap();
-        let each = replication.repair_each(all, haste, silent());
+        let each = replication.repair_round(all);
         let done = each.map(|(tessera, done)| (tessera, done.unwrap())).collect().await;
         self.check();
         done
     }
 
     /// A node repairs what waits for its turn.
-    pub async fn repair_postponed(
-        &self,
-        by: usize,
-        haste: Haste,
-    ) -> BTreeMap<TesseraHash, Repaired> {
+    pub async fn repair_postponed(&self, by: usize) -> BTreeMap<TesseraHash, Repaired> {
         let replication = self.place(by).replication;
-        let each = replication.repair_postponed(haste);
+        let each = replication.repair_postponed();
         let done = each.map(|(tessera, done)| (tessera, done.unwrap())).collect().await;
         self.check();
         done
@@ -577,7 +586,7 @@ impl World {
 
     /// Time passes, while these nodes do what `tesd` does: a round a day, at a random moment, and what
     /// is postponed in its turn. Returns how many pieces each has restored, if any.
-    pub async fn live(&self, nodes: &[usize], haste: Haste, time: Duration) -> Vec<(usize, usize)> {
+    pub async fn live(&self, nodes: &[usize], time: Duration) -> Vec<(usize, usize)> {
         let restored = Mutex::new(BTreeMap::new());
         let note = |index: usize, done: BTreeMap<TesseraHash, Repaired>| {
             let pieces: usize = done.values().map(|done| done.restored).sum();
@@ -590,14 +599,14 @@ impl World {
             let rounds = async {
                 sleep(Duration::from_secs(first)).await;
                 loop {
-                    note(*index, self.round(*index, haste).await);
+                    note(*index, self.round(*index).await);
                     sleep(DAY).await;
                 }
             };
             let postponed = async {
                 loop {
                     sleep(Duration::from_secs(60)).await;
-                    note(*index, self.repair_postponed(*index, haste).await);
+                    note(*index, self.repair_postponed(*index).await);
                 }
             };
             let ((), ()) = tokio::join!(rounds, postponed);
