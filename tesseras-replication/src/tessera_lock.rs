@@ -2,13 +2,11 @@
 //! repair) works on a tessera at a time.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, Weak};
 
 use tesseras_core::ids::TesseraHash;
 use tesseras_core::lock::lock;
-use tokio::sync::OwnedMutexGuard;
-use tokio::time::sleep;
+use tokio::sync::{OwnedMutexGuard, watch};
 
 use crate::blocking::Blocking;
 
@@ -16,11 +14,17 @@ use crate::blocking::Blocking;
 #[derive(Clone)]
 pub(crate) struct TesseraLock {
     tessera: TesseraHash,
-    guard: Arc<OwnedMutexGuard<()>>,
+    queue: Arc<Queue>,
+    _guard: Arc<OwnedMutexGuard<()>>,
 }
 
-/// How often a task that gives way looks whether another one waits.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// The tasks that work on a tessera, one after the other.
+#[derive(Default)]
+struct Queue {
+    mutex: Arc<tokio::sync::Mutex<()>>,
+    /// How many wait.
+    waiting: watch::Sender<usize>,
+}
 
 impl TesseraLock {
     /// The tessera that is locked.
@@ -29,11 +33,9 @@ impl TesseraLock {
     }
 
     /// Waits until another task waits for this lock.
-    pub(crate) async fn is_wanted(&self) {
-        // Besides those who wait, this lock and the table refer to the mutex.
-        while Arc::strong_count(OwnedMutexGuard::mutex(&self.guard)) <= 2 {
-            sleep(LOOK_EVERY).await;
-        }
+    pub(crate) async fn wanted(&self) {
+        let mut waiting = self.queue.waiting.subscribe();
+        waiting.wait_for(|waiting| *waiting > 0).await.expect("this lock keeps the sender");
     }
 
     /// The same threads; their work keeps the lock until it ends, even if its caller is gone. So
@@ -45,16 +47,72 @@ impl TesseraLock {
 
 /// The locks of all tesserae that are worked on.
 #[derive(Default)]
-pub(crate) struct TesseraLocks(Mutex<BTreeMap<TesseraHash, Arc<tokio::sync::Mutex<()>>>>);
+pub(crate) struct TesseraLocks(Mutex<BTreeMap<TesseraHash, Weak<Queue>>>);
 
 impl TesseraLocks {
     /// Waits until no other task works on a tessera, and locks it.
     pub(crate) async fn lock(&self, tessera: TesseraHash) -> TesseraLock {
-        let mutex = {
-            let mut mutexes = lock(&self.0);
-            mutexes.retain(|_, mutex| Arc::strong_count(mutex) > 1);
-            mutexes.entry(tessera).or_default().clone()
+        let queue = self.queue(tessera);
+        let guard = {
+            let _waiting = Waiting::begin(&queue.waiting);
+            queue.mutex.clone().lock_owned().await
         };
-        TesseraLock { tessera, guard: Arc::new(mutex.lock_owned().await) }
+        TesseraLock { tessera, queue, _guard: Arc::new(guard) }
+    }
+
+    fn queue(&self, tessera: TesseraHash) -> Arc<Queue> {
+        let mut queues = lock(&self.0);
+        queues.retain(|_, queue| queue.strong_count() > 0);
+        if let Some(queue) = queues.get(&tessera).and_then(Weak::upgrade) {
+            return queue;
+        }
+        let queue = Arc::new(Queue::default());
+        queues.insert(tessera, Arc::downgrade(&queue));
+        queue
+    }
+}
+
+/// A task that waits for a lock, until it is dropped.
+struct Waiting<'a>(&'a watch::Sender<usize>);
+
+impl<'a> Waiting<'a> {
+    fn begin(waiting: &'a watch::Sender<usize>) -> Self {
+        waiting.send_modify(|waiting| *waiting += 1);
+        Self(waiting)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.send_modify(|waiting| *waiting -= 1);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt as _;
+
+    use super::*;
+
+    #[test]
+    fn a_lock_is_wanted_while_another_task_waits_for_it() {
+        let (locks, tessera) = (TesseraLocks::default(), TesseraHash::new([1; 32]));
+        let held = locks.lock(tessera).now_or_never().expect("nobody has it");
+        assert!(held.wanted().now_or_never().is_none());
+        let mut wanted = Box::pin(held.wanted());
+        assert!(wanted.as_mut().now_or_never().is_none());
+        let mut next = Box::pin(locks.lock(tessera));
+        assert!(next.as_mut().now_or_never().is_none(), "it is locked");
+        assert!(wanted.now_or_never().is_some(), "without another look");
+        let other = locks.lock(TesseraHash::new([2; 32])).now_or_never().expect("nobody has it");
+        assert!(other.wanted().now_or_never().is_none());
+        drop(next);
+        assert!(held.wanted().now_or_never().is_none(), "it was given up");
+        drop(held);
+        let again = locks.lock(tessera).now_or_never().expect("it is free");
+        assert!(again.wanted().now_or_never().is_none());
+        drop((again, other));
+        assert!(locks.lock(tessera).now_or_never().is_some());
+        assert_eq!(lock(&locks.0).len(), 1, "none is kept for nobody");
     }
 }

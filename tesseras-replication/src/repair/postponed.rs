@@ -76,7 +76,7 @@ impl<'a> Repairer<'a> {
                 done => Some(done),
             },
             () = overdue(&waited) => Some(Err(RepairError::Deadline(tessera))),
-            () = async { sleep(AT_LEAST).await; lock.is_wanted().await } => {
+            () = async { sleep(AT_LEAST).await; lock.wanted().await } => {
                 self.stewardship().give_way(tessera);
                 None
             }

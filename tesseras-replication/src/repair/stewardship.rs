@@ -98,7 +98,8 @@ impl Stewardship<'_> {
 
     /// A repair waits for its turn from now on.
     pub(super) fn postpone(self, tessera: TesseraHash, turn: Turn) {
-        locked(self.agenda).put(tessera, turn);
+        let survives = self.holder.last_survived(&tessera);
+        locked(self.agenda).put(tessera, turn, survives);
     }
 
     /// A repair does not wait any more.
@@ -109,8 +110,7 @@ impl Stewardship<'_> {
     /// The tessera whose repair is to begin now, of several the most endangered one. It is not given
     /// again until [`Stewardship::ended`].
     pub(super) fn begin_next(self) -> Option<TesseraHash> {
-        let now = self.holder.clock.now();
-        locked(self.agenda).begin_next(now, |tessera| self.holder.last_survived(tessera))
+        locked(self.agenda).begin_next(self.holder.clock.now())
     }
 
     /// The repair of a tessera has ended, however it did.
@@ -120,9 +120,8 @@ impl Stewardship<'_> {
 
     /// A repair gives way to another task, and gets another turn.
     pub(super) fn give_way(self, tessera: TesseraHash) {
-        let mut agenda = locked(self.agenda);
         let at = self.holder.clock.now();
-        let since = agenda.due_since(&tessera).unwrap_or(at);
-        agenda.put(tessera, Turn::first(since, at));
+        let since = locked(self.agenda).due_since(&tessera).unwrap_or(at);
+        self.postpone(tessera, Turn::first(since, at));
     }
 }
