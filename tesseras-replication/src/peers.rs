@@ -34,7 +34,6 @@ use crate::dossier::{MAX_DOSSIER_BYTES, VerifiedDossier};
 use crate::messages::{
     Announced, Attestation, Bulk, MAX_HOLDERS, Offered, Request, Stored, refusal,
 };
-use crate::policy::hedging::Requests;
 
 pub(crate) use ask_all::ask_all;
 pub use ask_error::AskError;
@@ -164,24 +163,9 @@ impl Peers {
         nodes.shuffle(&mut *lock(&self.rng));
     }
 
-    /// Whether a late request may be hedged now.
-    pub(crate) fn may_hedge(&self) -> bool {
-        self.hedges.may_hedge()
-    }
-
-    /// A hedge is sent.
-    pub(crate) fn note_hedge(&self) {
-        self.hedges.hedged();
-    }
-
-    /// A request that was hedged has failed, so the hedge was needed.
-    pub(crate) fn note_needed_hedge(&self) {
-        self.hedges.was_needed();
-    }
-
-    /// Counts of the requests since the start.
-    pub(crate) fn requests(&self) -> Requests {
-        self.hedges.so_far()
+    /// Counts the requests and the hedges.
+    pub(crate) fn hedges(&self) -> &Hedges {
+        &self.hedges
     }
 
     /// This node's id.
@@ -394,7 +378,7 @@ impl Peers {
         let frame = codec::encode(request)?;
         let may_queue_for = request.may_queue_for();
         let request = tesseras_wire::Request { frame, body, deadline, may_queue_for };
-        self.hedges.sent();
+        self.hedges.note_request();
         let reply = self.transport.request(&Target::from(to), request).await?;
         Ok((reply.peer, read(&reply.frame)?, BodyReader::new(reply.body)))
     }

@@ -124,7 +124,7 @@ impl Replication {
 
     /// Counts of the requests to other nodes since the start.
     pub fn requests(&self) -> Requests {
-        self.0.peers.requests()
+        self.0.peers.hedges().counts()
     }
 
     /// The stores it works on.

@@ -16,7 +16,7 @@ use crate::policy::pace::{Paces, Running};
 use crate::policy::patience::Patience;
 
 /// How often to check for late transfers.
-const LOOK_EVERY: Duration = Duration::from_millis(50);
+const LOOK_FOR_LATE_EVERY: Duration = Duration::from_millis(50);
 
 /// Transfers of what is named `K`, each with one node; they fail with an `E`.
 pub(crate) struct Transfers<'a, K, E> {
@@ -93,7 +93,7 @@ where
         };
         if let Some((_, late)) = self.in_progress.iter_mut().find(is_open) {
             late.hedged = Some(now);
-            self.peers.note_hedge();
+            self.peers.hedges().note_hedge();
         }
         let state = TransferState::new(self.begun, self.permits.pop());
         let running = transfer(state.clone());
@@ -124,7 +124,7 @@ where
     ) -> Vec<(K, NodeId)> {
         self.hear();
         let now = self.begun.elapsed();
-        let late = self.paces.mark_late(now, || self.peers.may_hedge(), has_other);
+        let late = self.paces.mark_late(now, || self.peers.hedges().may_hedge(), has_other);
         for (key, node) in &late {
             tracing::debug!(?key, %node, "a transfer is late");
             let transfer = self.in_progress.get(&(*key, *node));
@@ -147,7 +147,7 @@ where
         self.permits.extend(stopped.state.give_up_permit());
         // It would have kept the task waiting.
         if stopped.hedged.is_some() {
-            self.peers.note_needed_hedge();
+            self.peers.hedges().note_needed();
         }
         Some(node)
     }
@@ -159,12 +159,12 @@ where
         let ended = tokio::select! {
             biased;
             Some(ended) = self.running.next() => ended?,
-            () = sleep(LOOK_EVERY) => return None,
+            () = sleep(LOOK_FOR_LATE_EVERY) => return None,
         };
         self.hear();
         let transfer = self.in_progress.remove(&(ended.key, ended.node));
         if ended.result.is_err() && transfer.is_some_and(|transfer| transfer.hedged.is_some()) {
-            self.peers.note_needed_hedge();
+            self.peers.hedges().note_needed();
         }
         self.paces.end(ended.key, ended.node, ended.result.is_ok(), self.begun.elapsed());
         Some(ended)
@@ -176,7 +176,7 @@ impl<K, E> Drop for Transfers<'_, K, E> {
         // A late transfer that has stood still since it was hedged would have kept the task waiting.
         let is_still = |t: &&Transfer| t.hedged.is_some_and(|at| t.state.is_still_since(at));
         for _ in self.in_progress.values().filter(is_still) {
-            self.peers.note_needed_hedge();
+            self.peers.hedges().note_needed();
         }
     }
 }

@@ -200,7 +200,7 @@ fn frames(frame: Vec<u8>, requests: usize) -> Vec<Vec<u8>> {
 
 impl Sender {
     async fn send(&self, target: &Target, frame: Vec<u8>) -> Result<Reply, RequestError> {
-        self.hedges.sent();
+        self.hedges.note_request();
         let request = tesseras_wire::Request::short(frame, self.deadline);
         self.transport.request(target, request).await
     }

@@ -7,7 +7,7 @@ use tesseras_core::lock::lock;
 use crate::policy::hedging::Requests;
 
 /// The requests of one node.
-pub(super) struct Hedges {
+pub(crate) struct Hedges {
     percent: u8,
     requests: Mutex<Requests>,
 }
@@ -19,27 +19,27 @@ impl Hedges {
     }
 
     /// Records that a request is sent.
-    pub(super) fn sent(&self) {
+    pub(super) fn note_request(&self) {
         lock(&self.requests).sent += 1;
     }
 
     /// Whether a late request may be hedged now.
-    pub(super) fn may_hedge(&self) -> bool {
+    pub(crate) fn may_hedge(&self) -> bool {
         lock(&self.requests).may_hedge(self.percent)
     }
 
     /// Records that a hedge is sent.
-    pub(super) fn hedged(&self) {
+    pub(crate) fn note_hedge(&self) {
         lock(&self.requests).hedged += 1;
     }
 
-    /// The hedged request has failed.
-    pub(super) fn was_needed(&self) {
+    /// Records that a request that was hedged has failed: its hedge was needed.
+    pub(crate) fn note_needed(&self) {
         lock(&self.requests).needed += 1;
     }
 
-    /// The counts so far.
-    pub(super) fn so_far(&self) -> Requests {
+    /// The counts since the start.
+    pub(crate) fn counts(&self) -> Requests {
         *lock(&self.requests)
     }
 }
