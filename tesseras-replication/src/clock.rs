@@ -1,5 +1,5 @@
-//! Checks this node's clock: other nodes refuse the dates of a wrong clock, and to it their
-//! attestations seem invalid.
+//! Whether this node's clock is right. A node with a wrong clock takes the attestations of others for
+//! invalid, and they refuse its dates.
 //!
 //! Peers may lie about the date, so their dates explain a failure but never cause one where there
 //! is evidence: an attestation that is valid here was dated within tolerance of this node's clock.

@@ -1,6 +1,6 @@
-//! Permits for transfers that other nodes request: a few at once; no peer and no neighbourhood blocks
-//! the others with many or slow ones. Transfers that this node starts itself have permits of their own
-//! ([`crate::peers`]).
+//! Permits for transfers that other nodes request. There are few, and no peer and no neighbourhood
+//! keeps the others from them with many transfers or slow ones. Transfers that this node starts itself
+//! have permits of their own ([`crate::peers`]).
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};

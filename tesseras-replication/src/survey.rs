@@ -50,7 +50,7 @@ pub(crate) struct Surveying<'a> {
     /// Whether the network names this node as a holder.
     announced_here: bool,
     /// All possible holders other than this node.
-    suspects: BTreeMap<NodeId, Suspect>,
+    possible: BTreeMap<NodeId, PossibleHolder>,
     /// Those that are to be asked once there is a slot.
     waiting: VecDeque<Contact>,
     events: FuturesUnordered<BoxFuture<'a, Event>>,
@@ -60,7 +60,7 @@ pub(crate) struct Surveying<'a> {
 }
 
 /// A possible holder.
-struct Suspect {
+struct PossibleHolder {
     contact: Contact,
     state: State,
     /// Whether it was silent lately: it is asked, but not waited for.
@@ -139,7 +139,7 @@ impl<'a> Surveying<'a> {
             placed: known.placed,
             is_new: known.plan.is_none(),
             announced_here: false,
-            suspects: BTreeMap::new(),
+            possible: BTreeMap::new(),
             waiting: VecDeque::new(),
             events: FuturesUnordered::new(),
             slots: Slots::default(),
@@ -153,10 +153,10 @@ impl<'a> Surveying<'a> {
         let unaddressed = surveying.placed.iter().map(|placed| placed.holder);
         remembered.extend(unaddressed.map(|id| Contact { id, addresses: Vec::new() }));
         for contact in remembered {
-            surveying.suspect(contact);
+            surveying.expect(contact);
         }
-        surveying.is_new &= surveying.suspects.is_empty() && own.is_none();
-        surveying.survey.known = !surveying.suspects.is_empty() || own.is_some();
+        surveying.is_new &= surveying.possible.is_empty() && own.is_none();
+        surveying.survey.known = !surveying.possible.is_empty() || own.is_some();
         surveying.survey.live.extend(own.map(|own| (own.contact.id, own)));
         Ok(surveying)
     }
@@ -164,10 +164,10 @@ impl<'a> Surveying<'a> {
     /// How many may turn out to hold something: those that are asked and were not silent lately,
     /// and those that have attested.
     pub(crate) fn hopeful(&self) -> usize {
-        let open = |suspect: &&Suspect| {
-            !suspect.was_silent && !matches!(suspect.state, State::Failed | State::Answered)
+        let open = |holder: &&PossibleHolder| {
+            !holder.was_silent && !matches!(holder.state, State::Failed | State::Answered)
         };
-        self.suspects.values().filter(open).count() + self.survey.live.len()
+        self.possible.values().filter(open).count() + self.survey.live.len()
     }
 
     /// What is known so far.
@@ -242,13 +242,13 @@ impl<'a> Surveying<'a> {
     pub(crate) fn as_of_now(&self) -> Survey {
         let mut survey = self.survey.clone();
         // A node without an address has not been seen for so long that it is no longer expected.
-        let is_silent = |suspect: &&Suspect| {
-            suspect.state != State::Answered && !suspect.contact.addresses.is_empty()
+        let is_silent = |holder: &&PossibleHolder| {
+            holder.state != State::Answered && !holder.contact.addresses.is_empty()
         };
-        let silent = self.suspects.values().filter(is_silent);
-        survey.silent = silent.map(|suspect| suspect.contact.clone()).collect();
-        survey.known |= !self.suspects.is_empty();
-        let answered = || self.suspects.keys().filter(|id| self.has_answered(id));
+        let silent = self.possible.values().filter(is_silent);
+        survey.silent = silent.map(|holder| holder.contact.clone()).collect();
+        survey.known |= !self.possible.is_empty();
+        let answered = || self.possible.keys().filter(|id| self.has_answered(id));
         // A key is a prefix of a hash, so it may be that of another tessera.
         if self.is_new {
             let without = answered().filter(|id| !survey.live.contains_key(id)).count();
@@ -260,13 +260,13 @@ impl<'a> Surveying<'a> {
     }
 
     fn has_answered(&self, id: &NodeId) -> bool {
-        self.suspects.get(id).is_some_and(|suspect| suspect.state == State::Answered)
+        self.possible.get(id).is_some_and(|holder| holder.state == State::Answered)
     }
 
     /// Adds a possible holder, to be asked at its reported address.
-    fn suspect(&mut self, contact: Contact) {
-        let is_too_many = self.suspects.len() >= MAX_ASKED;
-        if contact.id == self.peers.me() || self.suspects.contains_key(&contact.id) || is_too_many {
+    fn expect(&mut self, contact: Contact) {
+        let is_too_many = self.possible.len() >= MAX_ASKED;
+        if contact.id == self.peers.me() || self.possible.contains_key(&contact.id) || is_too_many {
             return;
         }
         let (id, state) = match contact.addresses.is_empty() {
@@ -277,7 +277,7 @@ impl<'a> Surveying<'a> {
             self.waiting.push_back(contact.clone());
         }
         let was_silent = self.peers.is_silent_at(&contact);
-        self.suspects.insert(id, Suspect { contact, state, was_silent, resolved: false });
+        self.possible.insert(id, PossibleHolder { contact, state, was_silent, resolved: false });
         if state == State::Failed {
             self.look_up(id);
         }
@@ -289,20 +289,20 @@ impl<'a> Surveying<'a> {
             self.announced_here = true;
             return;
         }
-        match self.suspects.get(&contact.id) {
+        match self.possible.get(&contact.id) {
             Some(_) => self.moved(contact),
-            None => self.suspect(contact),
+            None => self.expect(contact),
         }
     }
 
     /// A node that has not answered may be at another address.
     fn moved(&mut self, contact: Contact) {
-        let Some(suspect) = self.suspects.get_mut(&contact.id) else { return };
-        let is_elsewhere = contact.addresses.iter().any(|a| !suspect.contact.addresses.contains(a));
-        if suspect.state != State::Answered && is_elsewhere {
-            suspect.state = State::Waiting;
-            suspect.was_silent = self.peers.is_silent_at(&contact);
-            suspect.contact = contact.clone();
+        let Some(holder) = self.possible.get_mut(&contact.id) else { return };
+        let is_elsewhere = contact.addresses.iter().any(|a| !holder.contact.addresses.contains(a));
+        if holder.state != State::Answered && is_elsewhere {
+            holder.state = State::Waiting;
+            holder.was_silent = self.peers.is_silent_at(&contact);
+            holder.contact = contact.clone();
             self.slots.release(contact.id);
             self.waiting.push_back(contact);
         }
@@ -318,8 +318,8 @@ impl<'a> Surveying<'a> {
         while self.slots.is_free(self.patience.overdue_after(), Instant::now()) {
             let Some(contact) = self.waiting.pop_front() else { return };
             let now = Instant::now();
-            if let Some(suspect) = self.suspects.get_mut(&contact.id) {
-                suspect.state = State::Asked(now);
+            if let Some(holder) = self.possible.get_mut(&contact.id) {
+                holder.state = State::Asked(now);
             }
             self.slots.begin(contact.id, now);
             let (peers, tessera) = (self.peers, self.tessera);
@@ -332,8 +332,8 @@ impl<'a> Surveying<'a> {
 
     /// Looks up the current address of a node that does not answer.
     fn look_up(&mut self, id: NodeId) {
-        let Some(suspect) = self.suspects.get_mut(&id) else { return };
-        if std::mem::replace(&mut suspect.resolved, true) {
+        let Some(holder) = self.possible.get_mut(&id) else { return };
+        if std::mem::replace(&mut holder.resolved, true) {
             return;
         }
         let directory = self.directory;
@@ -344,18 +344,18 @@ impl<'a> Surveying<'a> {
 
     fn look_up_the_late(&mut self) {
         let late = self.patience.overdue_after() / 2;
-        let is_late = |s: &Suspect| {
+        let is_late = |s: &PossibleHolder| {
             !s.resolved && matches!(s.state, State::Asked(since) if since.elapsed() >= late)
         };
         let ids: Vec<NodeId> =
-            self.suspects.iter().filter(|(_, s)| is_late(s)).map(|(id, _)| *id).collect();
+            self.possible.iter().filter(|(_, s)| is_late(s)).map(|(id, _)| *id).collect();
         ids.into_iter().for_each(|id| self.look_up(id));
     }
 
     /// When the next node that has not answered is to be looked up.
     fn look_up_at(&self) -> Option<Instant> {
         let late = self.patience.overdue_after() / 2;
-        let unresolved = self.suspects.values().filter(|suspect| !suspect.resolved);
+        let unresolved = self.possible.values().filter(|holder| !holder.resolved);
         unresolved
             .filter_map(|s| if let State::Asked(at) = s.state { Some(at + late) } else { None })
             .min()
@@ -368,8 +368,8 @@ impl<'a> Surveying<'a> {
             return None;
         }
         let overdue = self.patience.overdue_after();
-        let asked = self.suspects.values().filter_map(|suspect| match suspect.state {
-            State::Asked(since) if !suspect.was_silent => Some(since + overdue),
+        let asked = self.possible.values().filter_map(|holder| match holder.state {
+            State::Asked(since) if !holder.was_silent => Some(since + overdue),
             _ => None,
         });
         // Nodes that were silent lately are not waited for; the network's answer is.
@@ -408,21 +408,21 @@ impl<'a> Surveying<'a> {
             Ok(answer) => answer,
             Err(error) => {
                 tracing::debug!(holder = %id, %tessera, %error, "no attestation");
-                let suspect = self.suspects.get_mut(&id)?;
+                let holder = self.possible.get_mut(&id)?;
                 // In the meantime it may be asked at another address.
-                let is_this = suspect.contact.addresses == contact.addresses;
-                if is_this && matches!(suspect.state, State::Asked(_)) {
-                    suspect.state = State::Failed;
+                let is_this = holder.contact.addresses == contact.addresses;
+                if is_this && matches!(holder.state, State::Asked(_)) {
+                    holder.state = State::Failed;
                     self.look_up(id);
                 }
                 return None;
             }
         };
-        let suspect = self.suspects.get_mut(&id)?;
-        if suspect.state == State::Answered {
+        let holder = self.possible.get_mut(&id)?;
+        if holder.state == State::Answered {
             return None;
         }
-        suspect.state = State::Answered;
+        holder.state = State::Answered;
         self.slots.release(id);
         self.heard_at = Instant::now();
         self.patience.answered_after(took);

@@ -127,13 +127,13 @@ impl Waited {
         let mut waits = lock(&self.0);
         waits.now += 1;
         waits.since.get_or_insert_with(Instant::now);
-        Waiting(self)
+        Wait(self)
     }
 }
 
-struct Waiting<'a>(&'a Waited);
+struct Wait<'a>(&'a Waited);
 
-impl Drop for Waiting<'_> {
+impl Drop for Wait<'_> {
     fn drop(&mut self) {
         let mut waits = lock(&self.0.0);
         waits.now -= 1;

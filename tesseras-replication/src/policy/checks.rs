@@ -1,5 +1,5 @@
-//! How often all possible holders of a tessera are asked, although the recorded ones attest
-//! everything.
+//! How often a check asks all possible holders of a tessera, although the recorded ones attest all of
+//! it.
 //!
 //! An attestation is a claim, and a check that ends with the claims of recorded holders hears of no
 //! others. So that a check never ends like that for ever, every seventh one is a full survey.

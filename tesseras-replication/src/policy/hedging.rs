@@ -1,4 +1,4 @@
-//! The limit on hedging: sending a second request in place of a late one before that has failed.
+//! The limit on hedges. A hedge is a second request in place of a late one that has not failed yet.
 
 /// This many hedges are always allowed, whatever the share: the first task of a node meets dead
 /// peers before it has sent many requests.

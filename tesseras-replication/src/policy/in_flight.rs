@@ -1,5 +1,4 @@
-//! Bytes that are being received: they count as used, each on the account that it will be charged
-//! to.
+//! Bytes that are being received. They count as used, on the account that they will be charged to.
 
 use std::collections::BTreeMap;
 

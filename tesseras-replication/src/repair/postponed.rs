@@ -18,7 +18,7 @@ use crate::throttle::Waited;
 /// not hold up the others.
 const AT_ONCE: usize = 4;
 /// How often to look for more while some are repaired.
-const LOOK_EVERY: Duration = Duration::from_secs(60);
+const LOOK_FOR_MORE_EVERY: Duration = Duration::from_secs(60);
 /// How long a repair works on a tessera at least, before it gives way to another task.
 const AT_LEAST: Duration = Duration::from_secs(10);
 
@@ -41,7 +41,7 @@ impl<'a> Repairer<'a> {
                             return Some((done, running));
                         }
                     }
-                    () = sleep(LOOK_EVERY), if !running.is_empty() => {}
+                    () = sleep(LOOK_FOR_MORE_EVERY), if !running.is_empty() => {}
                     else => return None,
                 }
             }
@@ -52,7 +52,7 @@ impl<'a> Repairer<'a> {
         self,
         tessera: TesseraHash,
     ) -> Option<(TesseraHash, Result<Repaired, RepairError>)> {
-        let _running = Running { stewardship: self.stewardship(), tessera };
+        let _in_progress = InProgress { stewardship: self.stewardship(), tessera };
         Some((tessera, self.repair_in_turn(tessera).await?))
     }
 
@@ -97,12 +97,12 @@ async fn overdue(waited: &Waited) {
 }
 
 /// A repair in progress. Once it has ended, another one of the tessera may begin.
-struct Running<'a> {
+struct InProgress<'a> {
     stewardship: Stewardship<'a>,
     tessera: TesseraHash,
 }
 
-impl Drop for Running<'_> {
+impl Drop for InProgress<'_> {
     fn drop(&mut self) {
         self.stewardship.ended(&self.tessera);
     }
