@@ -48,6 +48,12 @@ impl Subnet {
         }
     }
 
+    /// The neighbourhood whose members are limited together; `None` where they are not, because it is
+    /// local.
+    pub fn limited(self) -> Option<Self> {
+        (!self.is_local()).then_some(self)
+    }
+
     /// Whether limits per neighbourhood are relaxed here: loopback, private (RFC 1918, RFC 4193)
     /// and link-local networks are one owner's machines.
     pub fn is_local(&self) -> bool {
@@ -91,6 +97,8 @@ mod tests {
         assert!(subnet("127.3.1.1").is_local() && subnet("::1").is_local());
         assert!(subnet("10.1.2.3").is_local() && !subnet("8.8.8.8").is_local());
         assert!(subnet("fd00::1").is_local() && !subnet("2001:db8::1").is_local());
+        assert_eq!(subnet("10.1.2.3").limited(), None);
+        assert_eq!(subnet("8.8.8.8").limited(), Some(subnet("8.8.8.9")));
         assert_eq!(subnet("2001:db8:1::5").to_string(), "2001:db8:1::/48");
     }
 }

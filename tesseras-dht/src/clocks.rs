@@ -41,10 +41,9 @@ enum Witness {
 
 impl Witness {
     fn at(ip: IpAddr) -> Self {
-        let subnet = Subnet::of(ip);
-        match subnet.is_local() {
-            true => Self::Host(ip.to_canonical()),
-            false => Self::Neighbourhood(subnet),
+        match Subnet::of(ip).limited() {
+            None => Self::Host(ip.to_canonical()),
+            Some(subnet) => Self::Neighbourhood(subnet),
         }
     }
 }

@@ -269,7 +269,7 @@ impl RecordStore {
         let direct = from == node;
         let ip =
             if direct { remote } else { record.addresses.first().map_or(remote, SocketAddr::ip) };
-        let subnet = Some(Subnet::of(ip)).filter(|subnet| !subnet.is_local());
+        let subnet = Subnet::of(ip).limited();
         if let Some(kept) = self.records.get_mut(&place) {
             if record.date < kept.record.date {
                 return Err(StoreRefusal::Older);

@@ -72,7 +72,7 @@ pub struct RoutingTable {
 
 fn subnets(contact: &Contact) -> BTreeSet<Subnet> {
     let subnets = contact.addresses.iter().map(|address| Subnet::of(address.ip()));
-    subnets.filter(|subnet| !subnet.is_local()).collect()
+    subnets.filter_map(Subnet::limited).collect()
 }
 
 impl RoutingTable {

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::candidate::{Candidate, HOLDERS_PER_SUBNET};
-use super::caps::{Caps, HeldNear, Pool};
+use super::caps::{Caps, Pool};
 use super::target::{SURVIVES_AT_LEAST, TargetForm, tolerates};
 use super::{Placement, answering, distinct_fragments, is_readable, survives, whole_copies};
 use crate::code::{CodedForm, Piece, WHOLE_COPIES};
@@ -72,9 +72,9 @@ impl Assignment {
     /// The node that would be given a piece.
     fn taker(&self, piece: Piece) -> Option<NodeId> {
         let (bytes, near) = (self.bytes(piece), self.pool().near());
-        let nearby = |c: &Candidate| match c.subnet.is_local() {
-            true => HeldNear::default(),
-            false => near.get(&c.subnet).copied().unwrap_or_default(),
+        let nearby = |c: &Candidate| {
+            let held = c.subnet.limited().and_then(|subnet| near.get(&subnet));
+            held.copied().unwrap_or_default()
         };
         let crowded =
             |c: &Candidate| c.pieces.is_empty() && nearby(c).holders >= HOLDERS_PER_SUBNET;
@@ -88,7 +88,7 @@ impl Assignment {
         let key = self.key;
         self.candidates
             .values()
-            .filter(|c| c.room > 0 && c.room >= bytes && !c.pieces.contains(&piece) && counts(c))
+            .filter(|c| c.has_room(bytes) && !c.pieces.contains(&piece) && counts(c))
             .min_by_key(|c| {
                 let near = (crowded(c), copies_near(c));
                 (holds_other(c), near, c.pieces.len(), c.id.distance(&key))
@@ -120,7 +120,8 @@ impl Assignment {
     /// Whether more than [`HOLDERS_PER_SUBNET`] holders share a neighbourhood that is not local.
     pub fn is_crowded(&self) -> bool {
         let near = self.pool().near();
-        near.iter().any(|(subnet, held)| !subnet.is_local() && held.holders > HOLDERS_PER_SUBNET)
+        near.iter()
+            .any(|(subnet, held)| subnet.limited().is_some() && held.holders > HOLDERS_PER_SUBNET)
     }
 
     /// How many holders there are when the form is complete: one for each whole copy of a small
@@ -181,14 +182,14 @@ impl Assignment {
         let least = self.coded.map_or(self.pack_bytes, |form| form.fragment_bytes);
         let mut per_subnet: BTreeMap<Subnet, usize> = BTreeMap::new();
         for c in self.candidates.values() {
-            if !c.pieces.is_empty() || (c.room > 0 && c.room >= least) {
+            if !c.pieces.is_empty() || c.has_room(least) {
                 *per_subnet.entry(c.subnet).or_default() += 1;
             }
         }
         let all: usize = per_subnet.values().sum();
-        let independent = |(subnet, n): (&Subnet, &usize)| match subnet.is_local() {
-            true => *n,
-            false => (*n).min(HOLDERS_PER_SUBNET),
+        let independent = |(subnet, n): (&Subnet, &usize)| match subnet.limited() {
+            None => *n,
+            Some(_) => (*n).min(HOLDERS_PER_SUBNET),
         };
         let few = if self.coded.is_some() { SURVIVES_AT_LEAST + 1 } else { WHOLE_COPIES };
         per_subnet.iter().map(independent).sum::<usize>().max(all.min(few))
@@ -198,9 +199,8 @@ impl Assignment {
     /// have room for a whole copy, the coded form beside as many copies as fit.
     pub fn target(&self) -> TargetForm {
         let form = TargetForm::of(self.pack_bytes, self.holders());
-        let takes_whole =
-            |c: &&Candidate| c.pieces.contains(&Piece::Whole) || c.room >= self.pack_bytes;
-        let possible = self.candidates.values().filter(takes_whole).count();
+        let pool = self.pool();
+        let possible = self.candidates.values().filter(|c| pool.may_hold_whole(c)).count();
         match form.coded {
             None if possible < form.whole && self.coded.is_some() => {
                 TargetForm { whole: possible, coded: self.coded, ..form }
@@ -281,7 +281,7 @@ impl Trial {
     fn free_for_fragments(&self) -> usize {
         let bytes = self.all.bytes(Piece::Index(0));
         let is_free = |c: &&Candidate| {
-            !c.pieces.contains(&Piece::Whole) && (!c.pieces.is_empty() || c.room >= bytes)
+            !c.pieces.contains(&Piece::Whole) && (!c.pieces.is_empty() || c.has_room(bytes))
         };
         self.all.candidates.values().filter(is_free).count()
     }

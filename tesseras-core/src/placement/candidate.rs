@@ -21,3 +21,10 @@ pub struct Candidate {
     /// How many more bytes it accepts; 0 if none, [`u64::MAX`] if unknown.
     pub room: u64,
 }
+
+impl Candidate {
+    /// Whether it accepts so many more bytes.
+    pub fn has_room(&self, bytes: u64) -> bool {
+        self.room > 0 && self.room >= bytes
+    }
+}

@@ -81,8 +81,11 @@ impl Caps {
     /// Whether a further fragment at this candidate would count.
     pub(super) fn admit_fragment(&self, near: &Near, candidate: &Candidate) -> bool {
         fragments_in(candidate) < self.per_holder
-            && (candidate.subnet.is_local()
-                || near.get(&candidate.subnet).is_none_or(|held| held.fragments < self.per_subnet))
+            && candidate
+                .subnet
+                .limited()
+                .and_then(|subnet| near.get(&subnet))
+                .is_none_or(|held| held.fragments < self.per_subnet)
     }
 }
 
@@ -112,8 +115,10 @@ impl Pool<'_> {
         let holding = self.candidates.values().filter(|c| !c.pieces.is_empty());
         let mut placement: Placement = holding.map(|c| (c.id, c.pieces.clone())).collect();
         let mut near: BTreeMap<Subnet, Vec<NodeId>> = BTreeMap::new();
-        for c in self.candidates.values().filter(|c| !c.subnet.is_local()) {
-            near.entry(c.subnet).or_default().push(c.id);
+        for c in self.candidates.values() {
+            if let Some(subnet) = c.subnet.limited() {
+                near.entry(subnet).or_default().push(c.id);
+            }
         }
         for ids in near.values() {
             leave_out_copies(&mut placement, ids, caps.whole);
@@ -138,9 +143,9 @@ impl Pool<'_> {
         let mut merged = Placement::new();
         for c in self.candidates.values() {
             let Some(pieces) = placement.get(&c.id) else { continue };
-            let one = match c.subnet.is_local() {
-                true => c.id,
-                false => *first.entry(c.subnet).or_insert(c.id),
+            let one = match c.subnet.limited() {
+                None => c.id,
+                Some(subnet) => *first.entry(subnet).or_insert(c.id),
             };
             merged.entry(one).or_default().extend(pieces);
         }
@@ -159,8 +164,9 @@ impl Pool<'_> {
         near
     }
 
-    fn may_hold_whole(&self, c: &Candidate) -> bool {
-        c.pieces.contains(&Piece::Whole) || (c.room > 0 && c.room >= self.pack_bytes)
+    /// Whether a candidate holds a whole copy or has room for one.
+    pub(super) fn may_hold_whole(&self, c: &Candidate) -> bool {
+        c.pieces.contains(&Piece::Whole) || c.has_room(self.pack_bytes)
     }
 
     /// How many fragments a candidate holds or has room for.
@@ -189,9 +195,9 @@ impl Pool<'_> {
         let mut near: BTreeMap<Subnet, usize> = BTreeMap::new();
         let mut local = 0;
         for c in self.candidates.values() {
-            match c.subnet.is_local() {
-                true => local += count(c),
-                false => *near.entry(c.subnet).or_default() += count(c),
+            match c.subnet.limited() {
+                None => local += count(c),
+                Some(subnet) => *near.entry(subnet).or_default() += count(c),
             }
         }
         local + near.into_values().map(|n| n.min(cap)).sum::<usize>()

@@ -118,7 +118,7 @@ impl Inbound {
         let mut connections = self.connections();
         let under_way = connections.0.values().filter(|one| one.connection.is_none()).count();
         let neighbours = connections.0.values().filter(|one| one.subnet == subnet).count();
-        let crowded = !subnet.is_local() && neighbours >= self.config.max_per_subnet;
+        let crowded = subnet.limited().is_some() && neighbours >= self.config.max_per_subnet;
         if crowded || under_way >= InboundConfig::MAX_HANDSHAKES {
             return (None, under_way);
         }

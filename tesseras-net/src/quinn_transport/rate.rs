@@ -34,14 +34,15 @@ impl RateLimiter {
 
     /// Takes one token of the peer's and one of its neighbourhood's; `false` if one is missing.
     pub(crate) fn admit(&mut self, node: NodeId, subnet: Subnet, now: Instant) -> bool {
+        let subnet = subnet.limited();
         // Asked before the peer: of a crowd that is refused anyway, no name gets a bucket.
-        if !subnet.is_local() && self.subnets.of(subnet, now) < 1.0 {
+        if subnet.is_some_and(|subnet| self.subnets.of(subnet, now) < 1.0) {
             return false;
         }
         if !self.nodes.take(node, now) {
             return false;
         }
-        subnet.is_local() || self.subnets.take(subnet, now)
+        subnet.is_none_or(|subnet| self.subnets.take(subnet, now))
     }
 
     /// Charges a request that was admitted for more tokens; `false`, and no charge, if the peer or
@@ -54,13 +55,14 @@ impl RateLimiter {
         tokens: u32,
         now: Instant,
     ) -> bool {
-        if !subnet.is_local() && self.subnets.of(subnet, now) < 0.0 {
+        let subnet = subnet.limited();
+        if subnet.is_some_and(|subnet| self.subnets.of(subnet, now) < 0.0) {
             return false;
         }
         if !self.nodes.charge(node, tokens, now) {
             return false;
         }
-        subnet.is_local() || self.subnets.charge(subnet, tokens, now)
+        subnet.is_none_or(|subnet| self.subnets.charge(subnet, tokens, now))
     }
 }
 

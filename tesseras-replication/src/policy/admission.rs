@@ -141,7 +141,7 @@ fn left_under(
             left.push((Limit::Repairs, limits.repair_share.saturating_sub(usage.repair)));
             let part = limits.repair_share / REPAIRER_SHARE;
             left.push((Limit::RepairsOfPeer, part.saturating_sub(usage.repair_by_peer)));
-            if !subnet.is_local() {
+            if subnet.limited().is_some() {
                 left.push((Limit::RepairsOfSubnet, part.saturating_sub(usage.repair_in_subnet)));
             }
         }
@@ -165,7 +165,7 @@ fn newcomers(
 ) -> impl Iterator<Item = (Limit, u64)> + use<> {
     let all = (limits.storage / INDEBTED_SHARE).saturating_sub(usage.indebted);
     let near = (limits.storage / INDEBTED_SUBNET_SHARE).saturating_sub(usage.indebted_in_subnet);
-    let near = (!subnet.is_local()).then_some((Limit::Subnet, near));
+    let near = subnet.limited().map(|_| (Limit::Subnet, near));
     [(Limit::Newcomers, all)].into_iter().chain(near)
 }
 

@@ -84,7 +84,7 @@ pub(crate) enum Entry {
 pub(crate) fn entry(waiting: &[Waiting], newcomer: &PeerAt) -> Entry {
     let peers: Vec<PeerAt> = waiting.iter().map(|one| one.peer).collect();
     let (near, own) = share(newcomer, &peers);
-    let near_is_full = !newcomer.subnet.is_local() && near >= MAX_WAITING_NEAR;
+    let near_is_full = newcomer.subnet.limited().is_some() && near >= MAX_WAITING_NEAR;
     if waiting.len() < MAX_WAITING && !near_is_full {
         return Entry::Granted;
     }

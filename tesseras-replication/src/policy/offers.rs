@@ -117,7 +117,7 @@ impl Offers {
     /// Records this node itself, which holds `pieces`.
     pub(crate) fn note_self(&mut self, candidate: Candidate, terms: OfferTerms) {
         self.has_dossier.insert(candidate.id);
-        if candidate.room >= terms.bytes || !candidate.pieces.is_empty() {
+        if candidate.has_room(terms.bytes) || !candidate.pieces.is_empty() {
             self.candidates.push(candidate);
         }
     }

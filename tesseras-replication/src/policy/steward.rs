@@ -50,7 +50,7 @@ pub(crate) fn turn_of(
     nearer.sort_by_key(|(id, _)| id.distance(&key));
     let mut near: BTreeMap<Subnet, usize> = BTreeMap::new();
     nearer.retain(|(_, subnet)| {
-        let Some(subnet) = subnet.filter(|subnet| !subnet.is_local()) else { return true };
+        let Some(subnet) = subnet.and_then(Subnet::limited) else { return true };
         let of_it = near.entry(subnet).or_default();
         *of_it += 1;
         *of_it <= NEAR

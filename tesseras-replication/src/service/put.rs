@@ -190,7 +190,7 @@ fn independent(
     sender: Subnet,
     has_met: impl Fn(&NodeId, SocketAddr) -> bool,
 ) -> Option<Contact> {
-    let is_apart = |at: SocketAddr| sender.is_local() || Subnet::of(at.ip()) != sender;
+    let is_apart = |at: SocketAddr| sender.limited() != Some(Subnet::of(at.ip()));
     let addresses = witness.addresses.iter().copied();
     let addresses: Vec<_> =
         addresses.filter(|at| is_apart(*at) && has_met(&witness.id, *at)).collect();
