@@ -114,7 +114,7 @@ fn remove(
     let hashes: Vec<ContentHash> = orphans.iter().map(|(hash, _)| *hash).collect();
     let all = cas.remove_unnamed(&hashes);
     for (hash, bytes) in orphans {
-        if !cas.path(hash).exists() {
+        if !cas.files().path(hash).exists() {
             garbage.orphans += 1;
             garbage.orphan_bytes += bytes;
         } else if !all {

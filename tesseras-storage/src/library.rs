@@ -78,7 +78,7 @@ impl SqliteLibrary {
                         self.write_signature_file(&record)?;
                     }
                 }
-                let disk = self.cas.disk();
+                let disk = self.cas.files().disk();
                 disk.sync_directory(&self.files)
                     .map_err(|e| io_error("syncing", &self.files, e))?;
                 let mut done =
@@ -223,9 +223,9 @@ impl SqliteLibrary {
     /// Writes a file; the caller makes its name durable.
     fn write_signature_file(&self, record: &TesseraRecord) -> Result<(), StoreError> {
         let staged = self.stage_signature_file(record)?;
-        let from = self.cas.staged_path(&staged).ok_or(StoreError::Missing(staged.hash))?;
+        let from = self.cas.files().staged_path(&staged).ok_or(StoreError::Missing(staged.hash))?;
         let to = signature_files::path(&self.files, &record.hash);
-        let disk = self.cas.disk();
+        let disk = self.cas.files().disk();
         let written = disk.sync_file(&from).and_then(|()| disk.rename(&from, &to));
         written.map_err(|e| {
             self.cas.discard(staged);
@@ -240,7 +240,7 @@ impl SqliteLibrary {
                 return Ok(false);
             }
             let path = signature_files::path(&self.files, hash);
-            match self.cas.disk().remove(&path) {
+            match self.cas.files().disk().remove(&path) {
                 Ok(()) => Ok(true),
                 Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(false),
                 Err(e) => Err(io_error("removing", &path, e).into()),

@@ -51,7 +51,7 @@ pub(crate) fn rebuild(
     set_aside: Option<PathBuf>,
 ) -> Result<Rebuilt, StoreError> {
     // Files that an interrupted process moved into place count from now on.
-    cas.sync_all_names()?;
+    cas.files().sync_all_names()?;
     library.note_missing_signature_files()?;
     library.write_due_signature_files()?;
     let mut rebuilt = Rebuilt { set_aside, ..Rebuilt::default() };
@@ -132,7 +132,7 @@ pub(crate) fn manifest(
     cas: &Cas,
     hash: &TesseraHash,
 ) -> Result<Option<NamedManifest<Vec<u8>>>, StoreError> {
-    let path = cas.path(&(*hash).into());
+    let path = cas.files().path(&(*hash).into());
     let Some(bytes) = regular::read_whole(&path, MAX_MANIFEST_BYTES)? else { return Ok(None) };
     Ok(NamedManifest::read(bytes, hash).ok())
 }
@@ -141,7 +141,7 @@ pub(crate) fn manifest(
 fn missing_files(cas: &Cas, manifest: &Manifest) -> Result<Vec<String>, StoreError> {
     let mut missing = Vec::new();
     for file in manifest.files() {
-        if !cas.has_file(&file.blake3, file.bytes)? {
+        if !cas.files().has(&file.blake3, file.bytes)? {
             missing.push(file.path.to_string());
         }
     }
@@ -151,7 +151,7 @@ fn missing_files(cas: &Cas, manifest: &Manifest) -> Result<Vec<String>, StoreErr
 /// The stored text of a key that a MANIFEST lists.
 fn pem(cas: &Cas, manifest: &Manifest, path: &str) -> Result<Option<Vec<u8>>, StoreError> {
     let Some(file) = manifest.file(path) else { return Ok(None) };
-    regular::read_whole(&cas.path(&file.blake3), MAX_PEM_BYTES as u64)
+    regular::read_whole(&cas.files().path(&file.blake3), MAX_PEM_BYTES as u64)
 }
 
 /// Capsules whose MANIFEST and files are all here, but no signatures: an earlier version of the
@@ -163,7 +163,7 @@ fn without_signatures(
     holdings: &dyn HoldingRepository,
 ) -> Result<Vec<TesseraHash>, StoreError> {
     let mut found = Vec::new();
-    cas.visit_files(|hash, path| {
+    cas.files().visit(|hash, path| {
         let Some(hash) = hash.map(TesseraHash::from) else { return Ok(()) };
         if !begins_as_manifest(&path)?
             || library.has_signature_file(&hash)

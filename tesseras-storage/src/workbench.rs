@@ -44,7 +44,7 @@ impl FsWorkbench {
         }
         let date = SystemTime::UNIX_EPOCH + Duration::from_secs(now.0);
         File::options().write(true).open(from).and_then(|f| f.set_modified(date)).map_err(fail)?;
-        self.cas.disk().rename(from, to).map_err(fail)
+        self.cas.files().disk().rename(from, to).map_err(fail)
     }
 
     /// When a task pinned something last; of one that has pinned nothing yet, when its directory
@@ -70,7 +70,7 @@ impl Workbench for FsWorkbench {
         staged: StagedBlob,
         now: Timestamp,
     ) -> Result<(), StoreError> {
-        let from = self.cas.staged_path(&staged).ok_or(StoreError::Missing(staged.hash))?;
+        let from = self.cas.files().staged_path(&staged).ok_or(StoreError::Missing(staged.hash))?;
         let to = self.directory(tessera).join(staged.hash.to_string());
         let outcome = self.take(&from, &to, now);
         if outcome.is_err() {
@@ -95,7 +95,7 @@ impl Workbench for FsWorkbench {
     fn unpin(&self, tessera: &TesseraHash) -> Result<(), StoreError> {
         let directory = self.directory(tessera);
         for entry in entries(&directory)? {
-            match self.cas.disk().remove(&entry.path()) {
+            match self.cas.files().disk().remove(&entry.path()) {
                 Err(e) if e.kind() != io::ErrorKind::NotFound => {
                     return Err(io_error("removing", &entry.path(), e));
                 }

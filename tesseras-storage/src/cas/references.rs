@@ -1,0 +1,183 @@
+//! The rows that refer to objects: each transaction counts references to them, up or down.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+
+use rusqlite::{Connection, OptionalExtension as _, Transaction, params};
+use tesseras_core::ids::ContentHash;
+use tesseras_core::ports::{StagedBlob, StoreError};
+
+use super::files::ObjectFiles;
+use crate::columns::{count, to_integer};
+use crate::error::Fault;
+
+/// The length of an object in bytes; `None` if nothing refers to it.
+pub(crate) fn object_bytes(
+    connection: &Connection,
+    hash: &ContentHash,
+) -> rusqlite::Result<Option<u64>> {
+    connection
+        .prepare_cached("SELECT bytes FROM objects WHERE hash = ?1")?
+        .query_row([hash.as_bytes()], |row| count(row, 0))
+        .optional()
+}
+
+/// Staged blobs that are being adopted, within one transaction.
+pub(crate) struct Placing<'a> {
+    files: &'a ObjectFiles,
+    staged: HashMap<ContentHash, StagedBlob>,
+    /// Staged more than once, or not requested.
+    surplus: Vec<StagedBlob>,
+    /// Renamed into place.
+    pub(super) moved: Vec<ContentHash>,
+    /// How many of those that were acquired had been objects already, and their bytes.
+    pub(super) known: u64,
+    pub(super) known_bytes: u64,
+}
+
+impl<'a> Placing<'a> {
+    pub(super) fn new(files: &'a ObjectFiles, blobs: Vec<StagedBlob>) -> Self {
+        let mut staged = HashMap::with_capacity(blobs.len());
+        let mut surplus = Vec::new();
+        for blob in blobs {
+            surplus.extend(staged.insert(blob.hash, blob));
+        }
+        Self { files, staged, surplus, moved: Vec::new(), known: 0, known_bytes: 0 }
+    }
+
+    /// Counts one more reference to an object, which was staged or is already stored.
+    pub(crate) fn acquire(
+        &mut self,
+        tx: &Transaction<'_>,
+        hash: &ContentHash,
+    ) -> Result<(), Fault> {
+        let known = object_bytes(tx, hash)?;
+        let bytes = self.ensure_file(hash, known)?;
+        self.known += u64::from(known.is_some());
+        self.known_bytes += known.unwrap_or(0);
+        count_name(tx, hash, bytes)
+    }
+
+    /// Counts one more reference to a file that is already among the objects, whether it had a
+    /// reference or not. [`StoreError::Missing`] if it does not exist with this length.
+    pub(crate) fn acquire_file(
+        &mut self,
+        tx: &Transaction<'_>,
+        hash: &ContentHash,
+        bytes: u64,
+    ) -> Result<(), Fault> {
+        let named = object_bytes(tx, hash)?.is_none_or(|counted| counted == bytes);
+        if !named || !self.files.has(hash, bytes)? {
+            return Err(StoreError::Missing(*hash).into());
+        }
+        count_name(tx, hash, bytes)
+    }
+
+    /// Replaces a stored file, which may be lost or damaged, by a staged one, whose bytes were just
+    /// hashed. Objects that are not stored or were not staged are left unchanged.
+    pub(crate) fn heal(&mut self, tx: &Transaction<'_>, hash: &ContentHash) -> Result<(), Fault> {
+        if self.staged.contains_key(hash) && object_bytes(tx, hash)?.is_some() {
+            self.put_into_place(hash)?;
+        }
+        Ok(())
+    }
+
+    /// Ensures that an object's file is in place, and returns its length.
+    fn ensure_file(&mut self, hash: &ContentHash, known: Option<u64>) -> Result<u64, Fault> {
+        match known {
+            // The staged bytes were just hashed; those on disk were not.
+            Some(bytes) if !self.staged.contains_key(hash) && self.files.has(hash, bytes)? => {
+                Ok(bytes)
+            }
+            _ => self.put_into_place(hash),
+        }
+    }
+
+    /// Renames a staged file to its object's name.
+    fn put_into_place(&mut self, hash: &ContentHash) -> Result<u64, Fault> {
+        let from = self.staged_path(hash)?;
+        // Recorded first: if the rename fails midway, its result is still cleaned up.
+        self.moved.push(*hash);
+        self.files.put_into_place(&from, hash)?;
+        let staged = self.staged.remove(hash);
+        Ok(staged.map_or(0, |staged| staged.bytes))
+    }
+
+    fn staged_path(&self, hash: &ContentHash) -> Result<PathBuf, StoreError> {
+        let path = self.staged.get(hash).and_then(|staged| self.files.staged_path(staged));
+        path.ok_or(StoreError::Missing(*hash))
+    }
+
+    /// Makes the staged bytes survive a power cut.
+    pub(super) fn sync_files(&self) -> Result<(), StoreError> {
+        self.files.staging()?.sync(self.staged.values())
+    }
+
+    /// Makes the names of the files that were moved into place survive a power cut.
+    pub(super) fn sync_names(&self) -> Result<(), StoreError> {
+        self.files.sync_names_of(&self.moved)
+    }
+
+    /// Discards what was not acquired.
+    pub(super) fn discard_rest(&mut self) {
+        let rest = self.staged.drain().map(|(_, staged)| staged);
+        for staged in rest.chain(self.surplus.drain(..)) {
+            self.files.discard(&staged);
+        }
+    }
+}
+
+fn count_name(tx: &Transaction<'_>, hash: &ContentHash, bytes: u64) -> Result<(), Fault> {
+    tx.prepare_cached(
+        "INSERT INTO objects (hash, bytes, refs) VALUES (?1, ?2, 1)
+         ON CONFLICT (hash) DO UPDATE SET refs = refs + 1",
+    )?
+    .execute(params![hash.as_bytes(), to_integer(bytes)])?;
+    Ok(())
+}
+
+/// Objects that lost a reference, within one transaction.
+#[derive(Debug, Default)]
+pub(crate) struct Released {
+    pub(super) unnamed: Vec<ContentHash>,
+}
+
+impl Released {
+    /// Counts one reference less.
+    pub(crate) fn release(
+        &mut self,
+        tx: &Transaction<'_>,
+        hash: &ContentHash,
+    ) -> Result<(), Fault> {
+        let others = tx
+            .prepare_cached("UPDATE objects SET refs = refs - 1 WHERE hash = ?1 AND refs > 1")?
+            .execute([hash.as_bytes()])?;
+        if others == 0 {
+            self.remove(tx, hash)?;
+        }
+        Ok(())
+    }
+
+    /// Makes the count of references right that an object has; one without any is removed.
+    pub(crate) fn recount(
+        &mut self,
+        tx: &Transaction<'_>,
+        hash: &ContentHash,
+        refs: u64,
+    ) -> Result<(), Fault> {
+        if refs == 0 {
+            return self.remove(tx, hash);
+        }
+        tx.prepare_cached("UPDATE objects SET refs = ?2 WHERE hash = ?1")?
+            .execute(params![hash.as_bytes(), to_integer(refs)])?;
+        Ok(())
+    }
+
+    fn remove(&mut self, tx: &Transaction<'_>, hash: &ContentHash) -> Result<(), Fault> {
+        tx.prepare_cached("DELETE FROM objects WHERE hash = ?1")?.execute([hash.as_bytes()])?;
+        tx.prepare_cached("INSERT INTO object_removals VALUES (?1) ON CONFLICT DO NOTHING")?
+            .execute([hash.as_bytes()])?;
+        self.unnamed.push(*hash);
+        Ok(())
+    }
+}
