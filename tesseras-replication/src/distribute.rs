@@ -2,10 +2,7 @@
 //! hedged with another node.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::io;
 
-use bytes::Bytes;
-use futures_util::StreamExt as _;
 use tesseras_core::code::Piece;
 use tesseras_core::contact::Contact;
 use tesseras_core::ids::{DhtKey, NodeId};
@@ -13,7 +10,6 @@ use tesseras_core::placement::Assignment;
 use tesseras_core::plan::Plan;
 use tesseras_core::ports::{Charge, PlacedPiece, StoreError};
 use tesseras_core::progress::Meter;
-use tesseras_wire::Body;
 
 use crate::dossier::VerifiedDossier;
 use crate::holder::Holder;
@@ -153,26 +149,19 @@ impl<'a> Distributor<'a> {
         self.holder.note_sending(self.lock, to.clone()).await?;
         let reader = self.workshop.open(source, piece).await?;
         let bytes = reader.bytes();
+        let beside = if with_dossier { dossier.encoded_bytes() } else { 0 };
         let _transferring = match &self.throttled {
-            Some(throttled) => Some(throttled.reserve(bytes, &state).await),
+            Some(throttled) => Some(throttled.reserve(bytes + beside, &state).await),
             None => None,
         };
         let (witnesses, priority) = (placing.witnesses(to.id), self.priority);
         let parcel = Parcel { dossier, piece, bytes, witnesses, priority, state: &state };
-        let body = || -> Body {
-            let state = state.clone();
+        let body = || {
             // The receiver hashes it, and says if it does not match.
             let outgoing = Outgoing { reader: reader.clone(), check: None };
-            let bytes = sending::send(&self.workshop.disk, outgoing, 0, None);
-            let mark = move |chunk: &io::Result<Bytes>| {
-                state.mark(chunk.as_ref().map_or(0, |bytes| bytes.len() as u64));
-            };
-            Box::pin(bytes.inspect(mark))
+            sending::send(&self.workshop.disk, outgoing, 0, None)
         };
         self.peers.put_piece(to, &parcel, with_dossier, body).await?;
-        if with_dossier && let Some(throttled) = &self.throttled {
-            throttled.by.spent(dossier.encoded_bytes());
-        }
         if matches!(placing, Placing::Own) {
             let placed = PlacedPiece { piece, holder: to.id, bytes };
             self.holder.note_placed(self.lock, placed).await?;

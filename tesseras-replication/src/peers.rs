@@ -284,7 +284,7 @@ impl Peers {
     }
 
     /// Sends a piece to a node, with the dossier if the node does not have it. `body` yields the
-    /// bytes of the piece, anew for each attempt.
+    /// bytes of the piece, anew for each attempt. All that is sent is marked in the parcel's state.
     pub(crate) async fn put_piece(
         &self,
         to: &Contact,
@@ -318,7 +318,7 @@ impl Peers {
             dossier_bytes: head.len() as u64,
             witnesses: witnesses.clone(),
         };
-        let body = crate::bulk::after(head, body);
+        let body = state.marking(crate::bulk::after(head, body));
         let put = self.ask::<Stored>(to, &request, Some(body), self.deadlines.transfer).await;
         drop(state.give_up_permit());
         put.map(|_| ())

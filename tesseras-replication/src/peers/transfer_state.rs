@@ -5,7 +5,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use futures_util::StreamExt as _;
 use tesseras_core::lock::lock;
+use tesseras_wire::Body;
 use tokio::time::Instant;
 
 use super::permits::{LateSlot, Permits, Priority, TransferPermit};
@@ -73,6 +75,14 @@ impl TransferState {
         self.0.bytes.fetch_add(bytes, Ordering::Relaxed);
         let elapsed = u64::try_from(self.0.begun.elapsed().as_millis()).unwrap_or(u64::MAX - 1);
         self.0.last.store(elapsed + 1, Ordering::Relaxed);
+    }
+
+    /// The same body, of which all that is taken to be sent is marked.
+    pub(super) fn marking(&self, body: Body) -> Body {
+        let state = self.clone();
+        Box::pin(body.inspect(move |chunk| {
+            state.mark(chunk.as_ref().map_or(0, |bytes| bytes.len() as u64));
+        }))
     }
 
     /// Whether it waits on this node for its permit or bandwidth, which is not its peer's lateness.

@@ -8,6 +8,7 @@ use tesseras_replication::repair::REPAIR_DEADLINE;
 use tokio::time::Instant;
 
 use crate::capsules::{Made, film, many};
+use crate::network::Conduct;
 use crate::world::{World, simulate};
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
@@ -154,5 +155,26 @@ fn the_owner_does_not_wait_for_a_routine_repair_which_goes_on_with_what_it_has()
         let (_, of_film) = done.iter().find(|(hash, _)| *hash == film().record.hash).unwrap();
         assert_eq!(of_film.as_ref().unwrap().restored, 0, "{done:?}");
         assert!(world.answered("get_piece") <= 18, "{}", world.answered("get_piece"));
+    });
+}
+
+#[test]
+fn what_a_repair_transfers_counts_whether_or_not_a_piece_is_taken() {
+    simulate(230..232, 0, async |world| {
+        publish(world, 64 << 10, &[]).await;
+        let by = world.holders(film())[0];
+        two_die(world, by, &[]).await;
+        let holders = world.holders(film());
+        let others = (0..world.len()).filter(|index| !holders.contains(index) && index % 5 > 0);
+        for index in others.collect::<Vec<_>>() {
+            world.behave(index, Conduct::Refuses);
+        }
+        let (counted, puts) =
+            (world.place(by).replication.repair_bytes(), world.answered("put_piece"));
+        let done = world.repair(by, film()).await.unwrap();
+        let puts = world.answered("put_piece") - puts;
+        assert!(puts > done.restored && done.restored > 0, "{puts} puts: {done:?}");
+        let counted = world.place(by).replication.repair_bytes() - counted;
+        assert_eq!(counted, total(&world.take_moved(by)), "{done:?}");
     });
 }

@@ -14,7 +14,7 @@ use tesseras_core::plan::Plan;
 use tesseras_core::ports::HoldingRepository as _;
 use tesseras_core::time::ClockOffset;
 use tesseras_replication::attestation::{Question, attest};
-use tesseras_replication::messages::{AttestedPiece, Request as Message, Stored};
+use tesseras_replication::messages::{AttestedPiece, Request as Message, Stored, refusal};
 use tesseras_replication::{BlockingPool, Directory};
 use tesseras_wire::codec::{self, Answer, Refusal};
 use tesseras_wire::{
@@ -56,6 +56,8 @@ pub enum Conduct {
     Forgets,
     /// It acknowledges pieces at once, keeps none, and attests them.
     KeepsNothing,
+    /// It receives all of a piece, and refuses it then.
+    Refuses,
 }
 
 impl Conduct {
@@ -265,6 +267,10 @@ async fn serve(
             sleep(Duration::from_millis(50)).await;
             let frame = codec::encode(&Answer::Ok(Stored {})).unwrap();
             return Response { frame, body: None };
+        }
+        Conduct::Refuses if kind == "put_piece" => {
+            body.for_each(|_| std::future::ready(())).await;
+            return Response { frame: codec::refuse(refusal::DECLINED, "no"), body: None };
         }
         // It knows the plan of the first node, which publishes.
         Conduct::KeepsNothing if kind == "attest" => {
