@@ -54,7 +54,7 @@ impl TesseraLocks {
     pub(crate) async fn lock(&self, tessera: TesseraHash) -> TesseraLock {
         let queue = self.queue(tessera);
         let guard = {
-            let _waiting = Waiting::begin(&queue.waiting);
+            let _waiting = Waiter::begin(&queue.waiting);
             queue.mutex.clone().lock_owned().await
         };
         TesseraLock { tessera, queue, _guard: Arc::new(guard) }
@@ -73,16 +73,16 @@ impl TesseraLocks {
 }
 
 /// A task that waits for a lock, until it is dropped.
-struct Waiting<'a>(&'a watch::Sender<usize>);
+struct Waiter<'a>(&'a watch::Sender<usize>);
 
-impl<'a> Waiting<'a> {
+impl<'a> Waiter<'a> {
     fn begin(waiting: &'a watch::Sender<usize>) -> Self {
         waiting.send_modify(|waiting| *waiting += 1);
         Self(waiting)
     }
 }
 
-impl Drop for Waiting<'_> {
+impl Drop for Waiter<'_> {
     fn drop(&mut self) {
         self.0.send_modify(|waiting| *waiting -= 1);
     }

@@ -14,7 +14,7 @@ const MAX_WAITING: usize = 65_536;
 /// forgets.
 #[derive(Debug, Default)]
 pub(crate) struct Agenda {
-    waiting: BTreeMap<TesseraHash, Waiting>,
+    waiting: BTreeMap<TesseraHash, Postponed>,
     /// Of these, those whose turn has not come, the next first.
     later: BTreeSet<(Timestamp, TesseraHash)>,
     /// And those whose turn has come, the most endangered first.
@@ -24,7 +24,7 @@ pub(crate) struct Agenda {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Waiting {
+struct Postponed {
     turn: Turn,
     /// How many losses it survived when it was looked at last.
     survives: usize,
@@ -36,14 +36,14 @@ impl Agenda {
     pub(crate) fn put(&mut self, tessera: TesseraHash, turn: Turn, survives: usize) {
         self.remove(&tessera);
         if self.waiting.len() < MAX_WAITING {
-            self.waiting.insert(tessera, Waiting { turn, survives });
+            self.waiting.insert(tessera, Postponed { turn, survives });
             self.later.insert((turn.at, tessera));
         }
     }
 
     /// A tessera does not wait any more.
     pub(crate) fn remove(&mut self, tessera: &TesseraHash) -> Option<Turn> {
-        let Waiting { turn, survives } = self.waiting.remove(tessera)?;
+        let Postponed { turn, survives } = self.waiting.remove(tessera)?;
         if !self.due.remove(&(survives, *tessera)) {
             self.later.remove(&(turn.at, *tessera));
         }
@@ -167,7 +167,7 @@ mod tests {
                     Step::Remove(n) => _ = agenda.remove(&hash(n)),
                     Step::Ended(n) => agenda.ended(&hash(n)),
                     Step::Begin => {
-                        let is_due = |(tessera, waiting): &(&TesseraHash, &Waiting)| {
+                        let is_due = |(tessera, waiting): &(&TesseraHash, &Postponed)| {
                             waiting.turn.at.0 <= now && !agenda.running.contains_key(tessera)
                         };
                         let due = agenda.waiting.iter().filter(is_due);

@@ -48,7 +48,8 @@ impl Stewardship<'_> {
         }
     }
 
-    /// The turn of this node to repair a tessera; `None` if it is not done in turns. `most` is how many holders the form needs at the most.
+    /// The turn of this node to repair a tessera; `None` if it is not done in turns. `most` is how many
+    /// holders the form needs at the most.
     pub(super) fn turn(
         self,
         plan: &Plan,
