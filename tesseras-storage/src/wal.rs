@@ -153,8 +153,8 @@ mod tests {
         assert!(hint > first);
         assert_eq!(wal.newest_awaited(), first, "nobody waits for a hint");
         wal.commit(true, || Err(())).unwrap_err();
-        let (seen, sees) = std::sync::mpsc::channel();
-        let (asked, asks) = std::sync::mpsc::channel();
+        let (seen, sees) = std::sync::mpsc::sync_channel(1);
+        let (asked, asks) = std::sync::mpsc::sync_channel(1);
         let wal = &wal;
         std::thread::scope(|scope| {
             scope.spawn(move || {
