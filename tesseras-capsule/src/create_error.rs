@@ -19,6 +19,15 @@ pub enum CreateError {
         /// The system's error.
         source: std::io::Error,
     },
+    /// The folder vanished before all of it was read.
+    #[error(
+        "{folder} is gone: it was removed, moved or unmounted before all of it was read; nothing \
+         was stored"
+    )]
+    Gone {
+        /// The folder.
+        folder: String,
+    },
     /// The folder cannot be walked.
     #[error(transparent)]
     Walk(#[from] WalkError),

@@ -11,7 +11,8 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use rustix::fs::{
-    AtFlags, CWD, Dir, FileType, Mode, OFlags, RawMode, fstat, mkdirat, openat, statat, unlinkat,
+    AtFlags, CWD, Dir, FileType, Mode, OFlags, RawMode, Stat, fstat, mkdirat, openat, statat,
+    unlinkat,
 };
 use tesseras_core::lock::lock;
 
@@ -23,6 +24,8 @@ pub(crate) enum Kind {
     Symlink,
     /// A pipe, a socket or a device.
     Special,
+    /// It was removed while the directory was listed.
+    Gone,
 }
 
 /// One entry of a directory.
@@ -61,6 +64,15 @@ impl Folder {
         Ok(Self { root, last: Mutex::new(None) })
     }
 
+    /// Whether the directory is no longer at the path at which it was opened: it was removed, moved
+    /// or unmounted.
+    pub fn has_left(&self, path: &Path) -> bool {
+        let place = |fd: &OwnedFd| fstat(fd).map(|stat| (stat.st_dev, stat.st_ino)).ok();
+        let there = openat(CWD, path, DIRECTORY, Mode::empty()).ok();
+        let there = there.and_then(|there| place(&there));
+        there.is_none() || there != place(&self.root)
+    }
+
     fn directory(&self, path: &[u8]) -> io::Result<Arc<OwnedFd>> {
         if path.is_empty() {
             return Ok(Arc::clone(&self.root));
@@ -93,23 +105,12 @@ impl Folder {
             if entries.len() == limit {
                 return Ok(None);
             }
-            let stat = match statat(&*handle, name, AtFlags::SYMLINK_NOFOLLOW) {
-                Ok(stat) => stat,
-                // It was removed between the listing and this call.
-                Err(rustix::io::Errno::NOENT) => continue,
+            let (kind, bytes) = match statat(&*handle, name, AtFlags::SYMLINK_NOFOLLOW) {
+                Ok(stat) => (kind_of(&stat), u64::try_from(stat.st_size).unwrap_or(0)),
+                Err(rustix::io::Errno::NOENT) => (Kind::Gone, 0),
                 Err(e) => return Err(e.into()),
             };
-            let kind = match FileType::from_raw_mode(stat.st_mode as RawMode) {
-                FileType::RegularFile => Kind::File,
-                FileType::Directory => Kind::Directory,
-                FileType::Symlink => Kind::Symlink,
-                _ => Kind::Special,
-            };
-            entries.push(Entry {
-                name: name.to_vec(),
-                kind,
-                bytes: u64::try_from(stat.st_size).unwrap_or(0),
-            });
+            entries.push(Entry { name: name.to_vec(), kind, bytes });
         }
         entries.sort_unstable_by(|a, b| a.name.cmp(&b.name));
         Ok(Some(entries))
@@ -154,6 +155,15 @@ impl Folder {
     pub fn remove_file(&self, path: &[u8]) -> io::Result<()> {
         let (parent, name) = parent_and_name(path);
         Ok(unlinkat(&*self.directory(parent)?, name, AtFlags::empty())?)
+    }
+}
+
+fn kind_of(stat: &Stat) -> Kind {
+    match FileType::from_raw_mode(stat.st_mode as RawMode) {
+        FileType::RegularFile => Kind::File,
+        FileType::Directory => Kind::Directory,
+        FileType::Symlink => Kind::Symlink,
+        _ => Kind::Special,
     }
 }
 

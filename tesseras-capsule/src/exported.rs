@@ -200,7 +200,8 @@ impl BlobReader for FileInDirectory {
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Result<(), StoreError> {
         let end = offset.saturating_add(buffer.len() as u64);
         if end > self.bytes {
-            return Err(StoreError::OutOfRange { offset, end, bytes: self.bytes });
+            // Readers go by the MANIFEST, so it is the file that is too short.
+            return Err(StoreError::Corrupt(self.hash));
         }
         let read = self.file.read_exact_at(buffer, offset);
         read.map_err(|e| read_error(&self.hash, &self.path, e))

@@ -9,7 +9,7 @@ use tesseras_core::manifest::{MAX_FILES, MAX_MANIFEST_BYTES};
 
 use crate::dirfd::{Folder, state};
 use crate::recognise::{Format, HEAD_BYTES, Recognised, recognise};
-use crate::walk::{Found, SkipReason, Skipped, Walk, printable_path, why};
+use crate::walk::{Found, SkipReason, Skipped, Walk, printable_path};
 
 /// At most so many files of a capsule are not those of a memory: README.decode, keys, descriptions
 /// of formats.
@@ -109,10 +109,10 @@ impl FolderPlan {
 }
 
 fn look_at(folder: &Folder, found: &Found) -> Result<Format, SkipReason> {
-    let unreadable = |e: std::io::Error| SkipReason::Unreadable(why(&e));
+    let unreadable = |e: std::io::Error| SkipReason::of(&e);
     let mut file = folder.file(&found.raw).map_err(unreadable)?;
-    if state(&file).map_err(unreadable)?.bytes == 0 {
-        return Err(SkipReason::Empty);
+    if state(&file).map_err(unreadable)?.bytes < found.bytes {
+        return Err(SkipReason::Changed);
     }
     let mut head = Vec::with_capacity(HEAD_BYTES);
     (&mut file).take(HEAD_BYTES as u64).read_to_end(&mut head).map_err(unreadable)?;

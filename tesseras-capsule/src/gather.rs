@@ -20,7 +20,7 @@ use crate::pump::Pump;
 use crate::recognise::{Format, OTHER_TEXT, TextCheck};
 use crate::staging::{Staging, Stored};
 use crate::texts::{ALWAYS, Description, README};
-use crate::walk::{SkipReason, Skipped, printable_path, walk, why};
+use crate::walk::{SkipReason, Skipped, printable_path, walk};
 use tesseras_core::progress::Meter;
 
 /// The result of a dry run: everything but the signatures.
@@ -60,7 +60,11 @@ pub(crate) fn gather<'a>(
 ) -> Result<Gathered<'a>, CreateError> {
     let folder = Folder::open(path)
         .map_err(|source| CreateError::Folder { folder: path.display().to_string(), source })?;
-    let plan = FolderPlan::new(&folder, walk(&folder)?);
+    let folder = Opened { folder, path };
+    let plan = FolderPlan::new(&folder.folder, walk(&folder.folder)?);
+    if plan.memories.is_empty() || plan.skipped.iter().any(|left| left.reason.is_failure()) {
+        folder.check_is_there()?;
+    }
     if plan.memories.is_empty() {
         return Err(CreateError::Nothing { skipped: sorted(plan.skipped) });
     }
@@ -105,8 +109,24 @@ pub(crate) fn gather<'a>(
     gathering.finish(headers, creator)
 }
 
+/// The folder that is read, and where it was.
+struct Opened<'w> {
+    folder: Folder,
+    path: &'w Path,
+}
+
+impl Opened<'_> {
+    /// Refuses a folder that is no longer there, of which no more than a part could be kept.
+    fn check_is_there(&self) -> Result<(), CreateError> {
+        match self.folder.has_left(self.path) {
+            true => Err(CreateError::Gone { folder: self.path.display().to_string() }),
+            false => Ok(()),
+        }
+    }
+}
+
 struct Gathering<'a, 'w> {
-    folder: &'w Folder,
+    folder: &'w Opened<'w>,
     digits: usize,
     staging: Staging<&'a dyn BlobStore>,
     pump: Pump,
@@ -148,8 +168,12 @@ impl<'a> Gathering<'a, '_> {
     /// file had to be left out after all.
     fn memory(&mut self, main: &Source, context: Option<&Source>) -> Result<bool, CreateError> {
         let Some(read) = self.read(main)? else { return Ok(false) };
-        let context = match context {
-            Some(text) => self.read(text)?.map(|read| (text, read)),
+        let context = match context.map(|text| (text, self.read(text))) {
+            Some((text, Ok(found))) => found.map(|read| (text, read)),
+            Some((_, Err(error))) => {
+                self.staging.discard(read.blob);
+                return Err(error);
+            }
             None => None,
         };
         self.memories += 1;
@@ -198,6 +222,7 @@ impl<'a> Gathering<'a, '_> {
             Ok(read) => Ok(Some(read)),
             Err(Stop::Fail(error)) => Err(error.into()),
             Err(Stop::Skip(reason)) => {
+                self.folder.check_is_there()?;
                 let path = printable_path(&source.found.raw);
                 self.skipped.push(Skipped { path, reason });
                 Ok(None)
@@ -206,9 +231,12 @@ impl<'a> Gathering<'a, '_> {
     }
 
     fn try_read(&mut self, source: &Source) -> Result<Read, Stop> {
-        let unreadable = |e: std::io::Error| Stop::Skip(SkipReason::Unreadable(why(&e)));
-        let mut file = self.folder.file(&source.found.raw).map_err(unreadable)?;
+        let unreadable = |e: std::io::Error| Stop::Skip(SkipReason::of(&e));
+        let mut file = self.folder.folder.file(&source.found.raw).map_err(unreadable)?;
         let before = state(&file).map_err(unreadable)?;
+        if before.bytes < source.found.bytes {
+            return Err(Stop::Skip(SkipReason::Changed));
+        }
         let shot = if source.format.may_have_exif() {
             let shot = exif::read(&file);
             file.rewind().map_err(unreadable)?;

@@ -4,10 +4,11 @@
 //! network: the bytes stored are those hashed in that pass.
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
-use tesseras_core::ids::{CreatorId, TesseraHash};
-use tesseras_core::ports::{BlobStore, Origin, StoreError, TesseraRepository};
+use tesseras_core::ids::{ContentHash, CreatorId, TesseraHash};
+use tesseras_core::lock::lock;
+use tesseras_core::ports::{BlobReader, BlobStore, Origin, StoreError, TesseraRepository};
 use tesseras_core::time::Timestamp;
 use thiserror::Error;
 
@@ -68,6 +69,9 @@ pub enum ImportError {
     /// It changed after it was verified.
     #[error("the capsule changed while it was read: {0}")]
     Changed(#[source] ExportedError),
+    /// A file of it vanished or changed after it was verified: its path, and what happened.
+    #[error("the capsule changed while it was read: {0}; nothing was stored")]
+    ChangedFile(String),
     /// It could not be unpacked.
     #[error(transparent)]
     Unpack(#[from] UnpackError),
@@ -116,7 +120,9 @@ pub fn import(
     let origin = if own { Origin::Created } else { Origin::Fetched };
     repository.unblock(&hash)?;
     let pack = PackReader::new(Arc::clone(capsule), Arc::clone(exported.blobs()));
-    let done = unpack(&pack, &hash, blobs, repository, origin, added, progress)?;
+    let pack = Watched { pack, changed: Mutex::new(None) };
+    let done = unpack(&pack, &hash, blobs, repository, origin, added, progress)
+        .map_err(|error| pack.explain(error))?;
     Ok(Imported {
         hash,
         memories: done.memories,
@@ -125,6 +131,51 @@ pub fn import(
         before: if known { Before::Damaged } else { Before::Absent },
         ignored,
     })
+}
+
+/// The pack of an exported directory, which remembers what is no longer as it was verified: to the
+/// unpacking, a file that vanished there looks like one that is missing in the store.
+struct Watched {
+    pack: PackReader,
+    changed: Mutex<Option<String>>,
+}
+
+impl BlobReader for Watched {
+    fn bytes(&self) -> u64 {
+        self.pack.bytes()
+    }
+
+    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Result<(), StoreError> {
+        self.pack.read_at(offset, buffer).inspect_err(|error| {
+            *lock(&self.changed) = self.change(error);
+        })
+    }
+}
+
+impl Watched {
+    /// What an error of reading says about the directory; `None` if only this machine failed.
+    fn change(&self, error: &StoreError) -> Option<String> {
+        let path = |hash: &ContentHash| {
+            let files = self.pack.capsule().files();
+            files.iter().find(|file| file.blake3 == *hash).map(|file| file.path.to_string())
+        };
+        match error {
+            StoreError::Missing(hash) => path(hash).map(|path| format!("{path} is gone")),
+            StoreError::Corrupt(hash) => path(hash).map(|path| format!("{path} has other bytes")),
+            _ => None,
+        }
+    }
+
+    /// Why unpacking failed, if a file of the directory is the reason.
+    fn explain(&self, error: UnpackError) -> ImportError {
+        match (lock(&self.changed).take(), error) {
+            (Some(changed), _) => ImportError::ChangedFile(changed),
+            (None, UnpackError::File { path, .. }) => {
+                ImportError::ChangedFile(format!("{path} has other bytes"))
+            }
+            (None, error) => error.into(),
+        }
+    }
 }
 
 /// The additional files in the directory; its first faults if anything else is wrong with it.

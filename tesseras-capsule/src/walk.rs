@@ -4,6 +4,7 @@
 use std::fmt;
 use std::io;
 
+use rustix::io::Errno;
 use tesseras_core::path::{CapsulePath, MAX_PATH_BYTES, TextError};
 use tesseras_core::words::is_plain;
 use thiserror::Error;
@@ -45,14 +46,27 @@ pub enum SkipReason {
     Hidden,
     /// It is a hidden directory.
     HiddenDirectory,
-    /// It changed while it was read.
+    /// It changed while it was read, or it is shorter than when the folder was listed.
     Changed,
+    /// It was removed after its folder was listed.
+    Gone,
 }
 
 impl SkipReason {
+    /// Why something that was listed could not be opened or read.
+    pub(crate) fn of(error: &io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::NotFound => Self::Gone,
+            // Another kind of entry has taken the place of a file or directory.
+            io::ErrorKind::NotADirectory | io::ErrorKind::InvalidInput => Self::Changed,
+            _ if error.raw_os_error() == Some(Errno::LOOP.raw_os_error()) => Self::Changed,
+            _ => Self::Unreadable(why(error)),
+        }
+    }
+
     /// Whether it was to be kept and could not be: something can be done about it.
     pub fn is_failure(&self) -> bool {
-        matches!(self, Self::Unreadable(_) | Self::Changed | Self::Name(_))
+        matches!(self, Self::Unreadable(_) | Self::Changed | Self::Gone | Self::Name(_))
     }
 }
 
@@ -71,6 +85,10 @@ impl fmt::Display for SkipReason {
             Self::Hidden => f.write_str("it is a hidden file"),
             Self::HiddenDirectory => f.write_str("it is a hidden directory"),
             Self::Changed => f.write_str("it changed while it was read; run create again"),
+            Self::Gone => f.write_str(
+                "the folder changed while it was read, and it is gone; bring it back if you want \
+                 to keep it, then run create again",
+            ),
         }
     }
 }
@@ -115,7 +133,7 @@ pub(crate) fn walk(folder: &Folder) -> Result<Walk, WalkError> {
             Ok(None) => return Err(WalkError::TooMany),
             Err(e) if directory.is_empty() => return Err(WalkError::Unreadable(e)),
             Err(e) => {
-                walk.skip(&directory, SkipReason::Unreadable(why(&e)));
+                walk.skip(&directory, SkipReason::of(&e));
                 continue;
             }
         };
@@ -129,6 +147,7 @@ pub(crate) fn walk(folder: &Folder) -> Result<Walk, WalkError> {
             match entry.kind {
                 Kind::Symlink => walk.skip(&raw, SkipReason::Symlink),
                 Kind::Special => walk.skip(&raw, SkipReason::Special),
+                Kind::Gone => walk.skip(&raw, SkipReason::Gone),
                 Kind::Directory if entry.name.starts_with(b".") => {
                     walk.skip(&raw, SkipReason::HiddenDirectory);
                 }

@@ -49,7 +49,7 @@ codes! {
     AMBIGUOUS = "ambiguous",
     /// What is stored is damaged.
     DAMAGED = "damaged",
-    /// What was to be imported changed while it was read.
+    /// What was to be kept or imported changed or vanished while it was read.
     CHANGED = "changed",
     /// The destination exists already; it is left as it is.
     EXISTS = "exists",

@@ -437,6 +437,7 @@ impl Look<'_> {
                     Kind::Directory => directories.push(path),
                     Kind::File => self.unexpected(&path, "no such file is listed".to_owned()),
                     Kind::Symlink => self.unexpected(&path, "a symbolic link".to_owned()),
+                    Kind::Gone => {}
                     Kind::Special => self.unexpected(&path, "no file at all".to_owned()),
                 }
             }

@@ -3,12 +3,12 @@
 use std::fs;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use tesseras_capsule::{
-    CreateError, CreateOptions, MemoryType, SkipReason, StoredCapsule, create, dry_run,
+    CreateError, CreateOptions, Created, MemoryType, SkipReason, StoredCapsule, create, dry_run,
 };
 use tesseras_core::ports::TesseraRepository as _;
 use tesseras_core::progress::{Meter, OnProgress};
@@ -256,18 +256,24 @@ fn what_cannot_be_read_is_reported() {
     assert_eq!(created.memories, 3, "the text beside the locked photo is a memory of its own");
 }
 
-/// Changes a file as soon as the first of so many bytes at once were read.
-fn meddler(file: PathBuf, at_once: u64) -> Meter {
+/// Does something once, as soon as so many bytes were read at once; with 0, after the folder is
+/// listed and before its first file is read.
+fn meddler(at_once: u64, meddle: impl Fn() + Send + Sync + 'static) -> Meter {
     let (done, meddled) = (AtomicU64::new(0), AtomicBool::new(false));
     let on_progress: OnProgress = Arc::new(move |progress| {
         let step = progress.done.saturating_sub(done.swap(progress.done, Ordering::Relaxed));
-        if step >= at_once && !meddled.swap(true, Ordering::Relaxed) {
-            let mut bytes = fs::read(&file).unwrap();
-            bytes.push(0);
-            fs::write(&file, bytes).unwrap();
+        let is_due = progress.total > 0 && step >= at_once;
+        if is_due && !meddled.swap(true, Ordering::Relaxed) {
+            meddle();
         }
     });
     Meter::new("reading", 0, &on_progress)
+}
+
+/// Creates a capsule of the world's folder while somebody meddles.
+fn create_meddled(world: &World, meddler: &Meter) -> Result<Created, CreateError> {
+    let library = &*world.library;
+    create(&world.folder, &options(), &world.keys, library, library, meddler)
 }
 
 #[test]
@@ -275,15 +281,84 @@ fn a_file_that_changes_while_it_is_read_is_left_out() {
     let world = World::small();
     world.put("beach.jpg", &jpeg(&[7; 1_000_000]));
     // No other file is half as long.
-    let meddler = meddler(world.folder.join("beach.jpg"), 10_000);
-    let library = &*world.library;
-    let created =
-        create(&world.folder, &options(), &world.keys, library, library, &meddler).unwrap();
+    let file = world.folder.join("beach.jpg");
+    let meddler = meddler(10_000, move || {
+        let mut bytes = fs::read(&file).unwrap();
+        bytes.push(0);
+        fs::write(&file, bytes).unwrap();
+    });
+    let created = create_meddled(&world, &meddler).unwrap();
     assert_eq!(created.skipped.len(), 1);
     assert_eq!(created.skipped[0].path, "beach.jpg");
     assert_eq!(created.skipped[0].reason, SkipReason::Changed);
     assert_eq!(created.memories, 3, "the text beside it is a memory of its own");
-    assert_eq!(library.staged(), 0);
+    assert_eq!(world.library.staged(), 0);
+}
+
+#[test]
+fn what_vanishes_or_shrinks_before_it_is_read_has_changed() {
+    let world = World::small();
+    for name in ["cut.txt", "emptied.txt", "gone.jpg", "place.wav", "with/gone.jpg"] {
+        world.put(name, &jpeg(&[7; 5000]));
+    }
+    let folder = world.folder.clone();
+    let meddler = meddler(0, move || {
+        fs::write(folder.join("cut.txt"), jpeg(&[7; 4000])).unwrap();
+        fs::write(folder.join("emptied.txt"), b"").unwrap();
+        fs::remove_file(folder.join("gone.jpg")).unwrap();
+        fs::remove_file(folder.join("place.wav")).unwrap();
+        fs::create_dir(folder.join("place.wav")).unwrap();
+        fs::remove_dir_all(folder.join("with")).unwrap();
+    });
+    let created = create_meddled(&world, &meddler).unwrap();
+    let skipped: Vec<_> = created.skipped.iter().map(|s| (s.path.as_str(), &s.reason)).collect();
+    assert_eq!(
+        skipped,
+        [
+            ("cut.txt", &SkipReason::Changed),
+            ("emptied.txt", &SkipReason::Changed),
+            ("gone.jpg", &SkipReason::Gone),
+            ("place.wav", &SkipReason::Changed),
+            ("with/gone.jpg", &SkipReason::Gone),
+        ]
+    );
+    for (_, reason) in skipped {
+        assert!(reason.is_failure() && reason.to_string().contains("changed"), "{reason}");
+    }
+    assert_eq!((created.memories, world.library.staged()), (3, 0));
+}
+
+#[test]
+fn of_a_folder_that_vanishes_no_torso_is_made() {
+    let moved_and_emptied = |folder: &Path| {
+        let elsewhere = folder.with_extension("moved");
+        fs::rename(folder, &elsewhere).unwrap();
+        fs::remove_file(elsewhere.join("voices/um dó.wav")).unwrap();
+        fs::create_dir(folder).unwrap();
+    };
+    let removed = |folder: &Path| fs::remove_dir_all(folder).unwrap();
+    for vanish in [removed as fn(&Path), moved_and_emptied] {
+        for at_once in [0, 10_000] {
+            let world = World::small();
+            world.put("beach.jpg", &jpeg(&[7; 1_000_000]));
+            let folder = world.folder.clone();
+            let error = create_meddled(&world, &meddler(at_once, move || vanish(&folder)));
+            let error = error.unwrap_err();
+            assert!(matches!(error, CreateError::Gone { .. }), "{error:?}");
+            assert!(error.to_string().contains(world.folder.to_str().unwrap()), "{error}");
+            assert_eq!(world.library.objects() + world.library.staged(), 0);
+            assert_eq!(world.library.list().unwrap(), []);
+        }
+    }
+}
+
+#[test]
+fn a_folder_that_is_moved_while_it_is_read_is_kept_as_a_whole() {
+    let world = World::small();
+    let folder = world.folder.clone();
+    let meddler = meddler(0, move || fs::rename(&folder, folder.with_extension("moved")).unwrap());
+    let created = create_meddled(&world, &meddler).unwrap();
+    assert_eq!((created.memories, created.skipped), (3, vec![]));
 }
 
 #[test]

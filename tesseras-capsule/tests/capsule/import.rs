@@ -1,12 +1,15 @@
 //! An exported capsule comes into a library as the tessera that it is, whole or not at all.
 
 use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use tesseras_capsule::import::Before;
 use tesseras_capsule::{ImportError, Imported, import, verify_stored};
 use tesseras_core::ids::CreatorId;
 use tesseras_core::ports::{Origin, TesseraRepository as _};
-use tesseras_core::progress::Meter;
+use tesseras_core::progress::{Meter, OnProgress};
 
 use crate::samples::{NOW, World, tree};
 
@@ -65,6 +68,37 @@ fn what_is_here_stays_and_its_damage_is_mended() {
     assert_eq!(attempt(&world, &world, None).unwrap().before, Before::Damaged);
     assert!(verify_stored(library, library, &capsule.hash(), &Meter::silent()).unwrap().valid);
     assert_eq!(library.staged(), 0);
+}
+
+#[test]
+fn what_vanishes_or_shrinks_after_it_was_verified_is_named() {
+    let gone = |file: &Path| fs::remove_file(file).unwrap();
+    let cut = |file: &Path| fs::write(file, b"RIFF").unwrap();
+    let all_gone = |file: &Path| fs::remove_dir_all(file.ancestors().nth(3).unwrap()).unwrap();
+    let of_sound = "/media.wav";
+    for (meddle, named) in
+        [(gone as fn(&Path), of_sound), (cut, of_sound), (all_gone, "README.decode")]
+    {
+        let (from, into) = (World::small(), World::new());
+        let path = from.exported();
+        let capsule = from.capsule();
+        let sound = capsule.files().iter().find(|file| file.mime == "audio/wav").unwrap();
+        let file = path.join(sound.path.as_str());
+        let verified = AtomicBool::new(false);
+        // The first stage verifies and the second one reads; each begins with its total.
+        let on_progress: OnProgress = Arc::new(move |progress| {
+            let begins = progress.done == 0 && progress.total > 0;
+            if begins && verified.swap(true, Ordering::Relaxed) && file.exists() {
+                meddle(&file);
+            }
+        });
+        let library = &*into.library;
+        let meter = Meter::new("importing", 0, &on_progress);
+        let error = import(&path, None, library, library, NOW, &meter).unwrap_err();
+        assert!(matches!(error, ImportError::ChangedFile(_)), "{error:?}");
+        assert!(error.to_string().contains(named), "{error}");
+        assert_eq!(library.objects() + library.staged(), 0);
+    }
 }
 
 #[test]

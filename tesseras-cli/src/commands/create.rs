@@ -25,8 +25,9 @@ use crate::progress::file_meter;
 /// beside a media file of the same name becomes its context. Left out are links, empty and hidden
 /// files, programs, and side files of other programs; all of them are named.
 ///
-/// Exit code 1 with a result means that the tessera was made but a file could not be read, or has a
-/// name that cannot be stored; it is named among those left out. A folder that is in the library
+/// Exit code 1 with a result means that the tessera was made but a file could not be read, changed
+/// or vanished meanwhile, or has a name that cannot be stored; it is named among those left out. If
+/// the folder itself vanishes before all of it was read, nothing is made. A folder that is in the library
 /// already is not kept twice.
 #[derive(Debug, clap::Args)]
 pub struct Args {
@@ -67,6 +68,8 @@ struct Made {
     gps_files: Vec<String>,
     /// The paths of files whose format `decode/` does not describe.
     undescribed: Vec<String>,
+    /// How many of the skipped were to be kept, and could not be.
+    missing: u64,
     /// Whether it was in the library already, so that nothing was created.
     already: bool,
     dry_run: bool,
@@ -90,14 +93,13 @@ pub fn run(context: &Context, args: Args) -> Result<Exit, CommandError> {
         again: args.again,
     };
     let meter = file_meter("Reading");
-    let (made, skipped) = match args.dry_run {
+    let made = match args.dry_run {
         true => dry_run(context, &args.folder, &options, &meter)?,
         false => create(context, &args.folder, &options, &meter)?,
     };
     drop(meter);
     context.output.report(&made)?;
-    let is_incomplete = skipped.iter().any(|left| left.reason.is_failure());
-    Ok(if is_incomplete { Exit::Failed } else { Exit::Done })
+    Ok(if made.missing > 0 { Exit::Failed } else { Exit::Done })
 }
 
 fn dry_run(
@@ -105,27 +107,27 @@ fn dry_run(
     folder: &Path,
     options: &CreateOptions,
     meter: &Meter,
-) -> Result<(Made, Vec<Skipped>), CommandError> {
+) -> Result<Made, CommandError> {
     // Without an identity, temporary keys suffice: nothing is signed.
     let keys = identity::load(&context.data_dir).map(|identity| identity.keys);
     let keys = keys.or_else(|_| CreatorKeys::generate()).map_err(|error| {
         CommandError::new(format!("keys for a dry run cannot be made: {error}"))
     })?;
     let draft = tesseras_capsule::dry_run(folder, options, &keys.public(), meter)?;
-    let made = Made {
+    Ok(Made {
         hash: None,
         code: None,
         memories: draft.memories,
         files: draft.files,
         bytes: draft.bytes,
         skipped: left(&draft.skipped),
+        missing: missing(&draft.skipped),
         places: draft.places,
         gps_files: draft.gps_files,
         undescribed: draft.undescribed,
         already: false,
         dry_run: true,
-    };
-    Ok((made, draft.skipped))
+    })
 }
 
 fn create(
@@ -133,7 +135,7 @@ fn create(
     folder: &Path,
     options: &CreateOptions,
     meter: &Meter,
-) -> Result<(Made, Vec<Skipped>), CommandError> {
+) -> Result<Made, CommandError> {
     let identity = identity::load(&context.data_dir)?;
     end_on_signal_with(context.output, NOTHING_STORED)?;
     let store = context.store()?;
@@ -142,20 +144,24 @@ fn create(
     let (blobs, library) = (store.blobs(), store.library());
     let created =
         tesseras_capsule::create(folder, options, &identity.keys, &*blobs, &*library, meter)?;
-    let made = Made {
+    Ok(Made {
         hash: Some(created.hash),
         code: Some(created.hash.to_code()),
         memories: created.memories,
         files: created.files,
         bytes: created.bytes,
         skipped: left(&created.skipped),
+        missing: missing(&created.skipped),
         places: created.places,
         gps_files: created.gps_files,
         undescribed: created.undescribed,
         already: !created.new,
         dry_run: false,
-    };
-    Ok((made, created.skipped))
+    })
+}
+
+fn missing(skipped: &[Skipped]) -> u64 {
+    skipped.iter().filter(|left| left.reason.is_failure()).count() as u64
 }
 
 fn left(skipped: &[Skipped]) -> Vec<Left> {
@@ -176,6 +182,9 @@ impl Report for Made {
                 "It is here already, as tessera {code}\nIt keeps {kept}. Nothing was made; --again \
                  makes a new one all the same.\n"
             ),
+            Some(code) if self.missing > 0 => {
+                format!("Made tessera {code} of a part of the folder only\nIt keeps {kept}.\n")
+            }
             Some(code) => format!("Made tessera {code}\nIt keeps {kept}.\n"),
             None => format!("It would keep {kept}. Nothing was stored.\n"),
         };
@@ -190,17 +199,38 @@ impl Report for Made {
         out.push_str(&skipped_text(&self.skipped));
         if let Some(hash) = &self.hash {
             let short = short(hash);
-            if self.already {
-                out.append_line(format_args!("Next: tes show {short}"));
-                return out;
+            match self.already {
+                true => out.append_line(format_args!("Next: tes show {short}")),
+                false => out.append(format_args!(
+                    "Until it is published, it exists only here, on this computer.\n\
+                     Next: tes publish {short}    to let others keep it alive\n      \
+                     tes card {short}       then, for a recovery card to print\n"
+                )),
             }
-            out.append(format_args!(
-                "Until it is published, it exists only here, on this computer.\n\
-                 Next: tes publish {short}    to let others keep it alive\n      \
-                 tes card {short}       then, for a recovery card to print\n"
-            ));
         }
+        out.push_str(&self.missing_text());
         out
+    }
+}
+
+impl Made {
+    /// The last line if the folder is not kept as a whole.
+    fn missing_text(&self) -> String {
+        if self.missing == 0 {
+            return String::new();
+        }
+        let missing = count(self.missing, "entry", "entries");
+        let (is, made) = match &self.hash {
+            Some(hash) if !self.already => {
+                ("is", format!("; `tes drop {}` removes this tessera", short(hash)))
+            }
+            Some(_) => ("is", String::new()),
+            None => ("would be", String::new()),
+        };
+        format!(
+            "NOT COMPLETE: {missing} of the folder {is} missing, as listed above. Mend that, then \
+             run create again{made}.\n"
+        )
     }
 }
 
@@ -237,6 +267,9 @@ impl From<CreateError> for CommandError {
                 Self::new(format!("{message}\n{list}").trim_end())
                     .with_hint("give a folder with photos, recordings, films, texts or documents")
             }
+            CreateError::Gone { .. } => Self::new(message)
+                .with_code(Code::CHANGED)
+                .with_hint("bring it back (connect and mount its disk), then run create again"),
             CreateError::Folder { .. } => {
                 Self::new(message).with_hint("give the path of a folder that you may read")
             }

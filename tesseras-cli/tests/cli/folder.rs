@@ -276,7 +276,22 @@ fn a_name_that_cannot_be_stored_is_a_failure_and_can_be_found_again() {
                 "{reason}"
             );
         }
+        assert_eq!(made.json["missing"], 2, "{}", made.json);
+        let human = environment.human(&args);
+        let human = String::from_utf8(human.stdout).expect("UTF-8");
+        let last = human.lines().last().expect("a last line");
+        assert!(last.starts_with("NOT COMPLETE: 2 entries"), "{human}");
     }
+}
+
+#[test]
+fn what_is_complete_does_not_say_that_it_is_not() {
+    let environment = Environment::with_creator();
+    let folder = folder(&environment);
+    fs::write(folder.join("empty.jpg"), b"").expect("written");
+    let human = environment.human(&["create", text(&folder)]);
+    let human = String::from_utf8(human.stdout).expect("UTF-8");
+    assert!(human.contains("it is empty") && !human.contains("NOT COMPLETE"), "{human}");
 }
 
 #[test]

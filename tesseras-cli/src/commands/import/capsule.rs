@@ -114,6 +114,7 @@ impl From<ImportError> for CommandError {
                 .with_hint("free some disk space, or keep the library elsewhere with --data-dir"),
             // It was verified, so it is no longer what it was then.
             ImportError::Changed(_)
+            | ImportError::ChangedFile(_)
             | ImportError::Unpack(
                 UnpackError::Short { .. }
                 | UnpackError::Form { .. }
