@@ -30,7 +30,7 @@ impl Capsules for StoredCapsules {
     fn open(&self, record: &TesseraRecord) -> Result<Arc<dyn OpenCapsule>, StoreError> {
         let capsule =
             StoredCapsule::of_record(&*self.blobs, record).map_err(backend(record.hash))?;
-        Ok(Arc::new(Opened { capsule: Arc::new(capsule), blobs: self.blobs.clone() }))
+        Ok(Arc::new(OpenedCapsule { capsule: Arc::new(capsule), blobs: self.blobs.clone() }))
     }
 
     fn unpack(&self, tessera: &TesseraHash) -> Box<dyn UnpackingCapsule> {
@@ -85,12 +85,12 @@ fn refused(error: unpack::UnpackError) -> UnpackError {
 }
 
 /// A capsule of the data directory.
-struct Opened {
+struct OpenedCapsule {
     capsule: Arc<StoredCapsule>,
     blobs: Arc<dyn BlobStore>,
 }
 
-impl OpenCapsule for Opened {
+impl OpenCapsule for OpenedCapsule {
     fn named(&self) -> &NamedManifest<Arc<[u8]>> {
         self.capsule.named()
     }

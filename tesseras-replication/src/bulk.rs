@@ -90,7 +90,7 @@ pub(crate) fn with_permit(body: Body, permit: Arc<ServingPermit>) -> Body {
                 let chunk = tokio::select! {
                     biased;
                     chunk = body.next() => chunk,
-                    () = permit.is_cut() => Some(Err(ReceiveError::cut())),
+                    () = permit.revoked() => Some(Err(ReceiveError::cut())),
                 };
                 permit.works();
                 chunk

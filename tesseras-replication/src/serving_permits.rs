@@ -15,9 +15,9 @@ use tokio_util::sync::CancellationToken;
 use crate::policy::fair_share::{A_STEP, Entry, Holding, Waiting, entry, next, to_cut};
 
 /// How long a peer without a permit waits before another peer's permit may be revoked.
-const BEFORE_CUTTING: Duration = Duration::from_secs(2);
+const BEFORE_REVOKING: Duration = Duration::from_secs(2);
 /// How long it then waits until it tries again to have one cut.
-const CUT_AGAIN: Duration = Duration::from_millis(500);
+const REVOKE_AGAIN: Duration = Duration::from_millis(500);
 
 /// The permits of one direction.
 pub(crate) struct ServingPermits {
@@ -121,7 +121,7 @@ impl ServingPermit {
     }
 
     /// Returns once the permit is revoked.
-    pub(crate) async fn is_cut(&self) {
+    pub(crate) async fn revoked(&self) {
         self.cut.cancelled().await;
     }
 
@@ -140,7 +140,7 @@ impl ServingPermits {
     /// Waits for a permit until a deadline; `None` if there was none by then, or if too many wait.
     pub(crate) async fn take(&self, peer: PeerAt, deadline: Instant) -> Option<ServingPermit> {
         let (place, changed) = self.queue(peer)?;
-        let mut may_cut_at = Instant::now() + BEFORE_CUTTING;
+        let mut may_cut_at = Instant::now() + BEFORE_REVOKING;
         loop {
             let changed = changed.notified();
             tokio::pin!(changed);
@@ -153,7 +153,7 @@ impl ServingPermits {
             }
             if timeout_at(deadline.min(may_cut_at), changed).await.is_err() {
                 self.cut_one(&place);
-                may_cut_at = Instant::now() + CUT_AGAIN;
+                may_cut_at = Instant::now() + REVOKE_AGAIN;
             }
         }
     }
@@ -270,7 +270,7 @@ mod tests {
         tokio::time::sleep(Duration::from_secs(20)).await;
         let begun = Instant::now();
         let other = permits.take(node(2), soon()).await.expect("one was cut");
-        assert_eq!(begun.elapsed(), BEFORE_CUTTING);
+        assert_eq!(begun.elapsed(), BEFORE_REVOKING);
         assert!(first.expect("free").goes_on(1) && !second.expect("free").goes_on(1));
         assert!(other.goes_on(1));
     }
@@ -283,7 +283,7 @@ mod tests {
         stalled.waits();
         assert!(stalled.goes_on(A_STEP));
         let other = permits.take(node(9), soon()).await.expect("one was cut");
-        stalled.is_cut().await;
+        stalled.revoked().await;
         assert!(!stalled.goes_on(A_STEP) && working.goes_on(0) && other.goes_on(0));
     }
 

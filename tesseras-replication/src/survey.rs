@@ -62,7 +62,7 @@ pub(crate) struct Surveying<'a> {
 /// A possible holder.
 struct PossibleHolder {
     contact: Contact,
-    state: State,
+    state: HolderState,
     /// Whether it was silent lately: it is asked, but not waited for.
     was_silent: bool,
     /// Whether its address was looked up again.
@@ -70,7 +70,7 @@ struct PossibleHolder {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum State {
+enum HolderState {
     Waiting,
     Asked(Instant),
     Failed,
@@ -165,7 +165,8 @@ impl<'a> Surveying<'a> {
     /// and those that have attested.
     pub(crate) fn hopeful(&self) -> usize {
         let open = |holder: &&PossibleHolder| {
-            !holder.was_silent && !matches!(holder.state, State::Failed | State::Answered)
+            !holder.was_silent
+                && !matches!(holder.state, HolderState::Failed | HolderState::Answered)
         };
         self.possible.values().filter(open).count() + self.survey.live.len()
     }
@@ -243,7 +244,7 @@ impl<'a> Surveying<'a> {
         let mut survey = self.survey.clone();
         // A node without an address has not been seen for so long that it is no longer expected.
         let is_silent = |holder: &&PossibleHolder| {
-            holder.state != State::Answered && !holder.contact.addresses.is_empty()
+            holder.state != HolderState::Answered && !holder.contact.addresses.is_empty()
         };
         let silent = self.possible.values().filter(is_silent);
         survey.silent = silent.map(|holder| holder.contact.clone()).collect();
@@ -260,7 +261,7 @@ impl<'a> Surveying<'a> {
     }
 
     fn has_answered(&self, id: &NodeId) -> bool {
-        self.possible.get(id).is_some_and(|holder| holder.state == State::Answered)
+        self.possible.get(id).is_some_and(|holder| holder.state == HolderState::Answered)
     }
 
     /// Adds a possible holder, to be asked at its reported address.
@@ -270,15 +271,15 @@ impl<'a> Surveying<'a> {
             return;
         }
         let (id, state) = match contact.addresses.is_empty() {
-            true => (contact.id, State::Failed),
-            false => (contact.id, State::Waiting),
+            true => (contact.id, HolderState::Failed),
+            false => (contact.id, HolderState::Waiting),
         };
-        if state == State::Waiting {
+        if state == HolderState::Waiting {
             self.waiting.push_back(contact.clone());
         }
         let was_silent = self.peers.is_silent_at(&contact);
         self.possible.insert(id, PossibleHolder { contact, state, was_silent, resolved: false });
-        if state == State::Failed {
+        if state == HolderState::Failed {
             self.look_up(id);
         }
     }
@@ -299,8 +300,8 @@ impl<'a> Surveying<'a> {
     fn moved(&mut self, contact: Contact) {
         let Some(holder) = self.possible.get_mut(&contact.id) else { return };
         let is_elsewhere = contact.addresses.iter().any(|a| !holder.contact.addresses.contains(a));
-        if holder.state != State::Answered && is_elsewhere {
-            holder.state = State::Waiting;
+        if holder.state != HolderState::Answered && is_elsewhere {
+            holder.state = HolderState::Waiting;
             holder.was_silent = self.peers.is_silent_at(&contact);
             holder.contact = contact.clone();
             self.slots.release(contact.id);
@@ -319,7 +320,7 @@ impl<'a> Surveying<'a> {
             let Some(contact) = self.waiting.pop_front() else { return };
             let now = Instant::now();
             if let Some(holder) = self.possible.get_mut(&contact.id) {
-                holder.state = State::Asked(now);
+                holder.state = HolderState::Asked(now);
             }
             self.slots.begin(contact.id, now);
             let (peers, tessera) = (self.peers, self.tessera);
@@ -345,7 +346,7 @@ impl<'a> Surveying<'a> {
     fn look_up_the_late(&mut self) {
         let late = self.patience.overdue_after() / 2;
         let is_late = |s: &PossibleHolder| {
-            !s.resolved && matches!(s.state, State::Asked(since) if since.elapsed() >= late)
+            !s.resolved && matches!(s.state, HolderState::Asked(since) if since.elapsed() >= late)
         };
         let ids: Vec<NodeId> =
             self.possible.iter().filter(|(_, s)| is_late(s)).map(|(id, _)| *id).collect();
@@ -357,7 +358,9 @@ impl<'a> Surveying<'a> {
         let late = self.patience.overdue_after() / 2;
         let unresolved = self.possible.values().filter(|holder| !holder.resolved);
         unresolved
-            .filter_map(|s| if let State::Asked(at) = s.state { Some(at + late) } else { None })
+            .filter_map(
+                |s| if let HolderState::Asked(at) = s.state { Some(at + late) } else { None },
+            )
             .min()
     }
 
@@ -369,7 +372,7 @@ impl<'a> Surveying<'a> {
         }
         let overdue = self.patience.overdue_after();
         let asked = self.possible.values().filter_map(|holder| match holder.state {
-            State::Asked(since) if !holder.was_silent => Some(since + overdue),
+            HolderState::Asked(since) if !holder.was_silent => Some(since + overdue),
             _ => None,
         });
         // Nodes that were silent lately are not waited for; the network's answer is.
@@ -411,18 +414,18 @@ impl<'a> Surveying<'a> {
                 let holder = self.possible.get_mut(&id)?;
                 // In the meantime it may be asked at another address.
                 let is_this = holder.contact.addresses == contact.addresses;
-                if is_this && matches!(holder.state, State::Asked(_)) {
-                    holder.state = State::Failed;
+                if is_this && matches!(holder.state, HolderState::Asked(_)) {
+                    holder.state = HolderState::Failed;
                     self.look_up(id);
                 }
                 return None;
             }
         };
         let holder = self.possible.get_mut(&id)?;
-        if holder.state == State::Answered {
+        if holder.state == HolderState::Answered {
             return None;
         }
-        holder.state = State::Answered;
+        holder.state = HolderState::Answered;
         self.slots.release(id);
         self.heard_at = Instant::now();
         self.patience.answered_after(took);

@@ -25,7 +25,7 @@ use crate::messages::{BatchAnswer, MAX_BATCH, Request};
 const GATHER_AT_MOST: Duration = Duration::from_millis(50);
 
 /// The result of one request of a batch.
-enum Outcome {
+enum BatchOutcome {
     /// The answer frame, and the node that answered.
     Answered(Peer, Vec<u8>),
     /// The batch got no answer.
@@ -35,14 +35,14 @@ enum Outcome {
 }
 
 /// Requests that are being collected, each with its result channel; `None` once they are sent.
-type Gathering = Arc<Mutex<Option<Vec<(Request, oneshot::Sender<Outcome>)>>>>;
+type Gathering = Arc<Mutex<Option<Vec<(Request, oneshot::Sender<BatchOutcome>)>>>>;
 /// The sending of a batch. It continues as long as a request of it is waited for.
-type Sending = BoxFuture<'static, ()>;
+type SendingBatch = BoxFuture<'static, ()>;
 
 /// The newest batch to one node.
 struct Batch {
     gathering: Gathering,
-    sending: WeakShared<Sending>,
+    sending: WeakShared<SendingBatch>,
 }
 
 /// The batches to all nodes.
@@ -81,10 +81,10 @@ impl Batches {
     ) -> Result<(Peer, Vec<u8>), AskError> {
         let (sending, outcome) = self.join(to, request.clone());
         sending.await;
-        match outcome.await.unwrap_or(Outcome::Alone) {
-            Outcome::Answered(peer, frame) => Ok((peer, frame)),
-            Outcome::Failed(error) => Err(error.into()),
-            Outcome::Alone => {
+        match outcome.await.unwrap_or(BatchOutcome::Alone) {
+            BatchOutcome::Answered(peer, frame) => Ok((peer, frame)),
+            BatchOutcome::Failed(error) => Err(error.into()),
+            BatchOutcome::Alone => {
                 let frame = codec::encode(request)?;
                 let reply = self.sender.send(&Target::from(to), frame).await?;
                 Ok((reply.peer, reply.frame))
@@ -97,7 +97,7 @@ impl Batches {
         &self,
         to: &Contact,
         request: Request,
-    ) -> (Shared<Sending>, oneshot::Receiver<Outcome>) {
+    ) -> (Shared<SendingBatch>, oneshot::Receiver<BatchOutcome>) {
         let (tell, outcome) = oneshot::channel();
         let mut newest = lock(&self.newest);
         newest.retain(|_, batch| batch.sending.upgrade().is_some());
@@ -126,8 +126,8 @@ impl Batches {
         &self,
         to: &Contact,
         gathering: Gathering,
-        before: Option<Shared<Sending>>,
-    ) -> Sending {
+        before: Option<Shared<SendingBatch>>,
+    ) -> SendingBatch {
         let (sender, target) = (self.sender.clone(), Target::from(to));
         Box::pin(async move {
             if let Some(before) = before {
@@ -147,7 +147,7 @@ async fn exchange(
     sender: &Sender,
     target: &Target,
     mut requests: Vec<Request>,
-    tell: Vec<oneshot::Sender<Outcome>>,
+    tell: Vec<oneshot::Sender<BatchOutcome>>,
 ) {
     let is_one = requests.len() == 1;
     let request = match requests.pop() {
@@ -163,14 +163,14 @@ async fn exchange(
     match sender.send(target, frame).await {
         Err(error) => {
             for tell in tell {
-                let _ = tell.send(Outcome::Failed(error.clone()));
+                let _ = tell.send(BatchOutcome::Failed(error.clone()));
             }
         }
         Ok(reply) => {
             let Reply { peer, frame, .. } = reply;
             let frames = frames(frame, tell.len());
             for (tell, frame) in tell.into_iter().zip(frames) {
-                let _ = tell.send(Outcome::Answered(peer, frame));
+                let _ = tell.send(BatchOutcome::Answered(peer, frame));
             }
         }
     }

@@ -76,7 +76,7 @@ impl Stewardship<'_> {
 
     /// The turn that a repair waits for, if it does. It needs none if nothing is to be transferred for
     /// it.
-    pub(super) async fn wait(
+    pub(super) async fn turn_to_wait_for(
         self,
         tessera: TesseraHash,
         urgency: Urgency,

@@ -58,12 +58,12 @@ impl Repairer<'_> {
         let urgency = stewardship.urgency(occasion, plan, &lack, survey);
         let most = eligible.assignment.holders_when_full();
         let turn = stewardship.turn(plan, survey, most, charge, occasion);
-        let wait = stewardship.wait(tessera, urgency, turn, occasion).await?;
-        match wait {
+        let awaited = stewardship.turn_to_wait_for(tessera, urgency, turn, occasion).await?;
+        match awaited {
             Some(turn) => stewardship.postpone(tessera, turn),
             None => stewardship.forget(&tessera),
         }
-        if wait.is_some() || urgency == Urgency::Later {
+        if awaited.is_some() || urgency == Urgency::Later {
             done.waiting = lack.pieces.len();
         }
         let why = Why::of(urgency, turn);
@@ -75,7 +75,7 @@ impl Repairer<'_> {
             done.refusals = why_missing(done.missing, asked, eligible.refusals.clone());
         }
         done.missing += done.waiting;
-        if wait.is_some() {
+        if awaited.is_some() {
             // What was fetched for it before is kept.
             self.confirm_again(dossier, survey).await?;
             return Ok(done);

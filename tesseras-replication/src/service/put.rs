@@ -108,7 +108,7 @@ impl Service<'_> {
         permit.waits();
         let is_witnessed = tokio::select! {
             is_witnessed = self.is_witnessed(from, dossier, &put.witnesses) => is_witnessed,
-            () = permit.is_cut() => return Err(refuse_receive(ReceiveError::Cut)),
+            () = permit.revoked() => return Err(refuse_receive(ReceiveError::Cut)),
         };
         permit.works();
         Ok(if is_witnessed { Charge::Repair(from) } else { Charge::Peer(from) })
