@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use tesseras_core::ids::TesseraHash;
+use tesseras_core::placement::TargetForm;
 use tesseras_core::progress::silent;
 use tesseras_core::units::MIB;
 use tesseras_node::loopback::Member;
@@ -219,6 +220,18 @@ pub fn rows(scene: &Scene, table: &mut Table) -> Result<()> {
         dead.restored,
         sent.as_secs_f64(),
         send_middle.as_secs_f64(),
+    ));
+    // A network that has shrunk takes more copies to be as safe.
+    let upload = |holders| {
+        TargetForm::of(scene.bytes(), holders).upload_bytes(scene.bytes()) as f64
+            / scene.bytes() as f64
+    };
+    table.note(format!(
+        "dead: publishing {} MiB uploads {:.2} times as much to {HOLDERS} holders, {:.2} times to {}",
+        scene.mib,
+        upload(HOLDERS),
+        upload(HOLDERS - KILLED),
+        HOLDERS - KILLED,
     ));
     Ok(())
 }

@@ -60,6 +60,8 @@ pub struct Lookup {
     deadline: Duration,
     /// Whether it ends as soon as the node with the target's id has answered.
     one_node: bool,
+    /// With this many answers among the k nearest it does not wait for slow peers; at most `k`.
+    enough: usize,
     queries: usize,
     candidates: BTreeMap<Distance, Candidate>,
     /// The candidates with a request in flight.
@@ -77,6 +79,7 @@ impl Lookup {
             answers: Vec::new(),
             deadline: now + LOOKUP_DEADLINE,
             one_node: false,
+            enough: config.k,
             queries: 0,
             candidates: BTreeMap::new(),
             in_flight: BTreeSet::new(),
@@ -86,6 +89,12 @@ impl Lookup {
     /// A lookup of one node, which ends as soon as that node has answered.
     pub fn of_node(id: NodeId, config: &DhtConfig, now: Duration) -> Self {
         Self { one_node: true, ..Self::new(id.into(), config, now) }
+    }
+
+    /// A lookup of the nodes that are to store something: half of the k nearest are enough to end it
+    /// while others are slow.
+    pub fn of_targets(target: DhtKey, config: &DhtConfig, now: Duration) -> Self {
+        Self { enough: config.k.div_ceil(2), ..Self::new(target, config, now) }
     }
 
     /// The point that is looked up.
@@ -207,8 +216,8 @@ impl Lookup {
                 Standing::Waiting { .. } => return false,
             }
         }
-        // With k nearest answers a slow peer is left behind; with fewer it may still be needed.
-        counted == self.k || !pending
+        // With enough answers a slow peer is left behind; with fewer it may still be needed.
+        counted >= self.enough || !pending
     }
 
     /// Peers that were asked and given up, and where they were asked.

@@ -159,6 +159,7 @@ impl Engine {
             Want::Node(_) => {
                 Lookup::of_node(NodeId::new(*target.as_bytes()), &self.config, turn.now)
             }
+            Want::Targets(_) => Lookup::of_targets(target, &self.config, turn.now),
             _ => Lookup::new(target, &self.config, turn.now),
         };
         for contact in self.table.closest(&target, self.config.k * SEEDS_PER_RESULT, false) {

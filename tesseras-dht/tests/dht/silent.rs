@@ -93,6 +93,21 @@ fn among_few_nodes_a_third_of_which_is_dead_a_second_search_is_as_fast_as_among_
 }
 
 #[test]
+fn an_announcement_does_not_wait_for_the_dead() {
+    let mut world = World::joined(28, 24);
+    (0..8).for_each(|dead| world.nodes[dead].alive = false);
+    let begun = world.now;
+    let key = DhtKey::new(world.rng.random());
+    let outcome = world.command(8, Command::Announce(vec![key]));
+    let announcing = world.now - begun;
+    let CommandOutcome::Announced(stored) = outcome else { panic!("{outcome:?}") };
+    assert!(stored[&key] >= 10, "{stored:?}");
+    // Node 9 does not know of the deaths either, and waits for all.
+    let searching = search_times(&mut world, 9..10)[0];
+    assert!(announcing < searching, "{announcing:?} {searching:?}");
+}
+
+#[test]
 fn many_searches_at_once_ask_a_silent_peer_once() {
     let mut world = World::joined(27, 24);
     (0..8).for_each(|dead| world.nodes[dead].alive = false);
