@@ -10,7 +10,7 @@ use clap::{CommandFactory as _, Parser, Subcommand};
 use crate::command_error::CommandError;
 use crate::commands::{
     card, completions, create, demo, drop, export, fetch, gc, identity, import, init, list, man,
-    peers, publish, repair, restore, show, status, verify,
+    peers, publish, repair, restore, scrub, show, status, verify,
 };
 use crate::context::Context;
 use crate::exit::Exit;
@@ -62,6 +62,7 @@ enum Command {
     Fetch(fetch::Args),
     Status(status::Args),
     Repair(repair::Args),
+    Scrub(scrub::Args),
     Drop(drop::Args),
     Gc(gc::Args),
     Peers(peers::Args),
@@ -142,6 +143,7 @@ impl Command {
             Self::Fetch(args) => fetch::run(context, args),
             Self::Status(args) => status::run(context, args),
             Self::Repair(args) => repair::run(context, args),
+            Self::Scrub(args) => scrub::run(context, args),
             Self::Drop(args) => drop::run(context, args),
             Self::Gc(args) => gc::run(context, args),
             Self::Peers(args) => peers::run(context, args),

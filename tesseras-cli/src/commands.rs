@@ -17,6 +17,7 @@ pub mod peers;
 pub mod publish;
 pub mod repair;
 pub mod restore;
+pub mod scrub;
 pub mod show;
 pub mod status;
 pub mod verify;

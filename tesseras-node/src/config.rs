@@ -14,6 +14,8 @@ use tesseras_storage::StorageConfig;
 pub use tesseras_dht::config::{MAX_ALPHA, MAX_CONTACTS};
 pub use tesseras_replication::config::{DEFAULT_REPAIR_SHARE_PERCENT, MAX_TRANSFERS, percent};
 
+/// Default of [`NodeConfig::scrub_period`].
+pub const DEFAULT_SCRUB_PERIOD: Duration = Duration::from_secs(30 * 86_400);
 /// Default of [`NodeConfig::fragment_cache`], in bytes.
 pub const DEFAULT_FRAGMENT_CACHE: u64 = 128 * MIB;
 /// Default of [`NodeConfig::join_patience`].
@@ -53,6 +55,8 @@ pub struct NodeConfig {
     /// How long after its start a node waits for its first peer, before a search without a result
     /// counts as empty.
     pub join_patience: Duration,
+    /// The time in which everything that is stored is re-read once.
+    pub scrub_period: Duration,
     /// The settings of the DHT. Its `work_bits` also applies to this node's key and to every
     /// connection.
     pub dht: DhtConfig,
@@ -81,6 +85,7 @@ impl NodeConfig {
             bootstrap: Vec::new(),
             replication: ReplicationConfig::default(),
             join_patience: DEFAULT_JOIN_PATIENCE,
+            scrub_period: DEFAULT_SCRUB_PERIOD,
             dht: DhtConfig::default(),
             pool: bind.pool,
             inbound: bind.inbound,

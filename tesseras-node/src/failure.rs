@@ -17,6 +17,8 @@ use tesseras_replication::status::StatusError;
 use tesseras_replication::{PrepareError, UnpackError};
 use tesseras_rpc::failure::{Cause, Failure, Shortage};
 
+use crate::scrub::ScrubError;
+
 /// Why a publication failed.
 pub(crate) fn of_publish(error: PublishError) -> Failure {
     let cause = match &error {
@@ -91,6 +93,14 @@ pub(crate) fn of_clock(off: &ClockOff) -> Failure {
 /// A store that failed.
 pub(crate) fn of_store(error: StoreError) -> Failure {
     Failure::new(Cause::of_store(&error), error.to_string())
+}
+
+/// A scrub that failed.
+pub(crate) fn of_scrub(error: ScrubError) -> Failure {
+    match error {
+        ScrubError::Store(error) => of_store(error),
+        ScrubError::BrokenOff => other(error),
+    }
 }
 
 /// Anything else.

@@ -1,5 +1,5 @@
 //! The background jobs of a node: announce, publish, repair, remember peers, collect
-//! garbage. All implement one
+//! garbage, scrub. All implement one
 //! trait and are run by one function.
 
 mod announce;
@@ -9,6 +9,7 @@ mod outcome;
 mod publish;
 mod remember;
 mod repair;
+mod scrub;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,6 +25,7 @@ pub use outcome::JobError;
 pub use publish::Publish;
 pub use remember::{Remember, sweep};
 pub use repair::{Repair, RepairPostponed};
+pub use scrub::ScrubJob;
 pub use tesseras_rpc::job::{JobOutcome, JobReport, JobState};
 
 /// Work that is done again and again.

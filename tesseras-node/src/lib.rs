@@ -19,6 +19,7 @@ pub mod observe;
 pub mod problems;
 pub mod requests;
 pub mod router;
+pub mod scrub;
 mod start_error;
 
 pub use config::{BootstrapPeer, NodeConfig};

@@ -106,6 +106,7 @@ impl Node {
             listen: self.listen(),
             dht: self.wiring.dht.clone(),
             replication: self.wiring.replication.clone(),
+            scrubber: self.wiring.scrubber.clone(),
             board: self.board.clone(),
             storage_limit: config.replication.limits.storage,
             min_free_space: config.replication.limits.min_free_space,

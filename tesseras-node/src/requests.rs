@@ -13,7 +13,7 @@ use tesseras_replication::Replication;
 use tesseras_replication::repair::{RepairError, Repaired};
 use tesseras_rpc::calls::{
     AskPeers, AskStatus, AskTesseraStatus, Call as _, DraftPlan, Fetch, Publish,
-    PublishInBackground, Repair, Request, Response, StopPublication,
+    PublishInBackground, Repair, Request, Response, Scrub, StopPublication,
 };
 use tesseras_rpc::messages::{
     DraftedPlan, FetchReply, NodeStatus, PeerInfo, PeerList, PublicationReply, PublishReply,
@@ -26,6 +26,7 @@ use crate::config::BootstrapPeer;
 use crate::failure;
 use crate::jobs::JobBoard;
 use crate::problems::{Space, problems};
+use crate::scrub::Scrubber;
 
 /// How long an overview waits for holders; the rest is reported as not checked.
 const OVERVIEW_PATIENCE: Duration = Duration::from_secs(15);
@@ -40,6 +41,8 @@ pub struct Requests {
     pub dht: Dht,
     /// The node's replication.
     pub replication: Replication,
+    /// Re-reads what is stored.
+    pub scrubber: Scrubber,
     /// The state of the background jobs.
     pub board: JobBoard,
     /// Bytes offered to others.
@@ -81,6 +84,10 @@ impl Handler for Requests {
                 }
                 Request::Repair(Repair { hash }) => {
                     self.repair(hash, &on_progress).await.map(Repair::response)
+                }
+                Request::Scrub(Scrub {}) => {
+                    let scrubbed = self.scrubber.all(&on_progress).await;
+                    scrubbed.map(Scrub::response).map_err(failure::of_scrub)
                 }
             }
         })

@@ -148,6 +148,11 @@ impl Holder {
         self.outgoing.take(to, Instant::now() + LONGEST_QUEUE).await.ok_or_else(busy)
     }
 
+    /// Whether any other node has a turn.
+    pub(crate) fn is_transferring(&self) -> bool {
+        self.incoming.are_taken() || self.outgoing.are_taken()
+    }
+
     /// The permit to have a large dossier in memory.
     pub(crate) async fn permit_for_large_dossier(&self) -> Result<OwnedSemaphorePermit, Refusal> {
         let permit = timeout(LONGEST_QUEUE, self.large_dossiers.clone().acquire_owned()).await;

@@ -228,6 +228,11 @@ impl Peers {
         Ok((peer.remote, offered))
     }
 
+    /// Whether this node transfers anything that its owner asked for.
+    pub(crate) fn is_transferring(&self) -> bool {
+        self.incoming.are_taken_interactively() || self.outgoing.are_taken_interactively()
+    }
+
     /// Waits for a permit of this node to receive.
     pub(crate) async fn incoming_permit(&self, priority: Priority) -> TransferPermit {
         self.incoming.acquire(priority).await

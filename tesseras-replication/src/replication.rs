@@ -263,6 +263,11 @@ impl Replication {
         self.0.holder.last_repair(tessera).await
     }
 
+    /// Whether other nodes, or the owner of this one, wait for a transfer that goes on now.
+    pub fn is_transferring(&self) -> bool {
+        self.0.holder.is_transferring() || self.0.peers.is_transferring()
+    }
+
     /// How many bytes repairs of this node have transferred since the start, in both directions.
     pub fn repair_bytes(&self) -> u64 {
         self.0.throttle.moved()

@@ -137,6 +137,11 @@ impl ServingPermits {
         Self { most, state: Arc::default() }
     }
 
+    /// Whether anyone has a permit.
+    pub(crate) fn are_taken(&self) -> bool {
+        !lock(&self.state).holding.is_empty()
+    }
+
     /// Waits for a permit until a deadline; `None` if there was none by then, or if too many wait.
     pub(crate) async fn take(&self, peer: PeerAt, deadline: Instant) -> Option<ServingPermit> {
         let (place, changed) = self.queue(peer)?;

@@ -10,7 +10,7 @@ use tesseras_core::publication::PublicationStop;
 
 use crate::messages::{
     DraftedPlan, FetchReply, NodeStatus, PeerList, PublicationReply, PublishReply, RepairReply,
-    TesseraStatus,
+    ScrubReply, TesseraStatus,
 };
 
 /// A request to a node.
@@ -88,6 +88,10 @@ pub struct Repair {
     pub hash: Option<TesseraHash>,
 }
 
+/// Re-read everything that is stored, and mend what is damaged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Scrub {}
+
 /// Any call, in the form that is sent.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -110,6 +114,8 @@ pub enum Request {
     Fetch(Fetch),
     /// [`Repair`].
     Repair(Repair),
+    /// [`Scrub`].
+    Scrub(Scrub),
 }
 
 /// Any answer, in the form that is sent.
@@ -132,6 +138,8 @@ pub enum Response {
     Fetched(FetchReply),
     /// To [`Repair`].
     Repaired(RepairReply),
+    /// To [`Scrub`].
+    Scrubbed(ScrubReply),
 }
 
 /// Connects a call and the type of its answer with the variants in which they are sent.
@@ -169,3 +177,4 @@ call!(PublishInBackground as PublishInBackground -> Publication(PublicationReply
 call!(StopPublication as StopPublication -> Publication(PublicationReply));
 call!(Fetch as Fetch -> Fetched(FetchReply));
 call!(Repair as Repair -> Repaired(RepairReply));
+call!(Scrub as Scrub -> Scrubbed(ScrubReply));

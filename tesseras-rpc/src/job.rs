@@ -78,6 +78,15 @@ pub enum JobOutcome {
         /// Temporary files.
         stale: u64,
     },
+    /// Stored objects were re-read.
+    Scrubbed {
+        /// How many.
+        objects: u64,
+        /// Their bytes.
+        bytes: u64,
+        /// How many of all stored objects are known to be damaged.
+        damaged: u64,
+    },
     /// The run failed.
     Failed {
         /// The error.
@@ -103,9 +112,11 @@ impl JobOutcome {
         }
     }
 
-    /// Whether the operator must act: it failed, or the clock prevented its work.
+    /// Whether the operator must act: it failed, the clock prevented its work, or the disk damages what
+    /// is stored.
     pub fn is_trouble(&self) -> bool {
-        self.is_failure() || self.clock().is_some()
+        let is_damaged = matches!(self, Self::Scrubbed { damaged: 1.., .. });
+        self.is_failure() || self.clock().is_some() || is_damaged
     }
 }
 
@@ -162,6 +173,13 @@ impl fmt::Display for JobOutcome {
                 count(orphans + stale, "file that nothing needs", "files that nothing needs"),
                 count(*leaked, "reference count", "reference counts")
             ),
+            Self::Scrubbed { objects, damaged, .. } => {
+                write!(f, "re-read {}", count(*objects, "stored file", "stored files"))?;
+                match damaged {
+                    0 => Ok(()),
+                    _ => write!(f, "; {} damaged", count(*damaged, "file is", "files are")),
+                }
+            }
             Self::Failed { error } => write!(f, "failed: {error}"),
         }
     }

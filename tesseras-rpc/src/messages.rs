@@ -268,3 +268,52 @@ pub struct RepairReply {
     /// More that the user should know, as sentences.
     pub notes: Vec<String>,
 }
+
+/// Result of re-reading everything that is stored.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Default)]
+pub struct ScrubReply {
+    /// How many stored files were read.
+    pub checked: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// How many did not match their hash.
+    pub corrupt: u64,
+    /// How many of these were replaced by sound ones.
+    pub repaired: u64,
+    /// How many could not be read, which says nothing about them; the notes say why.
+    pub failed: u64,
+    /// Those that are damaged now; at most 1000.
+    pub damaged: Vec<DamagedFile>,
+    /// More that the user should know, as sentences.
+    pub notes: Vec<String>,
+}
+
+/// A stored file that is damaged.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DamagedFile {
+    /// Where it is; it is left there until it is replaced.
+    pub path: String,
+    /// What it is for.
+    pub of: Vec<DamagedUse>,
+}
+
+/// A use of a stored file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DamagedUse {
+    /// The tessera.
+    pub hash: TesseraHash,
+    /// What it is of the tessera.
+    pub part: DamagedPart,
+}
+
+/// What a stored file is of a tessera.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DamagedPart {
+    /// A piece held for others.
+    Piece(Piece),
+    /// The MANIFEST beside pieces or a plan.
+    Manifest,
+    /// Part of a capsule in the library.
+    Capsule,
+}

@@ -37,7 +37,7 @@ use crate::staging::{Staging, Swept};
 
 use files::{ObjectFiles, create_directories};
 pub(crate) use read::{FileReader, check_range};
-pub(crate) use references::{Placing, Released, object_bytes};
+pub(crate) use references::{Placing, Released, object_bytes, set_damaged};
 
 /// Files that are removed in one transaction, during which no other process can write.
 const REMOVE_BATCH: usize = 64;

@@ -89,6 +89,7 @@ const STEPS: &[M<'static>] = &[
     M::up(include_str!("migrations/0009_removals.sql")),
     M::up(include_str!("migrations/0010_hints.sql")),
     M::up(include_str!("migrations/0011_last_repairs.sql")),
+    M::up(include_str!("migrations/0012_scrub.sql")),
 ];
 
 /// The format this version writes.

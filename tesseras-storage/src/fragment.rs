@@ -10,7 +10,7 @@ use tesseras_core::ports::{StagedBlob, StoreError};
 use tesseras_core::publication::PublicationEvent;
 
 use crate::blocked::refuse_blocked;
-use crate::cas::Cas;
+use crate::cas::{Cas, set_damaged};
 use crate::columns::{content_hash, count, from_piece, piece, tessera_hash, to_integer};
 use crate::holdings::note_event;
 
@@ -39,22 +39,12 @@ fn list(
 ) -> rusqlite::Result<Vec<HeldPiece>> {
     connection
         .prepare_cached(
-            "SELECT tessera, piece, checksum, bytes FROM fragments
-             WHERE tessera = ?1 AND damaged <= ?2 ORDER BY piece",
+            "SELECT f.tessera, f.piece, f.checksum, f.bytes
+             FROM fragments f JOIN objects o ON o.hash = f.checksum
+             WHERE f.tessera = ?1 AND o.damaged <= ?2 ORDER BY f.piece",
         )?
         .query_map(params![tessera.as_bytes(), damaged], held_piece)?
         .collect()
-}
-
-/// Records whether the stored bytes of all pieces with this checksum are damaged.
-fn set_damaged(
-    connection: &Connection,
-    checksum: &ContentHash,
-    damaged: bool,
-) -> rusqlite::Result<usize> {
-    connection
-        .prepare_cached("UPDATE fragments SET damaged = ?2 WHERE checksum = ?1 AND damaged <> ?2")?
-        .execute(params![checksum.as_bytes(), damaged])
 }
 
 /// The length of the dossier of a tessera, which the first piece is charged with; 0 if there is none,
@@ -119,14 +109,12 @@ impl FragmentStore for FsFragmentStore {
             match held(tx, held_piece)? {
                 Some((checksum, _)) if checksum == held_piece.checksum => {
                     placing.heal(tx, &checksum)?;
-                    set_damaged(tx, &checksum, false)?;
                     return Ok(());
                 }
                 // The key is taken: acknowledged bytes are never overwritten.
                 Some((checksum, _)) => return Ok(mismatch(checksum, held_piece.checksum)?),
                 None => placing.acquire(tx, &held_piece.checksum)?,
             }
-            set_damaged(tx, &held_piece.checksum, false)?;
             let dossier_bytes = uncharged_dossier(tx, &held_piece.tessera)?;
             let columns = |PeerAt { id, subnet }: &PeerAt| (*id.as_bytes(), subnet.to_string());
             let (owner, repairer) = match charge {
@@ -176,7 +164,10 @@ impl FragmentStore for FsFragmentStore {
     fn count_damaged(&self) -> Result<u64, StoreError> {
         self.cas.database().read("counting damaged pieces", |connection| {
             connection
-                .prepare_cached("SELECT COUNT(*) FROM fragments WHERE damaged = 1")?
+                .prepare_cached(
+                    "SELECT COUNT(*) FROM objects o JOIN fragments f ON f.checksum = o.hash
+                     WHERE o.damaged = 1",
+                )?
                 .query_row([], |row| count(row, 0))
         })
     }

@@ -14,6 +14,7 @@ use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use tesseras_core::ids::ContentHash;
 use tesseras_core::ports::StoreError;
 use tesseras_core::time::Timestamp;
 
@@ -34,6 +35,7 @@ use crate::ownership;
 use crate::peers::SqlitePeers;
 use crate::rebuild::{self, Rebuilt};
 use crate::reserve::Reserve;
+use crate::scrub::{self, DamagedObject, Scrub, ScrubRound};
 use crate::signature_files;
 use crate::staging::{self, Swept};
 use crate::workbench::FsWorkbench;
@@ -213,6 +215,36 @@ impl Store {
     pub fn collect_garbage(&self, before: Timestamp) -> Result<Garbage, StoreError> {
         let is_set_aside = database::is_one_set_aside(&database_path(&self.data_dir))?;
         gc::collect(&self.cas, &self.library(), &self.holdings(), before, is_set_aside)
+    }
+
+    /// A walk that re-reads every stored object after this one, in the order of the hashes, and records
+    /// which are damaged.
+    pub fn scrub(&self, after: Option<ContentHash>) -> Scrub {
+        Scrub::new(Arc::clone(&self.cas), after)
+    }
+
+    /// How far the scrub of the background was when it was saved last.
+    pub fn scrub_round(&self) -> Result<Option<ScrubRound>, StoreError> {
+        scrub::round(&self.cas)
+    }
+
+    /// Saves how far the scrub of the background is. Not synced before the call returns.
+    pub fn save_scrub_round(&self, round: &ScrubRound) -> Result<(), StoreError> {
+        scrub::save_round(&self.cas, round)
+    }
+
+    /// How many stored objects are known to be damaged.
+    pub fn count_damaged_objects(&self) -> Result<u64, StoreError> {
+        scrub::count_damaged(&self.cas)
+    }
+
+    /// Up to `limit` of them, after `after`, in the order of their hashes.
+    pub fn damaged_objects(
+        &self,
+        after: Option<&ContentHash>,
+        limit: u64,
+    ) -> Result<Vec<DamagedObject>, StoreError> {
+        scrub::damaged_after(&self.cas, after, limit)
     }
 
     /// Reads every byte of every object and compares the index with what is there. Sees a store

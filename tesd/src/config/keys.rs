@@ -244,6 +244,19 @@ pub const KEYS: &[Key] = &[
     },
     Key {
         section: "replication",
+        name: "scrub_period_days",
+        about: "Days in which everything that is stored is re-read once and compared with its hash,\n\
+              {range}; damage is mended from other nodes. Short is found sooner and reads the disk\n\
+              more: a period's share of it each day, at most 8 MiB per second, and not while others\n\
+              transfer unless it is far behind.",
+        kind: Kind::Number {
+            range: 1..=3650,
+            get: |c| c.node.scrub_period.as_secs() / DAY,
+            set: |c, n| c.node.scrub_period = Duration::from_secs(n * DAY),
+        },
+    },
+    Key {
+        section: "replication",
         name: "max_transfers",
         about: "Concurrent transfers in each direction that one task of this node starts; {range}.\n\
               All its tasks together have twice as many, of which repair takes at most half. Other\n\

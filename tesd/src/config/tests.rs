@@ -46,6 +46,7 @@ fn every_key_changes_its_own_value_and_no_other() {
         ("replication", "grace_secs", "3600"),
         ("replication", "steward_step_secs", "60"),
         ("replication", "repair_bandwidth", "\"1 MiB\""),
+        ("replication", "scrub_period_days", "7"),
         ("replication", "max_transfers", "2"),
         ("replication", "hedge_percent", "0"),
         ("replication", "deficit_allowance", "\"1 MiB\""),
@@ -131,7 +132,7 @@ fn every_number_states_its_range_and_is_held_to_it() {
         }
         numbers += 1;
     }
-    assert_eq!(numbers, 18, "keys that are numbers");
+    assert_eq!(numbers, 19, "keys that are numbers");
 }
 
 #[test]

@@ -11,6 +11,7 @@ mod node;
 mod owner;
 mod problems;
 mod publish;
+mod scrub;
 mod survives;
 mod terminal;
 mod words;

@@ -44,7 +44,8 @@ pub trait FragmentStore: Send + Sync {
     fn list_sound_fragments(&self, tessera: &TesseraHash) -> Result<Vec<HeldPiece>, StoreError>;
 
     /// Records that the stored bytes of a held piece, and of all pieces with equal bytes, no longer
-    /// match the checksum; kept until they are stored again. `false` if it is not held.
+    /// match the checksum; kept until they are stored again, or read and found to match. `false` if it
+    /// is not held.
     fn mark_damaged(&self, held_piece: &HeldPiece) -> Result<bool, StoreError>;
 
     /// How many held pieces are recorded as damaged.

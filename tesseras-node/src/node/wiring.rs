@@ -1,8 +1,8 @@
 //! Connects the ports of one node with their adapters.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use prometheus::{Histogram, HistogramOpts, Registry};
@@ -25,7 +25,9 @@ use crate::config::NodeConfig;
 use crate::directory::DhtDirectory;
 use crate::jobs::{
     Announce, AnnounceNew, CollectGarbage, Job, Publish, Remember, Repair, RepairPostponed,
+    ScrubJob,
 };
+use crate::scrub::Scrubber;
 use crate::start_error::StartError;
 
 /// How often a node looks whether a repair waits for its turn.
@@ -41,6 +43,7 @@ pub struct Wiring {
     pub replication: Replication,
     pub store: Store,
     pub clock: Clock,
+    pub scrubber: Scrubber,
     gc_duration: Histogram,
 }
 
@@ -89,12 +92,24 @@ impl Wiring {
         });
         let (id, peers) = (keys.id(), store.peers());
         let store = store.clone();
+        let scrubber = Scrubber::new(&store, &replication, registry)?;
         let gc_duration = gc_duration(registry)?;
-        Ok(Self { id, dht, directory, memory, peers, replication, store, clock, gc_duration })
+        Ok(Self {
+            id,
+            dht,
+            directory,
+            memory,
+            peers,
+            replication,
+            store,
+            clock,
+            scrubber,
+            gc_duration,
+        })
     }
 
     /// All background jobs.
-    pub fn jobs(&self, config: &NodeConfig) -> [Arc<dyn Job>; 7] {
+    pub fn jobs(&self, config: &NodeConfig) -> [Arc<dyn Job>; 8] {
         let replication = self.replication.clone();
         let repair = &config.replication.repair;
         let look_every = LOOK_FOR_TURNS_EVERY.min(repair.interval).min(repair.steward_step);
@@ -121,6 +136,12 @@ impl Wiring {
                 store: self.store.clone(),
                 clock: self.clock.clone(),
                 duration: self.gc_duration.clone(),
+            }),
+            Arc::new(ScrubJob {
+                scrubber: self.scrubber.clone(),
+                period: config.scrub_period,
+                clock: self.clock.clone(),
+                mended: Mutex::default(),
             }),
         ]
     }

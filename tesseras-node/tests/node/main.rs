@@ -24,6 +24,7 @@ mod remembered;
 mod resolving;
 mod resume;
 mod rot;
+mod scrubbing;
 mod served_rot;
 mod serving;
 mod shared;

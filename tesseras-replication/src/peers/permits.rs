@@ -20,6 +20,7 @@ pub(super) struct Permits {
     background: Arc<Semaphore>,
     /// Of those that go on without a permit.
     late: Arc<Semaphore>,
+    of_a_task: usize,
 }
 
 /// A permit; kept until all bytes are received or sent, or the transfer is late.
@@ -40,7 +41,13 @@ impl Permits {
     pub(super) fn new(of_a_task: usize) -> Self {
         let [all, background, late] =
             [2 * of_a_task, of_a_task, LATE * of_a_task].map(|n| Arc::new(Semaphore::new(n)));
-        Self { all, background, late }
+        Self { all, background, late, of_a_task }
+    }
+
+    /// Whether anything but background work has a permit.
+    pub(super) fn are_taken_interactively(&self) -> bool {
+        let taken = (2 * self.of_a_task).saturating_sub(self.all.available_permits());
+        taken > self.of_a_task.saturating_sub(self.background.available_permits())
     }
 
     /// Waits for a permit.

@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileExt as _;
+use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 
 use tesseras_core::ids::ContentHash;
@@ -31,6 +31,17 @@ impl FileReader {
         };
         let bytes = file.metadata().map_err(|e| read_error(hash, "reading", &path, e))?.len();
         Ok(Self { hash: *hash, bytes, file, path })
+    }
+
+    /// Whether no other file has taken the place of this one since it was opened.
+    pub(crate) fn is_in_place(&self) -> Result<bool, StoreError> {
+        let fail = |e| io_error("reading", &self.path, e);
+        let mine = self.file.metadata().map_err(fail)?;
+        match std::fs::symlink_metadata(&self.path) {
+            Ok(there) => Ok((there.dev(), there.ino()) == (mine.dev(), mine.ino())),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(true),
+            Err(e) => Err(fail(e)),
+        }
     }
 }
 

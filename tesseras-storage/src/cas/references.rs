@@ -22,6 +22,18 @@ pub(crate) fn object_bytes(
         .optional()
 }
 
+/// Records whether the stored bytes of an object are damaged.
+pub(crate) fn set_damaged(
+    connection: &Connection,
+    object: &ContentHash,
+    damaged: bool,
+) -> rusqlite::Result<()> {
+    connection
+        .prepare_cached("UPDATE objects SET damaged = ?2 WHERE hash = ?1 AND damaged <> ?2")?
+        .execute(params![object.as_bytes(), damaged])?;
+    Ok(())
+}
+
 /// Staged blobs that are being adopted, within one transaction.
 pub(crate) struct Placing<'a> {
     files: &'a ObjectFiles,
@@ -52,7 +64,7 @@ impl<'a> Placing<'a> {
         hash: &ContentHash,
     ) -> Result<(), Fault> {
         let known = object_bytes(tx, hash)?;
-        let bytes = self.ensure_file(hash, known)?;
+        let bytes = self.ensure_file(tx, hash, known)?;
         self.known += u64::from(known.is_some());
         self.known_bytes += known.unwrap_or(0);
         count_name(tx, hash, bytes)
@@ -77,20 +89,32 @@ impl<'a> Placing<'a> {
     /// hashed. Objects that are not stored or were not staged are left unchanged.
     pub(crate) fn heal(&mut self, tx: &Transaction<'_>, hash: &ContentHash) -> Result<(), Fault> {
         if self.staged.contains_key(hash) && object_bytes(tx, hash)?.is_some() {
-            self.put_into_place(hash)?;
+            self.replace(tx, hash)?;
         }
         Ok(())
     }
 
     /// Ensures that an object's file is in place, and returns its length.
-    fn ensure_file(&mut self, hash: &ContentHash, known: Option<u64>) -> Result<u64, Fault> {
+    fn ensure_file(
+        &mut self,
+        tx: &Transaction<'_>,
+        hash: &ContentHash,
+        known: Option<u64>,
+    ) -> Result<u64, Fault> {
         match known {
             // The staged bytes were just hashed; those on disk were not.
             Some(bytes) if !self.staged.contains_key(hash) && self.files.has(hash, bytes)? => {
                 Ok(bytes)
             }
-            _ => self.put_into_place(hash),
+            Some(_) => self.replace(tx, hash),
+            None => self.put_into_place(hash),
         }
+    }
+
+    /// Renames a staged file over a stored object, which is no longer damaged.
+    fn replace(&mut self, tx: &Transaction<'_>, hash: &ContentHash) -> Result<u64, Fault> {
+        set_damaged(tx, hash, false)?;
+        self.put_into_place(hash)
     }
 
     /// Renames a staged file to its object's name.

@@ -17,5 +17,6 @@ mod only_database;
 mod processes;
 mod read_only;
 mod scale;
+mod scrub;
 mod things;
 mod threads;
