@@ -2,14 +2,19 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::LazyLock;
 
 use clap::Parser;
 use clap_complete::Shell;
 use tesseras_node::BootstrapPeer;
-use tesseras_storage::data_dir;
+use tesseras_storage::{STORAGE_FORMAT, data_dir};
 
 use crate::config::{self, Config, ConfigError, Refused};
 use crate::config::{check_dialable, parse_address, parse_peer};
+
+/// The version of the software, and the format that it stores.
+static VERSION: LazyLock<String> =
+    LazyLock::new(|| format!("{} (storage format {STORAGE_FORMAT})", env!("CARGO_PKG_VERSION")));
 
 /// A node of the Tesseras network: keeps other people's memories, and lets others keep yours.
 ///
@@ -17,7 +22,7 @@ use crate::config::{check_dialable, parse_address, parse_peer};
 /// listen=<address> metrics=<address or ->`. Logs go to stderr; RUST_LOG selects them. SIGTERM and
 /// SIGINT stop it within 5 seconds; a second signal stops it at once.
 #[derive(Debug, Parser)]
-#[command(name = "tesd", version)]
+#[command(name = "tesd", version = VERSION.as_str())]
 pub struct Args {
     /// The configuration, a TOML file; `--print-config` prints every key.
     #[arg(long, value_name = "FILE")]

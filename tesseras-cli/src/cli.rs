@@ -3,9 +3,11 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::LazyLock;
 
 use clap::error::ErrorKind;
 use clap::{CommandFactory as _, Parser, Subcommand};
+use tesseras_storage::STORAGE_FORMAT;
 
 use crate::command_error::CommandError;
 use crate::commands::{
@@ -17,6 +19,10 @@ use crate::exit::Exit;
 use crate::interrupt;
 use crate::output::Output;
 
+/// The version of the software, and the format that it stores.
+static VERSION: LazyLock<String> =
+    LazyLock::new(|| format!("{} (storage format {STORAGE_FORMAT})", env!("CARGO_PKG_VERSION")));
+
 /// Keep photos, voices and letters alive, together.
 ///
 /// A folder of memories becomes a tessera: signed, self-describing files that can be read in a
@@ -27,7 +33,7 @@ use crate::output::Output;
 ///   tesd &                      # a node, to reach the others
 ///   tes publish HASH
 #[derive(Debug, Parser)]
-#[command(name = "tes", version, verbatim_doc_comment)]
+#[command(name = "tes", version = VERSION.as_str(), verbatim_doc_comment)]
 pub struct Cli {
     #[command(flatten)]
     global: Global,

@@ -55,6 +55,11 @@ impl Context {
         Ok(Store::open_to_read(&self.data_dir, &StorageConfig::default())?)
     }
 
+    /// Fails if a newer version of the software wrote the data directory.
+    pub fn check_format(&self) -> Result<(), CommandError> {
+        Ok(Store::check_format(&self.data_dir)?)
+    }
+
     /// The current time.
     pub fn now(&self) -> Timestamp {
         self.clock.now()

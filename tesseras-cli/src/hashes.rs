@@ -93,10 +93,11 @@ pub fn joined(parts: &[String]) -> Result<String, CommandError> {
         .with_hint("give one tessera at a time; the groups of its code or hash may stand apart"))
 }
 
-/// [`resolve`], without opening the store where that is not needed.
+/// [`resolve`], without opening the store where that is not needed. However much of a hash was typed,
+/// a data directory of a newer version is refused.
 pub fn named(context: &Context, text: &str) -> Result<TesseraHash, CommandError> {
     match typed(text)? {
-        Typed::Whole(hash) => Ok(hash),
+        Typed::Whole(hash) => context.check_format().map(|()| hash),
         Typed::Prefix(_) => resolve(&context.store()?, text),
     }
 }

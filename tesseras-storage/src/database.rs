@@ -30,7 +30,7 @@ mod read_only;
 pub use crate::error::Fault;
 pub use crate::wal::Ticket;
 pub(crate) use condition::{is_one_set_aside, set_aside_unless_sound};
-pub(crate) use read_only::open_read_only;
+pub(crate) use read_only::{check_format, open_read_only};
 
 /// Default of [`StorageConfig::cache_size_kb`].
 pub const DEFAULT_CACHE_SIZE_KB: u32 = 64_000;

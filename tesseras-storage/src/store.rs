@@ -72,6 +72,12 @@ impl Store {
         Self::open_or_begin(data_dir, config, disk, &may_begin)
     }
 
+    /// [`StoreError::NewerFormat`] if a newer version of the software wrote this data directory.
+    /// Opens nothing else, and says nothing about one that is missing or damaged.
+    pub fn check_format(data_dir: &Path) -> Result<(), StoreError> {
+        database::check_format(&database_path(data_dir))
+    }
+
     /// Opens a data directory for reading, and writes nothing to it. Its files are read as they
     /// are: a database of an older format is migrated in a temporary copy. Every write is refused
     /// with [`StoreError::ReadOnly`].

@@ -210,8 +210,9 @@ pub const KEYS: &[Key] = &[
         section: "replication",
         name: "grace_secs",
         about: "How long after it was seen last, in seconds, a holder that does not answer may still\n\
-              come back, before its pieces are replaced; {range}, and 0 for one repair interval. An\n\
-              endangered tessera is repaired at once. A short time costs traffic and space.",
+              come back, before its pieces are replaced; {range}. 0 stands for repair_interval_secs;\n\
+              1 is as good as at once. An endangered tessera is repaired at once in any case. A\n\
+              short time costs traffic and space.",
         kind: Kind::Number {
             range: 0..=30 * DAY,
             get: |c| c.node.replication.repair.grace.map_or(0, |grace| grace.as_secs()),
@@ -221,9 +222,11 @@ pub const KEYS: &[Key] = &[
     Key {
         section: "replication",
         name: "steward_step_secs",
-        about: "How long each live holder that is nearer to a tessera's key has to repair it, in\n\
-              seconds, before this node does; {range}. At most repair_interval_secs in all.\n\
-              A short time makes several nodes repair at once, which costs traffic and space.",
+        about: "A tessera is repaired by its steward, the live holder nearest to its key; if that one\n\
+              does not, by the next nearest, and so on. This is how long each of them has, in\n\
+              seconds, before the next one acts; {range}. No holder waits longer than\n\
+              repair_interval_secs in all, so a larger value than that is the same as that. A short\n\
+              time makes several nodes repair at once, which costs traffic and space.",
         kind: Kind::Number {
             range: 0..=DAY,
             get: |c| c.node.replication.repair.steward_step.as_secs(),
@@ -233,10 +236,11 @@ pub const KEYS: &[Key] = &[
     Key {
         section: "replication",
         name: "repair_bandwidth",
-        about: "How much the repairs of this node transfer per second on average, in both directions\n\
-              together: bytes, or a string such as \"2 MiB\"; 0 is no limit. What is not urgent waits\n\
-              for it. Endangered tesserae and `tes repair` do not wait, but count. A low value leaves\n\
-              tesserae incomplete for longer after many nodes died.",
+        about: "How many bytes per second the repairs of this node transfer on average, in both\n\
+              directions together: a number, or a string such as \"2 MiB\", which is 2 MiB per second;\n\
+              0 is no limit. What is not urgent waits for it. Endangered tesserae and `tes repair`\n\
+              do not wait, but count. A low value leaves tesserae incomplete for longer after many\n\
+              nodes died.",
         kind: Kind::Bytes {
             get: |c| c.node.replication.repair.bandwidth,
             set: |c, bytes| c.node.replication.repair.bandwidth = bytes,

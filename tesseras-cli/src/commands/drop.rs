@@ -8,6 +8,7 @@ use tesseras_core::ports::{
 };
 use tesseras_core::publication::PublicationStop;
 use tesseras_rpc::calls::{AskTesseraStatus, StopPublication};
+use tesseras_storage::Store;
 
 use crate::ask::{ask, is_running};
 use crate::command_error::CommandError;
@@ -54,7 +55,7 @@ pub fn run(context: &Context, args: Args) -> Result<Exit, CommandError> {
     let pieces = store.fragments().list_fragments(&hash)?;
     let record = store.library().get(&hash)?;
     let listed = record.is_some();
-    let unfinished = store.workbench().pinned(&hash)?.len() as u64;
+    let (unfinished, staged) = unfinished(&store, &hash)?;
     if !listed && pieces.is_empty() && unfinished == 0 && !args.block {
         return Err(not_in_library(&store, &hash).with_hint("--block keeps it out all the same"));
     }
@@ -84,7 +85,7 @@ pub fn run(context: &Context, args: Args) -> Result<Exit, CommandError> {
     store.workbench().unpin(&hash)?;
     let mut dropped = Dropped {
         hash,
-        bytes: removed.as_ref().map_or(0, |record| record.bytes),
+        bytes: removed.as_ref().map_or(0, |record| record.bytes).saturating_add(staged),
         library: removed.is_some(),
         pieces: 0,
         unfinished,
@@ -98,6 +99,16 @@ pub fn run(context: &Context, args: Args) -> Result<Exit, CommandError> {
     }
     context.output.report(&dropped)?;
     Ok(Exit::Done)
+}
+
+/// How many pieces of unfinished tasks are here, and their bytes.
+fn unfinished(store: &Store, hash: &TesseraHash) -> Result<(u64, u64), CommandError> {
+    let workbench = store.workbench();
+    let pinned = workbench.pinned(hash)?;
+    // One that ends meanwhile is not removed by this command.
+    let lengths = pinned.iter().filter_map(|piece| workbench.open(hash, piece).ok());
+    let bytes = lengths.fold(0_u64, |sum, piece| sum.saturating_add(piece.bytes()));
+    Ok((pinned.len() as u64, bytes))
 }
 
 /// What is left of a tessera when this node has let its pieces go.

@@ -190,7 +190,16 @@ fn stopped(left: &PublicationReply) -> CommandError {
 }
 
 fn begins_again(left: &PublicationReply) -> String {
-    format!("`tes publish {}` begins again with what was placed", short(&left.hash))
+    let short = short(&left.hash);
+    match left.state {
+        PublicationState::Published => {
+            format!("`tes publish {short}` begins again with what was placed")
+        }
+        _ => format!(
+            "`tes publish {short}` begins again with what was placed, and `tes publish --cancel \
+             {short}` gives it up"
+        ),
+    }
 }
 
 fn stopped_text(left: &PublicationReply) -> String {

@@ -366,7 +366,7 @@ fn a_drop_removes_what_an_interrupted_fetch_has_left_and_says_so() {
     drop(store);
     let dropped = environment.human(&["drop", &tessera.to_string()]);
     let said = String::from_utf8_lossy(&dropped.stdout).into_owned();
-    assert!(said.contains("Removed 2 pieces of an unfinished task"), "{said}");
+    assert!(said.contains("Removed 2 pieces of an unfinished task: 6 bytes"), "{said}");
     assert!(environment.fails(&["drop", &tessera.to_string()]).contains("not stored here"));
 }
 

@@ -146,6 +146,7 @@ fn a_publication_that_is_interrupted_where_nobody_can_be_asked_is_stopped() {
         let said: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
         let error = said["error"].as_str().expect("a reason");
         assert!(error.contains("not published") && error.contains("3 pieces"), "{error}");
+        assert!(said["hint"].as_str().is_some_and(|hint| hint.contains("tes publish --cancel")));
         assert_eq!(said["code"], "interrupted");
         let hash = hash.parse().expect("a hash");
         let stop = Request::from(StopPublication { hash, how: PublicationStop::Stop });

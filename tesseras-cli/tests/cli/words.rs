@@ -1,5 +1,6 @@
 //! Usage, help, and what goes where.
 
+use std::fs;
 use std::io::Read as _;
 use std::process::Stdio;
 
@@ -82,6 +83,33 @@ fn help_names_every_command_and_each_has_its_own() {
         let (human, json) = (environment.human(&[flag]), environment.human(&["--json", flag]));
         assert!(human.status.success() && json.status.success());
         assert_eq!(human.stdout, json.stdout);
+    }
+}
+
+#[test]
+fn the_version_names_the_storage_format() {
+    let said = Environment::new().human(&["--version"]);
+    let said = String::from_utf8(said.stdout).expect("UTF-8");
+    let format = tesseras_storage::STORAGE_FORMAT;
+    assert_eq!(said, format!("tes {} (storage format {format})\n", env!("CARGO_PKG_VERSION")));
+}
+
+#[test]
+fn a_newer_data_directory_is_refused_however_much_of_a_hash_is_typed() {
+    let environment = Environment::with_creator();
+    let hash = environment.tessera();
+    // The number of the format is in the header of the database.
+    let path = environment.data_dir().join("db/tesseras.db");
+    let mut bytes = fs::read(&path).expect("a database");
+    bytes[60..64].copy_from_slice(&999_u32.to_be_bytes());
+    fs::write(&path, bytes).expect("written");
+    let unknown = "ab".repeat(32);
+    for hash in [&hash[..8], &hash, &unknown] {
+        for command in ["status", "fetch", "repair"] {
+            let answer = environment.json(&[command, hash]);
+            let found = (answer.code, &answer.json["code"]);
+            assert_eq!(found, (Some(1), &"other_version".into()), "{command} {hash}");
+        }
     }
 }
 

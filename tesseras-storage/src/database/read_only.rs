@@ -71,6 +71,18 @@ pub(crate) fn open_read_only(path: &Path, config: &StorageConfig) -> Result<Data
     Ok(without_log_and_readers(connection, copy))
 }
 
+/// [`StoreError::NewerFormat`] if a newer version of the software wrote the database at this path;
+/// nothing is said about one that is missing or cannot be read. Copies and migrates nothing.
+pub(crate) fn check_format(path: &Path) -> Result<(), StoreError> {
+    let has_log = matches!(length(&beside(path, "-wal")), Ok(Some(1..)));
+    let parameters = if has_log { "mode=ro&readonly_shm=1" } else { "mode=ro&immutable=1" };
+    let Ok(connection) = in_place(path, parameters) else { return Ok(()) };
+    match format_of(&connection) {
+        Err(newer @ StoreError::NewerFormat { .. }) => Err(newer),
+        _ => Ok(()),
+    }
+}
+
 fn opening(path: &Path, error: rusqlite::Error) -> StoreError {
     sql_error(&format!("opening the database {} for reading", path.display()), error)
 }
