@@ -27,6 +27,12 @@ impl Timestamp {
         Duration::from_secs(self.0.saturating_sub(earlier.0))
     }
 
+    /// How many seconds this is later than another point; negative if it is earlier.
+    pub fn ahead_of(self, other: Timestamp) -> i64 {
+        let seconds = |time: Timestamp| i64::try_from(time.0).unwrap_or(i64::MAX);
+        seconds(self).saturating_sub(seconds(other))
+    }
+
     /// Whether a peer's date is close enough to be "now", given [`CLOCK_TOLERANCE`].
     pub fn is_about(self, other: Timestamp) -> bool {
         self.0.abs_diff(other.0) <= CLOCK_TOLERANCE.as_secs()

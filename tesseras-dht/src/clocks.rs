@@ -160,8 +160,7 @@ impl Clocks {
         now: Duration,
         wall: Timestamp,
     ) {
-        let seconds = |time: Timestamp| i64::try_from(time.0).unwrap_or(i64::MAX);
-        let ahead = seconds(wall).saturating_sub(seconds(date));
+        let ahead = wall.ahead_of(date);
         self.witnesses.entry(Witness::at(ip)).or_default().add(id, Statement { ahead, at: now });
         if self.witnesses.len() > MAX_WITNESSES {
             let oldest = self.witnesses.iter().min_by_key(|(_, voices)| voices.newest());

@@ -163,6 +163,11 @@ fn requests(replication: &Replication) -> Result<Vec<MetricFamily>, prometheus::
             "Bytes of pieces and dossiers that repairs have sent and received.",
             replication.repair_bytes(),
         ),
+        (
+            "tesseras_replaced_pieces_total",
+            "Damaged pieces of this node that repairs have replaced.",
+            replication.replaced_pieces(),
+        ),
     ])
 }
 

@@ -76,6 +76,11 @@ impl Candidates<'_> {
         let beside = dossier.encoded_bytes().saturating_mul(transfers);
         let mut offers = Offers::default();
         for (contact, answer) in prospects.0.iter().cloned().chain(more) {
+            // What it holds cannot be counted, so it is given nothing.
+            if let Some(ahead) = survey.refused.get(&contact.id) {
+                offers.refuse(contact.id, *ahead);
+                continue;
+            }
             let pieces = placement.get(&contact.id).cloned().unwrap_or_default();
             offers.note(contact, answer, pieces, beside);
         }

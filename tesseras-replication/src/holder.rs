@@ -9,6 +9,7 @@ pub(crate) use reservation::NotAdmitted;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use tesseras_core::code::Piece;
@@ -77,6 +78,8 @@ pub struct Holder {
     large_dossiers: Arc<Semaphore>,
     /// Permits one announcement at a time.
     announcing: tokio::sync::Mutex<()>,
+    /// How many damaged pieces of this node were replaced since the start.
+    replaced: AtomicU64,
 }
 
 /// State that need not survive a restart.
@@ -115,6 +118,7 @@ impl Holder {
             outgoing: ServingPermits::new(max_transfers),
             large_dossiers: Arc::new(Semaphore::new(1)),
             announcing: tokio::sync::Mutex::default(),
+            replaced: AtomicU64::new(0),
         }
     }
 
@@ -285,6 +289,19 @@ impl Holder {
     /// That number as of the last repair check; 0 if there was none since the start.
     pub(crate) fn last_survived(&self, tessera: &TesseraHash) -> usize {
         lock(&self.tables).survived.get(tessera).copied().unwrap_or(0)
+    }
+
+    /// How many damaged pieces of this node were replaced since the start.
+    pub(crate) fn replaced_pieces(&self) -> u64 {
+        self.replaced.load(Ordering::Relaxed)
+    }
+
+    /// Logs and counts how many of the damaged pieces of this node were replaced.
+    pub(crate) fn note_replaced(&self, tessera: TesseraHash, replaced: usize, left: usize) {
+        if replaced > 0 {
+            self.replaced.fetch_add(replaced as u64, Ordering::Relaxed);
+            tracing::info!(%tessera, replaced, left, "replaced damaged pieces of this node");
+        }
     }
 
     /// Whether the next check of a tessera may end with what its recorded holders claim.

@@ -205,10 +205,15 @@ impl Peers {
         let request = Request::Attest { tessera, nonce };
         let (peer, answer) = self.short::<Attestation>(PATIENTLY, to, &request).await?;
         let holder = NodePublic { public_key: peer.public_key, nonce: peer.nonce };
-        match attestation::is_valid(&answer, &question, &holder, self.clock.now()) {
-            true => Ok((answer, peer.remote)),
-            false => Err(AskError::BadAttestation),
+        let now = self.clock.now();
+        if attestation::is_valid(&answer, &question, &holder, now) {
+            return Ok((answer, peer.remote));
         }
+        let is_of_its_date = attestation::is_valid(&answer, &question, &holder, answer.date);
+        Err(match is_of_its_date {
+            true => AskError::OtherDate { ahead: now.ahead_of(answer.date) },
+            false => AskError::BadAttestation,
+        })
     }
 
     /// Asks whether a node would hold more of a tessera. Also returns the address at which it was

@@ -95,7 +95,7 @@ pub trait Directory: Send + Sync + 'static {
     /// The addresses at which other nodes have reached this one.
     fn own_addresses(&self) -> Vec<SocketAddr>;
 
-    /// How far this node's clock is from its peers', if that is more than the tolerance. `None` if
-    /// it is not, and also while too few peers have sent their date.
+    /// How far this node's clock is from its peers', also if they tolerate it. `None` while that is
+    /// not known: too few peers have sent their date, or they do not agree.
     fn clock_offset(&self) -> BoxFuture<'_, Option<ClockOffset>>;
 }

@@ -273,6 +273,11 @@ impl Replication {
         self.0.throttle.moved()
     }
 
+    /// How many damaged pieces of this node repairs have replaced since the start.
+    pub fn replaced_pieces(&self) -> u64 {
+        self.0.holder.replaced_pieces()
+    }
+
     /// How many pieces that this node holds of a tessera are known to be damaged.
     pub async fn count_damaged(&self, tessera: TesseraHash) -> Result<usize, StoreError> {
         Ok(self.0.holder.damaged_pieces(tessera).await?.len())

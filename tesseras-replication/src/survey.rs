@@ -411,6 +411,13 @@ impl<'a> Surveying<'a> {
             Ok(answer) => answer,
             Err(error) => {
                 tracing::debug!(holder = %id, %tessera, %error, "no attestation");
+                match error {
+                    AskError::BadAttestation => _ = self.survey.refused.insert(id, None),
+                    AskError::OtherDate { ahead } => {
+                        self.survey.refused.insert(id, Some(ahead));
+                    }
+                    _ => {}
+                }
                 let holder = self.possible.get_mut(&id)?;
                 // In the meantime it may be asked at another address.
                 let is_this = holder.contact.addresses == contact.addresses;
@@ -430,6 +437,7 @@ impl<'a> Surveying<'a> {
         self.heard_at = Instant::now();
         self.patience.answered_after(took);
         self.survey.others_attested = true;
+        self.survey.refused.remove(&id);
         // Some answer that they have nothing (any more).
         if pieces.is_empty() {
             return None;

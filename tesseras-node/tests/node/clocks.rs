@@ -180,6 +180,59 @@ async fn a_wrong_clock_is_named_wherever_it_matters_until_it_is_set_right() {
     late.fetch(elsewhere).await.unwrap();
 }
 
+fn two_hours_behind() -> Timestamp {
+    Timestamp(clock::system().now().0 - TWO_HOURS)
+}
+
+fn six_hours_ahead() -> Timestamp {
+    Timestamp(clock::system().now().0 + 3 * TWO_HOURS)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn holders_whose_date_is_refused_show_a_wrong_clock_while_nothing_else_does() {
+    let mut net = Net::of(2).await;
+    let (hash, keys) = net.nodes[0].create(&net.path("album"), 1000, 5);
+    assert_eq!(net.nodes[0].publish(hash, &keys).await.unwrap().holders, 1);
+    // Most peers do not agree about the date, so that they say nothing about the clock.
+    for wrong in [two_hours_behind, six_hours_ahead] {
+        let config = net.config();
+        net.join_at(config, Clock::new(wrong)).await;
+    }
+    net.settle().await;
+    let config = net.config();
+    let late = net.join_at(config, Clock::new(two_hours_ahead)).await;
+    net.settle().await;
+    let late = &net.nodes[late];
+    let failures = [
+        ask(late, Fetch { hash }).await.unwrap_err(),
+        ask(late, AskTesseraStatus { hash }).await.unwrap_err(),
+    ];
+    for failure in failures {
+        let Cause::ClockOff { seconds, .. } = failure.cause else { panic!("{failure}") };
+        assert!(is_two_hours(seconds), "{failure}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_piece_on_a_node_whose_attestation_is_refused_is_not_restored_again_and_goes_elsewhere() {
+    let mut net = Net::of(3).await;
+    let (hash, keys) = net.nodes[0].create(&net.path("album"), 1000, 5);
+    assert_eq!(net.nodes[0].publish(hash, &keys).await.unwrap().holders, 2);
+    let config = net.config();
+    let wrong = net.join_at(config, Clock::new(two_hours_ahead)).await;
+    net.settle().await;
+    let first = net.nodes[0].repair(hash).await;
+    assert_eq!(net.nodes[wrong].held(hash).len(), 1, "it has taken the piece: {first:?}");
+    for _ in 0..2 {
+        let again = net.nodes[0].repair(hash).await;
+        assert_eq!(again.restored, 0, "{again:?}");
+    }
+    let right = net.join().await;
+    net.settle().await;
+    assert_eq!(net.nodes[0].repair(hash).await.restored, 1);
+    assert_eq!(net.nodes[right].held(hash).len(), 1);
+}
+
 /// One machine uses more addresses than there are honest nodes, and says a wrong date at each.
 #[tokio::test(flavor = "multi_thread")]
 async fn lies_about_the_date_stop_nobody_whose_holders_attest() {

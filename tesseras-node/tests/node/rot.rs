@@ -17,7 +17,7 @@ use tesseras_replication::status::HealthState;
 use tesseras_rpc::calls::Repair;
 use tesseras_wire::codec::Refusal;
 
-use crate::network::{MIB, Net};
+use crate::network::{MIB, Member, Net};
 use crate::reasons::ask;
 use crate::stranger::{Goods, Stranger, blob_path};
 
@@ -236,6 +236,8 @@ async fn a_damaged_piece_is_replaced_by_repair_though_nothing_is_missing_elsewhe
         assert!(repaired.restored > 0, "{repaired:?}");
         assert_eq!(store.count_damaged().unwrap(), 0);
         assert!(holder.store.check().unwrap().is_sound());
+        let counted = |member: &Member| member.node.replication().replaced_pieces();
+        assert_eq!((counted(holder), counted(owner)), (1, 0));
     }
 }
 

@@ -29,6 +29,13 @@ pub enum AskError {
     /// The attestation is not signed by the holder, or answers another request.
     #[error("the attestation is not valid")]
     BadAttestation,
+    /// The attestation is the holder's, but its date is too far from this node's clock.
+    #[error("the attestation is dated {} s {} this node's clock", ahead.unsigned_abs(),
+        if *ahead < 0 { "after" } else { "before" })]
+    OtherDate {
+        /// How many seconds this node's clock is ahead of the holder's.
+        ahead: i64,
+    },
     /// The plan has no such piece.
     #[error("the plan has no piece {0}")]
     NoSuchPiece(Piece),

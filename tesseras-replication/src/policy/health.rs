@@ -129,19 +129,16 @@ impl TesseraHealth {
         let mut counts = Counts::of(assignment, &attested, plan);
         let k = plan.coded().map(|coded| coded.shape.k);
         let survives = attested.survives();
-        // The target form counts holders, as many as two in a neighbourhood.
-        let of_holders = placement::survives(&attested.counted(), k);
         // Nodes that were seen recently and are silent still count towards the target: losing them
         // does not lower it.
         let expected = TargetForm::of(plan.pack_bytes(), eligible + survey.silent.len());
-        if counts.needed == 1 && expected.coded.is_none() {
-            counts.total = counts.total.max(expected.whole);
+        if counts.needed == 1 {
+            let copies = expected.coded.map_or(expected.whole, |_| expected.survives + 1);
+            counts.total = counts.total.max(copies);
         }
         let state = if !placement::is_readable(&placement, k) {
             HealthState::Unreachable
-        } else if counts.are_complete()
-            && (survey.silent.is_empty() || of_holders >= expected.survives)
-        {
+        } else if counts.are_complete() {
             HealthState::Healthy
         } else {
             HealthState::Degraded
@@ -173,4 +170,54 @@ fn lacks_nothing(assignment: &Assignment) -> bool {
 
 fn pieces_in(placement: &Placement) -> usize {
     placement.values().map(BTreeSet::len).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddr;
+
+    use tesseras_core::code::{CODED_FROM_BYTES, Piece};
+    use tesseras_core::contact::Contact;
+    use tesseras_core::ids::{ContentHash, NodeId, TesseraHash};
+
+    use super::*;
+    use crate::messages::AttestedPiece;
+    use crate::policy::survey::LiveHolder;
+
+    const SUM: ContentHash = ContentHash::new([1; 32]);
+
+    fn contact(id: u8) -> Contact {
+        let address = SocketAddr::from(([8, 8, id, 1], 7));
+        Contact { id: NodeId::new([id; 20]), addresses: vec![address] }
+    }
+
+    /// Of 24 fragments, those that so many holders, each of its own neighbourhood, have in turn.
+    fn spread(fragments: u8, holders: u8, silent: u8) -> TesseraHealth {
+        let plan = Plan::new(TesseraHash::new([2; 32]), CODED_FROM_BYTES, SUM, vec![SUM; 24]);
+        let plan = plan.expect("a plan");
+        let attested = |index| AttestedPiece { piece: Piece::Index(index), checksum: SUM };
+        let live = (0..holders).map(|id| {
+            let pieces = (0..fragments).filter(|index| index % holders == id).map(attested);
+            let contact = contact(id);
+            (contact.id, LiveHolder { contact, plan: None, pieces: pieces.collect() })
+        });
+        let survey = Survey {
+            live: live.collect(),
+            silent: (0..silent).map(|id| contact(100 + id)).collect(),
+            ..Survey::default()
+        };
+        let all = survey.attested(&plan);
+        TesseraHealth::of(&plan, &survey, &all, holders.into(), false)
+    }
+
+    #[test]
+    fn what_is_all_live_is_healthy_whoever_is_silent() {
+        for silent in [0, 1, 5] {
+            let health = spread(24, 23, silent);
+            let figures = (health.live, health.total, health.only_silent);
+            assert_eq!((health.state, figures), (HealthState::Healthy, (24, 24, 0)), "{silent}");
+        }
+        let health = spread(23, 23, 1);
+        assert_eq!((health.state, health.live, health.total), (HealthState::Degraded, 23, 24));
+    }
 }

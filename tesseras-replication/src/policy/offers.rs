@@ -94,6 +94,19 @@ impl Offers {
         }
     }
 
+    /// Records that a node is given nothing, because its attestation was not accepted: for its date,
+    /// if it says by how many seconds this node is ahead.
+    pub(crate) fn refuse(&mut self, id: NodeId, ahead: Option<i64>) {
+        let why = match ahead {
+            Some(ahead) => {
+                let minutes = ahead.unsigned_abs() / 60;
+                format!("its clock is {minutes} min off, so what it holds does not count")
+            }
+            None => "its attestation is not valid, so what it holds does not count".to_owned(),
+        };
+        self.refusals.push(of_node(id, why));
+    }
+
     /// Records what a node offers; returns how many bytes of pieces it would accept.
     fn note_offer(&mut self, contact: &Contact, offered: Offered, beside: u64) -> u64 {
         if offered.has_dossier {

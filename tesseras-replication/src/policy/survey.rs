@@ -51,6 +51,9 @@ pub struct Survey {
     /// Whether the attestation of any other node was valid, even of holding nothing. If so, this
     /// node's clock is close to that node's.
     pub others_attested: bool,
+    /// Nodes whose attestation was not accepted. Where only its date is the reason: how many seconds
+    /// this node's clock is ahead of theirs.
+    pub refused: BTreeMap<NodeId, Option<i64>>,
     /// Whether any holder was known at all.
     pub known: bool,
     /// How many nodes, possibly including this one, announce something under the key but hold

@@ -41,6 +41,23 @@ impl Repairer<'_> {
         on_progress: &OnProgress,
     ) -> Result<Repaired, RepairError> {
         let tessera = lock.tessera();
+        let damaged = self.holder.damaged_pieces(tessera).await?.len();
+        let done = self.look_and_place(lock, effort, on_progress).await;
+        if damaged > 0 {
+            let left = self.holder.damaged_pieces(tessera).await?.len();
+            self.holder.note_replaced(tessera, damaged.saturating_sub(left), left);
+        }
+        done
+    }
+
+    /// Surveys, and rebuilds and places what is missing, here and elsewhere.
+    async fn look_and_place(
+        &self,
+        lock: &TesseraLock,
+        effort: Effort<'_>,
+        on_progress: &OnProgress,
+    ) -> Result<Repaired, RepairError> {
+        let tessera = lock.tessera();
         on_progress(Progress::begun("asking holders"));
         let stored = self.stored_dossier(tessera).await?;
         let charge = charge_of(self.library.is_own(tessera).await?);
