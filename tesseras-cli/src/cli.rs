@@ -11,8 +11,8 @@ use tesseras_storage::STORAGE_FORMAT;
 
 use crate::command_error::CommandError;
 use crate::commands::{
-    card, completions, create, demo, drop, export, fetch, gc, identity, import, init, list, man,
-    peers, publish, repair, restore, scrub, show, status, verify,
+    card, check, completions, create, demo, drop, export, fetch, gc, identity, import, init, list,
+    man, peers, publish, repair, restore, scrub, show, status, verify,
 };
 use crate::context::Context;
 use crate::exit::Exit;
@@ -71,6 +71,7 @@ enum Command {
     Scrub(scrub::Args),
     Drop(drop::Args),
     Gc(gc::Args),
+    Check(check::Args),
     Peers(peers::Args),
     Demo(demo::Args),
     Completions(completions::Args),
@@ -152,6 +153,7 @@ impl Command {
             Self::Scrub(args) => scrub::run(context, args),
             Self::Drop(args) => drop::run(context, args),
             Self::Gc(args) => gc::run(context, args),
+            Self::Check(args) => check::run(context, args),
             Self::Peers(args) => peers::run(context, args),
             Self::Demo(args) => demo::run(context, args),
             Self::Completions(args) => completions::run(context, args, Cli::command()),

@@ -1,6 +1,7 @@
 //! The commands, one file each: its arguments, what it does, what it shows.
 
 pub mod card;
+pub mod check;
 pub mod completions;
 pub mod create;
 pub mod demo;

@@ -100,3 +100,23 @@ async fn a_flipped_bit_on_a_holders_disk_is_mended_from_the_others() {
     assert!(placed.iter().any(|piece| piece["node_id"] == id.as_str()), "{status}");
     network.stop().await;
 }
+
+#[test]
+fn a_check_names_what_the_index_and_the_files_do_not_agree_on() {
+    let environment = Environment::with_creator();
+    let hash = environment.tessera();
+    assert_eq!(environment.ok(&["check"])["sound"], true);
+    let data = environment.data_dir();
+    let stray = blob(&data, &"ab".repeat(32));
+    fs::write(&stray, b"stray").expect("written");
+    let found = environment.json(&["check"]);
+    assert_eq!((found.code, &found.json["sound"]), (Some(1), &false.into()));
+    assert_eq!(found.json["orphans"], serde_json::json!([text(&stray)]));
+    environment.ok(&["gc"]);
+    assert_eq!(environment.ok(&["check"])["sound"], true);
+    flip(&blob(&data, &hash));
+    let found = environment.json(&["check"]);
+    assert_eq!((found.code, &found.json["damaged"]), (Some(1), &serde_json::json!([hash])));
+    let shown = String::from_utf8(environment.human(&["check"]).stdout).expect("UTF-8");
+    assert!(shown.contains(&hash) && shown.contains("tes scrub"), "{shown}");
+}
