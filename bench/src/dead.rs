@@ -221,7 +221,12 @@ pub fn rows(scene: &Scene, table: &mut Table) -> Result<()> {
         sent.as_secs_f64(),
         send_middle.as_secs_f64(),
     ));
-    // A network that has shrunk takes more copies to be as safe.
+    note_uploads(scene, table);
+    Ok(())
+}
+
+/// A network that has shrunk takes more copies to be as safe.
+fn note_uploads(scene: &Scene, table: &mut Table) {
     let upload = |holders| {
         TargetForm::of(scene.bytes(), holders).upload_bytes(scene.bytes()) as f64
             / scene.bytes() as f64
@@ -233,7 +238,6 @@ pub fn rows(scene: &Scene, table: &mut Table) -> Result<()> {
         upload(HOLDERS - KILLED),
         HOLDERS - KILLED,
     ));
-    Ok(())
 }
 
 fn print(

@@ -157,11 +157,6 @@ impl Assignment {
         self.pool().counted(&Caps::of_safety(&self.pool()))
     }
 
-    /// The fragments of each holder as far as they are compared with those of others.
-    fn loads(&self) -> Placement {
-        self.pool().counted(&Caps::of_loads(&self.pool()))
-    }
-
     /// The placement as far as it need not be placed again: as [`Self::counted`], but where the
     /// candidates are too few to hold everything under these limits, under the lowest possible ones.
     pub fn accepted(&self) -> Placement {
@@ -172,7 +167,11 @@ impl Assignment {
     /// neighbourhood that is not local are one: names cost nothing, so all of them together add at
     /// most one to what the others survive, whatever they claim.
     pub fn survives(&self) -> usize {
-        let independent = self.pool().by_neighbourhood(&self.counted());
+        self.survives_with(&self.counted())
+    }
+
+    fn survives_with(&self, counted: &Placement) -> usize {
+        let independent = self.pool().by_neighbourhood(counted);
         survives(&independent, self.coded.map(|form| form.shape.k))
     }
 
@@ -306,16 +305,18 @@ impl Trial {
     /// lost as if the fragments were spread evenly over all nodes without a whole copy, each in a
     /// neighbourhood of its own. Only copies that make a difference are kept.
     fn spread(&mut self, form: CodedForm) {
-        let copies = whole_copies(&self.all.counted());
+        let mut counted = self.all.counted();
+        let copies = whole_copies(&counted);
         let others = self.all.holders().saturating_sub(copies);
         let Some(goal) = tolerates(form.shape, others).map(|f| copies + f) else { return };
         let (mut more, before) = (self.clone(), self.pieces.len());
-        let (mut best, mut worthwhile) = (self.all.survives(), before);
+        let (mut best, mut worthwhile) = (self.all.survives_with(&counted), before);
         for _ in 0..form.shape.n() {
-            if best >= goal || !more.relieve_the_fullest() {
+            if best >= goal || !more.relieve_the_fullest(&counted) {
                 break;
             }
-            let now = more.all.survives();
+            counted = more.all.counted();
+            let now = more.all.survives_with(&counted);
             if now > best {
                 (best, worthwhile) = (now, more.pieces.len());
             }
@@ -326,11 +327,10 @@ impl Trial {
         }
     }
 
-    /// Gives a copy of one fragment of the holder that is responsible for most fragments to one
+    /// Gives a copy of one fragment of the holder that is responsible for most of what counts to one
     /// that is responsible for at least two fewer.
-    fn relieve_the_fullest(&mut self) -> bool {
-        let loads = self.all.loads();
-        let loads = answering(&loads);
+    fn relieve_the_fullest(&mut self, counted: &Placement) -> bool {
+        let loads = answering(counted);
         let Some(fullest) = loads.values().max_by_key(|pieces| pieces.len()) else { return false };
         for index in fullest {
             let piece = Piece::Index(*index);

@@ -21,7 +21,7 @@ pub(super) struct Caps {
     whole: usize,
     /// Fragments of one holder.
     per_holder: usize,
-    /// Fragments in one neighbourhood.
+    /// Fragments in one neighbourhood, if it has several holders.
     per_subnet: usize,
 }
 
@@ -42,14 +42,6 @@ impl Caps {
         let per_holder = n.div_ceil(PARTS.min(holders));
         let shares = (HOLDERS_PER_SUBNET * n).div_ceil(holders);
         Self { whole, per_holder, per_subnet: per_holder.min(shares) }
-    }
-
-    /// The limits by which loads are compared: those of safety, but of a neighbourhood as much as of
-    /// one holder. A holder that has more than its even share, as from a smaller network, has its
-    /// whole load then, and others can relieve it.
-    pub(super) fn of_loads(pool: &Pool<'_>) -> Self {
-        let caps = Self::of_safety(pool);
-        Self { per_subnet: caps.per_holder, ..caps }
     }
 
     /// The lowest limits, not below those of safety, under which the candidates could hold `copies`
@@ -85,7 +77,7 @@ impl Caps {
                 .subnet
                 .limited()
                 .and_then(|subnet| near.get(&subnet))
-                .is_none_or(|held| held.fragments < self.per_subnet)
+                .is_none_or(|held| held.is_only(candidate) || held.fragments < self.per_subnet)
     }
 }
 
@@ -98,6 +90,13 @@ pub(super) struct HeldNear {
     pub(super) holders: usize,
     pub(super) whole: usize,
     pub(super) fragments: usize,
+}
+
+impl HeldNear {
+    /// Whether a candidate is the only holder.
+    fn is_only(&self, candidate: &Candidate) -> bool {
+        self.holders == 1 && !candidate.pieces.is_empty()
+    }
 }
 
 /// All candidates for the pieces of a pack.
@@ -129,6 +128,8 @@ impl Pool<'_> {
         for id in fullest {
             leave_out_fragments(&mut placement, &mut copies, &[id], caps.per_holder);
         }
+        let holds = |id: &&NodeId| fragments_of(&placement, id).next().is_some();
+        near.retain(|_, ids| ids.iter().filter(holds).count() > 1);
         for ids in near.values() {
             leave_out_fragments(&mut placement, &mut copies, ids, caps.per_subnet);
         }
@@ -190,17 +191,22 @@ impl Pool<'_> {
         self.sum(|c| self.fragments_of(c).min(caps.per_holder), caps.per_subnet)
     }
 
-    /// The sum over all candidates, of which those of one neighbourhood add at most `cap`.
+    /// The sum over all candidates, of which several in one neighbourhood add at most `cap`.
     fn sum(&self, count: impl Fn(&Candidate) -> usize, cap: usize) -> usize {
-        let mut near: BTreeMap<Subnet, usize> = BTreeMap::new();
+        let mut near: BTreeMap<Subnet, Vec<usize>> = BTreeMap::new();
         let mut local = 0;
         for c in self.candidates.values() {
             match c.subnet.limited() {
                 None => local += count(c),
-                Some(subnet) => *near.entry(subnet).or_default() += count(c),
+                Some(subnet) => near.entry(subnet).or_default().push(count(c)),
             }
         }
-        local + near.into_values().map(|n| n.min(cap)).sum::<usize>()
+        let limited = |counts: Vec<usize>| {
+            let several = counts.iter().filter(|n| **n > 0).count() > 1;
+            let all = counts.into_iter().sum();
+            if several { cap.min(all) } else { all }
+        };
+        local + near.into_values().map(limited).sum::<usize>()
     }
 }
 

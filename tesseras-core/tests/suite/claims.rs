@@ -40,9 +40,13 @@ fn one_liar_that_claims_every_fragment_hides_no_loss_and_adds_little() {
     let without = Assignment::new(KEY, CODED_FROM_BYTES, honest().chain(free()));
     assert_eq!((without.survives(), without.lack().pieces.len()), (2, 6));
     let with = Assignment::new(KEY, CODED_FROM_BYTES, honest().chain(free()).chain([liar]));
-    // Of the 24 pieces that it claims, 2 count.
-    assert_eq!((with.survives(), distinct_fragments(&with.accepted()).len()), (3, 20));
+    // Of the 24 pieces that it claims, 4 count.
+    assert_eq!((with.survives(), distinct_fragments(&with.accepted()).len()), (3, 22));
+    // It is the fullest, so that most of what it claims is given to others as well.
+    let mut after = with.lack().after;
     assert!(with.lack().pieces.len() >= 4, "{:?}", with.lack());
+    after.remove(&node(99));
+    assert_eq!(survives(&after, Some(16)), 7, "of eight when nothing is missing: {after:?}");
 }
 
 #[test]
