@@ -42,9 +42,13 @@ fn upload(pack_bytes: u64, peers: u64) -> String {
     )
 }
 
+/// Only EXIF data are read, so no more than that can be said.
+const NO_PLACES: &str = "No photo in it says in its EXIF data where it was taken (GPS). XMP data, \
+                         videos and writings are not searched.";
+
 fn places(placed: &[String]) -> String {
     if placed.is_empty() {
-        return "No photo in it says where it was taken (GPS).\n".to_owned();
+        return format!("{NO_PLACES}\n");
     }
     let photos = match placed.len() {
         1 => "1 photo says where it was taken (GPS), which becomes public, too".to_owned(),

@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 use tesseras_core::path::check_line;
 use tesseras_core::ports::StoreError;
 use tesseras_crypto::{CreatorKeys, KeyError};
-use tesseras_storage::{check_owner, keep_to_owner};
+use tesseras_storage::{check_owner, keep_secret, keep_to_owner};
 use zeroize::Zeroizing;
 
 use crate::code::Code;
@@ -146,6 +146,7 @@ fn guarded(data_dir: &Path) -> Result<PathBuf, CommandError> {
     let directory = data_dir.join(DIRECTORY);
     keep_to_owner(data_dir)?;
     keep_to_owner(&directory)?;
+    keep_secret(&directory)?;
     Ok(directory)
 }
 

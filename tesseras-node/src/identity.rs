@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use tesseras_core::ports::StoreError;
 use tesseras_crypto::{KeyError, NodeKeys};
-use tesseras_storage::{check_owner, keep_to_owner};
+use tesseras_storage::{check_owner, keep_secret, keep_to_owner};
 use thiserror::Error;
 use zeroize::Zeroizing;
 
@@ -61,6 +61,7 @@ pub fn load_or_create(data_dir: &Path, work_bits: u32) -> Result<NodeKeys, Ident
     let directory = data_dir.join("identity");
     keep_to_owner(data_dir).map_err(IdentityError::Owner)?;
     keep_to_owner(&directory).map_err(IdentityError::Owner)?;
+    keep_secret(&directory).map_err(IdentityError::Owner)?;
     match load(&directory.join(FILE), work_bits)? {
         Some(keys) => Ok(keys),
         None => create(&directory, work_bits),
@@ -174,7 +175,7 @@ mod tests {
         let directory = dir.path().join("identity");
         fs::set_permissions(&directory, fs::Permissions::from_mode(0o777)).unwrap();
         load_or_create(dir.path(), 4).unwrap();
-        assert_eq!(fs::metadata(&directory).unwrap().permissions().mode() & 0o777, 0o755);
+        assert_eq!(fs::metadata(&directory).unwrap().permissions().mode() & 0o777, 0o700);
         if fs::metadata(dir.path()).unwrap().uid() != 0 {
             eprintln!("skipped: only root can give a file away");
             return;

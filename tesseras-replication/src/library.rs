@@ -245,7 +245,6 @@ impl Library {
 
 fn keep(stores: &Stores, dossier: VerifiedDossier) -> Result<VerifiedDossier, KeepError> {
     let tessera = dossier.tessera();
-    stores.library.unblock(&tessera)?;
     match stores.holdings.put_dossier(&tessera, dossier.dossier())? {
         true => Ok(dossier),
         false => Err(KeepError::PlanConflict),

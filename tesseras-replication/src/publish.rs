@@ -242,7 +242,10 @@ impl Publisher<'_> {
         // that is there already is only looked at.
         let capsule = self.open(tessera).await?;
         self.dossier(&self.workshop.disk, &capsule, signed).await?;
-        Ok(self.library.note(tessera, PublicationEvent::Wanted).await?)
+        match self.library.note_wanted(tessera).await? {
+            true => Ok(()),
+            false => Err(PublishError::Stopped(tessera)),
+        }
     }
 
     /// The dossier by which a capsule is published; it is kept from now on, by work on `disk`.

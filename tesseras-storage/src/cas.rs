@@ -217,6 +217,14 @@ impl Cas {
         Ok(value)
     }
 
+    /// Runs a small step towards a deletion, without the reserve if the disk is full.
+    pub(crate) fn with_reserve<T>(
+        &self,
+        step: impl FnMut() -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        self.reserve.with_reserve(step)
+    }
+
     /// Continues the removals that were interrupted.
     pub(crate) fn finish_removals(&self) -> Result<(), StoreError> {
         let due: Vec<ContentHash> = self.database.read("looking for removals", |connection| {

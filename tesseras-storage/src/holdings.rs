@@ -232,9 +232,16 @@ impl HoldingRepository for SqliteHoldings {
         tessera: &TesseraHash,
         event: PublicationEvent,
     ) -> Result<Publication, StoreError> {
-        self.cas
-            .database()
-            .write_durably("noting a publication", |tx| Ok(note_event(tx, tessera, event)?))
+        let what = "noting a publication";
+        let note = || {
+            let database = self.cas.database();
+            database.write_durably(what, |tx| Ok(note_event(tx, tessera, event)?))
+        };
+        match event {
+            // What is to be dropped is stopped first, also on a full disk.
+            PublicationEvent::Stopped | PublicationEvent::Cancelled => self.cas.with_reserve(note),
+            _ => note(),
+        }
     }
 
     fn list_publications(&self) -> Result<Vec<(TesseraHash, Publication)>, StoreError> {

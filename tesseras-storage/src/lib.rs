@@ -49,7 +49,7 @@ pub use ledger::SqliteLedger;
 pub use library::SqliteLibrary;
 pub use lock::DaemonLock;
 pub use metrics::{ObjectCounts, StorageMetrics};
-pub use ownership::{check_owner, keep_to_owner};
+pub use ownership::{check_owner, keep_secret, keep_to_owner};
 pub use peers::SqlitePeers;
 pub use rebuild::{Incomplete, Rebuilt};
 pub use scrub::{DamagedObject, ObjectUse, Scrub, ScrubRound, Scrubbed};

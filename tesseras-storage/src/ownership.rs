@@ -12,6 +12,8 @@ use crate::error::io_error;
 
 /// Group and others may write.
 const OTHERS_WRITE: u32 = 0o022;
+/// Group and others may do anything.
+const OTHERS: u32 = 0o077;
 /// Others may write, each only to their own files, as in `/tmp`.
 const STICKY: u32 = 0o1000;
 
@@ -50,6 +52,39 @@ pub fn keep_to_owner(directory: &Path) -> Result<(), StoreError> {
         // On a read-only file system no other user can write either.
         Err(e) if e.kind() == io::ErrorKind::ReadOnlyFilesystem => Ok(()),
         outcome => outcome.map_err(|e| io_error("protecting", directory, e)),
+    }
+}
+
+/// Takes all permissions of other users from a directory of secrets and from the files in it, as far as
+/// they belong to the user that this process runs as. Nothing is done if it does not exist.
+pub fn keep_secret(directory: &Path) -> Result<(), StoreError> {
+    let failed = |e| io_error("protecting", directory, e);
+    let entries = match fs::read_dir(directory) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
+        entries => entries.map_err(failed)?,
+    };
+    let caller = rustix::process::geteuid().as_raw();
+    for entry in entries {
+        let entry = entry.map_err(failed)?;
+        let found = entry.metadata().map_err(failed)?;
+        if found.is_file() && found.uid() == caller {
+            close_to_others(&entry.path(), &found)?;
+        }
+    }
+    let found = fs::metadata(directory).map_err(failed)?;
+    check_owner(directory, &found)?;
+    close_to_others(directory, &found)
+}
+
+fn close_to_others(path: &Path, found: &Metadata) -> Result<(), StoreError> {
+    let mode = found.mode() & 0o7777;
+    if mode & OTHERS == 0 {
+        return Ok(());
+    }
+    match fs::set_permissions(path, Permissions::from_mode(mode & !OTHERS)) {
+        // They stay readable on a read-only file system, and those who are here already have them.
+        Err(e) if e.kind() == io::ErrorKind::ReadOnlyFilesystem => Ok(()),
+        outcome => outcome.map_err(|e| io_error("protecting", path, e)),
     }
 }
 

@@ -220,11 +220,12 @@ impl Made {
             return String::new();
         }
         let missing = count(self.missing, "entry", "entries");
+        let are = if self.missing == 1 { "is" } else { "are" };
         let (is, made) = match &self.hash {
             Some(hash) if !self.already => {
-                ("is", format!("; `tes drop {}` removes this tessera", short(hash)))
+                (are, format!("; `tes drop {}` removes this tessera", short(hash)))
             }
-            Some(_) => ("is", String::new()),
+            Some(_) => (are, String::new()),
             None => ("would be", String::new()),
         };
         format!(

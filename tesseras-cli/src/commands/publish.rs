@@ -300,7 +300,9 @@ impl Report for PublicationProgress {
             ),
             PublicationState::Published => "It is published.\n".to_owned(),
             PublicationState::Local if *placed == 0 => {
-                "It is not published, and no other node holds a piece of it.\n".to_owned()
+                "Your node does not look after it, and has placed no piece of it on another node.\n\
+                 What others have placed stays where it is.\n"
+                    .to_owned()
             }
             PublicationState::Local => format!(
                 "Your node no longer looks after it. Other nodes hold {pieces} of it: those stay\n\

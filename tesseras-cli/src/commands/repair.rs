@@ -14,7 +14,7 @@ use crate::ask::ask;
 use crate::command_error::CommandError;
 use crate::context::Context;
 use crate::exit::Exit;
-use crate::hashes::named;
+use crate::hashes::{joined, named};
 use crate::human::count;
 use crate::output::Report;
 
@@ -46,7 +46,7 @@ pub fn run(context: &Context, args: Args) -> Result<Exit, CommandError> {
     }
     let hash = match &args.hash {
         None => None,
-        Some(groups) => Some(named(context, &groups.join(" "))?),
+        Some(groups) => Some(named(context, &joined(groups)?)?),
     };
     let done = ask(context, Repair { hash })?;
     context.output.report(&Shown(done))?;

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
 
 use crate::environment::{Environment, PNG, text};
 use crate::terminal::{talk, whisper};
@@ -158,6 +159,22 @@ fn an_identity_is_shown_and_renamed_for_what_is_made_from_then_on() {
         let mode = entry.metadata().expect("there").permissions().mode() & 0o777;
         assert_eq!(mode, 0o600, "{:?}", entry.file_name());
     }
+}
+
+#[test]
+fn the_secret_keys_are_closed_to_others_at_the_next_start() {
+    let environment = Environment::with_creator();
+    let identity = environment.data_dir().join("identity");
+    let open = |path: &Path, mode| {
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("opened");
+    };
+    let files = || fs::read_dir(&identity).expect("there").map(|file| file.expect("read").path());
+    files().for_each(|file| open(&file, 0o666));
+    open(&identity, 0o777);
+    environment.ok(&["identity"]);
+    let mode = |path: &Path| fs::metadata(path).expect("there").permissions().mode() & 0o777;
+    assert_eq!(mode(&identity), 0o700);
+    files().for_each(|file| assert_eq!(mode(&file), 0o600, "{}", file.display()));
 }
 
 #[test]

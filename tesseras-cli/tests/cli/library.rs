@@ -202,7 +202,7 @@ fn two_tesserae_are_not_taken_for_one() {
     let environment = Environment::with_creator();
     let hash = environment.tessera();
     let (first, second) = (&hash[..8], &hash[..12]);
-    for command in ["show", "card", "status", "fetch", "verify"] {
+    for command in ["show", "card", "status", "fetch", "verify", "repair"] {
         let refused = environment.json(&[command, first, second]);
         assert_eq!(refused.code, Some(2), "{command}");
         let error = refused.json["error"].as_str().expect("a reason");

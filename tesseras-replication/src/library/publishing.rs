@@ -11,6 +11,7 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use super::{Library, Tables};
+use crate::blocking::Blocking;
 use crate::tessera_lock::TesseraLock;
 
 /// A publication in progress; it ends when this is dropped.
@@ -97,15 +98,29 @@ impl Library {
     /// Records that a tessera is published. `false` if it was dropped in the meantime: then it is
     /// not published.
     pub(crate) async fn note_published(&self, lock: &TesseraLock) -> Result<bool, StoreError> {
-        let (disk, tessera) = (lock.on(&self.disk), lock.tessera());
+        let event = PublicationEvent::Published;
+        self.note_unless_dropped(&lock.on(&self.disk), lock.tessera(), event).await
+    }
+
+    /// Records that a tessera is to be published. `false` if it was dropped in the meantime.
+    pub(crate) async fn note_wanted(&self, tessera: TesseraHash) -> Result<bool, StoreError> {
+        self.note_unless_dropped(&self.disk, tessera, PublicationEvent::Wanted).await
+    }
+
+    async fn note_unless_dropped(
+        &self,
+        disk: &Blocking,
+        tessera: TesseraHash,
+        event: PublicationEvent,
+    ) -> Result<bool, StoreError> {
         self.stores
-            .run_on(&disk, move |stores| {
+            .run_on(disk, move |stores| {
                 // It may have been dropped in the meantime, also by another process.
                 let is_there = stores.library.get(&tessera)?.is_some();
                 if !is_there || stores.holdings.is_blocked(&tessera)? {
                     return Ok(false);
                 }
-                stores.holdings.note_publication(&tessera, PublicationEvent::Published)?;
+                stores.holdings.note_publication(&tessera, event)?;
                 Ok(true)
             })
             .await

@@ -172,6 +172,36 @@ fn a_fetch_whose_tessera_another_process_drops_adds_nothing() {
 }
 
 #[test]
+fn a_publication_that_is_left_to_the_background_lets_nothing_in_that_is_dropped() {
+    simulate(95..96, 8, async |world| {
+        let made = small();
+        let (place, hash) = (world.place(0), made.record.hash);
+        world.delay_disks(DISK);
+        let (mut after, step) = (Duration::ZERO, Duration::from_millis(1));
+        let mut ended = false;
+        while !ended {
+            add(&place.memory, made, Origin::Created);
+            let plan = place.replication.draft_plan(hash, &silent()).await.unwrap();
+            let signed = SignedPlan { signatures: creator().sign(&plan), plan };
+            let leaving = async {
+                ended = place.replication.publish_later(hash, Some(signed)).await.is_ok();
+            };
+            let dropping = async {
+                tokio::time::sleep(after).await;
+                TesseraRepository::remove(&place.memory, &hash).unwrap();
+                place.memory.block(&hash, place.clock.now()).unwrap();
+            };
+            tokio::join!(leaving, dropping);
+            let state = place.memory.publication(&hash).unwrap();
+            let left = (place.memory.is_blocked(&hash).unwrap(), state.wanted);
+            assert_eq!(left, (true, false), "dropped after {after:?}");
+            after += step;
+        }
+        assert!(after > 10 * step, "it took only {after:?}");
+    });
+}
+
+#[test]
 fn a_task_on_a_tessera_begins_when_its_publication_has_told_the_holders() {
     simulate(93..94, 8, async |world| {
         let made = small();

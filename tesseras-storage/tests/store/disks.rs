@@ -11,6 +11,7 @@ use tesseras_core::ports::{
     BlobStore as _, FragmentStore as _, HoldingRepository as _, NewTessera, PeerRepository as _,
     StoreError, TesseraRepository as _,
 };
+use tesseras_core::publication::PublicationEvent;
 use tesseras_crypto::hash::blake3;
 use tesseras_storage::disk::{Disk, OsDisk};
 use tesseras_storage::{Garbage, StorageConfig, Store};
@@ -616,4 +617,20 @@ fn what_is_held_is_listed_without_waiting_for_hints() {
     store.peers().remember_silent(&[]).unwrap();
     assert_eq!(store.fragments().list_sound_fragments(&piece.tessera).unwrap(), [piece]);
     assert_eq!(syncs.load(Ordering::SeqCst), stored);
+}
+
+#[test]
+fn a_publication_is_stopped_on_a_full_disk() {
+    let (is_full, dir) = (Arc::new(AtomicBool::new(false)), quick_directory());
+    let (full, reserve) = (Arc::clone(&is_full), dir.path().join("db/reserve"));
+    let disk = WithLog(move |wal: &File| match full.load(Ordering::SeqCst) && reserve.exists() {
+        true => Err(rustix::io::Errno::NOSPC.into()),
+        false => OsDisk.sync_wal(wal),
+    });
+    let store = Store::open_on_disk(dir.path(), &StorageConfig::default(), Arc::new(disk)).unwrap();
+    let tessera = fragment(1, 0, b"a piece").tessera;
+    store.holdings().note_publication(&tessera, PublicationEvent::Wanted).unwrap();
+    is_full.store(true, Ordering::SeqCst);
+    store.holdings().note_publication(&tessera, PublicationEvent::Cancelled).unwrap();
+    assert!(!store.holdings().publication(&tessera).unwrap().wanted);
 }
