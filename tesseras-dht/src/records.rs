@@ -254,6 +254,13 @@ impl RecordStore {
         self.announcers.get(node).copied().unwrap_or(0)
     }
 
+    /// Whether just this record is kept, so that it need not be checked again.
+    pub fn holds(&self, record: &HolderRecord) -> bool {
+        let node = record.node();
+        let kept = self.records.get(&(self.own.distance(&record.key), node));
+        kept.is_some_and(|kept| kept.record == *record)
+    }
+
     /// Keeps a record that was [checked](HolderRecord::check). `from` is the node that delivered it
     /// and its IP: a record delivered by its holder counts in the neighbourhood that it came from,
     /// and takes precedence over one that merely names the same neighbourhood.

@@ -9,7 +9,6 @@ use tesseras_core::ids::TesseraHash;
 use tesseras_core::placement;
 use tesseras_core::plan::{PlanError, SignedPlan};
 use tesseras_core::ports::{Charge, StoreError};
-use tesseras_core::publication::PublicationEvent;
 use tesseras_core::units::MIB;
 use thiserror::Error;
 

@@ -11,7 +11,7 @@ use super::events::{Effect, InboundId};
 use super::state::{Engine, PendingHello, Purpose, Turn};
 use crate::config::{MAX_CONTACTS, RECORDS_PER_ANNOUNCE};
 use crate::messages::{AnnounceReply, Contacts, DhtRequest, DhtResponse, Greeted, Holders, Pong};
-use crate::records::HolderRecord;
+use crate::records::{HolderRecord, RecordError};
 use tesseras_core::address;
 
 /// The most greetings that are dialled back at once; more are refused as busy.
@@ -74,10 +74,19 @@ impl Engine {
         records: Vec<HolderRecord>,
     ) -> AnnounceReply {
         let mut announced = AnnounceReply { stored: 0, refused: Vec::new() };
+        let mut forged = false;
         for (position, record) in (0..).zip(records) {
+            // Verifying a signature costs far more than sending one again.
             let kept = (position as usize) < RECORDS_PER_ANNOUNCE
-                && record.check(&*self.identity, self.config.work_bits, turn.wall).is_ok()
-                && self.records.insert(record, from, remote.ip(), turn.wall).is_ok();
+                && !forged
+                && (self.records.holds(&record)
+                    || match record.check(&*self.identity, self.config.work_bits, turn.wall) {
+                        Ok(()) => self.records.insert(record, from, remote.ip(), turn.wall).is_ok(),
+                        Err(error) => {
+                            forged = error == RecordError::Signature;
+                            false
+                        }
+                    });
             if kept {
                 announced.stored += 1;
             } else {

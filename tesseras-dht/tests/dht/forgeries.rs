@@ -1,6 +1,8 @@
 //! Forged records, and attempts to fill a store.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use rand::rngs::StdRng;
@@ -8,7 +10,10 @@ use rand::{RngExt, SeedableRng};
 use tesseras_core::ids::{DhtKey, NodeId};
 use tesseras_core::time::{CLOCK_TOLERANCE, Timestamp};
 use tesseras_crypto::NodeKeys;
+use tesseras_crypto::node::NodePublic;
 use tesseras_dht::config::{RECORD_LIFETIME, RECORDS_PER_KEY};
+use tesseras_dht::engine::{Bootstrap, Effect, Engine, Event, InboundId, Moment};
+use tesseras_dht::messages::{DhtRequest, DhtResponse};
 use tesseras_dht::records::{RecordError, RecordStore, StoreRefusal};
 use tesseras_dht::{DhtConfig, HolderRecord, NodeIdentity};
 
@@ -194,4 +199,53 @@ fn nobody_gets_more_than_a_share_and_a_full_store_keeps_what_is_near() {
     let id = NodeIdentity::public(&keys).id();
     let refused = shelf.store.insert(record, id, [10, 0, 0, 1].into(), WALL);
     assert_eq!(refused, Err(StoreRefusal::StoreFull));
+}
+
+/// Keys that count what they verify.
+struct Counting {
+    keys: NodeKeys,
+    verified: Arc<AtomicUsize>,
+}
+
+impl NodeIdentity for Counting {
+    fn public(&self) -> NodePublic {
+        self.keys.public()
+    }
+
+    fn sign(&self, bytes: &[u8]) -> [u8; 64] {
+        self.keys.sign(bytes)
+    }
+
+    fn verify(&self, signer: &NodePublic, bytes: &[u8], signature: &[u8; 64]) -> bool {
+        self.verified.fetch_add(1, Ordering::SeqCst);
+        signer.verify(bytes, signature)
+    }
+}
+
+#[test]
+fn what_is_sent_again_is_not_verified_again_and_after_a_forgery_nothing_is() {
+    let mut rng = StdRng::seed_from_u64(4);
+    let verified = Arc::new(AtomicUsize::new(0));
+    let counting = Counting { keys: keys(&mut rng), verified: Arc::clone(&verified) };
+    let mut engine = Engine::new(config(), Arc::new(counting), Bootstrap::default());
+    let (from, remote) = (NodeId::new([7; 20]), listening([192, 0, 2, 9]));
+    let mut announce = |records: Vec<HolderRecord>| {
+        let request = DhtRequest::Announce { records };
+        let asked = Event::Asked { inbound: InboundId(1), from, remote, request };
+        let moment = Moment { elapsed: Duration::ZERO, wall: WALL };
+        let effects = engine.handle(moment, &mut StdRng::seed_from_u64(1), asked);
+        let stored = effects.into_iter().find_map(|effect| match effect {
+            Effect::Answer { answer: Ok(DhtResponse::Announced(answer)), .. } => {
+                Some(answer.stored)
+            }
+            _ => None,
+        });
+        (stored, verified.swap(0, Ordering::SeqCst))
+    };
+    let good = record(&keys(&mut rng), [192, 0, 2, 1], WALL);
+    assert_eq!(announce(vec![good.clone(); 64]), (Some(64), 1));
+    assert_eq!(announce(vec![good.clone()]), (Some(1), 0));
+    let mut forged = record(&keys(&mut rng), [192, 0, 2, 2], WALL);
+    forged.signature[3] ^= 1;
+    assert_eq!(announce(vec![forged; 64]), (Some(0), 1));
 }
