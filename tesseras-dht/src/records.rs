@@ -20,8 +20,8 @@ use tesseras_core::address;
 /// Domain string at the start of a record's signed bytes.
 pub const RECORD_DOMAIN: &[u8] = b"tesseras-holder-record 1";
 
-/// A node's own keys, and the verification of other nodes' signatures. A port, so that a simulation
-/// of thousands of nodes can use a cheaper scheme.
+/// A node's own keys, and the verification of other nodes' signatures. A port, so that tests can count
+/// what is verified.
 pub trait NodeIdentity: Send + Sync + 'static {
     /// This node's public key and nonce.
     fn public(&self) -> NodePublic;
