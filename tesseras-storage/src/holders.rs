@@ -1,10 +1,12 @@
 //! The recorded holders of tesserae: those that were seen, and hints.
 
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use rusqlite::{Connection, Transaction, params};
-use tesseras_core::contact::Contact;
-use tesseras_core::ids::TesseraHash;
+use tesseras_core::contact::{Contact, Subnet};
+use tesseras_core::ids::{NodeId, TesseraHash};
 use tesseras_core::ports::{
     HintBy, KnownHolder, MAX_HINTS, MAX_HINTS_OF_STRANGERS, MAX_KNOWN_HOLDERS,
 };
@@ -118,15 +120,42 @@ fn write(
 
 /// Drops what exceeds the limits.
 fn trim(tx: &Transaction<'_>, tessera: &TesseraHash) -> rusqlite::Result<()> {
-    let mut trim = tx.prepare_cached(
+    tx.prepare_cached(
         "DELETE FROM holders WHERE tessera = ?1 AND node IN (
-             SELECT node FROM holders WHERE tessera = ?1 AND hint >= ?2
-             ORDER BY hint, seen DESC, node LIMIT -1 OFFSET ?3)",
-    )?;
-    for (least, limit) in [(column(HintBy::Placer), MAX_HINTS), (SEEN, MAX_KNOWN_HOLDERS)] {
-        trim.execute(params![tessera.as_bytes(), least, to_integer(limit as u64)])?;
+             SELECT node FROM holders WHERE tessera = ?1 AND hint > 0
+             ORDER BY hint, seen DESC, node LIMIT -1 OFFSET ?2)",
+    )?
+    .execute(params![tessera.as_bytes(), to_integer(MAX_HINTS as u64)])?;
+    let mut drop = tx.prepare_cached("DELETE FROM holders WHERE tessera = ?1 AND node = ?2")?;
+    for node in too_many(known(tx, tessera)?) {
+        drop.execute(params![tessera.as_bytes(), node.as_bytes()])?;
     }
     Ok(())
+}
+
+/// Those that exceed the limit of holders: hints before holders that were seen, and of these the
+/// ones that have the most others in their neighbourhood. Names cost nothing, and many of one
+/// machine may attest at once.
+fn too_many(known: Vec<KnownHolder>) -> Vec<NodeId> {
+    if known.len() <= MAX_KNOWN_HOLDERS {
+        return Vec::new();
+    }
+    let mut near: BTreeMap<Subnet, usize> = BTreeMap::new();
+    let mut ranked: Vec<(bool, usize, NodeId)> = Vec::new();
+    for KnownHolder { contact, seen } in known {
+        let ip = contact.addresses.first().map(SocketAddr::ip);
+        let before = match ip.and_then(|ip| Subnet::of(ip).limited()) {
+            None => 0,
+            Some(subnet) => {
+                let others = near.entry(subnet).or_default();
+                *others += 1;
+                *others - 1
+            }
+        };
+        ranked.push((seen.is_none(), before, contact.id));
+    }
+    ranked.sort_by_key(|(is_hint, before, _)| (*is_hint, *before));
+    ranked.into_iter().skip(MAX_KNOWN_HOLDERS).map(|(_, _, node)| node).collect()
 }
 
 /// The recorded holders, those that were seen first.

@@ -12,6 +12,7 @@ mod conformance;
 mod damage;
 mod disks;
 mod garbage;
+mod holders;
 mod model;
 mod only_database;
 mod processes;
