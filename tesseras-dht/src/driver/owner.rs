@@ -20,8 +20,10 @@ use crate::engine::{
 };
 use crate::messages::{DhtRequest, DhtResponse};
 
-/// The most requests in flight; more wait.
+/// The most requests of this node in flight; more wait.
 const MAX_OUTGOING: usize = 128;
+/// The most dials back in flight; more wait. Strangers choose the addresses.
+const MAX_DIAL_BACKS: usize = 128;
 /// Capacity of the queue of reports to the owner.
 const REPORTS: usize = 1024;
 /// How long after its deadline a request is given up if the transport does not do so itself.
@@ -72,6 +74,7 @@ pub(super) struct Owner {
     tracker: TaskTracker,
     token: CancellationToken,
     outgoing: Arc<Semaphore>,
+    dial_backs: Arc<Semaphore>,
     reports: (mpsc::Sender<Event>, mpsc::Receiver<Event>),
     running: BTreeMap<OperationId, Waiter>,
     asked: BTreeMap<InboundId, oneshot::Sender<Result<DhtResponse, Refusal>>>,
@@ -95,6 +98,7 @@ impl Owner {
             tracker,
             token,
             outgoing: Arc::new(Semaphore::new(MAX_OUTGOING)),
+            dial_backs: Arc::new(Semaphore::new(MAX_DIAL_BACKS)),
             reports: mpsc::channel(REPORTS),
             running: BTreeMap::new(),
             asked: BTreeMap::new(),
@@ -156,8 +160,9 @@ impl Owner {
         let moment = Moment { elapsed: self.started.elapsed(), wall: self.clock.now() };
         for effect in self.engine.handle(moment, &mut self.rng, event) {
             match effect {
-                Effect::Send { ticket, id, addresses, request, deadline } => {
-                    self.send(ticket, Target { id, addresses }, request, deadline);
+                Effect::Send { ticket, id, addresses, request, deadline, is_dial_back } => {
+                    let places = if is_dial_back { &self.dial_backs } else { &self.outgoing };
+                    self.send(ticket, Target { id, addresses }, request, deadline, places);
                 }
                 // The caller may have dropped its end.
                 Effect::Answer { inbound, answer } => {
@@ -180,15 +185,23 @@ impl Owner {
         }
     }
 
-    /// Sends a request from a task of its own, which reports how it ended.
-    fn send(&self, ticket: Ticket, target: Target, request: DhtRequest, deadline: Duration) {
+    /// Sends a request, as soon as one of these places is free, from a task of its own, which reports
+    /// how it ended.
+    fn send(
+        &self,
+        ticket: Ticket,
+        target: Target,
+        request: DhtRequest,
+        deadline: Duration,
+        places: &Arc<Semaphore>,
+    ) {
         let transport = Arc::clone(&self.transport);
-        let outgoing = Arc::clone(&self.outgoing);
+        let places = Arc::clone(places);
         let reports = self.reports.0.clone();
         let token = self.token.clone();
         self.tracker.spawn(async move {
             let exchange = async {
-                let _place = outgoing.acquire().await;
+                let _place = places.acquire().await;
                 let event = ask(&*transport, ticket, &target, &request, deadline).await;
                 // The owner is gone only at shutdown.
                 let _ = reports.send(event).await;

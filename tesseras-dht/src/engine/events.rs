@@ -170,6 +170,9 @@ pub enum Effect {
         request: DhtRequest,
         /// How long to wait, including the time to connect.
         deadline: Duration,
+        /// Whether it checks an address that another node announces. Such requests are a stranger's
+        /// choice and must not delay others.
+        is_dial_back: bool,
     },
     /// Answer another node's request.
     Answer {

@@ -183,8 +183,10 @@ impl Engine {
     ) {
         let ticket = Ticket(self.number());
         let at = turn.now;
+        let is_dial_back = matches!(purpose, Purpose::DialBack { .. });
         self.sent.insert(ticket, Sent { id, addresses: addresses.clone(), purpose, at });
-        turn.effects.push(Effect::Send { ticket, id, addresses, request, deadline });
+        let send = Effect::Send { ticket, id, addresses, request, deadline, is_dial_back };
+        turn.effects.push(send);
     }
 
     pub(super) fn number(&mut self) -> u64 {

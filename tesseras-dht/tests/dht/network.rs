@@ -5,9 +5,11 @@ use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use tesseras_core::ids::DhtKey;
+use tesseras_crypto::NodeKeys;
 use tesseras_dht::messages::{DhtRequest, DhtResponse};
 use tesseras_wire::codec::{self, Refusal};
 use tesseras_wire::{BoxStream, PeerObserver as _};
+use tokio::time::Instant;
 
 use crate::memory::{Node, Switchboard, peer};
 
@@ -157,4 +159,35 @@ async fn what_is_not_of_the_dht_is_left_to_others_and_malformed_requests_are_ref
     let ping = codec::encode(&DhtRequest::Ping {}).expect("fits");
     let answer = node.dht.serve(peer, "ping", &ping).await.expect("an answer");
     assert!(DhtResponse::decode(kind, &answer).expect("reads").is_ok());
+}
+
+#[tokio::test(start_paused = true)]
+async fn greetings_from_dead_addresses_delay_no_search() {
+    let board = Switchboard::default();
+    let nodes = nodes(&board, 6);
+    all_know_all(&nodes).await;
+    let key = DhtKey::new([9; 20]);
+    let search = || async {
+        let begun = Instant::now();
+        let found = all(nodes[0].dht.lookup(key)).await.len();
+        (found, begun.elapsed())
+    };
+    let undisturbed = search().await;
+    assert_eq!(undisturbed.0, 5);
+    let greetings: Vec<_> = (0..64_u8)
+        .map(|n| {
+            let dht = nodes[0].dht.clone();
+            let remote = SocketAddr::from(([10, 2, 0, n], 50_000));
+            let public = NodeKeys::from_parts(&[n.wrapping_add(100); 32], [0; 8]).public();
+            let dead = |m| SocketAddr::from(([10, 2, m, n], 4433));
+            let hello = DhtRequest::Hello { addresses: (1..5).map(dead).collect() };
+            let frame = codec::encode(&hello).expect("encoded");
+            tokio::spawn(async move { dht.serve(peer(&public, remote), "hello", &frame).await })
+        })
+        .collect();
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    assert_eq!(search().await, undisturbed);
+    for greeting in greetings {
+        assert!(greeting.await.expect("no panic").is_some());
+    }
 }

@@ -259,7 +259,7 @@ impl World {
             ^ u64::try_from(self.now.as_nanos()).expect("short")
             ^ (index as u64) << 48;
         match effect {
-            Effect::Send { ticket, id, addresses, request, deadline } => {
+            Effect::Send { ticket, id, addresses, request, deadline, .. } => {
                 self.messages += 1;
                 codec::encode(&request).expect("a request fits a frame");
                 self.nodes[index].waiting.insert(ticket);
