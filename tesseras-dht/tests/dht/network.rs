@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
+use futures_util::future::join_all;
 use tesseras_core::ids::DhtKey;
 use tesseras_crypto::NodeKeys;
 use tesseras_dht::messages::{DhtRequest, DhtResponse};
@@ -174,20 +175,19 @@ async fn greetings_from_dead_addresses_delay_no_search() {
     };
     let undisturbed = search().await;
     assert_eq!(undisturbed.0, 5);
-    let greetings: Vec<_> = (0..64_u8)
-        .map(|n| {
-            let dht = nodes[0].dht.clone();
-            let remote = SocketAddr::from(([10, 2, 0, n], 50_000));
-            let public = NodeKeys::from_parts(&[n.wrapping_add(100); 32], [0; 8]).public();
-            let dead = |m| SocketAddr::from(([10, 2, m, n], 4433));
-            let hello = DhtRequest::Hello { addresses: (1..5).map(dead).collect() };
-            let frame = codec::encode(&hello).expect("encoded");
-            tokio::spawn(async move { dht.serve(peer(&public, remote), "hello", &frame).await })
-        })
-        .collect();
-    tokio::time::sleep(Duration::from_millis(1)).await;
-    assert_eq!(search().await, undisturbed);
-    for greeting in greetings {
-        assert!(greeting.await.expect("no panic").is_some());
-    }
+    let greet = async |n: u8| {
+        let remote = SocketAddr::from(([10, 2, 0, n], 50_000));
+        let public = NodeKeys::from_parts(&[n.wrapping_add(100); 32], [0; 8]).public();
+        let dead = |m| SocketAddr::from(([10, 2, m, n], 4433));
+        let hello = DhtRequest::Hello { addresses: (1..5).map(dead).collect() };
+        let frame = codec::encode(&hello).expect("encoded");
+        nodes[0].dht.serve(peer(&public, remote), "hello", &frame).await
+    };
+    let searching = async {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        search().await
+    };
+    let (greeted, disturbed) = tokio::join!(join_all((0..64).map(greet)), searching);
+    assert_eq!(disturbed, undisturbed);
+    assert!(greeted.iter().all(Option::is_some));
 }
