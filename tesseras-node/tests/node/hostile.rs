@@ -25,9 +25,9 @@ async fn alone(net: &mut Net, change: impl FnOnce(&mut NodeConfig)) -> &Member {
     &net.nodes[at]
 }
 
-fn assert_empty(member: &Member) {
+async fn assert_empty(member: &Member) {
     assert_eq!(member.store.fragments().totals().unwrap(), (0, 0));
-    assert_tidy(&member.store, &member.dir);
+    assert_tidy(&member.store, &member.dir).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -113,20 +113,20 @@ async fn a_piece_that_is_not_what_it_claims_to_be_is_refused_and_leaves_nothing(
     ];
     for (what, parcel, code) in cases {
         assert_eq!(stranger.put(&to, parcel).await.unwrap_err(), code, "{what}");
-        assert_empty(holder);
+        assert_empty(holder).await;
         assert_eq!(holder.store.holdings().plan(&goods.tessera).unwrap(), None, "{what}");
     }
     stranger.put_half(&to, good.clone()).await;
     let tidy = async || is_tidy(&holder.store, &holder.dir);
     until("the half is cleared away", tidy).await;
-    assert_empty(holder);
+    assert_empty(holder).await;
 
     stranger.put(&to, good.clone()).await.unwrap();
     stranger.put(&to, good.clone().with_head(Vec::new())).await.unwrap();
     let next = goods.parcel(Piece::Index(20)).with_head(Vec::new());
     stranger.put(&to, next).await.unwrap();
     assert_eq!(holder.held(goods.tessera).len(), 2);
-    assert_tidy(&holder.store, &holder.dir);
+    assert_tidy(&holder.store, &holder.dir).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -169,7 +169,7 @@ async fn every_limit_refuses_with_its_word() {
         let holder = alone(&mut net, |config| change(config, bytes)).await;
         let given = stranger.put(&holder.contact(), parcel.clone()).await;
         assert_eq!(given.unwrap_err(), code, "{what}");
-        assert_empty(holder);
+        assert_empty(holder).await;
     }
     // Just enough is enough.
     let holder = alone(&mut net, |config| config.replication.limits.storage = 4 * bytes).await;
@@ -180,7 +180,7 @@ async fn every_limit_refuses_with_its_word() {
     let given = another.put(&holder.contact(), second).await;
     assert_eq!(given.unwrap_err(), refusal::OVER_QUOTA);
     assert_eq!(holder.store.fragments().totals().unwrap().0, 1);
-    assert_tidy(&holder.store, &holder.dir);
+    assert_tidy(&holder.store, &holder.dir).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -230,7 +230,7 @@ async fn a_false_witness_does_not_open_the_door_for_what_is_over_quota() {
     let claimed = parcel.witnessed_by(vec![gone]);
     let given = liar.put(&holder.contact(), claimed).await;
     assert_eq!(given.unwrap_err(), refusal::OVER_QUOTA);
-    assert_empty(holder);
+    assert_empty(holder).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -253,7 +253,7 @@ async fn what_one_peer_sends_at_once_counts_together() {
     let taken = given.iter().filter(|answer| answer.is_ok()).count();
     assert!(taken <= 1, "{given:?}");
     assert_eq!(holder.store.fragments().totals().unwrap().0, taken as u64);
-    assert_tidy(&holder.store, &holder.dir);
+    assert_tidy(&holder.store, &holder.dir).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -59,7 +59,7 @@ async fn fetches(member: &Member, hash: TesseraHash, want: &[(String, Vec<u8>)],
     let to = tempfile::tempdir().unwrap();
     assert!(member.export(hash, to.path()) == want, "{lie:?}");
     member.forget(hash);
-    assert_tidy(&member.store, &member.dir);
+    assert_tidy(&member.store, &member.dir).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -88,7 +88,7 @@ async fn a_few_liars_among_the_holders_of_a_coded_capsule_do_no_harm_and_many_ar
             other => panic!("{lie:?}: {other}"),
         }
         assert_eq!(fetcher.store.library().list().unwrap(), []);
-        assert_tidy(&fetcher.store, &fetcher.dir);
+        assert_tidy(&fetcher.store, &fetcher.dir).await;
         holders.iter().for_each(|holder| holder.gate.be_honest());
     }
     // Nobody tells the truth about what it is.
@@ -124,7 +124,7 @@ async fn one_honest_holder_of_a_whole_copy_is_enough() {
     };
     assert!(last.unwrap().contains("the bytes hash to"), "the reason is told");
     assert_eq!(fetcher.store.library().list().unwrap(), []);
-    assert_tidy(&fetcher.store, &fetcher.dir);
+    assert_tidy(&fetcher.store, &fetcher.dir).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

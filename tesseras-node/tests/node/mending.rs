@@ -44,7 +44,7 @@ async fn data_and_parity_are_rebuilt_by_two_at_once_and_despite_damage() {
     assert_eq!((health.state, health.copies.live), (HealthState::Degraded, 0), "{health:?}");
     for member in &net.nodes[1..] {
         assert_eq!(member.store.workbench().pinned(&hash).unwrap(), []);
-        assert_tidy(&member.store, &member.dir);
+        assert_tidy(&member.store, &member.dir).await;
     }
     assert_eq!(net.nodes[3].repair(hash).await.restored, 0, "nothing is missing any more");
 
@@ -134,7 +134,7 @@ async fn the_coded_form_is_placed_beside_whole_copies_when_the_network_has_grown
     let pieces: BTreeSet<Piece> = health.placement.values().flatten().copied().collect();
     assert_eq!(pieces, (0..24).map(Piece::Index).chain([Piece::Whole]).collect());
     for member in &net.nodes[1..] {
-        assert_tidy(&member.store, &member.dir);
+        assert_tidy(&member.store, &member.dir).await;
     }
 }
 

@@ -240,7 +240,14 @@ pub fn is_tidy(store: &Store, dir: &Path) -> bool {
     check.is_sound() && check.orphans.is_empty() && left_in_tmp(dir).is_empty()
 }
 
-pub fn assert_tidy(store: &Store, dir: &Path) {
+/// Waits for the files of transfers that were just ended: they are removed on other threads.
+pub async fn assert_tidy(store: &Store, dir: &Path) {
+    for _ in 0..100 {
+        if is_tidy(store, dir) {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
     assert!(is_tidy(store, dir), "{:#?}, {:?}", store.check(), left_in_tmp(dir));
 }
 

@@ -46,7 +46,7 @@ async fn a_holder_keeps_its_first_plan_and_a_fetch_finds_the_true_one() {
     let kept = net.nodes[1].store.holdings().plan(&hash).unwrap().unwrap();
     assert_eq!(kept, false_plan.render().into_bytes());
     assert_eq!(net.nodes[1].held(hash)[0].checksum, blake3(&false_bytes));
-    assert_tidy(&net.nodes[1].store, &net.nodes[1].dir);
+    assert_tidy(&net.nodes[1].store, &net.nodes[1].dir).await;
 
     for index in 6..16 {
         stranger.put(&to(2), goods.parcel(Piece::Index(index))).await.unwrap();
@@ -64,5 +64,5 @@ async fn a_holder_keeps_its_first_plan_and_a_fetch_finds_the_true_one() {
     stranger.put(&net.nodes[2].contact(), goods.parcel(Piece::Index(23))).await.unwrap();
     let fetched = fetcher.fetch(hash).await.unwrap();
     assert_eq!(fetched.record.hash, hash);
-    assert_tidy(&fetcher.store, &fetcher.dir);
+    assert_tidy(&fetcher.store, &fetcher.dir).await;
 }

@@ -44,5 +44,5 @@ async fn two_libraries_and_a_node_write_to_one_directory_and_lose_nothing() {
         let report = verify_stored(&*blobs, &*library, &hash, &Meter::silent()).unwrap();
         assert!(report.valid, "{report:?}");
     }
-    assert_tidy(&holder.store, &holder.dir);
+    assert_tidy(&holder.store, &holder.dir).await;
 }
