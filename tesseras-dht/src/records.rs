@@ -254,11 +254,10 @@ impl RecordStore {
         self.announcers.get(node).copied().unwrap_or(0)
     }
 
-    /// Whether just this record is kept, so that it need not be checked again.
-    pub fn holds(&self, record: &HolderRecord) -> bool {
-        let node = record.node();
-        let kept = self.records.get(&(self.own.distance(&record.key), node));
-        kept.is_some_and(|kept| kept.record == *record)
+    /// Whether just this record is kept and still valid, so that it need not be checked again.
+    pub fn holds(&self, record: &HolderRecord, wall: Timestamp) -> bool {
+        let kept = self.records.get(&(self.own.distance(&record.key), record.node()));
+        kept.is_some_and(|kept| kept.record == *record && !record.is_expired(wall))
     }
 
     /// Keeps a record that was [checked](HolderRecord::check). `from` is the node that delivered it

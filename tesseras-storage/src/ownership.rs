@@ -66,7 +66,11 @@ pub fn keep_secret(directory: &Path) -> Result<(), StoreError> {
     let caller = rustix::process::geteuid().as_raw();
     for entry in entries {
         let entry = entry.map_err(failed)?;
-        let found = entry.metadata().map_err(failed)?;
+        let found = match entry.metadata() {
+            // Another process has renamed or removed it.
+            Err(e) if e.kind() == io::ErrorKind::NotFound => continue,
+            found => found.map_err(failed)?,
+        };
         if found.is_file() && found.uid() == caller {
             close_to_others(&entry.path(), &found)?;
         }
@@ -82,8 +86,12 @@ fn close_to_others(path: &Path, found: &Metadata) -> Result<(), StoreError> {
         return Ok(());
     }
     match fs::set_permissions(path, Permissions::from_mode(mode & !OTHERS)) {
-        // They stay readable on a read-only file system, and those who are here already have them.
-        Err(e) if e.kind() == io::ErrorKind::ReadOnlyFilesystem => Ok(()),
+        // Nothing can be changed on a read-only file system, nor in what another process has removed.
+        Err(e)
+            if matches!(e.kind(), io::ErrorKind::ReadOnlyFilesystem | io::ErrorKind::NotFound) =>
+        {
+            Ok(())
+        }
         outcome => outcome.map_err(|e| io_error("protecting", path, e)),
     }
 }
@@ -91,4 +99,29 @@ fn close_to_others(path: &Path, found: &Metadata) -> Result<(), StoreError> {
 /// Whether a directory belongs to the user that this process runs as, or does not exist.
 pub(crate) fn is_own(directory: &Path) -> bool {
     fs::metadata(directory).map_or(true, |found| check_owner(directory, &found).is_ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use super::*;
+
+    #[test]
+    fn files_of_secrets_may_come_and_go_while_they_are_closed() {
+        let dir = tempfile::tempdir().unwrap();
+        let (file, is_over) = (dir.path().join("name.new"), AtomicBool::new(false));
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !is_over.load(Ordering::SeqCst) {
+                    fs::write(&file, b"Ana").unwrap();
+                    fs::set_permissions(&file, Permissions::from_mode(0o666)).unwrap();
+                    fs::remove_file(&file).unwrap();
+                }
+            });
+            let closed: Result<(), _> = (0..5000).try_for_each(|_| keep_secret(dir.path()));
+            is_over.store(true, Ordering::SeqCst);
+            closed.unwrap();
+        });
+    }
 }

@@ -79,7 +79,7 @@ impl Engine {
             // Verifying a signature costs far more than sending one again.
             let kept = (position as usize) < RECORDS_PER_ANNOUNCE
                 && !forged
-                && (self.records.holds(&record)
+                && (self.records.holds(&record, turn.wall)
                     || match record.check(&*self.identity, self.config.work_bits, turn.wall) {
                         Ok(()) => self.records.insert(record, from, remote.ip(), turn.wall).is_ok(),
                         Err(error) => {

@@ -229,10 +229,10 @@ fn what_is_sent_again_is_not_verified_again_and_after_a_forgery_nothing_is() {
     let counting = Counting { keys: keys(&mut rng), verified: Arc::clone(&verified) };
     let mut engine = Engine::new(config(), Arc::new(counting), Bootstrap::default());
     let (from, remote) = (NodeId::new([7; 20]), listening([192, 0, 2, 9]));
-    let mut announce = |records: Vec<HolderRecord>| {
+    let mut announce_at = |wall, records: Vec<HolderRecord>| {
         let request = DhtRequest::Announce { records };
         let asked = Event::Asked { inbound: InboundId(1), from, remote, request };
-        let moment = Moment { elapsed: Duration::ZERO, wall: WALL };
+        let moment = Moment { elapsed: Duration::ZERO, wall };
         let effects = engine.handle(moment, &mut StdRng::seed_from_u64(1), asked);
         let stored = effects.into_iter().find_map(|effect| match effect {
             Effect::Answer { answer: Ok(DhtResponse::Announced(answer)), .. } => {
@@ -243,9 +243,11 @@ fn what_is_sent_again_is_not_verified_again_and_after_a_forgery_nothing_is() {
         (stored, verified.swap(0, Ordering::SeqCst))
     };
     let good = record(&keys(&mut rng), [192, 0, 2, 1], WALL);
-    assert_eq!(announce(vec![good.clone(); 64]), (Some(64), 1));
-    assert_eq!(announce(vec![good.clone()]), (Some(1), 0));
+    assert_eq!(announce_at(WALL, vec![good.clone(); 64]), (Some(64), 1));
+    assert_eq!(announce_at(WALL, vec![good.clone()]), (Some(1), 0));
     let mut forged = record(&keys(&mut rng), [192, 0, 2, 2], WALL);
     forged.signature[3] ^= 1;
-    assert_eq!(announce(vec![forged; 64]), (Some(0), 1));
+    assert_eq!(announce_at(WALL, vec![forged; 64]), (Some(0), 1));
+    let later = WALL.plus(RECORD_LIFETIME + Duration::from_secs(1));
+    assert_eq!(announce_at(later, vec![good]), (Some(0), 0), "it has expired");
 }
