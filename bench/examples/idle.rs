@@ -13,7 +13,6 @@ use std::io::{BufRead as _, BufReader};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Child, Command, ExitCode, Stdio};
-use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
@@ -32,6 +31,8 @@ use tesseras_storage::{StorageConfig, Store};
 use tesseras_wire::codec::{self, Answer};
 use tesseras_wire::{Target, Transport as _, read_to_vec};
 use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 type Result<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
 
@@ -219,7 +220,8 @@ async fn ask(holder: &Contact) -> Result<()> {
     let keys = NodeKeys::generate(0)?;
     let bind =
         BindConfig { work_bits: 0, ..BindConfig::new(SocketAddr::from(([127, 0, 201, 1], 0))) };
-    let transport: Arc<QuinnTransport> = QuinnTransport::bind(bind, &keys)?;
+    let (tracker, cancel) = (TaskTracker::new(), CancellationToken::new());
+    let transport = QuinnTransport::bind(bind, &keys, &tracker, cancel)?;
     let target = Target::from(holder);
     stream::iter(0..REQUESTS)
         .map(|number| ask_one(&transport, &target, number))

@@ -129,27 +129,25 @@ impl Service for Echo {
 
 impl Own {
     fn start(pool: PoolConfig, answerers: u8) -> Result<Self> {
+        let (tracker, cancel) = (TaskTracker::new(), CancellationToken::new());
         let bind = |number: u8, pool| {
             let listen = SocketAddr::from((Ipv4Addr::new(127, 3, number, 1), 0));
             let rate_limit = RateLimit { requests_per_second: u32::MAX, burst: u32::MAX };
             let config = BindConfig { work_bits: 0, pool, rate_limit, ..BindConfig::new(listen) };
             let keys = NodeKeys::generate(0)?;
-            let transport = QuinnTransport::bind(config, &keys)?;
+            let transport = QuinnTransport::bind(config, &keys, &tracker, cancel.clone())?;
             let addresses = vec![transport.local_addr()];
             Ok::<_, crate::failure::Failure>((transport, Target { id: Some(keys.id()), addresses }))
         };
-        let (tracker, cancel) = (TaskTracker::new(), CancellationToken::new());
         let (asker, _) = bind(0, pool)?;
-        let mut own = Self { asker, answerers: Vec::new(), targets: Vec::new(), cancel };
+        let (mut answering, mut targets) = (Vec::new(), Vec::new());
         for number in 1..=answerers {
             let (transport, target) = bind(number, PoolConfig::default())?;
-            let serving =
-                transport.clone().serve(Arc::new(Echo), tracker.clone(), own.cancel.clone());
-            tracker.spawn(serving);
-            own.answerers.push(transport);
-            own.targets.push(target);
+            tracker.spawn(transport.clone().serve(Arc::new(Echo)));
+            answering.push(transport);
+            targets.push(target);
         }
-        Ok(own)
+        Ok(Self { asker, answerers: answering, targets, cancel })
     }
 
     /// Asks so often, one node after the other.

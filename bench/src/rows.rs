@@ -2,13 +2,14 @@
 //! does it by itself.
 
 use std::path::Path;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use rusqlite::{Connection, ErrorCode, Transaction, TransactionBehavior, params};
 use tesseras_core::lock::lock;
 use tesseras_core::ports::StoreError;
 use tesseras_storage::database::{Database, StorageConfig, open_database};
+use tesseras_storage::disk::OsDisk;
 
 use crate::failure::Result;
 
@@ -50,7 +51,7 @@ impl Rows {
             }
         };
         let config = StorageConfig { busy_timeout, ..StorageConfig::default() };
-        let database = open_database(path, &config)?;
+        let database = open_database(path, &config, Arc::new(OsDisk), &|| Ok(()))?;
         database.write_durably("making a table", |tx| Ok(tx.execute_batch(TABLE)?))?;
         Ok(Self::Ours(database, synced))
     }

@@ -107,10 +107,9 @@ impl OwnTransport {
             let listen = SocketAddr::from((Ipv4Addr::new(127, 1, number, 1), 0));
             let rate_limit = RateLimit { requests_per_second: 10_000, burst: 10_000 };
             let config = BindConfig { work_bits: 0, rate_limit, ..BindConfig::new(listen) };
-            let transport = QuinnTransport::bind(config, &keys)?;
+            let transport = QuinnTransport::bind(config, &keys, &tracker, cancel.clone())?;
             let service = Arc::new(Keeper(files.to_owned()));
-            let serving = transport.clone().serve(service, tracker.clone(), cancel.clone());
-            tracker.spawn(serving);
+            tracker.spawn(transport.clone().serve(service));
             targets.push(Target { id: Some(keys.id()), addresses: vec![transport.local_addr()] });
             transports.push(transport);
         }

@@ -1,8 +1,9 @@
-//! Metrics of the connection pool.
+//! Metrics of the connections, in both directions.
 
 use prometheus::{IntCounter, IntCounterVec, IntGauge, Opts, Registry};
 
-/// Counters of the connection pool. Clones share their counters.
+/// Counters of the connection pool, and of the connections that others made. Clones share their
+/// counters.
 #[derive(Debug, Clone)]
 pub struct NetMetrics {
     /// `tesseras_conn_pool_size`: connections in the pool now.
@@ -15,6 +16,9 @@ pub struct NetMetrics {
     /// `tesseras_conn_pool_evictions_total{reason}`: connections that left the pool; see
     /// [`Eviction`] for the reasons.
     pub pool_evictions: IntCounterVec,
+    /// `tesseras_inbound_connections`: connections that other nodes have made to this one, and that
+    /// are open now; handshakes in progress do not count.
+    pub inbound_connections: IntGauge,
 }
 
 /// Why a connection left the pool.
@@ -67,6 +71,11 @@ impl NetMetrics {
                 &["reason"],
             )
             .expect("name and label are valid constants"),
+            inbound_connections: IntGauge::new(
+                "tesseras_inbound_connections",
+                "Connections that other nodes have made to this one.",
+            )
+            .expect("the name is a valid constant"),
         };
         for reason in Eviction::ALL {
             metrics.evictions(reason);
@@ -81,6 +90,7 @@ impl NetMetrics {
         registry.register(Box::new(metrics.pool_hits.clone()))?;
         registry.register(Box::new(metrics.pool_misses.clone()))?;
         registry.register(Box::new(metrics.pool_evictions.clone()))?;
+        registry.register(Box::new(metrics.inbound_connections.clone()))?;
         Ok(metrics)
     }
 

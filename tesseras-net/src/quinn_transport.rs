@@ -7,7 +7,7 @@
 //! have arrived. [`window`] and [`rate`] bound the memory and work that peers can cause;
 //! [`endpoint`] has the sockets and QUIC's settings.
 //!
-//! Tasks belong to the tracker that [`QuinnTransport::serve`] is given. To shut down, cancel its
+//! Tasks belong to the tracker that [`QuinnTransport::bind`] is given. To shut down, cancel its
 //! token, which stops new connections and requests; wait for the tracker for the grace period;
 //! [`QuinnTransport::close`] ends the rest.
 
@@ -23,6 +23,7 @@ mod outbox;
 mod pool;
 mod rate;
 mod stream;
+mod tasks;
 mod window;
 
 use std::net::SocketAddr;
@@ -44,6 +45,7 @@ use self::exchange::exchange;
 use self::inbound::Inbound;
 use self::last_address::LastAddress;
 use self::pool::Pool;
+use self::tasks::Tasks;
 use self::window::Widths;
 use crate::metrics::NetMetrics;
 use crate::settings::{BindConfig, InboundConfig, RateLimit};
@@ -68,14 +70,23 @@ pub struct QuinnTransport {
     metrics: NetMetrics,
     inbound: InboundConfig,
     rate_limit: RateLimit,
-    closed: CancellationToken,
+    tasks: Tasks,
 }
 
 impl QuinnTransport {
     /// Opens the socket, with metrics that are not registered. Must be called in a Tokio runtime,
     /// which drives the socket from then on. No request is answered until [`Self::serve`] runs.
-    pub fn bind(config: BindConfig, keys: &NodeKeys) -> Result<Arc<Self>, BindError> {
-        Self::bind_with_metrics(config, keys, NetMetrics::unregistered())
+    ///
+    /// All tasks of the transport run on `tracker`. Once `cancel` is cancelled, it accepts no new
+    /// connections and requests; those in progress continue until they end, or until
+    /// [`Self::close`].
+    pub fn bind(
+        config: BindConfig,
+        keys: &NodeKeys,
+        tracker: &TaskTracker,
+        cancel: CancellationToken,
+    ) -> Result<Arc<Self>, BindError> {
+        Self::bind_with_metrics(config, keys, NetMetrics::unregistered(), tracker, cancel)
     }
 
     /// Opens the socket and counts in `metrics`; see [`Self::bind`].
@@ -83,13 +94,15 @@ impl QuinnTransport {
         config: BindConfig,
         keys: &NodeKeys,
         metrics: NetMetrics,
+        tracker: &TaskTracker,
+        cancel: CancellationToken,
     ) -> Result<Arc<Self>, BindError> {
         let endpoints = Arc::new(Endpoints::bind(&config, keys)?);
         let local_addr = endpoints
             .main
             .local_addr()
             .map_err(|source| BindError::Socket { address: config.listen, source })?;
-        let pool = Pool::new(config.pool, metrics.clone());
+        let pool = Pool::start(config.pool, metrics.clone(), tracker, &cancel);
         let (widths, closed) = (Widths::default(), CancellationToken::new());
         let dialler = Dialler {
             endpoints: endpoints.clone(),
@@ -109,26 +122,18 @@ impl QuinnTransport {
             metrics,
             inbound: config.inbound,
             rate_limit: config.rate_limit,
-            closed,
+            tasks: Tasks { tracker: tracker.clone(), cancel, closed },
         }))
     }
 
-    /// Answers other nodes with `service`, and runs the pool's reaper, until `cancel` is cancelled.
-    /// Everything that it starts is tracked by `tracker`; requests in progress continue after
-    /// `cancel` until they end, or until [`Self::close`]. Call it once; a node that has stopped
-    /// serving refuses new connections permanently.
-    pub async fn serve(
-        self: Arc<Self>,
-        service: Arc<dyn Service>,
-        tracker: TaskTracker,
-        cancel: CancellationToken,
-    ) {
+    /// Answers other nodes with `service` until the token of [`Self::bind`] is cancelled. Call it
+    /// once; a node that has stopped serving refuses new connections permanently.
+    pub async fn serve(self: Arc<Self>, service: Arc<dyn Service>) {
         let inbound = Inbound::new(
             service,
-            tracker,
-            cancel.clone(),
-            self.closed.clone(),
+            self.tasks.clone(),
             self.widths.clone(),
+            self.metrics.inbound_connections.clone(),
             self.inbound,
             self.rate_limit,
         );
@@ -139,10 +144,9 @@ impl QuinnTransport {
             }
         };
         tokio::select! {
-            () = cancel.cancelled() => {}
-            () = self.closed.cancelled() => {}
+            () = self.tasks.cancel.cancelled() => {}
+            () = self.tasks.closed.cancelled() => {}
             () = accepting => {}
-            () = self.pool.reap_for_ever() => {}
         }
         self.endpoints.main.set_server_config(None);
     }
@@ -152,7 +156,7 @@ impl QuinnTransport {
         self.local_addr
     }
 
-    /// The metrics of the pool.
+    /// The metrics of its connections.
     pub fn metrics(&self) -> &NetMetrics {
         &self.metrics
     }
@@ -161,9 +165,9 @@ impl QuinnTransport {
     /// peers have been notified. Requests then fail as unavailable. It may be called more than
     /// once.
     pub async fn close(&self) {
-        self.closed.cancel();
+        self.tasks.closed.cancel();
         self.endpoints.close(code::SHUTDOWN, b"shutting down", CLOSE_PATIENCE).await;
-        self.pool.reap(Instant::now());
+        self.pool.close();
     }
 
     async fn ask(&self, target: &Target, request: Request) -> Result<Reply, RequestError> {
@@ -204,7 +208,7 @@ impl Transport for QuinnTransport {
             // Closing ends every connection and every handshake, and so every request. Waiting for
             // it here as well would take a lock that all requests share.
             let reply = self.ask(target, request).await;
-            if reply.is_err() && self.closed.is_cancelled() {
+            if reply.is_err() && self.tasks.closed.is_cancelled() {
                 return Err(RequestError::Unavailable("the node is shutting down"));
             }
             reply

@@ -75,10 +75,10 @@ impl Node {
     ) -> Result<Self, StartError> {
         let opened = open(&config).await?;
         let registry = Registry::new();
-        let sockets = Sockets::bind(&config, &opened.keys, &registry).await?;
+        let tasks = Tasks::default();
+        let sockets = Sockets::bind(&config, &opened.keys, &registry, &tasks).await?;
         let metrics = sockets.metrics();
         let Sockets { transport, rpc, http } = sockets;
-        let tasks = Tasks::default();
         let wiring = Wiring::new(&config, &opened, &transport, clock.clone(), &registry, &tasks)?;
         let Opened { lock, .. } = opened;
         let board = JobBoard::new(clock);
@@ -97,7 +97,7 @@ impl Node {
         let (dht, replication) = (self.wiring.dht.clone(), self.wiring.replication.clone());
         let service = wrap(Router { dht, replication });
         let serving = self.transport.clone();
-        self.tasks.spawn(serving.serve(service, self.tasks.tracker(), self.tasks.token()));
+        self.tasks.spawn(serving.serve(service));
     }
 
     fn answer_tes(&self, rpc: Server, config: &NodeConfig) {

@@ -95,12 +95,6 @@ const STEPS: &[M<'static>] = &[
 /// The format this version writes.
 pub const FORMAT: u64 = STEPS.len() as u64;
 
-/// Opens a database, creating or migrating it if need be. [`StoreError::NewerFormat`] if a newer
-/// version of the software wrote it.
-pub fn open_database(path: &Path, config: &StorageConfig) -> Result<Database, StoreError> {
-    open_on(path, config, Arc::new(OsDisk), &|| Ok(()))
-}
-
 /// Opens a database that exists only as long as the value returned.
 pub fn open_in_memory(config: &StorageConfig) -> Result<Database, StoreError> {
     let what = "opening a database in memory";
@@ -125,9 +119,10 @@ fn without_log_and_readers(connection: Connection, copy: Option<tempfile::TempDi
     }
 }
 
-/// [`open_database`] on a disk of one's own. Where there is no database yet, `may_begin` is asked
-/// before one is made, and its error is returned instead.
-pub(crate) fn open_on(
+/// Opens a database, creating or migrating it if need be. Where there is none yet, `may_begin` is
+/// asked before one is created, and its error is returned instead. [`StoreError::NewerFormat`] if a
+/// newer version of the software wrote it.
+pub fn open_database(
     path: &Path,
     config: &StorageConfig,
     disk: Arc<dyn Disk>,

@@ -139,8 +139,9 @@ impl Store {
         // A store on a full disk must still open; otherwise nothing could be deleted from it.
         let reserve = Reserve::new(db.join("reserve"), Arc::clone(&disk));
         let path = database_path(data_dir);
-        let database = reserve
-            .with_reserve(|| database::open_on(&path, config, Arc::clone(&disk), may_begin))?;
+        let database = reserve.with_reserve(|| {
+            database::open_database(&path, config, Arc::clone(&disk), may_begin)
+        })?;
         let database = Arc::new(database);
         let cas = Arc::new(Cas::open(cas, tmp, reserve, Arc::clone(&database), disk)?);
         let store = Self { data_dir: data_dir.to_owned(), database, cas };

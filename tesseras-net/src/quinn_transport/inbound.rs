@@ -5,18 +5,18 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
+use prometheus::IntGauge;
 use tesseras_core::contact::{Subnet, canonical};
 use tesseras_core::ids::NodeId;
 use tesseras_core::lock::lock;
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout};
-use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
 use super::connection::{Lease, PooledConnection, code};
 use super::outbox::Outbox;
 use super::rate::RateLimiter;
 use super::stream::{FrameReadError, Receiver, SendError, Sender, Stall, receive_body};
+use super::tasks::Tasks;
 use super::window::Widths;
 use crate::certificate;
 use crate::settings::{InboundConfig, RateLimit};
@@ -28,13 +28,11 @@ const MANY_HANDSHAKES: usize = InboundConfig::MAX_HANDSHAKES / 4;
 
 /// The state shared by the tasks of the incoming side.
 pub(super) struct Inbound {
-    pub(super) service: Arc<dyn Service>,
-    pub(super) tracker: TaskTracker,
-    /// Stops new connections and requests; those in progress continue.
-    pub(super) cancel: CancellationToken,
-    /// Ends everything at once.
-    pub(super) closed: CancellationToken,
-    pub(super) widths: Widths,
+    service: Arc<dyn Service>,
+    tasks: Tasks,
+    widths: Widths,
+    /// How many of [`Self::connections`] have completed their handshake.
+    established: IntGauge,
     config: InboundConfig,
     requests: Semaphore,
     limiter: Mutex<RateLimiter>,
@@ -61,26 +59,26 @@ struct Slot {
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        self.inbound.connections().0.remove(&self.number);
+        let mut connections = self.inbound.connections();
+        connections.0.remove(&self.number);
+        self.inbound.count(&connections);
     }
 }
 
 impl Inbound {
     pub(super) fn new(
         service: Arc<dyn Service>,
-        tracker: TaskTracker,
-        cancel: CancellationToken,
-        closed: CancellationToken,
+        tasks: Tasks,
         widths: Widths,
+        established: IntGauge,
         config: InboundConfig,
         limit: RateLimit,
     ) -> Arc<Self> {
         Arc::new(Self {
             service,
-            tracker,
-            cancel,
-            closed,
+            tasks,
             widths,
+            established,
             config,
             requests: Semaphore::new(config.max_requests.min(Semaphore::MAX_PERMITS)),
             limiter: Mutex::new(RateLimiter::new(limit, Instant::now())),
@@ -104,9 +102,9 @@ impl Inbound {
             return;
         }
         let inbound = self.clone();
-        self.tracker.spawn(async move {
+        self.tasks.tracker.spawn(async move {
             tokio::select! {
-                () = inbound.closed.cancelled() => {}
+                () = inbound.tasks.closed.cancelled() => {}
                 () = inbound.welcome(incoming, slot) => {}
             }
         });
@@ -160,7 +158,7 @@ impl Inbound {
             return;
         }
         let slot = Arc::new(slot);
-        let mut stopping = std::pin::pin!(self.cancel.cancelled());
+        let mut stopping = std::pin::pin!(self.tasks.cancel.cancelled());
         loop {
             let stream = tokio::select! {
                 () = &mut stopping => break,
@@ -168,13 +166,13 @@ impl Inbound {
             };
             let Ok((send, recv)) = stream else { break };
             let (inbound, slot, connection) = (self.clone(), slot.clone(), connection.clone());
-            self.tracker.spawn(async move {
+            self.tasks.tracker.spawn(async move {
                 // Polls the request first: most are answered at once, without touching shared
                 // state.
                 tokio::select! {
                     biased;
                     () = inbound.request(&slot, &connection, send, recv) => {}
-                    () = inbound.closed.cancelled() => {}
+                    () = inbound.tasks.closed.cancelled() => {}
                 }
             });
         }
@@ -204,7 +202,12 @@ impl Inbound {
         if let Some(one) = connections.0.get_mut(&number) {
             one.connection = Some(connection.clone());
         }
+        self.count(&connections);
         true
+    }
+
+    fn count(&self, connections: &InboundConnections) {
+        self.established.set(i64::try_from(connections.established()).unwrap_or(i64::MAX));
     }
 
     /// Answers one request.

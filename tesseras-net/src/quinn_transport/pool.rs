@@ -4,15 +4,21 @@
 //! limit covers both. A caller that finds neither gets a [`DialTicket`] and dials; others in the
 //! meantime wait for the result. A full pool closes its oldest idle connection to make room, and
 //! never one that is in use.
+//!
+//! The pool has one task, the reaper, from [`Pool::start`] until its owner cancels it, or until the
+//! pool is closed or dropped.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, Weak};
+use std::time::Duration;
 
 use tesseras_core::ids::NodeId;
 use tesseras_core::lock::lock;
 use tokio::sync::watch;
-use tokio::time::Instant;
+use tokio::time::{Instant, MissedTickBehavior, interval};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use super::connection::{Lease, PooledConnection, code};
 use super::dial_error::DialError;
@@ -28,6 +34,8 @@ pub(crate) struct Pool {
     config: PoolConfig,
     metrics: NetMetrics,
     places: Mutex<HashMap<SocketAddr, Place>>,
+    /// Ends the reaper.
+    reaper: CancellationToken,
 }
 
 #[derive(Debug)]
@@ -51,8 +59,29 @@ pub(crate) enum PoolEntry {
 }
 
 impl Pool {
-    pub(crate) fn new(config: PoolConfig, metrics: NetMetrics) -> Arc<Self> {
-        Arc::new(Self { config, metrics, places: Mutex::default() })
+    /// An empty pool, whose reaper runs on `tracker` until `cancel` is cancelled. Must be called in
+    /// a Tokio runtime.
+    pub(crate) fn start(
+        config: PoolConfig,
+        metrics: NetMetrics,
+        tracker: &TaskTracker,
+        cancel: &CancellationToken,
+    ) -> Arc<Self> {
+        let reaper = cancel.child_token();
+        let pool =
+            Arc::new(Self { config, metrics, places: Mutex::default(), reaper: reaper.clone() });
+        // It does not keep the pool, and so the connections, of a transport that was dropped.
+        let reaping = reap_for_ever(Arc::downgrade(&pool), config.reaper_interval);
+        tracker.spawn(async move {
+            reaper.run_until_cancelled(reaping).await;
+        });
+        pool
+    }
+
+    /// Ends the reaper, and removes what is dead or idle.
+    pub(crate) fn close(&self) {
+        self.reaper.cancel();
+        self.reap(Instant::now());
     }
 
     /// A connection to one of the addresses, if there is one already.
@@ -107,7 +136,7 @@ impl Pool {
     }
 
     /// Closes connections that have been idle too long, and removes dead ones.
-    pub(crate) fn reap(&self, now: Instant) {
+    fn reap(&self, now: Instant) {
         let mut places = self.places();
         let expired: Vec<_> = places
             .iter()
@@ -122,17 +151,6 @@ impl Pool {
             .collect();
         for (address, reason) in expired {
             self.evict(&mut places, &address, reason);
-        }
-    }
-
-    /// Runs the reaper without end.
-    pub(crate) async fn reap_for_ever(&self) {
-        let period = self.config.reaper_interval.max(std::time::Duration::from_millis(1));
-        let mut ticks = tokio::time::interval(period);
-        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        loop {
-            ticks.tick().await;
-            self.reap(Instant::now());
         }
     }
 
@@ -185,6 +203,23 @@ impl Pool {
 
     fn places(&self) -> MutexGuard<'_, HashMap<SocketAddr, Place>> {
         lock(&self.places)
+    }
+}
+
+impl Drop for Pool {
+    fn drop(&mut self) {
+        self.reaper.cancel();
+    }
+}
+
+/// Reaps again and again, for as long as there is a pool.
+async fn reap_for_ever(pool: Weak<Pool>, period: Duration) {
+    let mut ticks = interval(period.max(Duration::from_millis(1)));
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        let Some(pool) = pool.upgrade() else { return };
+        pool.reap(Instant::now());
     }
 }
 

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use tesseras_net::{BindConfig, BindError, Eviction, PoolConfig, QuinnTransport};
 use tesseras_wire::{RequestError, Target};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use crate::node::{Node, config, keys};
 
@@ -146,12 +148,14 @@ async fn what_cannot_be_dialled_is_no_address() {
         let asked = a.ask(&Target { id: None, addresses }, "who").await;
         assert!(matches!(asked, Err(RequestError::NoAddress)));
     }
-    let taken = QuinnTransport::bind(config(&a.address().to_string()), &keys());
+    let again = config(&a.address().to_string());
+    let taken = QuinnTransport::bind(again, &keys(), &a.tracker, a.cancel.clone());
     assert!(matches!(taken, Err(BindError::Socket { address, .. }) if address == a.address()));
 }
 
 #[test]
 fn without_a_runtime_there_is_an_error() {
-    let bound = QuinnTransport::bind(config("127.0.1.1:0"), &keys());
+    let (tracker, cancel) = (TaskTracker::new(), CancellationToken::new());
+    let bound = QuinnTransport::bind(config("127.0.1.1:0"), &keys(), &tracker, cancel);
     assert!(matches!(bound, Err(BindError::NoRuntime)));
 }

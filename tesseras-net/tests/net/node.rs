@@ -45,10 +45,11 @@ impl Node {
     }
 
     pub async fn start(config: BindConfig, keys: &NodeKeys) -> Self {
+        let (tracker, cancel) = (TaskTracker::new(), CancellationToken::new());
         // A port that was just released may take a moment to become free.
         let mut patience = 200;
         let transport = loop {
-            match QuinnTransport::bind(config.clone(), keys) {
+            match QuinnTransport::bind(config.clone(), keys, &tracker, cancel.clone()) {
                 Ok(transport) => break transport,
                 Err(error) if patience == 0 => panic!("{error}"),
                 Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
@@ -57,8 +58,7 @@ impl Node {
         };
         let (report, seen) = mpsc::channel(64);
         let service = Arc::new(Obedient { report, release: Notify::new() });
-        let (tracker, cancel) = (TaskTracker::new(), CancellationToken::new());
-        tracker.spawn(transport.clone().serve(service.clone(), tracker.clone(), cancel.clone()));
+        tracker.spawn(transport.clone().serve(service.clone()));
         Self { transport, tracker, cancel, service, id: keys.id(), seen }
     }
 
@@ -111,6 +111,10 @@ impl Node {
 
     pub fn pool_size(&self) -> i64 {
         self.transport.metrics().pool_size.get()
+    }
+
+    pub fn inbound_connections(&self) -> i64 {
+        self.transport.metrics().inbound_connections.get()
     }
 
     pub fn evictions(&self, reason: tesseras_net::Eviction) -> u64 {

@@ -4,8 +4,10 @@ use std::time::Duration;
 
 use tesseras_crypto::blake3;
 use tesseras_net::{BindConfig, Eviction, NetMetrics, PoolConfig, QuinnTransport};
-use tesseras_wire::{RequestError, Target, read_to_vec};
+use tesseras_wire::{Request, RequestError, Target, Transport as _, read_to_vec};
 use tokio::runtime::Builder;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use crate::node::{GENEROUS, Node, config, keys, noise, noise_bytes};
 
@@ -88,6 +90,42 @@ async fn the_reaper_closes_what_nobody_uses() {
     assert_eq!(a.pool_size(), 0);
     assert_eq!(a.meet(&b.target()).await.unwrap(), b.id);
     assert_eq!(a.misses(), 3);
+}
+
+#[tokio::test]
+async fn a_transport_that_answers_nobody_reaps_as_well() {
+    let pool = PoolConfig {
+        idle_timeout: Duration::from_millis(400),
+        reaper_interval: Duration::from_millis(50),
+        ..PoolConfig::default()
+    };
+    let (tracker, cancel) = (TaskTracker::new(), CancellationToken::new());
+    let config = pooled("127.0.1.1:0", pool);
+    let a = QuinnTransport::bind(config, &keys(), &tracker, cancel.clone()).unwrap();
+    let [b] = others().await;
+    let asked = a.request(&b.target(), Request::short(b"who".to_vec(), GENEROUS)).await;
+    assert_eq!(asked.unwrap().peer.id, b.id);
+    assert_eq!(a.metrics().pool_size.get(), 1);
+    until("it is reaped", || a.metrics().evictions(Eviction::Idle).get() == 1).await;
+    assert_eq!(a.metrics().pool_size.get(), 0);
+    tracker.close();
+    cancel.cancel();
+    tokio::time::timeout(GENEROUS, tracker.wait()).await.expect("the reaper ends");
+    a.close().await;
+}
+
+#[tokio::test]
+async fn connections_from_others_are_counted_while_they_are_open() {
+    let [a, b, c] = others().await;
+    assert_eq!(c.inbound_connections(), 0);
+    for node in [&a, &b, &a] {
+        node.meet(&c.target()).await.unwrap();
+    }
+    assert_eq!((c.inbound_connections(), a.inbound_connections()), (2, 0));
+    a.stop().await;
+    until("one has gone", || c.inbound_connections() == 1).await;
+    b.stop().await;
+    until("both have gone", || c.inbound_connections() == 0).await;
 }
 
 #[tokio::test]
@@ -202,8 +240,10 @@ async fn metrics_are_exposed_under_their_names() {
     let registry = prometheus::Registry::new();
     let metrics = NetMetrics::with_metrics(&registry).unwrap();
     assert!(NetMetrics::with_metrics(&registry).is_err(), "twice is a mistake");
+    let (tracker, cancel) = (TaskTracker::new(), CancellationToken::new());
+    let (config, keys) = (config("127.0.1.1:0"), keys());
     let transport =
-        QuinnTransport::bind_with_metrics(config("127.0.1.1:0"), &keys(), metrics).unwrap();
+        QuinnTransport::bind_with_metrics(config, &keys, metrics, &tracker, cancel).unwrap();
     let text = prometheus::TextEncoder::new().encode_to_string(&registry.gather()).unwrap();
     for line in [
         "tesseras_conn_pool_size 0",
@@ -212,6 +252,7 @@ async fn metrics_are_exposed_under_their_names() {
         "tesseras_conn_pool_evictions_total{reason=\"capacity\"} 0",
         "tesseras_conn_pool_evictions_total{reason=\"dead\"} 0",
         "tesseras_conn_pool_evictions_total{reason=\"idle\"} 0",
+        "tesseras_inbound_connections 0",
     ] {
         assert!(text.contains(line), "{line} in {text}");
     }

@@ -11,6 +11,7 @@ use tesseras_net::{NetMetrics, QuinnTransport};
 use tesseras_rpc::{Server, socket_path};
 use tokio::net::TcpListener;
 
+use super::tasks::Tasks;
 use crate::config::NodeConfig;
 use crate::observe;
 use crate::start_error::StartError;
@@ -23,11 +24,12 @@ pub struct Sockets {
 }
 
 impl Sockets {
-    /// Binds all of them, or none.
+    /// Binds all of them, or none. The transport's tasks are among `tasks`.
     pub async fn bind(
         config: &NodeConfig,
         keys: &NodeKeys,
         registry: &Registry,
+        tasks: &Tasks,
     ) -> Result<Self, StartError> {
         let bind = BindConfig {
             work_bits: config.dht.work_bits,
@@ -37,7 +39,8 @@ impl Sockets {
             ..BindConfig::new(config.listen)
         };
         let metrics = NetMetrics::with_metrics(registry)?;
-        let transport = QuinnTransport::bind_with_metrics(bind, keys, metrics)?;
+        let (tracker, token) = (tasks.tracker(), tasks.token());
+        let transport = QuinnTransport::bind_with_metrics(bind, keys, metrics, &tracker, token)?;
         let rpc = Server::bind(&socket_path(&config.data_dir)).await?;
         let http = match config.metrics {
             None => None,

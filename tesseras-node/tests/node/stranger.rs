@@ -29,6 +29,8 @@ use tesseras_replication::{Capsules as _, erasure};
 use tesseras_storage::Store;
 use tesseras_wire::codec::{self, Answer};
 use tesseras_wire::{Body, Target, Transport as _, body_from_bytes, read_to_vec};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use crate::network::{WORK_BITS, create_in, open};
 
@@ -46,7 +48,9 @@ impl Stranger {
         let keys = NodeKeys::generate(WORK_BITS).unwrap();
         let listen = format!("{address}:0").parse().unwrap();
         let bind = BindConfig { work_bits: WORK_BITS, ..BindConfig::new(listen) };
-        Self { id: keys.id(), transport: QuinnTransport::bind(bind, &keys).unwrap() }
+        let (tracker, cancel) = (TaskTracker::new(), CancellationToken::new());
+        let transport = QuinnTransport::bind(bind, &keys, &tracker, cancel).unwrap();
+        Self { id: keys.id(), transport }
     }
 
     pub async fn ask<T: DeserializeOwned>(

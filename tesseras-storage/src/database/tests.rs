@@ -2,9 +2,13 @@
 
 use super::*;
 
+fn open(path: &Path, config: &StorageConfig) -> Result<Database, StoreError> {
+    open_database(path, config, Arc::new(OsDisk), &|| Ok(()))
+}
+
 fn on_disk(config: &StorageConfig) -> (tempfile::TempDir, Database) {
     let dir = tempfile::tempdir().unwrap();
-    let database = open_database(&dir.path().join("t.db"), config).unwrap();
+    let database = open(&dir.path().join("t.db"), config).unwrap();
     (dir, database)
 }
 
@@ -50,7 +54,7 @@ fn the_busy_timeout_is_waited_for() {
     let config =
         StorageConfig { busy_timeout: Duration::from_millis(30), ..StorageConfig::default() };
     let (dir, one) = on_disk(&config);
-    let two = open_database(&dir.path().join("t.db"), &config).unwrap();
+    let two = open(&dir.path().join("t.db"), &config).unwrap();
     assert_eq!(values::<i64>(&one, "busy_timeout"), [30, 30, 30]);
     assert_eq!(values::<i64>(&on_disk(&StorageConfig::default()).1, "busy_timeout")[0], 5000);
     let (refused, _) = one
@@ -167,7 +171,7 @@ fn opening_again_changes_nothing() {
     let (dir, database) = on_disk(&StorageConfig::default());
     let before = schema(lock(&database.writer).as_ref().unwrap());
     drop(database);
-    let again = open_database(&dir.path().join("t.db"), &StorageConfig::default()).unwrap();
+    let again = open(&dir.path().join("t.db"), &StorageConfig::default()).unwrap();
     assert_eq!(schema(lock(&again.writer).as_ref().unwrap()), before);
 }
 
@@ -180,7 +184,7 @@ fn a_newer_format_is_refused_and_left_alone() {
     newer.pragma_update(None, "user_version", FORMAT as i64 + 1).unwrap();
     drop(newer);
     let bytes = std::fs::read(&path).unwrap();
-    match open_database(&path, &StorageConfig::default()) {
+    match open(&path, &StorageConfig::default()) {
         Err(StoreError::NewerFormat { found, known }) => {
             assert_eq!((found, known), (FORMAT + 1, FORMAT));
         }

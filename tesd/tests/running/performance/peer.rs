@@ -18,6 +18,8 @@ use tesseras_replication::messages::{Bulk, Request};
 use tesseras_storage::{StorageConfig, Store};
 use tesseras_wire::codec::{self, Answer};
 use tesseras_wire::{Target, Transport as _, read_to_vec};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use super::node::{FOR_EVER, Running, until};
 
@@ -90,7 +92,8 @@ impl Asker {
         let keys = NodeKeys::generate(0).expect("random");
         let listen = "127.0.0.1:0".parse().expect("an address");
         let bind = BindConfig { work_bits: 0, ..BindConfig::new(listen) };
-        Self(QuinnTransport::bind(bind, &keys).expect("it binds"))
+        let (tracker, cancel) = (TaskTracker::new(), CancellationToken::new());
+        Self(QuinnTransport::bind(bind, &keys, &tracker, cancel).expect("it binds"))
     }
 
     /// The body of a holder's answer.
