@@ -77,6 +77,8 @@ pub enum JobOutcome {
         leaked: u64,
         /// Temporary files.
         stale: u64,
+        /// Files that could not be removed.
+        failed: u64,
     },
     /// Stored objects were re-read.
     Scrubbed {
@@ -99,7 +101,7 @@ impl JobOutcome {
     pub fn is_failure(&self) -> bool {
         match self {
             Self::Failed { .. } => true,
-            Self::Repaired { failed, .. } => *failed > 0,
+            Self::Repaired { failed, .. } | Self::Collected { failed, .. } => *failed > 0,
             _ => false,
         }
     }
@@ -167,12 +169,18 @@ impl fmt::Display for JobOutcome {
             Self::Remembered { peers } => {
                 write!(f, "{} remembered", count(*peers, "peer", "peers"))
             }
-            Self::Collected { orphans, leaked, stale } => write!(
-                f,
-                "removed {}, corrected {}",
-                count(orphans + stale, "file that nothing needs", "files that nothing needs"),
-                count(*leaked, "reference count", "reference counts")
-            ),
+            Self::Collected { orphans, leaked, stale, failed } => {
+                write!(
+                    f,
+                    "removed {}, corrected {}",
+                    count(orphans + stale, "file that nothing needs", "files that nothing needs"),
+                    count(*leaked, "reference count", "reference counts")
+                )?;
+                match failed {
+                    0 => Ok(()),
+                    _ => write!(f, "; {} could not be removed", count(*failed, "file", "files")),
+                }
+            }
             Self::Scrubbed { objects, damaged, .. } => {
                 write!(f, "re-read {}", count(*objects, "stored file", "stored files"))?;
                 match damaged {

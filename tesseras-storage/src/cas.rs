@@ -32,6 +32,7 @@ use crate::database::Database;
 use crate::disk::Disk;
 use crate::error::Fault;
 use crate::metrics::{self, ObjectCounters, ObjectCounts};
+use crate::not_removed::NotRemoved;
 use crate::reserve::Reserve;
 use crate::staging::{Staging, Swept};
 
@@ -174,7 +175,7 @@ impl Cas {
             return;
         }
         if rolled_back || self.settle().is_ok() {
-            self.remove_unnamed(&moved);
+            self.remove_unnamed(&moved).warn();
             self.reserve.restore();
         } else {
             let mut doubtful = lock(&self.doubtful);
@@ -195,7 +196,7 @@ impl Cas {
             let mut doubtful = lock(&self.doubtful);
             std::mem::take(&mut *doubtful)
         };
-        self.remove_unnamed(&doubtful);
+        self.remove_unnamed(&doubtful).warn();
     }
 
     /// Removes references. `unname` runs in a transaction, removes the rows that refer to objects,
@@ -225,7 +226,7 @@ impl Cas {
         self.reserve.with_reserve(step)
     }
 
-    /// Continues the removals that were interrupted.
+    /// Continues the removals that were interrupted. What cannot be removed now stays noted.
     pub(crate) fn finish_removals(&self) -> Result<(), StoreError> {
         let due: Vec<ContentHash> = self.database.read("looking for removals", |connection| {
             connection
@@ -240,16 +241,18 @@ impl Cas {
     /// Removes the files of these objects, unless they are referenced again, and forgets that they
     /// are to be removed.
     fn finish_removal(&self, hashes: &[ContentHash]) {
+        let mut failed = NotRemoved::default();
         for batch in hashes.chunks(REMOVE_BATCH) {
-            if !self.remove_unnamed(batch) {
+            let done = self.remove_batch(batch, &mut failed);
+            if done.is_empty() {
                 continue;
             }
-            metrics::add(&self.counters.deletions, batch.len() as u64);
+            metrics::add(&self.counters.deletions, done.len() as u64);
             // If the disk loses this, they are looked for once more.
             let forgotten = self.database.write_unsynced("forgetting removals", |tx| {
                 let mut forget =
                     tx.prepare_cached("DELETE FROM object_removals WHERE object = ?1")?;
-                for hash in batch {
+                for hash in &done {
                     forget.execute([hash.as_bytes()])?;
                 }
                 Ok(())
@@ -258,30 +261,47 @@ impl Cas {
                 tracing::warn!(%error, "removed objects are looked for again at the next start");
             }
         }
+        failed.warn();
     }
 
-    /// Removes the files of these objects, unless they are referenced again; returns whether that
-    /// was done. Files that cannot be removed now stay: an extra file is waste, not loss.
-    pub(crate) fn remove_unnamed(&self, hashes: &[ContentHash]) -> bool {
-        let mut all = true;
+    /// Removes the files of these objects, unless they are referenced again. Files that cannot be
+    /// removed now stay: an extra file is waste, not loss.
+    pub(crate) fn remove_unnamed(&self, hashes: &[ContentHash]) -> NotRemoved {
+        let mut failed = NotRemoved::default();
         for batch in hashes.chunks(REMOVE_BATCH) {
-            if let Err(error) = self.remove_batch(batch) {
-                tracing::warn!(%error, "unnamed objects are left on the disk");
-                all = false;
-            }
+            self.remove_batch(batch, &mut failed);
         }
-        all
+        failed
     }
 
-    fn remove_batch(&self, hashes: &[ContentHash]) -> Result<(), StoreError> {
-        self.database.alone("removing objects", |connection| {
+    /// Removes the files of so many objects that others may wait for it; returns those that have
+    /// none any more, or need theirs.
+    fn remove_batch(&self, hashes: &[ContentHash], failed: &mut NotRemoved) -> Vec<ContentHash> {
+        let removed = self.database.alone("removing objects", |connection| {
+            let (mut done, mut left) = (Vec::new(), NotRemoved::default());
             for hash in hashes {
-                if object_bytes(connection, hash)?.is_none() {
-                    self.files.remove(hash)?;
+                let outcome = match object_bytes(connection, hash)? {
+                    Some(_) => Ok(()),
+                    None => self.files.remove(hash),
+                };
+                match outcome {
+                    Ok(()) => done.push(*hash),
+                    Err(error) => left.add(1, &error),
                 }
             }
-            Ok(())
-        })
+            Ok((done, left))
+        });
+        match removed {
+            Ok((done, left)) => {
+                failed.merge(left);
+                done
+            }
+            Err(error) => {
+                let here = |hash: &&ContentHash| self.files.path(hash).exists();
+                failed.add(hashes.iter().filter(here).count() as u64, &error);
+                Vec::new()
+            }
+        }
     }
 
     /// Opens a stored object. If all directories are away, as when a disk is not mounted, that it is

@@ -21,8 +21,8 @@ use crate::error::io_error;
 use crate::holdings::SqliteHoldings;
 use crate::library::SqliteLibrary;
 use crate::metrics;
+use crate::not_removed::NotRemoved;
 use crate::rebuild::manifest;
-use crate::staging::Swept;
 
 /// Rows that are corrected in one transaction.
 const RECOUNTED: usize = 256;
@@ -37,9 +37,11 @@ pub struct Garbage {
     /// Rows of objects with more or fewer references than were counted, or with none.
     pub leaked: u64,
     /// Files in `tmp/` of processes that are gone.
-    pub stale: Swept,
-    /// Files without a row that could not be removed; the log says why.
-    pub failed: u64,
+    pub stale: u64,
+    /// Their length in bytes.
+    pub stale_bytes: u64,
+    /// What nothing needs and could not be removed.
+    pub failed: NotRemoved,
     /// Files without a row that are left, because they were changed so short ago.
     pub young: u64,
     /// Files without a row that are left, because they may belong to [`Self::unlisted`], or a
@@ -66,7 +68,14 @@ pub(crate) fn collect(
     is_set_aside: bool,
 ) -> Result<Garbage, StoreError> {
     library.write_due_or_warn();
-    let mut garbage = Garbage { stale: cas.sweep()?, ..Garbage::default() };
+    let mut garbage = Garbage::default();
+    match cas.sweep() {
+        Ok(swept) => {
+            (garbage.stale, garbage.stale_bytes) = (swept.files, swept.bytes);
+            garbage.failed = swept.failed;
+        }
+        Err(error) => garbage.failed.add(1, &error),
+    }
     garbage.leaked = recount(cas)?;
     let mut needed = match is_set_aside {
         true => Needed::All,
@@ -112,13 +121,11 @@ fn remove(
     // A commit that failed may have left their rows in the log.
     cas.settle()?;
     let hashes: Vec<ContentHash> = orphans.iter().map(|(hash, _)| *hash).collect();
-    let all = cas.remove_unnamed(&hashes);
+    garbage.failed.merge(cas.remove_unnamed(&hashes));
     for (hash, bytes) in orphans {
         if !cas.files().path(hash).exists() {
             garbage.orphans += 1;
             garbage.orphan_bytes += bytes;
-        } else if !all {
-            garbage.failed += 1;
         }
     }
     Ok(())

@@ -60,34 +60,56 @@ impl SqliteLibrary {
     }
 
     /// Writes the signature files that are due: those of new capsules, of capsules listed by an
-    /// earlier format, and missing ones. May be interrupted at any point and then continues.
+    /// earlier format, and missing ones. May be interrupted at any point and then continues. One
+    /// that cannot be written stays due and holds up no other; the first error is returned.
     pub(crate) fn write_due_signature_files(&self) -> Result<(), StoreError> {
-        let database = self.cas.database();
         let what = "writing signature files";
-        while database
-            .read(what, |c| c.prepare_cached("SELECT 1 FROM signature_files_due")?.exists([]))?
-        {
+        let mut outcome = Ok(());
+        let mut due = self.due_after(None)?;
+        while let Some(last) = due.last().copied() {
             // If the disk loses that they are written, they are written once more.
-            database.write_unsynced(what, |tx| {
-                let due: Vec<TesseraHash> = tx
-                    .prepare_cached("SELECT tessera FROM signature_files_due LIMIT ?1")?
-                    .query_map([to_integer(DUE_BATCH)], |row| tessera_hash(row, 0))?
-                    .collect::<Result<_, _>>()?;
+            let written = self.cas.database().write_unsynced(what, |tx| {
+                let mut written = Ok(());
+                let mut done = Vec::new();
                 for hash in &due {
-                    if let Some(record) = record_of(tx, hash)? {
-                        self.write_signature_file(&record)?;
+                    let record = record_of(tx, hash)?;
+                    match record.map_or(Ok(()), |record| self.write_signature_file(&record)) {
+                        Ok(()) => done.push(*hash),
+                        failed => written = written.and(failed),
                     }
                 }
-                let disk = self.cas.files().disk();
-                disk.sync_directory(&self.files)
-                    .map_err(|e| io_error("syncing", &self.files, e))?;
-                let mut done =
-                    tx.prepare_cached("DELETE FROM signature_files_due WHERE tessera = ?1")?;
-                for hash in &due {
-                    done.execute([hash.as_bytes()])?;
+                if !done.is_empty() {
+                    self.note_written(tx, &done)?;
                 }
-                Ok(())
+                Ok(written)
             })?;
+            outcome = outcome.and(written);
+            due = self.due_after(Some(last))?;
+        }
+        outcome
+    }
+
+    /// Some of the signature files that are due, in order, from the one after this.
+    fn due_after(&self, last: Option<TesseraHash>) -> Result<Vec<TesseraHash>, StoreError> {
+        let last = last.as_ref().map_or(&[][..], |last| last.as_bytes());
+        self.cas.database().read("looking for signature files", |connection| {
+            connection
+                .prepare_cached(
+                    "SELECT tessera FROM signature_files_due WHERE tessera > ?1
+                     ORDER BY tessera LIMIT ?2",
+                )?
+                .query_map(params![last, to_integer(DUE_BATCH)], |row| tessera_hash(row, 0))?
+                .collect()
+        })
+    }
+
+    /// Makes the names of signature files durable, which are then due no more.
+    fn note_written(&self, tx: &Transaction<'_>, done: &[TesseraHash]) -> Result<(), Fault> {
+        let disk = self.cas.files().disk();
+        disk.sync_directory(&self.files).map_err(|e| io_error("syncing", &self.files, e))?;
+        let mut forget = tx.prepare_cached("DELETE FROM signature_files_due WHERE tessera = ?1")?;
+        for hash in done {
+            forget.execute([hash.as_bytes()])?;
         }
         Ok(())
     }

@@ -5,7 +5,7 @@
 //! the lock alone: no clock, no boot id, no guess at reused process ids, and correctly across
 //! containers with different ids. The pid in the name is for people.
 
-use std::fs::{DirBuilder, File, TryLockError};
+use std::fs::{DirBuilder, DirEntry, File, TryLockError};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::{Component, Path, PathBuf};
@@ -19,6 +19,7 @@ use tesseras_crypto::hash::Blake3;
 use crate::disk::Disk;
 use crate::early_sync::EarlySync;
 use crate::error::io_error;
+use crate::not_removed::NotRemoved;
 use crate::parallel::in_parallel;
 
 /// The directory below `tmp/` for pieces of unfinished tasks; it belongs to no process.
@@ -66,13 +67,15 @@ fn check_not_ending(path: &Path) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// What a sweep removed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+/// What a sweep removed, and what it could not remove.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Swept {
     /// How many files.
     pub files: u64,
     /// Their total length in bytes.
     pub bytes: u64,
+    /// What is left.
+    pub failed: NotRemoved,
 }
 
 /// This process's part of `tmp/`.
@@ -199,34 +202,54 @@ impl Staging {
         }
     }
 
-    /// Removes the files that dead processes left behind.
+    /// Removes the files that dead processes left behind. What cannot be removed holds up nothing
+    /// else.
     pub(crate) fn sweep(&self) -> Result<Swept, StoreError> {
         let mut swept = Swept::default();
         let fail = |e| io_error("reading", &self.root, e);
         for entry in std::fs::read_dir(&self.root).map_err(fail)? {
             let entry = entry.map_err(fail)?;
-            let path = entry.path();
             let name = entry.file_name();
-            if entry.file_type().map_err(fail)?.is_dir() && name != *self.own && name != TASKS {
-                // Held until the directory is gone, so that no process starts to use it in the
-                // meantime.
-                let Some(_lock) = lock_directory(&path)? else { continue };
-                self.sweep_directory(&path, &mut swept)?;
+            if name != *self.own && name != TASKS {
+                let outcome = self.sweep_directory(&entry, &mut swept);
+                outcome.unwrap_or_else(|error| swept.failed.add(1, &error));
             }
         }
         Ok(swept)
     }
 
-    fn sweep_directory(&self, path: &Path, swept: &mut Swept) -> Result<(), StoreError> {
-        let fail = |e| io_error("sweeping", path, e);
-        for entry in std::fs::read_dir(path).map_err(fail)? {
-            let entry = entry.map_err(fail)?;
-            let bytes = entry.metadata().map_err(fail)?.len();
-            self.disk.remove(&entry.path()).map_err(fail)?;
-            swept.files += 1;
-            swept.bytes += bytes;
+    /// Removes the directory of a dead process; anything else is left.
+    fn sweep_directory(&self, of: &DirEntry, swept: &mut Swept) -> Result<(), StoreError> {
+        let path = of.path();
+        let fail = |e| io_error("sweeping", &path, e);
+        if !of.file_type().map_err(fail)?.is_dir() {
+            return Ok(());
         }
-        std::fs::remove_dir(path).map_err(fail)
+        // Held until the directory is gone, so that no process starts to use it in the meantime.
+        let Some(_lock) = lock_directory(&path)? else { return Ok(()) };
+        let mut is_empty = true;
+        for entry in std::fs::read_dir(&path).map_err(fail)? {
+            match self.remove_stale(&entry.map_err(fail)?) {
+                Ok(bytes) => {
+                    swept.files += 1;
+                    swept.bytes += bytes;
+                }
+                Err(error) => {
+                    swept.failed.add(1, &error);
+                    is_empty = false;
+                }
+            }
+        }
+        if is_empty { std::fs::remove_dir(&path).map_err(fail) } else { Ok(()) }
+    }
+
+    /// Removes one file, and returns its length in bytes.
+    fn remove_stale(&self, file: &DirEntry) -> Result<u64, StoreError> {
+        let path = file.path();
+        let fail = |e| io_error("removing", &path, e);
+        let bytes = file.metadata().map_err(fail)?.len();
+        self.disk.remove(&path).map_err(fail)?;
+        Ok(bytes)
     }
 }
 
@@ -378,7 +401,7 @@ mod tests {
         let kept = stage(&living, b"on its way");
         let sweeper = staging(root.path());
         let mine = stage(&sweeper, b"mine");
-        assert_eq!(sweeper.sweep().unwrap(), Swept { files: 1, bytes: 11 });
+        assert_eq!(sweeper.sweep().unwrap(), Swept { files: 1, bytes: 11, ..Swept::default() });
         assert!(!dead_dir.exists());
         assert!(living.path(&kept).unwrap().exists());
         assert!(sweeper.path(&mine).unwrap().exists());

@@ -145,17 +145,26 @@ impl Store {
         let database = Arc::new(database);
         let cas = Arc::new(Cas::open(cas, tmp, reserve, Arc::clone(&database), disk)?);
         let store = Self { data_dir: data_dir.to_owned(), database, cas };
-        store.cas.finish_removals()?;
-        let library = store.library();
-        library.finish_removals()?;
-        match library.write_due_signature_files() {
-            // They stay due. The store must open so that space can be freed.
-            Err(StoreError::Full { what }) => {
-                tracing::warn!(what, "no room for the signature files of the library");
-            }
-            outcome => outcome?,
-        }
+        store.finish_interrupted()?;
         Ok(store)
+    }
+
+    /// Continues what was interrupted. What cannot be done now stays due and is no reason to refuse
+    /// the store: it can be used, and space can be freed. An index that is damaged is one.
+    fn finish_interrupted(&self) -> Result<(), StoreError> {
+        let library = self.library();
+        for outcome in [
+            self.cas.finish_removals(),
+            library.finish_removals(),
+            library.write_due_signature_files(),
+        ] {
+            match outcome {
+                Err(damaged @ StoreError::IndexDamaged { .. }) => return Err(damaged),
+                Err(error) => tracing::warn!(%error, "what was interrupted is not finished yet"),
+                Ok(()) => {}
+            }
+        }
+        Ok(())
     }
 
     /// Content-addressed bytes.

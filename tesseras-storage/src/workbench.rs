@@ -111,14 +111,15 @@ impl Workbench for FsWorkbench {
     }
 
     fn unpin_before(&self, time: Timestamp) -> Result<(), StoreError> {
+        let mut outcome = Ok(());
         for entry in entries(&self.root)? {
-            if let Some(tessera) = name(&entry.file_name())
-                && self.last_pinned(&entry)? < time
-            {
-                self.unpin(&tessera)?;
-            }
+            let Some(tessera) = name(&entry.file_name()) else { continue };
+            let unpinned = self
+                .last_pinned(&entry)
+                .and_then(|last| if last < time { self.unpin(&tessera) } else { Ok(()) });
+            outcome = outcome.and(unpinned);
         }
-        Ok(())
+        outcome
     }
 }
 

@@ -219,6 +219,31 @@ fn logs_can_be_read_by_machines() {
 }
 
 #[test]
+fn it_starts_although_what_is_left_cannot_be_removed() {
+    let home = tempfile::tempdir().expect("a directory");
+    let mut node = start(&home, &[]);
+    node.signal("TERM");
+    assert_eq!(node.wait().0, Some(0), "{}", node.stderr());
+    let data = home.path().join("data");
+    let name = "ab".repeat(32);
+    for inside in [
+        "tmp/1-0/obstacle".to_owned(),
+        format!("tmp/tasks/{name}/{name}"),
+        format!("cas/ab/{name}.blob"),
+        format!("library/{name}.signatures"),
+    ] {
+        std::fs::create_dir_all(data.join(&inside)).expect("made");
+        std::fs::write(data.join(&inside).join("file"), "left").expect("written");
+    }
+    let mut node = start(&home, &[]);
+    assert!(node.ready.starts_with("ready "), "{}", node.stderr());
+    node.signal("TERM");
+    assert_eq!(node.wait().0, Some(0));
+    let log = node.stderr();
+    assert!(log.contains("WARN") && log.contains("1-0/obstacle"), "{log}");
+}
+
+#[test]
 fn a_lost_or_damaged_index_is_told_with_what_brings_it_back() {
     let home = tempfile::tempdir().expect("temporary directory");
     let mut node = start(&home, &[]);

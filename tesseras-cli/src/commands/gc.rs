@@ -28,8 +28,10 @@ struct Collected {
     /// Temporary files of processes that are gone.
     stale: u64,
     stale_bytes: u64,
-    /// Stored files that nothing refers to and that could not be removed.
+    /// Files that nothing refers to and that could not be removed.
     failed: u64,
+    /// Why not, for the first of them.
+    reasons: Vec<String>,
     /// Stored files that nothing refers to and that were left all the same.
     kept: u64,
     /// Capsules that the index does not list and that are left.
@@ -40,7 +42,7 @@ struct Collected {
 pub fn run(context: &Context, Args {}: Args) -> Result<Exit, CommandError> {
     // While nobody writes, a file without a row is garbage, however young.
     let garbage = context.store()?.collect_garbage(Timestamp(u64::MAX))?;
-    let failed = garbage.failed;
+    let failed = garbage.failed.files;
     context.output.report(&Collected::from(garbage))?;
     Ok(if failed == 0 { Exit::Done } else { Exit::Failed })
 }
@@ -51,9 +53,10 @@ impl From<Garbage> for Collected {
             orphans: garbage.orphans,
             orphan_bytes: garbage.orphan_bytes,
             leaked: garbage.leaked,
-            stale: garbage.stale.files,
-            stale_bytes: garbage.stale.bytes,
-            failed: garbage.failed,
+            stale: garbage.stale,
+            stale_bytes: garbage.stale_bytes,
+            failed: garbage.failed.files,
+            reasons: garbage.failed.reasons,
             kept: garbage.kept,
             unlisted: garbage.unlisted,
         }
@@ -84,7 +87,10 @@ impl Report for Collected {
         }
         if self.failed > 0 {
             let files = count(self.failed, "file", "files");
-            line(format!("{files} that nothing needs could not be removed."));
+            line(format!("{files} that nothing needs could not be removed:"));
+        }
+        for reason in &self.reasons {
+            line(format!("  {reason}"));
         }
         for hash in &self.unlisted {
             line(format!("{hash} is not in the index, and its files were left."));

@@ -80,3 +80,30 @@ fn gc_says_what_it_removed_and_finds_nothing_the_second_time() {
     assert_eq!(counts(&environment.ok(&["gc"])), [Some(0); 3]);
     environment.ok(&["verify", made["hash"].as_str().expect("a hash")]);
 }
+
+#[test]
+fn gc_names_what_it_cannot_remove_and_removes_the_rest() {
+    let environment = Environment::with_creator();
+    let data = environment.data_dir();
+    let name = "ab".repeat(32);
+    let obstacles = [data.join("tmp/1-0/obstacle"), data.join(format!("cas/ab/{name}.blob"))];
+    for obstacle in &obstacles {
+        fs::create_dir_all(obstacle).expect("made");
+        fs::write(obstacle.join("file"), "left").expect("written");
+    }
+    fs::write(data.join("tmp/1-0/00000000"), [7; 10]).expect("written");
+    let name = "ac".repeat(32);
+    fs::write(data.join(format!("cas/ac/{name}.blob")), [7; 1000]).expect("written");
+    let answer = environment.json(&["gc"]);
+    let said = &answer.json;
+    assert_eq!(answer.code, Some(1), "{said}");
+    let counts = ["orphans", "stale", "failed"].map(|key| said[key].as_u64());
+    assert_eq!(counts, [Some(1), Some(1), Some(2)], "{said}");
+    for obstacle in &obstacles {
+        assert!(said["reasons"].to_string().contains(text(obstacle)), "{said}");
+    }
+    for obstacle in &obstacles {
+        fs::remove_dir_all(obstacle).expect("removed");
+    }
+    assert_eq!(environment.ok(&["gc"])["failed"], 0);
+}

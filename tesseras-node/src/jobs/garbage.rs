@@ -36,6 +36,7 @@ impl CollectGarbage {
         let done = tokio::task::spawn_blocking(move || store.collect_garbage(before));
         let garbage = done.await.map_err(|_| JobError::BrokenOff)??;
         self.duration.observe(begun.elapsed().as_secs_f64());
+        garbage.failed.warn();
         if !garbage.unlisted.is_empty() {
             let unlisted = garbage.unlisted.len();
             tracing::warn!(unlisted, "there are capsules that the database does not list");
@@ -43,7 +44,8 @@ impl CollectGarbage {
         Ok(JobOutcome::Collected {
             orphans: garbage.orphans,
             leaked: garbage.leaked,
-            stale: garbage.stale.files,
+            stale: garbage.stale,
+            failed: garbage.failed.files,
         })
     }
 }

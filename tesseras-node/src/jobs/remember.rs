@@ -50,9 +50,10 @@ impl Remember {
         let done = tokio::task::spawn_blocking(move || {
             store.remember_peers(&peers, now)?;
             store.remember_silent(&silent)?;
+            // What it cannot remove is told by the collection of garbage, once a day.
+            let _ = data_dir.sweep_tmp();
             let stale = now.0.saturating_sub(WORKBENCH_LIFETIME.as_secs());
             workbench.unpin_before(Timestamp(stale))?;
-            sweep(&data_dir);
             Ok::<_, StoreError>(())
         });
         done.await.map_err(|_| JobError::BrokenOff)??;
@@ -60,11 +61,12 @@ impl Remember {
     }
 }
 
-/// Removes what dead processes left in `tmp/`. If that fails, it only takes space: no reason to
-/// fail.
+/// Removes what dead processes left in `tmp/`. What cannot be removed only takes space: it is
+/// logged, and no reason to fail.
 pub fn sweep(store: &Store) {
-    if let Err(error) = store.sweep_tmp() {
-        tracing::warn!(%error, "what dead processes left in tmp/ cannot be removed");
+    match store.sweep_tmp() {
+        Ok(swept) => swept.failed.warn(),
+        Err(error) => tracing::warn!(%error, "tmp/ cannot be swept"),
     }
 }
 

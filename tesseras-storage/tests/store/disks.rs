@@ -17,6 +17,7 @@ use tesseras_storage::disk::{Disk, OsDisk};
 use tesseras_storage::{Garbage, StorageConfig, Store};
 
 use crate::garbage::END_OF_TIME;
+use crate::leftovers::obstruct;
 use crate::things::{add, assert_tidy, content, dossier, fragment, open, put, read, record, stage};
 
 /// When a disk fails.
@@ -304,6 +305,61 @@ fn every_touch_of_the_disk_may_fail_once() {
         }
     }
     eprintln!("{} touches of the disk failed", 2 * (touches - opened));
+}
+
+/// A store in which removals and signature files were interrupted.
+fn interrupted() -> tempfile::TempDir {
+    let dir = quick_directory();
+    let store = open(dir.path());
+    let obstacles = dir.path().join("library");
+    let hash = |number: u64| record(&content(number, 100)).hash;
+    let signature_file = |number| obstacles.join(format!("{}.signatures", hash(number)));
+    for number in 0..3 {
+        obstruct(&signature_file(number));
+        assert!(add(&store, &content(number, 100), &[content(10 + number, 100)]).unwrap());
+    }
+    let object = blake3(&content(10, 100)).to_string();
+    let object = dir.path().join("cas").join(&object[..2]).join(format!("{object}.blob"));
+    obstruct(&object);
+    store.library().remove(&hash(0)).unwrap();
+    drop(store);
+    for obstacle in [signature_file(0), signature_file(1), signature_file(2), object] {
+        std::fs::remove_dir_all(&obstacle).unwrap();
+        std::fs::write(&obstacle, b"left").unwrap();
+    }
+    dir
+}
+
+#[test]
+fn a_store_opens_although_nothing_that_was_interrupted_can_be_finished() {
+    let touches = |dir: &Path| {
+        let disk = FaultyDisk::new(Fault::Never);
+        open_on(dir, &disk).unwrap();
+        disk.touches.load(Ordering::SeqCst)
+    };
+    let dir = interrupted();
+    let all = touches(dir.path());
+    let opening = touches(dir.path());
+    assert!(opening < all, "there was something to finish: {opening} of {all}");
+    for errno in [rustix::io::Errno::NOSPC, rustix::io::Errno::IO] {
+        for at in opening..all {
+            let dir = interrupted();
+            let disk = FaultyDisk::new(Fault::Once(at, errno));
+            let context = format!("{errno:?} at touch {at} of {all}");
+            let store = open_on(dir.path(), &disk).unwrap_or_else(|e| panic!("{context}: {e}"));
+            assert_eq!(store.library().list().unwrap().len(), 2, "{context}");
+            drop(store);
+            let store = open(dir.path());
+            assert_tidy(&store);
+            assert!(store.collect_garbage(END_OF_TIME).unwrap() == Garbage::default(), "{context}");
+            for number in 1..3 {
+                let hash = record(&content(number, 100)).hash;
+                let file = dir.path().join(format!("library/{hash}.signatures"));
+                assert_ne!(std::fs::read(file).unwrap(), b"left", "{context}");
+            }
+        }
+    }
+    eprintln!("{} touches of the disk failed while a store was opened", 2 * (all - opening));
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use tesseras_core::ports::{FragmentStore as _, HoldingRepository as _, TesseraRepository as _};
 use tesseras_core::time::Timestamp;
-use tesseras_storage::{Garbage, StorageConfig, Store, Swept};
+use tesseras_storage::{Garbage, StorageConfig, Store};
 
 use crate::things::{
     add, add_capsule, assert_tidy, capsule, content, fragment, open, put, read, stage,
@@ -57,8 +57,7 @@ fn what_a_dead_process_staged_is_stale() {
     fs::create_dir(&left).unwrap();
     fs::write(left.join("00000000"), b"left").unwrap();
     let staged = stage(&store, b"on its way").unwrap();
-    let stale = Swept { files: 1, bytes: 4 };
-    assert_eq!(collect(&store), Garbage { stale, ..Garbage::default() });
+    assert_eq!(collect(&store), Garbage { stale: 1, stale_bytes: 4, ..Garbage::default() });
     store
         .fragments()
         .store_fragment(&fragment(1, 0, b"on its way"), staged, &crate::things::charge())

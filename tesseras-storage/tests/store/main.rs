@@ -13,6 +13,7 @@ mod damage;
 mod disks;
 mod garbage;
 mod holders;
+mod leftovers;
 mod model;
 mod only_database;
 mod processes;
