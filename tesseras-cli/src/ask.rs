@@ -13,10 +13,20 @@ pub fn ask<C: Call>(context: &Context, call: C) -> Result<C::Answer, CommandErro
     let runtime = runtime()?;
     let mut bar = Bar::new();
     let answer = runtime.block_on(async {
-        let client = Client::connect(&socket_path(&context.data_dir)).await?;
-        client.ask(call, |progress| bar.show(&progress)).await
+        let client = connect(context).await?;
+        Ok::<_, CommandError>(client.ask(call, |progress| bar.show(&progress)).await?)
     })?;
     Ok(answer)
+}
+
+/// Connects to the node of the data directory. Where there is no data directory, it is said that no
+/// node can run on it.
+pub async fn connect(context: &Context) -> Result<Client, CommandError> {
+    let connected = Client::connect(&socket_path(&context.data_dir)).await;
+    if let Err(ClientError::NotRunning { .. }) = &connected {
+        context.check_data_dir()?;
+    }
+    Ok(connected?)
 }
 
 /// How many other nodes the running node knows; fails, with a hint, if no node runs.

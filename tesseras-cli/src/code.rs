@@ -39,6 +39,8 @@ codes! {
     OTHER_VERSION = "other_version",
     /// This user has no permission for it.
     NOT_ALLOWED = "not_allowed",
+    /// There is no data directory at this path.
+    NO_DATA_DIR = "no_data_dir",
     /// There is no identity yet.
     NO_IDENTITY = "no_identity",
     /// The tessera is not in the library.

@@ -9,6 +9,7 @@ use tesseras_core::time::{Clock, Timestamp};
 use tesseras_node::clock;
 use tesseras_storage::{StorageConfig, Store, data_dir};
 
+use crate::code::Code;
 use crate::command_error::CommandError;
 use crate::output::Output;
 
@@ -37,22 +38,39 @@ impl Context {
     }
 
     /// Opens the store of the data directory; creates both if they do not exist.
-    pub fn store(&self) -> Result<Store, CommandError> {
+    pub fn store_or_new(&self) -> Result<Store, CommandError> {
         make_private(&self.data_dir)?;
         Ok(Store::open(&self.data_dir, &StorageConfig::default())?)
     }
 
-    /// Opens the store of the data directory for a command that only reads, also on a read-only
-    /// disk. Does not create a data directory.
+    /// Opens the store of the data directory, for a command that has nothing to do in a new one.
+    pub fn store(&self) -> Result<Store, CommandError> {
+        self.check_data_dir()?;
+        Ok(Store::open(&self.data_dir, &StorageConfig::default())?)
+    }
+
+    /// As [`Self::store`], for a command that only reads, also on a read-only disk.
     pub fn store_to_read(&self) -> Result<Store, CommandError> {
-        if let Err(error) = std::fs::metadata(&self.data_dir)
-            && error.kind() == io::ErrorKind::NotFound
-        {
-            let missing = format!("there is no data directory {}", self.data_dir.display());
-            return Err(CommandError::new(missing)
-                .with_hint("name another one with --data-dir DIR, or begin with `tes init`"));
-        }
+        self.check_data_dir()?;
         Ok(Store::open_to_read(&self.data_dir, &StorageConfig::default())?)
+    }
+
+    /// Fails if there is no data directory, or a directory of something else: its name may be
+    /// mistyped, and nothing is created there.
+    pub fn check_data_dir(&self) -> Result<(), CommandError> {
+        let path = self.data_dir.display();
+        let wrong = match data_dir::is_data_dir(&self.data_dir) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                format!("there is no data directory {path}")
+            }
+            Ok(false) => format!("{path} is not a data directory"),
+            // Opening it gives the reason.
+            Ok(true) | Err(_) => return Ok(()),
+        };
+        Err(CommandError::new(wrong).with_code(Code::NO_DATA_DIR).with_hint(
+            "name another one with --data-dir DIR, or begin a new one there with `tes init` or \
+             `tesd`",
+        ))
     }
 
     /// Fails if a newer version of the software wrote the data directory.

@@ -8,9 +8,9 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use tesseras_node::end_signals::{EndSignal, EndSignals};
-use tesseras_rpc::{Call, Client, socket_path};
+use tesseras_rpc::Call;
 
-use crate::ask::runtime;
+use crate::ask::{connect, runtime};
 use crate::code::Code;
 use crate::command_error::CommandError;
 use crate::context::Context;
@@ -104,11 +104,10 @@ pub fn ask_unless_interrupted<C: Call, S: Call>(
 ) -> Result<Ended<C::Answer, S::Answer>, CommandError> {
     let runtime = runtime()?;
     runtime.block_on(async {
-        let socket = socket_path(&context.data_dir);
         let mut signals = end_signals()?;
         let _taken = Taken::new();
         let mut bar = Bar::new();
-        let client = Client::connect(&socket).await?;
+        let client = connect(context).await?;
         let work = client.ask(call, |progress| bar.show(&progress));
         tokio::pin!(work);
         let why = tokio::select! {
@@ -119,7 +118,8 @@ pub fn ask_unless_interrupted<C: Call, S: Call>(
             },
         };
         HANDLED.fetch_add(1, Ordering::SeqCst);
-        let stopped = async { Client::connect(&socket).await?.ask(stop, |_| {}).await };
+        let stopped =
+            async { Ok::<_, CommandError>(connect(context).await?.ask(stop, |_| {}).await?) };
         tokio::select! {
             stopped = stopped => Ok(Ended::Stopped(why, stopped?)),
             _ = signals.next() => Err(interrupted_again()),

@@ -36,7 +36,7 @@ pub fn run(context: &Context, args: Args) -> Result<Exit, CommandError> {
         None => ask_name(context)?,
     };
     let (identity, created) = identity::init(&context.data_dir, &name)?;
-    context.store()?;
+    context.store_or_new()?;
     context.output.report(&Init {
         creator: identity.keys.public().id(),
         data_dir: context.data_dir.clone(),

@@ -69,15 +69,11 @@ struct Incomplete {
 
 /// Lists the library again.
 fn rebuild(context: &Context) -> Result<Exit, CommandError> {
-    let data_dir = &context.data_dir;
-    if !data_dir.is_dir() {
-        return Err(CommandError::new(format!("there is no directory {}", data_dir.display()))
-            .with_hint("say where your library is with --data-dir DIR"));
-    }
+    context.check_data_dir()?;
     let now = i64::try_from(context.now().0).unwrap_or(i64::MAX);
     let date = jiff::Timestamp::from_second(now).map(|now| now.strftime("%Y-%m-%d").to_string());
     let date = date.unwrap_or_else(|_| now.to_string());
-    match Store::rebuild_library(data_dir, &StorageConfig::default(), &date) {
+    match Store::rebuild_library(&context.data_dir, &StorageConfig::default(), &date) {
         Ok(rebuilt) => {
             context.output.report(&Library::from(rebuilt))?;
             Ok(Exit::Done)

@@ -375,6 +375,7 @@ fn where_there_is_no_data_directory_nothing_is_made_by_reading() {
     let environment = Environment::new();
     let data = environment.data_dir();
     let dest = environment.path("dest");
+    let whole = "ab".repeat(32);
     let reading = [
         &["list"][..],
         &["show", "abcd"],
@@ -382,17 +383,43 @@ fn where_there_is_no_data_directory_nothing_is_made_by_reading() {
         &["card", "abcd"],
         &["export", "abcd", text(&dest)],
         &["restore", "abcd", text(&dest)],
+        &["check"],
+        &["gc"],
+        &["scrub"],
+        &["drop", "abcd", "--yes"],
+        &["drop", &whole, "--block", "--yes"],
+        &["publish", "abcd", "--yes"],
+        &["publish", "--cancel", &whole],
+        &["status"],
+        &["status", "abcd"],
+        &["status", &whole],
+        &["fetch", &whole],
+        &["repair"],
+        &["repair", "abcd"],
+        &["repair", "--library"],
+        &["peers"],
     ];
-    for args in reading {
+    let refused = |args: &[&str], reason: &str| {
         let answer = environment.json(args);
         assert_eq!(answer.code, Some(1), "{args:?}: {}", answer.stderr);
-        let error = answer.json["error"].as_str().expect("a reason");
-        assert_eq!(error, format!("there is no data directory {}", data.display()), "{args:?}");
+        assert_eq!(answer.json["error"], reason, "{args:?}");
+        assert_eq!(answer.json["code"], "no_data_dir", "{args:?}");
         let hint = answer.json["hint"].as_str().expect("a hint");
         assert!(hint.contains("--data-dir") && hint.contains("tes init"), "{hint}");
-        assert!(!data.exists() && !dest.exists(), "{args:?}");
+        assert!(hint.contains("tesd"), "{hint}");
+        assert!(!dest.exists(), "{args:?}");
+    };
+    for args in reading {
+        refused(args, &format!("there is no data directory {}", data.display()));
+        assert!(!data.exists(), "{args:?}");
     }
     fs::create_dir(&data).expect("made");
+    fs::write(data.join("beach.jpg"), b"a photo").expect("written");
+    for args in reading {
+        refused(args, &format!("{} is not a data directory", data.display()));
+        assert_eq!(fs::read_dir(&data).expect("there").count(), 1, "{args:?}");
+    }
+    fs::remove_file(data.join("beach.jpg")).expect("removed");
     let human = String::from_utf8(environment.human(&["list"]).stdout).expect("UTF-8");
     assert!(human.contains("The library is empty"), "{human}");
 }

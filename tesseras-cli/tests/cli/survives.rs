@@ -255,7 +255,7 @@ fn what_is_incomplete_is_named_and_what_there_is_not_is_not_made() {
     assert!(String::from_utf8_lossy(&human.stdout).contains("not complete"));
 
     let nowhere = Environment::new();
-    assert!(nowhere.fails(&["repair", "--library"]).contains("there is no directory"));
+    assert!(nowhere.fails(&["repair", "--library"]).contains("there is no data directory"));
     assert!(!nowhere.data_dir().exists());
 }
 

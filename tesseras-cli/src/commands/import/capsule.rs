@@ -48,7 +48,7 @@ struct Imported {
 pub fn run(context: &Context, args: Args) -> Result<Exit, CommandError> {
     let own = identity::find(&context.data_dir)?.map(|identity| identity.keys.public().id());
     end_on_signal_with(context.output, NOTHING_STORED)?;
-    let store = context.store()?;
+    let store = context.store_or_new()?;
     // Removes what a killed command left. If that fails now, a later sweep removes it.
     let _ = store.sweep_tmp();
     let meter = file_meter("Importing");
