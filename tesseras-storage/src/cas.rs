@@ -29,12 +29,12 @@ use tesseras_core::ports::{BlobReader, BlobStore, BlobWriter, FreeSpace, StagedB
 
 use crate::columns::{content_hash, count};
 use crate::database::Database;
-use crate::disk::Disk;
 use crate::error::Fault;
 use crate::metrics::{self, ObjectCounters, ObjectCounts};
 use crate::not_removed::NotRemoved;
 use crate::reserve::Reserve;
 use crate::staging::{Staging, Swept};
+use tesseras_disk::Disk;
 
 use files::{ObjectFiles, create_directories};
 pub(crate) use read::{FileReader, check_range};

@@ -19,10 +19,10 @@ use rusqlite_migration::{M, Migrations, SchemaVersion};
 use tesseras_core::lock::{lock, wait};
 use tesseras_core::ports::StoreError;
 
-use crate::disk::{Disk, OsDisk};
 use crate::error::{io_error, sql_error};
 use crate::lock::FileLock;
 use crate::wal::Wal;
+use tesseras_disk::{Disk, OsDisk};
 
 mod condition;
 mod read_only;

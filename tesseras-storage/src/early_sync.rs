@@ -7,8 +7,8 @@ use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread::JoinHandle;
 
-use crate::disk::Disk;
 use tesseras_core::lock::{lock, wait};
+use tesseras_disk::Disk;
 
 /// Enough to write one file while another's flush is pending.
 const THREADS: usize = 2;

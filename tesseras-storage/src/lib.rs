@@ -1,24 +1,24 @@
 //! SQLite and content-addressed files: the core's ports on a real disk.
 //!
 //! [`Store`] opens a data directory and provides the ports. Below it, [`database`] is the only
-//! module that opens SQLite, [`cas`] keeps bytes in files and counts references to them, and
-//! [`disk`] is the boundary to the disk, so that tests can make every operation fail. [`cache`] is
-//! a fragment store around another one. Every call may block: async code calls it on blocking
-//! threads.
+//! module that opens SQLite, and [`cas`] keeps bytes in files and counts references to them. [`cache`]
+//! is a fragment store around another one. All changes go through a `Disk` (`tesseras-disk`). Every
+//! call may block: async code calls it on blocking threads.
 
 pub mod cache;
 pub mod cas;
 pub mod data_dir;
 pub mod database;
-pub mod disk;
 pub mod fragment;
 pub mod metrics;
 
 mod blocked;
 mod check;
 mod columns;
+mod directories;
 mod early_sync;
 mod error;
+mod free_space;
 mod gc;
 mod holders;
 mod holdings;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use tesseras_core::ports::StoreError;
 
-use crate::disk::Disk;
+use tesseras_disk::Disk;
 
 /// Enough for the log of a deletion of some 10,000 objects.
 const RESERVE_BYTES: u64 = 1024 * 1024;
@@ -81,7 +81,7 @@ impl Reserve {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::disk::OsDisk;
+    use tesseras_disk::OsDisk;
 
     #[test]
     fn it_is_given_up_once_and_only_for_a_full_disk() {

@@ -5,9 +5,9 @@
 //! the lock alone: no clock, no boot id, no guess at reused process ids, and correctly across
 //! containers with different ids. The pid in the name is for people.
 
-use std::fs::{DirBuilder, DirEntry, File, TryLockError};
+use std::fs::{DirEntry, File, TryLockError};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Component, Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -16,11 +16,11 @@ use tesseras_core::lock::lock;
 use tesseras_core::ports::{BlobWriter, StagedBlob, StoreError};
 use tesseras_crypto::hash::Blake3;
 
-use crate::disk::Disk;
 use crate::early_sync::EarlySync;
 use crate::error::io_error;
 use crate::not_removed::NotRemoved;
 use crate::parallel::in_parallel;
+use tesseras_disk::Disk;
 
 /// The directory below `tmp/` for pieces of unfinished tasks; it belongs to no process.
 pub(crate) const TASKS: &str = "tasks";
@@ -102,7 +102,7 @@ impl Staging {
             // Kept, so that no directory is created that a discard in progress does not know.
             let mut known = lock(&OWN);
             check_not_ending(&path)?;
-            match DirBuilder::new().mode(0o700).create(&path) {
+            match disk.create_directory(&path) {
                 Ok(()) => {}
                 // Another handle's, or left by a dead process with the same id.
                 Err(e) if e.kind() == io::ErrorKind::AlreadyExists => continue,
@@ -240,7 +240,7 @@ impl Staging {
                 }
             }
         }
-        if is_empty { std::fs::remove_dir(&path).map_err(fail) } else { Ok(()) }
+        if is_empty { self.disk.remove_directory(&path).map_err(fail) } else { Ok(()) }
     }
 
     /// Removes one file, and returns its length in bytes.
@@ -257,7 +257,7 @@ impl Drop for Staging {
     fn drop(&mut self) {
         let path = self.root.join(&self.own);
         // Fails if there are still staged blobs; those are left to the sweep.
-        let _ = std::fs::remove_dir(&path);
+        let _ = self.disk.remove_directory(&path);
         lock(&OWN).retain(|own| *own != path);
     }
 }
@@ -376,7 +376,7 @@ impl Drop for StagingWriter {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::disk::OsDisk;
+    use tesseras_disk::OsDisk;
 
     fn staging(root: &Path) -> Arc<Staging> {
         Arc::new(Staging::open(root.to_owned(), Arc::new(OsDisk)).unwrap())

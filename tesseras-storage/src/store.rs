@@ -8,9 +8,7 @@
 //! If the database is missing although there are stored files, it is not replaced by an empty one:
 //! the library would be lost silently. A person must call [`Store::rebuild_library`].
 
-use std::fs::DirBuilder;
 use std::io;
-use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -22,7 +20,7 @@ use crate::cache::CachedFragmentStore;
 use crate::cas::Cas;
 use crate::check::{self, StoreCheck};
 use crate::database::{self, Database, StorageConfig};
-use crate::disk::{Disk, OsDisk};
+use crate::directories::{create_directories, create_directories_durably};
 use crate::error::io_error;
 use crate::fragment::FsFragmentStore;
 use crate::gc::{self, Garbage};
@@ -39,6 +37,7 @@ use crate::scrub::{self, DamagedObject, Scrub, ScrubRound};
 use crate::signature_files;
 use crate::staging::{self, Swept};
 use crate::workbench::FsWorkbench;
+use tesseras_disk::{Disk, OsDisk};
 
 /// Everything that a data directory stores. Clones share one set of connections.
 #[derive(Debug, Clone)]
@@ -116,7 +115,7 @@ impl Store {
             return Err(StoreError::Locked { what });
         }
         let disk: Arc<dyn Disk> = Arc::new(OsDisk);
-        create_directory(&data_dir.join("db"), false)?;
+        create_all(&*disk, &data_dir.join("db"))?;
         let path = database_path(data_dir);
         let set_aside = database::set_aside_unless_sound(&path, config, &*disk, label)?;
         let store = Self::open_or_begin(data_dir, config, disk, &|| Ok(()))?;
@@ -131,9 +130,10 @@ impl Store {
     ) -> Result<Self, StoreError> {
         let (db, cas, tmp) = (data_dir.join("db"), data_dir.join("cas"), data_dir.join("tmp"));
         ownership::keep_to_owner(data_dir)?;
-        create_directory(data_dir, true)?;
+        create_directories_durably(&*disk, data_dir)
+            .map_err(|e| io_error("creating", data_dir, e))?;
         for directory in [&db, &cas, &tmp, &data_dir.join(signature_files::DIRECTORY)] {
-            create_directory(directory, false)?;
+            create_all(&*disk, directory)?;
         }
         disk.sync_directory(data_dir).map_err(|e| io_error("syncing", data_dir, e))?;
         // A store on a full disk must still open; otherwise nothing could be deleted from it.
@@ -310,12 +310,6 @@ fn can_be_written(data_dir: &Path) -> bool {
     })
 }
 
-/// Makes sure that a directory exists. What exists keeps its mode.
-fn create_directory(path: &Path, with_parents: bool) -> Result<(), StoreError> {
-    match DirBuilder::new().recursive(with_parents).mode(0o700).create(path) {
-        Err(e) if e.kind() != io::ErrorKind::AlreadyExists || !path.is_dir() => {
-            Err(io_error("creating", path, e))
-        }
-        _ => Ok(()),
-    }
+fn create_all(disk: &dyn Disk, path: &Path) -> Result<(), StoreError> {
+    create_directories(disk, path).map_err(|e| io_error("creating", path, e))
 }

@@ -4,9 +4,8 @@
 //! modification is when it was pinned.
 
 use std::ffi::OsStr;
-use std::fs::{DirBuilder, File};
+use std::fs::File;
 use std::io;
-use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
@@ -17,6 +16,7 @@ use tesseras_core::ports::{BlobReader, BlobStore as _, StagedBlob, StoreError, W
 use tesseras_core::time::Timestamp;
 
 use crate::cas::{Cas, FileReader};
+use crate::directories::create_directories;
 use crate::error::io_error;
 use crate::staging::TASKS;
 
@@ -40,7 +40,7 @@ impl FsWorkbench {
     fn take(&self, from: &Path, to: &Path, now: Timestamp) -> Result<(), StoreError> {
         let fail = |e| io_error("pinning", to, e);
         if let Some(directory) = to.parent() {
-            DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(fail)?;
+            create_directories(self.cas.files().disk(), directory).map_err(fail)?;
         }
         let date = SystemTime::UNIX_EPOCH + Duration::from_secs(now.0);
         File::options().write(true).open(from).and_then(|f| f.set_modified(date)).map_err(fail)?;
@@ -102,7 +102,7 @@ impl Workbench for FsWorkbench {
                 _ => {}
             }
         }
-        match std::fs::remove_dir(&directory) {
+        match self.cas.files().disk().remove_directory(&directory) {
             Err(e) if e.kind() != io::ErrorKind::NotFound => {
                 Err(io_error("removing", &directory, e))
             }

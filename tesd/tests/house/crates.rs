@@ -13,6 +13,7 @@ use crate::sources::root;
 /// network from the layers below.
 const NOT_FOR: &[(&str, &[&str])] = &[
     ("tesseras-core", &["tokio", "quinn", "rusqlite", "rand", "getrandom", "rustix"]),
+    ("tesseras-disk", &["tokio", "quinn", "rusqlite", "tesseras-core"]),
     ("tesseras-crypto", &["tokio", "quinn", "rusqlite"]),
     ("tesseras-storage", &["tokio", "quinn", "tesseras-net"]),
     ("tesseras-capsule", &["tokio", "quinn", "rusqlite"]),

@@ -2,17 +2,16 @@
 
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
-use std::fs::DirBuilder;
 use std::io;
-use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tesseras_core::ids::ContentHash;
 use tesseras_core::ports::{FreeSpace, StagedBlob, StoreError};
+use tesseras_disk::Disk;
 
-use crate::disk::{Disk, free_space};
 use crate::error::io_error;
+use crate::free_space::free_space;
 use crate::parallel::in_parallel;
 use crate::staging::Staging;
 
@@ -164,7 +163,7 @@ pub(super) fn create_directories(root: &Path, disk: &dyn Disk) -> Result<(), Sto
     let absent: Vec<String> = shards.filter(|s| !present.contains(OsStr::new(s))).collect();
     for shard in &absent {
         let path = root.join(shard);
-        match DirBuilder::new().mode(0o700).create(&path) {
+        match disk.create_directory(&path) {
             Err(e) if e.kind() != io::ErrorKind::AlreadyExists => {
                 return Err(io_error("creating", &path, e));
             }

@@ -7,9 +7,9 @@ use rusqlite::{Connection, OpenFlags};
 use tesseras_core::ports::StoreError;
 
 use super::{StorageConfig, beside, distrust_schema, format_of, length};
-use crate::disk::Disk;
 use crate::error::{io_error, sql_error};
 use crate::lock::FileLock;
+use tesseras_disk::Disk;
 
 /// What the name of a damaged database continues with, before a label.
 const DAMAGED: &str = ".damaged-";

@@ -24,8 +24,8 @@ use super::{
     migrate, without_log_and_readers,
 };
 use crate::columns::count;
-use crate::disk::free_space;
 use crate::error::{io_error, sql_error};
+use crate::free_space::free_space;
 
 /// The copy's name in its directory.
 const COPY: &str = "tesseras.db";

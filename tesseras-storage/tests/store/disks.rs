@@ -13,7 +13,7 @@ use tesseras_core::ports::{
 };
 use tesseras_core::publication::PublicationEvent;
 use tesseras_crypto::hash::blake3;
-use tesseras_storage::disk::{Disk, OsDisk};
+use tesseras_disk::{Disk, OsDisk};
 use tesseras_storage::{Garbage, StorageConfig, Store};
 
 use crate::garbage::END_OF_TIME;
@@ -73,6 +73,16 @@ impl FaultyDisk {
 }
 
 impl Disk for FaultyDisk {
+    fn create_directory(&self, path: &Path) -> io::Result<()> {
+        self.touch("create directory", None)?;
+        OsDisk.create_directory(path)
+    }
+
+    fn remove_directory(&self, path: &Path) -> io::Result<()> {
+        self.touch("remove directory", None)?;
+        OsDisk.remove_directory(path)
+    }
+
     fn create(&self, path: &Path) -> io::Result<File> {
         self.touch("create", None)?;
         OsDisk.create(path)
@@ -126,6 +136,14 @@ impl Disk for FaultyDisk {
 struct WithLog<F>(F);
 
 impl<F: Fn(&File) -> io::Result<()> + Send + Sync> Disk for WithLog<F> {
+    fn create_directory(&self, path: &Path) -> io::Result<()> {
+        OsDisk.create_directory(path)
+    }
+
+    fn remove_directory(&self, path: &Path) -> io::Result<()> {
+        OsDisk.remove_directory(path)
+    }
+
     fn create(&self, path: &Path) -> io::Result<File> {
         OsDisk.create(path)
     }

@@ -1,18 +1,20 @@
-//! The boundary to the disk: every write, sync, rename, removal and commit of the store goes
-//! through a [`Disk`], so that a test can make each of them fail in turn, or be the last.
+//! The boundary to the disk: everything that changes files that must not be lost goes through a
+//! [`Disk`], so that a test can make each touch fail in turn, or be the last before a power cut.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::Path;
 
-use tesseras_core::ports::{FreeSpace, StoreError};
-
-use crate::error::io_error;
-
-/// The operations of the store on a disk. SQLite does its own I/O; only its commit and the sync of
-/// the WAL pass through here.
+/// What is done to a disk. SQLite does its own I/O; only its commit and the sync of its log pass
+/// through here.
 pub trait Disk: Send + Sync {
+    /// Creates a directory that must not exist yet, accessible only to its owner. Its parent exists.
+    fn create_directory(&self, path: &Path) -> io::Result<()>;
+
+    /// Removes an empty directory.
+    fn remove_directory(&self, path: &Path) -> io::Result<()>;
+
     /// Creates a file that must not exist yet, accessible only to its owner.
     fn create(&self, path: &Path) -> io::Result<File>;
 
@@ -48,6 +50,14 @@ pub trait Disk: Send + Sync {
 pub struct OsDisk;
 
 impl Disk for OsDisk {
+    fn create_directory(&self, path: &Path) -> io::Result<()> {
+        DirBuilder::new().mode(0o700).create(path)
+    }
+
+    fn remove_directory(&self, path: &Path) -> io::Result<()> {
+        std::fs::remove_dir(path)
+    }
+
     fn create(&self, path: &Path) -> io::Result<File> {
         OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)
     }
@@ -93,18 +103,6 @@ impl Disk for OsDisk {
     fn before_commit(&self) -> io::Result<()> {
         Ok(())
     }
-}
-
-/// What is free on the file system of a path, for a process without special rights.
-pub(crate) fn free_space(path: &Path) -> Result<FreeSpace, StoreError> {
-    let disk = rustix::fs::statvfs(path)
-        .map_err(|e| io_error("asking for the room on", path, e.into()))?;
-    Ok(FreeSpace {
-        bytes: disk.f_bavail.saturating_mul(disk.f_frsize),
-        block_bytes: disk.f_frsize,
-        // Btrfs and others have no number of files, and say 0 for all and for the free ones.
-        files: if disk.f_files == 0 { u64::MAX } else { disk.f_favail },
-    })
 }
 
 /// Whether `syncfs` writes all dirty data of this file system, flushes the device, and reports
