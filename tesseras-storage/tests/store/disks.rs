@@ -521,14 +521,14 @@ fn touches_of_opening_again() -> u64 {
     let dir = quick_directory();
     open(dir.path());
     let disk = FaultyDisk::new(Fault::Never);
-    open_on(dir.path(), &disk).unwrap();
+    let _open = open_on(dir.path(), &disk).unwrap();
     disk.touches.load(Ordering::SeqCst)
 }
 
 fn touches_of_opening() -> u64 {
     let dir = quick_directory();
     let disk = FaultyDisk::new(Fault::Never);
-    open_on(dir.path(), &disk).unwrap();
+    let _open = open_on(dir.path(), &disk).unwrap();
     disk.touches.load(Ordering::SeqCst)
 }
 
