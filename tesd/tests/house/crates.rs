@@ -14,6 +14,7 @@ use crate::sources::root;
 const NOT_FOR: &[(&str, &[&str])] = &[
     ("tesseras-core", &["tokio", "quinn", "rusqlite", "rand", "getrandom", "rustix"]),
     ("tesseras-disk", &["tokio", "quinn", "rusqlite", "tesseras-core"]),
+    ("tesseras-power-cut", &["tokio", "quinn", "tesseras-core"]),
     ("tesseras-crypto", &["tokio", "quinn", "rusqlite"]),
     ("tesseras-storage", &["tokio", "quinn", "tesseras-net"]),
     ("tesseras-capsule", &["tokio", "quinn", "rusqlite"]),

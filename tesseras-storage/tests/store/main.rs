@@ -16,6 +16,7 @@ mod holders;
 mod leftovers;
 mod model;
 mod only_database;
+mod power_cut;
 mod processes;
 mod read_only;
 mod scale;

@@ -1,0 +1,26 @@
+//! Which change fails.
+
+use rustix::io::Errno;
+
+/// Which of the counted changes fails. Syncs count as changes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Fault {
+    /// None.
+    #[default]
+    Never,
+    /// Only the one of this number, with this error.
+    Once(u64, Errno),
+    /// The one of this number and all later ones, with this error.
+    From(u64, Errno),
+}
+
+impl Fault {
+    /// The error of the change of this number.
+    pub(crate) fn at(self, number: u64) -> Option<Errno> {
+        match self {
+            Self::Once(at, errno) if number == at => Some(errno),
+            Self::From(at, errno) if number >= at => Some(errno),
+            _ => None,
+        }
+    }
+}
