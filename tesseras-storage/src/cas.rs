@@ -8,8 +8,8 @@
 //!   commit is synced before it is acknowledged.
 //! - *Out.* One transaction removes the row, notes that the file is to be removed, and is synced. A
 //!   second one excludes all other writers, checks whether the row has been added again in the
-//!   meantime, syncs what they committed, and only then removes the file. What was interrupted is
-//!   continued when the store is next opened.
+//!   meantime, syncs what they committed, and only then removes the file. Its directory is synced
+//!   before the note is removed. What was interrupted is continued when the store is next opened.
 //!
 //! What an unclean stop loses: nothing acknowledged. What it leaves: files in `tmp/` (removed by
 //! the sweep), and at worst files here that no row refers to, which a later put of the same content
@@ -242,26 +242,31 @@ impl Cas {
     /// are to be removed.
     fn finish_removal(&self, hashes: &[ContentHash]) {
         let mut failed = NotRemoved::default();
-        for batch in hashes.chunks(REMOVE_BATCH) {
-            let done = self.remove_batch(batch, &mut failed);
-            if done.is_empty() {
-                continue;
-            }
-            metrics::add(&self.counters.deletions, done.len() as u64);
-            // If the disk loses this, they are looked for once more.
-            let forgotten = self.database.write_unsynced("forgetting removals", |tx| {
+        let remove = |batch| self.remove_batch(batch, &mut failed);
+        let removed: Vec<ContentHash> = hashes.chunks(REMOVE_BATCH).flat_map(remove).collect();
+        metrics::add(&self.counters.deletions, removed.len() as u64);
+        failed.warn();
+        // Otherwise a power cut could bring back files that nothing remembers to remove.
+        let forgotten = self.files.sync_names_of(&removed).and_then(|()| self.forget(&removed));
+        if let Err(error) = forgotten {
+            tracing::warn!(%error, "removed objects are looked for again at the next start");
+        }
+    }
+
+    /// Forgets that these objects are to be removed. If the disk loses that, they are looked for
+    /// once more.
+    fn forget(&self, removed: &[ContentHash]) -> Result<(), StoreError> {
+        for batch in removed.chunks(REMOVE_BATCH) {
+            self.database.write_unsynced("forgetting removals", |tx| {
                 let mut forget =
                     tx.prepare_cached("DELETE FROM object_removals WHERE object = ?1")?;
-                for hash in &done {
+                for hash in batch {
                     forget.execute([hash.as_bytes()])?;
                 }
                 Ok(())
-            });
-            if let Err(error) = forgotten {
-                tracing::warn!(%error, "removed objects are looked for again at the next start");
-            }
+            })?;
         }
-        failed.warn();
+        Ok(())
     }
 
     /// Removes the files of these objects, unless they are referenced again. Files that cannot be

@@ -148,6 +148,9 @@ impl SqliteLibrary {
     /// to be removed.
     fn finish_removal(&self, hash: &TesseraHash) {
         let removed = self.remove_signature_file(hash).and_then(|_| {
+            // Otherwise a power cut could bring it back, and with it the capsule.
+            let synced = self.cas.files().disk().sync_directory(&self.files);
+            synced.map_err(|e| io_error("syncing", &self.files, e))?;
             let what = "forgetting the removal of a signature file";
             self.cas.database().write_unsynced(what, |tx| {
                 tx.prepare_cached("DELETE FROM signature_file_removals WHERE tessera = ?1")?

@@ -400,7 +400,7 @@ fn the_order_of_touches_is_the_one_that_survives_a_power_cut() {
     assert!(store.fragments().delete_fragment(&held).unwrap());
     let from = format!("remove from {shard}");
     // The last one forgets that the file was to be removed.
-    assert_eq!(disk.take_trace(), ["commit", "sync log", "sync log", &from, "commit"]);
+    assert_eq!(disk.take_trace(), ["commit", "sync log", "sync log", &from, &names, "commit"]);
 }
 
 #[test]
