@@ -8,8 +8,8 @@ use std::time::Duration;
 use rusqlite::{Connection, ErrorCode, Transaction, TransactionBehavior, params};
 use tesseras_core::lock::lock;
 use tesseras_core::ports::StoreError;
+use tesseras_disk::OsDisk;
 use tesseras_storage::database::{Database, StorageConfig, open_database};
-use tesseras_storage::disk::OsDisk;
 
 use crate::failure::Result;
 

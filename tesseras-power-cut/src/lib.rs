@@ -11,6 +11,10 @@
 //! is never half done. An [`Image`] is one of these possibilities, to be written into a directory
 //! and opened.
 
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
 mod fault;
 mod image;
 mod recorder;
@@ -23,3 +27,12 @@ pub use image::Image;
 pub use recorder::RecordingDisk;
 pub use step::{FileId, Step, SyncedBy};
 pub use volume::{SECTOR_BYTES, Surviving, Volume};
+
+/// Records everything below `root`, an empty directory whose name is certain to survive, until the
+/// disk is dropped. From the first call on, SQLite in this process uses a VFS that asks whether a
+/// file is recorded.
+pub fn record(root: &Path, fault: Fault) -> io::Result<Arc<RecordingDisk>> {
+    let disk = RecordingDisk::new(root, fault)?;
+    vfs::watch(&disk);
+    Ok(disk)
+}

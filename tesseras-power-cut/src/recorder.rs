@@ -12,7 +12,6 @@ use tesseras_disk::{Disk, OsDisk};
 
 use crate::fault::Fault;
 use crate::step::{FileId, Step, SyncedBy};
-use crate::vfs;
 
 /// Everything below a directory, recorded. Changes made while this exists by other means than the
 /// port [`Disk`] and SQLite are not seen.
@@ -35,16 +34,12 @@ struct Tape {
 }
 
 impl RecordingDisk {
-    /// Records everything below `root`, an empty directory whose name is certain to survive, until
-    /// this is dropped. From the first call on, SQLite in this process uses a VFS that asks whether
-    /// a file is recorded.
-    pub fn new(root: &Path, fault: Fault) -> io::Result<Arc<Self>> {
+    /// Records what goes through the port below `root`, which is empty.
+    pub(crate) fn new(root: &Path, fault: Fault) -> io::Result<Arc<Self>> {
         // SQLite resolves links in the paths that it opens.
         let root = root.canonicalize()?;
         let tape = Tape { fault, ..Tape::default() };
-        let disk = Arc::new(Self { root, tape: Mutex::new(tape) });
-        vfs::watch(&disk);
-        Ok(disk)
+        Ok(Arc::new(Self { root, tape: Mutex::new(tape) }))
     }
 
     /// Notes that something is so from here on.

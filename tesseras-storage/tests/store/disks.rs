@@ -186,7 +186,7 @@ fn open_on(dir: &Path, disk: &Arc<FaultyDisk>) -> Result<Store, StoreError> {
 }
 
 /// A directory in memory if there is one: these disks fail by themselves, not by their nature.
-fn quick_directory() -> tempfile::TempDir {
+pub fn quick_directory() -> tempfile::TempDir {
     tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap()
 }
 

@@ -18,9 +18,10 @@ use tesseras_core::ports::{
 use tesseras_core::publication::PublicationEvent;
 use tesseras_crypto::hash::blake3;
 use tesseras_disk::Disk;
-use tesseras_power_cut::{Fault, RecordingDisk, Step, Surviving, SyncedBy, Volume};
+use tesseras_power_cut::{Fault, RecordingDisk, Step, Surviving, SyncedBy, Volume, record};
 use tesseras_storage::{StorageConfig, Store};
 
+use crate::disks::quick_directory;
 use crate::garbage::END_OF_TIME;
 use crate::things::{
     Capsule, capsule, content, dossier, fragment, open, put, read, stage, tessera,
@@ -56,8 +57,8 @@ struct Life {
 
 impl Life {
     fn new() -> Self {
-        let root = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap();
-        let disk = RecordingDisk::new(root.path(), Fault::Never).unwrap();
+        let root = quick_directory();
+        let disk = record(root.path(), Fault::Never).unwrap();
         let names = [1, 2, MANY].map(|number| (number, capsule_of(number).record.hash)).into();
         let life = Self { disk, root, promised: vec![Promised::default()], names };
         life.disk.mark(0);
@@ -254,6 +255,19 @@ fn verify(life: &Life, root: &Path, promised: &Promised) -> Result<(), String> {
     Ok(())
 }
 
+/// What is wrong if the database is lost, too, and the library is listed again from the files.
+fn verify_without_database(life: &Life, root: &Path, promised: &Promised) -> Result<(), String> {
+    let (dir, config) = (data_dir(root), StorageConfig::default());
+    std::fs::remove_dir_all(dir.join("db")).unwrap_or_default();
+    Store::rebuild_library(&dir, &config, "lost").map_err(|error| format!("rebuild: {error:?}"))?;
+    let store = open(&dir);
+    for (number, there) in &promised.capsules {
+        let listed = store.library().get(&life.names[number]).unwrap().is_some();
+        is_so(listed, *there, "capsule listed again", *number)?;
+    }
+    Ok(())
+}
+
 fn verify_pieces(store: &Store, promised: &Promised) -> Result<(), String> {
     for (number, there) in &promised.pieces {
         let bytes = piece(*number);
@@ -329,12 +343,23 @@ impl<'a> Cuts<'a> {
 
     fn try_one(&mut self, volume: &Volume, promised: &Promised, at: usize, surviving: Surviving) {
         self.images += 1;
-        let root = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap();
-        volume.image(surviving).write_to(root.path()).unwrap();
-        if let Err(wrong) = verify(self.life, root.path(), promised) {
+        let root = volume_on_disk(volume, surviving);
+        let mut outcome = verify(self.life, root.path(), promised);
+        let is_library = !promised.capsules.is_empty();
+        if surviving == Surviving::Nothing && is_library && outcome.is_ok() {
+            let root = volume_on_disk(volume, surviving);
+            outcome = verify_without_database(self.life, root.path(), promised);
+        }
+        if let Err(wrong) = outcome {
             self.violations.push(format!("step {at}, {surviving:?} survives: {wrong:.500}"));
         }
     }
+}
+
+fn volume_on_disk(volume: &Volume, surviving: Surviving) -> tempfile::TempDir {
+    let root = quick_directory();
+    volume.image(surviving).write_to(root.path()).unwrap();
+    root
 }
 
 /// The kind of a sync, by what it is for.
