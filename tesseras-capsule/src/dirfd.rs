@@ -142,6 +142,18 @@ impl Folder {
         Ok(mkdirat(&*self.directory(parent)?, name, Mode::RWXU | Mode::RWXG | Mode::RWXO)?)
     }
 
+    /// Ensures that a directory exists, and those above it.
+    pub fn make_directories(&self, path: &[u8]) -> io::Result<()> {
+        let ends = (0..path.len()).filter(|at| path[*at] == b'/').chain([path.len()]);
+        for end in ends {
+            match self.make_directory(&path[..end]) {
+                Err(e) if e.kind() != io::ErrorKind::AlreadyExists => return Err(e),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
     /// Creates a file and opens it for writing; its parent exists, and the name is unused.
     pub fn make_file(&self, path: &[u8]) -> io::Result<File> {
         let (parent, name) = parent_and_name(path);

@@ -3,20 +3,23 @@
 //! It is written beside its final path and renamed when it is complete and on disk, so a directory
 //! with its final name is always complete.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write as _};
+use std::fs::File;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use tesseras_core::pack::{PackEntry, PackSource, directory_name};
 use tesseras_core::ports::{BlobStore, StoreError};
+use tesseras_core::progress::Meter;
 use tesseras_crypto::Blake3;
+use tesseras_disk::{Disk, OsDisk};
 use thiserror::Error;
 
+use crate::above::Above;
+use crate::dirfd::Folder;
 use crate::open::StoredCapsule;
 use crate::pack_reader::Sequential;
-use crate::partial::{Partial, sync_all, sync_file};
+use crate::partial::{Failed, Partial};
 use crate::pump::Pump;
-use tesseras_core::progress::Meter;
 
 /// Why a capsule was not exported. Nothing of it is left at the destination then.
 #[derive(Debug, Error)]
@@ -49,8 +52,19 @@ pub enum ExportError {
 }
 
 /// Writes a capsule to `dest/tessera-<16 hex>/` and returns that path. `dest` is created if needed;
-/// nothing existing is overwritten.
+/// nothing existing is overwritten. When it returns, the directory survives a power cut.
 pub fn export(
+    capsule: &StoredCapsule,
+    blobs: &dyn BlobStore,
+    dest: &Path,
+    progress: &Meter,
+) -> Result<PathBuf, ExportError> {
+    export_on_disk(&OsDisk, capsule, blobs, dest, progress)
+}
+
+/// [`export`] on a given disk, for tests in which disks fail.
+pub fn export_on_disk(
+    disk: &dyn Disk,
     capsule: &StoredCapsule,
     blobs: &dyn BlobStore,
     dest: &Path,
@@ -61,32 +75,29 @@ pub fn export(
     if path.symlink_metadata().is_ok() {
         return Err(ExportError::Exists { path });
     }
-    fs::create_dir_all(dest).map_err(failed(dest))?;
-    let partial =
-        Partial::make(dest, &name).map_err(|(path, source)| ExportError::Write { path, source })?;
+    let above = Above::create(dest)?;
+    let partial = Partial::make(dest, &name)?;
     let layout = capsule.layout();
     progress.begin(layout.bytes());
-    let mut pump = Pump::new();
+    let mut exporting = Exporting {
+        disk,
+        capsule,
+        blobs,
+        root: partial.path(),
+        folder: Folder::open(partial.path()).map_err(failed(partial.path()))?,
+        pump: Pump::new(),
+        progress,
+    };
     for entry in layout.entries() {
-        let relative = &entry.path[name.len() + 1..];
-        let target = partial.path().join(relative);
-        if let Some(parent) = target.parent() {
-            fs::create_dir_all(parent).map_err(failed(parent))?;
-        }
-        let mut out = OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .open(&target)
-            .map_err(failed(&target))?;
-        write(capsule, blobs, entry, relative, &mut pump, &mut out, &target, progress)?;
-        sync_file(&out).map_err(failed(&target))?;
+        exporting.write(entry, &entry.path[name.len() + 1..])?;
     }
-    sync_all(partial.path()).map_err(failed(partial.path()))?;
-    partial.rename(&path).map_err(|e| match e.kind() {
+    drop(exporting);
+    above.sync(disk)?;
+    partial.finish(disk, &path).map_err(|(at, source)| match source.kind() {
         io::ErrorKind::AlreadyExists => ExportError::Exists { path: path.clone() },
-        _ => failed(&path)(e),
+        _ => (at, source).into(),
     })?;
-    File::open(dest).and_then(|dir| dir.sync_all()).map_err(failed(dest))?;
+    above.keep();
     Ok(path)
 }
 
@@ -95,54 +106,78 @@ fn failed(path: &Path) -> impl FnOnce(io::Error) -> ExportError {
     move |source| ExportError::Write { path, source }
 }
 
-/// Writes one file.
-#[expect(clippy::too_many_arguments, reason = "one call; a struct would only rename them")]
-fn write(
-    capsule: &StoredCapsule,
-    blobs: &dyn BlobStore,
-    entry: &PackEntry,
-    relative: &str,
-    pump: &mut Pump,
-    out: &mut File,
-    target: &Path,
-    progress: &Meter,
-) -> Result<(), ExportError> {
-    let damaged = |reason: &str| ExportError::Damaged {
-        path: relative.to_owned(),
-        reason: reason.to_owned(),
-    };
-    let part: &[u8] = match entry.source {
-        PackSource::Manifest => capsule.manifest_bytes(),
-        PackSource::Ed25519Signature => &capsule.signatures().ed25519,
-        PackSource::MlDsa65Signature => &capsule.signatures().ml_dsa_65,
-        PackSource::Sums => capsule.sums().as_bytes(),
-        PackSource::File(_) => {
-            let file = capsule.manifest().file(relative).ok_or_else(|| damaged("not listed"))?;
-            let mut reader = match Sequential::open(blobs, file) {
-                Err(StoreError::Missing(_)) => return Err(damaged("its stored object is missing")),
-                Err(StoreError::Corrupt(_)) => {
-                    return Err(damaged("its stored object has another length"));
-                }
-                other => other?,
-            };
-            let mut blake3 = Blake3::default();
-            let (_, sha256) = pump.run::<ExportError>(
-                |buffer| Ok(reader.read(buffer)?),
-                |bytes| {
-                    blake3.update(bytes);
-                    progress.add(bytes.len() as u64);
-                    out.write_all(bytes).map_err(failed(target))
-                },
-            )?;
-            if blake3.finish() != file.blake3 || sha256 != file.sha256 {
-                return Err(damaged("its stored object is damaged"));
-            }
-            return Ok(());
-        }
-    };
-    if part.len() as u64 != entry.bytes {
-        return Err(damaged("it has another length than every such file"));
+impl From<Failed> for ExportError {
+    fn from((path, source): Failed) -> Self {
+        Self::Write { path, source }
     }
-    progress.add(entry.bytes);
-    out.write_all(part).map_err(failed(target))
+}
+
+/// A capsule that is being exported.
+struct Exporting<'a> {
+    disk: &'a dyn Disk,
+    capsule: &'a StoredCapsule,
+    blobs: &'a dyn BlobStore,
+    /// The path of the folder.
+    root: &'a Path,
+    folder: Folder,
+    pump: Pump,
+    progress: &'a Meter,
+}
+
+impl Exporting<'_> {
+    /// Writes one file, at a path below the folder.
+    fn write(&mut self, entry: &PackEntry, relative: &str) -> Result<(), ExportError> {
+        let target = self.root.join(relative);
+        if let Some((parent, _)) = relative.rsplit_once('/') {
+            let made = self.folder.make_directories(parent.as_bytes());
+            made.map_err(failed(&self.root.join(parent)))?;
+        }
+        let mut out = self.folder.make_file(relative.as_bytes()).map_err(failed(&target))?;
+        let part: &[u8] = match entry.source {
+            PackSource::Manifest => self.capsule.manifest_bytes(),
+            PackSource::Ed25519Signature => &self.capsule.signatures().ed25519,
+            PackSource::MlDsa65Signature => &self.capsule.signatures().ml_dsa_65,
+            PackSource::Sums => self.capsule.sums().as_bytes(),
+            PackSource::File(_) => return self.copy(relative, &mut out, &target),
+        };
+        if part.len() as u64 != entry.bytes {
+            return Err(damaged(relative, "it has another length than every such file"));
+        }
+        self.progress.add(entry.bytes);
+        self.disk.write(&mut out, part).map_err(failed(&target))
+    }
+
+    /// Copies a stored object, and verifies it.
+    fn copy(&mut self, relative: &str, out: &mut File, target: &Path) -> Result<(), ExportError> {
+        let file = self.capsule.manifest().file(relative);
+        let file = file.ok_or_else(|| damaged(relative, "not listed"))?;
+        let mut reader = match Sequential::open(self.blobs, file) {
+            Err(StoreError::Missing(_)) => {
+                return Err(damaged(relative, "its stored object is missing"));
+            }
+            Err(StoreError::Corrupt(_)) => {
+                return Err(damaged(relative, "its stored object has another length"));
+            }
+            other => other?,
+        };
+        let mut blake3 = Blake3::default();
+        let (disk, progress) = (self.disk, self.progress);
+        let (_, sha256) = self.pump.run::<ExportError>(
+            |buffer| Ok(reader.read(buffer)?),
+            |bytes| {
+                blake3.update(bytes);
+                progress.add(bytes.len() as u64);
+                disk.write(out, bytes).map_err(failed(target))
+            },
+        )?;
+        if blake3.finish() == file.blake3 && sha256 == file.sha256 {
+            Ok(())
+        } else {
+            Err(damaged(relative, "its stored object is damaged"))
+        }
+    }
+}
+
+fn damaged(path: &str, reason: &str) -> ExportError {
+    ExportError::Damaged { path: path.to_owned(), reason: reason.to_owned() }
 }

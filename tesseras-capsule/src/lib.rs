@@ -8,6 +8,7 @@
 //! capsule again, [`import`] such a directory; [`verify`] checks that all of it is still what its
 //! creator signed; [`restore`] writes the original folder.
 
+mod above;
 pub mod card;
 pub mod create;
 mod create_error;
@@ -27,6 +28,7 @@ mod pump;
 pub mod recognise;
 pub mod restore;
 mod staging;
+mod sync_tree;
 mod texts;
 pub mod unpack;
 pub mod verify;
@@ -35,14 +37,15 @@ pub mod walk;
 pub use card::{CardFacts, Kept, recovery_card};
 pub use create::{CreateOptions, Created, create, dry_run};
 pub use create_error::CreateError;
-pub use export::{ExportError, export};
+pub use export::{ExportError, export, export_on_disk};
 pub use exported::{ExportedCapsule, ExportedError};
 pub use gather::Draft;
 pub use import::{ImportError, Imported, import};
 pub use meta::{MemoryType, Place, rfc_3339};
 pub use open::{MemorySummary, OpenError, StoredCapsule};
 pub use pack_reader::PackReader;
-pub use restore::{RestoreError, Restored, restore};
+pub use partial::{Discarded, discard_unfinished};
+pub use restore::{RestoreError, Restored, restore, restore_on_disk};
 pub use unpack::{UnpackError, Unpacked, Unpacking, unpack};
 pub use verify::{
     FileStatus, Report, SignatureStatus, VerifyError, verify_directory, verify_opened,

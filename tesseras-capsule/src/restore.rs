@@ -9,7 +9,7 @@ mod places;
 
 use std::collections::HashSet;
 use std::fs::{self, File};
-use std::io::{self, Write as _};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use tesseras_core::ids::ContentHash;
@@ -17,18 +17,20 @@ use tesseras_core::manifest::FileEntry;
 use tesseras_core::pack::directory_name;
 use tesseras_core::path::CapsulePath;
 use tesseras_core::ports::{BlobStore, StoreError};
+use tesseras_core::progress::Meter;
 use tesseras_crypto::{Blake3, blake3};
+use tesseras_disk::{Disk, OsDisk};
 use thiserror::Error;
 
+use crate::above::Above;
 use crate::dirfd::Folder;
 use crate::meta::{Meta, point_in_time, spelled};
 use crate::open::{OpenError, StoredCapsule};
 use crate::pack_reader::Sequential;
-use crate::partial::{Partial, remove_abandoned, sync_all, sync_file};
+use crate::partial::{Failed, Partial, parent_of, remove_abandoned};
 use crate::pump::Pump;
 use crate::walk::printable_path;
 use places::{Placed, Places};
-use tesseras_core::progress::Meter;
 
 /// The result of restoring a folder.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -101,22 +103,39 @@ pub enum RestoreError {
 /// directory.
 ///
 /// Names that the file system refuses, or that are not allowed, are replaced by safe ones and
-/// listed in [`Restored::renamed`]. Memory: the MANIFEST, a few buffers, and the report.
+/// listed in [`Restored::renamed`]. Memory: the MANIFEST, a few buffers, and the report. When it
+/// returns, the folder survives a power cut.
 pub fn restore(
     capsule: &StoredCapsule,
     blobs: &dyn BlobStore,
     dest: &Path,
     progress: &Meter,
 ) -> Result<Restored, RestoreError> {
+    restore_on_disk(&OsDisk, capsule, blobs, dest, progress)
+}
+
+/// [`restore`] on a given disk, for tests in which disks fail.
+pub fn restore_on_disk(
+    disk: &dyn Disk,
+    capsule: &StoredCapsule,
+    blobs: &dyn BlobStore,
+    dest: &Path,
+    progress: &Meter,
+) -> Result<Restored, RestoreError> {
     remove_abandoned(dest);
+    // An existing directory may be a mount point, which cannot be replaced by renaming: then the
+    // partial one is created inside it, otherwise beside it.
     let into_existing = is_empty_directory(dest)?;
-    let partial = begin(capsule, dest, into_existing)?;
+    let parent = if into_existing { dest } else { parent_of(dest) };
+    let above = Above::create(parent)?;
+    let partial = Partial::make(parent, &directory_name(&capsule.hash()))?;
     let folder = Folder::open(partial.path()).map_err(failed(partial.path()))?;
     let memories: Vec<&FileEntry> = capsule.files().iter().filter(|f| is_memory(f)).collect();
     let bytes = memories.iter().fold(0_u64, |sum, f| sum.saturating_add(f.bytes));
     progress.begin(bytes);
 
     let mut restoring = Restoring {
+        disk,
         capsule,
         blobs,
         root: partial.path(),
@@ -141,9 +160,23 @@ pub fn restore(
     if out.files == 0 {
         return Err(RestoreError::Nothing { damaged: out.damaged });
     }
-    sync_all(partial.path()).map_err(failed(partial.path()))?;
-    finish(partial, dest, into_existing)?;
+    above.sync(disk)?;
+    let finished = match into_existing {
+        true => partial.finish_into(disk, dest),
+        false => partial.finish(disk, dest),
+    };
+    finished.map_err(|(path, source)| match source.kind() {
+        io::ErrorKind::AlreadyExists => RestoreError::Exists { path: dest.to_owned() },
+        _ => (path, source).into(),
+    })?;
+    above.keep();
     Ok(out)
+}
+
+impl From<Failed> for RestoreError {
+    fn from((path, source): Failed) -> Self {
+        Self::Write { path, source }
+    }
 }
 
 fn failed(path: &Path) -> impl FnOnce(io::Error) -> RestoreError {
@@ -162,36 +195,6 @@ fn is_empty_directory(dest: &Path) -> Result<bool, RestoreError> {
         Err(_) if dest.symlink_metadata().is_ok_and(|found| !found.is_dir()) => Err(exists()),
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(false),
         Err(e) => Err(failed(dest)(e)),
-    }
-}
-
-/// An existing directory may be a mount point, which cannot be replaced by renaming: then the
-/// partial one is created inside it, otherwise beside it.
-fn begin(
-    capsule: &StoredCapsule,
-    dest: &Path,
-    into_existing: bool,
-) -> Result<Partial, RestoreError> {
-    let parent = if into_existing { dest } else { parent_of(dest) };
-    fs::create_dir_all(parent).map_err(failed(parent))?;
-    Partial::make(parent, &directory_name(&capsule.hash()))
-        .map_err(|(path, source)| RestoreError::Write { path, source })
-}
-
-fn finish(partial: Partial, dest: &Path, into_existing: bool) -> Result<(), RestoreError> {
-    let outcome = if into_existing { partial.empty_into(dest) } else { partial.rename(dest) };
-    outcome.map_err(|e| match e.kind() {
-        io::ErrorKind::AlreadyExists => RestoreError::Exists { path: dest.to_owned() },
-        _ => failed(dest)(e),
-    })?;
-    let changed = if into_existing { dest } else { parent_of(dest) };
-    File::open(changed).and_then(|dir| dir.sync_all()).map_err(failed(changed))
-}
-
-fn parent_of(path: &Path) -> &Path {
-    match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
     }
 }
 
@@ -217,6 +220,7 @@ fn directory_of(file: &FileEntry) -> &str {
 
 /// A folder that is being restored.
 struct Restoring<'a> {
+    disk: &'a dyn Disk,
     capsule: &'a StoredCapsule,
     blobs: &'a dyn BlobStore,
     root: &'a Path,
@@ -347,7 +351,6 @@ impl Restoring<'_> {
         // The file is kept even if this file system cannot store its date.
         let dated =
             modified.and_then(point_in_time).is_some_and(|at| target.set_modified(at).is_ok());
-        sync_file(&target).map_err(failed(&self.root.join(&path)))?;
         self.out.files += 1;
         self.out.bytes += file.bytes;
         if let Some(reason) = reason {
@@ -367,14 +370,14 @@ impl Restoring<'_> {
     fn write(&mut self, file: &FileEntry, target: &mut File, path: &str) -> Result<(), Stop> {
         let mut reader = Sequential::open(self.blobs, file)?;
         let mut blake3 = Blake3::default();
-        let progress = self.progress;
+        let (disk, progress) = (self.disk, self.progress);
         let full = self.root.join(path);
         let (_, sha256) = self.pump.run::<Stop>(
             |buffer| Ok(reader.read(buffer)?),
             |bytes| {
                 blake3.update(bytes);
                 progress.add(bytes.len() as u64);
-                target.write_all(bytes).map_err(|e| Stop::Fail(failed(&full)(e)))
+                disk.write(target, bytes).map_err(|e| Stop::Fail(failed(&full)(e)))
             },
         )?;
         if blake3.finish() == file.blake3 && sha256 == file.sha256 {

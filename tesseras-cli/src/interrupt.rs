@@ -7,6 +7,7 @@
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
+use tesseras_capsule::Discarded;
 use tesseras_node::end_signals::{EndSignal, EndSignals};
 use tesseras_rpc::Call;
 
@@ -33,6 +34,9 @@ static LEFT: Mutex<Option<String>> = Mutex::new(None);
 /// What a command leaves that adds a whole capsule to the library, or nothing.
 pub const NOTHING_STORED: &str = "nothing of it was stored; the same command begins again";
 
+/// What a command leaves that writes a whole folder, or nothing.
+pub const NOTHING_WRITTEN: &str = "nothing of it was left behind; the same command begins again";
+
 /// From now on a signal ends the process with exit code 1 and says that this is left.
 pub fn end_on_signal_with(output: Output, left: impl Into<String>) -> Result<(), CommandError> {
     *LEFT.lock().unwrap_or_else(PoisonError::into_inner) = Some(left.into());
@@ -40,7 +44,8 @@ pub fn end_on_signal_with(output: Output, left: impl Into<String>) -> Result<(),
 }
 
 /// From now on a signal ends the process with exit code 1 and says so, with `--json` as one object.
-/// What was staged in the data directory is removed; anything else that is half-done stays.
+/// What was staged in the data directory is removed, and a folder that is half written; anything
+/// else that is half-done stays.
 pub fn end_on_signal(output: Output) -> Result<(), CommandError> {
     if LISTENING.swap(true, Ordering::SeqCst) {
         return Ok(());
@@ -54,11 +59,25 @@ pub fn end_on_signal(output: Output) -> Result<(), CommandError> {
         for seen in 1_usize.. {
             runtime.block_on(signals.next());
             if !TAKEN.load(Ordering::SeqCst) && seen > HANDLED.load(Ordering::SeqCst) {
-                output.end(tesseras_storage::discard_staged, &interrupted());
+                output.end(end_now);
             }
         }
     });
     Ok(())
+}
+
+/// Removes what is half-done; the error of a command that ends at once.
+fn end_now() -> CommandError {
+    tesseras_storage::discard_staged();
+    let Discarded { finished, left } = tesseras_capsule::discard_unfinished();
+    let failed = interrupted();
+    if let Some(left) = left.first() {
+        return failed.with_hint(format!("remove {}; it is not complete", left.display()));
+    }
+    match finished.first() {
+        Some(finished) => failed.with_hint(format!("{} is complete", finished.display())),
+        None => failed,
+    }
 }
 
 /// The error of a command that somebody ended.

@@ -57,18 +57,18 @@ impl Output {
 
     /// Cleans up, writes an error and exits with code 1. Does nothing if the result was written
     /// already: the process then ends by itself.
-    pub fn end(self, clean_up: impl FnOnce(), error: &CommandError) {
+    pub fn end(self, clean_up: impl FnOnce() -> CommandError) {
         let said = said();
         if !*said {
             // The lock is held until the process exits, so that no other thread writes a result, nor
             // an error because its files are being removed.
-            clean_up();
+            let error = clean_up();
             self.note(&format!("tes: {}", error.message()));
             if let Some(hint) = error.hint() {
                 self.note(&format!("hint: {hint}"));
             }
             if self.json {
-                let _ = self.raw(json(error).as_bytes());
+                let _ = self.raw(json(&error).as_bytes());
             }
             process::exit(1);
         }

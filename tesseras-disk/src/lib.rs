@@ -32,6 +32,10 @@ pub trait Disk: Send + Sync {
     /// Renames a file, replacing an existing one.
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
 
+    /// Renames a file or directory without replacing anything; [`io::ErrorKind::AlreadyExists`] if
+    /// there is something at `to`.
+    fn rename_new(&self, from: &Path, to: &Path) -> io::Result<()>;
+
     /// Makes the entries of a directory survive a power cut.
     fn sync_directory(&self, path: &Path) -> io::Result<()>;
 
@@ -86,6 +90,19 @@ impl Disk for OsDisk {
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         std::fs::rename(from, to)
+    }
+
+    fn rename_new(&self, from: &Path, to: &Path) -> io::Result<()> {
+        use rustix::fs::{CWD, RenameFlags, renameat_with};
+        match renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
+            // The file system does not support that flag: the check before it must suffice.
+            Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS)
+                if to.symlink_metadata().is_err() =>
+            {
+                std::fs::rename(from, to)
+            }
+            renamed => renamed.map_err(io::Error::from),
+        }
     }
 
     fn sync_directory(&self, path: &Path) -> io::Result<()> {

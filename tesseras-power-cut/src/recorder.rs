@@ -123,6 +123,22 @@ impl RecordingDisk {
     pub(crate) fn name(&self, path: &Path) -> Option<PathBuf> {
         self.inside(path)
     }
+
+    /// Renames a file. A renamed directory is not recorded.
+    fn renamed(
+        &self,
+        from: &Path,
+        to: &Path,
+        rename: impl FnOnce() -> io::Result<()>,
+    ) -> io::Result<()> {
+        self.change(rename, |tape, ()| {
+            if let (Some(from), Some(to)) = (self.inside(from), self.inside(to))
+                && let Some(file) = tape.files.get(&from).copied()
+            {
+                tape.record(Step::Rename { from, to, file });
+            }
+        })
+    }
 }
 
 impl Tape {
@@ -235,16 +251,11 @@ impl Disk for RecordingDisk {
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        self.change(
-            || OsDisk.rename(from, to),
-            |tape, ()| {
-                if let (Some(from), Some(to)) = (self.inside(from), self.inside(to))
-                    && let Some(file) = tape.files.get(&from).copied()
-                {
-                    tape.record(Step::Rename { from, to, file });
-                }
-            },
-        )
+        self.renamed(from, to, || OsDisk.rename(from, to))
+    }
+
+    fn rename_new(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.renamed(from, to, || OsDisk.rename_new(from, to))
     }
 
     fn sync_directory(&self, path: &Path) -> io::Result<()> {

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod create;
+mod disks;
 mod export;
 mod hostile;
 mod import;

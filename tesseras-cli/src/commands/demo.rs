@@ -55,6 +55,10 @@ pub fn run(context: &Context, args: Args) -> Result<Exit, CommandError> {
     });
     // The folder can be removed only when no thread writes to it any more.
     runtime.shutdown_timeout(PATIENCE);
+    if walked.is_err() {
+        // A thread that was not waited for may be writing what comes back.
+        tesseras_capsule::discard_unfinished();
+    }
     drop(scene);
     let walked = walked?;
     output.report(&walked)?;

@@ -12,7 +12,7 @@ use crate::command_error::{CommandError, MEND};
 use crate::context::Context;
 use crate::exit::Exit;
 use crate::hashes::{HashArg, not_in_library, resolve};
-use crate::interrupt::end_on_signal_with;
+use crate::interrupt::{NOTHING_WRITTEN, end_on_signal_with};
 use crate::output::Report;
 use crate::progress::file_meter;
 
@@ -40,12 +40,7 @@ pub fn run(context: &Context, args: Args) -> Result<Exit, CommandError> {
     let capsule = StoredCapsule::of_record(&*blobs, &record)?;
     let dest = std::path::absolute(&args.dest)
         .map_err(|error| CommandError::io("find", &args.dest, &error))?;
-    let left = format!(
-        "an unfinished directory .tessera-….partial-… may be left in {}, and the same command \
-         removes it and begins again",
-        dest.display()
-    );
-    end_on_signal_with(context.output, left)?;
+    end_on_signal_with(context.output, NOTHING_WRITTEN)?;
     let meter = file_meter("Writing");
     let path = tesseras_capsule::export(&capsule, &*blobs, &dest, &meter)?;
     drop(meter);

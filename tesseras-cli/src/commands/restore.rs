@@ -18,7 +18,7 @@ use crate::context::Context;
 use crate::exit::Exit;
 use crate::hashes::{not_in_library, resolve};
 use crate::human::{count, size};
-use crate::interrupt::end_on_signal_with;
+use crate::interrupt::{NOTHING_WRITTEN, end_on_signal_with};
 use crate::output::Report;
 use crate::progress::file_meter;
 
@@ -72,13 +72,7 @@ struct Damaged {
 pub fn run(context: &Context, args: Args) -> Result<Exit, CommandError> {
     let dest = std::path::absolute(&args.dest)
         .map_err(|error| CommandError::io("find", &args.dest, &error))?;
-    let beside = dest.parent().unwrap_or(&dest).display();
-    let left = format!(
-        "nothing is in {} yet; an unfinished directory .tessera-….partial-… may be left there or \
-         in {beside}, and the same command removes it and begins again",
-        dest.display()
-    );
-    end_on_signal_with(context.output, left)?;
+    end_on_signal_with(context.output, NOTHING_WRITTEN)?;
     let meter = file_meter("Writing");
     // Several arguments are the groups of one code or hash.
     let what = PathBuf::from(args.what.join(OsStr::new(" ")));

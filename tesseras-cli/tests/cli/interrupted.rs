@@ -104,7 +104,7 @@ fn a_person_who_ends_a_fetch_reads_what_is_kept_and_how_to_go_on() {
 }
 
 #[test]
-fn what_an_interrupted_restore_or_export_leaves_is_named() {
+fn an_interrupted_restore_or_export_leaves_nothing() {
     const BYTES: u64 = 256 << 20;
     let environment = Environment::with_creator();
     let folder = environment.path("large");
@@ -114,21 +114,36 @@ fn what_an_interrupted_restore_or_export_leaves_is_named() {
     file.set_len(BYTES).expect("as long as that");
     let made = environment.ok(&["create", text(&folder)]);
     let hash = made["hash"].as_str().expect("a hash");
-    for command in ["restore", "export"] {
-        let dest = environment.path(command);
-        std::fs::create_dir(&dest).expect("made");
-        let tes = start(&environment, &[command, hash, text(&dest)]);
-        for _ in 0..60_000 {
-            if std::fs::read_dir(&dest).expect("there").next().is_some() {
-                break;
+    let place = environment.path("place");
+    let dest = place.join("dest");
+    let entries = |directory: &std::path::Path| -> Vec<_> {
+        let entries = std::fs::read_dir(directory).into_iter().flatten().flatten();
+        entries.map(|entry| entry.path()).collect()
+    };
+    let has_begun = || {
+        let is_partial = |path: &std::path::PathBuf| text(path).contains(".partial-");
+        entries(&place).iter().any(is_partial) || entries(&dest).iter().any(is_partial)
+    };
+    for (command, into_existing) in [("restore", true), ("restore", false), ("export", true)] {
+        for signal in ["-INT", "-TERM"] {
+            let what = format!("{command} {signal}, into an existing directory: {into_existing}");
+            let made = if into_existing { &dest } else { &place };
+            std::fs::create_dir_all(made).expect("made");
+            let tes = start(&environment, &[command, hash, text(&dest)]);
+            for _ in 0..60_000 {
+                if has_begun() {
+                    break;
+                }
+                std::thread::sleep(std::time::Duration::from_millis(1));
             }
-            std::thread::sleep(std::time::Duration::from_millis(1));
+            kill(&tes, signal);
+            let output = tes.wait_with_output().expect("it ends");
+            assert_interrupted(&output, &what);
+            let said = String::from_utf8(output.stdout).expect("UTF-8");
+            assert!(said.contains("nothing of it was left behind"), "{what}: {said}");
+            assert_eq!(entries(made), [] as [std::path::PathBuf; 0], "{what}");
+            std::fs::remove_dir_all(&place).expect("removed");
         }
-        kill(&tes, "-INT");
-        let output = tes.wait_with_output().expect("it ends");
-        assert_interrupted(&output, command);
-        let said = String::from_utf8(output.stdout).expect("UTF-8");
-        assert!(said.contains(".partial-") && said.contains(text(&dest)), "{said}");
     }
 }
 

@@ -112,6 +112,11 @@ impl Disk for FaultyDisk {
         OsDisk.rename(from, to)
     }
 
+    fn rename_new(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.touch("rename into", Some(to))?;
+        OsDisk.rename_new(from, to)
+    }
+
     fn sync_directory(&self, path: &Path) -> io::Result<()> {
         self.touch("sync directory", Some(&path.join("x")))?;
         OsDisk.sync_directory(path)
@@ -162,6 +167,10 @@ impl<F: Fn(&File) -> io::Result<()> + Send + Sync> Disk for WithLog<F> {
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         OsDisk.rename(from, to)
+    }
+
+    fn rename_new(&self, from: &Path, to: &Path) -> io::Result<()> {
+        OsDisk.rename_new(from, to)
     }
 
     fn sync_directory(&self, path: &Path) -> io::Result<()> {
