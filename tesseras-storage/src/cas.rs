@@ -207,11 +207,13 @@ impl Cas {
         what: &str,
         unname: impl Fn(&Transaction<'_>, &mut Released) -> Result<T, Fault>,
     ) -> Result<T, StoreError> {
-        let (value, released) = self.reserve.with_reserve(|| {
+        let (value, released, ticket) = self.reserve.with_reserve(|| {
             let mut released = Released::default();
-            let value = self.database.write_durably(what, |tx| unname(tx, &mut released))?;
-            Ok((value, released))
+            let (value, ticket) = self.database.write(what, |tx| unname(tx, &mut released))?;
+            Ok((value, released, ticket))
         })?;
+        // On its own: once committed, the transaction would find nothing to remove.
+        self.reserve.with_reserve(|| self.database.sync(ticket))?;
         self.finish_removal(&released.unnamed);
         self.remove_doubtful();
         self.reserve.restore();

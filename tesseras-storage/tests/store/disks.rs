@@ -717,3 +717,27 @@ fn a_publication_is_stopped_on_a_full_disk() {
     store.holdings().note_publication(&tessera, PublicationEvent::Cancelled).unwrap();
     assert!(!store.holdings().publication(&tessera).unwrap().wanted);
 }
+
+/// The commit of a deletion is done once, however often its sync is tried.
+#[test]
+fn a_deletion_whose_sync_finds_the_disk_full_answers_what_it_deleted() {
+    let (is_full, dir) = (Arc::new(AtomicBool::new(false)), quick_directory());
+    let full = Arc::clone(&is_full);
+    let disk = WithLog(move |wal: &File| match full.swap(false, Ordering::SeqCst) {
+        true => Err(rustix::io::Errno::NOSPC.into()),
+        false => OsDisk.sync_wal(wal),
+    });
+    let store = Store::open_on_disk(dir.path(), &StorageConfig::default(), Arc::new(disk)).unwrap();
+    let bytes = content(1, 5000);
+    let piece = fragment(1, 0, &bytes);
+    put(&store, &piece, &bytes).unwrap();
+    let manifest = content(2, 500);
+    assert!(add(&store, &manifest, &[content(3, 700)]).unwrap());
+    is_full.store(true, Ordering::SeqCst);
+    assert!(store.fragments().delete_fragment(&piece).unwrap());
+    is_full.store(true, Ordering::SeqCst);
+    let removed = store.library().remove(&blake3(&manifest).into()).unwrap();
+    assert_eq!(removed, Some(record(&manifest)));
+    assert_tidy(&store);
+    assert_eq!(store.check().unwrap().objects, 0);
+}
