@@ -36,6 +36,9 @@ pub trait Disk: Send + Sync {
     /// there is something at `to`.
     fn rename_new(&self, from: &Path, to: &Path) -> io::Result<()>;
 
+    /// Gives a file a second name, which must not exist yet. Not every file system can.
+    fn link(&self, from: &Path, to: &Path) -> io::Result<()>;
+
     /// Makes the entries of a directory survive a power cut.
     fn sync_directory(&self, path: &Path) -> io::Result<()>;
 
@@ -103,6 +106,10 @@ impl Disk for OsDisk {
             }
             renamed => renamed.map_err(io::Error::from),
         }
+    }
+
+    fn link(&self, from: &Path, to: &Path) -> io::Result<()> {
+        std::fs::hard_link(from, to)
     }
 
     fn sync_directory(&self, path: &Path) -> io::Result<()> {

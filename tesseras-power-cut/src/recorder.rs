@@ -157,6 +157,9 @@ impl Tape {
                 self.files.remove(from);
                 self.files.insert(to.clone(), *file);
             }
+            Step::Link { path, file } => {
+                self.files.insert(path.clone(), *file);
+            }
             Step::Remove(path) => {
                 self.files.remove(path);
             }
@@ -256,6 +259,19 @@ impl Disk for RecordingDisk {
 
     fn rename_new(&self, from: &Path, to: &Path) -> io::Result<()> {
         self.renamed(from, to, || OsDisk.rename_new(from, to))
+    }
+
+    fn link(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.change(
+            || OsDisk.link(from, to),
+            |tape, ()| {
+                if let (Some(from), Some(path)) = (self.inside(from), self.inside(to))
+                    && let Some(file) = tape.files.get(&from).copied()
+                {
+                    tape.record(Step::Link { path, file });
+                }
+            },
+        )
     }
 
     fn sync_directory(&self, path: &Path) -> io::Result<()> {

@@ -32,6 +32,13 @@ pub enum Step {
         /// The file.
         file: FileId,
     },
+    /// A file got a second name.
+    Link {
+        /// The new name.
+        path: PathBuf,
+        /// The file.
+        file: FileId,
+    },
     /// A file was renamed.
     Rename {
         /// Its name before.

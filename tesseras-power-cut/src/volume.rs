@@ -112,9 +112,10 @@ fn bytes_of(step: &Step) -> Option<FileId> {
 /// The name that a step adds.
 fn new_name(step: &Step) -> Option<&Path> {
     match step {
-        Step::CreateDirectory(path) | Step::Create { path, .. } | Step::Rename { to: path, .. } => {
-            Some(path)
-        }
+        Step::CreateDirectory(path)
+        | Step::Create { path, .. }
+        | Step::Link { path, .. }
+        | Step::Rename { to: path, .. } => Some(path),
         _ => None,
     }
 }
@@ -136,7 +137,7 @@ fn take(image: &mut Image, step: &Step) {
         Step::RemoveDirectory(path) | Step::Remove(path) => {
             image.names.remove(path);
         }
-        Step::Create { path, file } => {
+        Step::Create { path, file } | Step::Link { path, file } => {
             image.names.insert(path.clone(), Node::File(*file));
         }
         Step::Rename { from, to, file } => {

@@ -3,16 +3,20 @@
 //!
 //! The order of steps that guarantees "never a row without its file", whatever fails when:
 //!
-//! - *In.* A staged file is synced. Then, inside one transaction that excludes all other writers of
-//!   all processes, it is renamed into place, its directory is synced, and the row is written. The
-//!   commit is synced before it is acknowledged.
+//! - *In.* A staged file is synced, linked to its object's name, and the directory is synced, while
+//!   others write. Until a row refers to it, anyone may remove it again. Then, inside one
+//!   transaction that excludes all other writers of all processes, it is checked that the name is
+//!   still that of this very file, and the row is written. Where another file has the name, or
+//!   none, or the file system has no links, the staged file is renamed within the transaction
+//!   instead, and its directory synced. The commit is synced before it is acknowledged; last, the
+//!   staged name is removed.
 //! - *Out.* One transaction removes the row, notes that the file is to be removed, and is synced. A
 //!   second one excludes all other writers, checks whether the row has been added again in the
 //!   meantime, syncs what they committed, and only then removes the file. Its directory is synced
 //!   before the note is removed. What was interrupted is continued when the store is next opened.
 //!
-//! What an unclean stop loses: nothing acknowledged. What it leaves: files in `tmp/` (removed by
-//! the sweep), and at worst files here that no row refers to, which a later put of the same content
+//! What an unclean stop loses: nothing acknowledged. What it leaves: files in `tmp/`, some with a
+//! second name here (removed by the sweep), and at worst files here that no row refers to, which a later put of the same content
 //! takes over, or [garbage collection](crate::gc) removes.
 
 mod files;
@@ -142,8 +146,9 @@ impl Cas {
         name: impl FnOnce(&Transaction<'_>, &mut Placing<'_>) -> Result<T, Fault>,
     ) -> Result<T, StoreError> {
         let mut placing = Placing::new(&self.files, staged);
-        if let Err(error) = placing.sync_files() {
+        if let Err(error) = placing.prepare() {
             placing.discard_rest();
+            self.clean_up(placing.all_in_place(), true);
             return Err(error);
         }
         let outcome = self.database.write(what, |tx| {
@@ -151,36 +156,38 @@ impl Cas {
             placing.sync_names()?;
             Ok(value)
         });
-        placing.discard_rest();
-        match outcome {
-            Ok((value, ticket)) => {
-                self.database.sync(ticket)?;
-                metrics::add(&self.counters.dedup_hits, placing.known);
-                metrics::add(&self.counters.bytes_saved, placing.known_bytes);
-                self.remove_doubtful();
-                Ok(value)
-            }
+        let (value, ticket) = match outcome {
+            Ok(committed) => committed,
             Err(failed) => {
-                self.clean_up(placing.moved, failed.rolled_back);
-                Err(failed.error)
+                placing.discard_rest();
+                self.clean_up(placing.all_in_place(), failed.rolled_back);
+                return Err(failed.error);
             }
-        }
+        };
+        let synced = self.database.sync(ticket);
+        placing.discard_rest();
+        self.remove_unnamed(&placing.unused()).warn();
+        synced?;
+        metrics::add(&self.counters.dedup_hits, placing.known);
+        metrics::add(&self.counters.bytes_saved, placing.known_bytes);
+        self.remove_doubtful();
+        Ok(value)
     }
 
-    /// Removes the files that were moved into place for a transaction that failed. If the commit
-    /// itself failed, its rows might still reappear after a crash; until that is ruled out, an
-    /// extra file is better than a missing one.
-    fn clean_up(&self, moved: Vec<ContentHash>, rolled_back: bool) {
-        if moved.is_empty() {
+    /// Removes the files that were put into place for a transaction that failed, unless another
+    /// process has referred to them since. If the commit itself failed, its rows might still
+    /// reappear after a crash; until that is ruled out, an extra file is better than a missing one.
+    fn clean_up(&self, placed: Vec<ContentHash>, rolled_back: bool) {
+        if placed.is_empty() {
             return;
         }
         if rolled_back || self.settle().is_ok() {
-            self.remove_unnamed(&moved).warn();
+            self.remove_unnamed(&placed).warn();
             self.reserve.restore();
         } else {
             let mut doubtful = lock(&self.doubtful);
             let room = MAX_DOUBTFUL.saturating_sub(doubtful.len());
-            doubtful.extend(moved.into_iter().take(room));
+            doubtful.extend(placed.into_iter().take(room));
         }
     }
 

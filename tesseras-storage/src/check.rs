@@ -26,8 +26,7 @@ pub(crate) use names_of_object;
 /// How many rows are fetched at a time.
 const PAGE: u64 = 1000;
 
-/// The result of a check. A sound store has empty lists; orphans are waste, everything else is
-/// damage.
+/// The result of a check. Of a sound store, all lists are empty but that of foreign files.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct StoreCheck {
     /// Objects with a reference.
@@ -46,13 +45,22 @@ pub struct StoreCheck {
     pub lost_pieces: Vec<HeldPiece>,
     /// Capsules of the library whose signature file is missing or wrong, and not due.
     pub unsigned: Vec<TesseraHash>,
-    /// Files among the objects without a reference.
+    /// Files that are named as objects and have no reference: waste, which
+    /// [`Store::collect_garbage`](crate::Store::collect_garbage) removes.
     pub orphans: Vec<PathBuf>,
+    /// Files among the objects that are not named as any, so they are not ours.
+    pub foreign: Vec<PathBuf>,
 }
 
 impl StoreCheck {
-    /// Whether all referenced objects exist, are intact, and are counted correctly.
+    /// Whether everything is as it should be: all is intact, and nothing is there that nothing
+    /// refers to.
     pub fn is_sound(&self) -> bool {
+        self.is_intact() && self.orphans.is_empty()
+    }
+
+    /// Whether all referenced objects exist, are intact, and are counted correctly.
+    pub fn is_intact(&self) -> bool {
         self.missing.is_empty()
             && self.damaged.is_empty()
             && self.miscounted.is_empty()
@@ -101,8 +109,11 @@ pub(crate) fn check(cas: &Cas, library: &SqliteLibrary) -> Result<StoreCheck, St
             found.unsigned.push(record.hash);
         }
     }
-    cas.visit_orphans(|_, path| {
-        found.orphans.push(path);
+    cas.visit_orphans(|hash, path| {
+        match hash {
+            Some(_) => found.orphans.push(path),
+            None => found.foreign.push(path),
+        }
         Ok(())
     })?;
     Ok(found)

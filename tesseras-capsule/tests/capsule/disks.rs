@@ -87,6 +87,11 @@ impl Disk for FaultyDisk {
         OsDisk.rename_new(from, to)
     }
 
+    fn link(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.touch("link", to)?;
+        OsDisk.link(from, to)
+    }
+
     fn sync_directory(&self, path: &Path) -> io::Result<()> {
         self.touch("sync directory", path)?;
         OsDisk.sync_directory(path)

@@ -27,6 +27,8 @@ pub struct Args {}
 struct Checked {
     /// Whether everything is as it should be.
     sound: bool,
+    /// Whether nothing is missing, damaged or counted wrongly.
+    intact: bool,
     objects: u64,
     bytes: u64,
     pieces: u64,
@@ -36,6 +38,7 @@ struct Checked {
     lost_pieces: Vec<LostPiece>,
     unsigned: Vec<TesseraHash>,
     orphans: Vec<PathBuf>,
+    foreign: Vec<PathBuf>,
 }
 
 /// A held piece whose file is missing or damaged.
@@ -58,7 +61,8 @@ impl From<StoreCheck> for Checked {
         let lost = check.lost_pieces.iter();
         let lost = lost.map(|held| LostPiece { hash: held.tessera, fragment: held.piece });
         Self {
-            sound: check.is_sound() && check.orphans.is_empty(),
+            sound: check.is_sound(),
+            intact: check.is_intact(),
             objects: check.objects,
             bytes: check.bytes,
             pieces: check.pieces,
@@ -68,6 +72,7 @@ impl From<StoreCheck> for Checked {
             miscounted: check.miscounted,
             unsigned: check.unsigned,
             orphans: check.orphans,
+            foreign: check.foreign,
         }
     }
 }
@@ -83,13 +88,26 @@ impl Report for Checked {
         let lost = self.lost_pieces.iter();
         list(&mut out, "Lost", lost.map(|lost| format!("{} of {}", lost.fragment, lost.hash)));
         list(&mut out, "Without a signature file", self.unsigned.iter());
-        list(&mut out, "Not in the index", self.orphans.iter().map(|path| path.display()));
+        list(&mut out, "Nothing refers to", self.orphans.iter().map(|path| path.display()));
+        list(&mut out, "Not a file of Tesseras", self.foreign.iter().map(|path| path.display()));
+        if self.intact && !self.sound {
+            let files = count(
+                self.orphans.len() as u64,
+                "file that nothing refers to",
+                "files that nothing refers to",
+            );
+            out.append_line(format_args!(
+                "Nothing is missing or damaged. There is waste: {files}."
+            ));
+        }
         let is_hurt = !self.missing.is_empty() || !self.damaged.is_empty();
         let next = match (self.sound, is_hurt, self.unsigned.is_empty()) {
             (true, ..) => "Everything is as it should be.",
             (false, true, _) => "Next: tes scrub     mends from other nodes what they have",
             (false, false, false) => "Next: tes repair --library     writes what is missing",
-            (false, false, true) => "Next: tes gc     removes and corrects it",
+            (false, false, true) => {
+                "Next: tes gc     removes files that nothing refers to, and corrects counts"
+            }
         };
         out.append_line(format_args!("{next}"));
         out

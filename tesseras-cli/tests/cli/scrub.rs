@@ -111,12 +111,24 @@ fn a_check_names_what_the_index_and_the_files_do_not_agree_on() {
     fs::write(&stray, b"stray").expect("written");
     let found = environment.json(&["check"]);
     assert_eq!((found.code, &found.json["sound"]), (Some(1), &false.into()));
+    assert_eq!(found.json["intact"], true);
     assert_eq!(found.json["orphans"], serde_json::json!([text(&stray)]));
+    let shown = String::from_utf8(environment.human(&["check"]).stdout).expect("UTF-8");
+    assert!(shown.contains("1 file that nothing refers to"), "{shown}");
+    assert!(shown.contains(text(&stray)) && shown.contains("tes gc"), "{shown}");
     environment.ok(&["gc"]);
     assert_eq!(environment.ok(&["check"])["sound"], true);
+    let foreign = data.join("cas/ab/notes.txt");
+    fs::write(&foreign, b"not ours").expect("written");
+    let found = environment.ok(&["check"]);
+    assert_eq!(
+        (&found["sound"], &found["foreign"]),
+        (&true.into(), &serde_json::json!([text(&foreign)]))
+    );
     flip(&blob(&data, &hash));
     let found = environment.json(&["check"]);
     assert_eq!((found.code, &found.json["damaged"]), (Some(1), &serde_json::json!([hash])));
+    assert_eq!(found.json["intact"], false);
     let shown = String::from_utf8(environment.human(&["check"]).stdout).expect("UTF-8");
     assert!(shown.contains(&hash) && shown.contains("tes scrub"), "{shown}");
 }

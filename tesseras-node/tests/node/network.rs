@@ -237,7 +237,7 @@ pub fn create_in(
 /// the pieces of unfinished tasks.
 pub fn is_tidy(store: &Store, dir: &Path) -> bool {
     let check = store.check().unwrap();
-    check.is_sound() && check.orphans.is_empty() && left_in_tmp(dir).is_empty()
+    check.is_sound() && left_in_tmp(dir).is_empty()
 }
 
 /// Waits for the files of transfers that were just ended: they are removed on other threads.

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::io;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -14,6 +15,17 @@ use crate::error::io_error;
 use crate::free_space::free_space;
 use crate::parallel::in_parallel;
 use crate::staging::Staging;
+
+/// Which file it is, whatever its names are: device and inode.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct FileId(u64, u64);
+
+impl FileId {
+    fn of(path: &Path) -> io::Result<Self> {
+        let file = std::fs::symlink_metadata(path)?;
+        Ok(Self(file.dev(), file.ino()))
+    }
+}
 
 /// The files below one directory.
 pub(crate) struct ObjectFiles {
@@ -118,6 +130,32 @@ impl ObjectFiles {
     pub(super) fn put_into_place(&self, from: &Path, hash: &ContentHash) -> Result<(), StoreError> {
         let to = self.path(hash);
         self.disk.rename(from, &to).map_err(|e| io_error("moving into place", &to, e))
+    }
+
+    /// Gives a staged file its object's name, too, and returns which file that is. `None` if there is
+    /// a file of that name.
+    pub(super) fn link(
+        &self,
+        from: &Path,
+        hash: &ContentHash,
+    ) -> Result<Option<FileId>, StoreError> {
+        let to = self.path(hash);
+        let linked = FileId::of(from).and_then(|file| self.disk.link(from, &to).map(|()| file));
+        match linked {
+            Ok(file) => Ok(Some(file)),
+            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => Ok(None),
+            Err(e) => Err(io_error("linking into place", &to, e)),
+        }
+    }
+
+    /// Whether an object's name is that of this file.
+    pub(super) fn is_in_place(&self, hash: &ContentHash, file: FileId) -> Result<bool, StoreError> {
+        let path = self.path(hash);
+        match FileId::of(&path) {
+            Ok(there) => Ok(there == file),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(e) => Err(io_error("reading", &path, e)),
+        }
     }
 
     /// Removes an object's file, if it exists.

@@ -7,7 +7,7 @@ use rusqlite::{Connection, OptionalExtension as _, Transaction, params};
 use tesseras_core::ids::ContentHash;
 use tesseras_core::ports::{StagedBlob, StoreError};
 
-use super::files::ObjectFiles;
+use super::files::{FileId, ObjectFiles};
 use crate::columns::{count, to_integer};
 use crate::error::Fault;
 
@@ -34,14 +34,19 @@ pub(crate) fn set_damaged(
     Ok(())
 }
 
-/// Staged blobs that are being adopted, within one transaction.
+/// Staged blobs that are being adopted: most are put into place before the transaction, the others
+/// within it.
 pub(crate) struct Placing<'a> {
     files: &'a ObjectFiles,
     staged: HashMap<ContentHash, StagedBlob>,
-    /// Staged more than once, or not requested.
+    /// Staged more than once, not requested, or no longer needed under this name.
     surplus: Vec<StagedBlob>,
-    /// Renamed into place.
-    pub(super) moved: Vec<ContentHash>,
+    /// Linked into place before the transaction, and not acquired yet. The names are durable.
+    linked: HashMap<ContentHash, FileId>,
+    /// Acquired, and put into place for it.
+    placed: Vec<ContentHash>,
+    /// Of these, those that were renamed within the transaction. The names are not durable yet.
+    renamed: Vec<ContentHash>,
     /// How many of those that were acquired had been objects already, and their bytes.
     pub(super) known: u64,
     pub(super) known_bytes: u64,
@@ -54,7 +59,29 @@ impl<'a> Placing<'a> {
         for blob in blobs {
             surplus.extend(staged.insert(blob.hash, blob));
         }
-        Self { files, staged, surplus, moved: Vec::new(), known: 0, known_bytes: 0 }
+        let (linked, placed, renamed) = Default::default();
+        Self { files, staged, surplus, linked, placed, renamed, known: 0, known_bytes: 0 }
+    }
+
+    /// Makes the staged bytes durable, and gives each blob its object's name beside the staged one,
+    /// unless that exists. Nothing is locked, so all of it may be removed again until the
+    /// transaction; and where a link cannot be made, the blob is renamed within the transaction.
+    pub(super) fn prepare(&mut self) -> Result<(), StoreError> {
+        self.files.staging()?.sync(self.staged.values())?;
+        let mut hashes: Vec<ContentHash> = self.staged.keys().copied().collect();
+        hashes.sort_unstable();
+        for hash in &hashes {
+            match self.files.link(&self.staged_path(hash)?, hash) {
+                Ok(Some(file)) => _ = self.linked.insert(*hash, file),
+                Ok(None) => {}
+                Err(error) => {
+                    tracing::debug!(%error, "staged files are renamed while nobody else writes");
+                    break;
+                }
+            }
+        }
+        // An error is told only once, and these names are not synced again.
+        self.files.sync_names_of(&Vec::from_iter(self.linked.keys().copied()))
     }
 
     /// Counts one more reference to an object, which was staged or is already stored.
@@ -117,14 +144,26 @@ impl<'a> Placing<'a> {
         self.put_into_place(hash)
     }
 
-    /// Renames a staged file to its object's name.
+    /// Makes sure that a staged file has its object's name: this very file, whose bytes and name
+    /// are durable, or else it is renamed.
     fn put_into_place(&mut self, hash: &ContentHash) -> Result<u64, Fault> {
         let from = self.staged_path(hash)?;
+        let is_in_place = match self.linked.remove(hash) {
+            Some(linked) => self.files.is_in_place(hash, linked)?,
+            None => false,
+        };
         // Recorded first: if the rename fails midway, its result is still cleaned up.
-        self.moved.push(*hash);
-        self.files.put_into_place(&from, hash)?;
-        let staged = self.staged.remove(hash);
-        Ok(staged.map_or(0, |staged| staged.bytes))
+        self.placed.push(*hash);
+        if !is_in_place {
+            self.renamed.push(*hash);
+            self.files.put_into_place(&from, hash)?;
+        }
+        let Some(staged) = self.staged.remove(hash) else { return Ok(0) };
+        let bytes = staged.bytes;
+        if is_in_place {
+            self.surplus.push(staged);
+        }
+        Ok(bytes)
     }
 
     fn staged_path(&self, hash: &ContentHash) -> Result<PathBuf, StoreError> {
@@ -132,17 +171,22 @@ impl<'a> Placing<'a> {
         path.ok_or(StoreError::Missing(*hash))
     }
 
-    /// Makes the staged bytes survive a power cut.
-    pub(super) fn sync_files(&self) -> Result<(), StoreError> {
-        self.files.staging()?.sync(self.staged.values())
-    }
-
-    /// Makes the names of the files that were moved into place survive a power cut.
+    /// Makes the names of the files that were renamed survive a power cut.
     pub(super) fn sync_names(&self) -> Result<(), StoreError> {
-        self.files.sync_names_of(&self.moved)
+        self.files.sync_names_of(&self.renamed)
     }
 
-    /// Discards what was not acquired.
+    /// All that was put into place.
+    pub(super) fn all_in_place(&self) -> Vec<ContentHash> {
+        self.placed.iter().chain(self.linked.keys()).copied().collect()
+    }
+
+    /// What was put into place and not acquired.
+    pub(super) fn unused(&self) -> Vec<ContentHash> {
+        self.linked.keys().copied().collect()
+    }
+
+    /// Removes all staged names that are left.
     pub(super) fn discard_rest(&mut self) {
         let rest = self.staged.drain().map(|(_, staged)| staged);
         for staged in rest.chain(self.surplus.drain(..)) {

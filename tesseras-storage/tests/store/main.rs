@@ -6,6 +6,7 @@
     reason = "all of this is tests, the functions that share their work too"
 )]
 
+mod adopting;
 mod blocked;
 mod cached;
 mod conformance;
@@ -13,6 +14,7 @@ mod damage;
 mod disks;
 mod garbage;
 mod holders;
+mod hooked;
 mod leftovers;
 mod model;
 mod only_database;

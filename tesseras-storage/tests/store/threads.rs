@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use tesseras_core::ports::{BlobStore as _, FragmentStore as _, StoreError};
 
+use crate::garbage::END_OF_TIME;
 use crate::things::{add, assert_tidy, content, fragment, open, put, read};
 
 #[test]
@@ -158,6 +159,13 @@ fn damage_on_the_disk_is_an_error_and_not_a_panic() {
     let stray = dir.path().join("cas/00").join(format!("{}.blob", "0".repeat(64)));
     std::fs::write(&stray, b"stray").unwrap();
     let check = store.check().unwrap();
-    assert!(check.is_sound());
+    assert!(check.is_intact() && !check.is_sound());
     assert_eq!(check.orphans, [stray]);
+    assert_eq!(store.collect_garbage(END_OF_TIME).unwrap().orphans, 1);
+    // One that is not named as an object is not ours, and is left.
+    let foreign = dir.path().join("cas/00/notes.txt");
+    std::fs::write(&foreign, b"foreign").unwrap();
+    let check = store.check().unwrap();
+    assert!(check.is_sound());
+    assert_eq!(check.foreign, [foreign]);
 }
