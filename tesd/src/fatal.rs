@@ -151,6 +151,9 @@ fn store_hint(error: &StoreError) -> Option<&'static str> {
         StoreError::NewerFormat { .. } => {
             Some("install the version of tesd that last used this data directory, or a newer one")
         }
+        StoreError::OlderVersionRuns { .. } => {
+            Some("stop the older tesd, and every tes that is still running, then start tesd again")
+        }
         StoreError::IndexMissing { .. } | StoreError::IndexDamaged { .. } => {
             Some("`tes repair --library` lists the library again from its files")
         }

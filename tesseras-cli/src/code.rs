@@ -88,7 +88,9 @@ impl Code {
             | StoreError::NotOwned { .. }
             | StoreError::Shared { .. } => Self::NOT_ALLOWED,
             StoreError::Backend { source, .. } if is_denied(&**source) => Self::NOT_ALLOWED,
-            StoreError::NewerFormat { .. } => Self::OTHER_VERSION,
+            StoreError::NewerFormat { .. } | StoreError::OlderVersionRuns { .. } => {
+                Self::OTHER_VERSION
+            }
             StoreError::Full { .. }
             | StoreError::Blocked(_)
             | StoreError::Missing(_)
@@ -117,6 +119,7 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
+    use crate::command_error::CommandError;
 
     #[test]
     fn the_manual_lists_every_code_and_no_other() {
@@ -141,6 +144,16 @@ mod tests {
         assert_eq!(Code::of_store(&locked).word(), "locked");
         assert_ne!(Code::of_store(&locked), Code::from(&Cause::Busy), "a node at its limit");
         assert_eq!(Code::from(&Cause::Damaged), Code::DAMAGED);
+    }
+
+    #[test]
+    fn an_index_that_an_older_version_has_open_is_of_another_version() {
+        let older =
+            StoreError::OlderVersionRuns { path: "/srv/x".to_owned(), found: 11, known: 12 };
+        assert_eq!(Code::of_store(&older), Code::OTHER_VERSION);
+        let shown = CommandError::from(older);
+        assert!(shown.message().contains("format 11") && shown.message().contains("older version"));
+        assert!(shown.hint().is_some_and(|hint| hint.contains("stop tesd")));
     }
 
     #[test]

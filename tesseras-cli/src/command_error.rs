@@ -109,6 +109,10 @@ impl From<StoreError> for CommandError {
                 failed.with_hint("choose a data directory of your own with --data-dir DIR")
             }
             StoreError::NewerFormat { .. } => failed.with_hint("install a newer version of tes"),
+            StoreError::OlderVersionRuns { .. } => failed.with_hint(
+                "stop tesd, and every tes that is still running, then repeat the command and start \
+                 the newer tesd",
+            ),
             StoreError::Locked { .. } => failed.with_hint("try again in a moment"),
             StoreError::Blocked(_) => {
                 failed.with_hint("it was dropped in the meantime; repeat the command to let it in")

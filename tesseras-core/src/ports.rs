@@ -77,6 +77,20 @@ pub enum StoreError {
         /// The newest known format.
         known: u64,
     },
+    /// The store is of an older format, and is not brought to a newer one beneath a process that
+    /// has it open.
+    #[error(
+        "{path} has format {found} and would be brought to format {known}, but another process, of \
+         an older version, has it open"
+    )]
+    OlderVersionRuns {
+        /// The database.
+        path: String,
+        /// The format on disk.
+        found: u64,
+        /// The format of this version.
+        known: u64,
+    },
     /// Another process holds a lock, and did not release it in time.
     #[error("{what} is busy: another process holds it")]
     Locked {

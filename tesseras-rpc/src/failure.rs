@@ -139,6 +139,7 @@ impl Cause {
             StoreError::OutOfRange { .. }
             | StoreError::Mismatch { .. }
             | StoreError::NewerFormat { .. }
+            | StoreError::OlderVersionRuns { .. }
             | StoreError::IndexMissing { .. }
             | StoreError::IndexDamaged { .. }
             | StoreError::ReadOnly { .. }

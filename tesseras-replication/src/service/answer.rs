@@ -65,6 +65,7 @@ pub(super) fn internal(error: StoreError) -> Refusal {
         | StoreError::OutOfRange { .. }
         | StoreError::Mismatch { .. }
         | StoreError::NewerFormat { .. }
+        | StoreError::OlderVersionRuns { .. }
         | StoreError::IndexMissing { .. }
         | StoreError::IndexDamaged { .. }
         | StoreError::ReadOnly { .. }

@@ -2,11 +2,13 @@
 
 use std::path::{Path, PathBuf};
 
-use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 use tesseras_core::ports::StoreError;
 
-use super::{StorageConfig, beside, distrust_schema, format_of, length};
+use super::config::{StorageConfig, distrust_schema};
+use super::connections::keep_log_on_close;
+use super::format::format_of;
+use super::paths::{beside, length};
 use crate::error::{io_error, sql_error};
 use crate::lock::FileLock;
 use tesseras_disk::Disk;
@@ -57,7 +59,7 @@ fn is_sound(path: &Path, config: &StorageConfig, what: &str) -> Result<bool, Sto
     connection.busy_timeout(config.busy_timeout).map_err(sql)?;
     distrust_schema(&connection).map_err(sql)?;
     // A log must not be written back into a damaged file.
-    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).map_err(sql)?;
+    keep_log_on_close(&connection).map_err(sql)?;
     if format_of(&connection)? == 0 {
         return Ok(false);
     }

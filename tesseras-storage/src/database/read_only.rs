@@ -19,10 +19,10 @@ use rusqlite::{Connection, ErrorCode, OpenFlags};
 use tempfile::TempDir;
 use tesseras_core::ports::StoreError;
 
-use super::{
-    Database, FORMAT, StorageConfig, beside, configure, distrust_schema, format_of, length,
-    migrate, without_log_and_readers,
-};
+use super::config::{StorageConfig, configure, distrust_schema};
+use super::format::{FORMAT, format_of, migrate};
+use super::paths::{beside, length};
+use super::{Database, without_log_and_readers};
 use crate::columns::count;
 use crate::error::{io_error, sql_error};
 use crate::free_space::free_space;
@@ -216,7 +216,7 @@ mod tests {
         std::fs::rename(&path, &newer).unwrap();
         std::fs::remove_dir_all(dir.join("library")).unwrap();
         let mut old = Connection::open(&path).unwrap();
-        Migrations::from_slice(super::super::STEPS).to_version(&mut old, 2).unwrap();
+        Migrations::from_slice(super::super::format::STEPS).to_version(&mut old, 2).unwrap();
         old.execute("ATTACH ?1 AS newer", [newer.to_str().unwrap()]).unwrap();
         let tables =
             [("objects", "hash, bytes, refs"), ("tesserae", "*"), ("tessera_content", "*")];

@@ -1,5 +1,11 @@
 //! The database on its own: formats, settings, commits that fail.
 
+use std::os::unix::fs::FileExt as _;
+use std::time::Duration;
+
+use rusqlite_migration::Migrations;
+
+use super::format::STEPS;
 use super::*;
 
 fn open(path: &Path, config: &StorageConfig) -> Result<Database, StoreError> {
@@ -18,9 +24,45 @@ fn value<T: rusqlite::types::FromSql>(connection: &Connection, pragma: &str) -> 
 
 /// The value of a setting on every connection, the writer's first.
 fn values<T: rusqlite::types::FromSql>(database: &Database, pragma: &str) -> Vec<T> {
-    let writer = lock(&database.writer);
-    let readers = lock(&database.readers);
-    writer.iter().chain(readers.iter()).map(|c| value(c, pragma)).collect()
+    let mut values = Vec::new();
+    database.connections.each(|connection| values.push(value(connection, pragma)));
+    values
+}
+
+fn schema_of(database: &Database) -> Vec<String> {
+    schema(lock(&database.connections.writer).as_ref().unwrap())
+}
+
+const INSERT: &str = "INSERT INTO peers (node, addresses, seen) VALUES (randomblob(20), ?1, 1)";
+
+fn insert(database: &Database, addresses: &str) -> Ticket {
+    let written = database.write("x", |tx| Ok(tx.execute(INSERT, [addresses])?));
+    written.unwrap_or_else(|e| panic!("{}", e.error)).1
+}
+
+fn inserted(database: &Database) -> Vec<String> {
+    let all = "SELECT addresses FROM peers ORDER BY addresses";
+    database.read("y", |c| c.prepare(all)?.query_map([], |row| row.get(0))?.collect()).unwrap()
+}
+
+/// A database whose log the disk could not sync, once.
+fn broken(config: &StorageConfig) -> (tempfile::TempDir, Database) {
+    let (dir, database) = on_disk(config);
+    fail_a_sync(&database);
+    (dir, database)
+}
+
+fn fail_a_sync(database: &Database) {
+    let wal = &database.log.as_ref().unwrap().wal;
+    // In a test with threads, another one may have mended the log in between.
+    let _ = wal.sync(wal.committed_elsewhere(), |_| Err(io::ErrorKind::Other.into()));
+}
+
+/// What a page that the disk lost looks like: the last frame of the log.
+fn damage_the_end_of_the_log(dir: &Path) {
+    let log = std::fs::File::options().write(true).open(dir.join("t.db-wal")).unwrap();
+    let end = log.metadata().unwrap().len();
+    log.write_all_at(&[0x55; 4000], end - 4000).unwrap();
 }
 
 #[test]
@@ -88,7 +130,7 @@ fn a_fresh_schema_equals_all_migrations() {
     for version in 1..=STEPS.len() {
         Migrations::from_slice(STEPS).to_version(&mut stepwise, version).unwrap();
     }
-    assert_eq!(schema(lock(&fresh.writer).as_ref().unwrap()), schema(&stepwise));
+    assert_eq!(schema_of(&fresh), schema(&stepwise));
     assert!(schema(&stepwise).len() > 10);
 }
 
@@ -169,10 +211,10 @@ fn what_format_7_held_is_charged_with_its_dossier_once() {
 #[test]
 fn opening_again_changes_nothing() {
     let (dir, database) = on_disk(&StorageConfig::default());
-    let before = schema(lock(&database.writer).as_ref().unwrap());
+    let before = schema_of(&database);
     drop(database);
     let again = open(&dir.path().join("t.db"), &StorageConfig::default()).unwrap();
-    assert_eq!(schema(lock(&again.writer).as_ref().unwrap()), before);
+    assert_eq!(schema_of(&again), before);
 }
 
 #[test]
@@ -197,11 +239,11 @@ fn a_newer_format_is_refused_and_left_alone() {
 fn both_synchronous_modes_are_set() {
     let (_dir, normal) = on_disk(&StorageConfig::default());
     assert_eq!(values::<i64>(&normal, "synchronous"), [1, 1, 1]);
-    assert!(!normal.syncs_commits);
+    assert!(!normal.log.as_ref().unwrap().is_synced_by_sqlite());
     let config = StorageConfig { synchronous_full: true, ..StorageConfig::default() };
     let (_dir, full) = on_disk(&config);
     assert_eq!(values::<i64>(&full, "synchronous"), [2, 2, 2]);
-    assert!(full.syncs_commits);
+    assert!(full.log.as_ref().unwrap().is_synced_by_sqlite());
     full.write_durably("x", |_| Ok(())).unwrap();
 }
 
@@ -218,10 +260,20 @@ fn the_page_cache_is_shared_out_among_all_connections() {
 }
 
 #[test]
-fn the_autocheckpoint_is_set() {
-    let config = StorageConfig { wal_autocheckpoint_pages: 77, ..StorageConfig::default() };
-    let (_dir, database) = on_disk(&config);
-    assert_eq!(values::<i64>(&database, "wal_autocheckpoint"), [77, 77, 77]);
+fn a_log_that_has_become_long_is_written_back() {
+    for (pages, written_back) in [(20, true), (0, false), (1_000_000, false)] {
+        let config = StorageConfig { wal_autocheckpoint_pages: pages, ..StorageConfig::default() };
+        let (_dir, database) = on_disk(&config);
+        assert_eq!(values::<i64>(&database, "wal_autocheckpoint"), [0, 0, 0]);
+        // Of 13 pages each.
+        let rows = vec!["x".repeat(50_000); 10];
+        rows.iter().for_each(|row| _ = insert(&database, row));
+        let writer = lock(&database.connections.writer);
+        let (frames, _) = sole::frames(writer.as_ref().unwrap()).unwrap();
+        assert_eq!(frames < 60, written_back, "{pages}: {frames}");
+        drop(writer);
+        assert_eq!(inserted(&database), rows);
+    }
 }
 
 #[test]
@@ -245,20 +297,138 @@ fn readers_do_not_wait_for_a_writer_and_cannot_write() {
 #[test]
 fn a_log_that_could_not_be_synced_is_written_back_before_it_is_trusted_again() {
     let (dir, database) = on_disk(&StorageConfig::default());
-    let (_, ticket) = database
-        .write("x", |tx| {
-            Ok(tx.execute(
-                "INSERT INTO peers (node, addresses, seen) VALUES (zeroblob(20), '', 1)",
-                [],
-            )?)
-        })
-        .unwrap_or_else(|e| panic!("{}", e.error));
+    let ticket = insert(&database, "kept");
     let wal = dir.path().join("t.db-wal");
     assert!(wal.metadata().unwrap().len() > 0);
-    let log = database.wal.as_ref().unwrap();
-    log.sync(log.committed_elsewhere(), |_| Err(io::ErrorKind::Other.into())).unwrap_err();
+    fail_a_sync(&database);
     database.sync(ticket).unwrap();
     assert_eq!(wal.metadata().unwrap().len(), 0);
+    assert_eq!(inserted(&database), ["kept"]);
+}
+
+#[test]
+fn what_the_disk_lost_of_the_log_is_neither_acknowledged_nor_copied() {
+    for full in [false, true] {
+        let config = StorageConfig { synchronous_full: full, ..StorageConfig::default() };
+        let (dir, database) = on_disk(&config);
+        database.sync(insert(&database, "acknowledged")).unwrap();
+        let lost = insert(&database, "lost");
+        fail_a_sync(&database);
+        damage_the_end_of_the_log(dir.path());
+        let error = database.sync(lost).unwrap_err();
+        assert!(error.to_string().contains("may be lost"), "{error}");
+        assert_eq!(inserted(&database), ["acknowledged"]);
+        database.sync(lost).unwrap_err();
+        database.sync(insert(&database, "later")).unwrap();
+        drop(database);
+        let database = open(&dir.path().join("t.db"), &config).unwrap();
+        assert_eq!(inserted(&database), ["acknowledged", "later"]);
+        let verdict = database.read("z", |c| {
+            c.query_row("PRAGMA integrity_check", [], |row| row.get::<_, String>(0))
+        });
+        assert_eq!(verdict.unwrap(), "ok");
+    }
+}
+
+#[test]
+fn a_log_that_is_not_trusted_is_not_written_back_when_it_is_closed() {
+    let (dir, database) = on_disk(&StorageConfig::default());
+    database.sync(insert(&database, "acknowledged")).unwrap();
+    let _never_synced = insert(&database, "lost");
+    fail_a_sync(&database);
+    damage_the_end_of_the_log(dir.path());
+    drop(database);
+    let path = dir.path().join("t.db");
+    assert!(beside(&path, "-wal").metadata().unwrap().len() > 0);
+    let database = open(&path, &StorageConfig::default()).unwrap();
+    assert_eq!(inserted(&database), ["acknowledged"]);
+    assert_eq!(beside(&path, "-wal").metadata().unwrap().len(), 0, "it was verified");
+}
+
+#[test]
+fn a_log_is_verified_alone_and_meanwhile_nobody_else_begins() {
+    let config =
+        StorageConfig { busy_timeout: Duration::from_millis(30), ..StorageConfig::default() };
+    let (dir, database) = on_disk(&config);
+    let path = dir.path().join("t.db");
+    let other = open(&path, &config).unwrap();
+    let ticket = insert(&database, "kept");
+    fail_a_sync(&database);
+    let is_locked = |error| matches!(error, StoreError::Locked { .. });
+    assert!(is_locked(database.sync(ticket).unwrap_err()));
+    assert!(is_locked(database.read("x", |_| Ok(())).unwrap_err()));
+    assert!(is_locked(open(&path, &config).unwrap_err()));
+    assert_eq!(inserted(&other), ["kept"]);
+    // It writes the log back when it closes the database, so nobody can compare what was in it.
+    drop(other);
+    assert!(database.sync(ticket).unwrap_err().to_string().contains("may be lost"));
+    assert_eq!(inserted(&database), ["kept"]);
+    database.sync(insert(&database, "later")).unwrap();
+    assert_eq!(inserted(&open(&path, &config).unwrap()), ["kept", "later"]);
+}
+
+#[test]
+fn all_threads_go_on_after_a_failed_sync() {
+    let (_dir, database) = broken(&StorageConfig::default());
+    std::thread::scope(|scope| {
+        for thread in 0..8 {
+            let database = &database;
+            scope.spawn(move || {
+                for number in 0..10 {
+                    if thread == 0 {
+                        fail_a_sync(database);
+                    }
+                    let ticket = insert(database, &format!("{thread} {number}"));
+                    while database.sync(ticket).is_err() {}
+                    assert!(inserted(database).contains(&format!("{thread} {number}")));
+                }
+            });
+        }
+    });
+    assert_eq!(inserted(&database).len(), 80);
+}
+
+/// A database as an older version left it, in use by that version.
+fn of_an_older_version(path: &Path) -> Connection {
+    let mut old = Connection::open(path).unwrap();
+    old.pragma_update(None, "journal_mode", "WAL").unwrap();
+    Migrations::from_slice(STEPS).to_version(&mut old, STEPS.len() - 1).unwrap();
+    old.execute(INSERT, ["kept"]).unwrap();
+    old
+}
+
+#[test]
+fn an_older_format_is_not_migrated_beneath_a_process_that_has_it_open() {
+    let config =
+        StorageConfig { busy_timeout: Duration::from_millis(30), ..StorageConfig::default() };
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("t.db");
+    let old = of_an_older_version(&path);
+    let before = schema(&old);
+    let error = open(&path, &config).unwrap_err();
+    let StoreError::OlderVersionRuns { found, known, .. } = error else { panic!("{error}") };
+    assert_eq!((found, known), (FORMAT - 1, FORMAT));
+    assert_eq!(value::<i64>(&old, "user_version"), FORMAT as i64 - 1);
+    assert_eq!(schema(&old), before);
+    old.execute(INSERT, ["kept, too"]).unwrap();
+    drop(old);
+    let database = open(&path, &config).unwrap();
+    assert_eq!(values::<i64>(&database, "user_version"), [FORMAT as i64; 3]);
+    assert_eq!(inserted(&database), ["kept", "kept, too"]);
+}
+
+#[test]
+fn an_older_format_is_migrated_as_soon_as_nobody_has_it_open() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("t.db");
+    let old = of_an_older_version(&path);
+    std::thread::scope(|scope| {
+        let opened = scope.spawn(|| open(&path, &StorageConfig::default()));
+        std::thread::sleep(Duration::from_millis(50));
+        drop(old);
+        let database = opened.join().unwrap().unwrap();
+        assert_eq!(values::<i64>(&database, "user_version"), [FORMAT as i64; 3]);
+    });
 }
 
 #[test]
@@ -306,7 +476,7 @@ fn reads_and_writes_eight_databases() {
         let rows = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n LIMIT 8000)
                     INSERT INTO peers (node, addresses, seen) SELECT randomblob(20), hex(zeroblob(500)), i FROM n";
         database.write_durably("x", |tx| Ok(tx.execute(rows, [])?)).unwrap();
-        let both = [database.borrow_reader(), database.borrow_reader()];
+        let both = [(); 2].map(|()| database.connections.borrow_reader().unwrap());
         for connection in both.iter().map(BorrowedReader::connection) {
             let sum = "SELECT SUM(LENGTH(addresses)) FROM peers";
             let bytes: i64 = connection.query_row(sum, [], |row| row.get(0)).unwrap();

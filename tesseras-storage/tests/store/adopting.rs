@@ -130,6 +130,7 @@ fn what_got_a_name_and_no_row_is_removed_and_so_is_its_staged_name() {
 /// `TESSERAS_SYNC_MS` lets each sync of a directory take that much longer.
 #[test]
 #[ignore = "a measurement: it asserts nothing about time"]
+#[expect(clippy::disallowed_methods, reason = "a measurement of real time")]
 fn how_long_others_wait_for_a_large_capsule() {
     let files = std::env::var("TESSERAS_FILES").map_or(80_000, |n| n.parse().unwrap());
     let pause = std::env::var("TESSERAS_SYNC_MS").map_or(0, |n| n.parse().unwrap());
@@ -170,7 +171,7 @@ fn how_long_others_wait_for_a_large_capsule() {
             ended.store(true, Ordering::SeqCst);
         });
         let (all, longest) = (began.elapsed(), longest.into_inner().unwrap());
-        println!(
+        eprintln!(
             "{files} files, +{pause} ms a directory, links: {links}: {all:?} in all, others waited up to {longest:?}"
         );
     }

@@ -25,3 +25,4 @@ mod scale;
 mod scrub;
 mod things;
 mod threads;
+mod unsynced;

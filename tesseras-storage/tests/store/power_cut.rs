@@ -322,7 +322,11 @@ impl<'a> Cuts<'a> {
                 }
                 Step::CreateDirectory(_) => {}
                 // Of very many steps of one kind, one in five.
-                Step::Create { .. } | Step::Write { .. } | Step::Rename { .. } if at % 5 != 0 => {}
+                Step::Create { .. }
+                | Step::Link { .. }
+                | Step::Write { .. }
+                | Step::Rename { .. }
+                    if at % 5 != 0 => {}
                 _ => self.try_one(&volume, promised, at, Surviving::Everything),
             }
             if self.violations.len() >= most {

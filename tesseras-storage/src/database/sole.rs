@@ -1,0 +1,110 @@
+//! The only connection to a database: nobody else, in this process or another one, has it open.
+//!
+//! SQLite's own locks say so. A connection holds a shared lock on the database's file from its
+//! first read until it is closed, and one in exclusive locking mode needs all of it. So this also
+//! sees processes of versions that know nothing of it. Such a connection trusts no shared memory:
+//! it reads the log from the beginning, verifies the checksum of each frame, and ignores what
+//! follows the first wrong one.
+
+use std::path::Path;
+use std::time::Duration;
+
+use rusqlite::{Connection, OpenFlags};
+use tesseras_core::ports::StoreError;
+
+use super::config::distrust_schema;
+use super::connections::keep_log_on_close;
+use super::format::{FORMAT, format_of, migrate};
+use super::paths::{beside, length};
+use crate::error::{io_error, sql_error};
+
+/// The only connection to a database.
+pub(super) struct Sole {
+    connection: Connection,
+    what: String,
+}
+
+impl Sole {
+    /// Opens a database that exists, waiting at most `patience` for others to close it;
+    /// [`StoreError::Locked`] names `what` otherwise.
+    pub(super) fn open(path: &Path, what: &str, patience: Duration) -> Result<Self, StoreError> {
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let opened = Connection::open_with_flags(path, flags).and_then(|connection| {
+            connection.busy_timeout(patience)?;
+            distrust_schema(&connection)?;
+            keep_log_on_close(&connection)?;
+            connection.pragma_update_and_check(None, "locking_mode", "EXCLUSIVE", |_| Ok(()))?;
+            connection.execute_batch("BEGIN EXCLUSIVE; COMMIT")?;
+            Ok(connection)
+        });
+        let connection = opened.map_err(|e| sql_error(what, e))?;
+        Ok(Self { connection, what: what.to_owned() })
+    }
+
+    /// The number of intact frames in the log.
+    pub(super) fn frames(&self) -> Result<u64, StoreError> {
+        frames(&self.connection).map(|(all, _)| all).map_err(|e| sql_error(&self.what, e))
+    }
+
+    /// Writes the intact part of the log back into the database, syncs that, and empties the log.
+    pub(super) fn write_back(&self) -> Result<(), StoreError> {
+        let busy: i64 = self
+            .connection
+            .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))
+            .map_err(|e| sql_error(&self.what, e))?;
+        if busy != 0 {
+            return Err(StoreError::Locked { what: self.what.clone() });
+        }
+        Ok(())
+    }
+}
+
+/// How many frames the log has, and how many of them are written back, as this connection sees it.
+pub(super) fn frames(connection: &Connection) -> rusqlite::Result<(u64, u64)> {
+    let mut statement = connection.prepare_cached("PRAGMA wal_checkpoint(NOOP)")?;
+    // -1 if there is no log.
+    let frames = |row: &rusqlite::Row<'_>, column: usize| {
+        row.get::<_, i64>(column).map(|frames| u64::try_from(frames).unwrap_or_default())
+    };
+    statement.query_row([], |row| Ok((frames(row, 1)?, frames(row, 2)?)))
+}
+
+/// Verifies and writes back what a process left in the log that ended without closing it, unless
+/// others have the database open. What it had not synced may be in the memory of the kernel alone,
+/// and reported as written: it is not to be built upon.
+pub(super) fn write_back_what_is_left(path: &Path, what: &str) -> Result<(), StoreError> {
+    let log = beside(path, "-wal");
+    if length(&log).map_err(|e| io_error("reading", &log, e))?.is_none_or(|bytes| bytes == 0) {
+        return Ok(());
+    }
+    let sole = match Sole::open(path, what, Duration::ZERO) {
+        // Those who have it open look after their log.
+        Err(StoreError::Locked { .. }) => return Ok(()),
+        sole => sole?,
+    };
+    format_of(&sole.connection)?;
+    match sole.write_back() {
+        // The store must open so that space can be freed.
+        Err(StoreError::Full { what }) => {
+            tracing::warn!(what, "no room to write the log back into the database");
+            Ok(())
+        }
+        outcome => outcome,
+    }
+}
+
+/// Brings a database of the older format `found` to the format of this version, once nobody else
+/// has it open. [`StoreError::OlderVersionRuns`] if it is still open after `patience`; nothing is
+/// changed then.
+pub(super) fn migrate_alone(path: &Path, found: u64, patience: Duration) -> Result<(), StoreError> {
+    let what = format!("migrating the database {}", path.display());
+    let mut sole = match Sole::open(path, &what, patience) {
+        Err(StoreError::Locked { .. }) => {
+            let path = path.display().to_string();
+            return Err(StoreError::OlderVersionRuns { path, found, known: FORMAT });
+        }
+        sole => sole?,
+    };
+    sole.connection.pragma_update(None, "foreign_keys", true).map_err(|e| sql_error(&what, e))?;
+    migrate(&mut sole.connection)
+}
