@@ -14,6 +14,7 @@ mod failure;
 pub mod identity;
 pub mod jobs;
 pub mod loopback;
+pub mod machine;
 pub mod node;
 pub mod observe;
 pub mod problems;

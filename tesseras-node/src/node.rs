@@ -14,7 +14,6 @@ use std::time::Duration;
 
 use prometheus::Registry;
 use tesseras_core::ids::NodeId;
-use tesseras_core::time::Clock;
 use tesseras_dht::Dht;
 use tesseras_net::QuinnTransport;
 use tesseras_replication::Replication;
@@ -23,9 +22,9 @@ use tesseras_storage::DaemonLock;
 use tesseras_wire::Service;
 use tokio::net::TcpListener;
 
-use crate::clock;
 use crate::config::NodeConfig;
 use crate::jobs::{self, Job as _, JobBoard};
+use crate::machine::Machine;
 use crate::observe::{self, Gauges, Observed};
 use crate::requests::Requests;
 use crate::router::Router;
@@ -63,17 +62,17 @@ impl Node {
         config: NodeConfig,
         wrap: impl FnOnce(Router) -> Arc<dyn Service>,
     ) -> Result<Self, StartError> {
-        Self::start_at(config, clock::system(), wrap).await
+        Self::start_on(config, Machine::this(), wrap).await
     }
 
-    /// As [`Node::start_with`], with this clock for all dates, to simulate a machine whose clock is
-    /// wrong.
-    pub async fn start_at(
+    /// As [`Node::start_with`], on a machine whose clock is wrong or whose disk fails.
+    pub async fn start_on(
         config: NodeConfig,
-        clock: Clock,
+        machine: Machine,
         wrap: impl FnOnce(Router) -> Arc<dyn Service>,
     ) -> Result<Self, StartError> {
-        let opened = open(&config).await?;
+        let Machine { clock, disk } = machine;
+        let opened = open(&config, disk).await?;
         let registry = Registry::new();
         let tasks = Tasks::default();
         let sockets = Sockets::bind(&config, &opened.keys, &registry, &tasks).await?;

@@ -6,6 +6,7 @@ use tesseras_core::contact::Contact;
 use tesseras_core::peer_memory::SilentPeer;
 use tesseras_core::ports::PeerRepository as _;
 use tesseras_crypto::NodeKeys;
+use tesseras_disk::Disk;
 use tesseras_storage::{DaemonLock, Store};
 
 use crate::config::NodeConfig;
@@ -29,16 +30,16 @@ pub struct Opened {
 }
 
 /// Opens the data directory on a blocking thread.
-pub async fn open(config: &NodeConfig) -> Result<Opened, StartError> {
+pub async fn open(config: &NodeConfig, disk: Arc<dyn Disk>) -> Result<Opened, StartError> {
     let config = config.clone();
-    match tokio::task::spawn_blocking(move || open_now(&config)).await {
+    match tokio::task::spawn_blocking(move || open_now(&config, disk)).await {
         Ok(result) => result,
         Err(error) => std::panic::resume_unwind(error.into_panic()),
     }
 }
 
-fn open_now(config: &NodeConfig) -> Result<Opened, StartError> {
-    let store = Store::open(&config.data_dir, &config.storage)?;
+fn open_now(config: &NodeConfig, disk: Arc<dyn Disk>) -> Result<Opened, StartError> {
+    let store = Store::open_on_disk(&config.data_dir, &config.storage, disk)?;
     let lock = store.lock_daemon()?;
     sweep(&store);
     let keys = Arc::new(identity::load_or_create(&config.data_dir, config.dht.work_bits)?);

@@ -7,6 +7,7 @@ mod addresses;
 mod batches;
 mod clocks;
 mod consent;
+mod failing_disk;
 mod fair_share;
 mod gate;
 mod growth;

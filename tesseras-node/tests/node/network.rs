@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tempfile::TempDir;
-use tesseras_capsule::{CreateOptions, create};
+use tesseras_capsule::{CreateError, CreateOptions, create};
 use tesseras_core::ids::{NodeId, TesseraHash};
 use tesseras_core::plan::SignedPlan;
 use tesseras_core::ports::{
@@ -17,6 +17,7 @@ use tesseras_core::progress::{Meter, silent};
 use tesseras_core::time::Clock;
 use tesseras_crypto::CreatorKeys;
 use tesseras_node::loopback::{self, LoopbackNetwork};
+use tesseras_node::machine::Machine;
 use tesseras_node::{Node, NodeConfig, clock, identity};
 use tesseras_replication::fetch::{FetchError, Fetched};
 use tesseras_replication::publish::{PublishError, Published};
@@ -123,7 +124,7 @@ impl Net {
         let dir = config.data_dir.clone();
         let keys = identity::load_or_create(&dir, config.dht.work_bits).unwrap();
         let gate = Arc::new(Gate::new(keys));
-        let node = Node::start_at(config, clock, {
+        let node = Node::start_on(config, Machine { clock, ..Machine::this() }, {
             let gate = gate.clone();
             |router| Arc::new(Gated { router, gate })
         });
@@ -224,13 +225,23 @@ pub fn create_in(
     bytes: usize,
     seed: u8,
 ) -> (TesseraHash, CreatorKeys) {
+    try_create_in(store, folder, bytes, seed).unwrap()
+}
+
+/// [`create_in`], on a disk that may fail.
+pub fn try_create_in(
+    store: &Store,
+    folder: &Path,
+    bytes: usize,
+    seed: u8,
+) -> Result<(TesseraHash, CreatorKeys), CreateError> {
     let keys = CreatorKeys::from_seeds(&[seed; 32], &[seed + 1; 32]);
     album(folder, bytes, seed);
     let options = CreateOptions { created: clock::system().now(), ..CreateOptions::default() };
     let (blobs, library) = (store.blobs(), store.library());
-    let made = create(folder, &options, &keys, &*blobs, &*library, &Meter::silent()).unwrap();
+    let made = create(folder, &options, &keys, &*blobs, &*library, &Meter::silent())?;
     assert!(made.skipped.is_empty(), "{:?}", made.skipped);
-    (made.hash, keys)
+    Ok((made.hash, keys))
 }
 
 /// Whether everything named is there and whole, nothing else is, and nothing is left in `tmp/` but
