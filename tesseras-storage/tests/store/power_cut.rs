@@ -354,7 +354,7 @@ impl<'a> Cuts<'a> {
             Step::CreateDirectory(_) => {}
             // Of very many steps of one kind, one in five.
             Step::Create { .. } | Step::Link { .. } | Step::Write { .. } | Step::Rename { .. }
-                if at % 5 != 0 => {}
+                if !at.is_multiple_of(5) => {}
             _ => self.try_one(volume, promised, at, Surviving::Everything),
         }
     }
