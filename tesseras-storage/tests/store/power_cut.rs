@@ -461,9 +461,14 @@ fn a_power_cut_at_any_step_loses_nothing_acknowledged() {
 
 #[test]
 fn without_any_one_kind_of_sync_something_is_lost() {
+    // Nothing shows that one is needed.
+    let mut tried = BTreeSet::from([NOT_SHOWN]);
     for (life, steps) in [recorded(Life::live), recorded(Life::live_with_many)] {
         let kinds: BTreeSet<_> = kinds(&steps).into_iter().flatten().collect();
-        for left_out in kinds.into_iter().filter(|kind| *kind != NOT_SHOWN) {
+        for left_out in kinds {
+            if !tried.insert(left_out) {
+                continue;
+            }
             let cuts = Cuts::new(&life, 10).walk_without(&steps, Some(left_out), 1);
             eprintln!("without a sync of {left_out}: {:?}", cuts.violations);
             assert!(!cuts.violations.is_empty(), "nothing is lost without a sync of {left_out}");
