@@ -1,0 +1,153 @@
+//! What must hold: which capsules must be readable, who has acknowledged which pieces, and what was
+//! dropped where.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use tesseras_core::code::Piece;
+use tesseras_core::ids::{NodeId, TesseraHash};
+
+use crate::disk::{Rows, is_readable};
+use crate::goods::Goods;
+
+/// A published capsule.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Capsule {
+    /// Its hash.
+    pub hash: TesseraHash,
+    /// What is in it.
+    pub goods: Goods,
+    /// Whether it ever had fewer than k pieces on disks that were not touched, running or not.
+    pub fell: bool,
+    /// On how many nodes it was dropped while it was wanted.
+    pub drops: u8,
+    /// Whether it is being dropped everywhere.
+    pub retired: bool,
+}
+
+/// What is known of a tessera that was dropped on a node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Dropped {
+    /// The command did not say that it was done.
+    Begun,
+    /// It was, and nothing of it may be there.
+    Done,
+    /// It was fetched there again.
+    LetIn,
+}
+
+/// The book of a run.
+#[derive(Debug, Default)]
+pub struct Book {
+    capsules: BTreeMap<TesseraHash, Capsule>,
+    busy: BTreeSet<TesseraHash>,
+    acknowledged: BTreeMap<NodeId, BTreeSet<(TesseraHash, Piece)>>,
+    dropped: BTreeMap<(NodeId, TesseraHash), Dropped>,
+}
+
+impl Book {
+    /// A capsule was published.
+    pub fn published(&mut self, hash: TesseraHash, goods: Goods) {
+        let new = Capsule { hash, goods, fell: false, drops: 0, retired: false };
+        self.capsules.entry(hash).or_insert(new);
+    }
+
+    /// Every capsule that is not retired.
+    pub fn living(&self) -> Vec<Capsule> {
+        self.capsules.values().filter(|capsule| !capsule.retired).copied().collect()
+    }
+
+    /// Every capsule that is retired.
+    pub fn retired(&self) -> Vec<TesseraHash> {
+        let retired = self.capsules.values().filter(|capsule| capsule.retired);
+        retired.map(|capsule| capsule.hash).collect()
+    }
+
+    /// Capsules that nobody works on just now and that are not retired.
+    pub fn idle(&self) -> Vec<Capsule> {
+        self.living().into_iter().filter(|capsule| !self.busy.contains(&capsule.hash)).collect()
+    }
+
+    /// Somebody works on a capsule; false if somebody does already.
+    pub fn take(&mut self, hash: TesseraHash) -> bool {
+        self.busy.insert(hash)
+    }
+
+    /// Nobody works on it any more.
+    pub fn give_back(&mut self, hash: TesseraHash) {
+        self.busy.remove(&hash);
+    }
+
+    /// It is to be dropped everywhere.
+    pub fn retire(&mut self, hash: TesseraHash) {
+        if let Some(capsule) = self.capsules.get_mut(&hash) {
+            capsule.retired = true;
+        }
+    }
+
+    /// A drop begins on a node.
+    pub fn drop_begins(&mut self, id: NodeId, hash: TesseraHash) {
+        self.dropped.insert((id, hash), Dropped::Begun);
+        if let Some(capsule) = self.capsules.get_mut(&hash) {
+            capsule.drops = capsule.drops.saturating_add(1);
+        }
+        if let Some(pieces) = self.acknowledged.get_mut(&id) {
+            pieces.retain(|(tessera, _)| *tessera != hash);
+        }
+    }
+
+    /// The drop said that it is done.
+    pub fn drop_done(&mut self, id: NodeId, hash: TesseraHash) {
+        self.dropped.insert((id, hash), Dropped::Done);
+    }
+
+    /// A fetch lets it in again, if it was dropped there.
+    pub fn let_in(&mut self, id: NodeId, hash: TesseraHash) {
+        self.dropped.entry((id, hash)).and_modify(|dropped| *dropped = Dropped::LetIn);
+    }
+
+    /// Whether it was dropped on a node, and nothing of it may be there.
+    pub fn is_dropped(&self, id: NodeId, hash: TesseraHash) -> bool {
+        self.dropped.get(&(id, hash)) == Some(&Dropped::Done)
+    }
+
+    /// The disk of a node was erased.
+    pub fn forget(&mut self, id: NodeId) {
+        self.acknowledged.remove(&id);
+        self.dropped.retain(|(node, _), _| *node != id);
+    }
+
+    /// Takes down what the index of a node says: what it holds it must hold from now on, and so must
+    /// others hold what they acknowledged to it. What was dropped on a node counts only by that node's
+    /// own index: nobody else knows of it. Returns what is there although it was dropped.
+    pub fn note(&mut self, id: NodeId, rows: &Rows) -> Vec<TesseraHash> {
+        for (holder, tessera, piece) in &rows.placed {
+            if !self.dropped.contains_key(&(*holder, *tessera)) {
+                self.acknowledged.entry(*holder).or_default().insert((*tessera, *piece));
+            }
+        }
+        let own = self.acknowledged.entry(id).or_default();
+        own.extend(rows.held.keys().copied());
+        let there = rows.held.keys().map(|(tessera, _)| tessera).chain(&rows.library);
+        let there: BTreeSet<TesseraHash> = there.copied().collect();
+        there.into_iter().filter(|tessera| self.is_dropped(id, *tessera)).collect()
+    }
+
+    /// What a node must hold.
+    pub fn acknowledged(&self, id: NodeId) -> BTreeSet<(TesseraHash, Piece)> {
+        self.acknowledged.get(&id).cloned().unwrap_or_default()
+    }
+
+    /// Which pieces of each tessera are on disks that were not touched: which capsules have too few
+    /// for the first time.
+    pub fn measure(&mut self, there: &BTreeMap<TesseraHash, BTreeSet<Piece>>) -> Vec<TesseraHash> {
+        let none = BTreeSet::new();
+        let mut fallen = Vec::new();
+        for capsule in self.capsules.values_mut().filter(|capsule| !capsule.retired) {
+            if !capsule.fell && !is_readable(there.get(&capsule.hash).unwrap_or(&none)) {
+                capsule.fell = true;
+                fallen.push(capsule.hash);
+            }
+        }
+        fallen
+    }
+}

@@ -1,0 +1,106 @@
+//! One `tesd` in a process of its own.
+
+use std::fs::File;
+use std::io::{BufRead as _, BufReader};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process};
+use tesseras_core::ids::NodeId;
+
+use crate::clock::wait_for;
+use crate::failure::Result;
+use crate::programs::Programs;
+
+/// The longest time that a stop may take.
+const STOP: Duration = Duration::from_secs(20);
+
+/// How a node is started.
+#[derive(Debug, Clone)]
+pub struct Start<'a> {
+    /// The settings.
+    pub config: &'a Path,
+    /// Its data directory.
+    pub data: PathBuf,
+    /// Where it listens.
+    pub listen: SocketAddr,
+    /// Whom it joins through.
+    pub bootstrap: Vec<SocketAddr>,
+    /// What its log is appended to.
+    pub log: PathBuf,
+}
+
+/// A running node. It is killed when this is dropped.
+pub struct Daemon {
+    child: Child,
+    /// Its id.
+    pub id: NodeId,
+    /// Where it listens.
+    pub listen: SocketAddr,
+}
+
+impl Daemon {
+    /// Starts a node and waits until it is ready.
+    pub fn start(programs: &Programs, start: &Start<'_>) -> Result<Self> {
+        let log = File::options().create(true).append(true).open(&start.log)?;
+        let peers: Vec<String> = start.bootstrap.iter().map(SocketAddr::to_string).collect();
+        let mut command = Command::new(&programs.tesd);
+        command.env_clear().env("RUST_LOG", "info").arg("--config").arg(start.config);
+        command.arg("--data-dir").arg(&start.data).arg("--listen").arg(start.listen.to_string());
+        if !peers.is_empty() {
+            command.arg("--bootstrap").arg(peers.join(","));
+        }
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log);
+        let mut child = command.spawn()?;
+        let mut ready = String::new();
+        if let Some(stdout) = child.stdout.as_mut() {
+            BufReader::new(stdout).read_line(&mut ready)?;
+        }
+        let field = |name: &str| {
+            let mut fields = ready.split_whitespace();
+            fields.find_map(|field| field.strip_prefix(name)?.strip_prefix('='))
+        };
+        let (Some(id), Some(listen)) = (field("node"), field("listen")) else {
+            let _ = child.kill();
+            let _ = child.wait();
+            let log = start.log.display();
+            return Err(format!("a node did not start; {log} says why").into());
+        };
+        let (id, listen) = (id.parse()?, listen.parse()?);
+        Ok(Self { child, id, listen })
+    }
+
+    /// The id of its process.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Sends SIGKILL and waits for the end.
+    pub fn kill(mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+
+    /// Asks it to stop; whether it did so, with exit code 0, before it had to be killed.
+    pub fn stop(mut self) -> bool {
+        let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw);
+        let sent = pid.is_some_and(|pid| kill_process(pid, Signal::TERM).is_ok());
+        let ended = || matches!(self.child.try_wait(), Ok(Some(status)) if status.success());
+        sent && wait_for(STOP, Duration::from_millis(10), ended)
+    }
+
+    /// Whether it runs.
+    pub fn is_alive(&mut self) -> bool {
+        matches!(self.child.try_wait(), Ok(None))
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
