@@ -72,14 +72,22 @@ impl Actor<'_> {
         if !made.is_done() {
             return Ok(());
         }
-        let hash = made.text("hash").to_owned();
+        let hash = made.text("hash").parse()?;
+        self.world.book().begun(hash, goods);
+        self.world.book().take(hash);
+        let published = self.publish_made(place, hash);
+        self.world.book().give_back(hash);
+        published
+    }
+
+    fn publish_made(&self, place: &Place, hash: TesseraHash) -> Result<()> {
         // Somebody may stop and restart the node meanwhile: a person would try again, too.
         for _ in 0..3 {
-            let published = self.world.tes(place, &["publish", &hash, "--yes"])?;
+            let published = self.world.tes(place, &["publish", &hash.to_string(), "--yes"])?;
             if published.is_done() {
                 self.world.journal.add("placed pieces", published.number("placed"));
-                self.world.book().published(hash.parse()?, goods);
-                return Ok(());
+                self.world.book().completed(hash);
+                break;
             }
             std::thread::sleep(Duration::from_secs(2));
         }
@@ -105,7 +113,7 @@ impl Actor<'_> {
     /// Fetches a capsule and compares it bit for bit.
     fn fetch(&mut self, place: &Place) -> Result<()> {
         self.with_capsule(
-            |_| true,
+            |capsule| capsule.is_complete,
             |this, capsule| {
                 if let Some(id) = place.id() {
                     this.world.book().let_in(id, capsule.hash);

@@ -16,6 +16,9 @@ pub struct Capsule {
     pub hash: TesseraHash,
     /// What is in it.
     pub goods: Goods,
+    /// Whether its publication was said to be done. Before, what others acknowledged must be there,
+    /// but it need not be readable.
+    pub is_complete: bool,
     /// Whether it ever had fewer than k pieces on disks that were not touched, running or not.
     pub fell: bool,
     /// On how many nodes it was dropped while it was wanted.
@@ -45,10 +48,18 @@ pub struct Book {
 }
 
 impl Book {
-    /// A capsule was published.
-    pub fn published(&mut self, hash: TesseraHash, goods: Goods) {
-        let new = Capsule { hash, goods, fell: false, drops: 0, retired: false };
+    /// A capsule is about to be published.
+    pub fn begun(&mut self, hash: TesseraHash, goods: Goods) {
+        let new =
+            Capsule { hash, goods, is_complete: false, fell: false, drops: 0, retired: false };
         self.capsules.entry(hash).or_insert(new);
+    }
+
+    /// Its publication is done.
+    pub fn completed(&mut self, hash: TesseraHash) {
+        if let Some(capsule) = self.capsules.get_mut(&hash) {
+            capsule.is_complete = true;
+        }
     }
 
     /// Every capsule that is not retired.
@@ -142,7 +153,8 @@ impl Book {
     pub fn measure(&mut self, there: &BTreeMap<TesseraHash, BTreeSet<Piece>>) -> Vec<TesseraHash> {
         let none = BTreeSet::new();
         let mut fallen = Vec::new();
-        for capsule in self.capsules.values_mut().filter(|capsule| !capsule.retired) {
+        let mut wanted = self.capsules.values_mut().filter(|c| c.is_complete && !c.retired);
+        for capsule in &mut wanted {
             if !capsule.fell && !is_readable(there.get(&capsule.hash).unwrap_or(&none)) {
                 capsule.fell = true;
                 fallen.push(capsule.hash);

@@ -21,6 +21,11 @@ use crate::world::{World, discard};
 const LIVING: usize = 12;
 /// How long it is waited for a piece to arrive somewhere.
 const ARRIVAL: Duration = Duration::from_secs(5);
+const POLL: Duration = Duration::from_micros(200);
+/// How long a publication is waited for of which a receiver was killed.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// How long it is tried to end one that was cut off.
+const AGAIN: Duration = Duration::from_secs(90);
 /// The length of an act of which none has been seen yet.
 const FIRST: Duration = Duration::from_millis(300);
 /// The number of the place where no node runs.
@@ -183,8 +188,8 @@ impl Killer<'_> {
         disk_is_sound(self.world, &self.desk).map(drop)
     }
 
-    /// A capsule in the library of a node that runs.
-    fn made(&mut self, owner: &Place) -> Result<Option<(TesseraHash, Goods)>> {
+    /// A capsule in the library of a node that runs, about to be published.
+    fn made(&mut self, owner: &Place) -> Result<Option<TesseraHash>> {
         let (goods, folder) = self.folder(&[Size::Short, Size::Coded])?;
         let made = self.world.tes(owner, &["create", &folder.display().to_string()])?;
         discard(&folder);
@@ -192,7 +197,9 @@ impl Killer<'_> {
             self.world.journal.violation(format!("a create failed: {}", made.why()));
             return Ok(None);
         }
-        Ok(Some((made.text("hash").parse()?, goods)))
+        let hash = made.text("hash").parse()?;
+        self.world.book().begun(hash, goods);
+        Ok(Some(hash))
     }
 
     /// Two nodes, not the same.
@@ -203,70 +210,84 @@ impl Killer<'_> {
         (one as usize, other as usize)
     }
 
-    /// A node is killed while it receives pieces of what another publishes; sometimes its owner's
-    /// drop is killed as well before it runs again.
+    /// A node is killed while it receives pieces of what another publishes.
     fn receive(&mut self) -> Result<()> {
         let world = self.world;
         let (owner, holder) = self.two();
         let (owner, holder) = (&world.network.places[owner], &world.network.places[holder]);
-        let Some((hash, goods)) = self.made(owner)? else { return Ok(()) };
+        let Some(hash) = self.made(owner)? else { return Ok(()) };
         let args = ["publish", &hash.to_string(), "--yes"];
         let mut running = world.network.programs.start(&owner.data, &args)?;
         let arrives = || disk::staged_bytes(&holder.data) > 0 || running.has_ended();
-        let is_hit = wait_for(ARRIVAL, Duration::from_micros(200), arrives) && !running.has_ended();
+        let is_hit = wait_for(ARRIVAL, POLL, arrives) && !running.has_ended();
         if is_hit {
             std::thread::sleep(Duration::from_micros(self.chance.below(8_000)));
             kill(world, holder);
             let staged = disk::staged_bytes(&holder.data) > 0;
             self.killed(Act::Receiving, staged, "a node");
         }
-        if running.end()?.is_done() {
-            world.book().published(hash, goods);
+        self.look(holder)?;
+        // The publication waits for the dead node for half a minute: that is left out.
+        wait_for(PATIENCE, Duration::from_millis(10), || running.has_ended());
+        running.kill();
+        match running.end()?.is_done() {
+            true => Ok(world.book().completed(hash)),
+            false => self.end_publication(owner, hash),
         }
-        self.look(&[holder])
     }
 
-    /// `tes publish`, or the node that publishes, is killed.
+    /// `tes publish`, or the node that publishes, is killed: at any moment, or while a piece is on its
+    /// way.
     fn publish(&mut self) -> Result<()> {
         let world = self.world;
         let (owner, _) = self.two();
         let owner = &world.network.places[owner];
-        let Some((hash, goods)) = self.made(owner)? else { return Ok(()) };
+        let Some(hash) = self.made(owner)? else { return Ok(()) };
         let args = ["publish", &hash.to_string(), "--yes"];
         let mut running = world.network.programs.start(&owner.data, &args)?;
-        let of_node = self.chance.one_in(2);
-        let was_running = match of_node {
-            false => self.kill_midway(Act::Publishing, &mut running),
-            true => {
-                let usual = self.usual[Act::Publishing as usize];
-                let life = usual.mul_f64(self.chance.below(1_000) as f64 / 1_000.0);
-                let has_ended = wait_for(life, Duration::from_millis(1), || running.has_ended());
-                if !has_ended {
-                    kill(world, owner);
-                }
-                !has_ended
-            }
-        };
-        // While the pieces that were on their way are still in the hands of their receivers.
         let others = world.network.places.iter().filter(|place| place.number != owner.number);
-        let staged = others.map(|place| disk::staged_bytes(&place.data)).sum::<u64>() > 0;
+        let others: Vec<_> = others.map(|place| &place.data).collect();
+        let on_its_way = || others.iter().any(|data| disk::staged_bytes(data) > 0);
+        if self.chance.one_in(2) {
+            wait_for(ARRIVAL, POLL, || on_its_way() || running.has_ended());
+        } else {
+            let usual = self.usual[Act::Publishing as usize];
+            let life = usual.mul_f64(self.chance.below(1_000) as f64 / 1_000.0);
+            wait_for(life, POLL, || running.has_ended());
+        }
+        let of_node = self.chance.one_in(2);
+        let was_running = !running.has_ended();
+        if of_node {
+            kill(world, owner);
+        } else {
+            running.kill();
+        }
+        // While the pieces that were on their way are still in the hands of their receivers.
+        let inside = on_its_way();
         let answer = running.end()?;
         if was_running {
-            self.killed(Act::Publishing, staged, if of_node { "the node" } else { "tes" });
+            self.killed(Act::Publishing, inside, if of_node { "the node" } else { "tes" });
         }
         kill(world, owner);
-        self.look(&[owner])?;
-        if !answer.is_done() {
-            let again = || {
-                let answer = world.tes(owner, &["publish", &hash.to_string(), "--yes"]);
-                answer.is_ok_and(|answer| answer.is_done())
-            };
-            // It has only just come back, and may not know the others yet.
-            if !wait_for(Duration::from_secs(60), Duration::from_secs(1), again) {
-                world.journal.violation(format!("the publication of {hash} cannot be ended"));
-            }
+        self.look(owner)?;
+        match answer.is_done() {
+            true => Ok(world.book().completed(hash)),
+            false => self.end_publication(owner, hash),
         }
-        world.book().published(hash, goods);
+    }
+
+    /// A publication that was cut off is completed by the same command.
+    fn end_publication(&self, owner: &Place, hash: TesseraHash) -> Result<()> {
+        let again = || {
+            let answer = self.world.tes(owner, &["publish", &hash.to_string(), "--yes"]);
+            answer.is_ok_and(|answer| answer.is_done())
+        };
+        // A node has only just come back, and may not know the others yet.
+        if wait_for(AGAIN, Duration::from_secs(1), again) {
+            self.world.book().completed(hash);
+        } else {
+            self.world.journal.violation(format!("the publication of {hash} cannot be ended"));
+        }
         Ok(())
     }
 
@@ -295,31 +316,33 @@ impl Killer<'_> {
         if answer.is_done() {
             world.book().drop_done(id, hash);
         }
-        self.look(&[place])?;
+        self.look(place)?;
         drop_on(world, place, hash)?;
         world.observe()
     }
 
-    /// Nodes that do not run, or are killed here, are looked at and started again.
-    fn look(&mut self, places: &[&Place]) -> Result<()> {
+    /// A node that does not run, or is killed here, is looked at and started again.
+    fn look(&self, place: &Place) -> Result<()> {
+        kill(self.world, place);
         self.world.observe()?;
-        for place in places {
-            kill(self.world, place);
-            disk_is_sound(self.world, place)?;
-            start(self.world, place)?;
-        }
-        Ok(())
+        disk_is_sound(self.world, place)?;
+        start(self.world, place)
     }
 
     /// Every disk is looked at, everything is fetched, and then dropped everywhere.
     fn clear(&mut self) -> Result<()> {
         let world = self.world;
         checkpoint(world, "checkpoint")?;
-        for capsule in world.book().living() {
-            world.book().retire(capsule.hash);
-            for place in &world.network.places {
+        // Taken out before: the book is not to be held while commands run.
+        let living = world.book().living();
+        for place in &world.network.places {
+            // A node that runs would first ask all holders, each time.
+            kill(world, place);
+            for capsule in &living {
+                world.book().retire(capsule.hash);
                 drop_on(world, place, capsule.hash)?;
             }
+            start(world, place)?;
         }
         Ok(())
     }

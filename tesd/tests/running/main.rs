@@ -2,6 +2,7 @@
 //! settings.
 
 mod daemon;
+mod holders;
 #[cfg(target_os = "linux")]
 // Observes its system calls through /proc and a preloaded library.
 mod performance;
