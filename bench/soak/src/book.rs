@@ -163,3 +163,57 @@ impl Book {
         fallen
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tesseras_core::ids::ContentHash;
+
+    use super::*;
+    use crate::goods::Size;
+
+    const TESSERA: TesseraHash = TesseraHash::new([7; 32]);
+    const HERE: NodeId = NodeId::new([1; 20]);
+    const THERE: NodeId = NodeId::new([2; 20]);
+
+    fn holding(pieces: &[Piece]) -> Rows {
+        let held = pieces.iter().map(|piece| ((TESSERA, *piece), ContentHash::new([9; 32])));
+        Rows { held: held.collect(), ..Rows::default() }
+    }
+
+    #[test]
+    fn what_was_seen_or_acknowledged_to_another_must_stay_until_it_is_dropped() {
+        let mut book = Book::default();
+        book.note(HERE, &holding(&[Piece::Index(3)]));
+        let placed = vec![(HERE, TESSERA, Piece::Whole)];
+        book.note(THERE, &Rows { placed: placed.clone(), ..Rows::default() });
+        book.note(HERE, &Rows::default());
+        let both = BTreeSet::from([(TESSERA, Piece::Index(3)), (TESSERA, Piece::Whole)]);
+        assert_eq!(book.acknowledged(HERE), both);
+        book.drop_begins(HERE, TESSERA);
+        assert!(book.note(HERE, &holding(&[Piece::Whole])).is_empty(), "it may have been cut off");
+        book.drop_begins(HERE, TESSERA);
+        book.drop_done(HERE, TESSERA);
+        book.note(THERE, &Rows { placed, ..Rows::default() });
+        assert!(book.acknowledged(HERE).is_empty());
+        assert_eq!(book.note(HERE, &holding(&[Piece::Whole])), [TESSERA], "it came back");
+        book.let_in(HERE, TESSERA);
+        assert!(book.note(HERE, &holding(&[Piece::Whole])).is_empty(), "it was fetched again");
+    }
+
+    #[test]
+    fn a_capsule_with_fewer_than_k_pieces_is_named_once() {
+        let mut book = Book::default();
+        book.begun(TESSERA, Goods::new(1, Size::Coded));
+        let of = |count: u8| {
+            let pieces = (0..count).map(Piece::Index).collect();
+            BTreeMap::from([(TESSERA, pieces)])
+        };
+        assert!(book.measure(&of(2)).is_empty(), "it is not published yet");
+        book.completed(TESSERA);
+        assert!(book.measure(&of(16)).is_empty());
+        let whole = BTreeMap::from([(TESSERA, BTreeSet::from([Piece::Whole]))]);
+        assert!(book.measure(&whole).is_empty());
+        assert_eq!(book.measure(&of(15)), [TESSERA]);
+        assert!(book.measure(&of(15)).is_empty() && book.living()[0].fell);
+    }
+}

@@ -114,7 +114,7 @@ pub fn flip(data: &Path, hash: &ContentHash, chance: &mut Chance) -> Result<bool
 pub fn staged_bytes(data: &Path) -> u64 {
     let own = entries(&data.join("tmp")).into_iter();
     let own = own.filter(|path| path.file_name().is_some_and(|name| name != "tasks"));
-    let lengths = own.flat_map(|path| entries(&path)).map(|file| fs::metadata(file));
+    let lengths = own.flat_map(|path| entries(&path)).map(fs::metadata);
     lengths.filter_map(|metadata| Some(metadata.ok()?.len())).sum()
 }
 
@@ -142,4 +142,36 @@ fn entries(directory: &Path) -> Vec<PathBuf> {
 pub fn is_readable(pieces: &BTreeSet<Piece>) -> bool {
     let fragments = pieces.iter().filter(|piece| matches!(piece, Piece::Index(_))).count();
     pieces.contains(&Piece::Whole) || fragments >= usize::from(NARROW.k)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_flipped_bit_a_staged_byte_and_a_stray_file_are_seen() {
+        let data = tempfile::tempdir().unwrap();
+        let data = data.path();
+        let hash = ContentHash::new(*blake3::hash(b"kept").as_bytes());
+        fs::create_dir_all(blob(data, &hash).parent().unwrap()).unwrap();
+        fs::write(blob(data, &hash), "kept").unwrap();
+        assert!(is_sound(data, &hash) && blobs(data) == [hash]);
+        let mut chance = Chance::new(1, 1);
+        assert!(flip(data, &hash, &mut chance).unwrap());
+        assert!(!is_sound(data, &hash));
+        assert!(!flip(data, &ContentHash::new([1; 32]), &mut chance).unwrap());
+        fs::create_dir_all(data.join("tmp/1-0")).unwrap();
+        fs::create_dir_all(data.join("tmp/tasks/x")).unwrap();
+        fs::write(data.join("tmp/tasks/x/y"), "a task's").unwrap();
+        assert_eq!(staged_bytes(data), 0);
+        fs::write(data.join("tmp/1-0/0"), "staged").unwrap();
+        assert_eq!(staged_bytes(data), 6);
+        let listed = TesseraHash::new([3; 32]);
+        fs::create_dir_all(data.join("library")).unwrap();
+        for hash in [listed, TesseraHash::new([4; 32])] {
+            fs::write(data.join(format!("library/{hash}.signatures")), "").unwrap();
+        }
+        let strays = strays(data, &BTreeSet::from([listed]));
+        assert_eq!(strays.len(), 2, "{strays:?}");
+    }
 }

@@ -230,10 +230,8 @@ impl Killer<'_> {
         // The publication waits for the dead node for half a minute: that is left out.
         wait_for(PATIENCE, Duration::from_millis(10), || running.has_ended());
         running.kill();
-        match running.end()?.is_done() {
-            true => Ok(world.book().completed(hash)),
-            false => self.end_publication(owner, hash),
-        }
+        let is_done = running.end()?.is_done();
+        self.end_publication(owner, hash, is_done)
     }
 
     /// `tes publish`, or the node that publishes, is killed: at any moment, or while a piece is on its
@@ -270,20 +268,17 @@ impl Killer<'_> {
         }
         kill(world, owner);
         self.look(owner)?;
-        match answer.is_done() {
-            true => Ok(world.book().completed(hash)),
-            false => self.end_publication(owner, hash),
-        }
+        self.end_publication(owner, hash, answer.is_done())
     }
 
     /// A publication that was cut off is completed by the same command.
-    fn end_publication(&self, owner: &Place, hash: TesseraHash) -> Result<()> {
+    fn end_publication(&self, owner: &Place, hash: TesseraHash, is_done: bool) -> Result<()> {
         let again = || {
             let answer = self.world.tes(owner, &["publish", &hash.to_string(), "--yes"]);
             answer.is_ok_and(|answer| answer.is_done())
         };
         // A node has only just come back, and may not know the others yet.
-        if wait_for(AGAIN, Duration::from_secs(1), again) {
+        if is_done || wait_for(AGAIN, Duration::from_secs(1), again) {
             self.world.book().completed(hash);
         } else {
             self.world.journal.violation(format!("the publication of {hash} cannot be ended"));

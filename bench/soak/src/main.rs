@@ -2,7 +2,7 @@
 //! nothing is lost that was acknowledged. `CONTRIBUTING.md` says how to run it.
 //!
 //! [`soak`] is the long run: [`actions`] are what owners do, [`faults`] what happens to nodes,
-//! [`checkpoint`] what must hold. [`book`] knows what must be where, and [`disk`] reads what is there.
+//! [`checkpoint`] what must hold. [`kills`] is the run of a thousand kills. [`book`] knows what must be where, and [`disk`] reads what is there.
 
 mod actions;
 mod book;
@@ -85,7 +85,8 @@ fn run(options: &Options) -> Result<bool> {
     std::fs::create_dir_all(&scratch)?;
     let journal = Journal::new(&root.join("journal"))?;
     let (seed, hours, nodes) = (options.seed, options.hours, options.nodes);
-    journal.say(&format!("seed {seed}, {hours} hours, {nodes} nodes, in {}", root.display()));
+    let length = options.kills.map_or(format!("{hours} hours"), |times| format!("{times} kills"));
+    journal.say(&format!("seed {seed}, {length}, {nodes} nodes, in {}", root.display()));
     let world = World::new(Network::new(&root, programs, nodes)?, journal, scratch);
     let outcome = match options.kills {
         Some(times) => kills::kills(&world, seed, times),
@@ -93,7 +94,10 @@ fn run(options: &Options) -> Result<bool> {
     };
     if let Err(error) = outcome {
         world.journal.violation(format!("the run could not go on: {error}"));
-        soak::summary(&world);
+        match options.kills {
+            Some(_) => kills::summary(&world),
+            None => soak::summary(&world),
+        }
     }
     let is_well = world.journal.violations() == 0;
     drop(world);

@@ -27,6 +27,7 @@ const NOT_FOR: &[(&str, &[&str])] = &[
     ("tesd", &["quinn", "rusqlite"]),
     ("tesseras-cli", &["quinn", "rusqlite"]),
     ("tesseras-bench", &[]),
+    ("tesseras-soak", &["quinn", "rusqlite", "tesseras-node"]),
 ];
 
 /// Crates whose code never touches a creator's secret keys.

@@ -28,9 +28,11 @@ pub fn root() -> PathBuf {
 /// Every crate of the workspace by the path of its root file, such as `tesd/src/main.rs`.
 pub fn workspace() -> BTreeMap<String, Vec<Source>> {
     let mut crates = BTreeMap::new();
-    for entry in fs::read_dir(root()).expect("the workspace can be listed") {
-        let name = entry.expect("an entry").file_name().into_string().expect("UTF-8");
-        let src = root().join(&name).join("src");
+    let manifest = fs::read_to_string(root().join("Cargo.toml")).expect("it is there");
+    let manifest: toml::Table = manifest.parse().expect("TOML");
+    for member in manifest["workspace"]["members"].as_array().expect("a list") {
+        let name = member.as_str().expect("a path");
+        let src = root().join(name).join("src");
         for file in ["lib.rs", "main.rs"].into_iter().filter(|file| src.join(file).is_file()) {
             let read = |path: &str| fs::read_to_string(src.join(path)).ok();
             crates.insert(format!("{name}/src/{file}"), of_crate(file, &read));

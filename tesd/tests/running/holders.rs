@@ -35,7 +35,7 @@ const LONG: usize = 4 << 20;
 
 /// A running node. It is killed when this is dropped, and its disk is erased.
 struct Holder {
-    process: Process,
+    _process: Process,
     home: TempDir,
     id: NodeId,
     listen: SocketAddr,
@@ -59,7 +59,7 @@ impl Holder {
         let field = |name: &str| process.field(name).expect("it is ready").to_owned();
         let id = field("node").parse().expect("an id");
         let listen = field("listen").parse().expect("an address");
-        Self { process, home, id, listen }
+        Self { _process: process, home, id, listen }
     }
 
     fn data(&self) -> PathBuf {
