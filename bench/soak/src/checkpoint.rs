@@ -110,14 +110,14 @@ pub fn disk_is_sound(world: &World, place: &Place) -> Result<usize> {
     let number = place.number;
     let collected = world.tes(place, &["gc"])?;
     if !collected.is_done() {
-        world.journal.violation(format!("node {number}: tes gc: {}", collected.why()));
+        world.journal.violation(format!("node {number}: gc: {}", collected.why()));
     }
     let checked = world.network.programs.run(&place.data, &["check"])?.json;
     let touched = place.state().touched.clone();
     let is_known = |value: &Value| value.as_str().is_some_and(|hash| is_among(&touched, hash));
     for list in LISTS {
         let Some(found) = checked[list].as_array() else {
-            world.journal.violation(format!("node {number}: tes check did not answer"));
+            world.journal.violation(format!("node {number}: check did not answer"));
             break;
         };
         // What a flipped bit did is known; it must be the whole of it.
@@ -125,7 +125,7 @@ pub fn disk_is_sound(world: &World, place: &Place) -> Result<usize> {
         let found: Vec<_> = found.iter().filter(|one| !expected(one)).collect();
         // A piece is lost if its file is damaged: looked at below, piece by piece.
         if !found.is_empty() && (list != "lost_pieces" || touched.is_empty()) {
-            world.journal.violation(format!("node {number}: tes check: {list}: {found:?}"));
+            world.journal.violation(format!("node {number}: check: {list}: {found:?}"));
         }
     }
     let rows = disk::rows(&place.data, &[])?;
