@@ -206,7 +206,7 @@ async fn twelve_nodes_of_one_machine_join_five_holders_and_leave_and_nothing_is_
     })
     .await;
     // Whoever would let a copy go had the time for it: each has looked again at what the others hold.
-    for holder in holders.iter().chain(holders) {
+    for holder in holders {
         holder.ask(Repair { hash: Some(hash) }).await;
     }
     drop(machine);

@@ -7,8 +7,8 @@
 //!   that it neither disturbs a writing process nor reads a partial state.
 //! - *No log, or an empty one:* everything is in the database's file, and no process has it open.
 //!   It is read as an immutable file.
-//! - *A log alone:* SQLite would have to create the shared memory. Both files are copied to a
-//!   private temporary directory and opened there.
+//! - *A log alone, or one that is only a header and whose process was killed:* SQLite would have to
+//!   write the shared memory. Both files are copied to a private temporary directory and opened there.
 //!
 //! A database of an older format is also copied, and the copy is migrated.
 
@@ -29,6 +29,8 @@ use crate::free_space::free_space;
 
 /// The copy's name in its directory.
 const COPY: &str = "tesseras.db";
+/// The length of a log without a commit.
+const LOG_HEADER_BYTES: u64 = 32;
 /// Room that a copy needs beyond the copied bytes: shared memory and a migration's log.
 const BESIDE_COPY_BYTES: u64 = 1024 * 1024;
 
@@ -47,6 +49,7 @@ pub(crate) fn open_read_only(path: &Path, config: &StorageConfig) -> Result<Data
         (Some(_), Some(_)) => match in_place(path, "mode=ro&readonly_shm=1") {
             Ok(connection) => (connection, None),
             Err(error) if is_about_the_medium(&error) => copied(path)?,
+            Err(error) if is_about_the_header(&error, log) => copied(path)?,
             Err(error) => return Err(opening(path, error)),
         },
         (Some(1..), None) => copied(path)?,
@@ -115,6 +118,14 @@ fn uri(path: &Path, parameters: &str) -> String {
 fn is_about_the_medium(error: &rusqlite::Error) -> bool {
     let code = error.sqlite_error_code();
     matches!(code, Some(ErrorCode::CannotOpen | ErrorCode::ReadOnly | ErrorCode::SystemIoFailure))
+}
+
+/// Whether the log is only a header, which a process wrote that was killed before its first commit.
+/// If it may not write the shared memory, SQLite tries to read such a log for ten seconds. Where a
+/// process has the database open, it does not fail to.
+fn is_about_the_header(error: &rusqlite::Error, log: Option<u64>) -> bool {
+    let code = error.sqlite_error_code();
+    code == Some(ErrorCode::FileLockingProtocolFailed) && log == Some(LOG_HEADER_BYTES)
 }
 
 /// Opens a private copy of a database that no process has open, and of its log.

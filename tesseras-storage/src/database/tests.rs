@@ -92,6 +92,28 @@ fn no_schema_is_trusted() {
 }
 
 #[test]
+fn a_log_of_which_a_killed_process_has_written_only_the_header_is_read() {
+    const HEADER: usize = 32;
+    let (dir, running) = on_disk(&StorageConfig::default());
+    let path = dir.path().join("t.db");
+    let other = Connection::open(&path).unwrap();
+    let written_back =
+        other.query_row("PRAGMA wal_checkpoint(FULL)", [], |row| row.get::<_, i64>(0));
+    assert_eq!(written_back.unwrap(), 0, "nobody was in the way");
+    let killed = tempfile::tempdir().unwrap();
+    let left = killed.path().join("t.db");
+    for suffix in ["", "-shm"] {
+        std::fs::copy(beside(&path, suffix), beside(&left, suffix)).unwrap();
+    }
+    let log = std::fs::read(beside(&path, "-wal")).unwrap();
+    std::fs::write(beside(&left, "-wal"), &log[..HEADER]).unwrap();
+    drop(running);
+    let read_only = open_read_only(&left, &StorageConfig::default());
+    let read_only = read_only.unwrap_or_else(|error| panic!("{error}"));
+    assert_eq!(values::<i64>(&read_only, "user_version"), [FORMAT as i64]);
+}
+
+#[test]
 fn the_busy_timeout_is_waited_for() {
     let config =
         StorageConfig { busy_timeout: Duration::from_millis(30), ..StorageConfig::default() };
