@@ -79,12 +79,14 @@ pub fn kills(world: &World, seed: u64, times: u64) -> Result<()> {
         if world.journal.violations() > 0 {
             return Err("it stops at what is wrong, and leaves the disks as they are".into());
         }
-        round += 1;
-        if round % 25 == 0 || is_done {
-            summary(world);
-        }
         if is_done {
+            checkpoint(world, "the end")?;
+            summary(world);
             return Ok(());
+        }
+        round += 1;
+        if round % 25 == 0 {
+            summary(world);
         }
         if world.book().living().len() > LIVING {
             killer.clear()?;
