@@ -98,12 +98,13 @@ impl Disk for OsDisk {
     fn rename_new(&self, from: &Path, to: &Path) -> io::Result<()> {
         use rustix::fs::{CWD, RenameFlags, renameat_with};
         match renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
-            // The file system does not support that flag: the check before it must suffice.
-            Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS)
-                if to.symlink_metadata().is_err() =>
+            // The file system does not support that flag. Another process may come between.
+            Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS) => match to.symlink_metadata()
             {
-                std::fs::rename(from, to)
-            }
+                Ok(_) => Err(io::ErrorKind::AlreadyExists.into()),
+                Err(e) if e.kind() == io::ErrorKind::NotFound => std::fs::rename(from, to),
+                Err(e) => Err(e),
+            },
             renamed => renamed.map_err(io::Error::from),
         }
     }

@@ -96,9 +96,10 @@ fn disk_of(path: &Path) -> Option<Arc<RecordingDisk>> {
     disks.into_iter().find(|disk| path.starts_with(disk.root()))
 }
 
-/// SQLite's error for an error of the disk.
-fn code(errno: Errno, otherwise: c_int) -> c_int {
-    if errno == Errno::NOSPC { ffi::SQLITE_FULL } else { otherwise }
+/// SQLite's error for an error of the disk: only a write says that the disk is full.
+fn code(errno: Errno, error: c_int) -> c_int {
+    let is_full = errno == Errno::NOSPC && error == ffi::SQLITE_IOERR_WRITE;
+    if is_full { ffi::SQLITE_FULL } else { error }
 }
 
 unsafe extern "C" fn open(

@@ -29,7 +29,11 @@ fn create(
     match disk.create_directory(path) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => {
             create(disk, above(path), created)?;
-            disk.create_directory(path)?;
+            match disk.create_directory(path) {
+                // Another thread or process was faster.
+                Err(_) if path.is_dir() => return Ok(()),
+                outcome => outcome?,
+            }
         }
         Err(_) if path.is_dir() => return Ok(()),
         outcome => outcome?,
@@ -41,4 +45,31 @@ fn create(
 fn above(path: &Path) -> &Path {
     // The empty path is the current directory.
     path.parent().filter(|above| !above.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Barrier;
+
+    use tesseras_disk::OsDisk;
+
+    use super::*;
+
+    #[test]
+    fn many_may_create_the_same_directories() {
+        let root = tempfile::tempdir().unwrap();
+        let start = Barrier::new(8);
+        for round in 0..100 {
+            let path = root.path().join(format!("{round}/above/below"));
+            std::thread::scope(|scope| {
+                for _ in 0..8 {
+                    scope.spawn(|| {
+                        start.wait();
+                        create_directories(&OsDisk, &path).unwrap();
+                    });
+                }
+            });
+            assert!(path.is_dir());
+        }
+    }
 }

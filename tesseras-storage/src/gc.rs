@@ -87,7 +87,10 @@ pub(crate) fn collect(
     };
     for hash in library.unlisted()? {
         if holdings.is_blocked(&hash)? {
-            garbage.orphans += u64::from(library.remove_signature_file(&hash)?);
+            match library.remove_signature_file(&hash) {
+                Ok(removed) => garbage.orphans += u64::from(removed),
+                Err(error) => garbage.failed.add(1, &error),
+            }
         } else {
             needed.add(cas, &hash)?;
             garbage.unlisted.push(hash);

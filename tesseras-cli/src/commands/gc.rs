@@ -69,7 +69,9 @@ impl Report for Collected {
         let mut line = |text: String| out.append_line(format_args!("{text}"));
         let bytes = self.orphan_bytes + self.stale_bytes;
         match (self.orphans + self.stale, self.leaked) {
-            (0, 0) if self.failed == 0 => line("Nothing to remove.".to_owned()),
+            // What failed is named below.
+            (0, 0) if self.failed > 0 => {}
+            (0, 0) => line("Nothing to remove.".to_owned()),
             (0, leaked) if leaked > 0 => {
                 line(format!("Corrected {}.", count(leaked, "reference count", "reference counts")))
             }
