@@ -1,5 +1,5 @@
 //! A node whose disk fails at each of its touches in turn, once, with an error or because it is
-//! full, while the node creates, receives, publishes, fetches and repairs: the operations of our
+//! full, while the node creates, receives, publishes and fetches: the operations of our
 //! files and those of SQLite. It may refuse or report that; afterwards everything that it had
 //! acknowledged is there, every byte of it is read, and the same works again.
 //!
@@ -213,44 +213,6 @@ async fn what_is_fetched_on_a_disk_that_fails_is_whole_or_not_there() {
         )
         .await;
     eprintln!("fetch: {faults} faults");
-    assert!(faults > 1);
-    frail.node.stop().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn what_is_repaired_on_a_disk_that_fails_is_whole() {
-    let mut net = Net::of(7).await;
-    let frail = Frail::join(&mut net).await;
-    let (hash, keys) = net.nodes[0].create(&net.path("album"), 5 * MIB, 7);
-    net.nodes[0].publish(hash, &keys).await.unwrap();
-    let replication = frail.node.replication();
-    // With a whole copy it would have nothing to fetch and to rebuild.
-    let store = open(&frail.root.path().join("data"));
-    for held in store.fragments().list_fragments(&hash).unwrap() {
-        if held.piece == Piece::Whole {
-            assert!(store.fragments().delete_fragment(&held).unwrap());
-        }
-    }
-    assert!(!store.fragments().list_fragments(&hash).unwrap().is_empty());
-    drop(store);
-    let faults = frail
-        .fail_everywhere(
-            stride(25),
-            async |number| {
-                let member = &net.nodes[number as usize % net.nodes.len()];
-                if let Some(piece) = member.held(hash).first() {
-                    assert!(member.store.fragments().delete_fragment(piece).unwrap());
-                }
-                let _ = replication.repair(hash, &silent()).await;
-            },
-            async || {
-                replication.repair(hash, &silent()).await.unwrap();
-                let health = replication.status(hash).await.unwrap().unwrap();
-                assert_eq!(health.state, HealthState::Healthy, "{health:?}");
-            },
-        )
-        .await;
-    eprintln!("repair: {faults} faults");
     assert!(faults > 1);
     frail.node.stop().await;
 }

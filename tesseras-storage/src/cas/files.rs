@@ -208,10 +208,8 @@ pub(super) fn create_directories(root: &Path, disk: &dyn Disk) -> Result<(), Sto
             _ => {}
         }
     }
-    if !absent.is_empty() {
-        disk.sync_directory(root).map_err(|e| io_error("syncing", root, e))?;
-    }
-    Ok(())
+    // Those that are there may have been created by a process that was killed before it synced them.
+    disk.sync_directory(root).map_err(|e| io_error("syncing", root, e))
 }
 
 fn hex_byte(byte: u8) -> String {
