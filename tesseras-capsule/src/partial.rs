@@ -18,7 +18,8 @@ use tesseras_disk::Disk;
 
 use crate::sync_tree::sync_tree;
 
-pub(crate) use abandoned::remove_abandoned;
+use abandoned::remove_abandoned;
+pub(crate) use abandoned::remove_abandoned_alone;
 pub use unfinished::{Discarded, discard_unfinished};
 
 /// How many names are tried for one directory.

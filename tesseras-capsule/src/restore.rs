@@ -27,7 +27,7 @@ use crate::dirfd::Folder;
 use crate::meta::{Meta, point_in_time, spelled};
 use crate::open::{OpenError, StoredCapsule};
 use crate::pack_reader::Sequential;
-use crate::partial::{Failed, Partial, parent_of, remove_abandoned};
+use crate::partial::{Failed, Partial, parent_of, remove_abandoned_alone};
 use crate::pump::Pump;
 use crate::walk::printable_path;
 use places::{Placed, Places};
@@ -122,7 +122,7 @@ pub fn restore_on_disk(
     dest: &Path,
     progress: &Meter,
 ) -> Result<Restored, RestoreError> {
-    remove_abandoned(dest);
+    remove_abandoned_alone(dest);
     // An existing directory may be a mount point, which cannot be replaced by renaming: then the
     // partial one is created inside it, otherwise beside it.
     let into_existing = is_empty_directory(dest)?;

@@ -10,8 +10,6 @@ pub enum Fault {
     Never,
     /// Only the one of this number, with this error.
     Once(u64, Errno),
-    /// The one of this number and all later ones, with this error.
-    From(u64, Errno),
 }
 
 impl Fault {
@@ -19,7 +17,6 @@ impl Fault {
     pub(crate) fn at(self, number: u64) -> Option<Errno> {
         match self {
             Self::Once(at, errno) if number == at => Some(errno),
-            Self::From(at, errno) if number >= at => Some(errno),
             _ => None,
         }
     }

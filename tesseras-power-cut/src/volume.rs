@@ -47,11 +47,6 @@ impl Volume {
         }
     }
 
-    /// How many steps have not been synced.
-    pub fn pending(&self) -> usize {
-        self.pending.len()
-    }
-
     /// One possible content after a power cut now.
     pub fn image(&self, surviving: Surviving) -> Image {
         let mut image = self.durable.clone();

@@ -32,6 +32,7 @@ mod config;
 mod connections;
 mod format;
 mod log;
+mod mark;
 mod paths;
 mod read_only;
 mod sole;
@@ -50,6 +51,7 @@ use connections::{BorrowedReader, Connections};
 use format::{format_of, migrate};
 use log::Log;
 use paths::{beside, length};
+use sole::Left;
 
 /// Opens a database that exists only as long as the value returned.
 pub fn open_in_memory(config: &StorageConfig) -> Result<Database, StoreError> {
@@ -87,13 +89,17 @@ pub fn open_database(
     let _turn = FileLock::acquire(&opening, &what, config.busy_timeout)?;
 
     // SQLite takes an empty file for a new database, and removes the log beside it.
-    match length(path).map_err(|e| io_error("reading", path, e))? {
-        None | Some(0) => may_begin()?,
-        Some(_) => sole::write_back_what_is_left(path, &what)?,
-    }
+    let left = match length(path).map_err(|e| io_error("reading", path, e))? {
+        None | Some(0) => may_begin().map(|()| Left::Nothing)?,
+        Some(_) => sole::write_back_what_is_left(path, &opening)?,
+    };
     let writer = open_writer(path, config, &what, may_begin)?;
     let connections = Connections::open(writer, path, config).map_err(|e| sql_error(&what, e))?;
-    let log = Some(Box::new(Log::open(path, config, opening, &*disk)?));
+    let log = Log::open(path, config, opening, &*disk)?;
+    if left == Left::NotWrittenBack {
+        log.was_verified_only()?;
+    }
+    let log = Some(Box::new(log));
     Ok(Database { connections, log, disk, _copy: None })
 }
 
@@ -242,8 +248,10 @@ impl Database {
             Some(log) => log.wal.commit(awaited, commit),
             None => commit().map(|()| Ticket::none()),
         };
-        let ticket =
-            committed.map_err(|e| WriteError { error: sql_error(what, e), rolled_back: false })?;
+        let ticket = committed.map_err(|e| {
+            self.log.iter().for_each(|log| log.commit_failed());
+            WriteError { error: sql_error(what, e), rolled_back: false }
+        })?;
         if let Some(log) = &self.log {
             log.write_back_if_long(connection);
         }

@@ -30,6 +30,16 @@ pub(crate) fn remove_abandoned(parent: &Path) {
     }
 }
 
+/// [`remove_abandoned`] in a directory that has nothing else. Beside anything else, a partial
+/// directory may be the rest of a folder whose move into place was interrupted, and stays.
+pub(crate) fn remove_abandoned_alone(parent: &Path) {
+    let Ok(mut entries) = fs::read_dir(parent) else { return };
+    if entries.all(|entry| entry.is_ok_and(|entry| maker(&entry.file_name()).is_some_and(is_gone)))
+    {
+        remove_abandoned(parent);
+    }
+}
+
 /// The process id in a directory name; `None` for any other name.
 fn maker(name: &OsStr) -> Option<Pid> {
     let (hash, rest) = name.to_str()?.strip_prefix(".tessera-")?.split_at_checked(16)?;

@@ -183,6 +183,21 @@ fn what_dead_processes_left_is_removed_and_nothing_else() {
     assert_eq!(tree(&dest), tree(&world.folder));
 }
 
+/// The rest of the folder may be nowhere else.
+#[test]
+fn an_interrupted_restore_into_an_existing_directory_is_left_as_it_is() {
+    let world = World::small();
+    let dest = world.dir.path().join("dest");
+    let rest = format!(".tessera-0123456789abcdef.partial-{}/second.jpg", dead());
+    fs::create_dir_all(dest.join(&rest).parent().unwrap()).unwrap();
+    fs::write(dest.join(&rest), "second").unwrap();
+    fs::write(dest.join("first.jpg"), "first").unwrap();
+    let before = tree(&dest);
+    let error = restore(&world.capsule(), &*world.library, &dest, &Meter::silent()).unwrap_err();
+    assert!(matches!(error, RestoreError::Exists { .. }), "{error}");
+    assert_eq!(tree(&dest), before);
+}
+
 #[test]
 fn nothing_is_written_over() {
     let world = full();

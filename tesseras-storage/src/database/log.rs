@@ -22,15 +22,12 @@ use tesseras_disk::Disk;
 
 use super::config::StorageConfig;
 use super::connections::Connections;
+use super::mark;
 use super::paths::beside;
-use super::sole::{self, Sole};
+use super::sole::{self, Sole, VERIFYING};
 use crate::error::{io_error, sql_error};
 use crate::lock::FileLock;
 use crate::wal::{Ticket, Wal};
-
-/// What a process does that waits for others to close the database.
-const MENDING: &str =
-    "the database, whose log the disk could not write and which has to be verified alone,";
 
 /// The log of a database, and what is needed to open it again.
 pub(super) struct Log {
@@ -89,6 +86,14 @@ impl Log {
         })
     }
 
+    /// Notes that the log was verified and could not be written back: it can be read, and nothing
+    /// is acknowledged until it is written back.
+    pub(super) fn was_verified_only(&self) -> Result<(), StoreError> {
+        self.wal.distrust();
+        self.wal.verified(open_file(&self.path)?);
+        Ok(())
+    }
+
     /// Whether SQLite syncs the commits of this process; it may not sync those of others.
     pub(super) fn is_synced_by_sqlite(&self) -> bool {
         self.config.synchronous_full
@@ -111,7 +116,7 @@ impl Log {
     /// commit, except that a failure is noticed. `writer` is in no transaction.
     pub(super) fn write_back_if_long(&self, writer: &Connection) {
         let limit = u64::from(self.config.wal_autocheckpoint_pages);
-        let is_long = || sole::frames(writer).is_ok_and(|(frames, _)| frames >= limit);
+        let is_long = || sole::frames(writer).is_ok_and(|frames| frames >= limit);
         if limit == 0 || self.wal.is_broken() || !is_long() {
             return;
         }
@@ -124,6 +129,15 @@ impl Log {
                 self.wal.distrust();
                 self.keep_others_out();
             }
+        }
+    }
+
+    /// Notes that a commit failed. If SQLite was to sync it, that may be what failed, and what
+    /// others had committed before is as uncertain.
+    pub(super) fn commit_failed(&self) {
+        if self.is_synced_by_sqlite() {
+            self.wal.distrust();
+            self.keep_others_out();
         }
     }
 
@@ -142,7 +156,7 @@ impl Log {
         }
         // One attempt is enough for all who wait for it.
         if self.refused.load(Ordering::SeqCst) != refused {
-            return Err(StoreError::Locked { what: MENDING.to_owned() });
+            return Err(StoreError::Locked { what: VERIFYING.to_owned() });
         }
         let outcome = self.verify_and_write_back(&mut mending, connections, disk);
         match &outcome {
@@ -161,6 +175,7 @@ impl Log {
     ) -> Result<(), StoreError> {
         let sql = |e| sql_error("verifying the log of the database", e);
         self.wal.distrust();
+        mark::set(&self.opening);
         let mut writer = lock(&connections.writer);
         if let Some(open) = &*writer {
             mending.end = self.end_seen_by(open);
@@ -169,10 +184,10 @@ impl Log {
         let patience = self.config.busy_timeout;
         // Only after that: of two processes that mend at once, each would wait for the other.
         if mending.nobody_opens.is_none() {
-            let lock = FileLock::acquire(&self.opening, MENDING, patience)?;
+            let lock = FileLock::acquire(&self.opening, VERIFYING, patience)?;
             mending.nobody_opens = Some(lock);
         }
-        let sole = Sole::open(&self.path, MENDING, patience)?;
+        let sole = Sole::open(&self.path, VERIFYING, patience)?;
         if let Some(end) = &mending.end {
             let found = LogEnd { salts: self.salts()?, frames: sole.frames()? };
             if !end.is_in(&found) {
@@ -189,6 +204,7 @@ impl Log {
         // deleted in the end.
         written_back?;
         sync_file(&self.wal.file(), &self.path, disk)?;
+        mark::clear(&self.opening)?;
         self.wal.mended();
         Ok(())
     }
@@ -196,9 +212,8 @@ impl Log {
     /// Where the log ends for a connection. If that cannot be found out, all that is not synced
     /// counts as lost.
     fn end_seen_by(&self, connection: &Connection) -> Option<LogEnd> {
-        let frames = sole::frames(connection)
-            .map_err(|e| sql_error("reading the log of the database", e))
-            .map(|(frames, _)| frames);
+        let frames =
+            sole::frames(connection).map_err(|e| sql_error("reading the log of the database", e));
         match frames.and_then(|frames| Ok(LogEnd { salts: self.salts()?, frames })) {
             Ok(end) => Some(end),
             Err(error) => {
@@ -226,12 +241,17 @@ impl Log {
         Ok([a, b, c, d, e, f, g, h])
     }
 
-    /// After a failed sync, takes the lock under which others would open the database. Whoever
-    /// mends the log takes it, too.
+    /// After a failed sync, takes the lock under which others would open the database, as mending
+    /// does, and marks the log for those who open it when this process has ended.
     fn keep_others_out(&self) {
+        // Whoever holds this is mending the log, and has marked it.
         let Ok(mut mending) = self.mending.try_lock() else { return };
-        if self.wal.is_broken() && mending.nobody_opens.is_none() {
-            let taken = FileLock::acquire(&self.opening, MENDING, Duration::ZERO);
+        if !self.wal.is_broken() {
+            return;
+        }
+        mark::set(&self.opening);
+        if mending.nobody_opens.is_none() {
+            let taken = FileLock::acquire(&self.opening, VERIFYING, Duration::ZERO);
             mending.nobody_opens = taken.ok();
         }
     }
@@ -246,7 +266,9 @@ impl Log {
             None => FileLock::acquire(&self.opening, "closing the database", patience).ok(),
         };
         let mut writer = lock(&connections.writer);
-        if let Err(error) = connections.close(&mut writer, !self.wal.is_broken()) {
+        // It may be another process that knows that the log is not to be trusted.
+        let is_trusted = !self.wal.is_broken() && !mark::is_set(&self.opening);
+        if let Err(error) = connections.close(&mut writer, is_trusted) {
             tracing::warn!(%error, "the database is closed as it is");
         }
     }

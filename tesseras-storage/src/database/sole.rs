@@ -15,8 +15,13 @@ use tesseras_core::ports::StoreError;
 use super::config::distrust_schema;
 use super::connections::keep_log_on_close;
 use super::format::{FORMAT, format_of, migrate};
+use super::mark;
 use super::paths::{beside, length};
 use crate::error::{io_error, sql_error};
+
+/// What a process does that waits for others to close the database.
+pub(super) const VERIFYING: &str =
+    "the database, whose log the disk could not write and which has to be verified alone,";
 
 /// The only connection to a database.
 pub(super) struct Sole {
@@ -43,7 +48,7 @@ impl Sole {
 
     /// The number of intact frames in the log.
     pub(super) fn frames(&self) -> Result<u64, StoreError> {
-        frames(&self.connection).map(|(all, _)| all).map_err(|e| sql_error(&self.what, e))
+        frames(&self.connection).map_err(|e| sql_error(&self.what, e))
     }
 
     /// Writes the intact part of the log back into the database, syncs that, and empties the log.
@@ -59,27 +64,35 @@ impl Sole {
     }
 }
 
-/// How many frames the log has, and how many of them are written back, as this connection sees it.
-pub(super) fn frames(connection: &Connection) -> rusqlite::Result<(u64, u64)> {
+/// How many frames the log has, as this connection sees it.
+pub(super) fn frames(connection: &Connection) -> rusqlite::Result<u64> {
     let mut statement = connection.prepare_cached("PRAGMA wal_checkpoint(NOOP)")?;
+    let frames = |row: &rusqlite::Row<'_>| row.get::<_, i64>(1);
     // -1 if there is no log.
-    let frames = |row: &rusqlite::Row<'_>, column: usize| {
-        row.get::<_, i64>(column).map(|frames| u64::try_from(frames).unwrap_or_default())
-    };
-    statement.query_row([], |row| Ok((frames(row, 1)?, frames(row, 2)?)))
+    statement.query_row([], frames).map(|frames| u64::try_from(frames).unwrap_or_default())
+}
+
+/// What [`write_back_what_is_left`] leaves of a log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Left {
+    /// Nothing that this process would have to verify.
+    Nothing,
+    /// An intact log that may be in the memory of the kernel alone: the disk is full.
+    NotWrittenBack,
 }
 
 /// Verifies and writes back what a process left in the log that ended without closing it, unless
 /// others have the database open. What it had not synced may be in the memory of the kernel alone,
-/// and reported as written: it is not to be built upon.
-pub(super) fn write_back_what_is_left(path: &Path, what: &str) -> Result<(), StoreError> {
+/// and reported as written: it is not to be built upon. [`StoreError::Locked`] if it is known that
+/// the log must be verified, while others have the database open.
+pub(super) fn write_back_what_is_left(path: &Path, opening: &Path) -> Result<Left, StoreError> {
     let log = beside(path, "-wal");
     if length(&log).map_err(|e| io_error("reading", &log, e))?.is_none_or(|bytes| bytes == 0) {
-        return Ok(());
+        return mark::clear(opening).map(|()| Left::Nothing);
     }
-    let sole = match Sole::open(path, what, Duration::ZERO) {
-        // Those who have it open look after their log.
-        Err(StoreError::Locked { .. }) => return Ok(()),
+    let sole = match Sole::open(path, VERIFYING, Duration::ZERO) {
+        // Those who have it open look after their log, unless another one knew more about it.
+        Err(StoreError::Locked { .. }) if !mark::is_set(opening) => return Ok(Left::Nothing),
         sole => sole?,
     };
     format_of(&sole.connection)?;
@@ -87,9 +100,9 @@ pub(super) fn write_back_what_is_left(path: &Path, what: &str) -> Result<(), Sto
         // The store must open so that space can be freed.
         Err(StoreError::Full { what }) => {
             tracing::warn!(what, "no room to write the log back into the database");
-            Ok(())
+            Ok(Left::NotWrittenBack)
         }
-        outcome => outcome,
+        written => written.and_then(|()| mark::clear(opening)).map(|()| Left::Nothing),
     }
 }
 

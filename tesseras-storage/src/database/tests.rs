@@ -4,6 +4,7 @@ use std::os::unix::fs::FileExt as _;
 use std::time::Duration;
 
 use rusqlite_migration::Migrations;
+use tesseras_power_cut::{Fault, record};
 
 use super::format::STEPS;
 use super::*;
@@ -291,7 +292,7 @@ fn a_log_that_has_become_long_is_written_back() {
         let rows = vec!["x".repeat(50_000); 10];
         rows.iter().for_each(|row| _ = insert(&database, row));
         let writer = lock(&database.connections.writer);
-        let (frames, _) = sole::frames(writer.as_ref().unwrap()).unwrap();
+        let frames = sole::frames(writer.as_ref().unwrap()).unwrap();
         assert_eq!(frames < 60, written_back, "{pages}: {frames}");
         drop(writer);
         assert_eq!(inserted(&database), rows);
@@ -381,12 +382,30 @@ fn a_log_is_verified_alone_and_meanwhile_nobody_else_begins() {
     assert!(is_locked(database.read("x", |_| Ok(())).unwrap_err()));
     assert!(is_locked(open(&path, &config).unwrap_err()));
     assert_eq!(inserted(&other), ["kept"]);
-    // It writes the log back when it closes the database, so nobody can compare what was in it.
     drop(other);
-    assert!(database.sync(ticket).unwrap_err().to_string().contains("may be lost"));
+    database.sync(ticket).unwrap();
     assert_eq!(inserted(&database), ["kept"]);
     database.sync(insert(&database, "later")).unwrap();
     assert_eq!(inserted(&open(&path, &config).unwrap()), ["kept", "later"]);
+}
+
+/// A version that knows no mark writes the log back when it closes the database, so nobody can
+/// compare what was in it.
+#[test]
+fn what_cannot_be_compared_any_more_is_not_acknowledged() {
+    let config =
+        StorageConfig { busy_timeout: Duration::from_millis(30), ..StorageConfig::default() };
+    let (dir, database) = on_disk(&config);
+    let path = dir.path().join("t.db");
+    let other = open(&path, &config).unwrap();
+    let ticket = insert(&database, "kept");
+    fail_a_sync(&database);
+    database.sync(ticket).unwrap_err();
+    mark::clear(&beside(&path, "-open")).unwrap();
+    drop(other);
+    assert!(database.sync(ticket).unwrap_err().to_string().contains("may be lost"));
+    assert_eq!(inserted(&database), ["kept"]);
+    assert_eq!(inserted(&open(&path, &config).unwrap()), ["kept"]);
 }
 
 #[test]
@@ -520,4 +539,62 @@ fn the_page_cache_is_bounded_for_the_whole_process() {
         .unwrap();
     let said = String::from_utf8_lossy(&child.stdout);
     assert!(child.status.success() && said.contains("1 passed"), "{said}");
+}
+
+/// A commit that SQLite syncs syncs what others have committed before, too.
+#[test]
+fn a_commit_that_could_not_be_synced_is_not_built_upon() {
+    let root = tempfile::tempdir().unwrap();
+    let disk = record(root.path(), Fault::Never).unwrap();
+    let path = root.path().join("t.db");
+    let patience = StorageConfig { busy_timeout: Duration::from_millis(50), ..Default::default() };
+    let config = StorageConfig { synchronous_full: true, ..patience };
+    let full = open_database(&path, &config, disk.clone(), &|| Ok(())).unwrap();
+    let normal = open(&path, &StorageConfig::default()).unwrap();
+    let _ = insert(&full, "a");
+    let before = disk.touches();
+    full.sync(insert(&full, "b")).unwrap();
+    let touches = disk.touches() - before;
+    let _ = insert(&normal, "lost");
+    let log = std::fs::File::options().write(true).open(root.path().join("t.db-wal")).unwrap();
+    let end = log.metadata().unwrap().len();
+    // The sync comes last.
+    disk.set_fault(Fault::Once(disk.touches() + touches - 1, rustix::io::Errno::IO));
+    let failed = full.write("x", |tx| Ok(tx.execute(INSERT, ["failed"])?));
+    assert!(failed.is_err_and(|failed| !failed.rolled_back));
+    log.write_all_at(&[0x55; 4000], end - 4000).unwrap();
+    let refused = full.write("x", |tx| Ok(tx.execute(INSERT, ["too early"])?));
+    assert!(matches!(refused, Err(WriteError { error: StoreError::Locked { .. }, .. })));
+    drop(normal);
+    full.sync(insert(&full, "later")).unwrap();
+    assert_eq!(inserted(&full), ["a", "b", "later"]);
+    // After a power cut there is no shared memory.
+    let copy = tempfile::tempdir().unwrap();
+    for name in ["t.db", "t.db-wal"] {
+        std::fs::copy(root.path().join(name), copy.path().join(name)).unwrap();
+    }
+    let copied = open(&copy.path().join("t.db"), &StorageConfig::default()).unwrap();
+    assert_eq!(inserted(&copied), ["a", "b", "later"]);
+}
+
+#[test]
+fn a_log_that_could_not_be_written_back_at_opening_is_not_built_upon() {
+    let root = tempfile::tempdir().unwrap();
+    let disk = record(root.path(), Fault::Never).unwrap();
+    let path = root.path().join("t.db");
+    let config = StorageConfig::default();
+    let opened = || open_database(&path, &config, disk.clone(), &|| Ok(())).unwrap();
+    let database = opened();
+    let _ = insert(&database, "a");
+    fail_a_sync(&database);
+    drop(database);
+    // The log is synced first; then the database is written, for which there is no room.
+    disk.set_fault(Fault::Once(disk.touches() + 1, rustix::io::Errno::NOSPC));
+    let database = opened();
+    let is_broken = || database.log.as_ref().unwrap().wal.is_broken();
+    assert!(is_broken());
+    assert_eq!(inserted(&database), ["a"]);
+    database.sync(insert(&database, "b")).unwrap();
+    assert!(!is_broken());
+    assert_eq!(inserted(&database), ["a", "b"]);
 }

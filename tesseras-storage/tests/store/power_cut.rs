@@ -476,6 +476,33 @@ fn without_any_one_kind_of_sync_something_is_lost() {
     }
 }
 
+/// A process was killed right before it synced what it had created.
+#[test]
+fn directories_that_another_process_created_are_synced_as_well() {
+    let life = Life::new();
+    let data = data_dir(life.root.path());
+    let cas = data.join("cas");
+    let shards = (0..=u8::MAX).map(|first| cas.join(format!("{first:02x}")));
+    let above = [data.parent().unwrap().to_owned(), data.clone(), cas.clone()];
+    for directory in above.into_iter().chain(shards) {
+        life.disk.create_directory(&directory).unwrap();
+    }
+    let bytes = piece(1);
+    put(&life.open(), &fragment(1, 0, &bytes), &bytes).unwrap();
+    let mut volume = Volume::default();
+    // Of the directory above, only its creator can know.
+    for step in life.disk.steps() {
+        volume.apply(&step);
+        if step == Step::CreateDirectory("families".into()) {
+            volume.apply(&Step::SyncDirectory("".into()));
+        }
+    }
+    let mut promised = Promised::default();
+    promised.pieces.insert(1, Some(true));
+    let root = volume_on_disk(&volume, Surviving::Nothing);
+    verify(&life, root.path(), &promised).unwrap();
+}
+
 #[test]
 fn what_was_recorded_is_what_is_there() {
     let (life, steps) = recorded(Life::live);

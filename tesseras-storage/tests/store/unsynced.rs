@@ -84,6 +84,22 @@ fn neither_is_it_when_the_process_ends_first() {
     assert_only_the_acknowledged_is_there(&open(dir.path()));
 }
 
+/// The other process would find out with its own next sync; one that opens the store now would not.
+#[test]
+fn neither_is_it_built_upon_if_the_process_ends_while_another_has_the_store_open() {
+    let (dir, fails) = (tempfile::tempdir().unwrap(), Arc::default());
+    let store = open_on_a_bad_disk(dir.path(), &fails);
+    let other = open(dir.path());
+    damage_the_log(dir.path(), &fails, &store);
+    drop(store);
+    let config =
+        StorageConfig { busy_timeout: Duration::from_millis(50), ..StorageConfig::default() };
+    let refused = Store::open(dir.path(), &config).unwrap_err();
+    assert!(matches!(refused, StoreError::Locked { .. }), "{refused}");
+    drop(other);
+    assert_only_the_acknowledged_is_there(&open(dir.path()));
+}
+
 #[test]
 fn while_another_process_has_the_store_open_nothing_is_acknowledged() {
     let (dir, fails) = (tempfile::tempdir().unwrap(), Arc::default());
