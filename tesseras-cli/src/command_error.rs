@@ -113,7 +113,9 @@ impl From<StoreError> for CommandError {
                 "stop tesd, and every tes that is still running, then repeat the command and start \
                  the newer tesd",
             ),
-            StoreError::Locked { .. } => failed.with_hint("try again in a moment"),
+            StoreError::Locked { .. } => failed.with_hint(
+                "try again in a moment; if that does not help, stop tesd and repeat the command",
+            ),
             StoreError::Blocked(_) => {
                 failed.with_hint("it was dropped in the meantime; repeat the command to let it in")
             }

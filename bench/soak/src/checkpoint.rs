@@ -17,7 +17,8 @@ use crate::world::{World, discard};
 
 /// The number of the node that reads everything.
 const READER: u8 = 200;
-/// How long a capsule may be unreadable while nodes that were away join again.
+/// How long, from the first fetch on, capsules may be unreadable while nodes that were away join
+/// again. It is one time for all: what follows is fetched from nodes that have had it.
 const PATIENCE: Duration = Duration::from_secs(180);
 
 /// What a check says of a data directory, in lists.

@@ -1,8 +1,8 @@
 //! One `tesd` in a process of its own.
 
 use std::fs::File;
-use std::io::{BufRead as _, BufReader};
 use std::net::SocketAddr;
+use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -14,6 +14,8 @@ use crate::clock::wait_for;
 use crate::failure::Result;
 use crate::programs::Programs;
 
+/// The longest time that a start may take.
+const START: Duration = Duration::from_secs(120);
 /// The longest time that a stop may take.
 const STOP: Duration = Duration::from_secs(20);
 
@@ -52,24 +54,36 @@ impl Daemon {
         if !peers.is_empty() {
             command.arg("--bootstrap").arg(peers.join(","));
         }
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log);
-        let mut child = command.spawn()?;
+        let ready = tempfile::tempfile()?;
+        command.stdin(Stdio::null()).stdout(ready.try_clone()?).stderr(log);
+        let child = command.spawn()?;
+        Self::once_ready(child, &ready).map_err(|why| {
+            let log = start.log.display();
+            format!("a node {why}; {log} says more").into()
+        })
+    }
+
+    /// Waits until the process has said, in the file that it prints to, who and where it is. It is
+    /// killed if it does not.
+    fn once_ready(mut child: Child, printed: &File) -> std::result::Result<Self, String> {
         let mut ready = String::new();
-        if let Some(stdout) = child.stdout.as_mut() {
-            BufReader::new(stdout).read_line(&mut ready)?;
-        }
+        let in_time = wait_for(START, Duration::from_millis(5), || {
+            let has_ended = !matches!(child.try_wait(), Ok(None));
+            ready = line_in(printed);
+            has_ended || ready.ends_with('\n')
+        });
         let field = |name: &str| {
             let mut fields = ready.split_whitespace();
             fields.find_map(|field| field.strip_prefix(name)?.strip_prefix('='))
         };
-        let (Some(id), Some(listen)) = (field("node"), field("listen")) else {
-            let _ = child.kill();
-            let _ = child.wait();
-            let log = start.log.display();
-            return Err(format!("a node did not start; {log} says why").into());
-        };
-        let (id, listen) = (id.parse()?, listen.parse()?);
-        Ok(Self { child, id, listen })
+        let id = field("node").and_then(|id| id.parse().ok());
+        let listen = field("listen").and_then(|listen| listen.parse().ok());
+        if let (true, Some(id), Some(listen)) = (in_time, id, listen) {
+            return Ok(Self { child, id, listen });
+        }
+        let _ = child.kill();
+        let _ = child.wait();
+        Err(if in_time { "did not start" } else { "is not ready and does not end" }.to_owned())
     }
 
     /// The id of its process.
@@ -103,4 +117,11 @@ impl Drop for Daemon {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// The beginning of what a process prints to a file, which it goes on writing at its own position.
+fn line_in(printed: &File) -> String {
+    let mut bytes = [0; 1024];
+    let read = printed.read_at(&mut bytes, 0).unwrap_or_default();
+    String::from_utf8_lossy(&bytes[..read]).into_owned()
 }
