@@ -1,6 +1,6 @@
 //! One possible content of a disk after a power cut.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -39,6 +39,19 @@ impl Image {
             }
         }
         Ok(())
+    }
+
+    /// Drops the bytes of files without a name, which can get none any more.
+    pub(crate) fn forget_nameless(&mut self) {
+        let named: BTreeSet<FileId> = self
+            .names
+            .values()
+            .filter_map(|node| match node {
+                Node::File(file) => Some(*file),
+                Node::Directory => None,
+            })
+            .collect();
+        self.contents.retain(|file, _| named.contains(file));
     }
 
     pub(crate) fn write(&mut self, file: FileId, at: u64, bytes: &[u8]) {

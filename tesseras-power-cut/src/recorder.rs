@@ -52,6 +52,11 @@ impl RecordingDisk {
         self.tape().steps.clone()
     }
 
+    /// What was recorded since this was last called. [`Self::steps`] no longer has it.
+    pub fn take_steps(&self) -> Vec<Step> {
+        std::mem::take(&mut self.tape().steps)
+    }
+
     /// How many changes and syncs were counted so far, failed ones included.
     pub fn touches(&self) -> u64 {
         self.tape().touches

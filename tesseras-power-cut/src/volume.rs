@@ -41,7 +41,10 @@ impl Volume {
         match step {
             Step::SyncFile { file, .. } => self.settle(|step| bytes_of(step) == Some(*file)),
             Step::SyncDirectory(path) => self.settle(|step| is_named_in(step, path)),
-            Step::SyncFileSystem => self.settle(|_| true),
+            Step::SyncFileSystem => {
+                self.settle(|_| true);
+                self.durable.forget_nameless();
+            }
             Step::Mark(_) => {}
             _ => self.pending.push(step.clone()),
         }

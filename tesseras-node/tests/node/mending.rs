@@ -14,7 +14,7 @@ use crate::reasons::ask;
 use crate::stranger::blob_path;
 
 /// Takes these pieces from their holders; returns how many that were.
-fn lose(members: &[Member], hash: TesseraHash, lost: &[u8]) -> usize {
+pub fn lose(members: &[Member], hash: TesseraHash, lost: &[u8]) -> usize {
     let mut count = 0;
     for member in members {
         for fragment in member.held(hash) {

@@ -14,7 +14,12 @@ use crate::network::{Member, Net};
 
 /// Asks a node as `tes` does.
 pub async fn ask<C: Call>(member: &Member, call: C) -> Result<C::Answer, Failure> {
-    let client = Client::connect(&socket_path(&member.dir)).await.unwrap();
+    ask_at(&member.dir, call).await
+}
+
+/// Asks the node with this data directory.
+pub async fn ask_at<C: Call>(dir: &Path, call: C) -> Result<C::Answer, Failure> {
+    let client = Client::connect(&socket_path(dir)).await.unwrap();
     match client.ask(call, |_| {}).await {
         Ok(answer) => Ok(answer),
         Err(ClientError::Failed(failure)) => Err(failure),

@@ -12,6 +12,7 @@ use tesseras_node::jobs::{Job as _, JobOutcome, ScrubJob};
 use tesseras_node::scrub::Scrubber;
 use tesseras_rpc::calls::Scrub;
 use tesseras_rpc::messages::{DamagedPart, ScrubReply};
+use tesseras_storage::Store;
 
 use crate::network::{MIB, Member, Net};
 use crate::reasons::ask;
@@ -28,9 +29,9 @@ fn flip(dir: &Path, hash: &ContentHash) -> Vec<u8> {
 }
 
 /// A file in a capsule of the library that is no MANIFEST.
-fn file_of(member: &Member, hash: TesseraHash, suffix: &str) -> ContentHash {
-    let record = member.store.library().get(&hash).unwrap().unwrap();
-    let blobs = member.store.blobs();
+pub fn file_of(store: &Store, hash: TesseraHash, suffix: &str) -> ContentHash {
+    let record = store.library().get(&hash).unwrap().unwrap();
+    let blobs = store.blobs();
     let capsule = tesseras_capsule::StoredCapsule::of_record(&*blobs, &record).unwrap();
     capsule.files().iter().find(|file| file.path.as_str().ends_with(suffix)).unwrap().blake3
 }
@@ -82,7 +83,7 @@ async fn a_damaged_file_in_the_library_is_mended_from_the_holders_of_its_capsule
     owner.publish(hash, &keys).await.unwrap();
     reader.fetch(hash).await.unwrap();
     for (member, origin) in [(owner, Origin::Created), (reader, Origin::Fetched)] {
-        let voice = file_of(member, hash, ".wav");
+        let voice = file_of(&member.store, hash, ".wav");
         let was = flip(&member.dir, &voice);
         let found = ask(member, Scrub {}).await.unwrap();
         assert_eq!(counts(&found), (1, 1, 0), "{found:?}");
@@ -97,7 +98,7 @@ async fn what_nobody_else_has_stays_damaged_and_is_named() {
     let net = Net::of(3).await;
     let owner = &net.nodes[0];
     let (hash, _) = owner.create(&net.path("album"), 2000, 5);
-    let voice = file_of(owner, hash, ".wav");
+    let voice = file_of(&owner.store, hash, ".wav");
     flip(&owner.dir, &voice);
     let found = ask(owner, Scrub {}).await.unwrap();
     assert_eq!(counts(&found), (1, 0, 0), "{found:?}");
@@ -163,7 +164,7 @@ async fn the_scrub_in_the_background_goes_on_where_it_was() {
     let JobOutcome::Scrubbed { objects, damaged, .. } = outcome else { panic!("{outcome:?}") };
     assert_eq!((objects, damaged), (stored.objects - 3, 0));
     // What stays damaged is told again and again.
-    flip(&member.dir, &file_of(member, hash, ".wav"));
+    flip(&member.dir, &file_of(&member.store, hash, ".wav"));
     for _ in 0..2 {
         let outcome = job(member, Duration::ZERO).run().await;
         assert!(matches!(outcome, JobOutcome::Scrubbed { damaged: 1, .. }), "{outcome:?}");
