@@ -15,7 +15,8 @@ use tesseras_core::progress::silent;
 use tesseras_core::time::Timestamp;
 use tesseras_crypto::CreatorKeys;
 use tesseras_node::machine::Machine;
-use tesseras_node::{Node, NodeConfig};
+
+use tesseras_node::{Node, NodeConfig, StartError};
 use tesseras_power_cut::{Fault, RecordingDisk, Step, Surviving, Volume, record};
 use tesseras_rpc::Failure;
 use tesseras_rpc::calls::Call;
@@ -189,9 +190,20 @@ fn quick_directory() -> TempDir {
     tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap()
 }
 
+/// Starts a node, once its port is free.
 async fn start(disk: &Arc<RecordingDisk>, config: &NodeConfig) -> Node {
-    let machine = Machine { disk: disk.clone(), ..Machine::this() };
-    Node::start_on(config.clone(), machine, |router| Arc::new(router)).await.unwrap()
+    let mut started = None;
+    until("the node starts", async || {
+        let machine = Machine { disk: disk.clone(), ..Machine::this() };
+        match Node::start_on(config.clone(), machine, |router| Arc::new(router)).await {
+            Ok(node) => started = Some(node),
+            Err(StartError::Bind(_)) => {}
+            Err(error) => panic!("{error}"),
+        }
+        started.is_some()
+    })
+    .await;
+    started.unwrap()
 }
 
 /// Reads every byte of what is stored: all that rows name is there, and nothing else.
