@@ -35,7 +35,7 @@ use crate::columns::{content_hash, count};
 use crate::database::Database;
 use crate::error::Fault;
 use crate::metrics::{self, ObjectCounters, ObjectCounts};
-use crate::not_removed::NotRemoved;
+use crate::not_removed::{NotRemoved, is_gone};
 use crate::reserve::Reserve;
 use crate::staging::{Staging, Swept};
 use tesseras_disk::Disk;
@@ -221,7 +221,7 @@ impl Cas {
         })?;
         // On its own: once committed, the transaction would find nothing to remove.
         self.reserve.with_reserve(|| self.database.sync(ticket))?;
-        self.finish_removal(&released.unnamed);
+        self.finish_removal(&released.unnamed).warn();
         self.remove_doubtful();
         self.reserve.restore();
         Ok(value)
@@ -235,42 +235,53 @@ impl Cas {
         self.reserve.with_reserve(step)
     }
 
-    /// Continues the removals that were interrupted. What cannot be removed now stays noted.
-    pub(crate) fn finish_removals(&self) -> Result<(), StoreError> {
+    /// Whether an object's file is still to be removed.
+    pub(crate) fn is_removal_due(&self, hash: &ContentHash) -> Result<bool, StoreError> {
+        self.database.read("looking for removals", |connection| {
+            connection
+                .prepare_cached("SELECT 1 FROM object_removals WHERE object = ?1")?
+                .exists([hash.as_bytes()])
+        })
+    }
+
+    /// Continues the removals that were interrupted. What cannot be removed now stays noted, and is
+    /// returned.
+    pub(crate) fn finish_removals(&self) -> Result<NotRemoved, StoreError> {
         let due: Vec<ContentHash> = self.database.read("looking for removals", |connection| {
             connection
                 .prepare_cached("SELECT object FROM object_removals")?
                 .query_map([], |row| content_hash(row, 0))?
                 .collect()
         })?;
-        self.finish_removal(&due);
-        Ok(())
+        Ok(self.finish_removal(&due))
     }
 
     /// Removes the files of these objects, unless they are referenced again, and forgets that they
     /// are to be removed.
-    fn finish_removal(&self, hashes: &[ContentHash]) {
+    fn finish_removal(&self, hashes: &[ContentHash]) -> NotRemoved {
         let mut failed = NotRemoved::default();
         let remove = |batch| self.remove_batch(batch, &mut failed);
         let removed: Vec<ContentHash> = hashes.chunks(REMOVE_BATCH).flat_map(remove).collect();
         metrics::add(&self.counters.deletions, removed.len() as u64);
-        failed.warn();
         // Otherwise a power cut could bring back files that nothing remembers to remove.
         let forgotten = self.files.sync_names_of(&removed).and_then(|()| self.forget(&removed));
         if let Err(error) = forgotten {
             tracing::warn!(%error, "removed objects are looked for again at the next start");
         }
+        failed
     }
 
     /// Forgets that these objects are to be removed. If the disk loses that, they are looked for
-    /// once more.
+    /// once more. The note of another process that stored and dropped one in the meantime stays.
     fn forget(&self, removed: &[ContentHash]) -> Result<(), StoreError> {
         for batch in removed.chunks(REMOVE_BATCH) {
             self.database.write_unsynced("forgetting removals", |tx| {
                 let mut forget =
                     tx.prepare_cached("DELETE FROM object_removals WHERE object = ?1")?;
                 for hash in batch {
-                    forget.execute([hash.as_bytes()])?;
+                    if object_bytes(tx, hash)?.is_some() || is_gone(&self.files.path(hash)) {
+                        forget.execute([hash.as_bytes()])?;
+                    }
                 }
                 Ok(())
             })?;

@@ -5,12 +5,15 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use tesseras_core::ids::{ContentHash, TesseraHash};
-use tesseras_core::ports::{BlobReader, HeldPiece, StoreError, TesseraRepository as _};
+use tesseras_core::ports::{
+    BlobReader, HeldPiece, HoldingRepository as _, StoreError, TesseraRepository as _,
+};
 use tesseras_crypto::blake3_of;
 
 use crate::cas::Cas;
 use crate::columns::{content_hash, count, to_integer};
 use crate::fragment::held_piece;
+use crate::holdings::SqliteHoldings;
 use crate::library::SqliteLibrary;
 
 /// SQL: how many rows refer to the object of a row of `objects`.
@@ -26,7 +29,8 @@ pub(crate) use names_of_object;
 /// How many rows are fetched at a time.
 const PAGE: u64 = 1000;
 
-/// The result of a check. Of a sound store, all lists are empty but that of foreign files.
+/// The result of a check. Of a sound store, all lists are empty but those of waiting and of foreign
+/// files.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct StoreCheck {
     /// Objects with a reference.
@@ -45,18 +49,30 @@ pub struct StoreCheck {
     pub lost_pieces: Vec<HeldPiece>,
     /// Capsules of the library whose signature file is missing or wrong, and not due.
     pub unsigned: Vec<TesseraHash>,
+    /// Capsules that are not listed although parts of them are here: their row was lost, and was not
+    /// dropped. [`Store::rebuild_library`](crate::Store::rebuild_library) lists them again, or says
+    /// what is missing.
+    pub unlisted: Vec<TesseraHash>,
     /// Files that are named as objects and have no reference: waste, which
     /// [`Store::collect_garbage`](crate::Store::collect_garbage) removes.
     pub orphans: Vec<PathBuf>,
+    /// Files of what was dropped that wait to be removed: opening the store, or
+    /// [`Store::collect_garbage`](crate::Store::collect_garbage), tries it again.
+    pub waiting: Vec<PathBuf>,
     /// Files among the objects that are not named as any, so they are not ours.
     pub foreign: Vec<PathBuf>,
 }
 
 impl StoreCheck {
-    /// Whether everything is as it should be: all is intact, and nothing is there that nothing
-    /// refers to.
+    /// Whether everything is as it should be: all is intact, every capsule is listed, and nothing is
+    /// there that nothing refers to.
     pub fn is_sound(&self) -> bool {
-        self.is_intact() && self.orphans.is_empty()
+        self.is_intact() && self.unlisted.is_empty() && self.orphans.is_empty()
+    }
+
+    /// Whether it is sound, and nothing waits to be removed.
+    pub fn is_tidy(&self) -> bool {
+        self.is_sound() && self.waiting.is_empty()
     }
 
     /// Whether all referenced objects exist, are intact, and are counted correctly.
@@ -77,7 +93,11 @@ struct Object {
 }
 
 /// Checks everything.
-pub(crate) fn check(cas: &Cas, library: &SqliteLibrary) -> Result<StoreCheck, StoreError> {
+pub(crate) fn check(
+    cas: &Cas,
+    library: &SqliteLibrary,
+    holdings: &SqliteHoldings,
+) -> Result<StoreCheck, StoreError> {
     let mut found = StoreCheck::default();
     let mut after: Option<ContentHash> = None;
     loop {
@@ -102,15 +122,21 @@ pub(crate) fn check(cas: &Cas, library: &SqliteLibrary) -> Result<StoreCheck, St
     }
     check_pieces(cas, &mut found)?;
     for record in library.list()? {
-        let kept = library.signature_file(&record.hash)?;
-        if kept.is_none_or(|kept| kept.signatures != record.signatures)
+        if !library.is_signature_file_right(&record)?
             && !library.is_signature_file_due(&record.hash)?
         {
             found.unsigned.push(record.hash);
         }
     }
+    for hash in library.unlisted()? {
+        if !holdings.is_blocked(&hash)? {
+            found.unlisted.push(hash);
+        }
+    }
+    found.waiting = library.waiting_files()?;
     cas.visit_orphans(|hash, path| {
         match hash {
+            Some(hash) if cas.is_removal_due(&hash)? => found.waiting.push(path),
             Some(_) => found.orphans.push(path),
             None => found.foreign.push(path),
         }

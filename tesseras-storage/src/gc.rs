@@ -69,14 +69,13 @@ pub(crate) fn collect(
     is_set_aside: bool,
 ) -> Result<Garbage, StoreError> {
     // A removal whose commit was not acknowledged, because its sync failed, was not continued.
-    cas.finish_removals()?;
-    library.finish_removals()?;
+    let mut garbage = Garbage { failed: cas.finish_removals()?, ..Garbage::default() };
+    garbage.failed.merge(library.finish_removals()?);
     library.write_due_or_warn();
-    let mut garbage = Garbage::default();
     match cas.sweep() {
         Ok(swept) => {
             (garbage.stale, garbage.stale_bytes) = (swept.files, swept.bytes);
-            garbage.failed = swept.failed;
+            garbage.failed.merge(swept.failed);
         }
         Err(error) => garbage.failed.add(1, &error),
     }
@@ -99,6 +98,10 @@ pub(crate) fn collect(
     let mut orphans = Vec::new();
     cas.visit_orphans(|hash, path| {
         let Some(hash) = hash else { return Ok(()) };
+        if cas.is_removal_due(&hash)? {
+            // It was tried and counted above.
+            return Ok(());
+        }
         let Some((changed, bytes)) = changed_at(&path)? else { return Ok(()) };
         if needed.has(&hash) {
             garbage.kept += 1;

@@ -3,7 +3,8 @@
 //!
 //! The file is written after its row is committed and before the capsule is acknowledged, and removed
 //! after the row; what is due is in the database and continued when the store is next opened. So an
-//! acknowledged capsule has one, and a file without a row means that the row was lost.
+//! acknowledged capsule has one, and a file without a row, and without a note that it is to be removed,
+//! means that the row was lost.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -22,6 +23,7 @@ use crate::blocked::{is_blocked, refuse_blocked};
 use crate::cas::Cas;
 use crate::columns::{content_hash, count, creator_id, tessera_hash, to_integer};
 use crate::error::{Fault, io_error};
+use crate::not_removed::{NotRemoved, is_gone};
 use crate::signature_files::{self, SignatureFile};
 
 /// Signature files that are written in one turn, during which no other process can write.
@@ -52,6 +54,15 @@ impl SqliteLibrary {
     /// The tesserae that have a signature file, in order, listed or not.
     pub(crate) fn signature_files(&self) -> Result<Vec<TesseraHash>, StoreError> {
         signature_files::all(&self.files)
+    }
+
+    /// Whether the signature file of a listed capsule is there, whole, and has its signatures.
+    pub(crate) fn is_signature_file_right(
+        &self,
+        record: &TesseraRecord,
+    ) -> Result<bool, StoreError> {
+        let kept = self.signature_file(&record.hash)?;
+        Ok(kept.is_some_and(|kept| kept.signatures == record.signatures))
     }
 
     /// Whether a tessera has a signature file, intact or not.
@@ -131,51 +142,66 @@ impl SqliteLibrary {
         })
     }
 
-    /// Continues the removals of signature files that were interrupted.
-    pub(crate) fn finish_removals(&self) -> Result<(), StoreError> {
-        let due: Vec<TesseraHash> =
-            self.cas.database().read("looking for removals", |connection| {
-                connection
-                    .prepare_cached("SELECT tessera FROM signature_file_removals")?
-                    .query_map([], |row| tessera_hash(row, 0))?
-                    .collect()
-            })?;
-        due.iter().for_each(|hash| self.finish_removal(hash));
-        Ok(())
+    /// The capsules that were dropped and whose signature file is still to be removed.
+    pub(crate) fn removals_due(&self) -> Result<BTreeSet<TesseraHash>, StoreError> {
+        self.cas.database().read("looking for removals", |connection| {
+            connection
+                .prepare_cached("SELECT tessera FROM signature_file_removals")?
+                .query_map([], |row| tessera_hash(row, 0))?
+                .collect()
+        })
+    }
+
+    /// The signature files that are still to be removed.
+    pub(crate) fn waiting_files(&self) -> Result<Vec<PathBuf>, StoreError> {
+        let due = self.removals_due()?;
+        let mut waiting = Vec::new();
+        for hash in due {
+            let path = signature_files::path(&self.files, &hash);
+            if !is_gone(&path) && self.get(&hash)?.is_none() {
+                waiting.push(path);
+            }
+        }
+        Ok(waiting)
+    }
+
+    /// Continues the removals of signature files that were interrupted. What cannot be removed now
+    /// stays noted, and is returned.
+    pub(crate) fn finish_removals(&self) -> Result<NotRemoved, StoreError> {
+        let mut failed = NotRemoved::default();
+        for hash in self.removals_due()? {
+            if let Err(error) = self.finish_removal(&hash) {
+                failed.add(1, &error);
+            }
+        }
+        Ok(failed)
     }
 
     /// Removes the signature file of a capsule that is not listed any more, and forgets that it is
-    /// to be removed.
-    fn finish_removal(&self, hash: &TesseraHash) {
-        let removed = self.remove_signature_file(hash).and_then(|_| {
-            // Otherwise a power cut could bring it back, and with it the capsule.
-            let synced = self.cas.files().disk().sync_directory(&self.files);
-            synced.map_err(|e| io_error("syncing", &self.files, e))?;
-            let what = "forgetting the removal of a signature file";
-            self.cas.database().write_unsynced(what, |tx| {
+    /// to be removed. The note of another process that added and dropped it in the meantime stays.
+    fn finish_removal(&self, hash: &TesseraHash) -> Result<(), StoreError> {
+        self.remove_signature_file(hash)?;
+        // Otherwise a power cut could bring it back, and with it the capsule.
+        let synced = self.cas.files().disk().sync_directory(&self.files);
+        synced.map_err(|e| io_error("syncing", &self.files, e))?;
+        let what = "forgetting the removal of a signature file";
+        self.cas.database().write_unsynced(what, |tx| {
+            let path = signature_files::path(&self.files, hash);
+            if record_of(tx, hash)?.is_some() || is_gone(&path) {
                 tx.prepare_cached("DELETE FROM signature_file_removals WHERE tessera = ?1")?
                     .execute([hash.as_bytes()])?;
-                Ok(())
-            })
-        });
-        if let Err(error) = removed {
-            tracing::warn!(%error, "a signature file that nothing needs is left on the disk");
-        }
+            }
+            Ok(())
+        })
     }
 
-    /// Marks listed capsules without a signature file, so that they get one.
-    pub(crate) fn note_missing_signature_files(&self) -> Result<(), StoreError> {
-        let mut missing = Vec::new();
-        for record in self.list()? {
-            if self.signature_file(&record.hash)?.is_none() {
-                missing.push(record.hash);
-            }
-        }
-        if missing.is_empty() {
+    /// Marks listed capsules, so that their signature files are written anew.
+    pub(crate) fn note_signature_files_due(&self, due: &[TesseraHash]) -> Result<(), StoreError> {
+        if due.is_empty() {
             return Ok(());
         }
         self.cas.database().write_durably("noting missing signature files", |tx| {
-            for hash in &missing {
+            for hash in due {
                 // It may have been dropped in the meantime.
                 if record_of(tx, hash)?.is_some() {
                     note_due(tx, hash)?;
@@ -199,7 +225,7 @@ impl SqliteLibrary {
     }
 
     /// The capsules that may be listed again, or of which parts are here: those that have been noted,
-    /// and those with a signature file that are not listed.
+    /// and those with a signature file that are not listed and were not dropped.
     pub(crate) fn unlisted(&self) -> Result<BTreeSet<TesseraHash>, StoreError> {
         let noted: Vec<TesseraHash> =
             self.cas.database().read("listing incomplete capsules", |connection| {
@@ -209,8 +235,9 @@ impl SqliteLibrary {
                     .collect()
             })?;
         let mut unlisted: BTreeSet<_> = noted.into_iter().chain(self.signature_files()?).collect();
+        let dropped = self.removals_due()?;
         for hash in unlisted.clone() {
-            if self.get(&hash)?.is_some() {
+            if dropped.contains(&hash) || self.get(&hash)?.is_some() {
                 unlisted.remove(&hash);
             }
         }
@@ -435,8 +462,10 @@ impl TesseraRepository for SqliteLibrary {
             .execute([hash.as_bytes()])?;
             Ok(Some(record))
         })?;
-        if removed.is_some() {
-            self.finish_removal(hash);
+        if removed.is_some()
+            && let Err(error) = self.finish_removal(hash)
+        {
+            tracing::warn!(%error, "a signature file that nothing needs is left on the disk");
         }
         Ok(removed)
     }

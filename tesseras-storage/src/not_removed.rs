@@ -1,5 +1,8 @@
 //! What could not be removed.
 
+use std::io;
+use std::path::Path;
+
 use tesseras_core::ports::StoreError;
 
 /// How many reasons are kept.
@@ -13,6 +16,11 @@ pub struct NotRemoved {
     pub files: u64,
     /// The first reasons, at most eight, as messages for people that name the file.
     pub reasons: Vec<String>,
+}
+
+/// Whether it is certain that there is nothing of this name.
+pub(crate) fn is_gone(path: &Path) -> bool {
+    path.symlink_metadata().is_err_and(|e| e.kind() == io::ErrorKind::NotFound)
 }
 
 impl NotRemoved {

@@ -52,15 +52,20 @@ pub(crate) fn rebuild(
 ) -> Result<Rebuilt, StoreError> {
     // Files that an interrupted process moved into place count from now on.
     cas.files().sync_all_names()?;
-    library.note_missing_signature_files()?;
+    library.note_signature_files_due(&without_signature_file(cas, library)?)?;
     library.write_due_signature_files()?;
     let mut rebuilt = Rebuilt { set_aside, ..Rebuilt::default() };
+    let dropped = library.removals_due()?;
     for hash in library.signature_files()? {
         if library.get(&hash)?.is_some() {
             rebuilt.found += 1;
-        } else if !holdings.is_blocked(&hash)? {
+        } else if !dropped.contains(&hash) && !holdings.is_blocked(&hash)? {
             rebuilt.found += 1;
-            match complete(cas, library, &hash)? {
+            let complete = match library.signature_file(&hash)? {
+                Some(kept) => complete(cas, kept)?,
+                None => Err(SIGNATURES.map(str::to_owned).to_vec()),
+            };
+            match complete {
                 Ok((record, content)) => {
                     if library.relist(&record, &content)? {
                         rebuilt.restored.push(hash);
@@ -72,8 +77,7 @@ pub(crate) fn rebuild(
     }
     for hash in without_signatures(cas, library, holdings)? {
         rebuilt.found += 1;
-        let missing = [unlisted::ED25519_SIGNATURE, unlisted::ML_DSA_65_SIGNATURE];
-        let missing = missing.map(str::to_owned).to_vec();
+        let missing = SIGNATURES.map(str::to_owned).to_vec();
         rebuilt.incomplete.push(Incomplete { hash, missing });
     }
     let incomplete: Vec<TesseraHash> = rebuilt.incomplete.iter().map(|one| one.hash).collect();
@@ -81,19 +85,35 @@ pub(crate) fn rebuild(
     Ok(rebuilt)
 }
 
+/// Where the signatures of a capsule are.
+const SIGNATURES: [&str; 2] = [unlisted::ED25519_SIGNATURE, unlisted::ML_DSA_65_SIGNATURE];
+
+/// The listed capsules whose signature file is missing, or is not that of the index although the
+/// index is right.
+fn without_signature_file(
+    cas: &Cas,
+    library: &SqliteLibrary,
+) -> Result<Vec<TesseraHash>, StoreError> {
+    let mut found = Vec::new();
+    for record in library.list()? {
+        if !library.is_signature_file_right(&record)?
+            && (library.signature_file(&record.hash)?.is_none()
+                || complete(cas, SignatureFile::of(&record))?.is_ok())
+        {
+            found.push(record.hash);
+        }
+    }
+    Ok(found)
+}
+
 /// A capsule with the lengths of all its objects.
 type Complete = (TesseraRecord, BTreeMap<ContentHash, u64>);
 
 /// Assembles a capsule from its signature file; returns the paths of missing files if it is
 /// incomplete.
-fn complete(
-    cas: &Cas,
-    library: &SqliteLibrary,
-    hash: &TesseraHash,
-) -> Result<Result<Complete, Vec<String>>, StoreError> {
+fn complete(cas: &Cas, kept: SignatureFile) -> Result<Result<Complete, Vec<String>>, StoreError> {
     let gone = |paths: &[&str]| Ok(Err(paths.iter().map(|&path| path.to_owned()).collect()));
-    let signatures = [unlisted::ED25519_SIGNATURE, unlisted::ML_DSA_65_SIGNATURE];
-    let Some(kept) = library.signature_file(hash)? else { return gone(&signatures) };
+    let hash = &kept.tessera;
     let Some(named) = manifest(cas, hash)? else { return gone(&[unlisted::MANIFEST]) };
     let (manifest, bytes) = (named.manifest(), named.bytes().len() as u64);
     let missing = missing_files(cas, manifest)?;
@@ -112,18 +132,18 @@ fn complete(
         Err(SignedError::Creator(_)) => return gone(&keys),
         Err(SignedError::Signature(check)) => {
             let valid = [check.ed25519, check.ml_dsa_65];
-            let bad = signatures.iter().zip(valid).filter(|(_, valid)| !valid);
+            let bad = SIGNATURES.iter().zip(valid).filter(|(_, valid)| !valid);
             return Ok(Err(bad.map(|(path, _)| (*path).to_owned()).collect()));
         }
     }
     let Some(layout) = PackLayout::new(hash, manifest, bytes) else {
         return gone(&[unlisted::MANIFEST]);
     };
-    let SignatureFile { signatures, origin, added, .. } = kept;
-    let record = TesseraRecord::of_manifest(*hash, manifest, &layout, signatures, origin, added);
+    let SignatureFile { tessera, signatures, origin, added } = kept;
+    let record = TesseraRecord::of_manifest(tessera, manifest, &layout, signatures, origin, added);
     let mut content: BTreeMap<_, _> =
         manifest.files().iter().map(|f| (f.blake3, f.bytes)).collect();
-    content.insert((*hash).into(), bytes);
+    content.insert(tessera.into(), bytes);
     Ok(Ok((record, content)))
 }
 
@@ -169,6 +189,7 @@ fn without_signatures(
             || library.has_signature_file(&hash)
             || library.get(&hash)?.is_some()
             || holdings.is_blocked(&hash)?
+            || cas.is_removal_due(&hash.into())?
         {
             return Ok(());
         }
@@ -186,4 +207,47 @@ fn without_signatures(
 fn begins_as_manifest(path: &Path) -> Result<bool, StoreError> {
     let start = regular::read_start(path, FIRST_LINE.len() as u64 + 1)?;
     Ok(start.is_some_and(|start| start.strip_suffix(b"\n") == Some(FIRST_LINE.as_bytes())))
+}
+
+#[cfg(test)]
+mod tests {
+    use tesseras_core::ids::CreatorId;
+    use tesseras_core::manifest::FileEntry;
+    use tesseras_core::path::CapsulePath;
+    use tesseras_crypto::hash::{blake3, sha256};
+
+    use crate::{StorageConfig, Store};
+
+    use super::*;
+
+    /// Of a dropped capsule, the signature file is gone, and its objects cannot be removed yet.
+    #[test]
+    fn objects_that_wait_to_be_removed_are_not_an_incomplete_capsule() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path(), &StorageConfig::default()).unwrap();
+        let cas = store.blobs();
+        let file = |path: &str| FileEntry {
+            blake3: blake3(b"photo"),
+            sha256: sha256(b"photo"),
+            bytes: 5,
+            mime: "text/plain".to_owned(),
+            path: CapsulePath::new(path).unwrap(),
+        };
+        let needed = [listed::ED25519_PEM, listed::ML_DSA_65_PEM, listed::README];
+        let files = needed.into_iter().chain(["memories/0001/media.txt"]).map(file).collect();
+        let manifest = Manifest::new(CreatorId::new([3; 32]), 1, Vec::new(), files).unwrap();
+        let text = manifest.render().into_bytes();
+        let tessera = blake3(&text);
+        for (hash, bytes) in [(tessera, &text[..]), (blake3(b"photo"), b"photo")] {
+            std::fs::write(cas.files().path(&hash), bytes).unwrap();
+        }
+        let rebuilt = || rebuild(&cas, &store.library(), &*store.holdings(), None).unwrap();
+        assert_eq!(rebuilt().incomplete.len(), 1);
+        let note = |tx: &rusqlite::Transaction<'_>| {
+            let sql = "INSERT INTO object_removals VALUES (?1)";
+            Ok(tx.execute(sql, [tessera.as_bytes()])?)
+        };
+        cas.database().write_durably("noting", note).unwrap();
+        assert_eq!(rebuilt(), Rebuilt::default());
+    }
 }

@@ -154,8 +154,8 @@ impl Store {
     fn finish_interrupted(&self) -> Result<(), StoreError> {
         let library = self.library();
         for outcome in [
-            self.cas.finish_removals(),
-            library.finish_removals(),
+            self.cas.finish_removals().map(|left| left.warn()),
+            library.finish_removals().map(|left| left.warn()),
             library.write_due_signature_files(),
         ] {
             match outcome {
@@ -266,7 +266,7 @@ impl Store {
     /// Reads every byte of every object and compares the index with what is there. Sees a store
     /// that others write to at various moments: certain only while nobody does.
     pub fn check(&self) -> Result<StoreCheck, StoreError> {
-        check::check(&self.cas, &self.library())
+        check::check(&self.cas, &self.library(), &self.holdings())
     }
 }
 

@@ -22,7 +22,16 @@ const READER: u8 = 200;
 const PATIENCE: Duration = Duration::from_secs(180);
 
 /// What a check says of a data directory, in lists.
-const LISTS: [&str; 6] = ["missing", "damaged", "miscounted", "lost_pieces", "unsigned", "orphans"];
+const LISTS: [&str; 8] = [
+    "missing",
+    "damaged",
+    "miscounted",
+    "lost_pieces",
+    "unsigned",
+    "unlisted",
+    "orphans",
+    "waiting",
+];
 
 /// Looks at everything, with all nodes running before and after. The faults must be healed.
 pub fn checkpoint(world: &World, name: &str) -> Result<()> {

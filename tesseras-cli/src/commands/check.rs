@@ -37,7 +37,9 @@ struct Checked {
     miscounted: Vec<ContentHash>,
     lost_pieces: Vec<LostPiece>,
     unsigned: Vec<TesseraHash>,
+    unlisted: Vec<TesseraHash>,
     orphans: Vec<PathBuf>,
+    waiting: Vec<PathBuf>,
     foreign: Vec<PathBuf>,
 }
 
@@ -71,7 +73,9 @@ impl From<StoreCheck> for Checked {
             damaged: check.damaged,
             miscounted: check.miscounted,
             unsigned: check.unsigned,
+            unlisted: check.unlisted,
             orphans: check.orphans,
+            waiting: check.waiting,
             foreign: check.foreign,
         }
     }
@@ -87,10 +91,12 @@ impl Report for Checked {
         list(&mut out, "Counted wrongly", self.miscounted.iter());
         let lost = self.lost_pieces.iter();
         list(&mut out, "Lost", lost.map(|lost| format!("{} of {}", lost.fragment, lost.hash)));
-        list(&mut out, "Without a signature file", self.unsigned.iter());
+        list(&mut out, "Without its signature file", self.unsigned.iter());
+        list(&mut out, "Not in the index", self.unlisted.iter());
         list(&mut out, "Nothing refers to", self.orphans.iter().map(|path| path.display()));
+        list(&mut out, "Waits to be removed", self.waiting.iter().map(|path| path.display()));
         list(&mut out, "Not a file of Tesseras", self.foreign.iter().map(|path| path.display()));
-        if self.intact && !self.sound {
+        if self.intact && self.unlisted.is_empty() && !self.orphans.is_empty() {
             let files = count(
                 self.orphans.len() as u64,
                 "file that nothing refers to",
@@ -100,19 +106,44 @@ impl Report for Checked {
                 "Nothing is missing or damaged. There is waste: {files}."
             ));
         }
-        let is_hurt = !self.missing.is_empty() || !self.damaged.is_empty();
-        let next = match (self.sound, is_hurt, self.unsigned.is_empty()) {
-            (true, ..) => "Everything is as it should be.",
-            (false, true, _) => "Next: tes scrub     mends from other nodes what they have",
-            (false, false, false) => "Next: tes repair --library     writes what is missing",
-            (false, false, true) => {
-                "Next: tes gc     removes files that nothing refers to, and corrects counts"
-            }
-        };
-        out.append_line(format_args!("{next}"));
+        if self.sound {
+            out += "Everything is as it should be.\n";
+        }
+        if !self.lost_pieces.is_empty() && self.missing.is_empty() && self.damaged.is_empty() {
+            out += "The index has another length of these pieces than their files have. No command \
+                    mends that.\n";
+        }
+        let mut lead = "Next:";
+        for (command, what) in self.next() {
+            out.append_line(format_args!("{lead:5} {command:20}     {what}"));
+            lead = "";
+        }
         out
     }
 }
+
+impl Checked {
+    /// The commands that help, in the order in which to call them, and what each does.
+    fn next(&self) -> Vec<(&'static str, &'static str)> {
+        let hurt = !self.missing.is_empty() || !self.damaged.is_empty();
+        let unlisted = !self.unsigned.is_empty() || !self.unlisted.is_empty();
+        // What nothing refers to may belong to a capsule that is not in the index.
+        let waste = !self.orphans.is_empty() || !self.miscounted.is_empty();
+        let all = [
+            (unlisted, REBUILD),
+            (hurt, ("tes scrub", "with tesd running, mends from other nodes what they have")),
+            (waste, ("tes gc", "removes files that nothing refers to, and corrects counts")),
+            (
+                !waste && !self.waiting.is_empty(),
+                ("tes gc", "tries again to remove what was dropped"),
+            ),
+        ];
+        all.into_iter().filter(|(is_due, _)| *is_due).map(|(_, next)| next).collect()
+    }
+}
+
+const REBUILD: (&str, &str) =
+    ("tes repair --library", "with tesd stopped, writes what the index or library/ lacks");
 
 /// Lists what was found of one kind.
 fn list(out: &mut String, what: &str, found: impl ExactSizeIterator<Item: std::fmt::Display>) {

@@ -41,7 +41,7 @@ fn a_create_or_a_drop_that_is_killed_leaves_nothing_after_a_collection() {
         let made = killed_after(&environment, &["create", text(&folder)], delay);
         environment.ok(&["gc"]);
         let (found, listed) = check(&environment);
-        assert!(found.is_sound(), "{delay:?}: {found:?}");
+        assert!(found.is_tidy(), "{delay:?}: {found:?}");
         assert_eq!(fs::read_dir(environment.data_dir().join("tmp")).expect("there").count(), 0);
         let signatures = fs::read_dir(environment.data_dir().join("library")).expect("there");
         assert_eq!(signatures.count(), listed, "{delay:?}");
@@ -54,7 +54,7 @@ fn a_create_or_a_drop_that_is_killed_leaves_nothing_after_a_collection() {
             killed_after(&environment, &["drop", hash, "--yes"], delay);
             // Opening the data directory is enough.
             let (found, listed) = check(&environment);
-            assert!(found.is_sound(), "{delay:?}: {found:?}");
+            assert!(found.is_tidy(), "{delay:?}: {found:?}");
             if listed > 0 {
                 environment.ok(&["drop", hash, "--yes"]);
             }

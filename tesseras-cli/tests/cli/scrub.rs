@@ -132,3 +132,53 @@ fn a_check_names_what_the_index_and_the_files_do_not_agree_on() {
     let shown = String::from_utf8(environment.human(&["check"]).stdout).expect("UTF-8");
     assert!(shown.contains(&hash) && shown.contains("tes scrub"), "{shown}");
 }
+
+/// What a check says to people.
+fn advice(environment: &Environment) -> String {
+    String::from_utf8(environment.human(&["check"]).stdout).expect("UTF-8")
+}
+
+#[test]
+fn the_command_that_a_check_names_for_a_capsule_helps() {
+    let environment = Environment::with_creator();
+    let hash = environment.tessera();
+    let data = environment.data_dir();
+    let signatures = data.join(format!("library/{hash}.signatures"));
+    fs::write(&signatures, b"rotten").expect("written");
+    assert_eq!(environment.json(&["check"]).json["unsigned"], serde_json::json!([hash]));
+    assert!(advice(&environment).contains("Next: tes repair --library"));
+    environment.ok(&["repair", "--library"]);
+    assert_eq!(environment.ok(&["check"])["sound"], true);
+    // An older copy of the index is put back.
+    let index = data.join("db/tesseras.db");
+    let older = fs::read(&index).expect("read");
+    let letters = environment.path("letters");
+    fs::create_dir(&letters).expect("made");
+    fs::write(letters.join("letter.txt"), "Dear Ana, it rains.\n").expect("written");
+    let made = environment.ok(&["create", text(&letters)]);
+    fs::write(&index, older).expect("put back");
+    let found = environment.json(&["check"]).json;
+    assert_eq!(found["unlisted"], serde_json::json!([made["hash"]]));
+    assert_eq!((&found["sound"], &found["intact"]), (&false.into(), &true.into()));
+    let shown = advice(&environment);
+    let names = |words: &str| shown.contains(words);
+    assert!(names("Not in the index") && names("Next: tes repair --library"), "{shown}");
+    assert!(!names("waste"), "it is a letter to Ana: {shown}");
+    environment.ok(&["repair", "--library"]);
+    assert_eq!(environment.ok(&["check"])["sound"], true);
+    assert_eq!(environment.ok(&["list"])["tesseras"].as_array().map(Vec::len), Some(2));
+}
+
+#[test]
+fn a_check_names_a_command_for_each_kind_of_finding() {
+    let environment = Environment::with_creator();
+    let hash = environment.tessera();
+    let data = environment.data_dir();
+    fs::write(blob(&data, &"ab".repeat(32)), b"stray").expect("written");
+    fs::remove_file(data.join(format!("library/{hash}.signatures"))).expect("removed");
+    flip(&blob(&data, &hash));
+    let shown = advice(&environment);
+    for command in ["tes repair --library ", "tes scrub ", "tes gc "] {
+        assert!(shown.contains(command), "{command}: {shown}");
+    }
+}

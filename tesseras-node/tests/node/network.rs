@@ -248,7 +248,7 @@ pub fn try_create_in(
 /// the pieces of unfinished tasks.
 pub fn is_tidy(store: &Store, dir: &Path) -> bool {
     let check = store.check().unwrap();
-    check.is_sound() && left_in_tmp(dir).is_empty()
+    check.is_tidy() && left_in_tmp(dir).is_empty()
 }
 
 /// Waits for the files of transfers that were just ended: they are removed on other threads.

@@ -19,7 +19,7 @@ fn store() -> (TempDir, Store) {
 /// Nothing is left but the index: no object, no file, nothing in `tmp/`.
 fn assert_clean(dir: &TempDir, store: &Store) {
     let check = store.check().unwrap();
-    assert!(check.is_sound(), "{check:?}");
+    assert!(check.is_tidy(), "{check:?}");
     assert_eq!((check.objects, check.orphans.len()), (0, 0), "{check:?}");
     for entry in std::fs::read_dir(dir.path().join("data/tmp")).unwrap() {
         let path = entry.unwrap().path();

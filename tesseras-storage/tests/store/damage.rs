@@ -170,6 +170,27 @@ fn a_sound_database_is_only_added_to() {
     assert_tidy(&store);
 }
 
+/// Well formed, and those of nothing.
+fn falsify_signatures(file: &Path) {
+    let text = std::fs::read_to_string(file).unwrap();
+    let (before, after) = text.split_once("ml-dsa-65: ").unwrap();
+    let flipped = if after.starts_with('0') { "1" } else { "0" };
+    std::fs::write(file, format!("{before}ml-dsa-65: {flipped}{}", &after[1..])).unwrap();
+}
+
+#[test]
+fn a_rebuild_writes_wrong_signature_files_again_which_a_check_names() {
+    let (dir, capsules) = library_of(0..3);
+    let hash = capsules[1].record.hash;
+    let file = signature_file(dir.path(), &hash);
+    let signed = std::fs::read(&file).unwrap();
+    falsify_signatures(&file);
+    assert_eq!(open(dir.path()).check().unwrap().unsigned, [hash]);
+    rebuild(dir.path()).unwrap();
+    assert_eq!(std::fs::read(&file).unwrap(), signed);
+    assert_tidy(&open(dir.path()));
+}
+
 #[test]
 fn what_was_dropped_does_not_come_back_and_neither_does_what_is_incomplete() {
     let (dir, capsules) = library_of(0..6);
@@ -185,11 +206,7 @@ fn what_was_dropped_does_not_come_back_and_neither_does_what_is_incomplete() {
 
     std::fs::remove_file(object(dir.path(), &capsules[1].files[3])).unwrap();
     std::fs::write(object(dir.path(), &capsules[2].manifest), "tesseras-manifest 1\n").unwrap();
-    let swap = signature_file(dir.path(), &hash(3));
-    let text = std::fs::read_to_string(&swap).unwrap();
-    let (before, after) = text.split_once("ml-dsa-65: ").unwrap();
-    let flipped = if after.starts_with('0') { "1" } else { "0" };
-    std::fs::write(&swap, format!("{before}ml-dsa-65: {flipped}{}", &after[1..])).unwrap();
+    falsify_signatures(&signature_file(dir.path(), &hash(3)));
     std::fs::remove_file(signature_file(dir.path(), &hash(4))).unwrap();
     std::fs::remove_dir_all(dir.path().join("db")).unwrap();
     let rebuilt = rebuild(dir.path()).unwrap();

@@ -85,6 +85,9 @@ fn what_an_older_database_does_not_list_is_kept_until_it_is_listed_or_dropped() 
     assert_eq!(garbage.unlisted, [new.record.hash]);
     // The keys and the README are in all of them: MANIFEST and photo are left.
     assert_eq!((garbage.kept, garbage.orphans), (2, 3), "{garbage:?}");
+    let check = store.check().unwrap();
+    assert!(check.is_intact() && !check.is_sound(), "{check:#?}");
+    assert_eq!(check.unlisted, [new.record.hash]);
     drop(store);
     let rebuilt = Store::rebuild_library(dir.path(), &StorageConfig::default(), "old").unwrap();
     assert_eq!(rebuilt.restored, [new.record.hash]);

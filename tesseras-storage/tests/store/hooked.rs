@@ -8,13 +8,14 @@ use tesseras_disk::{Disk, OsDisk};
 
 type SyncLog = Box<dyn Fn(&File) -> io::Result<()> + Send + Sync>;
 type Link = Box<dyn Fn(&Path, &Path) -> io::Result<()> + Send + Sync>;
-type SyncDirectory = Box<dyn Fn(&Path) -> io::Result<()> + Send + Sync>;
+type OnPath = Box<dyn Fn(&Path) -> io::Result<()> + Send + Sync>;
 
 /// A disk with operations of its own.
 pub struct Hooked {
     pub sync_log: SyncLog,
     pub link: Link,
-    pub sync_directory: SyncDirectory,
+    pub sync_directory: OnPath,
+    pub remove: OnPath,
 }
 
 impl Default for Hooked {
@@ -23,6 +24,7 @@ impl Default for Hooked {
             sync_log: Box::new(|log| OsDisk.sync_wal(log)),
             link: Box::new(|from, to| OsDisk.link(from, to)),
             sync_directory: Box::new(|path| OsDisk.sync_directory(path)),
+            remove: Box::new(|path| OsDisk.remove(path)),
         }
     }
 }
@@ -79,7 +81,7 @@ impl Disk for Hooked {
     }
 
     fn remove(&self, path: &Path) -> io::Result<()> {
-        OsDisk.remove(path)
+        (self.remove)(path)
     }
 
     fn sync_wal(&self, wal: &File) -> io::Result<()> {

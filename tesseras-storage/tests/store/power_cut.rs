@@ -241,7 +241,7 @@ fn verify(life: &Life, root: &Path, promised: &Promised) -> Result<(), String> {
     ensure(unsound == [0; 5], || format!("unsound: {check:?}"))?;
     store.collect_garbage(END_OF_TIME).map_err(|error| format!("garbage: {error:?}"))?;
     let again = store.check().map_err(|error| format!("it cannot be checked: {error:?}"))?;
-    ensure(again.orphans.is_empty(), || format!("orphans: {again:?}"))?;
+    ensure(again.orphans.is_empty() && again.waiting.is_empty(), || format!("orphans: {again:?}"))?;
     verify_pieces(&store, promised)?;
     for (number, there) in &promised.capsules {
         let name = life.names[number];

@@ -188,5 +188,5 @@ pub fn dossier(manifest: &[u8]) -> Dossier {
 /// Everything named is there, and nothing else.
 pub fn assert_tidy(store: &Store) {
     let check = store.check().unwrap();
-    assert!(check.is_sound(), "{check:#?}");
+    assert!(check.is_tidy(), "{check:#?}");
 }

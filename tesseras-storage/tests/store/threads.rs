@@ -166,6 +166,6 @@ fn damage_on_the_disk_is_an_error_and_not_a_panic() {
     let foreign = dir.path().join("cas/00/notes.txt");
     std::fs::write(&foreign, b"foreign").unwrap();
     let check = store.check().unwrap();
-    assert!(check.is_sound());
+    assert!(check.is_tidy());
     assert_eq!(check.foreign, [foreign]);
 }
