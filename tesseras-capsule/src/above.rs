@@ -1,13 +1,14 @@
 //! The directories above one that is written: those that do not exist are created, and removed again
-//! if nothing is put into them.
+//! if nothing is put into them, also when the process is ended by a signal
+//! ([`discard_unfinished`](crate::discard_unfinished)).
 
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use tesseras_disk::Disk;
+use tesseras_disk::{Disk, parent_of};
 
-use crate::partial::{Failed, parent_of};
+use crate::partial::{Failed, forget_above, own};
 
 /// Directories that were created, the uppermost first. Dropped, they are removed as far as they are
 /// empty.
@@ -24,8 +25,13 @@ impl Above {
             .take_while(|path| !path.as_os_str().is_empty() && !path.is_dir())
             .collect();
         for directory in missing.into_iter().rev() {
+            // While it is held, the process does not end.
+            let mut own = own().map_err(|e| (directory.to_owned(), e))?;
             match fs::create_dir(directory) {
-                Ok(()) => above.created.push(directory.to_owned()),
+                Ok(()) => {
+                    own.created_above(directory);
+                    above.created.push(directory.to_owned());
+                }
                 Err(e) if e.kind() == io::ErrorKind::AlreadyExists && directory.is_dir() => {}
                 Err(e) => return Err((directory.to_owned(), e)),
             }
@@ -44,6 +50,7 @@ impl Above {
 
     /// They stay.
     pub fn keep(mut self) {
+        forget_above(&self.created);
         self.created.clear();
     }
 }
@@ -54,5 +61,6 @@ impl Drop for Above {
             // Fails if anything is in it.
             let _ = fs::remove_dir(directory);
         }
+        forget_above(&self.created);
     }
 }

@@ -14,13 +14,14 @@ use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use tesseras_disk::Disk;
+use tesseras_disk::{Disk, parent_of};
 
 use crate::sync_tree::sync_tree;
 
 use abandoned::remove_abandoned;
 pub(crate) use abandoned::remove_abandoned_alone;
 pub use unfinished::{Discarded, discard_unfinished};
+pub(crate) use unfinished::{forget_above, own};
 
 /// How many names are tried for one directory.
 const ATTEMPTS: u32 = 100;
@@ -133,14 +134,6 @@ impl Partial {
 fn take_back(from: &Path, to: &Path) {
     if fs::rename(from, to).is_err() {
         let _ = fs::remove_dir_all(from).or_else(|_| fs::remove_file(from));
-    }
-}
-
-/// The directory that a path is in.
-pub(crate) fn parent_of(path: &Path) -> &Path {
-    match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
     }
 }
 

@@ -19,7 +19,7 @@ use tesseras_core::path::CapsulePath;
 use tesseras_core::ports::{BlobStore, StoreError};
 use tesseras_core::progress::Meter;
 use tesseras_crypto::{Blake3, blake3};
-use tesseras_disk::{Disk, OsDisk};
+use tesseras_disk::{Disk, OsDisk, parent_of};
 use thiserror::Error;
 
 use crate::above::Above;
@@ -27,7 +27,7 @@ use crate::dirfd::Folder;
 use crate::meta::{Meta, point_in_time, spelled};
 use crate::open::{OpenError, StoredCapsule};
 use crate::pack_reader::Sequential;
-use crate::partial::{Failed, Partial, parent_of, remove_abandoned_alone};
+use crate::partial::{Failed, Partial, remove_abandoned_alone};
 use crate::pump::Pump;
 use crate::walk::printable_path;
 use places::{Placed, Places};

@@ -1,5 +1,17 @@
-//! The boundary to the disk: everything that changes files that must not be lost goes through a
+//! The boundary to the disk: the steps on which it depends that nothing stored is lost go through a
 //! [`Disk`], so that a test can make each touch fail in turn, or be the last before a power cut.
+//!
+//! These are all changes of `cas/`, `library/` and `tmp/`, of the database as a file, and the bytes,
+//! syncs and final names of an exported or restored folder. Not through it go:
+//!
+//! - what SQLite writes, but for its commit and the sync of its log;
+//! - keys: `tesseras-node/src/identity.rs`, `tesseras-cli/src/identity.rs` and its backup create, sync
+//!   and rename them by themselves;
+//! - the names in a folder that is exported or restored, before it has its own: they are created by
+//!   descriptor, so that no link is followed (`tesseras-capsule/src/dirfd.rs`); and what removes such
+//!   a folder, or what is staged, when it is given up;
+//! - permissions, dates, lock files, sockets, temporary copies for reading, and what a demo or
+//!   `tes man` writes: nothing depends on their survival.
 
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, Write as _};
@@ -50,6 +62,11 @@ pub trait Disk: Send + Sync {
 
     /// Called right before SQLite commits; an error rolls back instead.
     fn before_commit(&self) -> io::Result<()>;
+}
+
+/// The directory that a path is in; of a bare name, the current one.
+pub fn parent_of(path: &Path) -> &Path {
+    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 /// The disk as the operating system offers it.
@@ -142,4 +159,16 @@ fn tells_all_errors(directory: &File) -> io::Result<bool> {
     let recent = (number(), number()) >= (5, 8);
     let kind = u64::try_from(rustix::fs::fstatfs(directory)?.f_type).unwrap_or_default();
     Ok(recent && LOCAL.contains(&kind))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_path_is_in_a_directory() {
+        for (path, parent) in [("a/b", "a"), ("/a", "/"), ("a", "."), ("", "."), ("/", ".")] {
+            assert_eq!(parent_of(Path::new(path)), Path::new(parent), "{path}");
+        }
+    }
 }

@@ -40,7 +40,7 @@ use crate::reserve::Reserve;
 use crate::staging::{Staging, Swept};
 use tesseras_disk::Disk;
 
-use files::{ObjectFiles, create_directories};
+use files::{ObjectFiles, create_shards};
 pub(crate) use read::{FileReader, check_range};
 pub(crate) use references::{Placing, Released, object_bytes, set_damaged};
 
@@ -74,7 +74,7 @@ impl Cas {
         database: Arc<Database>,
         disk: Arc<dyn Disk>,
     ) -> Result<Self, StoreError> {
-        create_directories(&root, &*disk)?;
+        create_shards(&root, &*disk)?;
         let staging =
             Arc::new(reserve.with_reserve(|| Staging::open(tmp.clone(), Arc::clone(&disk)))?);
         let files = ObjectFiles::new(root, Some(staging), disk);

@@ -3,7 +3,7 @@
 use std::io;
 use std::path::Path;
 
-use tesseras_disk::Disk;
+use tesseras_disk::{Disk, parent_of};
 
 /// Makes sure that a directory exists, and those above it. What exists keeps its mode.
 pub(crate) fn create_directories(disk: &dyn Disk, path: &Path) -> io::Result<()> {
@@ -12,8 +12,8 @@ pub(crate) fn create_directories(disk: &dyn Disk, path: &Path) -> io::Result<()>
 
 /// [`create_directories`] whose names survive a power cut, and with them what is stored in them.
 pub(crate) fn create_directories_durably(disk: &dyn Disk, path: &Path) -> io::Result<()> {
-    create(disk, path, &|path| disk.sync_directory(above(path)))?;
-    match disk.sync_directory(above(path)) {
+    create(disk, path, &|path| disk.sync_directory(parent_of(path)))?;
+    match disk.sync_directory(parent_of(path)) {
         // It was not created by this user, and is not about to be lost.
         Err(e) if e.kind() == io::ErrorKind::PermissionDenied => Ok(()),
         // It may have existed, and its name may not have been synced before its creator was killed.
@@ -28,7 +28,7 @@ fn create(
 ) -> io::Result<()> {
     match disk.create_directory(path) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => {
-            create(disk, above(path), created)?;
+            create(disk, parent_of(path), created)?;
             match disk.create_directory(path) {
                 // Another thread or process was faster.
                 Err(_) if path.is_dir() => return Ok(()),
@@ -39,12 +39,6 @@ fn create(
         outcome => outcome?,
     }
     created(path)
-}
-
-/// The directory that names a directory.
-fn above(path: &Path) -> &Path {
-    // The empty path is the current directory.
-    path.parent().filter(|above| !above.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 #[cfg(test)]

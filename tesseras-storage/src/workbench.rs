@@ -19,6 +19,7 @@ use crate::cas::{Cas, FileReader};
 use crate::directories::create_directories;
 use crate::error::io_error;
 use crate::staging::TASKS;
+use tesseras_disk::parent_of;
 
 /// Pinned files. Clones share one store.
 #[derive(Debug, Clone)]
@@ -39,9 +40,7 @@ impl FsWorkbench {
 
     fn take(&self, from: &Path, to: &Path, now: Timestamp) -> Result<(), StoreError> {
         let fail = |e| io_error("pinning", to, e);
-        if let Some(directory) = to.parent() {
-            create_directories(self.cas.files().disk(), directory).map_err(fail)?;
-        }
+        create_directories(self.cas.files().disk(), parent_of(to)).map_err(fail)?;
         let date = SystemTime::UNIX_EPOCH + Duration::from_secs(now.0);
         File::options().write(true).open(from).and_then(|f| f.set_modified(date)).map_err(fail)?;
         self.cas.files().disk().rename(from, to).map_err(fail)

@@ -48,41 +48,65 @@ struct Dropped {
     attested: Option<u64>,
 }
 
+/// What is stored here of a tessera.
+struct Found {
+    hash: TesseraHash,
+    record: Option<TesseraRecord>,
+    pieces: usize,
+    /// How many pieces of unfinished tasks, and their bytes.
+    unfinished: (u64, u64),
+    /// Whether this node made it and it is not published: until its publication has ended, the pieces
+    /// at other nodes are a draft that nobody finds.
+    is_draft: bool,
+}
+
 /// Runs the command.
 pub fn run(context: &Context, args: Args) -> Result<Exit, CommandError> {
-    let store = context.store()?;
-    let hash = resolve(&store, &args.hash.text()?)?;
-    let pieces = store.fragments().list_fragments(&hash)?;
-    let record = store.library().get(&hash)?;
-    let listed = record.is_some();
-    let (unfinished, staged) = unfinished(&store, &hash)?;
-    if !listed && pieces.is_empty() && unfinished == 0 && !args.block {
-        return Err(not_in_library(&store, &hash).with_hint("--block keeps it out all the same"));
-    }
+    // The store is closed while other nodes and a person are asked: others may need it alone.
+    let found = Found::look(&context.store()?, &args.hash.text()?, args.block)?;
+    let hash = found.hash;
     let running = is_running(context)?;
-    // Before the publication has ended, the pieces at other nodes are a draft that nobody finds.
-    let is_draft = record.as_ref().is_some_and(|record| record.origin == Origin::Created)
-        && !store.holdings().publication(&hash)?.published;
-    let is_kept = listed || !pieces.is_empty();
-    let others = match is_kept && running && !is_draft {
-        true => attested_elsewhere(context, hash, !pieces.is_empty()),
+    let others = match found.is_kept() && running && !found.is_draft {
+        true => attested_elsewhere(context, hash, found.pieces > 0),
         false => None,
     };
-    if is_kept && !others.is_some_and(|others| others.any_may_vanish) && !args.yes {
-        let why = match is_draft {
+    if found.is_kept() && !others.is_some_and(|others| others.any_may_vanish) && !args.yes {
+        let why = match found.is_draft {
             true => "it is not published, so nobody finds what other nodes hold of it".to_owned(),
             false => too_few(others),
         };
-        confirm_only_copy(context, &hash, record, pieces.len(), &why)?;
+        confirm_only_copy(context, &found, &why)?;
+    }
+    let store = context.store()?;
+    let now = Found::look(&store, &hash.to_string(), args.block)?;
+    if now.record.is_some() && found.record.is_none() && !args.yes {
+        // Nobody was asked about that.
+        return Err(CommandError::new(
+            "it was added to your library meanwhile, and nothing was removed",
+        )
+        .with_hint("repeat the command if it is to go all the same"));
     }
     if running {
         // What is under way would publish it after all.
         ask(context, StopPublication { hash, how: PublicationStop::Drop })?;
     }
+    context.output.report(&remove(context, &store, &now, others)?)?;
+    Ok(Exit::Done)
+}
+
+/// Removes all that is here of a tessera, and keeps it out.
+fn remove(
+    context: &Context,
+    store: &Store,
+    found: &Found,
+    others: Option<Others>,
+) -> Result<Dropped, CommandError> {
+    let hash = found.hash;
     // Kept out first: a node that runs meanwhile accepts nothing of it while it goes.
     store.holdings().block(&hash, context.now())?;
     let removed = store.library().remove(&hash)?;
     store.workbench().unpin(&hash)?;
+    let (unfinished, staged) = found.unfinished;
     let mut dropped = Dropped {
         hash,
         bytes: removed.as_ref().map_or(0, |record| record.bytes).saturating_add(staged),
@@ -97,8 +121,33 @@ pub fn run(context: &Context, args: Args) -> Result<Exit, CommandError> {
             dropped.pieces += 1;
         }
     }
-    context.output.report(&dropped)?;
-    Ok(Exit::Done)
+    Ok(dropped)
+}
+
+impl Found {
+    /// Looks for what a person typed. Fails if nothing of it is here, unless it is to be `blocked` all
+    /// the same.
+    fn look(store: &Store, typed: &str, blocked: bool) -> Result<Self, CommandError> {
+        let hash = resolve(store, typed)?;
+        let record = store.library().get(&hash)?;
+        let is_own = record.as_ref().is_some_and(|record| record.origin == Origin::Created);
+        let found = Self {
+            hash,
+            pieces: store.fragments().list_fragments(&hash)?.len(),
+            unfinished: unfinished(store, &hash)?,
+            is_draft: is_own && !store.holdings().publication(&hash)?.published,
+            record,
+        };
+        if !found.is_kept() && found.unfinished.0 == 0 && !blocked {
+            return Err(not_in_library(store, &hash).with_hint("--block keeps it out all the same"));
+        }
+        Ok(found)
+    }
+
+    /// Whether it is in the library, or pieces of it are held.
+    fn is_kept(&self) -> bool {
+        self.record.is_some() || self.pieces > 0
+    }
 }
 
 /// How many pieces of unfinished tasks are here, and their bytes.
@@ -145,16 +194,11 @@ fn too_few(others: Option<Others>) -> String {
 }
 
 /// Asks before the only copy goes; an error if it is to stay.
-fn confirm_only_copy(
-    context: &Context,
-    hash: &TesseraHash,
-    record: Option<TesseraRecord>,
-    pieces: usize,
-    why: &str,
-) -> Result<(), CommandError> {
-    let what = match record {
-        Some(record) => record.title,
-        None => format!("{} held for others", count(pieces as u64, "piece", "pieces")),
+fn confirm_only_copy(context: &Context, found: &Found, why: &str) -> Result<(), CommandError> {
+    let hash = found.hash;
+    let what = match &found.record {
+        Some(record) => record.title.clone(),
+        None => format!("{} held for others", count(found.pieces as u64, "piece", "pieces")),
     };
     context.output.note(&format!("{what} ({hash})\nThis may be the only copy: {why}. {ONLY_COPY}"));
     match context.output.confirm("Delete it?")? {

@@ -78,11 +78,13 @@ pub fn run(context: &Context, args: Args) -> Result<Exit, CommandError> {
     if args.cancel {
         if state == PublicationState::Published && !args.yes {
             context.output.note(GIVEN_UP);
+            // Others may need it alone while somebody thinks.
+            drop(store);
             if !context.output.confirm("Let your node look after it no more?")? {
                 return Err(CommandError::new("nothing was changed"));
             }
         }
-        let left = cancel(context, &store, hash)?;
+        let left = cancel(context, hash)?;
         let is_begun = state != PublicationState::Local || left.placed > 0;
         if record.origin == Origin::Fetched && !is_begun {
             return Err(nothing_to_cancel(&hash));
@@ -108,6 +110,8 @@ pub fn run(context: &Context, args: Args) -> Result<Exit, CommandError> {
         PublicationState::Published => (AGAIN.to_owned(), "Look for what is missing?"),
         _ => (warning(&store, &capsule, peers)?, "Publish it?"),
     };
+    // Others may need it alone while somebody thinks, or while it is published.
+    drop(store);
     context.output.note(&consequences);
     if !args.yes && !context.output.confirm(question)? {
         return Err(CommandError::new("nothing was published"));
@@ -216,13 +220,13 @@ fn stopped_text(left: &PublicationReply) -> String {
 }
 
 /// Ends a publication, through the node if one runs.
-fn cancel(
-    context: &Context,
-    store: &Store,
-    hash: TesseraHash,
-) -> Result<PublicationReply, CommandError> {
+fn cancel(context: &Context, hash: TesseraHash) -> Result<PublicationReply, CommandError> {
     if is_running(context)? {
         return ask(context, StopPublication { hash, how: PublicationStop::Unpublish });
+    }
+    let store = context.store()?;
+    if store.library().get(&hash)?.is_none() {
+        return Err(not_in_library(&store, &hash));
     }
     let holdings = store.holdings();
     let state = holdings.note_publication(&hash, PublicationEvent::Cancelled)?.state();

@@ -2,6 +2,7 @@
 
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::os::unix::net::UnixListener;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
 use serde_json::Value;
@@ -103,39 +104,75 @@ fn a_person_who_ends_a_fetch_reads_what_is_kept_and_how_to_go_on() {
     assert!(told.contains("are kept") && told.contains(&format!("tes drop {hash}")), "{told}");
 }
 
-#[test]
-fn an_interrupted_restore_or_export_leaves_nothing() {
+/// A tessera of which copying and checking a file takes far longer than a signal.
+fn large_tessera(environment: &Environment) -> String {
     const BYTES: u64 = 256 << 20;
-    let environment = Environment::with_creator();
     let folder = environment.path("large");
     std::fs::create_dir(&folder).expect("made");
+    // Sparse.
     let file = std::fs::File::create(folder.join("film.bin")).expect("made");
-    // Sparse; copying and checking it takes far longer than a signal.
     file.set_len(BYTES).expect("as long as that");
     let made = environment.ok(&["create", text(&folder)]);
-    let hash = made["hash"].as_str().expect("a hash");
+    made["hash"].as_str().expect("a hash").to_owned()
+}
+
+fn entries(directory: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(directory).into_iter().flatten().flatten();
+    entries.map(|entry| entry.path()).collect()
+}
+
+fn has_partial(directory: &Path) -> bool {
+    entries(directory).iter().any(|path| text(path).contains(".partial-"))
+}
+
+/// Waits until a partial directory is in one of these.
+fn wait_for_partial(directories: &[&Path]) {
+    for _ in 0..60_000 {
+        if directories.iter().any(|directory| has_partial(directory)) {
+            return;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(1));
+    }
+    panic!("it has not begun");
+}
+
+#[test]
+fn the_directories_that_an_interrupted_restore_or_export_made_above_go_with_it() {
+    let environment = Environment::with_creator();
+    let hash = large_tessera(&environment);
+    let place = environment.path("place");
+    std::fs::create_dir(&place).expect("made");
+    let (above, dest) = (place.join("a/b"), place.join("a/b/c"));
+    for command in ["restore", "export"] {
+        let tes = start(&environment, &[command, &hash, text(&dest)]);
+        wait_for_partial(&[&above, &dest]);
+        kill(&tes, "-INT");
+        assert_interrupted(&tes.wait_with_output().expect("it ends"), command);
+        assert_eq!(entries(&place), [] as [PathBuf; 0], "{command}");
+    }
+    // What somebody else has put there stays.
+    let tes = start(&environment, &["restore", &hash, text(&dest)]);
+    wait_for_partial(&[&above]);
+    std::fs::write(place.join("a/note"), "mine").expect("written");
+    kill(&tes, "-INT");
+    assert_interrupted(&tes.wait_with_output().expect("it ends"), "restore");
+    assert_eq!(entries(&place.join("a")), [place.join("a/note")]);
+}
+
+#[test]
+fn an_interrupted_restore_or_export_leaves_nothing() {
+    let environment = Environment::with_creator();
+    let hash = large_tessera(&environment);
+    let hash = hash.as_str();
     let place = environment.path("place");
     let dest = place.join("dest");
-    let entries = |directory: &std::path::Path| -> Vec<_> {
-        let entries = std::fs::read_dir(directory).into_iter().flatten().flatten();
-        entries.map(|entry| entry.path()).collect()
-    };
-    let has_begun = || {
-        let is_partial = |path: &std::path::PathBuf| text(path).contains(".partial-");
-        entries(&place).iter().any(is_partial) || entries(&dest).iter().any(is_partial)
-    };
     for (command, into_existing) in [("restore", true), ("restore", false), ("export", true)] {
         for signal in ["-INT", "-TERM"] {
             let what = format!("{command} {signal}, into an existing directory: {into_existing}");
             let made = if into_existing { &dest } else { &place };
             std::fs::create_dir_all(made).expect("made");
             let tes = start(&environment, &[command, hash, text(&dest)]);
-            for _ in 0..60_000 {
-                if has_begun() {
-                    break;
-                }
-                std::thread::sleep(std::time::Duration::from_millis(1));
-            }
+            wait_for_partial(&[&place, &dest]);
             kill(&tes, signal);
             let output = tes.wait_with_output().expect("it ends");
             assert_interrupted(&output, &what);

@@ -5,6 +5,7 @@ use std::fs;
 use std::path::Path;
 
 use crate::environment::{Environment, PNG, text};
+use crate::terminal::talk_meanwhile;
 
 fn tree(root: &Path) -> BTreeMap<String, Vec<u8>> {
     let mut files = BTreeMap::new();
@@ -469,4 +470,29 @@ fn every_command_takes_the_groups_of_a_code_without_quotes() {
         "{}",
         dropped.stderr
     );
+}
+
+#[test]
+fn a_drop_that_waits_for_its_answer_is_in_nobodys_way() {
+    let environment = Environment::with_creator();
+    let hash = environment.tessera();
+    let ask_about = |hash: &str, answer, meanwhile: &[&str]| {
+        let dialogue = [("Delete it? [y/N] ", answer)];
+        talk_meanwhile(&environment, &["drop", hash], &dialogue, meanwhile)
+    };
+    let ask = |answer, meanwhile: &[&str]| ask_about(&hash, answer, meanwhile);
+    // Which needs the index for itself.
+    let Some(kept) = ask("n", &["repair", "--library"]) else { return };
+    assert!(kept.code == 1 && kept.shown.contains("nothing was removed"), "{}", kept.shown);
+    assert_eq!(environment.ok(&["show", &hash])["hash"], hash.as_str());
+    let gone = ask("y", &["drop", &hash, "--yes"]).expect("as before");
+    assert!(gone.code == 1 && gone.shown.contains("is not stored here"), "{}", gone.shown);
+    let again = environment.tessera();
+    let dropped = ask_about(&again, "y", &["repair", "--library"]).expect("as before");
+    assert!(
+        dropped.code == 0 && dropped.shown.contains("Removed the tessera"),
+        "{}",
+        dropped.shown
+    );
+    assert_eq!(environment.ok(&["list"])["tesseras"], serde_json::json!([]));
 }

@@ -204,6 +204,10 @@ fn giving_up_what_is_published_is_asked_first() {
     let hash = environment.tessera();
     environment.publish_in_store(&hash);
     assert_eq!(environment.json(&["publish", "--cancel", &hash]).code, Some(2));
+    let dialogue = [("look after it no more? [y/N] ", "n")];
+    if let Some(talked) = talk(&environment, &["publish", "--cancel", &hash], &dialogue) {
+        assert!(talked.shown.contains("nothing was changed"), "{}", talked.shown);
+    }
     assert_eq!(environment.ok(&["list"])["tesseras"][0]["state"], "published");
     let cancelled = environment.ok(&["publish", "--cancel", "--yes", &hash]);
     assert_eq!(cancelled, json!({ "hash": hash, "state": "local", "placed": 1 }));

@@ -193,7 +193,7 @@ impl ObjectFiles {
 }
 
 /// Creates the directories of the objects below `root` that do not exist.
-pub(super) fn create_directories(root: &Path, disk: &dyn Disk) -> Result<(), StoreError> {
+pub(super) fn create_shards(root: &Path, disk: &dyn Disk) -> Result<(), StoreError> {
     let present: BTreeSet<_> = std::fs::read_dir(root)
         .and_then(|entries| entries.map(|entry| Ok(entry?.file_name())).collect())
         .map_err(|e| io_error("reading", root, e))?;

@@ -11,7 +11,7 @@ use super::format::format_of;
 use super::paths::{beside, length};
 use crate::error::{io_error, sql_error};
 use crate::lock::FileLock;
-use tesseras_disk::Disk;
+use tesseras_disk::{Disk, parent_of};
 
 /// What the name of a damaged database continues with, before a label.
 const DAMAGED: &str = ".damaged-";
@@ -42,7 +42,7 @@ pub(crate) fn set_aside_unless_sound(
         disk.rename(&from, &beside(&aside, suffix))
             .map_err(|e| io_error("setting aside", &from, e))?;
     }
-    let directory = path.parent().unwrap_or(Path::new("."));
+    let directory = parent_of(path);
     disk.sync_directory(directory).map_err(|e| io_error("syncing", directory, e))?;
     Ok(Some(beside(&aside, first)))
 }
@@ -73,7 +73,7 @@ pub(crate) fn is_one_set_aside(path: &Path) -> Result<bool, StoreError> {
     let fail = |e| io_error("reading", path, e);
     let aside = beside(path, DAMAGED);
     let prefix = aside.file_name().unwrap_or_default().as_encoded_bytes();
-    for entry in std::fs::read_dir(path.parent().unwrap_or(Path::new("."))).map_err(fail)? {
+    for entry in std::fs::read_dir(parent_of(path)).map_err(fail)? {
         if entry.map_err(fail)?.file_name().as_encoded_bytes().starts_with(prefix) {
             return Ok(true);
         }

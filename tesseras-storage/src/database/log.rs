@@ -18,7 +18,7 @@ use std::time::Duration;
 use rusqlite::Connection;
 use tesseras_core::lock::lock;
 use tesseras_core::ports::StoreError;
-use tesseras_disk::Disk;
+use tesseras_disk::{Disk, parent_of};
 
 use super::config::StorageConfig;
 use super::connections::Connections;
@@ -284,7 +284,7 @@ fn open_file(path: &Path) -> Result<File, StoreError> {
 /// Makes the log, its name and what SQLite wrote to it survive a power cut.
 fn sync_file(file: &File, path: &Path, disk: &dyn Disk) -> Result<(), StoreError> {
     disk.sync_wal(file).map_err(|e| io_error("syncing", &beside(path, "-wal"), e))?;
-    let directory = path.parent().unwrap_or(Path::new("."));
+    let directory = parent_of(path);
     disk.sync_directory(directory).map_err(|e| io_error("syncing", directory, e))
 }
 
