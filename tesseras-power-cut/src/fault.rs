@@ -10,6 +10,10 @@ pub enum Fault {
     Never,
     /// Only the one of this number, with this error.
     Once(u64, Errno),
+    /// Only the next sync of SQLite's log through the port, with this error, as on Linux: what was
+    /// not yet synced of the log stays in memory, counts as written, and is not written unless it
+    /// is changed again.
+    NextLogSync(Errno),
 }
 
 impl Fault {

@@ -183,6 +183,16 @@ impl Tape {
         file
     }
 
+    /// Fails once with [`Fault::NextLogSync`].
+    fn fail_log_sync(&mut self, wal: &File) -> Result<(), Errno> {
+        let Fault::NextLogSync(errno) = self.fault else { return Ok(()) };
+        self.fault = Fault::Never;
+        self.touches += 1;
+        let file = self.file_of(wal);
+        self.steps.extend(file.map(Step::Lost));
+        Err(errno)
+    }
+
     fn file_of(&self, file: &File) -> Option<FileId> {
         self.inodes.get(&file.metadata().ok()?.ino()).copied()
     }
@@ -304,6 +314,7 @@ impl Disk for RecordingDisk {
     }
 
     fn sync_wal(&self, wal: &File) -> io::Result<()> {
+        self.tape().fail_log_sync(wal)?;
         self.change(
             || OsDisk.sync_wal(wal),
             |tape, ()| {

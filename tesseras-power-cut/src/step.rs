@@ -79,6 +79,8 @@ pub enum Step {
     SyncDirectory(PathBuf),
     /// Everything was synced.
     SyncFileSystem,
+    /// A sync of a file failed: what was not yet synced of it is in memory alone.
+    Lost(FileId),
     /// A note of the test: for example, that something was acknowledged.
     Mark(usize),
 }

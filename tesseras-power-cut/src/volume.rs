@@ -45,6 +45,7 @@ impl Volume {
                 self.settle(|_| true);
                 self.durable.forget_nameless();
             }
+            Step::Lost(file) => self.pending.retain(|step| bytes_of(step) != Some(*file)),
             Step::Mark(_) => {}
             _ => self.pending.push(step.clone()),
         }
@@ -146,7 +147,11 @@ fn take(image: &mut Image, step: &Step) {
         }
         Step::Write { file, at, bytes } => image.write(*file, *at, bytes),
         Step::Truncate { file, length } => image.truncate(*file, *length),
-        Step::SyncFile { .. } | Step::SyncDirectory(_) | Step::SyncFileSystem | Step::Mark(_) => {}
+        Step::SyncFile { .. }
+        | Step::SyncDirectory(_)
+        | Step::SyncFileSystem
+        | Step::Lost(_)
+        | Step::Mark(_) => {}
     }
 }
 

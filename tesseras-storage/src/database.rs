@@ -91,11 +91,15 @@ pub fn open_database(
     // SQLite takes an empty file for a new database, and removes the log beside it.
     let left = match length(path).map_err(|e| io_error("reading", path, e))? {
         None | Some(0) => may_begin().map(|()| Left::Nothing)?,
-        Some(_) => sole::write_back_what_is_left(path, &opening)?,
+        Some(_) => sole::write_back_what_is_left(path, &opening, &*disk)?,
     };
     let writer = open_writer(path, config, &what, may_begin)?;
     let connections = Connections::open(writer, path, config).map_err(|e| sql_error(&what, e))?;
-    let log = Log::open(path, config, opening, &*disk)?;
+    let log = Log::open(path, config, opening.clone(), &*disk).inspect_err(|_| {
+        // What it could not sync is not to be written back when the connections are closed.
+        mark::set(&opening);
+        connections.leave_log();
+    })?;
     if left == Left::NotWrittenBack {
         log.was_verified_only()?;
     }

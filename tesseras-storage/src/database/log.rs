@@ -187,7 +187,7 @@ impl Log {
             let lock = FileLock::acquire(&self.opening, VERIFYING, patience)?;
             mending.nobody_opens = Some(lock);
         }
-        let sole = Sole::open(&self.path, VERIFYING, patience)?;
+        let (sole, on_disk) = Sole::open_on_disk(&self.path, VERIFYING, patience, disk)?;
         if let Some(end) = &mending.end {
             let found = LogEnd { salts: self.salts()?, frames: sole.frames()? };
             if !end.is_in(&found) {
@@ -196,7 +196,7 @@ impl Log {
             }
             mending.end = None;
         }
-        let written_back = sole.write_back();
+        let written_back = on_disk.and_then(|()| sole.write_back());
         drop(sole);
         connections.reopen(&mut writer, &self.path, &self.config).map_err(sql)?;
         self.wal.verified(open_file(&self.path)?);

@@ -6,11 +6,15 @@
 //! it reads the log from the beginning, verifies the checksum of each frame, and ignores what
 //! follows the first wrong one.
 
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags};
 use tesseras_core::ports::StoreError;
+use tesseras_disk::Disk;
 
 use super::config::distrust_schema;
 use super::connections::keep_log_on_close;
@@ -46,6 +50,24 @@ impl Sole {
         Ok(Self { connection, what: what.to_owned() })
     }
 
+    /// [`Sole::open`] after the bytes of the log were written to the disk once more, so that what is
+    /// verified is what the disk has: the kernel takes what it failed to write for written, and may
+    /// have it in memory alone. Where the disk does not take them, that error is returned beside the
+    /// connection: what it reads may be gone after a power cut, and is not to be written back, since
+    /// that overwrites the database, which nothing but the log could repair.
+    pub(super) fn open_on_disk(
+        path: &Path,
+        what: &str,
+        patience: Duration,
+        disk: &dyn Disk,
+    ) -> Result<(Self, Result<(), StoreError>), StoreError> {
+        // Nobody else may write to the log meanwhile; the caller keeps others from opening.
+        let alone = Self::open(path, what, patience)?;
+        let written = write_again(&beside(path, "-wal"), disk);
+        drop(alone);
+        Ok((Self::open(path, what, patience)?, written))
+    }
+
     /// The number of intact frames in the log.
     pub(super) fn frames(&self) -> Result<u64, StoreError> {
         frames(&self.connection).map_err(|e| sql_error(&self.what, e))
@@ -62,6 +84,32 @@ impl Sole {
         }
         Ok(())
     }
+}
+
+/// How much of the log is in memory while it is written again, in bytes.
+const PART_BYTES: usize = 64 * 1024;
+
+/// Writes the bytes of the log over themselves, which needs no room, and syncs them through the same
+/// descriptor, which is told of every error.
+fn write_again(log: &Path, disk: &dyn Disk) -> Result<(), StoreError> {
+    let again = || {
+        let mut file = match File::options().read(true).write(true).open(log) {
+            // SQLite has removed it, as it belongs to no database.
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
+            file => file?,
+        };
+        let mut part = vec![0; PART_BYTES];
+        let mut at = 0;
+        loop {
+            let read = file.read_at(&mut part, at)?;
+            if read == 0 {
+                return disk.sync_wal(&file);
+            }
+            disk.write(&mut file, &part[..read])?;
+            at += read as u64;
+        }
+    };
+    again().map_err(|error| io_error("writing again", log, error))
 }
 
 /// How many frames the log has, as this connection sees it.
@@ -85,18 +133,22 @@ pub(super) enum Left {
 /// others have the database open. What it had not synced may be in the memory of the kernel alone,
 /// and reported as written: it is not to be built upon. [`StoreError::Locked`] if it is known that
 /// the log must be verified, while others have the database open.
-pub(super) fn write_back_what_is_left(path: &Path, opening: &Path) -> Result<Left, StoreError> {
+pub(super) fn write_back_what_is_left(
+    path: &Path,
+    opening: &Path,
+    disk: &dyn Disk,
+) -> Result<Left, StoreError> {
     let log = beside(path, "-wal");
     if length(&log).map_err(|e| io_error("reading", &log, e))?.is_none_or(|bytes| bytes == 0) {
         return mark::clear(opening).map(|()| Left::Nothing);
     }
-    let sole = match Sole::open(path, VERIFYING, Duration::ZERO) {
+    let (sole, on_disk) = match Sole::open_on_disk(path, VERIFYING, Duration::ZERO, disk) {
         // Those who have it open look after their log, unless another one knew more about it.
         Err(StoreError::Locked { .. }) if !mark::is_set(opening) => return Ok(Left::Nothing),
         sole => sole?,
     };
     format_of(&sole.connection)?;
-    match sole.write_back() {
+    match on_disk.and_then(|()| sole.write_back()) {
         // The store must open so that space can be freed.
         Err(StoreError::Full { what }) => {
             tracing::warn!(what, "no room to write the log back into the database");
