@@ -76,14 +76,14 @@ pub fn export_on_disk(
         return Err(ExportError::Exists { path });
     }
     let above = Above::create(dest)?;
-    let partial = Partial::make(dest, &name)?;
+    let partial = Partial::make(disk, dest, &name)?;
     let layout = capsule.layout();
     progress.begin(layout.bytes());
     let mut exporting = Exporting {
         disk,
         capsule,
         blobs,
-        root: partial.path(),
+        partial: &partial,
         folder: Folder::open(partial.path()).map_err(failed(partial.path()))?,
         pump: Pump::new(),
         progress,
@@ -117,8 +117,7 @@ struct Exporting<'a> {
     disk: &'a dyn Disk,
     capsule: &'a StoredCapsule,
     blobs: &'a dyn BlobStore,
-    /// The path of the folder.
-    root: &'a Path,
+    partial: &'a Partial,
     folder: Folder,
     pump: Pump,
     progress: &'a Meter,
@@ -127,24 +126,32 @@ struct Exporting<'a> {
 impl Exporting<'_> {
     /// Writes one file, at a path below the folder.
     fn write(&mut self, entry: &PackEntry, relative: &str) -> Result<(), ExportError> {
-        let target = self.root.join(relative);
+        let root = self.partial.path();
+        let target = root.join(relative);
         if let Some((parent, _)) = relative.rsplit_once('/') {
             let made = self.folder.make_directories(parent.as_bytes());
-            made.map_err(failed(&self.root.join(parent)))?;
+            made.map_err(failed(&root.join(parent)))?;
         }
         let mut out = self.folder.make_file(relative.as_bytes()).map_err(failed(&target))?;
-        let part: &[u8] = match entry.source {
-            PackSource::Manifest => self.capsule.manifest_bytes(),
-            PackSource::Ed25519Signature => &self.capsule.signatures().ed25519,
-            PackSource::MlDsa65Signature => &self.capsule.signatures().ml_dsa_65,
-            PackSource::Sums => self.capsule.sums().as_bytes(),
-            PackSource::File(_) => return self.copy(relative, &mut out, &target),
+        let capsule = self.capsule;
+        let part: Option<&[u8]> = match entry.source {
+            PackSource::Manifest => Some(capsule.manifest_bytes()),
+            PackSource::Ed25519Signature => Some(&capsule.signatures().ed25519),
+            PackSource::MlDsa65Signature => Some(&capsule.signatures().ml_dsa_65),
+            PackSource::Sums => Some(capsule.sums().as_bytes()),
+            PackSource::File(_) => None,
         };
-        if part.len() as u64 != entry.bytes {
-            return Err(damaged(relative, "it has another length than every such file"));
+        match part {
+            None => self.copy(relative, &mut out, &target)?,
+            Some(part) if part.len() as u64 != entry.bytes => {
+                return Err(damaged(relative, "it has another length than every such file"));
+            }
+            Some(part) => {
+                self.progress.add(entry.bytes);
+                self.disk.write(&mut out, part).map_err(failed(&target))?;
+            }
         }
-        self.progress.add(entry.bytes);
-        self.disk.write(&mut out, part).map_err(failed(&target))
+        self.partial.written(self.disk, &out).map_err(failed(&target))
     }
 
     /// Copies a stored object, and verifies it.

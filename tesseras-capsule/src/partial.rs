@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 
 use tesseras_disk::{Disk, parent_of};
 
-use crate::sync_tree::sync_tree;
+use crate::sync_tree::sync_directories;
 
 use abandoned::remove_abandoned;
 pub(crate) use abandoned::remove_abandoned_alone;
@@ -35,6 +35,8 @@ pub(crate) struct Partial {
     /// The directory, locked if the file system supports that. It was opened before anything was
     /// written to it, so that a sync of the file system through it reports every error since.
     directory: File,
+    /// Whether it does. Otherwise each file and directory is synced.
+    tells_all: bool,
     is_finished: bool,
 }
 
@@ -42,7 +44,7 @@ impl Partial {
     /// Creates a directory in `parent` for exclusive use, whose name says that it is incomplete.
     /// `name` is the [`directory_name`](tesseras_core::pack::directory_name) of a tessera.
     /// Directories that killed processes left in `parent` are removed.
-    pub fn make(parent: &Path, name: &str) -> Result<Self, Failed> {
+    pub fn make(disk: &dyn Disk, parent: &Path, name: &str) -> Result<Self, Failed> {
         remove_abandoned(parent);
         let mut own = unfinished::own().map_err(|e| (parent.to_owned(), e))?;
         let mut attempt = 0;
@@ -65,7 +67,8 @@ impl Partial {
         };
         let _ = directory.try_lock();
         own.begin(&path);
-        Ok(Self { path, directory, is_finished: false })
+        let tells_all = disk.tells_all_errors(&directory);
+        Ok(Self { path, directory, tells_all, is_finished: false })
     }
 
     /// Its path while it is incomplete.
@@ -73,11 +76,17 @@ impl Partial {
         &self.path
     }
 
+    /// To be called with each file that was written, before it is closed: makes it survive a power
+    /// cut, unless [`Self::finish`] does that for all at once.
+    pub fn written(&self, disk: &dyn Disk, file: &File) -> io::Result<()> {
+        if self.tells_all { Ok(()) } else { disk.sync_file(file) }
+    }
+
     /// Makes it survive a power cut, with everything in it, under its final name `to`, which is in
     /// the same directory. [`io::ErrorKind::AlreadyExists`] if that exists. After an error nothing
     /// is left of it.
     pub fn finish(mut self, disk: &dyn Disk, to: &Path) -> Result<(), Failed> {
-        sync_tree(disk, &self.path, &self.directory)?;
+        self.sync(disk)?;
         let parent = parent_of(to);
         let mut own = unfinished::own().map_err(|e| (to.to_owned(), e))?;
         disk.rename_new(&self.path, to).map_err(|e| (to.to_owned(), e))?;
@@ -93,7 +102,7 @@ impl Partial {
     /// As [`Self::finish`], by moving its content to the directory that it is in, where none of
     /// these names exists yet.
     pub fn finish_into(mut self, disk: &dyn Disk, to: &Path) -> Result<(), Failed> {
-        sync_tree(disk, &self.path, &self.directory)?;
+        self.sync(disk)?;
         let mut own = unfinished::own().map_err(|e| (to.to_owned(), e))?;
         let mut moved = Vec::new();
         let outcome = self
@@ -109,6 +118,16 @@ impl Partial {
         let _ = fs::remove_dir(&self.path);
         self.is_finished = true;
         Ok(())
+    }
+
+    /// Everything in it survives a power cut; of the files that were [written](Self::written), each
+    /// may do so already.
+    fn sync(&self, disk: &dyn Disk) -> Result<(), Failed> {
+        if !self.tells_all {
+            sync_directories(disk, &self.path)?;
+        }
+        // Where it writes nothing, it may still tell of what was lost.
+        disk.sync_file_system(&self.directory).map_err(|e| (self.path.clone(), e))
     }
 
     fn move_content(

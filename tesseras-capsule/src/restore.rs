@@ -128,7 +128,7 @@ pub fn restore_on_disk(
     let into_existing = is_empty_directory(dest)?;
     let parent = if into_existing { dest } else { parent_of(dest) };
     let above = Above::create(parent)?;
-    let partial = Partial::make(parent, &directory_name(&capsule.hash()))?;
+    let partial = Partial::make(disk, parent, &directory_name(&capsule.hash()))?;
     let folder = Folder::open(partial.path()).map_err(failed(partial.path()))?;
     let memories: Vec<&FileEntry> = capsule.files().iter().filter(|f| is_memory(f)).collect();
     let bytes = memories.iter().fold(0_u64, |sum, f| sum.saturating_add(f.bytes));
@@ -138,7 +138,7 @@ pub fn restore_on_disk(
         disk,
         capsule,
         blobs,
-        root: partial.path(),
+        partial: &partial,
         folder: &folder,
         places: Places::new(&folder),
         contexts: HashSet::new(),
@@ -223,7 +223,7 @@ struct Restoring<'a> {
     disk: &'a dyn Disk,
     capsule: &'a StoredCapsule,
     blobs: &'a dyn BlobStore,
-    root: &'a Path,
+    partial: &'a Partial,
     folder: &'a Folder,
     places: Places<'a>,
     /// Contexts already written, by the digests of their path and content: one text may be that of
@@ -332,14 +332,15 @@ impl Restoring<'_> {
         let spare = original.and_then(|text| text.rsplit('/').next()).unwrap_or(spare);
         let Placed { file: mut target, path, reason } =
             self.places.make(wanted, spare).map_err(|(path, source)| {
-                let path = self.root.join(path);
+                let path = self.partial.path().join(path);
                 RestoreError::Write { path, source }
             })?;
         match self.write(file, &mut target, &path) {
             Ok(()) => {}
             Err(Stop::Fail(error)) => return Err(error),
             Err(Stop::Damaged(reason)) => {
-                self.folder.remove_file(path.as_bytes()).map_err(failed(&self.root.join(&path)))?;
+                let removed = self.folder.remove_file(path.as_bytes());
+                removed.map_err(failed(&self.partial.path().join(&path)))?;
                 self.out.damaged.push(Damaged {
                     path: file.path.as_str().to_owned(),
                     original: original.map(|text| printable_path(text.as_bytes())),
@@ -351,6 +352,8 @@ impl Restoring<'_> {
         // The file is kept even if this file system cannot store its date.
         let dated =
             modified.and_then(point_in_time).is_some_and(|at| target.set_modified(at).is_ok());
+        let synced = self.partial.written(self.disk, &target);
+        synced.map_err(failed(&self.partial.path().join(&path)))?;
         self.out.files += 1;
         self.out.bytes += file.bytes;
         if let Some(reason) = reason {
@@ -371,7 +374,7 @@ impl Restoring<'_> {
         let mut reader = Sequential::open(self.blobs, file)?;
         let mut blake3 = Blake3::default();
         let (disk, progress) = (self.disk, self.progress);
-        let full = self.root.join(path);
+        let full = self.partial.path().join(path);
         let (_, sha256) = self.pump.run::<Stop>(
             |buffer| Ok(reader.read(buffer)?),
             |bytes| {

@@ -1,11 +1,10 @@
 //! What every command needs: the data directory, its store, the output, and the clock.
 
-use std::fs::DirBuilder;
 use std::io;
-use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
 use tesseras_core::time::{Clock, Timestamp};
+use tesseras_disk::{Disk, OsDisk, create_directories_durably};
 use tesseras_node::clock;
 use tesseras_storage::{StorageConfig, Store, data_dir};
 
@@ -39,7 +38,7 @@ impl Context {
 
     /// Opens the store of the data directory; creates both if they do not exist.
     pub fn store_or_new(&self) -> Result<Store, CommandError> {
-        make_private(&self.data_dir)?;
+        make_private(&OsDisk, &self.data_dir)?;
         Ok(Store::open(&self.data_dir, &StorageConfig::default())?)
     }
 
@@ -84,11 +83,30 @@ impl Context {
     }
 }
 
-/// Creates a directory and its parents with mode 0700, unless it exists.
-pub fn make_private(path: &Path) -> Result<(), CommandError> {
-    DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(path)
+/// Creates a directory and its parents with mode 0700, unless it exists. When it returns, their names
+/// survive a power cut, and so does what is then stored in it.
+pub fn make_private(disk: &dyn Disk, path: &Path) -> Result<(), CommandError> {
+    create_directories_durably(disk, path)
         .map_err(|error| CommandError::io("make the directory", path, &error))
+}
+
+#[cfg(test)]
+mod tests {
+    use tesseras_power_cut::{Fault, Surviving, Volume, record};
+
+    use super::*;
+
+    #[test]
+    fn the_directories_above_a_new_data_directory_survive_a_power_cut() {
+        let root = tempfile::tempdir().expect("a directory");
+        let disk = record(root.path(), Fault::Never).expect("recorded");
+        let data_dir = ".local/share/tesseras";
+        make_private(&*disk, &root.path().join(data_dir)).expect("made");
+        make_private(&*disk, &root.path().join(data_dir).join("identity")).expect("made");
+        let mut volume = Volume::default();
+        disk.steps().iter().for_each(|step| volume.apply(step));
+        let after = tempfile::tempdir().expect("a directory");
+        volume.image(Surviving::Nothing).write_to(after.path()).expect("written");
+        assert!(after.path().join(data_dir).join("identity").is_dir());
+    }
 }

@@ -17,6 +17,7 @@ use std::path::{Path, PathBuf};
 use tesseras_core::path::check_line;
 use tesseras_core::ports::StoreError;
 use tesseras_crypto::{CreatorKeys, KeyError};
+use tesseras_disk::OsDisk;
 use tesseras_storage::{check_owner, keep_secret, keep_to_owner};
 use zeroize::Zeroizing;
 
@@ -129,8 +130,8 @@ pub fn check_name(name: &str) -> Result<(), CommandError> {
 /// dropped, so that of two at once one makes the keys and the other finds them.
 fn locked(data_dir: &Path) -> Result<(PathBuf, File), CommandError> {
     let directory = guarded(data_dir)?;
-    make_private(data_dir)?;
-    make_private(&directory)?;
+    make_private(&OsDisk, data_dir)?;
+    make_private(&OsDisk, &directory)?;
     fs::set_permissions(&directory, Permissions::from_mode(0o700))
         .map_err(|error| refused("protect", &directory, &error))?;
     let lock = directory.join(LOCK);

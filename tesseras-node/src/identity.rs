@@ -3,11 +3,12 @@
 
 use std::fs::{self, File};
 use std::io::{self, Read as _, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use tesseras_core::ports::StoreError;
 use tesseras_crypto::{KeyError, NodeKeys};
+use tesseras_disk::{OsDisk, create_directories_durably};
 use tesseras_storage::{check_owner, keep_secret, keep_to_owner};
 use thiserror::Error;
 use zeroize::Zeroizing;
@@ -87,11 +88,7 @@ fn load(path: &Path, work_bits: u32) -> Result<Option<NodeKeys>, IdentityError> 
 /// Generates a key and writes it to a temporary file, which is then renamed: the key file is
 /// complete or absent.
 fn create(directory: &Path, work_bits: u32) -> Result<NodeKeys, IdentityError> {
-    fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(directory)
-        .map_err(failed("create", directory))?;
+    create_directories_durably(&OsDisk, directory).map_err(failed("create", directory))?;
     let keys = NodeKeys::generate(work_bits)?;
     let path = directory.join(FILE);
     let aside = directory.join(format!(".{FILE}.{}", std::process::id()));

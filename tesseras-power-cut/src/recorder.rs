@@ -193,6 +193,13 @@ impl Tape {
         Err(errno)
     }
 
+    fn synced(&mut self, file: &File, by: SyncedBy) {
+        let Some(file) = self.file_of(file) else { return };
+        let path = self.files.iter().find(|(_, id)| **id == file);
+        let path = path.map(|(path, _)| path.clone()).unwrap_or_default();
+        self.record(Step::SyncFile { file, path, by });
+    }
+
     fn file_of(&self, file: &File) -> Option<FileId> {
         self.inodes.get(&file.metadata().ok()?.ino()).copied()
     }
@@ -247,24 +254,18 @@ impl Disk for RecordingDisk {
         Ok(outcome?)
     }
 
-    fn sync_file(&self, path: &Path) -> io::Result<()> {
-        self.change(
-            || OsDisk.sync_file(path),
-            |tape, ()| {
-                if let Some(inside) = self.inside(path)
-                    && let Some(file) = tape.files.get(&inside).copied()
-                {
-                    tape.record(Step::SyncFile { file, path: inside, by: SyncedBy::Disk });
-                }
-            },
-        )
+    fn sync_file(&self, file: &File) -> io::Result<()> {
+        self.change(|| OsDisk.sync_file(file), |tape, ()| tape.synced(file, SyncedBy::Disk))
     }
 
-    /// As on a file system that reports all errors.
-    fn sync_file_system(&self, directory: &File) -> io::Result<bool> {
+    fn tells_all_errors(&self, _: &File) -> bool {
+        true
+    }
+
+    fn sync_file_system(&self, directory: &File) -> io::Result<()> {
         self.change(
-            || OsDisk.sync_file_system(directory).map(|_| true),
-            |tape, _| tape.record(Step::SyncFileSystem),
+            || OsDisk.sync_file_system(directory),
+            |tape, ()| tape.record(Step::SyncFileSystem),
         )
     }
 
@@ -315,15 +316,7 @@ impl Disk for RecordingDisk {
 
     fn sync_wal(&self, wal: &File) -> io::Result<()> {
         self.tape().fail_log_sync(wal)?;
-        self.change(
-            || OsDisk.sync_wal(wal),
-            |tape, ()| {
-                let Some(file) = tape.file_of(wal) else { return };
-                let path = tape.files.iter().find(|(_, id)| **id == file);
-                let path = path.map(|(path, _)| path.clone()).unwrap_or_default();
-                tape.record(Step::SyncFile { file, path, by: SyncedBy::Log });
-            },
-        )
+        self.change(|| OsDisk.sync_wal(wal), |tape, ()| tape.synced(wal, SyncedBy::Log))
     }
 
     fn before_commit(&self) -> io::Result<()> {

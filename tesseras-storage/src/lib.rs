@@ -15,8 +15,6 @@ pub mod metrics;
 mod blocked;
 mod check;
 mod columns;
-mod directories;
-mod early_sync;
 mod error;
 mod free_space;
 mod gc;
@@ -36,6 +34,7 @@ mod scrub;
 mod signature_files;
 mod staging;
 mod store;
+mod unsynced;
 mod wal;
 mod workbench;
 

@@ -277,12 +277,14 @@ impl SqliteLibrary {
         let staged = self.stage_signature_file(record)?;
         let from = self.cas.files().staged_path(&staged).ok_or(StoreError::Missing(staged.hash))?;
         let to = signature_files::path(&self.files, &record.hash);
-        let disk = self.cas.files().disk();
-        let written = disk.sync_file(&from).and_then(|()| disk.rename(&from, &to));
-        written.map_err(|e| {
+        let files = self.cas.files();
+        let written = files.sync_staged(&staged).and_then(|()| {
+            files.disk().rename(&from, &to).map_err(|e| io_error("writing", &to, e))
+        });
+        if written.is_err() {
             self.cas.discard(staged);
-            io_error("writing", &to, e)
-        })
+        }
+        written
     }
 
     /// Removes the signature file of a tessera that is not listed; returns whether there was one.

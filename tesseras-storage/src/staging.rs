@@ -16,10 +16,10 @@ use tesseras_core::lock::lock;
 use tesseras_core::ports::{BlobWriter, StagedBlob, StoreError};
 use tesseras_crypto::hash::Blake3;
 
-use crate::early_sync::EarlySync;
 use crate::error::io_error;
 use crate::not_removed::NotRemoved;
 use crate::parallel::in_parallel;
+use crate::unsynced::{Taken, Unsynced};
 use tesseras_disk::Disk;
 
 /// The directory below `tmp/` for pieces of unfinished tasks; it belongs to no process.
@@ -29,8 +29,6 @@ pub(crate) const TASKS: &str = "tasks";
 const BUFFER_BYTES: usize = 64 * 1024;
 /// Smaller blobs are not synced early: many of them are faster to sync together.
 const EARLY_BYTES: u64 = 64 * 1024;
-/// From this many blobs on, one sync of the whole file system replaces one per file.
-const MANY: usize = 256;
 
 /// The directories that this process has in any `tmp/`.
 static OWN: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
@@ -83,14 +81,18 @@ pub(crate) struct Staging {
     root: PathBuf,
     /// The name of this process's directory below the root.
     own: String,
+    /// The number of the next blob.
     next: AtomicU64,
     disk: Arc<dyn Disk>,
-    early: EarlySync,
+    unsynced: Unsynced,
     /// This process's directory, locked. It was opened before anything was written to it, so that a
     /// sync of the file system through it reports every error since.
     lock: File,
-    /// Whether such a sync has never failed. An error is reported only once, to the first caller.
-    sound: Mutex<bool>,
+    /// Whether it does: only then are files closed that were not synced.
+    tells_all: bool,
+    /// The first number that was not given out when such a sync last failed. An error is reported
+    /// only once, and may concern any file that was begun before.
+    told: Mutex<u64>,
 }
 
 impl Staging {
@@ -110,9 +112,10 @@ impl Staging {
             }
             if let Some(held) = lock_directory(&path)? {
                 known.push(path);
-                let (next, early) = (AtomicU64::new(0), EarlySync::new(Arc::clone(&disk)));
-                let sound = Mutex::new(true);
-                return Ok(Self { root, own, next, disk, early, lock: held, sound });
+                let (next, told) = (AtomicU64::new(0), Mutex::new(0));
+                let unsynced = Unsynced::new(Arc::clone(&disk));
+                let tells_all = disk.tells_all_errors(&held);
+                return Ok(Self { root, own, next, disk, unsynced, lock: held, tells_all, told });
             }
         }
         unreachable!("the numbers below 2^64 do not run out")
@@ -120,19 +123,18 @@ impl Staging {
 
     /// Starts a new blob.
     pub(crate) fn stage(self: &Arc<Self>) -> Result<StagingWriter, StoreError> {
-        let name = format!("{}/{:08}", self.own, self.next.fetch_add(1, Ordering::Relaxed));
+        let name = format!("{}/{:08}", self.own, self.next.fetch_add(1, Ordering::SeqCst));
         let path = self.root.join(&name);
         check_not_ending(&path)?;
         let file = self.disk.create(&path).map_err(|e| io_error("creating", &path, e))?;
         Ok(StagingWriter {
             staging: Arc::clone(self),
             name,
-            path,
             file,
+            begun: Begun { disk: Arc::clone(&self.disk), path, finished: false },
             buffer: Vec::new(),
             hash: Blake3::default(),
             bytes: 0,
-            finished: false,
         })
     }
 
@@ -145,51 +147,79 @@ impl Staging {
         valid.then(|| self.root.join(&staged.name))
     }
 
-    /// Starts to sync a staged blob that will be adopted later.
-    pub(crate) fn sync_early(&self, staged: &StagedBlob) {
-        if staged.bytes < EARLY_BYTES {
-            return;
-        }
-        if let Some(path) = self.path(staged) {
-            self.early.begin(&staged.name, path);
+    /// The number of a blob that was staged here.
+    fn number(&self, staged: &StagedBlob) -> Option<u64> {
+        let (own, number) = staged.name.split_once('/')?;
+        if own == self.own { number.parse().ok() } else { None }
+    }
+
+    /// Keeps a written file open until it is synced. If too many are open, it is synced now, or
+    /// closed where a sync of the file system tells what was lost.
+    fn keep(&self, name: &str, file: File) {
+        if self.tells_all {
+            // Dropped, it is closed.
+            let _ = self.unsynced.keep(name, file);
+        } else {
+            self.unsynced.keep_or_sync(name, file);
         }
     }
 
-    /// Makes staged blobs survive a power cut, unless they have already been synced early.
+    /// Starts to sync a staged blob that will be adopted later.
+    pub(crate) fn sync_early(&self, staged: &StagedBlob) {
+        if staged.bytes >= EARLY_BYTES {
+            self.unsynced.sync_early(&staged.name);
+        }
+    }
+
+    /// Makes staged blobs survive a power cut, unless they have already been synced. To be called
+    /// once for each blob.
     pub(crate) fn sync<'a>(
         &self,
         staged: impl Iterator<Item = &'a StagedBlob>,
     ) -> Result<(), StoreError> {
-        let mut rest = Vec::new();
+        let (mut open, mut all_open, mut oldest) = (Vec::new(), true, u64::MAX);
         for staged in staged {
-            let path = self.path(staged).ok_or(StoreError::Missing(staged.hash))?;
-            match self.early.finish(&staged.name) {
-                Some(outcome) => outcome.map_err(|e| io_error("syncing", &path, e))?,
-                None => rest.push(path),
+            let missing = || StoreError::Missing(staged.hash);
+            let path = self.path(staged).ok_or_else(missing)?;
+            let number = self.number(staged).ok_or_else(missing)?;
+            match self.unsynced.take(&staged.name) {
+                Some(Taken::Synced(outcome)) => {
+                    outcome.map_err(|e| io_error("syncing", &path, e))?;
+                    continue;
+                }
+                Some(Taken::Unsynced(file)) => open.push((path, file)),
+                None if self.tells_all => all_open = false,
+                None => return Err(missing()),
             }
+            oldest = oldest.min(number);
         }
-        if rest.len() >= MANY && self.sync_file_system() {
-            return Ok(());
+        if !all_open {
+            return self.sync_file_system(oldest);
         }
-        in_parallel(&rest, |path| {
-            self.disk.sync_file(path).map_err(|e| io_error("syncing", path, e))
+        in_parallel(&open, |(path, file)| {
+            self.disk.sync_file(file).map_err(|e| io_error("syncing", path, e))
         })
     }
 
-    /// Syncs all staged blobs at once; `false` if each blob has to be synced on its own. An error
-    /// may concern any file of the file system, and only individual syncs tell which.
-    fn sync_file_system(&self) -> bool {
-        let mut sound = lock(&self.sound);
-        if !*sound {
-            return false;
+    /// Syncs all staged blobs at once, of which `oldest` is the first number. An error may be about
+    /// any of them, and files that are closed cannot be asked any more.
+    fn sync_file_system(&self, oldest: u64) -> Result<(), StoreError> {
+        let fail = |e| io_error("syncing the file system of", &self.root, e);
+        let mut told = lock(&self.told);
+        if oldest < *told {
+            return Err(fail(io::Error::other("something was lost while this was written")));
         }
-        match self.disk.sync_file_system(&self.lock) {
-            Ok(done) => done,
-            Err(error) => {
-                tracing::warn!(%error, "the file system could not write everything");
-                *sound = false;
-                false
-            }
+        self.disk.sync_file_system(&self.lock).map_err(|error| {
+            *told = self.next.load(Ordering::SeqCst);
+            fail(error)
+        })
+    }
+
+    /// For a staged blob that need not survive a power cut. An error if it is known to be damaged.
+    pub(crate) fn leave_unsynced(&self, staged: &StagedBlob) -> Result<(), StoreError> {
+        match (self.unsynced.take(&staged.name), self.path(staged)) {
+            (Some(Taken::Synced(Err(e))), Some(path)) => Err(io_error("syncing", &path, e)),
+            _ => Ok(()),
         }
     }
 
@@ -197,7 +227,7 @@ impl Staging {
     pub(crate) fn discard(&self, staged: &StagedBlob) {
         if let Some(path) = self.path(staged) {
             // Never removed while it is being synced: the error would be ours.
-            let _ = self.early.finish(&staged.name);
+            drop(self.unsynced.take(&staged.name));
             remove_or_warn(&*self.disk, &path);
         }
     }
@@ -308,16 +338,31 @@ fn remove_or_warn(disk: &dyn Disk, path: &Path) {
     }
 }
 
-/// Writes one staged file, and removes it if it is dropped before the end.
+/// A staged file that is removed if it is dropped before its end.
+struct Begun {
+    disk: Arc<dyn Disk>,
+    path: PathBuf,
+    finished: bool,
+}
+
+impl Drop for Begun {
+    fn drop(&mut self) {
+        if !self.finished {
+            remove_or_warn(&*self.disk, &self.path);
+        }
+    }
+}
+
+/// Writes one staged file.
 pub(crate) struct StagingWriter {
+    /// Dropped first: the directory is removed when the staging is dropped, if it is empty.
+    begun: Begun,
     staging: Arc<Staging>,
     name: String,
-    path: PathBuf,
     file: File,
     buffer: Vec<u8>,
     hash: Blake3,
     bytes: u64,
-    finished: bool,
 }
 
 impl StagingWriter {
@@ -325,7 +370,7 @@ impl StagingWriter {
         self.staging
             .disk
             .write(&mut self.file, bytes)
-            .map_err(|e| io_error("writing", &self.path, e))
+            .map_err(|e| io_error("writing", &self.begun.path, e))
     }
 
     fn flush(&mut self) -> Result<(), StoreError> {
@@ -356,20 +401,10 @@ impl BlobWriter for StagingWriter {
 
     fn finish(mut self: Box<Self>) -> Result<StagedBlob, StoreError> {
         self.flush()?;
-        self.finished = true;
-        Ok(StagedBlob {
-            hash: self.hash.finish(),
-            bytes: self.bytes,
-            name: std::mem::take(&mut self.name),
-        })
-    }
-}
-
-impl Drop for StagingWriter {
-    fn drop(&mut self) {
-        if !self.finished {
-            remove_or_warn(&*self.staging.disk, &self.path);
-        }
+        let Self { staging, name, file, mut begun, hash, bytes, .. } = *self;
+        staging.keep(&name, file);
+        begun.finished = true;
+        Ok(StagedBlob { hash: hash.finish(), bytes, name })
     }
 }
 

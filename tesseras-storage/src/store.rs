@@ -20,7 +20,6 @@ use crate::cache::CachedFragmentStore;
 use crate::cas::Cas;
 use crate::check::{self, StoreCheck};
 use crate::database::{self, Database, StorageConfig};
-use crate::directories::{create_directories, create_directories_durably};
 use crate::error::io_error;
 use crate::fragment::FsFragmentStore;
 use crate::gc::{self, Garbage};
@@ -37,7 +36,7 @@ use crate::scrub::{self, DamagedObject, Scrub, ScrubRound};
 use crate::signature_files;
 use crate::staging::{self, Swept};
 use crate::workbench::FsWorkbench;
-use tesseras_disk::{Disk, OsDisk};
+use tesseras_disk::{Disk, OsDisk, create_directories, create_directories_durably};
 
 /// Everything that a data directory stores. Clones share one set of connections.
 #[derive(Debug, Clone)]

@@ -16,10 +16,9 @@ use tesseras_core::ports::{BlobReader, BlobStore as _, StagedBlob, StoreError, W
 use tesseras_core::time::Timestamp;
 
 use crate::cas::{Cas, FileReader};
-use crate::directories::create_directories;
 use crate::error::io_error;
 use crate::staging::TASKS;
-use tesseras_disk::parent_of;
+use tesseras_disk::{create_directories, parent_of};
 
 /// Pinned files. Clones share one store.
 #[derive(Debug, Clone)]
@@ -71,7 +70,8 @@ impl Workbench for FsWorkbench {
     ) -> Result<(), StoreError> {
         let from = self.cas.files().staged_path(&staged).ok_or(StoreError::Missing(staged.hash))?;
         let to = self.directory(tessera).join(staged.hash.to_string());
-        let outcome = self.take(&from, &to, now);
+        let outcome =
+            self.cas.files().leave_unsynced(&staged).and_then(|()| self.take(&from, &to, now));
         if outcome.is_err() {
             self.cas.discard(staged);
         }

@@ -2,7 +2,9 @@
 //! of it is left.
 
 use std::fs::{self, File};
-use std::io;
+use std::io::{self, Seek as _};
+use std::os::fd::{AsRawFd as _, RawFd};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
@@ -23,11 +25,16 @@ struct FaultyDisk {
     tells_all: bool,
     fault: Option<(usize, Errno)>,
     trace: Mutex<Vec<(&'static str, PathBuf)>>,
+    /// The inodes of the files that were synced.
+    synced: Mutex<Vec<u64>>,
+    /// The directory that was asked whether it tells of all errors.
+    opened: Mutex<Option<RawFd>>,
 }
 
 impl FaultyDisk {
     fn new(tells_all: bool, fault: Option<(usize, Errno)>) -> Self {
-        Self { tells_all, fault, trace: Mutex::default() }
+        let (trace, synced, opened) = Default::default();
+        Self { tells_all, fault, trace, synced, opened }
     }
 
     fn touch(&self, what: &'static str, path: &Path) -> io::Result<()> {
@@ -67,14 +74,25 @@ impl Disk for FaultyDisk {
         outcome
     }
 
-    fn sync_file(&self, path: &Path) -> io::Result<()> {
-        self.touch("sync file", path)?;
-        OsDisk.sync_file(path)
+    fn sync_file(&self, file: &File) -> io::Result<()> {
+        let mut written = file;
+        let at = written.stream_position()?;
+        assert_eq!(at, file.metadata()?.len(), "not the descriptor that wrote it");
+        self.touch("sync file", Path::new(""))?;
+        self.synced.lock().unwrap().push(file.metadata()?.ino());
+        OsDisk.sync_file(file)
     }
 
-    fn sync_file_system(&self, _: &File) -> io::Result<bool> {
-        self.touch(SYNC_ALL, Path::new(""))?;
-        Ok(self.tells_all)
+    fn tells_all_errors(&self, directory: &File) -> bool {
+        let nothing_is_written = self.trace().iter().all(|(what, _)| *what != "write");
+        assert!(nothing_is_written, "errors are told from when the directory is opened");
+        *self.opened.lock().unwrap() = Some(directory.as_raw_fd());
+        self.tells_all
+    }
+
+    fn sync_file_system(&self, directory: &File) -> io::Result<()> {
+        assert_eq!(*self.opened.lock().unwrap(), Some(directory.as_raw_fd()));
+        self.touch(SYNC_ALL, Path::new(""))
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
@@ -147,16 +165,9 @@ fn every_touch_fails(
                 let outcome = write(&disk, dir.path());
                 let (what, path) = disk.trace()[at].clone();
                 let context = format!("{errno:?} at {what} {}: {outcome:?}", path.display());
-                // Others may have caused that one; each file and directory is asked then.
-                assert_eq!(outcome.is_ok(), what == SYNC_ALL, "{context}");
-                match outcome {
-                    Ok(()) => assert_complete(dir.path()),
-                    Err(error) => {
-                        let reason = io::Error::from(errno).to_string();
-                        assert!(error.contains(&reason), "{context}");
-                        assert_eq!(tree(dir.path()), before, "{context}");
-                    }
-                }
+                let error = outcome.expect_err(&context);
+                assert!(error.contains(&io::Error::from(errno).to_string()), "{context}");
+                assert_eq!(tree(dir.path()), before, "{context}");
                 failed += 1;
             }
         }
@@ -217,22 +228,39 @@ fn where_one_sync_does_not_tell_all_errors_each_file_and_directory_is_synced() {
     assert_eq!(trace[renamed..], [("rename", path.clone()), ("sync directory", dest.clone())]);
     let written = trace.iter().rposition(|(what, _)| *what == "write").unwrap();
     // Of the directories above, only their names are synced.
-    let is_inside = |path: &Path| path.to_string_lossy().contains(".partial-");
-    let partial = dest.join(
-        trace[written..]
-            .iter()
-            .filter_map(|(_, path)| path.strip_prefix(&dest).ok()?.components().next())
-            .next()
-            .unwrap(),
-    );
-    let mut synced: Vec<PathBuf> = trace[written..renamed]
+    let synced: Vec<&Path> = trace[written..renamed]
         .iter()
-        .filter(|(_, path)| is_inside(path))
-        .map(|(_, synced)| path.join(synced.strip_prefix(&partial).unwrap()))
+        .filter(|(what, path)| {
+            *what == "sync directory" && path.to_string_lossy().contains(".partial-")
+        })
+        .map(|(_, path)| path.as_path())
         .collect();
-    let mut expected: Vec<PathBuf> =
-        tree(&path).into_iter().map(|(name, _)| path.join(name)).chain([path.clone()]).collect();
+    let partial = *synced.last().unwrap();
+    let mut synced: Vec<PathBuf> =
+        synced.iter().map(|synced| path.join(synced.strip_prefix(partial).unwrap())).collect();
+    let within = tree(&path).into_iter().map(|(name, _)| path.join(name));
+    let (mut directories, files): (Vec<PathBuf>, Vec<PathBuf>) = within.partition(|p| p.is_dir());
+    directories.push(path.clone());
+    directories.sort();
     synced.sort();
-    expected.sort();
-    assert_eq!(synced, expected);
+    assert_eq!(synced, directories);
+    let mut inodes: Vec<u64> = files.iter().map(|file| file.metadata().unwrap().ino()).collect();
+    let mut synced = disk.synced.lock().unwrap().clone();
+    inodes.sort_unstable();
+    synced.sort_unstable();
+    assert_eq!(synced, inodes);
+    // It may still tell of what was lost.
+    assert_eq!(trace[renamed - 1].0, SYNC_ALL);
+}
+
+#[test]
+fn where_one_sync_tells_all_errors_no_file_is_synced_by_itself() {
+    let world = world();
+    let capsule = world.capsule();
+    let dir = quick_directory();
+    let disk = FaultyDisk::new(true, None);
+    let dest = dir.path().join("dest");
+    restore_on_disk(&disk, &capsule, &*world.library, &dest, &Meter::silent()).unwrap();
+    let count = |what| disk.trace().iter().filter(|(touched, _)| *touched == what).count();
+    assert_eq!((count("sync file"), count(SYNC_ALL)), (0, 1));
 }

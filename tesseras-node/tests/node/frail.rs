@@ -124,7 +124,7 @@ impl Frail {
         let path = blob_path(&self.dir(), hash);
         let mut file = std::fs::File::options().write(true).open(&path).unwrap();
         self.disk.write(&mut file, b"rotten").unwrap();
-        self.disk.sync_file(&path).unwrap();
+        self.disk.sync_file(&file).unwrap();
     }
 
     /// Acts with a fault at every touch in turn until the act is over before it comes. After each,

@@ -74,6 +74,16 @@ impl ObjectFiles {
         }
     }
 
+    /// Makes a staged blob survive a power cut that is put into place by the caller.
+    pub(crate) fn sync_staged(&self, staged: &StagedBlob) -> Result<(), StoreError> {
+        self.staging()?.sync(std::iter::once(staged))
+    }
+
+    /// For a staged blob that is put into place by the caller, and need not survive a power cut.
+    pub(crate) fn leave_unsynced(&self, staged: &StagedBlob) -> Result<(), StoreError> {
+        self.staging()?.leave_unsynced(staged)
+    }
+
     /// Discards a staged blob.
     pub(super) fn discard(&self, staged: &StagedBlob) {
         if let Some(staging) = &self.staging {

@@ -56,11 +56,15 @@ impl Disk for Hooked {
         OsDisk.write(file, bytes)
     }
 
-    fn sync_file(&self, path: &Path) -> io::Result<()> {
-        OsDisk.sync_file(path)
+    fn sync_file(&self, file: &File) -> io::Result<()> {
+        OsDisk.sync_file(file)
     }
 
-    fn sync_file_system(&self, directory: &File) -> io::Result<bool> {
+    fn tells_all_errors(&self, directory: &File) -> bool {
+        OsDisk.tells_all_errors(directory)
+    }
+
+    fn sync_file_system(&self, directory: &File) -> io::Result<()> {
         OsDisk.sync_file_system(directory)
     }
 

@@ -127,7 +127,7 @@ impl Life {
         let path = data_dir(self.root.path()).join(format!("cas/{}/{name}.blob", &name[..2]));
         let mut file = std::fs::File::options().write(true).open(&path).unwrap();
         self.disk.write(&mut file, b"rotten").unwrap();
-        self.disk.sync_file(&path).unwrap();
+        self.disk.sync_file(&file).unwrap();
         while store.scrub(None).step(u64::MAX).unwrap().corrupt == 0 {}
         put(store, &fragment(number, 0, &bytes), &bytes).unwrap();
         self.promise(|promised| {

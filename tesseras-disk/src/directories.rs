@@ -1,17 +1,18 @@
-//! Directories that are created if they do not exist.
+//! Directories that are created if they do not exist, and those above them.
 
 use std::io;
 use std::path::Path;
 
-use tesseras_disk::{Disk, parent_of};
+use crate::port::Disk;
 
-/// Makes sure that a directory exists, and those above it. What exists keeps its mode.
-pub(crate) fn create_directories(disk: &dyn Disk, path: &Path) -> io::Result<()> {
+/// Makes sure that a directory exists, and those above it. New ones are accessible only to their
+/// owner; what exists keeps its mode.
+pub fn create_directories(disk: &dyn Disk, path: &Path) -> io::Result<()> {
     create(disk, path, &|_| Ok(()))
 }
 
 /// [`create_directories`] whose names survive a power cut, and with them what is stored in them.
-pub(crate) fn create_directories_durably(disk: &dyn Disk, path: &Path) -> io::Result<()> {
+pub fn create_directories_durably(disk: &dyn Disk, path: &Path) -> io::Result<()> {
     create(disk, path, &|path| disk.sync_directory(parent_of(path)))?;
     match disk.sync_directory(parent_of(path)) {
         // It was not created by this user, and is not about to be lost.
@@ -41,13 +42,17 @@ fn create(
     created(path)
 }
 
+/// The directory that a path is in; of a bare name, the current one.
+pub fn parent_of(path: &Path) -> &Path {
+    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
 #[cfg(test)]
 mod tests {
     use std::sync::Barrier;
 
-    use tesseras_disk::OsDisk;
-
     use super::*;
+    use crate::os_disk::OsDisk;
 
     #[test]
     fn many_may_create_the_same_directories() {
@@ -64,6 +69,13 @@ mod tests {
                 }
             });
             assert!(path.is_dir());
+        }
+    }
+
+    #[test]
+    fn every_path_is_in_a_directory() {
+        for (path, parent) in [("a/b", "a"), ("/a", "/"), ("a", "."), ("", "."), ("/", ".")] {
+            assert_eq!(parent_of(Path::new(path)), Path::new(parent), "{path}");
         }
     }
 }
