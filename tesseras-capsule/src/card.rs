@@ -83,7 +83,7 @@ struct Words {
     title: &'static str,
     made: &'static str,
     by: &'static str,
-    key: &'static str,
+    creator: &'static str,
     memories: &'static str,
     code: &'static str,
     hash: &'static str,
@@ -112,7 +112,8 @@ const ENGLISH: Words = Words {
     title: "Title",
     made: "Made",
     by: "By",
-    key: "Creator",
+    creator: "Its creator, who signed it. In what anybody else signed, other digits stand there; the file \
+              README.decode in the capsule says how to compare:",
     memories: "Memories",
     code: "The code of the capsule (62 characters). If a character is mistyped, the program \
            notices it:",
@@ -146,7 +147,8 @@ const PORTUGUESE: Words = Words {
     title: "Título",
     made: "Criada",
     by: "Por",
-    key: "Criador",
+    creator: "O criador, que a assinou. Se outra pessoa assinou, os dígitos são outros; o arquivo \
+              README.decode dentro da cápsula explica como comparar:",
     memories: "Memórias",
     code: "O código da cápsula (62 caracteres). Se um caractere for digitado errado, o programa \
            percebe:",
@@ -181,7 +183,6 @@ pub fn recovery_card(facts: &CardFacts<'_>) -> String {
 
 fn part(out: &mut String, facts: &CardFacts<'_>, words: &Words) {
     let code = facts.hash.to_code();
-    let creator = facts.creator.to_string();
     wrap(out, "", "", words.heading);
     out.push('\n');
     let state = match facts.kept {
@@ -197,19 +198,16 @@ fn part(out: &mut String, facts: &CardFacts<'_>, words: &Words) {
     if let Some(name) = facts.creator_name {
         fields.push((words.by, name));
     }
-    fields.extend([(words.key, &creator[..16]), (words.memories, &memories)]);
+    fields.push((words.memories, &memories));
     for (label, value) in fields {
         wrap(out, &format!("  {:<10}", format!("{label}:")), &" ".repeat(12), value);
     }
     out.push('\n');
-    for (label, characters) in [(words.code, &code), (words.hash, &facts.hash.to_string())] {
-        wrap(out, "", "", label);
-        out.push('\n');
-        grouped(out, characters);
-        out.push('\n');
-    }
+    to_be_compared(out, words.code, &code);
+    to_be_compared(out, words.hash, &facts.hash.to_string());
     wrap(out, "", "", words.typing);
     out.push('\n');
+    to_be_compared(out, words.creator, &facts.creator.to_string());
     wrap(out, "", "", if facts.kept == Kept::OnlyHere { words.fetch_later } else { words.fetch });
     out.push('\n');
     // Any of them may be gone when the card is used.
@@ -231,6 +229,14 @@ fn part(out: &mut String, facts: &CardFacts<'_>, words: &Words) {
     out.push('\n');
     wrap(out, &format!("{} ", words.software), "  ", facts.software);
     wrap(out, "", "", words.without);
+}
+
+/// Appends characters that people type or compare, below what they are.
+fn to_be_compared(out: &mut String, what: &str, characters: &str) {
+    wrap(out, "", "", what);
+    out.push('\n');
+    grouped(out, characters);
+    out.push('\n');
 }
 
 /// Appends lines of eight groups of four characters, which are easy to follow and type.
@@ -328,6 +334,7 @@ mod tests {
         // In groups, once for each language, and in the commands.
         assert_eq!(typed.matches(code).count(), 4, "{card}");
         assert_eq!(typed.matches(&facts.hash.to_string()).count(), 2, "{card}");
+        assert_eq!(typed.matches(&facts.creator.to_string()).count(), 2, "{card}");
         let words = card.split_whitespace().collect::<Vec<_>>().join(" ");
         assert!(words.contains("upper and lower case are the same"), "{card}");
         assert!(words.contains("If a character is mistyped, the program notices"), "{card}");

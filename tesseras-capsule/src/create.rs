@@ -114,15 +114,19 @@ pub fn create(
     Ok(Created { hash, memories, files, bytes, skipped, places, gps_files, undescribed, new })
 }
 
+/// What the MANIFEST says of the program that made it.
+const SOFTWARE: &str = concat!("tesseras ", env!("CARGO_PKG_VERSION"));
+
 /// A capsule of the library by the same creator with the same files and headers, except for its
-/// date.
+/// date and the version of the software.
 fn twin(
     manifest: &Manifest,
     blobs: &dyn BlobStore,
     repository: &dyn TesseraRepository,
 ) -> Result<Option<TesseraRecord>, CreateError> {
     let undated = |manifest: &Manifest| -> Vec<(String, String)> {
-        manifest.headers().iter().filter(|(key, _)| key != "created").cloned().collect()
+        let is_told = |key: &str| !matches!(key, "created" | "software");
+        manifest.headers().iter().filter(|(key, _)| is_told(key)).cloned().collect()
     };
     let title = manifest.header("title").unwrap_or_default();
     let may_be = |record: &TesseraRecord| {
@@ -190,6 +194,7 @@ fn headers(folder: &Path, options: &CreateOptions) -> Result<Vec<(String, String
     if !tags.is_empty() {
         add("list of tags", "tags", &tags.join(", "))?;
     }
+    add("name of the software", "software", SOFTWARE)?;
     Ok(headers)
 }
 

@@ -5,10 +5,25 @@ use std::io::{self, BufReader, Read, Seek, SeekFrom};
 
 use exif::{DateTime, Exif, In, Reader, Tag, Value};
 
+use unicode_normalization::UnicodeNormalization as _;
+
 use crate::meta::Place;
 
 /// At most this many bytes of a file are read in search of EXIF, at any position.
 pub const MAX_READ_BYTES: u64 = 256 * 1024;
+
+/// A longer description is not taken for a caption, in bytes of UTF-8; it stays in the file.
+const MAX_CAPTION_BYTES: usize = 2048;
+/// What cameras write as the description of every image, in capitals.
+const DEFAULT_CAPTIONS: [&str; 7] = [
+    "OLYMPUS DIGITAL CAMERA",
+    "MINOLTA DIGITAL CAMERA",
+    "KONICA MINOLTA DIGITAL CAMERA",
+    "SONY DSC",
+    "DIGITAL CAMERA",
+    "SAMSUNG DIGITAL CAMERA",
+    "EXIF_JPEG_PICTURE",
+];
 
 /// The result of reading EXIF.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -17,6 +32,8 @@ pub struct Shot {
     pub taken: Option<String>,
     /// The place.
     pub place: Option<Place>,
+    /// What it shows, in the words of who took or edited it.
+    pub caption: Option<String>,
 }
 
 /// Reads EXIF from a JPEG, TIFF, HEIF, PNG or WebP. Returns nothing for other or damaged files.
@@ -28,7 +45,7 @@ pub fn read<R: Read + Seek>(file: R) -> Shot {
         .read_from_container(&mut reader)
         .or_else(|e| e.distill_partial_result(|_| {}));
     match outcome {
-        Ok(exif) => Shot { taken: taken(&exif), place: place(&exif) },
+        Ok(exif) => Shot { taken: taken(&exif), place: place(&exif), caption: caption(&exif) },
         Err(_) => Shot::default(),
     }
 }
@@ -98,6 +115,16 @@ fn rfc_3339(date: &[u8], offset: Option<&[u8]>) -> Option<String> {
         out.push_str(&format!("{sign}{:02}:{:02}", minutes / 60, minutes % 60));
     }
     Some(out)
+}
+
+/// The description of the image, unless it is one that cameras write into all of them.
+fn caption(exif: &Exif) -> Option<String> {
+    let text = std::str::from_utf8(ascii(exif, Tag::ImageDescription)?).ok()?;
+    let words: Vec<&str> = text.split(|c: char| c.is_whitespace() || c.is_control()).collect();
+    let text = words.into_iter().filter(|word| !word.is_empty()).collect::<Vec<_>>().join(" ");
+    let is_of_camera = DEFAULT_CAPTIONS.contains(&text.to_ascii_uppercase().as_str());
+    let text: String = text.nfc().collect();
+    (!text.is_empty() && text.len() <= MAX_CAPTION_BYTES && !is_of_camera).then_some(text)
 }
 
 fn place(exif: &Exif) -> Option<Place> {

@@ -3,10 +3,10 @@
 //! It is written beside its final path and renamed when it is complete and on disk, so a directory
 //! with its final name is always complete.
 
-use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use tesseras_core::manifest::unlisted;
 use tesseras_core::pack::{PackEntry, PackSource, directory_name};
 use tesseras_core::ports::{BlobStore, StoreError};
 use tesseras_core::progress::Meter;
@@ -16,6 +16,7 @@ use thiserror::Error;
 
 use crate::above::Above;
 use crate::dirfd::Folder;
+use crate::hash_file::hash_line;
 use crate::open::StoredCapsule;
 use crate::pack_reader::Sequential;
 use crate::partial::{Failed, Partial};
@@ -91,6 +92,7 @@ pub fn export_on_disk(
     for entry in layout.entries() {
         exporting.write(entry, &entry.path[name.len() + 1..])?;
     }
+    exporting.write_bytes(unlisted::HASH, hash_line(&capsule.hash()).as_bytes())?;
     drop(exporting);
     above.sync(disk)?;
     partial.finish(disk, &path).map_err(|(at, source)| match source.kind() {
@@ -124,38 +126,40 @@ struct Exporting<'a> {
 }
 
 impl Exporting<'_> {
-    /// Writes one file, at a path below the folder.
+    /// Writes one file of the pack, at a path below the folder.
     fn write(&mut self, entry: &PackEntry, relative: &str) -> Result<(), ExportError> {
         let root = self.partial.path();
-        let target = root.join(relative);
         if let Some((parent, _)) = relative.rsplit_once('/') {
             let made = self.folder.make_directories(parent.as_bytes());
             made.map_err(failed(&root.join(parent)))?;
         }
-        let mut out = self.folder.make_file(relative.as_bytes()).map_err(failed(&target))?;
         let capsule = self.capsule;
-        let part: Option<&[u8]> = match entry.source {
-            PackSource::Manifest => Some(capsule.manifest_bytes()),
-            PackSource::Ed25519Signature => Some(&capsule.signatures().ed25519),
-            PackSource::MlDsa65Signature => Some(&capsule.signatures().ml_dsa_65),
-            PackSource::Sums => Some(capsule.sums().as_bytes()),
-            PackSource::File(_) => None,
+        let part: &[u8] = match entry.source {
+            PackSource::Manifest => capsule.manifest_bytes(),
+            PackSource::Ed25519Signature => &capsule.signatures().ed25519,
+            PackSource::MlDsa65Signature => &capsule.signatures().ml_dsa_65,
+            PackSource::Sums => capsule.sums().as_bytes(),
+            PackSource::File(_) => return self.copy(relative),
         };
-        match part {
-            None => self.copy(relative, &mut out, &target)?,
-            Some(part) if part.len() as u64 != entry.bytes => {
-                return Err(damaged(relative, "it has another length than every such file"));
-            }
-            Some(part) => {
-                self.progress.add(entry.bytes);
-                self.disk.write(&mut out, part).map_err(failed(&target))?;
-            }
+        if part.len() as u64 != entry.bytes {
+            return Err(damaged(relative, "it has another length than every such file"));
         }
+        self.progress.add(entry.bytes);
+        self.write_bytes(relative, part)
+    }
+
+    /// Writes a file in a directory that is there.
+    fn write_bytes(&mut self, relative: &str, bytes: &[u8]) -> Result<(), ExportError> {
+        let target = self.partial.path().join(relative);
+        let mut out = self.folder.make_file(relative.as_bytes()).map_err(failed(&target))?;
+        self.disk.write(&mut out, bytes).map_err(failed(&target))?;
         self.partial.written(self.disk, &out).map_err(failed(&target))
     }
 
     /// Copies a stored object, and verifies it.
-    fn copy(&mut self, relative: &str, out: &mut File, target: &Path) -> Result<(), ExportError> {
+    fn copy(&mut self, relative: &str) -> Result<(), ExportError> {
+        let target = self.partial.path().join(relative);
+        let mut out = self.folder.make_file(relative.as_bytes()).map_err(failed(&target))?;
         let file = self.capsule.manifest().file(relative);
         let file = file.ok_or_else(|| damaged(relative, "not listed"))?;
         let mut reader = match Sequential::open(self.blobs, file) {
@@ -174,14 +178,13 @@ impl Exporting<'_> {
             |bytes| {
                 blake3.update(bytes);
                 progress.add(bytes.len() as u64);
-                disk.write(out, bytes).map_err(failed(target))
+                disk.write(&mut out, bytes).map_err(failed(&target))
             },
         )?;
-        if blake3.finish() == file.blake3 && sha256 == file.sha256 {
-            Ok(())
-        } else {
-            Err(damaged(relative, "its stored object is damaged"))
+        if blake3.finish() != file.blake3 || sha256 != file.sha256 {
+            return Err(damaged(relative, "its stored object is damaged"));
         }
+        self.partial.written(self.disk, &out).map_err(failed(&target))
     }
 }
 

@@ -8,7 +8,8 @@ use std::iter::repeat_n;
 use tesseras_core::manifest::{MAX_FILES, MAX_MANIFEST_BYTES};
 
 use crate::dirfd::{Folder, state};
-use crate::recognise::{Format, HEAD_BYTES, Recognised, recognise};
+use crate::index::ENTRY_BYTES;
+use crate::recognise::{Format, HEAD_BYTES, Recognised, pronom, recognise};
 use crate::walk::{Found, SkipReason, Skipped, Walk, printable_path};
 
 /// At most so many files of a capsule are not those of a memory: README.decode, keys, descriptions
@@ -24,6 +25,8 @@ const META_BYTES: u64 = 1024;
 pub(crate) struct Source {
     pub found: Found,
     pub format: Format,
+    /// PRONOM's identifier of its format.
+    pub pronom: Option<&'static str>,
 }
 
 /// The plan for a folder.
@@ -33,6 +36,8 @@ pub(crate) struct FolderPlan {
     pub sources: Vec<Source>,
     /// For each source that is a memory of its own: its index, and that of the text beside it.
     pub memories: Vec<(usize, Option<usize>)>,
+    /// For each source that is half of a moving photo: the other half.
+    pairs: HashMap<usize, usize>,
     /// Files left out so far.
     pub skipped: Vec<Skipped>,
 }
@@ -52,14 +57,20 @@ impl FolderPlan {
         let mut skipped = walk.skipped;
         for found in walk.files {
             match look_at(folder, &found) {
-                Ok(format) => sources.push(Source { found, format }),
+                Ok((format, pronom)) => sources.push(Source { found, format, pronom }),
                 Err(reason) => {
                     skipped.push(Skipped { path: printable_path(&found.raw), reason });
                 }
             }
         }
-        let memories = pair(&sources);
-        Self { sources, memories, skipped }
+        let memories = contexts(&sources);
+        let pairs = moving_photos(&sources);
+        Self { sources, memories, pairs, skipped }
+    }
+
+    /// The other half of a moving photo.
+    pub fn pair_of(&self, source: usize) -> Option<&Source> {
+        self.pairs.get(&source).map(|other| &self.sources[*other])
     }
 
     /// The number of bytes to read.
@@ -73,7 +84,8 @@ impl FolderPlan {
         let sources = self.sources.iter().map(|source| source.found.bytes);
         let described = repeat_n(META_BYTES, self.memories.len());
         let always = repeat_n(TEXT_BYTES, OTHER_FILES);
-        sources.chain(described).chain(always).chain([self.manifest_bytes()])
+        let index = self.memories.len() as u64 * ENTRY_BYTES;
+        sources.chain(described).chain(always).chain([self.manifest_bytes(), index])
     }
 
     /// The number of digits in memory numbers, so that they sort by name.
@@ -108,7 +120,7 @@ impl FolderPlan {
     }
 }
 
-fn look_at(folder: &Folder, found: &Found) -> Result<Format, SkipReason> {
+fn look_at(folder: &Folder, found: &Found) -> Result<(Format, Option<&'static str>), SkipReason> {
     let unreadable = |e: std::io::Error| SkipReason::of(&e);
     let mut file = folder.file(&found.raw).map_err(unreadable)?;
     if state(&file).map_err(unreadable)?.bytes < found.bytes {
@@ -118,14 +130,14 @@ fn look_at(folder: &Folder, found: &Found) -> Result<Format, SkipReason> {
     (&mut file).take(HEAD_BYTES as u64).read_to_end(&mut head).map_err(unreadable)?;
     let (_, name) = split(found.path.as_str());
     match recognise(name, &head) {
-        Recognised::As(format) => Ok(format),
+        Recognised::As(format) => Ok((format, pronom(name, &format, &head))),
         Recognised::Not(reason) => Err(reason),
     }
 }
 
 /// Which sources are memories. A `.txt` beside media with the same stem is their context; if the
 /// same stem has several texts, the first one is.
-fn pair(sources: &[Source]) -> Vec<(usize, Option<usize>)> {
+fn contexts(sources: &[Source]) -> Vec<(usize, Option<usize>)> {
     let mut texts: HashMap<&str, usize> = HashMap::new();
     for (index, source) in sources.iter().enumerate() {
         let (stem, extension) = stem(source.found.path.as_str());
@@ -149,6 +161,25 @@ fn pair(sources: &[Source]) -> Vec<(usize, Option<usize>)> {
         .collect()
 }
 
+/// Photos and films that telephones make together: one of each, with the same stem.
+fn moving_photos(sources: &[Source]) -> HashMap<usize, usize> {
+    let mut of_stem: HashMap<&str, [Vec<usize>; 2]> = HashMap::new();
+    for (index, source) in sources.iter().enumerate() {
+        let half = match source.format.extension {
+            "jpg" | "heic" => 0,
+            "mov" | "mp4" => 1,
+            _ => continue,
+        };
+        let (stem, _) = stem(source.found.path.as_str());
+        of_stem.entry(stem).or_default()[half].push(index);
+    }
+    let pairs = of_stem.into_values().filter_map(|[photos, films]| match (&*photos, &*films) {
+        ([photo], [film]) => Some([(*photo, *film), (*film, *photo)]),
+        _ => None,
+    });
+    pairs.flatten().collect()
+}
+
 /// A path's directory (with its slash) and name.
 fn split(path: &str) -> (&str, &str) {
     path.split_at(path.rfind('/').map_or(0, |at| at + 1))
@@ -169,23 +200,38 @@ mod tests {
 
     use super::*;
     use crate::recognise::TEXT;
+    use crate::texts::{Description, README};
 
     fn plan(count: usize) -> FolderPlan {
         let source = |n: usize| {
             let path = CapsulePath::new(format!("{n}.txt")).expect("a path");
             let raw = path.as_str().as_bytes().to_vec();
-            Source { found: Found { raw, path, bytes: 1 }, format: TEXT }
+            Source { found: Found { raw, path, bytes: 1 }, format: TEXT, pronom: None }
         };
         let sources: Vec<Source> = (0..count).map(source).collect();
-        FolderPlan { memories: pair(&sources), sources, skipped: Vec::new() }
+        FolderPlan {
+            memories: contexts(&sources),
+            pairs: HashMap::new(),
+            sources,
+            skipped: Vec::new(),
+        }
     }
 
     #[test]
     fn what_no_manifest_could_name_is_refused() {
         assert_eq!(plan(40_000).check_fits(), Ok(()));
         let much = plan(50_000).check_fits().expect_err("too much");
-        assert_eq!((much.memories, much.files), (50_000, 100_032));
+        assert_eq!((much.memories, much.files), (50_000, 100_000 + OTHER_FILES));
         assert!(much.manifest_bytes > MAX_MANIFEST_BYTES);
+    }
+
+    #[test]
+    fn the_texts_of_a_capsule_with_every_format_are_allowed_for() {
+        const README_AND_KEYS: usize = 3;
+        assert!(README_AND_KEYS + Description::ALL.len() <= OTHER_FILES);
+        let texts = Description::ALL.iter().map(|description| description.text()).chain([README]);
+        let bytes: usize = texts.map(str::len).sum();
+        assert!(bytes as u64 <= OTHER_FILES as u64 * TEXT_BYTES, "{bytes} bytes");
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Reads each file of the plan once, and stages it with its description.
 
 use std::fs::File;
-use std::io::{Read as _, Seek as _};
+use std::io::{Cursor, Read as _, Seek as _};
 use std::path::Path;
 
 use tesseras_core::manifest::{FileEntry, Manifest, listed, unlisted};
@@ -12,9 +12,11 @@ use tesseras_core::sums;
 use tesseras_crypto::CreatorPublic;
 
 use crate::create_error::CreateError;
+use crate::dates::Date;
 use crate::dirfd::{Folder, state};
 use crate::exif::{self, Shot};
 use crate::folder_plan::{FolderPlan, Source};
+use crate::index::{self, Entry};
 use crate::meta::{META_VERSION, MemoryType, Meta, rfc_3339};
 use crate::pump::Pump;
 use crate::recognise::{Format, OTHER_TEXT, TextCheck};
@@ -22,6 +24,11 @@ use crate::staging::{Staging, Stored};
 use crate::texts::{ALWAYS, Description, README};
 use crate::walk::{SkipReason, Skipped, printable_path, walk};
 use tesseras_core::progress::Meter;
+
+/// README.decode under a name that opens by a double click.
+const README_TXT: &str = "README.txt";
+/// How much of a text is kept for the index, in bytes.
+const MAX_BEGINNING: usize = 4 * index::MAX_EXCERPT + 4;
 
 /// The result of a dry run: everything but the signatures.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -61,7 +68,7 @@ pub(crate) fn gather<'a>(
     let folder = Folder::open(path)
         .map_err(|source| CreateError::Folder { folder: path.display().to_string(), source })?;
     let folder = Opened { folder, path };
-    let plan = FolderPlan::new(&folder.folder, walk(&folder.folder)?);
+    let mut plan = FolderPlan::new(&folder.folder, walk(&folder.folder)?);
     if plan.memories.is_empty() || plan.skipped.iter().any(|left| left.reason.is_failure()) {
         folder.check_is_there()?;
     }
@@ -82,17 +89,19 @@ pub(crate) fn gather<'a>(
         staging: Staging::new(blobs),
         pump: Pump::new(),
         entries: Vec::new(),
-        skipped: plan.skipped,
+        skipped: std::mem::take(&mut plan.skipped),
         descriptions: ALWAYS.to_vec(),
         memories: 0,
         gps_files: Vec::new(),
         undescribed: Vec::new(),
+        index: Vec::new(),
         progress,
     };
     let mut used = vec![false; plan.sources.len()];
     for (main, context) in &plan.memories {
         let context = context.map(|text| &plan.sources[text]);
-        if gathering.memory(&plan.sources[*main], context)? {
+        let pair = plan.pair_of(*main);
+        if gathering.memory(&plan.sources[*main], context, pair)? {
             used[*main] = true;
         }
     }
@@ -103,7 +112,7 @@ pub(crate) fn gather<'a>(
             && !plan.memories.iter().any(|(m, c)| *c == Some(text) && used[*m])
             && !std::mem::replace(&mut used[text], true)
         {
-            gathering.memory(&plan.sources[text], None)?;
+            gathering.memory(&plan.sources[text], None, None)?;
         }
     }
     gathering.finish(headers, creator)
@@ -136,6 +145,7 @@ struct Gathering<'a, 'w> {
     memories: u64,
     gps_files: Vec<String>,
     undescribed: Vec<String>,
+    index: Vec<Entry>,
     progress: &'w Meter,
 }
 
@@ -143,10 +153,14 @@ struct Gathering<'a, 'w> {
 struct Read {
     /// Its format, after reading it to its end.
     format: Format,
+    /// PRONOM's identifier of that format.
+    pronom: Option<&'static str>,
     stored: Stored,
     blob: StagedBlob,
     modified: Option<String>,
     shot: Shot,
+    /// How it begins, if it is a text.
+    beginning: String,
 }
 
 /// Why a file's content was not staged.
@@ -166,7 +180,12 @@ impl From<StoreError> for Stop {
 impl<'a> Gathering<'a, '_> {
     /// Stages one memory: its file, the text beside it, and the metadata of both. `false` if the
     /// file had to be left out after all.
-    fn memory(&mut self, main: &Source, context: Option<&Source>) -> Result<bool, CreateError> {
+    fn memory(
+        &mut self,
+        main: &Source,
+        context: Option<&Source>,
+        pair: Option<&Source>,
+    ) -> Result<bool, CreateError> {
         let Some(read) = self.read(main)? else { return Ok(false) };
         let context = match context.map(|text| (text, self.read(text))) {
             Some((text, Ok(found))) => found.map(|read| (text, read)),
@@ -181,7 +200,7 @@ impl<'a> Gathering<'a, '_> {
         let directory =
             format!("memories/{:0width$}-{}", self.memories, &digest[..8], width = self.digits);
         let format = read.format;
-        self.descriptions.extend(format.described_by);
+        self.descriptions.extend(format.described_by.into_iter().flat_map(Description::with_needs));
         let original = main.found.path.as_str();
         let meta = Meta {
             version: META_VERSION,
@@ -192,8 +211,16 @@ impl<'a> Gathering<'a, '_> {
             context_spelling: context
                 .as_ref()
                 .and_then(|(text, _)| text.found.spelling().map(str::to_owned)),
+            album: album_of(original),
+            caption: read.shot.caption,
+            pair: pair.map(|other| other.found.path.as_str().to_owned()),
             mime: format.mime.to_owned(),
+            pronom: read.pronom.map(str::to_owned),
             bytes: read.stored.bytes,
+            date: match &read.shot.taken {
+                Some(taken) => Some(Date::of_camera(taken)),
+                None => Date::of_names(original),
+            },
             taken: read.shot.taken,
             place: read.shot.place,
             modified: read.modified,
@@ -206,6 +233,9 @@ impl<'a> Gathering<'a, '_> {
         if !meta.described {
             self.undescribed.push(original.to_owned());
         }
+        let beginning = context.as_ref().map_or(&read.beginning, |(_, text)| &text.beginning);
+        let kind = (format.extension, format.mime);
+        self.index.push(Entry::new(&directory, kind, &meta, Some(beginning)));
         self.staging.keep(read.blob);
         self.entry(read.stored, format.mime, format!("{directory}/media.{}", format.extension));
         if let Some((_, read)) = context {
@@ -246,6 +276,7 @@ impl<'a> Gathering<'a, '_> {
         };
         let mut text = source.format.is_text().then(TextCheck::default);
         let mut is_text = true;
+        let mut beginning = Vec::new();
         let progress = self.progress;
         let (stored, blob) = self.staging.stream::<Stop>(
             &mut self.pump,
@@ -253,6 +284,8 @@ impl<'a> Gathering<'a, '_> {
                 let n = read_some(&mut file, buffer).map_err(unreadable)?;
                 if let Some(check) = text.as_mut().filter(|_| is_text) {
                     is_text = check.feed(&buffer[..n]).is_ok();
+                    let room = MAX_BEGINNING - beginning.len();
+                    beginning.extend_from_slice(&buffer[..n.min(room)]);
                 }
                 Ok(n)
             },
@@ -268,9 +301,14 @@ impl<'a> Gathering<'a, '_> {
         // A file that only starts as text is kept as well.
         is_text &= text.is_none_or(|check| check.finish().is_ok());
         let format = if is_text { source.format } else { OTHER_TEXT };
+        let pronom = source.pronom.filter(|_| is_text);
         let modified = rfc_3339(before.modified, before.nanoseconds);
+        let beginning = match is_text {
+            true => String::from_utf8_lossy(&beginning).into_owned(),
+            false => String::new(),
+        };
         match outcome {
-            Ok(()) => Ok(Read { format, stored, blob, modified, shot }),
+            Ok(()) => Ok(Read { format, pronom, stored, blob, modified, shot, beginning }),
             Err(stop) => {
                 self.staging.discard(blob);
                 Err(stop)
@@ -281,6 +319,33 @@ impl<'a> Gathering<'a, '_> {
     fn text(&mut self, text: &str, mime: &str, path: String) -> Result<(), CreateError> {
         let stored = self.staging.bytes(text.as_bytes())?;
         self.entry(stored, mime, path);
+        Ok(())
+    }
+
+    /// Stages a text that is made in parts.
+    fn parts(
+        &mut self,
+        parts: impl Iterator<Item = String>,
+        mime: &str,
+        path: &str,
+    ) -> Result<(), CreateError> {
+        let mut parts = parts.map(String::into_bytes).map(Cursor::new).fuse();
+        let mut part = Cursor::default();
+        let (stored, blob) = self.staging.stream::<StoreError>(
+            &mut self.pump,
+            |buffer| loop {
+                match part.read(buffer) {
+                    Ok(0) => match parts.next() {
+                        Some(next) => part = next,
+                        None => return Ok(0),
+                    },
+                    read => return Ok(read.expect("memory can be read")),
+                }
+            },
+            |_| {},
+        )?;
+        self.staging.keep(blob);
+        self.entry(stored, mime, path.to_owned());
         Ok(())
     }
 
@@ -310,7 +375,14 @@ impl<'a> Gathering<'a, '_> {
         ] {
             self.text(&pem, "application/x-pem-file", path.to_owned())?;
         }
-        self.text(README, "text/plain", listed::README.to_owned())?;
+        for path in [listed::README, README_TXT] {
+            self.text(README, "text/plain", path.to_owned())?;
+        }
+        let title = headers.iter().find(|(key, _)| key == "title");
+        let title = title.map_or_else(String::new, |(_, title)| title.clone());
+        let index = std::mem::take(&mut self.index);
+        self.parts(index::text(&title, &index), "text/plain", "INDEX.txt")?;
+        self.parts(index::html(&title, &index), "text/html", "INDEX.html")?;
         self.descriptions.sort_unstable();
         self.descriptions.dedup();
         for description in std::mem::take(&mut self.descriptions) {
@@ -331,6 +403,11 @@ impl<'a> Gathering<'a, '_> {
         };
         Ok(Gathered { manifest, staging: self.staging, draft })
     }
+}
+
+/// The directory that a file lay in, if it lay in one.
+fn album_of(original: &str) -> Option<String> {
+    original.rsplit('/').nth(1).map(str::to_owned)
 }
 
 fn sorted(mut skipped: Vec<Skipped>) -> Vec<Skipped> {

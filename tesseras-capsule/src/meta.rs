@@ -6,6 +6,8 @@ use serde::{Deserialize, Serialize};
 use tesseras_core::path::{CapsulePath, MAX_COMPONENT_BYTES};
 use unicode_normalization::UnicodeNormalization as _;
 
+use crate::dates::Date;
+
 /// The version that `meta.json` begins with.
 pub const META_VERSION: u32 = 1;
 /// The longest `meta.json` that is read, in bytes: two paths of 4 KiB and their spellings, which are
@@ -57,10 +59,26 @@ pub struct Meta {
     /// The spelling of that path, like [`Meta::original_spelling`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub context_spelling: Option<String>,
+    /// The directory that it lay in: the last component of its path. From version 0.2.0 on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub album: Option<String>,
+    /// What its file says that it shows. From version 0.2.0 on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub caption: Option<String>,
+    /// Where the other half of a moving photo lay: a photo and a film of the same name, as telephones
+    /// make them together. From version 0.2.0 on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pair: Option<String>,
     /// The file's media type.
     pub mime: String,
+    /// PRONOM's identifier of its format. From version 0.2.0 on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pronom: Option<String>,
     /// The file's length in bytes.
     pub bytes: u64,
+    /// When it was, as far as that is known. From version 0.2.0 on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub date: Option<Date>,
     /// When it was taken, as its EXIF says: RFC 3339, mostly without an offset.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub taken: Option<String>,
@@ -138,8 +156,13 @@ mod tests {
             original_spelling: None,
             context: None,
             context_spelling: None,
+            album: None,
+            caption: None,
+            pair: None,
             mime: "image/jpeg".to_owned(),
+            pronom: Some("fmt/43".to_owned()),
             bytes: 9,
+            date: Date::of_names("1978/beach.jpg"),
             taken: None,
             place: Some(Place { latitude: -22.9, longitude: -43.2 }),
             modified: rfc_3339(0, 0),
@@ -147,8 +170,9 @@ mod tests {
             described: true,
         };
         let text = "{\n  \"version\": 1,\n  \"type\": \"moment\",\n  \
-                    \"original\": \"beach \\\"1\\\".jpg\",\n  \"mime\": \"image/jpeg\",\n  \
-                    \"bytes\": 9,\n  \"place\": {\n    \"latitude\": -22.9,\n    \
+                    \"original\": \"beach \\\"1\\\".jpg\",\n  \"mime\": \"image/jpeg\",\n  \"pronom\": \"fmt/43\",\n  \
+                    \"bytes\": 9,\n  \"date\": {\n    \"value\": \"1978\",\n    \"precision\": \"year\",\n    \
+                    \"source\": \"folder-name\"\n  },\n  \"place\": {\n    \"latitude\": -22.9,\n    \
                     \"longitude\": -43.2\n  },\n  \"modified\": \"1970-01-01T00:00:00Z\"\n}\n";
         assert_eq!(meta.render(), text);
         assert_eq!(serde_json::from_str::<Meta>(text).expect("own JSON"), meta);

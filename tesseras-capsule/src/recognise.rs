@@ -3,11 +3,13 @@
 
 mod format;
 mod programs;
+mod pronom;
 mod rare;
 mod side_files;
 
 pub use format::Format;
 use format::{extension, format, undescribed};
+pub use pronom::pronom;
 
 use crate::texts::Description;
 use crate::walk::SkipReason;

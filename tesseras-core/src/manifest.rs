@@ -32,7 +32,10 @@ pub mod unlisted {
     pub const ML_DSA_65_SIGNATURE: &str = "MANIFEST.ml-dsa-65.sig";
     /// The SHA-256 of every file but itself.
     pub const SHA256SUMS: &str = "SHA256SUMS";
-    /// All of them.
+    /// The tessera's hash, which is the BLAKE3-256 of the MANIFEST, in the form that `b3sum --check`
+    /// reads. It is written beside an exported capsule for people, and is not part of its pack.
+    pub const HASH: &str = "HASH.txt";
+    /// All that a capsule has.
     pub const ALL: [&str; 4] = [MANIFEST, ED25519_SIGNATURE, ML_DSA_65_SIGNATURE, SHA256SUMS];
 }
 
@@ -293,7 +296,7 @@ fn parse_file(line: &str, number: usize) -> Result<FileEntry, ManifestError> {
     }
     let path = CapsulePath::new(field()?)
         .map_err(|source| ManifestError::Text { line: number, source })?;
-    if unlisted::ALL.contains(&path.as_str()) {
+    if unlisted::ALL.contains(&path.as_str()) || path.as_str() == unlisted::HASH {
         return Err(at(number, format!("{path} cannot list itself")));
     }
     Ok(FileEntry { blake3, sha256, bytes, mime: mime.to_owned(), path })
@@ -312,7 +315,7 @@ fn is_mime(text: &str) -> bool {
 /// Files are in byte order, so the files inside a directory with the name of a file would follow
 /// that file. Also fast for paths of thousands of components, which untrusted input may contain.
 fn refuse_file_and_directory(files: &[FileEntry]) -> Result<(), ManifestError> {
-    for name in files.iter().map(|f| f.path.as_str()).chain(unlisted::ALL) {
+    for name in files.iter().map(|f| f.path.as_str()).chain(unlisted::ALL).chain([unlisted::HASH]) {
         let inside = format!("{name}/");
         let at = files.partition_point(|f| f.path.as_str() < inside.as_str());
         if files.get(at).is_some_and(|f| f.path.as_str().starts_with(&inside)) {

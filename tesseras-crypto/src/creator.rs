@@ -107,14 +107,24 @@ impl CreatorKeys {
 }
 
 impl CreatorPublic {
-    /// Reads both public keys from their SubjectPublicKeyInfo PEM texts.
+    /// Reads both public keys from their SubjectPublicKeyInfo PEM texts. A text that says anything
+    /// else, or says it in another form, is refused: of two keys in it, other programs might take
+    /// the other one.
     pub fn from_pem(ed25519: &str, ml_dsa_65: &str) -> Result<Self, KeyError> {
-        Ok(Self {
+        let malformed = |expected| KeyError::Malformed { expected };
+        let public = Self {
             ed25519: EdVerifyingKey::from_public_key_pem(ed25519)
-                .map_err(|_| KeyError::Malformed { expected: "public Ed25519" })?,
+                .map_err(|_| malformed("public Ed25519"))?,
             ml_dsa: MlVerifyingKey::from_public_key_pem(ml_dsa_65)
-                .map_err(|_| KeyError::Malformed { expected: "public ML-DSA-65" })?,
-        })
+                .map_err(|_| malformed("public ML-DSA-65"))?,
+        };
+        if public.ed25519_pem() != ed25519 {
+            return Err(malformed("public Ed25519"));
+        }
+        if public.ml_dsa_65_pem() != ml_dsa_65 {
+            return Err(malformed("public ML-DSA-65"));
+        }
+        Ok(public)
     }
 
     /// The public Ed25519 key as SubjectPublicKeyInfo PEM (RFC 8410).
@@ -172,6 +182,26 @@ mod tests {
             .expect("own PEM");
         assert_eq!(read.id(), public.id());
         assert!(read.verify(b"a letter", &keys.sign(b"a letter")).both());
+    }
+
+    #[test]
+    fn a_public_key_has_one_text() {
+        let public = CreatorKeys::from_seeds(&[1; 32], &[2; 32]).public();
+        let other = CreatorKeys::from_seeds(&[3; 32], &[4; 32]).public();
+        for change in [
+            |text: &str, _: &str| text.replace('\n', "\r\n"),
+            |text: &str, _: &str| format!("a note\n{text}"),
+            |text: &str, _: &str| format!("{text}\n"),
+            |text: &str, other: &str| format!("{text}{other}"),
+            |text: &str, other: &str| format!("{other}{text}"),
+            |text: &str, other: &str| format!("{text}{}", other.lines().nth(1).unwrap_or_default()),
+        ] {
+            let (ed25519, ml_dsa_65) = (public.ed25519_pem(), public.ml_dsa_65_pem());
+            let changed = change(&ed25519, &other.ed25519_pem());
+            assert!(CreatorPublic::from_pem(&changed, &ml_dsa_65).is_err(), "{changed}");
+            let changed = change(&ml_dsa_65, &other.ml_dsa_65_pem());
+            assert!(CreatorPublic::from_pem(&ed25519, &changed).is_err(), "{changed}");
+        }
     }
 
     #[test]

@@ -20,9 +20,13 @@ use tesseras_crypto::{Blake3, CreatorPems, NamedManifest, sha256};
 use super::listing::{MAX_SUMS_BYTES, line_of, parse};
 use super::{FileReport, FileStatus, Report, SignatureStatus, VerifyError, signature};
 use crate::dirfd::{Folder, Kind};
+use crate::hash_file::hash_line;
 use crate::pump::Pump;
 use crate::walk::{printable_path, why};
 use tesseras_core::progress::Meter;
+
+/// A longer HASH.txt is not read, in bytes.
+const MAX_HASH_FILE_BYTES: usize = 128;
 
 /// As many entries of a directory are looked at; a capsule has fewer.
 const MAX_ENTRIES: usize = 4 * MAX_FILES;
@@ -121,6 +125,7 @@ struct Head {
     ed25519: Small,
     ml_dsa_65: Small,
     sums: Small,
+    hash_file: Small,
     /// The MANIFEST, if it is one.
     manifest: Option<Manifest>,
     /// What is wrong with it.
@@ -139,6 +144,7 @@ impl Head {
             ed25519: small(unlisted::ED25519_SIGNATURE, ED25519_SIGNATURE_BYTES),
             ml_dsa_65: small(unlisted::ML_DSA_65_SIGNATURE, ML_DSA_65_SIGNATURE_BYTES),
             sums: Small::read(folder, unlisted::SHA256SUMS, MAX_SUMS_BYTES),
+            hash_file: small(unlisted::HASH, MAX_HASH_FILE_BYTES),
             manifest: None,
             manifest_fault: None,
             keys: false,
@@ -270,7 +276,8 @@ impl Head {
             self.signatures.1,
         );
         let sums = self.sums_file(ed25519.status, ml_dsa_65.status);
-        for report in [manifest, ed25519, ml_dsa_65, sums] {
+        for report in [manifest, ed25519, ml_dsa_65, sums].into_iter().chain(self.hash_file_fault())
+        {
             reports.insert(report.path.clone().into_bytes(), report);
         }
     }
@@ -302,6 +309,22 @@ impl Head {
         } else {
             // It could not be checked for the fault of another file.
             FileReport::ok(path)
+        }
+    }
+
+    /// What is wrong with HASH.txt. It is no part of the capsule, and need not be there.
+    fn hash_file_fault(&self) -> Option<FileReport> {
+        let path = unlisted::HASH;
+        match &self.hash_file {
+            Small::Missing => None,
+            Small::Bad(..) => self.hash_file.fault(path),
+            // If the MANIFEST is damaged, this may be its true hash.
+            Small::Bytes(_) if self.trusted().is_none() => None,
+            Small::Bytes(bytes) if *bytes == hash_line(&self.hash).as_bytes() => None,
+            Small::Bytes(_) => {
+                let reason = "it is not the hash of this MANIFEST";
+                Some(FileReport::fault(path, FileStatus::Corrupt, reason))
+            }
         }
     }
 
@@ -435,6 +458,7 @@ impl Look<'_> {
                         self.unexpected(&path, "a directory".to_owned());
                     }
                     Kind::Directory => directories.push(path),
+                    Kind::File if path == unlisted::HASH.as_bytes() => {}
                     Kind::File => self.unexpected(&path, "no such file is listed".to_owned()),
                     Kind::Symlink => self.unexpected(&path, "a symbolic link".to_owned()),
                     Kind::Gone => {}
