@@ -202,31 +202,8 @@ impl<'a> Gathering<'a, '_> {
         let format = read.format;
         self.descriptions.extend(format.described_by.into_iter().flat_map(Description::with_needs));
         let original = main.found.path.as_str();
-        let meta = Meta {
-            version: META_VERSION,
-            memory_type: if format.is_text() { MemoryType::Reflection } else { MemoryType::Moment },
-            original: original.to_owned(),
-            original_spelling: main.found.spelling().map(str::to_owned),
-            context: context.as_ref().map(|(text, _)| text.found.path.as_str().to_owned()),
-            context_spelling: context
-                .as_ref()
-                .and_then(|(text, _)| text.found.spelling().map(str::to_owned)),
-            album: album_of(original),
-            caption: read.shot.caption,
-            pair: pair.map(|other| other.found.path.as_str().to_owned()),
-            mime: format.mime.to_owned(),
-            pronom: read.pronom.map(str::to_owned),
-            bytes: read.stored.bytes,
-            date: match &read.shot.taken {
-                Some(taken) => Some(Date::of_camera(taken)),
-                None => Date::of_names(original),
-            },
-            taken: read.shot.taken,
-            place: read.shot.place,
-            modified: read.modified,
-            context_modified: context.as_ref().and_then(|(_, read)| read.modified.clone()),
-            described: format.is_described(),
-        };
+        let beside = context.as_ref().map(|(text, read)| (*text, read));
+        let meta = described(main, &read, beside, pair);
         if meta.place.is_some() {
             self.gps_files.push(original.to_owned());
         }
@@ -402,6 +379,41 @@ impl<'a> Gathering<'a, '_> {
             undescribed: self.undescribed,
         };
         Ok(Gathered { manifest, staging: self.staging, draft })
+    }
+}
+
+/// What is known of a memory.
+fn described(
+    main: &Source,
+    read: &Read,
+    context: Option<(&Source, &Read)>,
+    pair: Option<&Source>,
+) -> Meta {
+    let (format, original) = (read.format, main.found.path.as_str());
+    let context_path = |(text, _): (&Source, &Read)| text.found.path.as_str().to_owned();
+    let spelling = |source: &Source| source.found.spelling().map(str::to_owned);
+    Meta {
+        version: META_VERSION,
+        memory_type: if format.is_text() { MemoryType::Reflection } else { MemoryType::Moment },
+        original: original.to_owned(),
+        original_spelling: spelling(main),
+        context: context.map(context_path),
+        context_spelling: context.and_then(|(text, _)| spelling(text)),
+        album: album_of(original),
+        caption: read.shot.caption.clone(),
+        pair: pair.map(|other| other.found.path.as_str().to_owned()),
+        mime: format.mime.to_owned(),
+        pronom: read.pronom.map(str::to_owned),
+        bytes: read.stored.bytes,
+        date: match &read.shot.taken {
+            Some(taken) => Some(Date::of_camera(taken)),
+            None => Date::of_names(original),
+        },
+        taken: read.shot.taken.clone(),
+        place: read.shot.place,
+        modified: read.modified.clone(),
+        context_modified: context.and_then(|(_, read)| read.modified.clone()),
+        described: format.is_described(),
     }
 }
 

@@ -9,9 +9,12 @@
 //!   of the general format is given; if PRONOM has none, there is no identifier.
 //! - If the first bytes show that a kind which is not in this list applies, there is none either.
 
+mod bytes;
 mod others;
 mod pictures;
 mod tiff;
+
+use bytes::at;
 
 use super::format::{Format, extension};
 
@@ -68,23 +71,4 @@ fn fixed(extension: &str, head: &[u8]) -> Option<&'static str> {
         None if of_family && at(head, 16, b"ftypjpx") => Some("fmt/151"),
         None => None,
     }
-}
-
-/// Whether these bytes are at this offset.
-fn at(head: &[u8], offset: usize, bytes: &[u8]) -> bool {
-    head.get(offset..).is_some_and(|rest| rest.starts_with(bytes))
-}
-
-/// Where these bytes are for the first time.
-fn find(head: &[u8], bytes: &[u8]) -> Option<usize> {
-    head.windows(bytes.len()).position(|window| window == bytes)
-}
-
-fn has(head: &[u8], bytes: &[u8]) -> bool {
-    find(head, bytes).is_some()
-}
-
-/// The four bytes at this offset.
-fn four(head: &[u8], offset: usize) -> Option<[u8; 4]> {
-    head.get(offset..offset.checked_add(4)?)?.try_into().ok()
 }

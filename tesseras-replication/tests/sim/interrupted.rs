@@ -165,7 +165,7 @@ fn a_fetch_whose_tessera_another_process_drops_adds_nothing() {
                 Ok(_) => break,
                 Err(other) => panic!("dropped after {after:?}: {other}"),
             }
-            after += STEP;
+            after += STEP / 3;
         }
         assert!(dropped > 5, "only {dropped} fetches met a drop");
     });

@@ -1,6 +1,6 @@
 //! Films, documents and texts.
 
-use super::{at, find, has};
+use super::bytes::{at, find, has};
 
 /// The brands among the first 64 bytes decide; a later part of the file cannot change them.
 pub(super) fn iso_media(extension: &str, head: &[u8]) -> Option<&'static str> {

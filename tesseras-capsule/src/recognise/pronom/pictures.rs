@@ -1,7 +1,7 @@
 //! Pictures, and cameras' raw files that are not TIFF inside.
 
+use super::bytes::{at, find, four};
 use super::tiff::Tiff;
-use super::{at, find, four};
 use crate::recognise::HEAD_BYTES;
 
 /// The first segment decides. EXIF of a version that PRONOM does not have is not a raw stream.

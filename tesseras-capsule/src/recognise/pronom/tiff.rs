@@ -1,6 +1,6 @@
 //! TIFF, and what is TIFF inside: EXIF and most raw files.
 
-use super::{at, find};
+use super::bytes::{at, find};
 
 /// Points to the directory of EXIF.
 const EXIF_DIRECTORY: u16 = 0x8769;
@@ -47,7 +47,7 @@ impl<'a> Tiff<'a> {
 
     /// The offset of the first directory.
     fn first(&self) -> Option<u32> {
-        Some(self.long(super::four(self.bytes, 4)?))
+        Some(self.long(super::bytes::four(self.bytes, 4)?))
     }
 
     fn field(&self, directory: u32, tag: u16) -> Option<Field> {
