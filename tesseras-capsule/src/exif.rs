@@ -4,7 +4,6 @@
 use std::io::{self, BufReader, Read, Seek, SeekFrom};
 
 use exif::{DateTime, Exif, In, Reader, Tag, Value};
-
 use unicode_normalization::UnicodeNormalization as _;
 
 use crate::meta::Place;
@@ -13,7 +12,7 @@ use crate::meta::Place;
 pub const MAX_READ_BYTES: u64 = 256 * 1024;
 
 /// A longer description is not taken for a caption, in bytes of UTF-8; it stays in the file.
-const MAX_CAPTION_BYTES: usize = 2048;
+pub(crate) const MAX_CAPTION_BYTES: usize = 2048;
 /// What cameras write as the description of every image, in capitals.
 const DEFAULT_CAPTIONS: [&str; 7] = [
     "OLYMPUS DIGITAL CAMERA",

@@ -212,7 +212,7 @@ impl<'a> Gathering<'a, '_> {
         }
         let beginning = context.as_ref().map_or(&read.beginning, |(_, text)| &text.beginning);
         let kind = (format.extension, format.mime);
-        self.index.push(Entry::new(&directory, kind, &meta, Some(beginning)));
+        self.index.push(Entry::new(&directory, kind, &meta, beginning));
         self.staging.keep(read.blob);
         self.entry(read.stored, format.mime, format!("{directory}/media.{}", format.extension));
         if let Some((_, read)) = context {
@@ -281,7 +281,7 @@ impl<'a> Gathering<'a, '_> {
         let pronom = source.pronom.filter(|_| is_text);
         let modified = rfc_3339(before.modified, before.nanoseconds);
         let beginning = match is_text {
-            true => String::from_utf8_lossy(&beginning).into_owned(),
+            true => whole_characters(beginning),
             false => String::new(),
         };
         match outcome {
@@ -415,6 +415,14 @@ fn described(
         context_modified: context.and_then(|(_, read)| read.modified.clone()),
         described: format.is_described(),
     }
+}
+
+/// The text that bytes begin with, without a character that is cut off at their end.
+fn whole_characters(bytes: Vec<u8>) -> String {
+    String::from_utf8(bytes).unwrap_or_else(|error| {
+        let valid = error.utf8_error().valid_up_to();
+        String::from_utf8_lossy(&error.as_bytes()[..valid]).into_owned()
+    })
 }
 
 /// The directory that a file lay in, if it lay in one.

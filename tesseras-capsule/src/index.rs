@@ -33,12 +33,12 @@ pub(crate) struct Entry {
 }
 
 impl Entry {
-    /// The entry of a memory; `excerpt` begins the text beside it, or itself if it is a text.
+    /// The entry of a memory; `beginning` is that of the text beside it, or its own if it is a text.
     pub fn new(
         directory: &str,
         (extension, mime): (&'static str, &'static str),
         meta: &Meta,
-        excerpt: Option<&str>,
+        beginning: &str,
     ) -> Self {
         Self {
             directory: directory.to_owned(),
@@ -51,7 +51,7 @@ impl Entry {
             modified: meta.modified.clone(),
             caption: meta.caption.as_deref().map(shortened),
             has_context: meta.context.is_some(),
-            excerpt: excerpt.map(shortened).filter(|text| !text.is_empty()),
+            excerpt: Some(shortened(beginning)).filter(|text| !text.is_empty()),
         }
     }
 

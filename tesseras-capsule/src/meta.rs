@@ -10,9 +10,9 @@ use crate::dates::Date;
 
 /// The version that `meta.json` begins with.
 pub const META_VERSION: u32 = 1;
-/// The longest `meta.json` that is read, in bytes: two paths of 4 KiB and their spellings, which are
-/// at most three times as long, escaped.
-pub const MAX_META_BYTES: u64 = 64 * 1024;
+/// The longest `meta.json` that is read, in bytes: three paths of 4 KiB, two spellings, which are at
+/// most three times as long as their paths, an album and a caption, with each character escaped.
+pub const MAX_META_BYTES: u64 = 128 * 1024;
 
 /// The kind of a memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -145,7 +145,10 @@ pub(crate) fn point_in_time(text: &str) -> Option<SystemTime> {
 
 #[cfg(test)]
 mod tests {
+    use tesseras_core::path::MAX_PATH_BYTES;
+
     use super::*;
+    use crate::exif::MAX_CAPTION_BYTES;
 
     #[test]
     fn the_text_has_one_form() {
@@ -190,6 +193,33 @@ mod tests {
             "{text}"
         );
         assert_eq!(serde_json::from_str::<Meta>(&text).expect("own JSON"), other);
+    }
+
+    #[test]
+    fn the_longest_text_that_is_written_can_be_read() {
+        let quotes = |bytes| "\"".repeat(bytes);
+        let meta = Meta {
+            version: META_VERSION,
+            memory_type: MemoryType::Moment,
+            original: quotes(MAX_PATH_BYTES),
+            original_spelling: Some(quotes(3 * MAX_PATH_BYTES)),
+            context: Some(quotes(MAX_PATH_BYTES)),
+            context_spelling: Some(quotes(3 * MAX_PATH_BYTES)),
+            album: Some(quotes(MAX_COMPONENT_BYTES)),
+            caption: Some(quotes(MAX_CAPTION_BYTES)),
+            pair: Some(quotes(MAX_PATH_BYTES)),
+            mime: "image/jpeg".to_owned(),
+            pronom: Some("fmt/43".to_owned()),
+            bytes: u64::MAX,
+            date: Date::of_names("20190504_030201.jpg"),
+            taken: Some("2019-05-04T03:02:01-03:00".to_owned()),
+            place: Some(Place { latitude: -22.123_456_7, longitude: -143.123_456_7 }),
+            modified: rfc_3339(0, 999_999_999),
+            context_modified: rfc_3339(0, 999_999_999),
+            described: false,
+        };
+        let bytes = meta.render().len() as u64;
+        assert!(bytes > MAX_META_BYTES / 2 && bytes <= MAX_META_BYTES, "{bytes}");
     }
 
     #[test]

@@ -48,6 +48,48 @@ fn every_memory_is_listed_with_what_is_known_and_who_says_it() {
 }
 
 #[test]
+fn what_a_file_and_its_name_say_is_kept_beside_it() {
+    let world = World::new();
+    world.put("2019 Rio/IMG_0001.jpg", &jpeg_with_caption("Vovó  na\nferry"));
+    world.put("2019 Rio/IMG_0001.mov", b"\0\0\0\x14ftypqt  \0\0\0\0qt  ");
+    world.put("2019 Rio/IMG_0002.jpg", &jpeg_with_caption("OLYMPUS DIGITAL CAMERA"));
+    let (names, text, _) = exported(&world, "Rio");
+    let path = world.dir.path().join("out").join(first_directory(&world));
+    let metas: Vec<serde_json::Value> = names
+        .iter()
+        .filter(|name| name.ends_with("meta.json"))
+        .map(|name| serde_json::from_slice(&fs::read(path.join(name)).unwrap()).unwrap())
+        .collect();
+    let [photo, film, other] = &metas[..] else { panic!("{metas:?}") };
+    assert_eq!(photo["album"], "2019 Rio");
+    assert_eq!(photo["caption"], "Vovó na ferry");
+    assert_eq!(photo["pair"], film["original"]);
+    assert_eq!(film["pair"], photo["original"]);
+    assert_eq!(
+        photo["date"],
+        serde_json::json!({"value": "2019", "precision": "year", "source": "folder-name"})
+    );
+    assert!(other.get("caption").is_none() && other.get("pair").is_none(), "{other}");
+    assert!(text.contains("shows: Vovó na ferry"), "{text}");
+}
+
+fn first_directory(world: &World) -> String {
+    let mut entries = fs::read_dir(world.dir.path().join("out")).unwrap();
+    entries.next().unwrap().unwrap().file_name().into_string().unwrap()
+}
+
+/// A JPEG whose EXIF has an ImageDescription alone.
+fn jpeg_with_caption(caption: &str) -> Vec<u8> {
+    let mut tiff = b"MM\0*\0\0\0\x08\0\x01\x01\x0e\0\x02".to_vec();
+    tiff.extend((caption.len() as u32 + 1).to_be_bytes());
+    tiff.extend(b"\0\0\0\x1a\0\0\0\0");
+    tiff.extend(caption.as_bytes());
+    tiff.push(0);
+    let length = (tiff.len() + 8) as u16;
+    [&b"\xff\xd8\xff\xe1"[..], &length.to_be_bytes(), b"Exif\0\0", &tiff, b"\xff\xd9"].concat()
+}
+
+#[test]
 fn no_name_is_markup_and_nothing_is_loaded_from_elsewhere() {
     let world = World::new();
     world.put("<script>alert(1).jpg", &jpeg(b"a"));
@@ -71,8 +113,11 @@ fn a_long_text_is_shortened_and_a_folder_gives_the_same_index_again() {
     let world = World::new();
     world.put("letter.txt", "word ".repeat(100_000).as_bytes());
     world.put("other.txt", "é".repeat(5_000).as_bytes());
+    // What is looked at ends inside a character, and little of it is shown.
+    world.put("sparse.txt", format!("{}x{}", " ".repeat(601), "é".repeat(301)).as_bytes());
+    world.put("spread.txt", format!("{}{}", " ".repeat(1001), "é".repeat(301)).as_bytes());
     let (_, text, html) = exported(&world, "Letters");
-    assert!(text.len() < 4_000 && html.len() < 6_000, "{} {}", text.len(), html.len());
+    assert!(text.len() < 6_000 && html.len() < 8_000, "{} {}", text.len(), html.len());
     assert!(text.contains("word ..."), "{text}");
     assert!(!text.contains(char::REPLACEMENT_CHARACTER), "{text}");
     let created = world.create().unwrap();

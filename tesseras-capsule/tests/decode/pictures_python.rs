@@ -1,8 +1,9 @@
 //! Runs the readers of pictures, sounds and streams on many files at once.
 
 use std::fs;
-use std::path::Path;
-use std::process::{Command, Output, Stdio};
+use std::process::Output;
+
+use crate::python::python;
 
 /// Where the readers and the fixtures are.
 pub const HERE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/decode");
@@ -72,23 +73,6 @@ pub fn answers_on_the_command_line(reader: &str, arguments: &[&str], good: &[u8]
     let output = run(reader, arguments, &good[..good.len() / 2]).unwrap();
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(!output.status.success() && said.starts_with("file: "), "{said}");
-}
-
-/// Without `-B`, Python would leave compiled files among the sources.
-fn python(arguments: &[&str], directory: &Path) -> Option<Output> {
-    let output = Command::new("python3")
-        .arg("-B")
-        .args(arguments)
-        .current_dir(directory)
-        .stdin(Stdio::null())
-        .output();
-    let Ok(output) = output else {
-        eprintln!("skipped: there is no python3 here");
-        return None;
-    };
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(!said.contains("Traceback"), "{arguments:?}: {said}");
-    Some(output)
 }
 
 /// A text of `decode/`.

@@ -20,8 +20,8 @@ pub fn values(reader: &str, expressions: &[&str]) -> Option<String> {
     Some(String::from_utf8(output.stdout).unwrap())
 }
 
-/// Without `-B`, Python would leave compiled files among the sources.
-fn python(arguments: &[&str], directory: &Path) -> Option<Output> {
+/// Runs Python. Without `-B`, it would leave compiled files among the sources.
+pub fn python(arguments: &[&str], directory: &Path) -> Option<Output> {
     let output = Command::new("python3")
         .arg("-B")
         .args(arguments)
