@@ -29,6 +29,15 @@ use tesseras_core::progress::{Meter, OnProgress, Progress};
 const TRIES: u32 = 3;
 const PAUSE: Duration = Duration::from_secs(1);
 
+/// Why a tessera is fetched.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// The owner of this node asks for it, also if it was dropped before.
+    Asked,
+    /// A capsule in the library is damaged. What was dropped in the meantime is not to come back.
+    Mending,
+}
+
 /// Result of fetching.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fetched {
@@ -157,26 +166,34 @@ impl Fetcher<'_> {
     pub(crate) async fn fetch(
         &self,
         tessera: TesseraHash,
+        purpose: Purpose,
         on_progress: &OnProgress,
     ) -> Result<Fetched, FetchError> {
         let stop = self.library.start_fetching(tessera);
         tokio::select! {
             biased;
             () = stop.cancelled() => Err(FetchError::Dropped(tessera)),
-            fetched = self.fetch_locked(tessera, on_progress) => fetched,
+            fetched = self.fetch_locked(tessera, purpose, on_progress) => fetched,
         }
     }
 
     async fn fetch_locked(
         &self,
         tessera: TesseraHash,
+        purpose: Purpose,
         on_progress: &OnProgress,
     ) -> Result<Fetched, FetchError> {
         let lock = &self.workshop.lock(tessera).await;
+        if purpose == Purpose::Mending && !self.library.is_kept(tessera).await? {
+            return Err(FetchError::Dropped(tessera));
+        }
         if let Some(record) = self.library.sound_copy(tessera).await? {
             return Ok(Fetched { record, holders: 0, already: true });
         }
-        self.library.unblock(lock).await?;
+        // What is dropped while it is mended stays blocked, and a blocked capsule is not stored.
+        if purpose == Purpose::Asked {
+            self.library.unblock(lock).await?;
+        }
         on_progress(Progress::begun("finding holders"));
         let mut tries = 0;
         loop {

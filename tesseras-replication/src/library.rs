@@ -154,6 +154,15 @@ impl Library {
         Ok(record.is_some_and(|record| record.origin == Origin::Created))
     }
 
+    /// Whether a capsule is in the library and was not dropped.
+    pub(crate) async fn is_kept(&self, tessera: TesseraHash) -> Result<bool, StoreError> {
+        self.run(move |stores| {
+            let is_listed = stores.library.get(&tessera)?.is_some();
+            Ok(is_listed && !stores.holdings.is_blocked(&tessera)?)
+        })
+        .await
+    }
+
     /// Removes the block on a tessera that was dropped, because it is wanted again.
     pub(crate) async fn unblock(&self, lock: &TesseraLock) -> Result<(), StoreError> {
         let (disk, tessera) = (lock.on(&self.disk), lock.tessera());

@@ -17,7 +17,7 @@ use crate::announce::announce_unannounced;
 use crate::blocking::{Blocking, BlockingPool};
 use crate::clock::{ClockOff, check_clock};
 use crate::config::{MAX_TRANSFERS, ReplicationConfig};
-use crate::fetch::{FetchError, Fetched, Fetcher};
+use crate::fetch::{FetchError, Fetched, Fetcher, Purpose};
 use crate::holder::Holder;
 use crate::library::Library;
 use crate::overview::Glance;
@@ -211,9 +211,17 @@ impl Replication {
         tessera: TesseraHash,
         on_progress: &OnProgress,
     ) -> Result<Fetched, FetchError> {
-        let Collaborators { peers, holder, library, workshop, directory, .. } = &*self.0;
-        let fetcher = Fetcher { peers, holder, library, workshop, directory: &**directory };
-        fetcher.fetch(tessera, on_progress).await
+        self.fetcher().fetch(tessera, Purpose::Asked, on_progress).await
+    }
+
+    /// Fetches a capsule of the library again that is damaged. [`FetchError::Dropped`] if it was
+    /// dropped, at any time before the end; it stays dropped.
+    pub async fn mend_capsule(
+        &self,
+        tessera: TesseraHash,
+        on_progress: &OnProgress,
+    ) -> Result<Fetched, FetchError> {
+        self.fetcher().fetch(tessera, Purpose::Mending, on_progress).await
     }
 
     /// Repairs one tessera: surveys its holders, and replaces what is missing, at once.
@@ -324,6 +332,11 @@ impl Replication {
     /// Fails if this node's clock seems wrong according to its peers.
     pub async fn check_clock(&self) -> Result<(), ClockOff> {
         check_clock(&*self.0.directory).await
+    }
+
+    fn fetcher(&self) -> Fetcher<'_> {
+        let Collaborators { peers, holder, library, workshop, directory, .. } = &*self.0;
+        Fetcher { peers, holder, library, workshop, directory: &**directory }
     }
 
     fn publisher(&self) -> Publisher<'_> {

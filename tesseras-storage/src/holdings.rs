@@ -244,6 +244,22 @@ impl HoldingRepository for SqliteHoldings {
         }
     }
 
+    fn note_publication_unless_dropped(
+        &self,
+        tessera: &TesseraHash,
+        event: PublicationEvent,
+    ) -> Result<Option<Publication>, StoreError> {
+        self.cas.database().write_durably("noting a publication", |tx| {
+            let is_listed = tx
+                .prepare_cached("SELECT 1 FROM tesserae WHERE hash = ?1")?
+                .exists([tessera.as_bytes()])?;
+            if !is_listed || is_blocked(tx, tessera)? {
+                return Ok(None);
+            }
+            Ok(Some(note_event(tx, tessera, event)?))
+        })
+    }
+
     fn list_publications(&self) -> Result<Vec<(TesseraHash, Publication)>, StoreError> {
         self.cas.database().read("listing publications", |connection| {
             connection

@@ -364,6 +364,10 @@ pub fn holding_repository(
     library.unblock(&name).expect("it is in already");
     assert!(!holdings.is_blocked(&name).expect("asked"));
     assert!(holdings.put_dossier(&name, &dossier).expect("it is kept again"));
+    let wanted = PublicationEvent::Wanted;
+    let noted = holdings.note_publication_unless_dropped(&name, wanted).expect("asked");
+    assert_eq!(noted, None, "it is not in the library");
+    assert_eq!(holdings.list_publications().expect("asked"), []);
     holdings.block(&name, Timestamp(7)).expect("it is kept out");
 }
 

@@ -94,6 +94,15 @@ pub trait HoldingRepository: Send + Sync {
         event: PublicationEvent,
     ) -> Result<Publication, StoreError>;
 
+    /// [`Self::note_publication`] of a capsule that is in the library and not blocked; `None`, and
+    /// nothing is recorded, otherwise. Looked up in the same transaction: it may be dropped at any
+    /// time, also by another process.
+    fn note_publication_unless_dropped(
+        &self,
+        tessera: &TesseraHash,
+        event: PublicationEvent,
+    ) -> Result<Option<Publication>, StoreError>;
+
     /// All tesserae with a recorded state, in order.
     fn list_publications(&self) -> Result<Vec<(TesseraHash, Publication)>, StoreError>;
 

@@ -7,6 +7,7 @@ use futures_util::StreamExt as _;
 use tesseras_core::ids::TesseraHash;
 use tesseras_core::ports::{HoldingRepository as _, Origin, StoreError, TesseraRepository as _};
 use tesseras_core::progress::{self, OnProgress};
+use tesseras_replication::fetch::FetchError;
 use tesseras_storage::{DamagedObject, Store};
 
 use super::{ScrubError, Scrubber};
@@ -36,8 +37,10 @@ impl Scrubber {
         let damaged = self.read(damaged).await?;
         let mut notes: Vec<String> = damaged.only_here.iter().map(only_here).collect();
         for tessera in damaged.capsules {
-            if let Err(error) = self.replication.fetch(tessera, asked.unwrap_or(&silent)).await {
-                notes.push(note(tessera, &error));
+            match self.replication.mend_capsule(tessera, asked.unwrap_or(&silent)).await {
+                // What its owner does not want any more is no longer to be mended.
+                Ok(_) | Err(FetchError::Dropped(_)) => {}
+                Err(error) => notes.push(note(tessera, &error)),
             }
         }
         notes.extend(self.mend_pieces(damaged.pieces, asked).await?);

@@ -6,15 +6,18 @@ use std::time::Duration;
 
 use tesseras_core::code::Piece;
 use tesseras_core::ids::{ContentHash, TesseraHash};
-use tesseras_core::ports::{FragmentStore as _, Origin, TesseraRepository as _};
+use tesseras_core::ports::{
+    FragmentStore as _, HoldingRepository as _, Origin, TesseraRepository as _,
+};
+use tesseras_core::publication::PublicationStop;
 use tesseras_node::clock;
 use tesseras_node::jobs::{Job as _, JobOutcome, ScrubJob};
 use tesseras_node::scrub::Scrubber;
-use tesseras_rpc::calls::Scrub;
+use tesseras_rpc::calls::{Scrub, StopPublication};
 use tesseras_rpc::messages::{DamagedPart, ScrubReply};
 use tesseras_storage::Store;
 
-use crate::network::{MIB, Member, Net};
+use crate::network::{MIB, Member, Net, assert_tidy};
 use crate::reasons::ask;
 use crate::stranger::blob_path;
 
@@ -170,4 +173,38 @@ async fn the_scrub_in_the_background_goes_on_where_it_was() {
         assert!(matches!(outcome, JobOutcome::Scrubbed { damaged: 1, .. }), "{outcome:?}");
         assert!(outcome.is_trouble());
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_dropped_while_it_waits_to_be_mended_stays_gone() {
+    let net = Net::of(4).await;
+    let (owner, reader) = (&net.nodes[0], &net.nodes[1]);
+    let mut hashes = Vec::new();
+    for seed in 5..15 {
+        let (hash, keys) = owner.create(&net.path(&format!("album{seed}")), 200_000, seed);
+        owner.publish(hash, &keys).await.unwrap();
+        reader.fetch(hash).await.unwrap();
+        hashes.push(hash);
+    }
+    // They are mended in the order of their hashes.
+    hashes.sort_unstable();
+    let (first, last) = (hashes[0], hashes[9]);
+    let voice = file_of(&reader.store, first, ".wav");
+    let was = flip(&reader.dir, &voice);
+    hashes[1..]
+        .iter()
+        .for_each(|hash| drop(flip(&reader.dir, &file_of(&reader.store, *hash, ".wav"))));
+    let path = blob_path(&reader.dir, &voice);
+    let dropping = async {
+        while fs::read(&path).unwrap() != was {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        ask(reader, StopPublication { hash: last, how: PublicationStop::Drop }).await.unwrap();
+        reader.drop_tessera(last);
+    };
+    let (scrubbed, ()) = tokio::join!(ask(reader, Scrub {}), dropping);
+    assert!(scrubbed.unwrap().repaired > 0);
+    assert_eq!(reader.store.library().get(&last).unwrap(), None);
+    assert!(reader.store.holdings().is_blocked(&last).unwrap());
+    assert_tidy(&reader.store, &reader.dir).await;
 }

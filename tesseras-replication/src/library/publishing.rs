@@ -115,13 +115,8 @@ impl Library {
     ) -> Result<bool, StoreError> {
         self.stores
             .run_on(disk, move |stores| {
-                // It may have been dropped in the meantime, also by another process.
-                let is_there = stores.library.get(&tessera)?.is_some();
-                if !is_there || stores.holdings.is_blocked(&tessera)? {
-                    return Ok(false);
-                }
-                stores.holdings.note_publication(&tessera, event)?;
-                Ok(true)
+                let noted = stores.holdings.note_publication_unless_dropped(&tessera, event)?;
+                Ok(noted.is_some())
             })
             .await
     }

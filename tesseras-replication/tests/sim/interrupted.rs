@@ -172,6 +172,26 @@ fn a_fetch_whose_tessera_another_process_drops_adds_nothing() {
 }
 
 #[test]
+fn what_was_dropped_before_it_is_mended_is_not_fetched_again() {
+    simulate(96..97, 8, async |world| {
+        let made = small();
+        let hash = made.record.hash;
+        world.publish(0, made).await.unwrap();
+        let reader = world.join();
+        world.fetch(reader, made).await.unwrap();
+        let place = world.place(reader);
+        TesseraRepository::remove(&place.memory, &hash).unwrap();
+        for is_blocked in [false, true] {
+            let mended = place.replication.mend_capsule(hash, &silent()).await;
+            assert!(matches!(mended, Err(FetchError::Dropped(_))), "{mended:?}");
+            assert_eq!(TesseraRepository::get(&place.memory, &hash).unwrap(), None);
+            assert_eq!(place.memory.is_blocked(&hash).unwrap(), is_blocked);
+            place.memory.block(&hash, place.clock.now()).unwrap();
+        }
+    });
+}
+
+#[test]
 fn a_publication_that_is_left_to_the_background_lets_nothing_in_that_is_dropped() {
     simulate(95..96, 8, async |world| {
         let made = small();

@@ -478,6 +478,18 @@ impl HoldingRepository for Memory {
         Ok(*known)
     }
 
+    fn note_publication_unless_dropped(
+        &self,
+        tessera: &TesseraHash,
+        event: PublicationEvent,
+    ) -> Result<Option<Publication>, StoreError> {
+        let is_wanted = {
+            let state = self.state();
+            state.library.contains_key(tessera) && !state.blocked.contains(tessera)
+        };
+        is_wanted.then(|| self.note_publication(tessera, event)).transpose()
+    }
+
     fn list_publications(&self) -> Result<Vec<(TesseraHash, Publication)>, StoreError> {
         Ok(self.state().publications.iter().map(|(hash, known)| (*hash, *known)).collect())
     }

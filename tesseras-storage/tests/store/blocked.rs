@@ -5,6 +5,7 @@ use std::sync::Barrier;
 use tesseras_core::ports::{
     FragmentStore as _, HoldingRepository as _, StoreError, TesseraRepository as _,
 };
+use tesseras_core::publication::PublicationEvent;
 use tesseras_core::time::Timestamp;
 
 use crate::things::{
@@ -49,6 +50,35 @@ fn a_piece_and_a_dossier_that_were_dropped_on_their_way_are_not_kept() {
     assert_eq!(store.fragments().totals().unwrap(), (0, 0));
     assert_tidy(&store);
     assert!(tree(&dir.path().join("cas")).is_empty());
+}
+
+#[test]
+fn what_is_dropped_is_not_to_be_published_afterwards() {
+    let dir = tempfile::tempdir().unwrap();
+    let stores = [open(dir.path()), open(dir.path())];
+    for number in 0..60 {
+        let manifest = content(1000 + number, 100);
+        let hash = record(&manifest).hash;
+        assert!(add(&stores[0], &manifest, &[]).unwrap());
+        let start = Barrier::new(2);
+        std::thread::scope(|scope| {
+            let noting = scope.spawn(|| {
+                let (holdings, wanted) = (stores[0].holdings(), PublicationEvent::Wanted);
+                start.wait();
+                holdings.note_publication_unless_dropped(&hash, wanted).unwrap()
+            });
+            start.wait();
+            stores[1].holdings().block(&hash, Timestamp(1)).unwrap();
+            noting.join().unwrap();
+        });
+        assert_eq!(stores[0].holdings().list_publications().unwrap(), [], "{number}");
+        stores[1].library().remove(&hash).unwrap();
+    }
+    let kept = (content(1, 100), PublicationEvent::Published);
+    let hash = record(&kept.0).hash;
+    assert!(add(&stores[0], &kept.0, &[]).unwrap());
+    let noted = stores[0].holdings().note_publication_unless_dropped(&hash, kept.1).unwrap();
+    assert!(noted.unwrap().published);
 }
 
 #[test]
