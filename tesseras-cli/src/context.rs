@@ -48,7 +48,15 @@ impl Context {
         Ok(Store::open(&self.data_dir, &StorageConfig::default())?)
     }
 
-    /// As [`Self::store`], for a command that only reads, also on a read-only disk.
+    /// As [`Self::store`], for a command that frees space: it may use the space that is reserved for
+    /// that.
+    pub fn store_to_free_space(&self) -> Result<Store, CommandError> {
+        self.check_data_dir()?;
+        Ok(Store::open_to_free_space(&self.data_dir, &StorageConfig::default())?)
+    }
+
+    /// As [`Self::store`], for a command that only reads, also on a disk that is full or
+    /// read-only.
     pub fn store_to_read(&self) -> Result<Store, CommandError> {
         self.check_data_dir()?;
         Ok(Store::open_to_read(&self.data_dir, &StorageConfig::default())?)

@@ -98,7 +98,7 @@ pub fn joined(parts: &[String]) -> Result<String, CommandError> {
 pub fn named(context: &Context, text: &str) -> Result<TesseraHash, CommandError> {
     match typed(text)? {
         Typed::Whole(hash) => context.check_format().map(|()| hash),
-        Typed::Prefix(_) => resolve(&context.store()?, text),
+        Typed::Prefix(_) => resolve(&context.store_to_read()?, text),
     }
 }
 

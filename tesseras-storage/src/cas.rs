@@ -66,17 +66,15 @@ impl std::fmt::Debug for Cas {
 }
 
 impl Cas {
-    /// Objects below `root`, staged in `tmp`; both directories exist.
+    /// Objects below `root`, an existing directory, and what is to become objects.
     pub(crate) fn open(
         root: PathBuf,
-        tmp: PathBuf,
+        staging: Arc<Staging>,
         reserve: Reserve,
         database: Arc<Database>,
         disk: Arc<dyn Disk>,
     ) -> Result<Self, StoreError> {
         create_shards(&root, &*disk)?;
-        let staging =
-            Arc::new(reserve.with_reserve(|| Staging::open(tmp.clone(), Arc::clone(&disk)))?);
         let files = ObjectFiles::new(root, Some(staging), disk);
         Ok(Self::over(files, reserve, database))
     }
@@ -183,7 +181,7 @@ impl Cas {
         }
         if rolled_back || self.settle().is_ok() {
             self.remove_unnamed(&placed).warn();
-            self.reserve.restore();
+            self.reserve.take_back();
         } else {
             let mut doubtful = lock(&self.doubtful);
             let room = MAX_DOUBTFUL.saturating_sub(doubtful.len());

@@ -1,6 +1,8 @@
 //! Reserved space for deletions: on a full disk even a deletion needs some space for the database's
-//! log. A dummy file is kept, and removed then.
+//! log. A dummy file is kept, and cut shorter then, by as much as is needed. What only reads or adds
+//! leaves it alone: somebody else may fill the disk again at once.
 
+use std::fs::File;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -11,8 +13,21 @@ use tesseras_disk::Disk;
 
 /// Enough for the log of a deletion of some 10,000 objects.
 const RESERVE_BYTES: u64 = 1024 * 1024;
+/// By how much it is cut shorter at a time: enough to open the store.
+const STEP_BYTES: u64 = 256 * 1024;
 /// How much is written at a time.
-const CHUNK_BYTES: usize = 64 * 1024;
+const CHUNK_BYTES: u64 = 64 * 1024;
+
+const _: () = assert!(RESERVE_BYTES.is_multiple_of(STEP_BYTES), "it is used up in whole steps");
+
+/// What opening a store does on a full disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum OnFullDisk {
+    /// It fails.
+    Fail,
+    /// It uses some of the reserve.
+    UseReserve,
+}
 
 /// The file, shared by all processes that use the data directory.
 pub(crate) struct Reserve {
@@ -35,46 +50,87 @@ impl Reserve {
         Self { path, disk }
     }
 
-    /// Runs a deletion, and again without the reserve if the disk is full.
+    /// Runs what opens the store.
+    pub(crate) fn opening<T>(
+        &self,
+        on_full_disk: OnFullDisk,
+        mut open: impl FnMut() -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        match on_full_disk {
+            OnFullDisk::Fail => open(),
+            OnFullDisk::UseReserve => self.with_reserve(open),
+        }
+    }
+
+    /// Runs a deletion, and again with less of the reserve as long as the disk is full.
     pub(crate) fn with_reserve<T>(
         &self,
         mut deletion: impl FnMut() -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
-        match deletion() {
-            Err(StoreError::Full { .. }) if self.give_up() => deletion(),
-            outcome => outcome,
+        loop {
+            match deletion() {
+                Err(StoreError::Full { .. }) if self.shrink() => {}
+                outcome => return outcome,
+            }
         }
     }
 
-    /// Writes the file again, if it is missing and there is room.
+    /// Writes what is missing of the file, if there is room for all of it; otherwise the room is left
+    /// to others.
     pub(crate) fn restore(&self) {
-        if self.path.metadata().is_ok_and(|file| file.len() >= RESERVE_BYTES) {
-            return;
-        }
-        self.give_up();
-        if let Err(error) = self.write() {
-            self.give_up();
+        let before = self.bytes();
+        if let Err(error) = self.extend(before) {
+            self.cut(before);
             tracing::debug!(%error, "no room for the reserve");
         }
     }
 
-    fn write(&self) -> io::Result<()> {
-        let mut file = match self.disk.create(&self.path) {
-            // Another process was faster.
-            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => return Ok(()),
+    /// Writes as much of the file as there is room for, after the reserve made that room.
+    pub(crate) fn take_back(&self) {
+        if let Err(error) = self.extend(self.bytes()) {
+            tracing::debug!(%error, "no room for all of the reserve");
+        }
+    }
+
+    /// Makes a file of this length a whole one.
+    fn extend(&self, from: u64) -> io::Result<()> {
+        if from >= RESERVE_BYTES {
+            return Ok(());
+        }
+        let mut file = match File::options().append(true).open(&self.path) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => match self.disk.create(&self.path) {
+                // Another process was faster.
+                Err(e) if e.kind() == io::ErrorKind::AlreadyExists => return Ok(()),
+                file => file?,
+            },
             file => file?,
         };
         // Not zeros, which some file systems do not store.
-        let chunk = [0x5a; CHUNK_BYTES];
-        for _ in 0..RESERVE_BYTES / CHUNK_BYTES as u64 {
+        let chunk = [0x5a; CHUNK_BYTES as usize];
+        for _ in 0..(RESERVE_BYTES - from).div_ceil(CHUNK_BYTES) {
             self.disk.write(&mut file, &chunk)?;
         }
         Ok(())
     }
 
-    /// Removes the file; returns whether it existed.
-    fn give_up(&self) -> bool {
-        self.path.exists() && self.disk.remove(&self.path).is_ok()
+    fn bytes(&self) -> u64 {
+        self.path.metadata().map_or(0, |file| file.len())
+    }
+
+    /// Makes the file shorter by a step; returns whether there was anything of it.
+    fn shrink(&self) -> bool {
+        self.path.exists() && self.cut(self.bytes().saturating_sub(STEP_BYTES))
+    }
+
+    /// Makes the file this long; returns whether that was possible.
+    fn cut(&self, bytes: u64) -> bool {
+        match bytes {
+            0 => self.disk.remove(&self.path).is_ok(),
+            _ => {
+                let file = File::options().write(true).open(&self.path);
+                file.and_then(|file| file.set_len(bytes)).is_ok()
+            }
+        }
     }
 }
 
@@ -84,7 +140,7 @@ mod tests {
     use tesseras_disk::OsDisk;
 
     #[test]
-    fn it_is_given_up_once_and_only_for_a_full_disk() {
+    fn it_is_given_up_by_steps_and_only_for_a_full_disk() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("reserve");
         let reserve = Reserve::new(path.clone(), Arc::new(OsDisk));
@@ -101,10 +157,18 @@ mod tests {
         };
         assert_eq!(fail(|| StoreError::Locked { what: String::new() }), 1);
         assert!(path.exists());
-        assert_eq!(fail(|| StoreError::Full { what: String::new() }), 2);
+        assert_eq!(fail(|| StoreError::Full { what: String::new() }), 5);
         assert!(!path.exists());
         assert_eq!(fail(|| StoreError::Full { what: String::new() }), 1);
         reserve.restore();
-        assert!(path.exists());
+        assert_eq!(reserve.bytes(), RESERVE_BYTES);
+        let mut is_full = true;
+        let freed = reserve.with_reserve(|| match std::mem::take(&mut is_full) {
+            true => Err(StoreError::Full { what: String::new() }),
+            false => Ok(reserve.bytes()),
+        });
+        assert_eq!(freed.unwrap(), RESERVE_BYTES - STEP_BYTES);
+        reserve.restore();
+        assert_eq!(reserve.bytes(), RESERVE_BYTES);
     }
 }

@@ -31,10 +31,10 @@ use crate::metrics::ObjectCounts;
 use crate::ownership;
 use crate::peers::SqlitePeers;
 use crate::rebuild::{self, Rebuilt};
-use crate::reserve::Reserve;
+use crate::reserve::{OnFullDisk, Reserve};
 use crate::scrub::{self, DamagedObject, Scrub, ScrubRound};
 use crate::signature_files;
-use crate::staging::{self, Swept};
+use crate::staging::{self, Staging, Swept};
 use crate::workbench::FsWorkbench;
 use tesseras_disk::{Disk, OsDisk, create_directories, create_directories_durably};
 
@@ -50,16 +50,32 @@ impl Store {
     /// Opens a data directory, creating it (accessible only to its owner) or migrating it if
     /// needed. Write permission of other users is removed. [`StoreError::NotOwned`] if it belongs
     /// to another user, [`StoreError::Shared`] if users share it, [`StoreError::IndexMissing`] if
-    /// there are stored files and no database.
+    /// there are stored files and no database; [`StoreError::Full`] on a full disk.
     pub fn open(data_dir: &Path, config: &StorageConfig) -> Result<Self, StoreError> {
+        Self::open_stored(data_dir, config, Arc::new(OsDisk), OnFullDisk::Fail)
+    }
+
+    /// Like [`Store::open`], for what frees space: on a full disk it uses some of the space that is
+    /// reserved for that.
+    pub fn open_to_free_space(data_dir: &Path, config: &StorageConfig) -> Result<Self, StoreError> {
         Self::open_on_disk(data_dir, config, Arc::new(OsDisk))
     }
 
-    /// Like [`Store::open`], on a given disk, for tests in which disks fail.
+    /// Like [`Store::open_to_free_space`], on a given disk: for a node, which serves what it holds
+    /// also on a full disk, and for tests in which disks fail.
     pub fn open_on_disk(
         data_dir: &Path,
         config: &StorageConfig,
         disk: Arc<dyn Disk>,
+    ) -> Result<Self, StoreError> {
+        Self::open_stored(data_dir, config, disk, OnFullDisk::UseReserve)
+    }
+
+    fn open_stored(
+        data_dir: &Path,
+        config: &StorageConfig,
+        disk: Arc<dyn Disk>,
+        on_full_disk: OnFullDisk,
     ) -> Result<Self, StoreError> {
         let may_begin = || match has_stored_files(data_dir)? {
             true => Err(StoreError::IndexMissing {
@@ -67,7 +83,7 @@ impl Store {
             }),
             false => Ok(()),
         };
-        Self::open_or_begin(data_dir, config, disk, &may_begin)
+        Self::open_or_begin(data_dir, config, disk, on_full_disk, &may_begin)
     }
 
     /// [`StoreError::NewerFormat`] if a newer version of the software wrote this data directory.
@@ -89,12 +105,18 @@ impl Store {
     }
 
     /// Opens a data directory for commands that only read: as [`Store::open`] does where it is the
-    /// user's own and can be written, else as [`Store::open_read_only`].
+    /// user's own, can be written, and has room, else as [`Store::open_read_only`].
     pub fn open_to_read(data_dir: &Path, config: &StorageConfig) -> Result<Self, StoreError> {
-        if ownership::is_own(data_dir) && can_be_written(data_dir) {
-            Self::open(data_dir, config)
-        } else {
-            Self::open_read_only(data_dir, config)
+        if !ownership::is_own(data_dir) || !can_be_written(data_dir) {
+            return Self::open_read_only(data_dir, config);
+        }
+        match Self::open(data_dir, config) {
+            Err(full @ StoreError::Full { .. }) => match Self::open_read_only(data_dir, config) {
+                // There is nothing yet, and no room to begin.
+                Err(StoreError::IndexMissing { .. }) => Err(full),
+                outcome => outcome,
+            },
+            outcome => outcome,
         }
     }
 
@@ -117,7 +139,7 @@ impl Store {
         create_all(&*disk, &data_dir.join("db"))?;
         let path = database_path(data_dir);
         let set_aside = database::set_aside_unless_sound(&path, config, &*disk, label)?;
-        let store = Self::open_or_begin(data_dir, config, disk, &|| Ok(()))?;
+        let store = Self::open_or_begin(data_dir, config, disk, OnFullDisk::Fail, &|| Ok(()))?;
         rebuild::rebuild(&store.cas, &store.library(), &*store.holdings(), set_aside)
     }
 
@@ -125,6 +147,7 @@ impl Store {
         data_dir: &Path,
         config: &StorageConfig,
         disk: Arc<dyn Disk>,
+        on_full_disk: OnFullDisk,
         may_begin: &dyn Fn() -> Result<(), StoreError>,
     ) -> Result<Self, StoreError> {
         let (db, cas, tmp) = (data_dir.join("db"), data_dir.join("cas"), data_dir.join("tmp"));
@@ -135,14 +158,15 @@ impl Store {
             create_all(&*disk, directory)?;
         }
         disk.sync_directory(data_dir).map_err(|e| io_error("syncing", data_dir, e))?;
-        // A store on a full disk must still open; otherwise nothing could be deleted from it.
         let reserve = Reserve::new(db.join("reserve"), Arc::clone(&disk));
         let path = database_path(data_dir);
-        let database = reserve.with_reserve(|| {
+        let database = Arc::new(reserve.opening(on_full_disk, || {
             database::open_database(&path, config, Arc::clone(&disk), may_begin)
-        })?;
-        let database = Arc::new(database);
-        let cas = Arc::new(Cas::open(cas, tmp, reserve, Arc::clone(&database), disk)?);
+        })?);
+        let staging = Arc::new(
+            reserve.opening(on_full_disk, || Staging::open(tmp.clone(), Arc::clone(&disk)))?,
+        );
+        let cas = Arc::new(Cas::open(cas, staging, reserve, Arc::clone(&database), disk)?);
         let store = Self { data_dir: data_dir.to_owned(), database, cas };
         store.finish_interrupted()?;
         Ok(store)

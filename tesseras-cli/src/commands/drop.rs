@@ -63,7 +63,7 @@ struct Found {
 /// Runs the command.
 pub fn run(context: &Context, args: Args) -> Result<Exit, CommandError> {
     // The store is closed while other nodes and a person are asked: others may need it alone.
-    let found = Found::look(&context.store()?, &args.hash.text()?, args.block)?;
+    let found = Found::look(&context.store_to_free_space()?, &args.hash.text()?, args.block)?;
     let hash = found.hash;
     let running = is_running(context)?;
     let others = match found.is_kept() && running && !found.is_draft {
@@ -77,7 +77,7 @@ pub fn run(context: &Context, args: Args) -> Result<Exit, CommandError> {
         };
         confirm_only_copy(context, &found, &why)?;
     }
-    let store = context.store()?;
+    let store = context.store_to_free_space()?;
     let now = Found::look(&store, &hash.to_string(), args.block)?;
     if now.record.is_some() && found.record.is_none() && !args.yes {
         // Nobody was asked about that.

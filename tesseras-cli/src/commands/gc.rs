@@ -41,7 +41,7 @@ struct Collected {
 /// Runs the command.
 pub fn run(context: &Context, Args {}: Args) -> Result<Exit, CommandError> {
     // While nobody writes, a file without a row is garbage, however young.
-    let garbage = context.store()?.collect_garbage(Timestamp(u64::MAX))?;
+    let garbage = context.store_to_free_space()?.collect_garbage(Timestamp(u64::MAX))?;
     let failed = garbage.failed.files;
     context.output.report(&Collected::from(garbage))?;
     Ok(if failed == 0 { Exit::Done } else { Exit::Failed })

@@ -3,6 +3,7 @@
 mod demo;
 mod environment;
 mod folder;
+mod full_disk;
 mod garbage;
 mod identity;
 mod interrupted;

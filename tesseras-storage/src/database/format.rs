@@ -30,7 +30,8 @@ pub const FORMAT: u64 = STEPS.len() as u64;
 /// refused.
 pub(super) fn format_of(connection: &Connection) -> Result<u64, StoreError> {
     let version = Migrations::from_slice(STEPS).current_version(connection);
-    match version.map_err(migration_error)? {
+    // Its first read opens the log, which may fail for any reason, also on a full disk.
+    match version.map_err(|error| migration_error("reading the format of the database", error))? {
         SchemaVersion::NoneSet => Ok(0),
         SchemaVersion::Inside(found) => Ok(found.get() as u64),
         SchemaVersion::Outside(found) => {
@@ -41,11 +42,11 @@ pub(super) fn format_of(connection: &Connection) -> Result<u64, StoreError> {
 
 /// Brings a database to the format of this version.
 pub(super) fn migrate(connection: &mut Connection) -> Result<(), StoreError> {
-    Migrations::from_slice(STEPS).to_latest(connection).map_err(migration_error)
+    let migrated = Migrations::from_slice(STEPS).to_latest(connection);
+    migrated.map_err(|error| migration_error("migrating the database", error))
 }
 
-fn migration_error(error: rusqlite_migration::Error) -> StoreError {
-    let what = "migrating the database";
+fn migration_error(what: &str, error: rusqlite_migration::Error) -> StoreError {
     match error {
         rusqlite_migration::Error::RusqliteError { err, .. } => sql_error(what, err),
         other => StoreError::Backend { what: what.to_owned(), source: Box::new(other) },
