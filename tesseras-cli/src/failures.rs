@@ -100,6 +100,10 @@ fn hint(cause: &Cause) -> Option<String> {
              it can keep it alive"
         }
         Cause::InProgress => "`tes status` with its hash says how far it is",
+        Cause::HoldersNotTold => {
+            "leave your node running: until holders know it, nobody finds the tessera without your \
+             node, and nobody else repairs it"
+        }
         Cause::Busy => "try again when one of them is done",
         Cause::Locked => "try again in a moment",
         Cause::Stopping => "start tesd again and repeat the command",

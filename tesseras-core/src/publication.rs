@@ -12,7 +12,8 @@ pub struct Publication {
     pub confirmed: bool,
     /// It was published from the library of this node, which maintains it.
     pub published: bool,
-    /// Its owner asked this node to publish it in the background.
+    /// This node is to publish it in the background: its owner asked for that, or too few holders
+    /// know yet that it is published.
     pub wanted: bool,
 }
 
@@ -23,7 +24,10 @@ pub enum PublicationEvent {
     Confirmed,
     /// The owner leaves the publication to the background.
     Wanted,
-    /// Enough pieces were attested to read the tessera back.
+    /// Enough pieces were attested to read the tessera back; their holders are told next. It is
+    /// recorded before the first of them knows: a node that stops in the middle goes on.
+    Placed,
+    /// Enough holders know that it is published.
     Published,
     /// The owner stopped a publication in progress or in the background.
     Stopped,
@@ -73,6 +77,7 @@ impl Publication {
         match event {
             PublicationEvent::Confirmed => Self { confirmed: true, ..self },
             PublicationEvent::Wanted => Self { wanted: true, ..self },
+            PublicationEvent::Placed => Self { published: true, wanted: true, ..self },
             PublicationEvent::Published => Self { published: true, wanted: false, ..self },
             PublicationEvent::Stopped => Self { wanted: false, ..self },
             PublicationEvent::Cancelled => Self { published: false, wanted: false, ..self },
@@ -106,7 +111,7 @@ impl Publication {
 
 #[cfg(test)]
 mod tests {
-    use super::PublicationEvent::{Cancelled, Confirmed, Published, Stopped, Wanted};
+    use super::PublicationEvent::{Cancelled, Confirmed, Placed, Published, Stopped, Wanted};
     use super::*;
 
     fn after(events: &[PublicationEvent]) -> Publication {
@@ -129,6 +134,14 @@ mod tests {
             assert_eq!(known.state(), PublicationState::Published, "{again:?}");
         }
         assert_eq!(after(&[Published, Wanted, Cancelled]), Publication::default());
+    }
+
+    #[test]
+    fn what_is_placed_stays_published_and_is_gone_on_with_until_holders_know_it() {
+        let placed = after(&[Placed]);
+        assert_eq!((placed.state(), placed.wanted), (PublicationState::Published, true));
+        assert_eq!(after(&[Placed, Published]), after(&[Published]));
+        assert_eq!(after(&[Placed, Stopped]), after(&[Published]), "nobody can call it back");
     }
 
     #[test]

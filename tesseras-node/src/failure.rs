@@ -35,6 +35,7 @@ pub(crate) fn of_publish(error: PublishError) -> Failure {
         }
         PublishError::NoRoom { causes, .. } => Cause::NoRoom { shortage: shortage(causes) },
         PublishError::TooFew { causes, .. } => Cause::TooFewPlaced { shortage: shortage(causes) },
+        PublishError::Untold { .. } => Cause::HoldersNotTold,
         PublishError::Erasure(error) => erasure(error),
         PublishError::Collect(error) => collect(error),
         PublishError::Damaged(UnpackError::Invalid(_)) => Cause::Damaged,

@@ -3,6 +3,8 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
+use futures_util::StreamExt as _;
+use futures_util::stream;
 use tesseras_core::code::Piece;
 use tesseras_core::contact::Contact;
 use tesseras_core::ids::{DhtKey, NodeId};
@@ -10,6 +12,8 @@ use tesseras_core::placement::Assignment;
 use tesseras_core::plan::Plan;
 use tesseras_core::ports::{Charge, PlacedPiece, StoreError};
 use tesseras_core::progress::Meter;
+use tesseras_wire::BoxFuture;
+use tokio::time::Instant;
 
 use crate::dossier::VerifiedDossier;
 use crate::holder::Holder;
@@ -133,6 +137,32 @@ impl<'a> Distributor<'a> {
         let Delivering { pieces, mut delivery, .. } = delivering;
         delivery.unplaced = pieces.len() - delivery.placed;
         delivery
+    }
+
+    /// Sends to each of these holders the piece beside it, which it holds already: it learns that this
+    /// node has it as well. Returns those that took it.
+    pub(crate) async fn show(
+        &self,
+        dossier: &VerifiedDossier,
+        source: &PieceSource,
+        to: Vec<(Contact, Piece)>,
+    ) -> Vec<Contact> {
+        let shipment = Shipment { dossier, source, placing: &Placing::Own };
+        let show = |(holder, piece): (Contact, Piece)| -> BoxFuture<'_, Option<Contact>> {
+            Box::pin(async move {
+                let state = TransferState::new(Instant::now(), None);
+                match self.put(&holder, piece, shipment, false, state).await {
+                    Ok(()) => Some(holder),
+                    Err(error) => {
+                        tracing::info!(%piece, node = %holder.id, %error, "a piece was not taken");
+                        None
+                    }
+                }
+            })
+        };
+        let shown = stream::iter(to.into_iter().map(show).collect::<Vec<_>>());
+        let shown = shown.buffer_unordered(self.peers.max_transfers());
+        shown.filter_map(std::future::ready).collect().await
     }
 
     /// Sends one piece to one node.

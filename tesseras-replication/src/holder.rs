@@ -5,6 +5,7 @@ mod kept;
 mod reservation;
 mod serving;
 
+pub(crate) use kept::NotedRoster;
 pub(crate) use reservation::NotAdmitted;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -33,6 +34,7 @@ use crate::messages::{AttestedPiece, LONGEST_QUEUE};
 use crate::policy::admission::{self, Limits, Standing};
 use crate::policy::checks::Checks;
 use crate::policy::in_flight::InFlight;
+use crate::policy::shown::Shown;
 use crate::policy::survey::{LiveHolder, Survey};
 use crate::serving_permits::{ServingPermit, ServingPermits};
 use crate::stores::Stores;
@@ -93,6 +95,8 @@ struct Tables {
     survived: BTreeMap<TesseraHash, usize>,
     /// How the last checks of each tessera ended.
     checks: Checks,
+    /// Who may say, beside those that placed them, that drafts are published.
+    shown: Shown,
 }
 
 impl Holder {

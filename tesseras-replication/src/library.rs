@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, Weak};
 use tesseras_core::ids::TesseraHash;
 use tesseras_core::lock::lock;
 use tesseras_core::ports::{Origin, StoreError, TesseraRecord};
-use tesseras_core::publication::PublicationState;
+use tesseras_core::publication::Publication;
 use tesseras_core::signature::SignaturePair;
 use tesseras_core::time::Clock;
 use thiserror::Error;
@@ -201,7 +201,7 @@ impl Library {
     }
 
     /// Whether a capsule is in the library here, and its state while its owner has not published
-    /// it. Pieces on other nodes are then the remains of a publication that was stopped.
+    /// it, or its publication is not complete. Pieces on other nodes are then the remains of a publication that was stopped.
     pub(crate) async fn own_part(
         &self,
         tessera: TesseraHash,
@@ -209,13 +209,12 @@ impl Library {
         let under_way = lock(&self.tables).publishing.contains_key(&tessera);
         self.run(move |stores| {
             let Some(record) = stores.library.get(&tessera)? else { return Ok((false, None)) };
-            let state = match stores.holdings.publication(&tessera)?.state() {
-                _ if under_way => Some(HealthState::Publishing),
-                PublicationState::Publishing => Some(HealthState::Publishing),
-                PublicationState::Local if record.origin == Origin::Created => {
-                    Some(HealthState::Local)
-                }
-                PublicationState::Local | PublicationState::Published => None,
+            let Publication { published, wanted, .. } = stores.holdings.publication(&tessera)?;
+            let state = match record.origin {
+                // Also if its pieces are placed, and too few holders know that it is published.
+                _ if under_way || wanted => Some(HealthState::Publishing),
+                Origin::Created if !published => Some(HealthState::Local),
+                Origin::Created | Origin::Fetched => None,
             };
             Ok((true, state))
         })

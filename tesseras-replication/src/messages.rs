@@ -157,7 +157,11 @@ pub struct Stored {}
 
 /// To [`Request::Roster`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Announced {}
+pub struct Announced {
+    /// Whether the tessera is known there now to be published; if not, its pieces stay drafts. Older
+    /// nodes do not send it.
+    pub confirmed: Option<bool>,
+}
 
 /// To [`Request::GetDossier`] and [`Request::GetPiece`]: how many bytes follow.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -335,18 +335,20 @@ impl Peers {
     }
 
     /// Tells a holder about the other holders of a tessera, and that it is published. The holder
-    /// announces itself before it answers.
+    /// announces itself before it answers. Returns whether it knows now that it is published; that
+    /// is not asked of older nodes.
     pub(crate) async fn tell_holders(
         &self,
         to: &Contact,
         tessera: TesseraHash,
         holders: &[Contact],
-    ) -> Result<(), AskError> {
+    ) -> Result<bool, AskError> {
         let holders = holders.iter().take(MAX_HOLDERS).cloned().collect();
         let request = Request::Roster { tessera, holders };
         let deadline = self.deadlines.answer;
         let telling = || self.ask::<Announced>(to, &request, None, deadline);
-        again(WHILE_UNANSWERED, telling).await.map(|_| ())
+        let (_, Announced { confirmed }, _) = again(WHILE_UNANSWERED, telling).await?;
+        Ok(confirmed.unwrap_or(true))
     }
 
     /// Sends a short request, batched with other requests to that node.

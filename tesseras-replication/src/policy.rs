@@ -17,6 +17,7 @@ pub(crate) mod patience;
 pub(crate) mod rebuild;
 pub(crate) mod rounds;
 pub mod routine;
+pub(crate) mod shown;
 pub(crate) mod slots;
 pub mod steward;
 pub mod survey;

@@ -1,12 +1,13 @@
 //! Publishing: a capsule of the library is planned, encoded, and placed on other nodes.
 
+use std::collections::BTreeSet;
 use std::iter::repeat_n;
 use std::sync::Arc;
 
-use tesseras_core::code::CodedForm;
+use tesseras_core::code::{CodedForm, Piece};
 use tesseras_core::contact::Contact;
-use tesseras_core::ids::TesseraHash;
-use tesseras_core::placement;
+use tesseras_core::ids::{NodeId, TesseraHash};
+use tesseras_core::placement::{self, Placement};
 use tesseras_core::plan::{PlanError, SignedPlan};
 use tesseras_core::ports::{Charge, StoreError};
 use tesseras_core::units::MIB;
@@ -31,11 +32,11 @@ use crate::policy::patience::Manner;
 use crate::policy::rounds::{Next, Rounds};
 use crate::policy::survey::Survey;
 use crate::ports::{Directory, OpenCapsule, UnpackError};
-use crate::roster::send_roster;
+use crate::roster::Roster;
 use crate::survey::{Scope, survey};
 use crate::tessera_lock::TesseraLock;
 use crate::workshop::{EncodeError, Workshop};
-use tesseras_core::progress::{Meter, OnProgress};
+use tesseras_core::progress::{Meter, OnProgress, silent};
 
 /// Result of publishing.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -111,6 +112,19 @@ pub enum PublishError {
         /// The answers to the offers.
         causes: Box<Causes>,
     },
+    /// The pieces are placed, and too few holders are known to have heard that they are published:
+    /// nobody else would find or repair them. This node goes on telling them.
+    #[error(
+        "the pieces are placed, but {} could be told that they are published; this node goes on \
+         trying",
+        only(*told, *holders)
+    )]
+    Untold {
+        /// How many holders know it.
+        told: usize,
+        /// How many hold pieces.
+        holders: usize,
+    },
     /// The stored dossier or the plan is not valid.
     #[error(transparent)]
     Dossier(#[from] DossierError),
@@ -135,6 +149,13 @@ fn too_few(placed: usize, needed: usize) -> String {
     match needed {
         1 => "no node holds a whole copy".to_owned(),
         _ => format!("holders were found for only {placed} of the {needed} pieces needed"),
+    }
+}
+
+fn only(told: usize, holders: usize) -> String {
+    match told {
+        0 => format!("none of their {holders} holders"),
+        _ => format!("only {told} of their {holders} holders"),
     }
 }
 
@@ -318,7 +339,8 @@ impl Publisher<'_> {
                 Next::Place(missing) => missing,
                 Next::End => {
                     refusals.append(&mut eligible.refusals);
-                    return self.end(lock, dossier, &known, eligible, distinct(refusals)).await;
+                    let refusals = distinct(refusals);
+                    return self.end(lock, dossier, source, &known, eligible, refusals).await;
                 }
             };
             self.prepare_parity(lock, dossier, source, &missing, on_progress).await?;
@@ -337,11 +359,12 @@ impl Publisher<'_> {
     }
 
     /// Ends a publication with the pieces that holders attest: it is recorded here, and the holders
-    /// are told.
+    /// are told. It is a success only if those that know it can give the tessera back.
     async fn end(
         &self,
         lock: &TesseraLock,
         dossier: &VerifiedDossier,
+        source: &mut PieceSource,
         known: &Survey,
         eligible: Eligible,
         refusals: Vec<String>,
@@ -355,11 +378,17 @@ impl Publisher<'_> {
             let Counts { live: placed, needed, .. } = counts;
             return Err(PublishError::TooFew { placed, needed, refusals, causes });
         }
-        if !self.library.note_published(lock).await? {
+        if !self.library.note_placed(lock).await? {
             return Err(PublishError::Stopped(tessera));
         }
-        let holders: Vec<Contact> = known.contacts().into_values().collect();
-        self.confirm(dossier, &holders).await;
+        let told = self.tell(lock, dossier, source, known).await;
+        let mut known_to = placement.clone();
+        known_to.retain(|id, _| told.contains(id));
+        if !placement::is_readable(&known_to, k) {
+            let (told, holders) = (known_to.len(), placement.len());
+            return Err(PublishError::Untold { told, holders });
+        }
+        self.library.note_told(lock).await?;
         Ok(Published {
             fragments: counts.total,
             placed: counts.live,
@@ -371,13 +400,77 @@ impl Publisher<'_> {
         })
     }
 
-    /// Tells all holders that a tessera is published; the next repair tells those that could not be
-    /// reached.
-    pub(crate) async fn confirm(&self, dossier: &VerifiedDossier, holders: &[Contact]) {
-        let Self { peers, holder, directory, .. } = *self;
-        if send_roster(peers, holder, directory, dossier, holders).await {
+    /// Tells all holders that a tessera is published. Those whose pieces another node has placed are
+    /// shown that this node has them as well, and told again. Returns those that know it now; the next
+    /// repair tells the others.
+    async fn tell(
+        &self,
+        lock: &TesseraLock,
+        dossier: &VerifiedDossier,
+        source: &mut PieceSource,
+        known: &Survey,
+    ) -> BTreeSet<NodeId> {
+        let (placement, holders) = (known.placement(dossier.plan()), known.contacts());
+        let holders: Vec<Contact> = holders.into_values().collect();
+        let roster = self.roster(dossier.tessera(), &holders);
+        let mut told = roster.send(&holders).await;
+        if !told.unconfirmed.is_empty() {
+            let shown = self.show(lock, dossier, source, told.unconfirmed, &placement).await;
+            told.confirmed.extend(roster.send(&shown).await.confirmed);
+        }
+        if told.confirmed.len() == holders.len() {
             self.library.note_confirmed(dossier.tessera());
         }
+        told.confirmed
+    }
+
+    /// Shows to each of these holders that this node has a piece which that node holds, too. Returns
+    /// those that have seen it.
+    async fn show(
+        &self,
+        lock: &TesseraLock,
+        dossier: &VerifiedDossier,
+        source: &mut PieceSource,
+        to: Vec<Contact>,
+        placement: &Placement,
+    ) -> Vec<Contact> {
+        let plan = dossier.plan();
+        let with_piece = to.into_iter().filter_map(|holder| {
+            let pieces = placement.get(&holder.id)?.iter();
+            let smallest = pieces.min_by_key(|piece| plan.piece_bytes(**piece));
+            smallest.map(|piece| (holder, *piece))
+        });
+        let with_piece: Vec<(Contact, Piece)> = with_piece.collect();
+        let pieces: Vec<Piece> = with_piece.iter().map(|(_, piece)| *piece).collect();
+        match self.prepare_parity(lock, dossier, source, &pieces, &silent()).await {
+            Ok(()) => self.distributor(lock).show(dossier, source, with_piece).await,
+            Err(error) => {
+                tracing::warn!(tessera = %dossier.tessera(), %error, "cannot show pieces to holders");
+                Vec::new()
+            }
+        }
+    }
+
+    /// Tells all holders that a tessera is published, without the means to show a piece. If some have
+    /// pieces that another node has placed, the publication is resumed, which shows them theirs.
+    pub(crate) async fn confirm(
+        &self,
+        lock: &TesseraLock,
+        holders: &[Contact],
+    ) -> Result<(), StoreError> {
+        let told = self.roster(lock.tessera(), holders).send(holders).await;
+        if told.confirmed.len() == holders.len() {
+            self.library.note_confirmed(lock.tessera());
+        }
+        match told.unconfirmed.is_empty() {
+            true => Ok(()),
+            false => self.library.note_untold(lock).await,
+        }
+    }
+
+    fn roster<'a>(&'a self, tessera: TesseraHash, holders: &'a [Contact]) -> Roster<'a> {
+        let Self { peers, holder, directory, .. } = *self;
+        Roster { peers, holder, directory, tessera, holders }
     }
 
     /// Ensures that the parity fragments to be placed are at hand: those of the draft, or, if they
@@ -387,11 +480,11 @@ impl Publisher<'_> {
         lock: &TesseraLock,
         dossier: &VerifiedDossier,
         source: &mut PieceSource,
-        missing: &[tesseras_core::code::Piece],
+        missing: &[Piece],
         on_progress: &OnProgress,
     ) -> Result<(), CollectError> {
         let gone = self.workshop.lacking_parity(lock, source, missing).await?;
-        let whole = [tesseras_core::code::Piece::Whole].into();
+        let whole = [Piece::Whole].into();
         let Self { peers, holder, workshop, .. } = *self;
         let priority = Priority::Interactive;
         let collector = Collector { peers, holder, workshop, lock, priority, throttled: None };

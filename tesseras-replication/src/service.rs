@@ -24,7 +24,7 @@ use tokio::time::timeout;
 
 use crate::announce::announce_new;
 use crate::attestation::{self, Question};
-use crate::holder::NotAdmitted;
+use crate::holder::{NotAdmitted, NotedRoster};
 use crate::messages::{
     Announced, Attestation, AttestedPiece, BatchAnswer, Bulk, KINDS, MAX_BATCH,
     MAX_BATCH_ANSWER_BYTES, MAX_HOLDERS, MAX_WITNESSES, Offered, Request,
@@ -252,14 +252,15 @@ impl Service<'_> {
         tessera: TesseraHash,
         holders: Vec<Contact>,
     ) -> Outcome<Announced> {
-        let is_new = self.holder.note_roster(tessera, from.id, holders).await.map_err(internal)?;
-        if is_new.ok_or_else(not_held)? || self.holder.unannounced().contains(&tessera) {
+        let noted = self.holder.note_roster(tessera, from.id, holders).await.map_err(internal)?;
+        let NotedRoster { is_new, is_confirmed } = noted.ok_or_else(not_held)?;
+        if is_new || self.holder.unannounced().contains(&tessera) {
             let announced = announce_new(self.holder, self.directory, tessera);
             if timeout(ANNOUNCING, announced).await.is_err() {
                 tracing::info!(%tessera, "announcing is slow; the roster is answered first");
             }
         }
-        Ok(Announced {})
+        Ok(Announced { confirmed: Some(is_confirmed) })
     }
 }
 

@@ -110,6 +110,9 @@ pub enum Cause {
         /// As in [`Cause::NobodyEligible`].
         shortage: Option<Box<Shortage>>,
     },
+    /// The pieces are placed, and too few holders could be told that they are published. The node
+    /// goes on telling them.
+    HoldersNotTold,
 }
 
 /// The node that comes nearest to having room for a tessera, and what is lacking.
@@ -195,4 +198,5 @@ codes! {
     NobodyEligible => "nobody_eligible",
     NoRoom => "no_room",
     TooFewPlaced => "too_few_placed",
+    HoldersNotTold => "holders_not_told",
 }

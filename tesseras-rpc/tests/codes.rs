@@ -46,6 +46,7 @@ fn causes() -> Vec<Cause> {
         Cause::NobodyEligible { shortage: None },
         Cause::NoRoom { shortage: shortage.clone() },
         Cause::TooFewPlaced { shortage },
+        Cause::HoldersNotTold,
     ]
 }
 

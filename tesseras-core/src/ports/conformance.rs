@@ -382,6 +382,7 @@ fn publications(holdings: &dyn HoldingRepository, name: &TesseraHash) {
         PublicationEvent::Wanted,
         PublicationEvent::Published,
         PublicationEvent::Wanted,
+        PublicationEvent::Placed,
         PublicationEvent::Stopped,
     ] {
         expected = expected.after(event);

@@ -21,6 +21,7 @@ mod lies;
 mod mending;
 mod network;
 mod plans;
+mod preempted;
 mod problems;
 mod reasons;
 mod remembered;

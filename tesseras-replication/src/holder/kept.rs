@@ -7,7 +7,8 @@ use tesseras_core::buffer::PageBuffer;
 use tesseras_core::code::Piece;
 use tesseras_core::contact::Contact;
 use tesseras_core::ids::{NodeId, TesseraHash};
-use tesseras_core::ports::{Charge, HeldPiece, HintBy, RepairRecord, StoreError};
+use tesseras_core::lock::lock as locked;
+use tesseras_core::ports::{Charge, HeldPiece, HintBy, PeerAt, RepairRecord, StoreError};
 use tesseras_core::publication::PublicationEvent;
 use tesseras_core::time::Timestamp;
 
@@ -23,6 +24,15 @@ use crate::tessera_lock::TesseraLock;
 const HINTS_IN_A_ROSTER: usize = 8;
 /// Pieces that a node gives within this time are of one repair.
 const ONE_REPAIR: Duration = Duration::from_secs(60 * 60);
+
+/// What a roster has changed.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct NotedRoster {
+    /// Whether this node knows only now that the tessera is published.
+    pub(crate) is_new: bool,
+    /// Whether it knows that.
+    pub(crate) is_confirmed: bool,
+}
 
 impl Holder {
     /// Records what this node has repaired.
@@ -133,24 +143,47 @@ impl Holder {
         self.run(move |stores| Ok(stores.blobs.open(&tessera.into())?.bytes())).await
     }
 
-    /// Records the content of a roster: the other holders of a tessera, and, if the sender placed a
-    /// piece here, that it is published. Returns whether that is new; `None` if this node holds
-    /// nothing of it.
+    /// Whether it makes a difference that a node sends a piece that is held already: it is a draft, and
+    /// this node has seen no piece of it from that node yet.
+    pub(crate) async fn is_to_show(
+        &self,
+        tessera: TesseraHash,
+        sender: NodeId,
+    ) -> Result<bool, StoreError> {
+        if locked(&self.tables).shown.contains(tessera, sender) {
+            return Ok(false);
+        }
+        self.run(move |stores| {
+            Ok(!stores.holdings.publication(&tessera)?.confirmed
+                && !stores.ledger.has_placed(&sender, &tessera)?)
+        })
+        .await
+    }
+
+    /// Records that a node has sent all bytes of a piece that is held already: it may say that the
+    /// tessera is published, as if it had placed the piece. Forgotten with a restart.
+    pub(crate) fn note_shown(&self, tessera: TesseraHash, sender: PeerAt) {
+        locked(&self.tables).shown.note(tessera, sender);
+    }
+
+    /// Records the content of a roster: the other holders of a tessera, and, if the sender placed or
+    /// showed a piece here, that it is published. `None` if this node holds nothing of it.
     pub(crate) async fn note_roster(
         &self,
         tessera: TesseraHash,
         sender: NodeId,
         mut holders: Vec<Contact>,
-    ) -> Result<Option<bool>, StoreError> {
+    ) -> Result<Option<NotedRoster>, StoreError> {
         let (me, now) = (self.me(), self.clock.now());
+        let has_shown = locked(&self.tables).shown.contains(tessera, sender);
         self.run(move |stores| {
             if stores.fragments.list_fragments(&tessera)?.is_empty() {
                 return Ok(None);
             }
             let was = stores.holdings.publication(&tessera)?;
-            // The node that placed a piece here decides whether it is published: otherwise a
-            // stranger could complete what its owner has cancelled.
-            let has_placed = stores.ledger.has_placed(&sender, &tessera)?;
+            // A node that has placed a piece here, or has it as well, decides whether it is published:
+            // otherwise a stranger could complete what its owner has cancelled.
+            let has_placed = has_shown || stores.ledger.has_placed(&sender, &tessera)?;
             let is_new = !was.confirmed && has_placed;
             if is_new {
                 stores.holdings.note_publication(&tessera, PublicationEvent::Confirmed)?;
@@ -165,7 +198,7 @@ impl Holder {
                 holders.truncate(HINTS_IN_A_ROSTER);
             }
             stores.holdings.note_hints(&tessera, &holders, by, now)?;
-            Ok(Some(is_new))
+            Ok(Some(NotedRoster { is_new, is_confirmed: was.confirmed || is_new }))
         })
         .await
     }

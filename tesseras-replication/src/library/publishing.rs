@@ -95,16 +95,39 @@ impl Library {
         .await
     }
 
-    /// Records that a tessera is published. `false` if it was dropped in the meantime: then it is
-    /// not published.
-    pub(crate) async fn note_published(&self, lock: &TesseraLock) -> Result<bool, StoreError> {
-        let event = PublicationEvent::Published;
+    /// Records that enough pieces of a tessera are placed, and that its holders are to be told.
+    /// `false` if it was dropped in the meantime: then it is not published.
+    pub(crate) async fn note_placed(&self, lock: &TesseraLock) -> Result<bool, StoreError> {
+        let event = PublicationEvent::Placed;
         self.note_unless_dropped(&lock.on(&self.disk), lock.tessera(), event).await
+    }
+
+    /// Records that enough holders of a tessera that was published here know it.
+    pub(crate) async fn note_told(&self, lock: &TesseraLock) -> Result<(), StoreError> {
+        self.note_if_published(lock, PublicationEvent::Published).await
     }
 
     /// Records that a tessera is to be published. `false` if it was dropped in the meantime.
     pub(crate) async fn note_wanted(&self, tessera: TesseraHash) -> Result<bool, StoreError> {
         self.note_unless_dropped(&self.disk, tessera, PublicationEvent::Wanted).await
+    }
+
+    /// Records that the holders of a tessera that was published here are to be told so again soon.
+    pub(crate) async fn note_untold(&self, lock: &TesseraLock) -> Result<(), StoreError> {
+        self.note_if_published(lock, PublicationEvent::Wanted).await
+    }
+
+    /// Nothing is recorded if the tessera was dropped or its publication cancelled in the meantime.
+    async fn note_if_published(
+        &self,
+        lock: &TesseraLock,
+        event: PublicationEvent,
+    ) -> Result<(), StoreError> {
+        let (state, _) = self.publication(lock.tessera()).await?;
+        if state == PublicationState::Published {
+            self.note_unless_dropped(&lock.on(&self.disk), lock.tessera(), event).await?;
+        }
+        Ok(())
     }
 
     async fn note_unless_dropped(

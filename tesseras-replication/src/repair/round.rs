@@ -68,7 +68,7 @@ impl<'a> Repairer<'a> {
         check_clock_after(directory, &survey).await?;
         self.holder.note_survived(tessera, survey.survives(plan));
         holder.note_ended_with_claims(tessera);
-        self.conclude(lock, &dossier, &survey).await?;
+        self.conclude(lock, &survey).await?;
         self.stewardship().forget(&tessera);
         Ok(Some(Repaired { unreachable: survey.silent_ids(), ..Repaired::default() }))
     }

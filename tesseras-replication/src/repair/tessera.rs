@@ -94,7 +94,7 @@ impl Repairer<'_> {
         done.missing += done.waiting;
         if awaited.is_some() {
             // What was fetched for it before is kept.
-            self.confirm_again(dossier, survey).await?;
+            self.confirm_again(lock, survey).await?;
             return Ok(done);
         }
         // Nothing is placed elsewhere: damage on this node does not fail the repair.
@@ -102,7 +102,7 @@ impl Repairer<'_> {
             Ok(mended) => done.restored = mended,
             Err(error) => done.refusals.push(error.to_string()),
         }
-        self.conclude(lock, dossier, survey).await?;
+        self.conclude(lock, survey).await?;
         Ok(done)
     }
 
@@ -142,7 +142,7 @@ impl Repairer<'_> {
         let mut holders = survey.contacts();
         holders.extend(delivery.holders.into_iter().map(|contact| (contact.id, contact)));
         let holders: Vec<Contact> = holders.into_values().collect();
-        self.publisher().confirm(&dossier, &holders).await;
+        self.publisher().confirm(lock, &holders).await?;
         Ok(done)
     }
 
@@ -166,23 +166,18 @@ impl Repairer<'_> {
     pub(super) async fn conclude(
         &self,
         lock: &TesseraLock,
-        dossier: &VerifiedDossier,
         survey: &Survey,
     ) -> Result<(), StoreError> {
-        self.confirm_again(dossier, survey).await?;
+        self.confirm_again(lock, survey).await?;
         self.workshop.unpin(lock).await;
         Ok(())
     }
 
     /// Tells all attesting holders that a tessera is published, unless they have been told.
-    async fn confirm_again(
-        &self,
-        dossier: &VerifiedDossier,
-        survey: &Survey,
-    ) -> Result<(), StoreError> {
-        if self.library.is_to_confirm(dossier.tessera()).await? {
+    async fn confirm_again(&self, lock: &TesseraLock, survey: &Survey) -> Result<(), StoreError> {
+        if self.library.is_to_confirm(lock.tessera()).await? {
             let others = survey.contacts_except(self.peers.me());
-            self.publisher().confirm(dossier, &others).await;
+            self.publisher().confirm(lock, &others).await?;
         }
         Ok(())
     }

@@ -41,11 +41,11 @@ impl Service<'_> {
     pub(super) async fn put(&self, from: PeerAt, put: Put, body: Body) -> Outcome<Stored> {
         self.refuse_unwanted(put.tessera).await?;
         let held = self.holder.held_pieces(put.tessera).await.map_err(internal)?;
-        if held.iter().any(|f| f.piece == put.piece) {
-            return Ok(Stored {});
-        }
         if put.dossier_bytes > MAX_DOSSIER_BYTES {
             return Err(Refusal::new(Refusal::MALFORMED, "the dossier is too long"));
+        }
+        if let Some(held_piece) = held.into_iter().find(|f| f.piece == put.piece) {
+            return self.put_again(from, &put, held_piece, body).await;
         }
         // What is refused takes no permit from others.
         let is_first = !self.holder.is_holder(put.tessera).await.map_err(internal)?;
@@ -73,6 +73,32 @@ impl Service<'_> {
             false => None,
         };
         self.receive(from, dossier, held_piece, charge, body).await
+    }
+
+    /// A piece that is held already is charged to nobody a second time. If it is a draft that another
+    /// node has placed, the sender shows by all its bytes that it has the piece as well: what only
+    /// names the tessera, or has its dossier, confirms nothing.
+    async fn put_again(
+        &self,
+        from: PeerAt,
+        put: &Put,
+        held_piece: HeldPiece,
+        body: Body,
+    ) -> Outcome<Stored> {
+        let tessera = held_piece.tessera;
+        if !self.holder.is_to_show(tessera, from.id).await.map_err(internal)? {
+            return Ok(Stored {});
+        }
+        let permit = Arc::new(self.holder.permit_to_receive(from).await?);
+        let mut body = BodyReader::new(with_permit(body, permit));
+        let dossier = self.dossier_for_put(put, &mut body).await?;
+        if planned(&dossier, put.piece, put.bytes)? != held_piece {
+            return Err(plan_conflict());
+        }
+        body.check(held_piece.bytes, held_piece.checksum).await.map_err(refuse_receive)?;
+        self.holder.note_shown(tessera, from);
+        tracing::info!(%tessera, piece = %put.piece, from = %from.id, "has a draft as well");
+        Ok(Stored {})
     }
 
     /// Receives and stores a piece.

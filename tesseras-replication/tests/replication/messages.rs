@@ -4,8 +4,8 @@ use std::fmt::Debug;
 use std::net::{Ipv6Addr, SocketAddr};
 
 use proptest::prelude::{Just, ProptestConfig, Strategy, any, prop_oneof, proptest};
-use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 use tesseras_core::code::Piece;
 use tesseras_core::contact::{Contact, MAX_ADDRESSES};
 use tesseras_core::ids::{ContentHash, NodeId, TesseraHash};
@@ -136,7 +136,7 @@ proptest! {
         comes_back(&Answer::Ok(offered));
         comes_back(&Answer::Ok(Bulk { bytes }));
         comes_back(&Answer::Ok(Stored {}));
-        comes_back(&Answer::Ok(Announced {}));
+        comes_back(&Answer::Ok(Announced { confirmed: Some(true) }));
     }
 
     #[test]
@@ -155,6 +155,20 @@ proptest! {
         frame.truncate(cut % (frame.len() + 1));
         read_as_everything(&frame);
     }
+}
+
+#[test]
+fn the_answer_to_a_roster_is_understood_by_older_nodes_and_theirs_here() {
+    /// As it was before it had fields.
+    #[derive(Debug, PartialEq, Serialize, Deserialize)]
+    struct Older {}
+    for confirmed in [None, Some(false), Some(true)] {
+        let frame = codec::encode(&Answer::Ok(Announced { confirmed })).unwrap();
+        assert_eq!(codec::decode::<Answer<Older>>(&frame).unwrap(), Answer::Ok(Older {}));
+    }
+    let frame = codec::encode(&Answer::Ok(Older {})).unwrap();
+    let announced: Answer<Announced> = codec::decode(&frame).unwrap();
+    assert_eq!(announced, Answer::Ok(Announced { confirmed: None }), "it is not said");
 }
 
 #[test]

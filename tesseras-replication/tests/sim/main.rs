@@ -21,5 +21,6 @@ mod network;
 mod own_faults;
 mod plans;
 mod stewards;
+mod untold;
 mod walk;
 mod world;

@@ -58,6 +58,8 @@ pub enum Conduct {
     KeepsNothing,
     /// It receives all of a piece, and refuses it then.
     Refuses,
+    /// Rosters do not reach it.
+    DeafToRosters,
 }
 
 impl Conduct {
@@ -272,6 +274,7 @@ async fn serve(
             body.for_each(|_| std::future::ready(())).await;
             return Response { frame: codec::refuse(refusal::DECLINED, "no"), body: None };
         }
+        Conduct::DeafToRosters if kind == "roster" => return std::future::pending().await,
         // It knows the plan of the first node, which publishes.
         Conduct::KeepsNothing if kind == "attest" => {
             return boast(&place, &world.place(0), world.claims(at), &frame, &peer);
