@@ -32,6 +32,7 @@ mod config;
 mod connections;
 mod format;
 mod log;
+mod lost_index;
 mod mark;
 mod paths;
 mod read_only;
@@ -39,11 +40,13 @@ mod sole;
 
 pub use crate::error::Fault;
 pub use crate::wal::Ticket;
-pub(crate) use condition::{is_one_set_aside, set_aside_unless_sound};
+pub(crate) use condition::set_aside_unless_sound;
 pub use config::{
     DEFAULT_BUSY_TIMEOUT, DEFAULT_CACHE_SIZE_KB, DEFAULT_WAL_AUTOCHECKPOINT_PAGES, StorageConfig,
 };
 pub use format::FORMAT;
+pub use lost_index::LostIndex;
+pub(crate) use lost_index::{give_up_missing, lost_index};
 pub(crate) use read_only::{check_format, open_read_only};
 
 use config::configure;

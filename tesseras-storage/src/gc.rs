@@ -4,8 +4,8 @@
 //! makes sure that it is there. So a file without a row may be removed as soon as nobody writes and
 //! no failed commit is left in the log; that is checked again right before it is removed. One that
 //! is about to be adopted is then put into place once more. One exception: what may be left of a
-//! capsule whose row was lost, because the database was lost, or is an older copy; and while a
-//! damaged database is set aside, everything that it may refer to.
+//! capsule whose row was lost, because the database was lost, or is an older copy; and while an
+//! index may be lost or away, everything that it may refer to.
 
 use std::collections::BTreeSet;
 use std::os::unix::fs::MetadataExt as _;
@@ -18,6 +18,7 @@ use tesseras_core::time::Timestamp;
 use crate::cas::Cas;
 use crate::check::names_of_object;
 use crate::columns::{content_hash, count};
+use crate::database::LostIndex;
 use crate::error::io_error;
 use crate::holdings::SqliteHoldings;
 use crate::library::SqliteLibrary;
@@ -45,9 +46,11 @@ pub struct Garbage {
     pub failed: NotRemoved,
     /// Files without a row that are left, because they were changed so short ago.
     pub young: u64,
-    /// Files without a row that are left, because they may belong to [`Self::unlisted`], or a
-    /// damaged database that is set aside may refer to them.
+    /// Files without a row that are left, because they may belong to [`Self::unlisted`], or
+    /// [`Self::lost_index`] may refer to them.
     pub kept: u64,
+    /// Why all files without a row are left, if they are.
+    pub lost_index: Option<LostIndex>,
     /// Capsules that are not listed and may be listed again: their row was lost.
     pub unlisted: Vec<TesseraHash>,
 }
@@ -60,13 +63,13 @@ enum Needed {
 }
 
 /// Collects all garbage; of files without a row, those that were last changed before `before`. All
-/// of them stay if a damaged database is set aside.
+/// of them stay if an index may be lost that refers to them.
 pub(crate) fn collect(
     cas: &Cas,
     library: &SqliteLibrary,
     holdings: &SqliteHoldings,
     before: Timestamp,
-    is_set_aside: bool,
+    lost: Option<LostIndex>,
 ) -> Result<Garbage, StoreError> {
     // A removal whose commit was not acknowledged, because its sync failed, was not continued.
     let mut garbage = Garbage { failed: cas.finish_removals()?, ..Garbage::default() };
@@ -80,9 +83,10 @@ pub(crate) fn collect(
         Err(error) => garbage.failed.add(1, &error),
     }
     garbage.leaked = recount(cas)?;
-    let mut needed = match is_set_aside {
-        true => Needed::All,
-        false => Needed::Only(BTreeSet::new()),
+    garbage.lost_index = lost;
+    let mut needed = match lost {
+        Some(_) => Needed::All,
+        None => Needed::Only(BTreeSet::new()),
     };
     for hash in library.unlisted()? {
         if holdings.is_blocked(&hash)? {

@@ -41,7 +41,9 @@ mod workbench;
 pub use cache::CachedFragmentStore;
 pub use cas::Cas;
 pub use check::StoreCheck;
-pub use database::{FORMAT as STORAGE_FORMAT, StorageConfig, open_database, open_in_memory};
+pub use database::{
+    FORMAT as STORAGE_FORMAT, LostIndex, StorageConfig, open_database, open_in_memory,
+};
 pub use fragment::FsFragmentStore;
 pub use gc::Garbage;
 pub use holdings::SqliteHoldings;

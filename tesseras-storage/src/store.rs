@@ -122,7 +122,8 @@ impl Store {
 
     /// Lists the stored capsules again that no database lists, from the files beside it. A damaged
     /// database is renamed to a name that ends with `label`, and a new one replaces it; an intact
-    /// one is kept, and only added to. [`StoreError::Locked`] while another process has the directory
+    /// one is kept, and only added to. What a missing one may have referred to is no garbage until
+    /// [`Store::give_up_missing_index`]. [`StoreError::Locked`] while another process has the directory
     /// open: it would continue to write to the renamed database.
     pub fn rebuild_library(
         data_dir: &Path,
@@ -131,14 +132,18 @@ impl Store {
     ) -> Result<Rebuilt, StoreError> {
         ownership::keep_to_owner(data_dir)?;
         let _no_daemon_begins = DaemonLock::acquire(data_dir)?;
-        if staging::is_in_use(&data_dir.join("tmp"))? {
-            let what = format!("the data directory {}", data_dir.display());
-            return Err(StoreError::Locked { what });
-        }
+        let unused = || match staging::is_in_use(&data_dir.join("tmp"))? {
+            true => Err(StoreError::Locked {
+                what: format!("the data directory {}", data_dir.display()),
+            }),
+            false => Ok(()),
+        };
         let disk: Arc<dyn Disk> = Arc::new(OsDisk);
         create_all(&*disk, &data_dir.join("db"))?;
         let path = database_path(data_dir);
-        let set_aside = database::set_aside_unless_sound(&path, config, &*disk, label)?;
+        let stored = has_stored_files(data_dir)?;
+        let set_aside =
+            database::set_aside_unless_sound(&path, config, &*disk, label, stored, &unused)?;
         let store = Self::open_or_begin(data_dir, config, disk, OnFullDisk::Fail, &|| Ok(()))?;
         rebuild::rebuild(&store.cas, &store.library(), &*store.holdings(), set_aside)
     }
@@ -252,8 +257,14 @@ impl Store {
     /// `before`, rows without a reference, what processes that are gone left in `tmp/`. What others
     /// are writing stays.
     pub fn collect_garbage(&self, before: Timestamp) -> Result<Garbage, StoreError> {
-        let is_set_aside = database::is_one_set_aside(&database_path(&self.data_dir))?;
-        gc::collect(&self.cas, &self.library(), &self.holdings(), before, is_set_aside)
+        let lost = database::lost_index(&database_path(&self.data_dir))?;
+        gc::collect(&self.cas, &self.library(), &self.holdings(), before, lost)
+    }
+
+    /// Gives up an index that was missing when the library was listed again: what only that one
+    /// referred to is garbage from now on.
+    pub fn give_up_missing_index(&self) -> Result<(), StoreError> {
+        database::give_up_missing(&database_path(&self.data_dir), self.cas.files().disk())
     }
 
     /// A walk that re-reads every stored object after this one, in the order of the hashes, and records

@@ -4,7 +4,7 @@ use serde::Serialize;
 use tesseras_core::append::Append as _;
 use tesseras_core::ids::TesseraHash;
 use tesseras_core::time::Timestamp;
-use tesseras_storage::Garbage;
+use tesseras_storage::{Garbage, LostIndex};
 
 use crate::command_error::CommandError;
 use crate::context::Context;
@@ -16,7 +16,12 @@ use crate::output::Report;
 ///
 /// Interrupted commands and power cuts may leave such files. A running node removes them once a day.
 #[derive(Debug, clap::Args)]
-pub struct Args {}
+pub struct Args {
+    /// Also what an index may have listed that was missing at `tes repair --library` and does not
+    /// come back, such as pieces held for others.
+    #[arg(long)]
+    all: bool,
+}
 
 #[derive(Serialize)]
 struct Collected {
@@ -36,12 +41,19 @@ struct Collected {
     kept: u64,
     /// Capsules that the index does not list and that are left.
     unlisted: Vec<TesseraHash>,
+    /// Whether they were left for an index that was missing when this one was begun.
+    #[serde(skip)]
+    is_one_missing: bool,
 }
 
 /// Runs the command.
-pub fn run(context: &Context, Args {}: Args) -> Result<Exit, CommandError> {
+pub fn run(context: &Context, Args { all }: Args) -> Result<Exit, CommandError> {
+    let store = context.store_to_free_space()?;
+    if all {
+        store.give_up_missing_index()?;
+    }
     // While nobody writes, a file without a row is garbage, however young.
-    let garbage = context.store_to_free_space()?.collect_garbage(Timestamp(u64::MAX))?;
+    let garbage = store.collect_garbage(Timestamp(u64::MAX))?;
     let failed = garbage.failed.files;
     context.output.report(&Collected::from(garbage))?;
     Ok(if failed == 0 { Exit::Done } else { Exit::Failed })
@@ -58,6 +70,7 @@ impl From<Garbage> for Collected {
             failed: garbage.failed.files,
             reasons: garbage.failed.reasons,
             kept: garbage.kept,
+            is_one_missing: garbage.lost_index == Some(LostIndex::Missing),
             unlisted: garbage.unlisted,
         }
     }
@@ -97,12 +110,18 @@ impl Report for Collected {
         for hash in &self.unlisted {
             line(format!("{hash} is not in the index, and its files were left."));
         }
-        if self.unlisted.is_empty() && self.kept > 0 {
-            line(format!(
-                "Left {}: the damaged database that was kept beside the index may refer to them. \
-                 Once you do not need it any more, remove it.",
-                count(self.kept, "file", "files")
-            ));
+        if self.kept > 0 && (self.unlisted.is_empty() || self.is_one_missing) {
+            let why = match self.is_one_missing {
+                true => {
+                    "the index that was missing when the library was listed again may refer to \
+                     them. If it does not come back: tes gc --all"
+                }
+                false => {
+                    "the damaged database that was kept beside the index may refer to them. Once \
+                     you do not need it any more, remove it."
+                }
+            };
+            line(format!("Left {}: {why}", count(self.kept, "file", "files")));
         }
         if !self.unlisted.is_empty() {
             line("Next: tes repair --library, or tes drop --block HASH".to_owned());

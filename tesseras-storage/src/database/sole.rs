@@ -68,6 +68,18 @@ impl Sole {
         Ok((Self::open(path, what, patience)?, written))
     }
 
+    /// Whether it is of a known format, with all pages intact; each is read.
+    pub(super) fn is_sound(&self) -> Result<bool, StoreError> {
+        if format_of(&self.connection)? == 0 {
+            return Ok(false);
+        }
+        let verdict: String = self
+            .connection
+            .query_row("PRAGMA integrity_check(1)", [], |row| row.get(0))
+            .map_err(|e| sql_error(&self.what, e))?;
+        Ok(verdict == "ok")
+    }
+
     /// The number of intact frames in the log.
     pub(super) fn frames(&self) -> Result<u64, StoreError> {
         frames(&self.connection).map_err(|e| sql_error(&self.what, e))

@@ -231,6 +231,7 @@ fn what_was_dropped_does_not_come_back_and_neither_does_what_is_incomplete() {
     for incomplete in &rebuilt.incomplete {
         store.holdings().block(&incomplete.hash, Timestamp(2)).unwrap();
     }
+    store.give_up_missing_index().unwrap();
     store.collect_garbage(END_OF_TIME).unwrap();
     assert_tidy(&store);
 }

@@ -22,6 +22,7 @@ mod only_database;
 mod power_cut;
 mod processes;
 mod read_only;
+mod rebuilding;
 mod scale;
 mod scrub;
 mod things;
