@@ -42,7 +42,10 @@ use tesseras_disk::Disk;
 
 use files::{ObjectFiles, create_shards};
 pub(crate) use read::{FileReader, check_range};
-pub(crate) use references::{Placing, Released, object_bytes, set_damaged};
+use references::is_named;
+pub(crate) use references::{
+    Placing, Released, names_of_object, object_bytes, recount, set_damaged,
+};
 
 /// Files that are removed in one transaction, during which no other process can write.
 const REMOVE_BATCH: usize = 64;
@@ -303,9 +306,9 @@ impl Cas {
         let removed = self.database.alone("removing objects", |connection| {
             let (mut done, mut left) = (Vec::new(), NotRemoved::default());
             for hash in hashes {
-                let outcome = match object_bytes(connection, hash)? {
-                    Some(_) => Ok(()),
-                    None => self.files.remove(hash),
+                let outcome = match is_named(connection, hash)? {
+                    true => Ok(()),
+                    false => self.files.remove(hash),
                 };
                 match outcome {
                     Ok(()) => done.push(*hash),

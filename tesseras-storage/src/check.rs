@@ -10,21 +10,12 @@ use tesseras_core::ports::{
 };
 use tesseras_crypto::blake3_of;
 
-use crate::cas::Cas;
+use crate::agreement::{Disagreement, disagreements};
+use crate::cas::{Cas, names_of_object};
 use crate::columns::{content_hash, count, to_integer};
 use crate::fragment::held_piece;
 use crate::holdings::SqliteHoldings;
 use crate::library::SqliteLibrary;
-
-/// SQL: how many rows refer to the object of a row of `objects`.
-macro_rules! names_of_object {
-    () => {
-        "(SELECT COUNT(*) FROM fragments WHERE checksum = hash)
-       + (SELECT COUNT(*) FROM tessera_content WHERE object = hash)
-       + (SELECT COUNT(*) FROM dossiers WHERE tessera = hash)"
-    };
-}
-pub(crate) use names_of_object;
 
 /// How many rows are fetched at a time.
 const PAGE: u64 = 1000;
@@ -53,6 +44,9 @@ pub struct StoreCheck {
     /// dropped. [`Store::rebuild_library`](crate::Store::rebuild_library) lists them again, or says
     /// what is missing.
     pub unlisted: Vec<TesseraHash>,
+    /// Where the index is damaged: it does not agree with the MANIFESTs of listed capsules, or with
+    /// what is held for others; at most [`MAX_DISAGREEMENTS`](crate::MAX_DISAGREEMENTS).
+    pub disagreements: Vec<Disagreement>,
     /// Files that are named as objects and have no reference: waste, which
     /// [`Store::collect_garbage`](crate::Store::collect_garbage) removes.
     pub orphans: Vec<PathBuf>,
@@ -75,13 +69,15 @@ impl StoreCheck {
         self.is_sound() && self.waiting.is_empty()
     }
 
-    /// Whether all referenced objects exist, are intact, and are counted correctly.
+    /// Whether all referenced objects exist, are intact, are counted correctly, and are those that the
+    /// MANIFESTs name.
     pub fn is_intact(&self) -> bool {
         self.missing.is_empty()
             && self.damaged.is_empty()
             && self.miscounted.is_empty()
             && self.lost_pieces.is_empty()
             && self.unsigned.is_empty()
+            && self.disagreements.is_empty()
     }
 }
 
@@ -133,6 +129,9 @@ pub(crate) fn check(
             found.unlisted.push(hash);
         }
     }
+    // A MANIFEST that is damaged was found above.
+    found.disagreements = disagreements(cas, library)?;
+    found.disagreements.retain(Disagreement::is_in_index);
     found.waiting = library.waiting_files()?;
     cas.visit_orphans(|hash, path| {
         match hash {

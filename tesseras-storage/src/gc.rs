@@ -6,6 +6,10 @@
 //! is about to be adopted is then put into place once more. One exception: what may be left of a
 //! capsule whose row was lost, because the database was lost, or is an older copy; and while an
 //! index may be lost or away, everything that it may refer to.
+//!
+//! The rows alone do not decide. Before anything is removed or counted anew, they are
+//! [compared](crate::agreement) with the MANIFESTs of all listed tesserae. Unless they agree, the index
+//! is damaged, and nothing is removed: what looks like garbage may be the only copy of a photo.
 
 use std::collections::BTreeSet;
 use std::os::unix::fs::MetadataExt as _;
@@ -15,16 +19,16 @@ use tesseras_core::ids::{ContentHash, TesseraHash};
 use tesseras_core::ports::{HoldingRepository as _, StoreError};
 use tesseras_core::time::Timestamp;
 
-use crate::cas::Cas;
-use crate::check::names_of_object;
+use crate::agreement::{Disagreement, disagreements};
+use crate::cas::{Cas, names_of_object};
 use crate::columns::{content_hash, count};
 use crate::database::LostIndex;
 use crate::error::io_error;
 use crate::holdings::SqliteHoldings;
 use crate::library::SqliteLibrary;
+use crate::manifests::manifest;
 use crate::metrics;
 use crate::not_removed::NotRemoved;
-use crate::rebuild::manifest;
 
 /// Rows that are corrected in one transaction.
 const RECOUNTED: usize = 256;
@@ -38,6 +42,10 @@ pub struct Garbage {
     pub orphan_bytes: u64,
     /// Rows of objects with more or fewer references than were counted, or with none.
     pub leaked: u64,
+    /// Those of them without any reference: their files were removed.
+    pub unreferenced: u64,
+    /// Their length in bytes.
+    pub unreferenced_bytes: u64,
     /// Files in `tmp/` of processes that are gone.
     pub stale: u64,
     /// Their length in bytes.
@@ -53,6 +61,10 @@ pub struct Garbage {
     pub lost_index: Option<LostIndex>,
     /// Capsules that are not listed and may be listed again: their row was lost.
     pub unlisted: Vec<TesseraHash>,
+    /// Where the index does not agree with the MANIFESTs of listed capsules, or with what is held for
+    /// others; at most [`MAX_DISAGREEMENTS`](crate::MAX_DISAGREEMENTS). If there is any, no object
+    /// was removed and no count was corrected.
+    pub disagreements: Vec<Disagreement>,
 }
 
 /// What may be needed to list capsules again.
@@ -82,8 +94,33 @@ pub(crate) fn collect(
         }
         Err(error) => garbage.failed.add(1, &error),
     }
-    garbage.leaked = recount(cas)?;
     garbage.lost_index = lost;
+    let miscounted = miscounted(cas)?;
+    let needed = needed(cas, library, holdings, lost, &mut garbage)?;
+    let orphans = orphans(cas, &needed, before, &mut garbage)?;
+    if !(miscounted.is_empty() && orphans.is_empty()) {
+        garbage.disagreements = disagreements(cas, library)?;
+    }
+    if garbage.disagreements.is_empty() {
+        recount(cas, &miscounted, &mut garbage)?;
+        remove(cas, &orphans, &mut garbage)?;
+    } else {
+        garbage.kept += orphans.len() as u64;
+    }
+    metrics::add(&cas.counters.orphans, garbage.orphans);
+    metrics::add(&cas.counters.leaked, garbage.leaked);
+    metrics::add(&cas.counters.skipped_young, garbage.young);
+    Ok(garbage)
+}
+
+/// What may be needed to list capsules again. Signature files of those that were dropped are removed.
+fn needed(
+    cas: &Cas,
+    library: &SqliteLibrary,
+    holdings: &SqliteHoldings,
+    lost: Option<LostIndex>,
+    garbage: &mut Garbage,
+) -> Result<Needed, StoreError> {
     let mut needed = match lost {
         Some(_) => Needed::All,
         None => Needed::Only(BTreeSet::new()),
@@ -99,6 +136,16 @@ pub(crate) fn collect(
             garbage.unlisted.push(hash);
         }
     }
+    Ok(needed)
+}
+
+/// Files without a row that are not needed and old enough, with their lengths.
+fn orphans(
+    cas: &Cas,
+    needed: &Needed,
+    before: Timestamp,
+    garbage: &mut Garbage,
+) -> Result<Vec<(ContentHash, u64)>, StoreError> {
     let mut orphans = Vec::new();
     cas.visit_orphans(|hash, path| {
         let Some(hash) = hash else { return Ok(()) };
@@ -116,11 +163,7 @@ pub(crate) fn collect(
         }
         Ok(())
     })?;
-    remove(cas, &orphans, &mut garbage)?;
-    metrics::add(&cas.counters.orphans, garbage.orphans);
-    metrics::add(&cas.counters.leaked, garbage.leaked);
-    metrics::add(&cas.counters.skipped_young, garbage.young);
-    Ok(garbage)
+    Ok(orphans)
 }
 
 /// Removes files without a row.
@@ -138,6 +181,7 @@ fn remove(
     garbage.failed.merge(cas.remove_unnamed(&hashes));
     for (hash, bytes) in orphans {
         if !cas.files().path(hash).exists() {
+            log_removal(cas, hash);
             garbage.orphans += 1;
             garbage.orphan_bytes += bytes;
         }
@@ -180,35 +224,50 @@ fn changed_at(path: &Path) -> Result<Option<(u64, u64)>, StoreError> {
     }
 }
 
-/// Corrects the counts of references, and removes objects without any; returns how many.
-fn recount(cas: &Cas) -> Result<u64, StoreError> {
-    let miscounted: Vec<ContentHash> =
-        cas.database().read("counting references", |connection| {
-            connection
-                .prepare_cached(concat!(
-                    "SELECT hash FROM objects WHERE refs != ",
-                    names_of_object!()
-                ))?
-                .query_map([], |row| content_hash(row, 0))?
-                .collect()
-        })?;
+/// Objects with more or fewer references than were counted.
+fn miscounted(cas: &Cas) -> Result<Vec<ContentHash>, StoreError> {
+    cas.database().read("counting references", |connection| {
+        connection
+            .prepare_cached(concat!("SELECT hash FROM objects WHERE refs != ", names_of_object!()))?
+            .query_map([], |row| content_hash(row, 0))?
+            .collect()
+    })
+}
+
+/// Corrects the counts of references, and removes objects without any.
+fn recount(cas: &Cas, miscounted: &[ContentHash], garbage: &mut Garbage) -> Result<(), StoreError> {
     for batch in miscounted.chunks(RECOUNTED) {
-        cas.release("correcting reference counts", |tx, released| {
+        let unreferenced = cas.release("correcting reference counts", |tx, released| {
             let mut names = tx.prepare_cached(concat!(
-                "SELECT ",
+                "SELECT bytes, ",
                 names_of_object!(),
                 " FROM objects WHERE hash = ?1"
             ))?;
+            let mut unreferenced = Vec::new();
             for hash in batch {
                 let mut rows = names.query([hash.as_bytes()])?;
                 if let Some(row) = rows.next()? {
-                    released.recount(tx, hash, count(row, 0)?)?;
+                    let (bytes, refs) = (count(row, 0)?, count(row, 1)?);
+                    released.recount(tx, hash, refs)?;
+                    unreferenced.extend((refs == 0).then_some((*hash, bytes)));
                 }
             }
-            Ok(())
+            Ok(unreferenced)
         })?;
+        for (hash, bytes) in unreferenced {
+            log_removal(cas, &hash);
+            garbage.unreferenced += 1;
+            garbage.unreferenced_bytes += bytes;
+        }
     }
-    Ok(miscounted.len() as u64)
+    garbage.leaked = miscounted.len() as u64;
+    Ok(())
+}
+
+/// Whoever misses a file can find out what became of it.
+fn log_removal(cas: &Cas, hash: &ContentHash) {
+    let path = cas.files().path(hash);
+    tracing::info!(path = %path.display(), "a stored file that nothing refers to was removed");
 }
 
 #[cfg(test)]

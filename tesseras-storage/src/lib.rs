@@ -12,6 +12,7 @@ pub mod database;
 pub mod fragment;
 pub mod metrics;
 
+mod agreement;
 mod blocked;
 mod check;
 mod columns;
@@ -23,6 +24,8 @@ mod holdings;
 mod ledger;
 mod library;
 mod lock;
+mod manifests;
+mod mend;
 mod not_removed;
 mod ownership;
 mod parallel;
@@ -38,6 +41,7 @@ mod unsynced;
 mod wal;
 mod workbench;
 
+pub use agreement::{Disagreement, MAX_DISAGREEMENTS};
 pub use cache::CachedFragmentStore;
 pub use cas::Cas;
 pub use check::StoreCheck;

@@ -20,7 +20,7 @@ use tesseras_core::signature::SignaturePair;
 use tesseras_core::time::Timestamp;
 
 use crate::blocked::{is_blocked, refuse_blocked};
-use crate::cas::Cas;
+use crate::cas::{Cas, recount};
 use crate::columns::{content_hash, count, creator_id, tessera_hash, to_integer};
 use crate::error::{Fault, io_error};
 use crate::not_removed::{NotRemoved, is_gone};
@@ -244,6 +244,40 @@ impl SqliteLibrary {
         Ok(unlisted)
     }
 
+    /// The hashes of all capsules, in the order of the table, which is read from its beginning to its
+    /// end.
+    pub(crate) fn hashes(&self) -> Result<Vec<TesseraHash>, StoreError> {
+        self.cas.database().read("listing the library", |connection| {
+            connection
+                .prepare_cached("SELECT hash FROM tesserae")?
+                .query_map([], |row| tessera_hash(row, 0))?
+                .collect()
+        })
+    }
+
+    /// Forgets what flipped bits left of capsules that are listed again: rows to which no object
+    /// belongs and that have the signatures of another one, and references of no capsule. Their
+    /// objects are to be counted again.
+    pub(crate) fn forget_doubles(&self) -> Result<(), StoreError> {
+        self.cas.database().write_durably("forgetting rows of no capsule", |tx| {
+            tx.execute(
+                "DELETE FROM tesserae
+                 WHERE NOT EXISTS (SELECT 1 FROM tessera_content AS content
+                                   WHERE content.tessera = tesserae.hash)
+                   AND EXISTS (SELECT 1 FROM tesserae AS other
+                               WHERE other.hash <> tesserae.hash
+                                 AND other.ed25519_signature = tesserae.ed25519_signature
+                                 AND other.ml_dsa_65_signature = tesserae.ml_dsa_65_signature)",
+                [],
+            )?;
+            tx.execute(
+                "DELETE FROM tessera_content WHERE tessera NOT IN (SELECT hash FROM tesserae)",
+                [],
+            )?;
+            Ok(())
+        })
+    }
+
     /// Lists a capsule whose MANIFEST, files (with their lengths) and signature file are all here.
     /// [`StoreError::Missing`] if one of them is not. `false` if it is blocked, and not listed then.
     pub(crate) fn relist(
@@ -258,10 +292,16 @@ impl SqliteLibrary {
             if record_of(tx, &record.hash)?.is_some() {
                 return Ok(true);
             }
+            // Left of a row of this capsule whose hash has a flipped bit.
+            tx.prepare_cached("DELETE FROM tessera_content WHERE tessera = ?1")?
+                .execute([record.hash.as_bytes()])?;
             for (hash, bytes) in content {
                 placing.acquire_file(tx, hash, *bytes)?;
             }
             insert_record(tx, record, content.keys())?;
+            for hash in content.keys() {
+                recount(tx, hash)?;
+            }
             Ok(true)
         })
     }

@@ -2,22 +2,25 @@
 //! MANIFESTs, files.
 //!
 //! Everything is checked except the bytes of the capsules' files, of which only existence and
-//! length are checked: reading them all is the task of a verification. Nothing is changed or
-//! removed.
+//! length are checked: reading them all is the task of a verification. The rows of listed capsules
+//! that do not agree with their MANIFESTs are made again. No file is changed or removed.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use tesseras_core::dossier::MAX_PEM_BYTES;
 use tesseras_core::ids::{ContentHash, TesseraHash};
-use tesseras_core::manifest::{FIRST_LINE, MAX_MANIFEST_BYTES, Manifest, listed, unlisted};
+use tesseras_core::manifest::{FIRST_LINE, Manifest, listed, unlisted};
 use tesseras_core::pack::PackLayout;
 use tesseras_core::ports::{HoldingRepository, StoreError, TesseraRecord, TesseraRepository as _};
 use tesseras_crypto::signed_manifest::SignedError;
-use tesseras_crypto::{CreatorPems, NamedManifest, SignedManifest};
+use tesseras_crypto::{CreatorPems, SignedManifest};
 
+use crate::agreement;
 use crate::cas::Cas;
 use crate::library::SqliteLibrary;
+use crate::manifests::{content, manifest, missing_files};
+use crate::mend;
 use crate::regular;
 use crate::signature_files::SignatureFile;
 
@@ -28,7 +31,11 @@ pub struct Rebuilt {
     pub found: u64,
     /// Those that are listed again.
     pub restored: Vec<TesseraHash>,
-    /// Those that cannot be listed.
+    /// Those whose rows did not agree with their MANIFEST, and were made again.
+    pub mended: Vec<TesseraHash>,
+    /// Held pieces, and MANIFESTs beside them, whose rows were made again.
+    pub mended_pieces: u64,
+    /// Those that cannot be listed, or are listed and need what is missing or damaged.
     pub incomplete: Vec<Incomplete>,
     /// The path of the damaged database now; `None` if it was intact, or missing.
     pub set_aside: Option<PathBuf>,
@@ -52,15 +59,13 @@ pub(crate) fn rebuild(
 ) -> Result<Rebuilt, StoreError> {
     // Files that an interrupted process moved into place count from now on.
     cas.files().sync_all_names()?;
-    library.note_signature_files_due(&without_signature_file(cas, library)?)?;
-    library.write_due_signature_files()?;
     let mut rebuilt = Rebuilt { set_aside, ..Rebuilt::default() };
     let dropped = library.removals_due()?;
     for hash in library.signature_files()? {
-        if library.get(&hash)?.is_some() {
-            rebuilt.found += 1;
-        } else if !dropped.contains(&hash) && !holdings.is_blocked(&hash)? {
-            rebuilt.found += 1;
+        if library.get(&hash)?.is_none()
+            && !dropped.contains(&hash)
+            && !holdings.is_blocked(&hash)?
+        {
             let complete = match library.signature_file(&hash)? {
                 Some(kept) => complete(cas, kept)?,
                 None => Err(SIGNATURES.map(str::to_owned).to_vec()),
@@ -75,6 +80,13 @@ pub(crate) fn rebuild(
             }
         }
     }
+    rebuilt.found = rebuilt.incomplete.len() as u64;
+    library.forget_doubles()?;
+    library.note_signature_files_due(&without_signature_file(cas, library)?)?;
+    library.write_due_signature_files()?;
+    mend_library(cas, library, &mut rebuilt)?;
+    rebuilt.mended_pieces = mend::mend_held(cas)?;
+    mend::forget_without_file(cas)?;
     for hash in without_signatures(cas, library, holdings)? {
         rebuilt.found += 1;
         let missing = SIGNATURES.map(str::to_owned).to_vec();
@@ -104,6 +116,33 @@ fn without_signature_file(
         }
     }
     Ok(found)
+}
+
+/// Makes the rows of listed capsules again that do not agree with their MANIFESTs.
+fn mend_library(
+    cas: &Cas,
+    library: &SqliteLibrary,
+    rebuilt: &mut Rebuilt,
+) -> Result<(), StoreError> {
+    for hash in library.hashes()? {
+        rebuilt.found += 1;
+        if agreement::of_listed(cas, library, &hash)?.is_empty() {
+            continue;
+        }
+        let missing = match manifest(cas, &hash)? {
+            Some(named) => {
+                mend::mend_listed(cas, &hash, &content(&hash, &named))?;
+                missing_files(cas, named.manifest())?
+            }
+            None => vec![unlisted::MANIFEST.to_owned()],
+        };
+        if missing.is_empty() {
+            rebuilt.mended.push(hash);
+        } else {
+            rebuilt.incomplete.push(Incomplete { hash, missing });
+        }
+    }
+    Ok(())
 }
 
 /// A capsule with the lengths of all its objects.
@@ -141,31 +180,7 @@ fn complete(cas: &Cas, kept: SignatureFile) -> Result<Result<Complete, Vec<Strin
     };
     let SignatureFile { tessera, signatures, origin, added } = kept;
     let record = TesseraRecord::of_manifest(tessera, manifest, &layout, signatures, origin, added);
-    let mut content: BTreeMap<_, _> =
-        manifest.files().iter().map(|f| (f.blake3, f.bytes)).collect();
-    content.insert(tessera.into(), bytes);
-    Ok(Ok((record, content)))
-}
-
-/// The MANIFEST of a tessera, if it is here and whole.
-pub(crate) fn manifest(
-    cas: &Cas,
-    hash: &TesseraHash,
-) -> Result<Option<NamedManifest<Vec<u8>>>, StoreError> {
-    let path = cas.files().path(&(*hash).into());
-    let Some(bytes) = regular::read_whole(&path, MAX_MANIFEST_BYTES)? else { return Ok(None) };
-    Ok(NamedManifest::read(bytes, hash).ok())
-}
-
-/// The paths of the files that are not here with their full length.
-fn missing_files(cas: &Cas, manifest: &Manifest) -> Result<Vec<String>, StoreError> {
-    let mut missing = Vec::new();
-    for file in manifest.files() {
-        if !cas.files().has(&file.blake3, file.bytes)? {
-            missing.push(file.path.to_string());
-        }
-    }
-    Ok(missing)
+    Ok(Ok((record, content(&tessera, &named))))
 }
 
 /// The stored text of a key that a MANIFEST lists.
@@ -211,11 +226,9 @@ fn begins_as_manifest(path: &Path) -> Result<bool, StoreError> {
 
 #[cfg(test)]
 mod tests {
-    use tesseras_core::ids::CreatorId;
-    use tesseras_core::manifest::FileEntry;
-    use tesseras_core::path::CapsulePath;
-    use tesseras_crypto::hash::{blake3, sha256};
+    use tesseras_crypto::hash::blake3;
 
+    use crate::manifests::sample;
     use crate::{StorageConfig, Store};
 
     use super::*;
@@ -226,17 +239,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::open(dir.path(), &StorageConfig::default()).unwrap();
         let cas = store.blobs();
-        let file = |path: &str| FileEntry {
-            blake3: blake3(b"photo"),
-            sha256: sha256(b"photo"),
-            bytes: 5,
-            mime: "text/plain".to_owned(),
-            path: CapsulePath::new(path).unwrap(),
-        };
-        let needed = [listed::ED25519_PEM, listed::ML_DSA_65_PEM, listed::README];
-        let files = needed.into_iter().chain(["memories/0001/media.txt"]).map(file).collect();
-        let manifest = Manifest::new(CreatorId::new([3; 32]), 1, Vec::new(), files).unwrap();
-        let text = manifest.render().into_bytes();
+        let text = sample(b"photo");
         let tessera = blake3(&text);
         for (hash, bytes) in [(tessera, &text[..]), (blake3(b"photo"), b"photo")] {
             std::fs::write(cas.files().path(&hash), bytes).unwrap();

@@ -38,6 +38,8 @@ struct Checked {
     lost_pieces: Vec<LostPiece>,
     unsigned: Vec<TesseraHash>,
     unlisted: Vec<TesseraHash>,
+    /// Where the index does not agree with what is stored.
+    disagreements: Vec<String>,
     orphans: Vec<PathBuf>,
     waiting: Vec<PathBuf>,
     foreign: Vec<PathBuf>,
@@ -74,6 +76,7 @@ impl From<StoreCheck> for Checked {
             miscounted: check.miscounted,
             unsigned: check.unsigned,
             unlisted: check.unlisted,
+            disagreements: check.disagreements.iter().map(ToString::to_string).collect(),
             orphans: check.orphans,
             waiting: check.waiting,
             foreign: check.foreign,
@@ -93,6 +96,7 @@ impl Report for Checked {
         list(&mut out, "Lost", lost.map(|lost| format!("{} of {}", lost.fragment, lost.hash)));
         list(&mut out, "Without its signature file", self.unsigned.iter());
         list(&mut out, "Not in the index", self.unlisted.iter());
+        list(&mut out, "Index damaged", self.disagreements.iter());
         list(&mut out, "Nothing refers to", self.orphans.iter().map(|path| path.display()));
         list(&mut out, "Waits to be removed", self.waiting.iter().map(|path| path.display()));
         list(&mut out, "Not a file of Tesseras", self.foreign.iter().map(|path| path.display()));
@@ -126,9 +130,11 @@ impl Checked {
     /// The commands that help, in the order in which to call them, and what each does.
     fn next(&self) -> Vec<(&'static str, &'static str)> {
         let hurt = !self.missing.is_empty() || !self.damaged.is_empty();
-        let unlisted = !self.unsigned.is_empty() || !self.unlisted.is_empty();
-        // What nothing refers to may belong to a capsule that is not in the index.
-        let waste = !self.orphans.is_empty() || !self.miscounted.is_empty();
+        let agrees = self.disagreements.is_empty();
+        let unlisted = !self.unsigned.is_empty() || !self.unlisted.is_empty() || !agrees;
+        // What nothing refers to may belong to a capsule that is not in the index, or be what a
+        // damaged index does not name.
+        let waste = agrees && !(self.orphans.is_empty() && self.miscounted.is_empty());
         let all = [
             (unlisted, REBUILD),
             (hurt, ("tes scrub", "with tesd running, mends from other nodes what they have")),

@@ -57,6 +57,10 @@ pub fn run(context: &Context, args: Args) -> Result<Exit, CommandError> {
 struct Library {
     found: u64,
     restored: Vec<TesseraHash>,
+    /// Those whose rows in the index did not agree with their MANIFEST, and do now.
+    mended: Vec<TesseraHash>,
+    /// Pieces held for others whose rows were wrong.
+    mended_pieces: u64,
     incomplete: Vec<Incomplete>,
     set_aside: Option<PathBuf>,
 }
@@ -91,6 +95,8 @@ impl From<Rebuilt> for Library {
         Self {
             found: rebuilt.found,
             restored: rebuilt.restored,
+            mended: rebuilt.mended,
+            mended_pieces: rebuilt.mended_pieces,
             incomplete: rebuilt.incomplete.into_iter().map(incomplete).collect(),
             set_aside: rebuilt.set_aside,
         }
@@ -115,8 +121,15 @@ impl Report for Library {
         for hash in &self.restored {
             line(format!("  {hash}"));
         }
+        for hash in &self.mended {
+            line(format!("{hash}: the index did not name all of its files, and does now."));
+        }
+        if self.mended_pieces > 0 {
+            let pieces = count(self.mended_pieces, "held piece", "held pieces");
+            line(format!("The index did not name {pieces}, and does now."));
+        }
         for Incomplete { hash, missing } in &self.incomplete {
-            line(format!("{hash} is not complete and was not listed. Missing or damaged:"));
+            line(format!("{hash} is not complete. Missing or damaged:"));
             missing.iter().take(SHOWN).for_each(|path| line(format!("  {path}")));
             if missing.len() > SHOWN {
                 line(format!("  and {} more", missing.len() - SHOWN));

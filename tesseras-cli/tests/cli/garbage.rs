@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 use tesseras_core::ports::TesseraRepository as _;
+use tesseras_crypto::blake3;
 use tesseras_storage::{Store, StoreCheck};
 
 use crate::environment::{Environment, text};
@@ -106,4 +107,50 @@ fn gc_names_what_it_cannot_remove_and_removes_the_rest() {
         fs::remove_dir_all(obstacle).expect("removed");
     }
     assert_eq!(environment.ok(&["gc"])["failed"], 0);
+}
+
+/// Flips a bit of this hash wherever the index has it; `tes` must not run.
+fn flip_in_index(environment: &Environment, hash: &[u8]) {
+    let index = environment.data_dir().join("db/tesseras.db");
+    let mut bytes = fs::read(&index).expect("read");
+    let windows = bytes.windows(hash.len()).enumerate();
+    let places: Vec<usize> =
+        windows.filter(|(_, window)| *window == hash).map(|(at, _)| at).collect();
+    assert!(!places.is_empty());
+    places.iter().for_each(|at| bytes[at + hash.len() - 1] ^= 1);
+    fs::write(&index, bytes).expect("written");
+}
+
+#[test]
+fn a_photo_that_a_damaged_index_does_not_name_is_kept_named_and_named_again() {
+    let environment = Environment::with_creator();
+    let folder = environment.path("letters");
+    fs::create_dir(&folder).expect("made");
+    let letter = b"Dear Ana, there is no other copy of this.\n";
+    fs::write(folder.join("letter.txt"), letter).expect("written");
+    let made = environment.ok(&["create", text(&folder)]);
+    let hash = made["hash"].as_str().expect("a hash");
+    let object = blake3(letter);
+    flip_in_index(&environment, object.as_bytes());
+
+    let refused = environment.json(&["gc"]);
+    assert_eq!(refused.code, Some(1), "{}", refused.stderr);
+    let said = refused.json["disagreements"][0].as_str().expect("it says where");
+    for part in ["memories/0001-", hash, &object.to_string()] {
+        assert!(said.contains(part), "{part}: {said}");
+    }
+    let shown = |args| String::from_utf8(environment.human(args).stdout).expect("UTF-8");
+    let refused = shown(&["gc"]);
+    assert!(refused.contains("No stored file was removed"), "{refused}");
+    assert!(refused.contains("Next: stop tesd, then tes repair --library"), "{refused}");
+    let checked = shown(&["check"]);
+    assert!(checked.contains("Index damaged"), "{checked}");
+    assert!(checked.contains("tes repair --library") && !checked.contains("tes gc"), "{checked}");
+
+    let mended = environment.ok(&["repair", "--library"]);
+    assert_eq!(mended["mended"][0], *hash);
+    environment.ok(&["verify", hash]);
+    environment.ok(&["gc"]);
+    assert_eq!(environment.ok(&["check"])["sound"], true);
+    environment.ok(&["verify", hash]);
 }

@@ -231,7 +231,8 @@ fn a_lost_database_is_named_by_every_command_and_rebuilt_by_one() {
     }
     let again = environment.ok(&["repair", "--library"]);
     let nothing = serde_json::json!({
-        "found": 1, "restored": [], "incomplete": [], "set_aside": null
+        "found": 1, "restored": [], "mended": [], "mended_pieces": 0, "incomplete": [],
+        "set_aside": null
     });
     assert_eq!(again, nothing);
 }

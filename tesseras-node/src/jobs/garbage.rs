@@ -41,6 +41,12 @@ impl CollectGarbage {
             let unlisted = garbage.unlisted.len();
             tracing::warn!(unlisted, "there are capsules that the database does not list");
         }
+        for disagreement in &garbage.disagreements {
+            tracing::error!(%disagreement, "no stored file was removed: the index and what is stored do not agree");
+        }
+        if let Some(first) = garbage.disagreements.into_iter().next() {
+            return Err(JobError::Disagrees(first));
+        }
         Ok(JobOutcome::Collected {
             orphans: garbage.orphans,
             leaked: garbage.leaked,

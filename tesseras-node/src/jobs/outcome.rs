@@ -3,6 +3,7 @@
 
 use tesseras_core::ports::StoreError;
 use tesseras_rpc::job::JobOutcome;
+use tesseras_storage::Disagreement;
 use thiserror::Error;
 
 use crate::scrub::ScrubError;
@@ -16,6 +17,9 @@ pub enum JobError {
     /// The scrub failed.
     #[error(transparent)]
     Scrub(#[from] ScrubError),
+    /// The index and what is stored do not agree, so no file was removed.
+    #[error("no stored file was removed, since the index and the files do not agree: {0}")]
+    Disagrees(Disagreement),
     /// Its task on a blocking thread panicked or was cancelled; a bug.
     #[error("its task was cancelled or panicked")]
     BrokenOff,

@@ -11,6 +11,16 @@ use super::files::{FileId, ObjectFiles};
 use crate::columns::{count, to_integer};
 use crate::error::Fault;
 
+/// SQL: how many rows refer to the object of a row of `objects`.
+macro_rules! names_of_object {
+    () => {
+        "(SELECT COUNT(*) FROM fragments WHERE checksum = hash)
+       + (SELECT COUNT(*) FROM tessera_content WHERE object = hash)
+       + (SELECT COUNT(*) FROM dossiers WHERE tessera = hash)"
+    };
+}
+pub(crate) use names_of_object;
+
 /// The length of an object in bytes; `None` if nothing refers to it.
 pub(crate) fn object_bytes(
     connection: &Connection,
@@ -20,6 +30,31 @@ pub(crate) fn object_bytes(
         .prepare_cached("SELECT bytes FROM objects WHERE hash = ?1")?
         .query_row([hash.as_bytes()], |row| count(row, 0))
         .optional()
+}
+
+/// Whether any row is about an object or refers to it. A row of its own whose hash has a flipped bit
+/// is that of another object, and those that refer to this one are still right.
+pub(super) fn is_named(connection: &Connection, hash: &ContentHash) -> rusqlite::Result<bool> {
+    connection
+        .prepare_cached(
+            "SELECT 1 FROM objects WHERE hash = ?1
+             UNION ALL SELECT 1 FROM fragments WHERE checksum = ?1
+             UNION ALL SELECT 1 FROM tessera_content WHERE object = ?1
+             UNION ALL SELECT 1 FROM dossiers WHERE tessera = ?1",
+        )?
+        .exists([hash.as_bytes()])
+}
+
+/// Counts the references of an object, if there are any.
+pub(crate) fn recount(tx: &Transaction<'_>, object: &ContentHash) -> rusqlite::Result<()> {
+    tx.prepare_cached(concat!(
+        "UPDATE objects SET refs = ",
+        names_of_object!(),
+        " WHERE hash = ?1 AND 0 < ",
+        names_of_object!()
+    ))?
+    .execute([object.as_bytes()])?;
+    Ok(())
 }
 
 /// Records whether the stored bytes of an object are damaged.

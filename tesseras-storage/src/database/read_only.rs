@@ -196,13 +196,17 @@ mod tests {
     use tesseras_core::time::Timestamp;
 
     use crate::Store;
+    use crate::manifests::sample;
 
     fn add(store: &Store) -> TesseraHash {
-        let mut writer = store.blobs().stage().unwrap();
-        writer.write(b"a manifest").unwrap();
-        let staged = writer.finish().unwrap();
+        let stage = |bytes: &[u8]| {
+            let mut writer = store.blobs().stage().unwrap();
+            writer.write(bytes).unwrap();
+            writer.finish().unwrap()
+        };
+        let staged = vec![stage(&sample(b"photo")), stage(b"photo")];
         let record = TesseraRecord {
-            hash: staged.hash.into(),
+            hash: staged[0].hash.into(),
             title: "Summer".to_owned(),
             created: "2026-01-01T00:00:00Z".to_owned(),
             creator: CreatorId::new([3; 32]),
@@ -213,9 +217,10 @@ mod tests {
             origin: Origin::Created,
             added: Timestamp(7),
         };
-        let content = vec![staged.hash];
-        store.library().add(NewTessera { record, content, staged: vec![staged] }).unwrap();
-        TesseraHash::from(tesseras_crypto::hash::blake3(b"a manifest"))
+        let hash = record.hash;
+        let content = staged.iter().map(|blob| blob.hash).collect();
+        store.library().add(NewTessera { record, content, staged }).unwrap();
+        hash
     }
 
     /// A store as a version of format 2 left it, with one capsule, which has no signature file.

@@ -55,7 +55,8 @@ fn references_that_were_counted_wrongly_are_corrected() {
     let store = open(dir.path());
     let held: Vec<HeldPiece> = (0..3).map(|number| put(&store, number)).collect();
     leak(&store, &held[0], &held[1]);
-    let leaked = Garbage { leaked: 2, ..Garbage::default() };
+    let leaked =
+        Garbage { leaked: 2, unreferenced: 1, unreferenced_bytes: 500, ..Garbage::default() };
     assert_eq!(store.collect_garbage(END_OF_TIME).unwrap(), leaked);
     let check = store.check().unwrap();
     assert!(check.is_tidy(), "{check:?}");

@@ -17,7 +17,9 @@ use tesseras_storage::{Garbage, StorageConfig, Store};
 
 use crate::garbage::END_OF_TIME;
 use crate::hooked::{Hooked, with_link};
-use crate::things::{add, assert_tidy, content, fragment, open, put, read, record, stage};
+use crate::things::{
+    add, assert_tidy, content, fragment, manifest, open, put, read, record, stage,
+};
 
 fn open_on(dir: &Path, disk: Hooked) -> Store {
     Store::open_on_disk(dir, &StorageConfig::default(), Arc::new(disk)).unwrap()
@@ -51,7 +53,7 @@ fn where_files_cannot_be_linked_they_are_renamed() {
         let dir = tempfile::tempdir().unwrap();
         let store = open_on(dir.path(), with_link(move |_, _| Err(errno.into())));
         let files: Vec<Vec<u8>> = (0..50).map(|number| content(number, 900)).collect();
-        assert!(add(&store, &content(1000, 50), &files).unwrap());
+        assert!(add(&store, &manifest(1000, &files), &files).unwrap());
         let held = fragment(1, 0, &files[0]);
         put(&store, &held, &files[0]).unwrap();
         assert!(read(&*store.fragments().read_fragment(&held).unwrap()) == files[0]);
@@ -116,8 +118,12 @@ fn what_got_a_name_and_no_row_is_removed_and_so_is_its_staged_name() {
     put(&store, &fragment(1, 0, &bytes), &bytes).unwrap_err();
     assert!(!object(dir.path(), &bytes).exists());
     // Not among the content of the capsule.
-    let staged = vec![stage(&store, &bytes).unwrap(), stage(&store, &content(2, 50)).unwrap()];
-    let capsule = NewTessera { record: record(&content(2, 50)), content: Vec::new(), staged };
+    let photo = content(2, 50);
+    let manifest = manifest(2, std::slice::from_ref(&photo));
+    let all = [&bytes, &photo, &manifest];
+    let staged = all.map(|bytes| stage(&store, bytes).unwrap()).into();
+    let content = vec![blake3(&photo)];
+    let capsule = NewTessera { record: record(&manifest), content, staged };
     assert!(store.library().add(capsule).unwrap());
     assert_tidy(&store);
     assert_eq!(object(dir.path(), &taken).metadata().unwrap().nlink(), 1);

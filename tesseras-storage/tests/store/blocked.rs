@@ -9,7 +9,7 @@ use tesseras_core::publication::PublicationEvent;
 use tesseras_core::time::Timestamp;
 
 use crate::things::{
-    add, assert_tidy, content, dossier, fragment, open, put, record, tessera, tree,
+    add, assert_tidy, content, dossier, fragment, manifest, open, put, record, tessera, tree,
 };
 
 fn is_blocked<T>(outcome: &Result<T, StoreError>) -> bool {
@@ -20,7 +20,8 @@ fn is_blocked<T>(outcome: &Result<T, StoreError>) -> bool {
 fn a_capsule_that_was_dropped_on_its_way_does_not_enter_the_library() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path());
-    let (manifest, files) = (content(1, 100), [content(2, 5000)]);
+    let files = [content(2, 5000)];
+    let manifest = manifest(1, &files);
     let hash = record(&manifest).hash;
     store.library().unblock(&hash).unwrap();
     // By another process, while the capsule is staged.
@@ -86,14 +87,15 @@ fn nothing_is_left_of_a_tessera_whose_drop_races_what_stores_it() {
     let dir = tempfile::tempdir().unwrap();
     let stores = [open(dir.path()), open(dir.path()), open(dir.path())];
     for number in 0..40 {
-        let (manifest, piece) = (content(1000 + number, 100), content(2000 + number, 300));
+        let (files, piece) = ([content(number, 300)], content(2000 + number, 300));
+        let manifest = manifest(number, &files);
         let hash = record(&manifest).hash;
         let held = tesseras_core::ports::HeldPiece { tessera: hash, ..fragment(0, 0, &piece) };
         let start = Barrier::new(3);
         std::thread::scope(|scope| {
             scope.spawn(|| {
                 start.wait();
-                let added = add(&stores[0], &manifest, &[content(number, 300)]);
+                let added = add(&stores[0], &manifest, &files);
                 assert!(matches!(added, Ok(true) | Err(StoreError::Blocked(_))), "{added:?}");
             });
             scope.spawn(|| {

@@ -19,7 +19,9 @@ use tesseras_storage::{Garbage, StorageConfig, Store};
 use crate::garbage::END_OF_TIME;
 use crate::hooked::with_log;
 use crate::leftovers::obstruct;
-use crate::things::{add, assert_tidy, content, dossier, fragment, open, put, read, record, stage};
+use crate::things::{
+    add, assert_tidy, content, dossier, fragment, manifest, open, put, read, record, stage,
+};
 
 /// When a disk fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -182,7 +184,7 @@ impl Things {
     fn new() -> Self {
         let photo = content(1, 100_000);
         let files = vec![photo.clone(), content(2, 70_000), content(3, 0)];
-        Self { photo, manifest: content(4, 500), files }
+        Self { photo, manifest: manifest(4, &files), files }
     }
 
     /// Acts until one fails, and returns its error.
@@ -308,16 +310,24 @@ fn every_touch_of_the_disk_may_fail_once() {
     eprintln!("{} touches of the disk failed", 2 * (touches - opened));
 }
 
+/// The files of the capsules in [`interrupted`], and the MANIFEST.
+fn interrupted_capsule(number: u64) -> ([Vec<u8>; 1], Vec<u8>) {
+    let files = [content(10 + number, 100)];
+    let manifest = manifest(number, &files);
+    (files, manifest)
+}
+
 /// A store in which removals and signature files were interrupted.
 fn interrupted() -> tempfile::TempDir {
     let dir = quick_directory();
     let store = open(dir.path());
     let obstacles = dir.path().join("library");
-    let hash = |number: u64| record(&content(number, 100)).hash;
+    let hash = |number| record(&interrupted_capsule(number).1).hash;
     let signature_file = |number| obstacles.join(format!("{}.signatures", hash(number)));
     for number in 0..3 {
+        let (files, manifest) = interrupted_capsule(number);
         obstruct(&signature_file(number));
-        assert!(add(&store, &content(number, 100), &[content(10 + number, 100)]).unwrap());
+        assert!(add(&store, &manifest, &files).unwrap());
     }
     let object = blake3(&content(10, 100)).to_string();
     let object = dir.path().join("cas").join(&object[..2]).join(format!("{object}.blob"));
@@ -354,7 +364,7 @@ fn a_store_opens_although_nothing_that_was_interrupted_can_be_finished() {
             assert_tidy(&store);
             assert!(store.collect_garbage(END_OF_TIME).unwrap() == Garbage::default(), "{context}");
             for number in 1..3 {
-                let hash = record(&content(number, 100)).hash;
+                let hash = record(&interrupted_capsule(number).1).hash;
                 let file = dir.path().join(format!("library/{hash}.signatures"));
                 assert_ne!(std::fs::read(file).unwrap(), b"left", "{context}");
             }
@@ -390,7 +400,7 @@ fn the_order_of_touches_is_the_one_that_survives_a_power_cut() {
 fn a_removal_that_was_interrupted_is_finished_when_the_store_is_next_opened() {
     let dir = quick_directory();
     let files: Vec<Vec<u8>> = (0..100).map(|i| content(i, 20)).collect();
-    let manifest = content(1_000_000, 50);
+    let manifest = manifest(1_000_000, &files);
     let store = open(dir.path());
     assert!(add(&store, &manifest, &files).unwrap());
     drop(store);
@@ -414,7 +424,7 @@ fn many_photos_are_synced_at_once_and_so_is_the_log() {
     let store = open_on(dir.path(), &disk).unwrap();
     let files: Vec<Vec<u8>> = (0..2000).map(|i| content(i, 20)).collect();
     disk.take_trace();
-    assert!(add(&store, &content(1_000_000, 50), &files).unwrap());
+    assert!(add(&store, &manifest(1_000_000, &files), &files).unwrap());
     let trace = disk.take_trace();
     let count = |what: &str| trace.iter().filter(|t| t.starts_with(what)).count();
     // The second one is that of the signatures, which are written once the capsule is listed.
@@ -443,7 +453,7 @@ fn what_a_sync_of_the_file_system_could_not_write_is_not_acknowledged() {
     let files = |round: u64| -> Vec<Vec<u8>> {
         (0..300).map(|number| content(round * 1000 + number, 20)).collect()
     };
-    let manifest = |round| content(1_000_000 + round, 50);
+    let manifest = |round| manifest(1_000_000 + round, &files(round));
     // Staged before the error was told to another.
     let early: Vec<_> = files(1).iter().map(|bytes| stage(&store, bytes).unwrap()).collect();
     let name = |round| blake3(&manifest(round)).into();
@@ -469,7 +479,7 @@ fn where_one_sync_does_not_tell_all_errors_each_file_is_synced() {
     let store = open_on(dir.path(), &disk).unwrap();
     let files: Vec<Vec<u8>> = (0..300).map(|number| content(number, 20)).collect();
     disk.take_trace();
-    assert!(add(&store, &content(1_000_000, 50), &files).unwrap());
+    assert!(add(&store, &manifest(1_000_000, &files), &files).unwrap());
     let trace = disk.take_trace();
     let count = |what: &str| trace.iter().filter(|t| *t == what).count();
     // The files, the MANIFEST, the signatures.
@@ -484,7 +494,7 @@ fn what_was_synced_to_make_room_and_could_not_be_written_is_not_acknowledged() {
     let disk = FaultyDisk::on(false, Fault::First("sync file", rustix::io::Errno::IO));
     let store = open_on(dir.path(), &disk).unwrap();
     let files: Vec<Vec<u8>> = (0..300).map(|number| content(number, 20)).collect();
-    let manifest = content(1_000_000, 50);
+    let manifest = manifest(1_000_000, &files);
     let error = add(&store, &manifest, &files).unwrap_err();
     assert!(error.to_string().contains("syncing"), "{error}");
     assert_eq!(store.library().get(&blake3(&manifest).into()).unwrap(), None);
@@ -505,8 +515,9 @@ fn what_was_synced_early_is_not_synced_again() {
     let disk = FaultyDisk::new(Fault::Never);
     let store = open_on(dir.path(), &disk).unwrap();
     disk.take_trace();
-    let manifest = content(1_000_000, 50);
-    assert!(add_with_early_syncs(&store, &manifest, 50).unwrap());
+    let files: Vec<Vec<u8>> = (0..50).map(|number| content(number, LARGE)).collect();
+    let manifest = manifest(1_000_000, &files);
+    assert!(add_with_early_syncs(&store, &manifest, &files).unwrap());
     let trace = disk.take_trace();
     assert_eq!(trace.iter().filter(|t| *t == "sync file").count(), 52);
     assert_tidy(&store);
@@ -517,12 +528,13 @@ fn what_could_not_be_synced_early_is_not_acknowledged() {
     let dir = quick_directory();
     let disk = FaultyDisk::new(Fault::First("sync file", rustix::io::Errno::IO));
     let store = open_on(dir.path(), &disk).unwrap();
-    let manifest = content(1, LARGE);
-    let error = add_with_early_syncs(&store, &manifest, 0).unwrap_err();
+    let files = [content(1, LARGE)];
+    let manifest = manifest(1, &files);
+    let error = add_with_early_syncs(&store, &manifest, &files).unwrap_err();
     assert!(error.to_string().contains("syncing"), "{error}");
     assert_eq!(disk.take_trace().iter().filter(|t| *t == "sync file").count(), 1);
     assert_eq!(store.library().get(&blake3(&manifest).into()).unwrap(), None);
-    assert!(add_with_early_syncs(&store, &manifest, 3).unwrap());
+    assert!(add_with_early_syncs(&store, &manifest, &files).unwrap());
     assert_tidy(&store);
 }
 
@@ -551,12 +563,15 @@ fn touches_of_opening_again() -> u64 {
     disk.touches.load(Ordering::SeqCst)
 }
 
-/// Adds a capsule of so many files, each of which is synced as soon as it is staged.
-fn add_with_early_syncs(store: &Store, manifest: &[u8], files: u64) -> Result<bool, StoreError> {
-    let files = (0..files).map(|number| content(number, LARGE));
+/// Adds a capsule, each file of which is synced as soon as it is staged.
+fn add_with_early_syncs(
+    store: &Store,
+    manifest: &[u8],
+    files: &[Vec<u8>],
+) -> Result<bool, StoreError> {
     let mut staged = Vec::new();
-    for bytes in std::iter::once(manifest.to_vec()).chain(files) {
-        let blob = stage(store, &bytes)?;
+    for bytes in std::iter::once(manifest).chain(files.iter().map(Vec::as_slice)) {
+        let blob = stage(store, bytes)?;
         store.blobs().sync_early(&blob);
         staged.push(blob);
     }
@@ -676,8 +691,9 @@ fn a_deletion_whose_sync_finds_the_disk_full_answers_what_it_deleted() {
     let bytes = content(1, 5000);
     let piece = fragment(1, 0, &bytes);
     put(&store, &piece, &bytes).unwrap();
-    let manifest = content(2, 500);
-    assert!(add(&store, &manifest, &[content(3, 700)]).unwrap());
+    let files = [content(3, 700)];
+    let manifest = manifest(2, &files);
+    assert!(add(&store, &manifest, &files).unwrap());
     is_full.store(true, Ordering::SeqCst);
     assert!(store.fragments().delete_fragment(&piece).unwrap());
     is_full.store(true, Ordering::SeqCst);

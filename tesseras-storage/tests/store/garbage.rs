@@ -9,7 +9,7 @@ use tesseras_core::time::Timestamp;
 use tesseras_storage::{Garbage, LostIndex, StorageConfig, Store};
 
 use crate::things::{
-    add, add_capsule, assert_tidy, capsule, content, fragment, open, put, read, stage,
+    add, add_capsule, assert_tidy, capsule, content, fragment, manifest, open, put, read, stage,
 };
 
 /// Later than any file was changed.
@@ -144,8 +144,9 @@ fn it_never_races_a_write() {
                         put(&store, &held, &bytes).unwrap();
                         let all = store.fragments().read_fragment(&held).unwrap();
                         assert!(read(&*all) == bytes);
-                        let manifest = content(1000 * (writer + 1) + number, 200);
-                        assert!(add(&store, &manifest, &[content(number % 3, 900)]).unwrap());
+                        let files = [content(number % 3, 900)];
+                        let manifest = manifest(1000 * (writer + 1) + number, &files);
+                        assert!(add(&store, &manifest, &files).unwrap());
                         if number % 2 == 0 {
                             store.fragments().delete_fragment(&held).unwrap();
                         }

@@ -12,13 +12,13 @@ use tesseras_core::time::Timestamp;
 use tesseras_crypto::hash::blake3;
 use tesseras_storage::Store;
 
-use crate::things::{add, content, dossier, fragment, open, put};
+use crate::things::{add, content, dossier, fragment, manifest, open, put};
 
 #[derive(Debug, Clone)]
 enum Act {
     Store { place: u8, content: u64 },
     Delete { place: u8 },
-    Add { manifest: u64, files: BTreeSet<u64> },
+    Add { manifest: u64 },
     Remove { manifest: u64 },
     PutDossier { manifest: u64 },
     Block { manifest: u64 },
@@ -32,8 +32,7 @@ fn act() -> impl Strategy<Value = Act> {
     prop_oneof![
         4 => (0..4_u8, number.clone()).prop_map(|(place, content)| Act::Store { place, content }),
         3 => (0..4_u8).prop_map(|place| Act::Delete { place }),
-        3 => (number.clone(), prop::collection::btree_set(0..6_u64, 0..4))
-            .prop_map(|(manifest, files)| Act::Add { manifest, files }),
+        3 => (FIRST_MANIFEST..6).prop_map(|manifest| Act::Add { manifest }),
         2 => number.clone().prop_map(|manifest| Act::Remove { manifest }),
         2 => number.clone().prop_map(|manifest| Act::PutDossier { manifest }),
         2 => number.clone().prop_map(|manifest| Act::Block { manifest }),
@@ -45,13 +44,24 @@ fn act() -> impl Strategy<Value = Act> {
 #[derive(Default)]
 struct Model {
     fragments: BTreeMap<u8, u64>,
-    library: BTreeMap<u64, BTreeSet<u64>>,
+    library: BTreeSet<u64>,
     dossiers: BTreeSet<u64>,
     blocked: BTreeSet<u64>,
 }
 
+/// The contents from this one on are MANIFESTs.
+const FIRST_MANIFEST: u64 = 3;
+
+/// The contents that a MANIFEST names: with others in common, and one of them is a MANIFEST itself.
+fn files(manifest: u64) -> [u64; 2] {
+    [manifest - 3, manifest - 2]
+}
+
 fn bytes(number: u64) -> Vec<u8> {
-    content(number, 100 + number as usize)
+    match number < FIRST_MANIFEST {
+        true => content(number, 100 + number as usize),
+        false => manifest(number, &files(number).map(bytes)),
+    }
 }
 
 fn hash(number: u64) -> ContentHash {
@@ -60,8 +70,9 @@ fn hash(number: u64) -> ContentHash {
 
 impl Model {
     fn named(&self) -> BTreeSet<u64> {
-        let capsules = self.library.iter().flat_map(|(m, files)| files.iter().chain([m]));
-        self.fragments.values().chain(capsules).chain(&self.dossiers).copied().collect()
+        let files = self.library.iter().flat_map(|manifest| files(*manifest));
+        let others = self.fragments.values().chain(&self.library).chain(&self.dossiers);
+        others.copied().chain(files).collect()
     }
 
     fn apply(&mut self, store: &Store, act: &Act) {
@@ -84,19 +95,17 @@ impl Model {
                 let named = fragment(1, *place, &bytes(held.unwrap_or(0)));
                 assert_eq!(store.fragments().delete_fragment(&named).unwrap(), held.is_some());
             }
-            Act::Add { manifest, files } => {
-                let staged: Vec<Vec<u8>> = files.iter().map(|f| bytes(*f)).collect();
-                let added = add(store, &bytes(*manifest), &staged);
+            Act::Add { manifest } => {
+                let added = add(store, &bytes(*manifest), &files(*manifest).map(bytes));
                 if self.blocked.contains(manifest) {
                     assert!(matches!(added, Err(StoreError::Blocked(_))));
                     return;
                 }
-                assert_eq!(added.unwrap(), !self.library.contains_key(manifest));
-                self.library.entry(*manifest).or_insert_with(|| files.clone());
+                assert_eq!(added.unwrap(), self.library.insert(*manifest));
             }
             Act::Remove { manifest } => {
                 let removed = store.library().remove(&hash(*manifest).into()).unwrap();
-                assert_eq!(removed.is_some(), self.library.remove(manifest).is_some());
+                assert_eq!(removed.is_some(), self.library.remove(manifest));
             }
             Act::PutDossier { manifest } => {
                 let dossier = dossier(&bytes(*manifest));

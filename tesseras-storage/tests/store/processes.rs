@@ -8,7 +8,7 @@ use std::time::Duration;
 use tesseras_core::ports::FragmentStore as _;
 
 use crate::garbage::END_OF_TIME;
-use crate::things::{add, assert_tidy, content, fragment, open, put, read, stage};
+use crate::things::{add, assert_tidy, content, fragment, manifest, open, put, read, stage};
 
 const DIRECTORY: &str = "TESSERAS_TEST_STORE";
 const NUMBER: &str = "TESSERAS_TEST_NUMBER";
@@ -47,7 +47,8 @@ fn writes_and_deletes() {
         assert!(store.fragments().delete_fragment(&mine).unwrap());
     }
     let store = open(&dir);
-    assert!(add(&store, &content(5_000_000 + number, 50), &[content(6_000_000, 99)]).unwrap());
+    let files = [content(6_000_000, 99)];
+    assert!(add(&store, &manifest(number, &files), &files).unwrap());
 }
 
 #[test]

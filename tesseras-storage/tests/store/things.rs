@@ -81,6 +81,29 @@ pub fn record(manifest: &[u8]) -> TesseraRecord {
     }
 }
 
+fn entry(path: &str, bytes: &[u8]) -> FileEntry {
+    FileEntry {
+        blake3: blake3(bytes),
+        sha256: sha256(bytes),
+        bytes: bytes.len() as u64,
+        mime: "text/plain".to_owned(),
+        path: CapsulePath::new(path).unwrap(),
+    }
+}
+
+/// A MANIFEST that no other number has and that names these files, at least one.
+pub fn manifest(number: u64, files: &[Vec<u8>]) -> Vec<u8> {
+    let needed = [listed::ED25519_PEM, listed::ML_DSA_65_PEM, listed::README];
+    let needed = needed.map(|path| entry(path, &files[0]));
+    let memories = files.iter().enumerate();
+    let memories = memories
+        .map(|(index, bytes)| entry(&format!("memories/{:04}/media.txt", index + 1), bytes));
+    let headers = vec![("title".to_owned(), number.to_string())];
+    let all = needed.into_iter().chain(memories).collect();
+    let manifest = Manifest::new(CreatorId::new([3; 32]), files.len() as u64, headers, all);
+    manifest.unwrap().render().into_bytes()
+}
+
 /// A real capsule, small and signed.
 pub struct Capsule {
     pub manifest: Vec<u8>,
@@ -98,13 +121,7 @@ pub fn capsule(number: u64) -> Capsule {
         (listed::README, b"how to read it\n".to_vec()),
         ("memories/0001/media.txt", content(number, 5000)),
     ];
-    let entry = |(path, bytes): &(&str, Vec<u8>)| FileEntry {
-        blake3: blake3(bytes),
-        sha256: sha256(bytes),
-        bytes: bytes.len() as u64,
-        mime: "text/plain".to_owned(),
-        path: CapsulePath::new(*path).unwrap(),
-    };
+    let entry = |(path, bytes): &(&str, Vec<u8>)| entry(path, bytes);
     let headers =
         [("title", format!("Summer {number}")), ("created", "2026-01-01T00:00:00Z".into())];
     let headers = headers.map(|(key, value)| (key.to_owned(), value)).to_vec();

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use tesseras_core::ports::{BlobStore as _, FragmentStore as _, StoreError};
 
 use crate::garbage::END_OF_TIME;
-use crate::things::{add, assert_tidy, content, fragment, open, put, read};
+use crate::things::{add, assert_tidy, content, fragment, manifest, open, put, read};
 
 #[test]
 fn two_handles_write_at_once_and_lose_nothing() {
@@ -29,7 +29,7 @@ fn two_handles_write_at_once_and_lose_nothing() {
                     put(store, &fragment(100 + thread, i as u8, &shared), &shared).unwrap();
                 }
                 let files = vec![content(1_000_000, 2000), content(2_000_000 + thread, 10)];
-                assert!(add(store, &content(3_000_000 + thread, 100), &files).unwrap());
+                assert!(add(store, &manifest(thread, &files), &files).unwrap());
             });
         }
     });

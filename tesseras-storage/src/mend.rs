@@ -1,0 +1,168 @@
+//! Makes the rows of the index again from what names the stored files beside it: the MANIFESTs of
+//! listed tesserae, and the plans of held pieces. A row is only made for a file that is here with its
+//! full length; which bytes it has is the question of a verification. No file is removed.
+
+use std::collections::BTreeMap;
+
+use rusqlite::{OptionalExtension as _, Transaction, params};
+use tesseras_core::ids::{ContentHash, TesseraHash};
+use tesseras_core::plan::Plan;
+use tesseras_core::ports::{HeldPiece, StoreError};
+
+use crate::agreement::{Disagreement, MAX_DISAGREEMENTS, of_held};
+use crate::cas::{Cas, names_of_object, object_bytes, recount};
+use crate::columns::{content_hash, from_piece, to_integer};
+use crate::error::Fault;
+use crate::manifests::manifest;
+
+/// Makes the references of a listed tessera those that its MANIFEST has, as far as the files are
+/// here. `content` is all that it names, with the lengths.
+pub(crate) fn mend_listed(
+    cas: &Cas,
+    tessera: &TesseraHash,
+    content: &BTreeMap<ContentHash, u64>,
+) -> Result<(), StoreError> {
+    cas.database().write_durably("making the rows of a tessera again", |tx| {
+        let is_listed = tx
+            .prepare_cached("SELECT 1 FROM tesserae WHERE hash = ?1")?
+            .exists([tessera.as_bytes()])?;
+        if !is_listed {
+            return Ok(());
+        }
+        let listed: Vec<ContentHash> = tx
+            .prepare_cached("SELECT object FROM tessera_content WHERE tessera = ?1")?
+            .query_map([tessera.as_bytes()], |row| content_hash(row, 0))?
+            .collect::<Result<_, _>>()?;
+        for wrong in listed.iter().filter(|object| !content.contains_key(object)) {
+            tx.prepare_cached("DELETE FROM tessera_content WHERE tessera = ?1 AND object = ?2")?
+                .execute(params![tessera.as_bytes(), wrong.as_bytes()])?;
+            recount(tx, wrong)?;
+        }
+        for (object, bytes) in content {
+            if cas.files().has(object, *bytes)? {
+                list_object(tx, object, *bytes)?;
+                tx.prepare_cached(
+                    "INSERT INTO tessera_content VALUES (?1, ?2) ON CONFLICT DO NOTHING",
+                )?
+                .execute(params![tessera.as_bytes(), object.as_bytes()])?;
+                recount(tx, object)?;
+            }
+        }
+        Ok(())
+    })
+}
+
+/// Makes the rows of held pieces and dossiers again, as far as their files are here; returns how
+/// many.
+pub(crate) fn mend_held(cas: &Cas) -> Result<u64, StoreError> {
+    let mut mended = 0;
+    loop {
+        // Dossiers come first: they have the plans.
+        let found = of_held(cas)?;
+        let mut now = 0;
+        for disagreement in &found {
+            let is_mended = match disagreement {
+                Disagreement::Dossier(tessera) => mend_dossier(cas, tessera)?,
+                Disagreement::Piece(held) => mend_piece(cas, held)?,
+                Disagreement::Manifest(_) | Disagreement::File { .. } => false,
+            };
+            now += u64::from(is_mended);
+        }
+        mended += now;
+        if now == 0 || found.len() < MAX_DISAGREEMENTS {
+            return Ok(mended);
+        }
+    }
+}
+
+/// The flipped bit is in the row of the object, or in that of the dossier: its plan says which.
+fn mend_dossier(cas: &Cas, tessera: &TesseraHash) -> Result<bool, StoreError> {
+    cas.database().write_durably("making the row of a dossier again", |tx| {
+        let Some(plan) = plan(tx, tessera)? else { return Ok(false) };
+        let named = plan.tessera();
+        let Some(kept) = manifest(cas, &named)? else { return Ok(false) };
+        list_object(tx, &named.into(), kept.bytes().len() as u64)?;
+        let mut rename = tx.prepare_cached(
+            "UPDATE dossiers SET tessera = ?2 WHERE tessera = ?1
+                AND NOT EXISTS (SELECT 1 FROM dossiers WHERE tessera = ?2)",
+        )?;
+        if named != *tessera {
+            rename.execute(params![tessera.as_bytes(), named.as_bytes()])?;
+        }
+        recount(tx, &named.into())?;
+        Ok(true)
+    })
+}
+
+/// The flipped bit is in the row of the object, whose file then has the checksum of the piece's row;
+/// or in the latter, and the plan has the right one.
+fn mend_piece(cas: &Cas, held: &HeldPiece) -> Result<bool, StoreError> {
+    cas.database().write_durably("making the row of a piece again", |tx| {
+        let planned = plan(tx, &held.tessera)?.and_then(|plan| plan.checksum(held.piece));
+        for checksum in std::iter::once(held.checksum).chain(planned) {
+            if cas.files().has(&checksum, held.bytes)? {
+                list_object(tx, &checksum, held.bytes)?;
+                tx.prepare_cached(
+                    "UPDATE fragments SET checksum = ?3 WHERE tessera = ?1 AND piece = ?2",
+                )?
+                .execute(params![
+                    held.tessera.as_bytes(),
+                    from_piece(held.piece),
+                    checksum.as_bytes()
+                ])?;
+                recount(tx, &checksum)?;
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    })
+}
+
+/// Forgets the rows of objects that nothing refers to and that have no file: hashes with a flipped
+/// bit.
+pub(crate) fn forget_without_file(cas: &Cas) -> Result<(), StoreError> {
+    let unused: Vec<ContentHash> = cas.database().read("listing unused objects", |connection| {
+        connection
+            .prepare_cached(concat!("SELECT hash FROM objects WHERE 0 = ", names_of_object!()))?
+            .query_map([], |row| content_hash(row, 0))?
+            .collect()
+    })?;
+    let is_gone = |hash: &&ContentHash| cas.files().path(hash).symlink_metadata().is_err();
+    let gone: Vec<&ContentHash> = unused.iter().filter(is_gone).collect();
+    if gone.is_empty() {
+        return Ok(());
+    }
+    cas.database().write_durably("forgetting objects without a file", |tx| {
+        let mut forget = tx.prepare_cached(concat!(
+            "DELETE FROM objects WHERE hash = ?1 AND 0 = ",
+            names_of_object!()
+        ))?;
+        for hash in &gone {
+            forget.execute([hash.as_bytes()])?;
+        }
+        Ok(())
+    })
+}
+
+/// The plan that is kept under a tessera, if it is one.
+fn plan(tx: &Transaction<'_>, tessera: &TesseraHash) -> Result<Option<Plan>, Fault> {
+    let bytes: Option<Vec<u8>> = tx
+        .prepare_cached("SELECT plan FROM dossiers WHERE tessera = ?1")?
+        .query_row([tessera.as_bytes()], |row| row.get(0))
+        .optional()?;
+    Ok(bytes.and_then(|bytes| Plan::parse(&bytes).ok()))
+}
+
+/// Lists an object whose file is here with this length. Its references are to be
+/// [counted](recount).
+fn list_object(tx: &Transaction<'_>, object: &ContentHash, bytes: u64) -> Result<(), Fault> {
+    if object_bytes(tx, object)? == Some(bytes) {
+        return Ok(());
+    }
+    tx.prepare_cached(
+        "INSERT INTO objects (hash, bytes, refs) VALUES (?1, ?2, 1)
+         ON CONFLICT (hash) DO UPDATE SET bytes = excluded.bytes",
+    )?
+    .execute(params![object.as_bytes(), to_integer(bytes)])?;
+    Ok(())
+}
