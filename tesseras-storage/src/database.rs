@@ -352,6 +352,7 @@ impl Database {
     /// Returns once the log holds what was written to it. It need not be written back for that,
     /// which on a full disk may be impossible.
     fn make_readable(&self, log: &Log) -> Result<(), StoreError> {
+        log.heed_mark();
         if log.wal.is_readable() {
             return Ok(());
         }

@@ -94,6 +94,14 @@ impl Log {
         Ok(())
     }
 
+    /// Distrusts the log if another process was told that it could not be written, and has ended:
+    /// as long as this one has the database open, nobody else can verify it.
+    pub(super) fn heed_mark(&self) {
+        if !self.wal.is_broken() && mark::is_set(&self.opening) {
+            self.wal.distrust();
+        }
+    }
+
     /// Whether SQLite syncs the commits of this process; it may not sync those of others.
     pub(super) fn is_synced_by_sqlite(&self) -> bool {
         self.config.synchronous_full

@@ -100,6 +100,20 @@ fn neither_is_it_built_upon_if_the_process_ends_while_another_has_the_store_open
     assert_only_the_acknowledged_is_there(&open(dir.path()));
 }
 
+/// As long as it has the store open, nobody else can verify the log.
+#[test]
+fn what_a_process_that_ended_left_is_verified_by_one_that_goes_on() {
+    let (dir, fails) = (tempfile::tempdir().unwrap(), Arc::default());
+    let store = open_on_a_bad_disk(dir.path(), &fails);
+    let other = open(dir.path());
+    damage_the_log(dir.path(), &fails, &store);
+    drop(store);
+    assert!(lists(&other, &piece(1).0));
+    assert_only_the_acknowledged_is_there(&open(dir.path()));
+    assert!(lists(&other, &piece(2).0));
+    assert_tidy(&other);
+}
+
 #[test]
 fn while_another_process_has_the_store_open_nothing_is_acknowledged() {
     let (dir, fails) = (tempfile::tempdir().unwrap(), Arc::default());
