@@ -20,7 +20,7 @@ use tesseras_core::signature::SignaturePair;
 use tesseras_core::time::Timestamp;
 
 use crate::blocked::{is_blocked, refuse_blocked};
-use crate::cas::{Cas, recount};
+use crate::cas::{Cas, Placing, object_bytes, recount};
 use crate::columns::{content_hash, count, creator_id, tessera_hash, to_integer};
 use crate::error::{Fault, io_error};
 use crate::not_removed::{NotRemoved, is_gone};
@@ -417,6 +417,31 @@ fn insert_record<'a>(
     Ok(())
 }
 
+/// Replaces the files of a listed capsule, as far as they were staged, and makes those rows again
+/// that it has not, as after a bit of one flipped.
+fn heal(
+    tx: &Transaction<'_>,
+    placing: &mut Placing<'_>,
+    tessera: &TesseraHash,
+    content: &BTreeSet<ContentHash>,
+) -> Result<(), Fault> {
+    let mut name =
+        tx.prepare_cached("INSERT INTO tessera_content VALUES (?1, ?2) ON CONFLICT DO NOTHING")?;
+    let staged: Vec<&ContentHash> = content.iter().filter(|one| placing.is_staged(one)).collect();
+    for object in staged {
+        let is_listed = object_bytes(tx, object)?.is_some();
+        match is_listed {
+            true => placing.heal(tx, object)?,
+            false => placing.acquire(tx, object)?,
+        }
+        let named = name.execute([tessera.as_bytes(), object.as_bytes()])?;
+        if named > 0 || !is_listed {
+            recount(tx, object)?;
+        }
+    }
+    Ok(())
+}
+
 impl TesseraRepository for SqliteLibrary {
     fn add(&self, tessera: NewTessera) -> Result<bool, StoreError> {
         let NewTessera { record, content, staged } = tessera;
@@ -426,9 +451,7 @@ impl TesseraRepository for SqliteLibrary {
         let added = self.cas.adopt("adding a tessera to the library", staged, |tx, placing| {
             refuse_blocked(tx, &record.hash)?;
             if record_of(tx, &record.hash)?.is_some() {
-                for hash in &content {
-                    placing.heal(tx, hash)?;
-                }
+                heal(tx, placing, &record.hash, &content)?;
                 return Ok(false);
             }
             for hash in &content {

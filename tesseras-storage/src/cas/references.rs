@@ -147,10 +147,15 @@ impl<'a> Placing<'a> {
         count_name(tx, hash, bytes)
     }
 
+    /// Whether an object was staged, and is not in place yet.
+    pub(crate) fn is_staged(&self, hash: &ContentHash) -> bool {
+        self.staged.contains_key(hash)
+    }
+
     /// Replaces a stored file, which may be lost or damaged, by a staged one, whose bytes were just
     /// hashed. Objects that are not stored or were not staged are left unchanged.
     pub(crate) fn heal(&mut self, tx: &Transaction<'_>, hash: &ContentHash) -> Result<(), Fault> {
-        if self.staged.contains_key(hash) && object_bytes(tx, hash)?.is_some() {
+        if self.is_staged(hash) && object_bytes(tx, hash)?.is_some() {
             self.replace(tx, hash)?;
         }
         Ok(())

@@ -16,7 +16,7 @@ use tesseras_storage::{Rebuilt, StorageConfig, Store};
 
 use crate::garbage::END_OF_TIME;
 use crate::things::{
-    Capsule, add_capsule, assert_tidy, capsule, content, dossier, open, put, read, tree,
+    Capsule, add, add_capsule, assert_tidy, capsule, content, dossier, open, put, read, tree,
 };
 
 /// Where a hash is in the database, and what the rows say.
@@ -152,6 +152,27 @@ fn a_photo_whose_hash_flipped_in_the_index_is_kept_named_and_mended() {
         for capsule in &capsules {
             store.library().remove(&capsule.record.hash).unwrap();
         }
+        assert_eq!(tree(&dir.path().join("cas")).len(), 0, "{spot:?}: what is dropped goes");
+    }
+}
+
+#[test]
+fn a_capsule_that_is_added_again_gets_the_rows_back_that_flipped() {
+    for spot in [Spot::Reference, Spot::Object] {
+        let dir = tempfile::tempdir().unwrap();
+        let capsule = capsule(1);
+        let store = open(dir.path());
+        add_capsule(&store, &capsule);
+        drop(store);
+        flip(dir.path(), spot, &capsule.record.hash, &blake3(&capsule.files[3]));
+        let store = open(dir.path());
+        assert!(!store.check().unwrap().is_intact(), "{spot:?}");
+        assert!(!add(&store, &capsule.manifest, &capsule.files).unwrap(), "{spot:?}: it is listed");
+        assert!(is_whole(&store, &capsule), "{spot:?}");
+        store.collect_garbage(END_OF_TIME).unwrap();
+        assert!(is_whole(&store, &capsule), "{spot:?}");
+        assert_tidy(&store);
+        store.library().remove(&capsule.record.hash).unwrap();
         assert_eq!(tree(&dir.path().join("cas")).len(), 0, "{spot:?}: what is dropped goes");
     }
 }
