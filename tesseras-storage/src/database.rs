@@ -46,7 +46,7 @@ pub use config::{
 };
 pub use format::FORMAT;
 pub use lost_index::LostIndex;
-pub(crate) use lost_index::{give_up_missing, lost_index};
+pub(crate) use lost_index::{check_finished, forget_unfinished, give_up_missing, lost_index};
 pub(crate) use read_only::{check_format, open_read_only};
 
 use config::configure;

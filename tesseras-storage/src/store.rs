@@ -83,7 +83,9 @@ impl Store {
             }),
             false => Ok(()),
         };
-        Self::open_or_begin(data_dir, config, disk, on_full_disk, &may_begin)
+        let store = Self::open_or_begin(data_dir, config, disk, on_full_disk, &may_begin)?;
+        database::check_finished(&database_path(data_dir))?;
+        Ok(store)
     }
 
     /// [`StoreError::NewerFormat`] if a newer version of the software wrote this data directory.
@@ -99,6 +101,7 @@ impl Store {
         let disk: Arc<dyn Disk> = Arc::new(OsDisk);
         let path = database_path(data_dir);
         let database = Arc::new(database::open_read_only(&path, config)?);
+        database::check_finished(&path)?;
         let reserve = Reserve::read_only(data_dir.join("db/reserve"), Arc::clone(&disk));
         let cas = Cas::open_read_only(data_dir.join("cas"), reserve, Arc::clone(&database), disk);
         Ok(Self { data_dir: data_dir.to_owned(), database, cas: Arc::new(cas) })
@@ -124,11 +127,22 @@ impl Store {
     /// database is renamed to a name that ends with `label`, and a new one replaces it; an intact
     /// one is kept, and only added to. What a missing one may have referred to is no garbage until
     /// [`Store::give_up_missing_index`]. [`StoreError::Locked`] while another process has the directory
-    /// open: it would continue to write to the renamed database.
+    /// open: it would continue to write to the renamed database. If it is interrupted, the directory
+    /// does not open until it is done again.
     pub fn rebuild_library(
         data_dir: &Path,
         config: &StorageConfig,
         label: &str,
+    ) -> Result<Rebuilt, StoreError> {
+        Self::rebuild_library_on_disk(data_dir, config, label, Arc::new(OsDisk))
+    }
+
+    /// [`Store::rebuild_library`] on a given disk: for tests in which disks fail.
+    pub fn rebuild_library_on_disk(
+        data_dir: &Path,
+        config: &StorageConfig,
+        label: &str,
+        disk: Arc<dyn Disk>,
     ) -> Result<Rebuilt, StoreError> {
         ownership::keep_to_owner(data_dir)?;
         let _no_daemon_begins = DaemonLock::acquire(data_dir)?;
@@ -138,14 +152,17 @@ impl Store {
             }),
             false => Ok(()),
         };
-        let disk: Arc<dyn Disk> = Arc::new(OsDisk);
         create_all(&*disk, &data_dir.join("db"))?;
         let path = database_path(data_dir);
         let stored = has_stored_files(data_dir)?;
         let set_aside =
             database::set_aside_unless_sound(&path, config, &*disk, label, stored, &unused)?;
-        let store = Self::open_or_begin(data_dir, config, disk, OnFullDisk::Fail, &|| Ok(()))?;
-        rebuild::rebuild(&store.cas, &store.library(), &*store.holdings(), set_aside)
+        let (on, fail) = (Arc::clone(&disk), OnFullDisk::Fail);
+        let store = Self::open_or_begin(data_dir, config, on, fail, &|| Ok(()))?;
+        let rebuilt =
+            rebuild::rebuild(&store.cas, &store.library(), &*store.holdings(), set_aside)?;
+        database::forget_unfinished(&path, &*disk)?;
+        Ok(rebuilt)
     }
 
     fn open_or_begin(

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tesseras_core::ports::StoreError;
 
 use super::config::StorageConfig;
-use super::lost_index::{DAMAGED, note_begun_anew};
+use super::lost_index::{DAMAGED, note_begun_anew, note_unfinished};
 use super::paths::{beside, length};
 use super::sole::Sole;
 use crate::error::io_error;
@@ -18,7 +18,8 @@ const FILES: [&str; 3] = ["", "-wal", "-shm"];
 
 /// Prepares that the library is listed again. Renames a damaged database to a name that ends with
 /// `label`, and returns it; `None` if it is intact, or does not exist. Every page is read. If it does
-/// not exist although there are `stored` files, that is noted for good. [`StoreError::Locked`] while a
+/// not exist although there are `stored` files, that is noted for good; and if there are, that the
+/// next one is not finished until [`forget_unfinished`](super::forget_unfinished). [`StoreError::Locked`] while a
 /// process has the database open, and the error of `unused`, which is asked while no process can
 /// open it.
 pub(crate) fn set_aside_unless_sound(
@@ -38,6 +39,9 @@ pub(crate) fn set_aside_unless_sound(
         Err(other) => return Err(other),
     }
     let exists = |suffix: &&str| beside(path, suffix).symlink_metadata().is_ok();
+    if stored {
+        note_unfinished(path, disk)?;
+    }
     if stored && !exists(&"") {
         note_begun_anew(path, disk)?;
     }

@@ -97,8 +97,15 @@ impl Log {
     /// Distrusts the log if another process was told that it could not be written, and has ended:
     /// as long as this one has the database open, nobody else can verify it.
     pub(super) fn heed_mark(&self) {
-        if !self.wal.is_broken() && mark::is_set(&self.opening) {
+        if self.wal.is_broken() || !mark::is_set(&self.opening) {
+            return;
+        }
+        let Ok(mut mending) = self.mending.try_lock() else { return };
+        // Whoever was told holds this as long as it goes on, and mends the log itself.
+        let Ok(turn) = FileLock::acquire(&self.opening, VERIFYING, Duration::ZERO) else { return };
+        if mark::is_set(&self.opening) {
             self.wal.distrust();
+            mending.nobody_opens = Some(turn);
         }
     }
 

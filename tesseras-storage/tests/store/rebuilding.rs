@@ -5,11 +5,11 @@ use std::fs;
 use std::fs::File;
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::sync_channel;
 use std::sync::{Arc, Mutex};
 
-use tesseras_core::ports::{FragmentStore as _, StoreError};
+use tesseras_core::ports::{FragmentStore as _, StoreError, TesseraRepository as _};
 use tesseras_disk::{Disk as _, OsDisk};
 use tesseras_storage::{Rebuilt, StorageConfig, Store};
 
@@ -97,4 +97,69 @@ fn what_an_index_that_was_away_refers_to_is_no_garbage() {
     store.give_up_missing_index().unwrap();
     assert_eq!(store.collect_garbage(END_OF_TIME).unwrap().orphans, 1);
     assert_tidy(&store);
+}
+
+/// A store of three capsules whose index is damaged, or missing.
+fn without_index(is_damaged: bool) -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    (0..3).for_each(|number| add_capsule(&store, &capsule(number)));
+    drop(store);
+    match is_damaged {
+        true => spoil(dir.path()),
+        false => fs::remove_dir_all(dir.path().join("db")).unwrap(),
+    }
+    dir
+}
+
+/// A disk that fails from this sync of a directory on, and counts them. The many directories of
+/// objects do not count.
+fn failing_from(at: u64, syncs: &Arc<AtomicU64>) -> Hooked {
+    let syncs = Arc::clone(syncs);
+    let sync_directory = move |path: &Path| {
+        let is_counted = !path.parent().is_some_and(|parent| parent.ends_with("cas"));
+        match syncs.fetch_add(u64::from(is_counted), Ordering::SeqCst) < at {
+            true => OsDisk.sync_directory(path),
+            false => Err(rustix::io::Errno::IO.into()),
+        }
+    };
+    Hooked { sync_directory: Box::new(sync_directory), ..Hooked::default() }
+}
+
+/// However far it came, nobody is shown a library that lacks what is stored.
+#[test]
+fn a_rebuild_that_was_interrupted_is_named_and_completed_by_the_next() {
+    let mut unfinished = 0;
+    for is_damaged in [true, false] {
+        for at in 0.. {
+            let (dir, syncs) = (without_index(is_damaged), Arc::default());
+            let disk = Arc::new(failing_from(at, &syncs));
+            let config = StorageConfig::default();
+            let rebuilt = Store::rebuild_library_on_disk(dir.path(), &config, "failing", disk);
+            let context = format!("damaged {is_damaged}, sync {at}: {rebuilt:?}");
+            for opened in
+                [Store::open(dir.path(), &config), Store::open_read_only(dir.path(), &config)]
+            {
+                match opened {
+                    Ok(store) => {
+                        assert_eq!(store.library().list().unwrap().len(), 3, "{context}");
+                    }
+                    Err(StoreError::IndexMissing { .. }) => {}
+                    Err(StoreError::IndexDamaged { source, .. }) => {
+                        let why = source.to_string();
+                        unfinished += u64::from(why.contains("is being listed again"));
+                    }
+                    Err(other) => panic!("{context}: {other}"),
+                }
+            }
+            if syncs.load(Ordering::SeqCst) <= at {
+                break;
+            }
+            rebuild(dir.path()).unwrap();
+            let store = open(dir.path());
+            assert_eq!(store.library().list().unwrap().len(), 3, "{context}");
+            assert!(store.check().unwrap().is_intact(), "{context}");
+        }
+    }
+    assert!(unfinished > 0);
 }
