@@ -70,6 +70,35 @@ struct Tables {
     confirmed: BTreeSet<TesseraHash>,
 }
 
+/// What a node's library says about a capsule.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct OwnPart {
+    /// Whether it is in the library.
+    pub(crate) in_library: bool,
+    /// Its state while its owner has not published it, or its publication is under way. Pieces on
+    /// other nodes are then those of a publication that was stopped, or is not complete.
+    pub(crate) unpublished: Option<HealthState>,
+    /// Whether it is published, and too few holders have said that they know it.
+    is_to_tell: bool,
+}
+
+impl OwnPart {
+    /// Its state, given what was found on other nodes: that holders are still to be told hides no
+    /// danger.
+    pub(crate) fn state(&self, found: HealthState) -> HealthState {
+        match self.unpublished {
+            Some(state) => state,
+            None if self.is_to_tell && found == HealthState::Healthy => HealthState::Publishing,
+            None => found,
+        }
+    }
+
+    /// Its state before any node was asked, if that is known.
+    pub(crate) fn state_unasked(&self) -> Option<HealthState> {
+        self.unpublished.or(self.is_to_tell.then_some(HealthState::Publishing))
+    }
+}
+
 impl Library {
     /// The capsules in these stores.
     pub(crate) fn new(
@@ -200,23 +229,18 @@ impl Library {
         self.stores.run_on(disk, move |stores| keep(stores, dossier)).await
     }
 
-    /// Whether a capsule is in the library here, and its state while its owner has not published
-    /// it, or its publication is not complete. Pieces on other nodes are then the remains of a publication that was stopped.
-    pub(crate) async fn own_part(
-        &self,
-        tessera: TesseraHash,
-    ) -> Result<(bool, Option<HealthState>), StoreError> {
+    /// What this node's library says about a capsule.
+    pub(crate) async fn own_part(&self, tessera: TesseraHash) -> Result<OwnPart, StoreError> {
         let under_way = lock(&self.tables).publishing.contains_key(&tessera);
         self.run(move |stores| {
-            let Some(record) = stores.library.get(&tessera)? else { return Ok((false, None)) };
+            let Some(record) = stores.library.get(&tessera)? else { return Ok(OwnPart::default()) };
             let Publication { published, wanted, .. } = stores.holdings.publication(&tessera)?;
-            let state = match record.origin {
-                // Also if its pieces are placed, and too few holders know that it is published.
-                _ if under_way || wanted => Some(HealthState::Publishing),
+            let unpublished = match record.origin {
+                _ if under_way || (wanted && !published) => Some(HealthState::Publishing),
                 Origin::Created if !published => Some(HealthState::Local),
                 Origin::Created | Origin::Fetched => None,
             };
-            Ok((true, state))
+            Ok(OwnPart { in_library: true, unpublished, is_to_tell: wanted && published })
         })
         .await
     }

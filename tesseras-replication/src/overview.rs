@@ -40,7 +40,7 @@ impl Asking<'_> {
         let mut glances = Vec::with_capacity(records.len());
         for record in records {
             let (hash, title) = (record.hash, record.title);
-            let state = library.own_part(hash).await?.1;
+            let state = library.own_part(hash).await?.state_unasked();
             glances.push(Glance { hash, title, state, seen: library.seen(hash) });
         }
         let mut asked: Vec<_> = (0..glances.len())

@@ -53,10 +53,10 @@ impl Asking<'_> {
             return self.status(tessera).await;
         };
         check_clock_after(directory, &survey).await?;
-        let (in_library, unpublished) = library.own_part(tessera).await?;
+        let own = library.own_part(tessera).await?;
         let (all, count) = (survey.attested(plan), survey.live.len());
-        let mut health = TesseraHealth::of(plan, &survey, &all, count, in_library);
-        health.state = unpublished.unwrap_or(health.state);
+        let mut health = TesseraHealth::of(plan, &survey, &all, count, own.in_library);
+        health.state = own.state(health.state);
         library.note_seen(tessera, &health);
         Ok(Some(health))
     }
@@ -68,7 +68,7 @@ impl Asking<'_> {
         tessera: TesseraHash,
     ) -> Result<Option<TesseraHealth>, StatusError> {
         let Self { peers, holder, library, directory } = *self;
-        let (in_library, unpublished) = library.own_part(tessera).await?;
+        let own = library.own_part(tessera).await?;
         let candidates = Candidates { peers, holder, directory };
         let may_hold = holder.may_hold(tessera).await;
         let terms = OfferTerms::of_unknown(Charge::REPAIR, may_hold);
@@ -78,20 +78,20 @@ impl Asking<'_> {
         );
         let mut survey = survey?;
         check_clock_after(directory, &survey).await?;
-        if !survey.known && !in_library {
+        if !survey.known && !own.in_library {
             return Ok(None);
         }
-        let dossier = match survey.known || unpublished.is_some() {
+        let dossier = match survey.known || own.unpublished.is_some() {
             true => any_dossier(peers, holder, tessera, &survey).await,
             false => None,
         };
         let is_of_another = survey.live.is_empty() && survey.of_another > survey.silent.len();
-        if dossier.is_none() && is_of_another && !in_library {
+        if dossier.is_none() && is_of_another && !own.in_library {
             // The key is a prefix of the hash: what is announced under it may be another tessera. One
             // node that has nothing does not speak for several that are silent.
             return Ok(None);
         }
-        if unpublished.is_none() {
+        if own.unpublished.is_none() {
             prospects.forget_drafts();
         }
         let mut health = match &dossier {
@@ -99,12 +99,12 @@ impl Asking<'_> {
                 let plan = dossier.plan();
                 let terms = OfferTerms::of(plan, Charge::REPAIR, may_hold);
                 let all = candidates.eligible(dossier, &mut survey, &prospects, terms).await;
-                TesseraHealth::of(plan, &survey, &all.assignment, all.count, in_library)
+                TesseraHealth::of(plan, &survey, &all.assignment, all.count, own.in_library)
             }
-            None => TesseraHealth::nothing(in_library),
+            None => TesseraHealth::nothing(own.in_library),
         };
-        health.state = unpublished.unwrap_or(health.state);
-        if in_library {
+        health.state = own.state(health.state);
+        if own.in_library {
             library.note_seen(tessera, &health);
         }
         Ok(Some(health))

@@ -14,7 +14,7 @@ use tesseras_core::manifest::unlisted;
 use tesseras_core::ports::{HeldPiece, StoreError, TesseraRepository as _};
 use tesseras_crypto::NamedManifest;
 
-use crate::cas::Cas;
+use crate::cas::{Cas, object_bytes};
 use crate::columns::{count, tessera_hash, to_integer};
 use crate::fragment::held_piece;
 use crate::library::SqliteLibrary;
@@ -28,6 +28,8 @@ pub const MAX_DISAGREEMENTS: usize = 1000;
 pub enum Disagreement {
     /// A tessera is listed whose MANIFEST is missing or damaged: which files it needs is not known.
     Manifest(TesseraHash),
+    /// A tessera is listed of which nothing is stored: it is that of another one, with a flipped bit.
+    Tessera(TesseraHash),
     /// The index does not list a file with a tessera whose MANIFEST names it.
     File {
         /// The tessera.
@@ -54,9 +56,10 @@ impl Disagreement {
     /// The tessera that it is about.
     pub fn tessera(&self) -> TesseraHash {
         match self {
-            Self::Manifest(tessera) | Self::Dossier(tessera) | Self::File { tessera, .. } => {
-                *tessera
-            }
+            Self::Manifest(tessera)
+            | Self::Tessera(tessera)
+            | Self::Dossier(tessera)
+            | Self::File { tessera, .. } => *tessera,
             Self::Piece(held) => held.tessera,
         }
     }
@@ -67,6 +70,9 @@ impl fmt::Display for Disagreement {
         match self {
             Self::Manifest(tessera) => {
                 write!(f, "the MANIFEST of {tessera} is missing or damaged")
+            }
+            Self::Tessera(tessera) => {
+                write!(f, "the index lists {tessera}, and nothing of it is stored")
             }
             Self::File { tessera, path, object } => {
                 write!(f, "the index does not list {path} of {tessera}, which is {object}")
@@ -109,10 +115,22 @@ pub(crate) fn of_listed(
     });
     let Some(named) = named else {
         let is_listed = library.get(tessera)?.is_some();
-        return Ok(is_listed.then_some(Disagreement::Manifest(*tessera)).into_iter().collect());
+        return Ok(match is_listed {
+            true => vec![without_manifest(cas, tessera)?],
+            false => Vec::new(),
+        });
     };
     cas.database()
         .read("comparing a tessera with its MANIFEST", |c| files_not_listed(c, tessera, &named))
+}
+
+fn without_manifest(cas: &Cas, tessera: &TesseraHash) -> Result<Disagreement, StoreError> {
+    let object = ContentHash::from(*tessera);
+    let bytes = cas.database().read("looking up an object", |c| object_bytes(c, &object))?;
+    Ok(match bytes {
+        Some(_) => Disagreement::Manifest(*tessera),
+        None => Disagreement::Tessera(*tessera),
+    })
 }
 
 fn files_not_listed(

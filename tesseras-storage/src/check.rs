@@ -129,7 +129,7 @@ pub(crate) fn check(
             found.unlisted.push(hash);
         }
     }
-    // A MANIFEST that is damaged was found above.
+    // A MANIFEST that is damaged is among the objects above.
     found.disagreements = disagreements(cas, library)?;
     found.disagreements.retain(Disagreement::is_in_index);
     found.waiting = library.waiting_files()?;

@@ -54,8 +54,8 @@ pub struct Garbage {
     pub failed: NotRemoved,
     /// Files without a row that are left, because they were changed so short ago.
     pub young: u64,
-    /// Files without a row that are left, because they may belong to [`Self::unlisted`], or
-    /// [`Self::lost_index`] may refer to them.
+    /// Files without a row that are left, because they may belong to [`Self::unlisted`],
+    /// [`Self::lost_index`] may refer to them, or there are [`Self::disagreements`].
     pub kept: u64,
     /// Why all files without a row are left, if they are.
     pub lost_index: Option<LostIndex>,
@@ -63,7 +63,7 @@ pub struct Garbage {
     pub unlisted: Vec<TesseraHash>,
     /// Where the index does not agree with the MANIFESTs of listed capsules, or with what is held for
     /// others; at most [`MAX_DISAGREEMENTS`](crate::MAX_DISAGREEMENTS). If there is any, no object
-    /// was removed and no count was corrected.
+    /// was removed but those that were noted as dropped, and no count was corrected.
     pub disagreements: Vec<Disagreement>,
 }
 

@@ -64,7 +64,9 @@ pub(crate) fn mend_held(cas: &Cas) -> Result<u64, StoreError> {
             let is_mended = match disagreement {
                 Disagreement::Dossier(tessera) => mend_dossier(cas, tessera)?,
                 Disagreement::Piece(held) => mend_piece(cas, held)?,
-                Disagreement::Manifest(_) | Disagreement::File { .. } => false,
+                Disagreement::Manifest(_)
+                | Disagreement::Tessera(_)
+                | Disagreement::File { .. } => false,
             };
             now += u64::from(is_mended);
         }

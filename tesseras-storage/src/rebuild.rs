@@ -3,7 +3,7 @@
 //!
 //! Everything is checked except the bytes of the capsules' files, of which only existence and
 //! length are checked: reading them all is the task of a verification. The rows of listed capsules
-//! that do not agree with their MANIFESTs are made again. No file is changed or removed.
+//! that do not agree with their MANIFESTs are made again. No object is changed or removed.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

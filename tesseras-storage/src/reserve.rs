@@ -1,6 +1,7 @@
 //! Reserved space for deletions: on a full disk even a deletion needs some space for the database's
-//! log. A dummy file is kept, and cut shorter then, by as much as is needed. What only reads or adds
-//! leaves it alone: somebody else may fill the disk again at once.
+//! log. A dummy file is kept, and cut shorter then, by as much as is needed. What only reads
+//! leaves it alone, and so does what adds, except to undo what failed: somebody else may fill the
+//! disk again at once.
 
 use std::fs::File;
 use std::io;

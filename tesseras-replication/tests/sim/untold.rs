@@ -84,6 +84,24 @@ fn what_no_holder_was_told_of_is_not_published_until_one_is() {
     });
 }
 
+/// That holders are to be told hides no danger.
+#[test]
+fn what_no_holder_was_told_of_is_endangered_when_its_holders_vanish() {
+    simulate(70..71, 8, async |world| {
+        let (made, owner) = (small(), 0);
+        (1..8).for_each(|node| world.behave(node, Conduct::DeafToRosters));
+        world.publish(owner, made).await.unwrap_err();
+        world.wait(LATER).await;
+        let all = world.status(owner, made).await;
+        assert_eq!(all.state, HealthState::Publishing, "{all:?}");
+        (2..8).for_each(|node| world.kill(node));
+        world.wait(LATER).await;
+        let left = world.status(owner, made).await;
+        let is_named = !matches!(left.state, HealthState::Publishing | HealthState::Healthy);
+        assert!(is_named && left.live < all.live, "{left:?}");
+    });
+}
+
 #[test]
 fn what_some_holders_were_told_of_is_published() {
     simulate(62..64, 8, async |world| {

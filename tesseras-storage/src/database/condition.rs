@@ -6,7 +6,7 @@ use std::time::Duration;
 use tesseras_core::ports::StoreError;
 
 use super::config::StorageConfig;
-use super::lost_index::{DAMAGED, note_begun_anew, note_unfinished};
+use super::lost_index::{DAMAGED, check_finished, note_begun_anew, note_unfinished};
 use super::paths::{beside, length};
 use super::sole::Sole;
 use crate::error::io_error;
@@ -39,11 +39,12 @@ pub(crate) fn set_aside_unless_sound(
         Err(other) => return Err(other),
     }
     let exists = |suffix: &&str| beside(path, suffix).symlink_metadata().is_ok();
+    // If one was set aside and no new one begun, it is not missing.
+    if stored && !exists(&"") && check_finished(path).is_ok() {
+        note_begun_anew(path, disk)?;
+    }
     if stored {
         note_unfinished(path, disk)?;
-    }
-    if stored && !exists(&"") {
-        note_begun_anew(path, disk)?;
     }
     let Some(first) = FILES.iter().find(|suffix| exists(suffix)) else { return Ok(None) };
     let aside = free_name(path, label);

@@ -12,7 +12,7 @@ use tesseras_core::ports::{
     BlobStore as _, FragmentStore as _, HeldPiece, HoldingRepository as _, TesseraRepository as _,
 };
 use tesseras_crypto::hash::blake3;
-use tesseras_storage::{Rebuilt, StorageConfig, Store};
+use tesseras_storage::{Disagreement, Rebuilt, StorageConfig, Store};
 
 use crate::garbage::END_OF_TIME;
 use crate::things::{
@@ -245,6 +245,7 @@ fn a_drop_does_not_take_the_photo_of_another_capsule_along() {
     drop(store);
     // Both have it.
     let key = blake3(&kept.files[0]);
+    let mut flipped = 0;
     let mut bytes = std::fs::read(database(dir.path())).unwrap();
     for at in places(&bytes, &key) {
         let (before, after) = (&bytes[..at], &bytes[at + ContentHash::LEN..]);
@@ -253,8 +254,10 @@ fn a_drop_does_not_take_the_photo_of_another_capsule_along() {
             .all(|capsule| Spot::Object.has(before, after, &capsule.record.hash));
         if is_object {
             bytes[at + ContentHash::LEN - 1] ^= 1;
+            flipped += 1;
         }
     }
+    assert!(flipped > 0);
     std::fs::write(database(dir.path()), bytes).unwrap();
     let store = open(dir.path());
     store.library().remove(&dropped.record.hash).unwrap();
@@ -297,6 +300,7 @@ fn no_bit_of_a_hash_in_the_index_costs_a_file() {
     let hashes = stored.iter().map(|path| path.file_stem().unwrap().to_str().unwrap());
     let hashes: Vec<ContentHash> = hashes.map(|name| name.parse().unwrap()).collect();
     let all: Vec<usize> = hashes.iter().flat_map(|hash| places(&sound, hash)).collect();
+    let mut is_named = false;
     for (number, at) in all.iter().enumerate() {
         // Not in the last byte alone: some rows are then out of their order.
         let (byte, bit) = (at + number % ContentHash::LEN, number % 8);
@@ -311,6 +315,8 @@ fn no_bit_of_a_hash_in_the_index_costs_a_file() {
         std::fs::write(database(dir.path()), bytes).unwrap();
         if let Ok(store) = Store::open(dir.path(), &StorageConfig::default()) {
             let _ = store.collect_garbage(END_OF_TIME);
+            let found = store.check().map_or_else(|_| Vec::new(), |check| check.disagreements);
+            is_named |= found.iter().any(|one| matches!(one, Disagreement::Tessera(_)));
         }
         rebuild(dir.path());
         let store = open(dir.path());
@@ -320,6 +326,7 @@ fn no_bit_of_a_hash_in_the_index_costs_a_file() {
         let is_whole = capsules.iter().all(|capsule| is_whole(&store, capsule));
         assert!(is_whole, "byte {byte}, bit {bit}");
     }
+    assert!(is_named, "also a flipped hash in the list of tesserae");
     eprintln!("{} places of a hash", all.len());
 }
 

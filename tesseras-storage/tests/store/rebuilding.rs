@@ -159,6 +159,8 @@ fn a_rebuild_that_was_interrupted_is_named_and_completed_by_the_next() {
             let store = open(dir.path());
             assert_eq!(store.library().list().unwrap().len(), 3, "{context}");
             assert!(store.check().unwrap().is_intact(), "{context}");
+            let note = dir.path().join("db/tesseras.db-begun-anew");
+            assert_ne!(note.exists(), is_damaged, "{context}: it is set aside, or missing");
         }
     }
     assert!(unfinished > 0);
