@@ -102,7 +102,7 @@ pub(crate) fn collect(
         garbage.disagreements = disagreements(cas, library)?;
     }
     if garbage.disagreements.is_empty() {
-        recount(cas, &miscounted, &mut garbage)?;
+        recount(cas, &miscounted, &needed, &mut garbage)?;
         remove(cas, &orphans, &mut garbage)?;
     } else {
         garbage.kept += orphans.len() as u64;
@@ -234,37 +234,48 @@ fn miscounted(cas: &Cas) -> Result<Vec<ContentHash>, StoreError> {
     })
 }
 
-/// Corrects the counts of references, and removes objects without any.
-fn recount(cas: &Cas, miscounted: &[ContentHash], garbage: &mut Garbage) -> Result<(), StoreError> {
+/// Corrects the counts of references, and removes objects without any, unless a
+/// capsule that is not listed needs them.
+fn recount(
+    cas: &Cas,
+    miscounted: &[ContentHash],
+    needed: &Needed,
+    garbage: &mut Garbage,
+) -> Result<(), StoreError> {
     for batch in miscounted.chunks(RECOUNTED) {
-        let unreferenced = cas.release("correcting reference counts", |tx, released| {
+        let (unreferenced, left) = cas.release("correcting reference counts", |tx, released| {
             let mut names = tx.prepare_cached(concat!(
                 "SELECT bytes, ",
                 names_of_object!(),
                 " FROM objects WHERE hash = ?1"
             ))?;
-            let mut unreferenced = Vec::new();
+            let (mut unreferenced, mut kept) = (Vec::new(), 0);
             for hash in batch {
                 let mut rows = names.query([hash.as_bytes()])?;
                 if let Some(row) = rows.next()? {
                     let (bytes, refs) = (count(row, 0)?, count(row, 1)?);
+                    if refs == 0 && needed.has(hash) {
+                        kept += 1;
+                        continue;
+                    }
                     released.recount(tx, hash, refs)?;
                     unreferenced.extend((refs == 0).then_some((*hash, bytes)));
                 }
             }
-            Ok(unreferenced)
+            Ok((unreferenced, kept))
         })?;
+        garbage.kept += left;
+        garbage.leaked += batch.len() as u64 - left;
         for (hash, bytes) in unreferenced {
             log_removal(cas, &hash);
             garbage.unreferenced += 1;
             garbage.unreferenced_bytes += bytes;
         }
     }
-    garbage.leaked = miscounted.len() as u64;
     Ok(())
 }
 
-/// Whoever misses a file can find out what became of it.
+/// A user who misses a file can find out what became of it.
 fn log_removal(cas: &Cas, hash: &ContentHash) {
     let path = cas.files().path(hash);
     tracing::info!(path = %path.display(), "a stored file that nothing refers to was removed");

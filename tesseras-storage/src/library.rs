@@ -255,21 +255,34 @@ impl SqliteLibrary {
         })
     }
 
-    /// Forgets what flipped bits left of capsules that are listed again: rows to which no object
-    /// belongs and that have the signatures of another one, and references of no capsule. Their
-    /// objects are to be counted again.
+    /// Forgets what flipped bits left: rows of which nothing is stored and that have the signatures
+    /// of another capsule, which is listed or has a signature file; and references of capsules that
+    /// are not listed. What these need is no garbage while they have a signature file.
     pub(crate) fn forget_doubles(&self) -> Result<(), StoreError> {
+        let bare: Vec<(TesseraHash, Vec<u8>)> =
+            self.cas.database().read("looking for rows of no capsule", |connection| {
+                connection
+                    .prepare_cached(
+                        "SELECT hash, ed25519_signature FROM tesserae
+                         WHERE NOT EXISTS (SELECT 1 FROM tessera_content AS content
+                                           WHERE content.tessera = tesserae.hash)
+                           AND NOT EXISTS (SELECT 1 FROM objects
+                                           WHERE objects.hash = tesserae.hash)",
+                    )?
+                    .query_map([], |row| Ok((tessera_hash(row, 0)?, row.get(1)?)))?
+                    .collect()
+            })?;
+        let mut signed = BTreeSet::new();
+        if !bare.is_empty() {
+            for hash in self.signature_files()? {
+                let file = self.signature_file(&hash)?.filter(|file| file.tessera == hash);
+                signed.extend(file.map(|file| file.signatures.ed25519));
+            }
+        }
         self.cas.database().write_durably("forgetting rows of no capsule", |tx| {
-            tx.execute(
-                "DELETE FROM tesserae
-                 WHERE NOT EXISTS (SELECT 1 FROM tessera_content AS content
-                                   WHERE content.tessera = tesserae.hash)
-                   AND EXISTS (SELECT 1 FROM tesserae AS other
-                               WHERE other.hash <> tesserae.hash
-                                 AND other.ed25519_signature = tesserae.ed25519_signature
-                                 AND other.ml_dsa_65_signature = tesserae.ml_dsa_65_signature)",
-                [],
-            )?;
+            for (hash, _) in bare.iter().filter(|(_, signature)| signed.contains(signature)) {
+                tx.execute("DELETE FROM tesserae WHERE hash = ?1", [hash.as_bytes()])?;
+            }
             tx.execute(
                 "DELETE FROM tessera_content WHERE tessera NOT IN (SELECT hash FROM tesserae)",
                 [],

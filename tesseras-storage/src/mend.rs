@@ -84,12 +84,12 @@ fn mend_dossier(cas: &Cas, tessera: &TesseraHash) -> Result<bool, StoreError> {
         let named = plan.tessera();
         let Some(kept) = manifest(cas, &named)? else { return Ok(false) };
         list_object(tx, &named.into(), kept.bytes().len() as u64)?;
-        let mut rename = tx.prepare_cached(
-            "UPDATE dossiers SET tessera = ?2 WHERE tessera = ?1
-                AND NOT EXISTS (SELECT 1 FROM dossiers WHERE tessera = ?2)",
-        )?;
         if named != *tessera {
-            rename.execute(params![tessera.as_bytes(), named.as_bytes()])?;
+            // Where it has been brought again, the wrong row is only in the way.
+            tx.prepare_cached("UPDATE OR IGNORE dossiers SET tessera = ?2 WHERE tessera = ?1")?
+                .execute(params![tessera.as_bytes(), named.as_bytes()])?;
+            tx.prepare_cached("DELETE FROM dossiers WHERE tessera = ?1")?
+                .execute([tessera.as_bytes()])?;
         }
         recount(tx, &named.into())?;
         Ok(true)

@@ -140,8 +140,7 @@ impl<'a> Placing<'a> {
         hash: &ContentHash,
         bytes: u64,
     ) -> Result<(), Fault> {
-        let named = object_bytes(tx, hash)?.is_none_or(|counted| counted == bytes);
-        if !named || !self.files.has(hash, bytes)? {
+        if !self.files.has(hash, bytes)? {
             return Err(StoreError::Missing(*hash).into());
         }
         count_name(tx, hash, bytes)
@@ -181,7 +180,11 @@ impl<'a> Placing<'a> {
     /// Renames a staged file over a stored object, which is no longer damaged.
     fn replace(&mut self, tx: &Transaction<'_>, hash: &ContentHash) -> Result<u64, Fault> {
         set_damaged(tx, hash, false)?;
-        self.put_into_place(hash)
+        let bytes = self.put_into_place(hash)?;
+        // A bit of the length may have flipped.
+        tx.prepare_cached("UPDATE objects SET bytes = ?2 WHERE hash = ?1 AND bytes <> ?2")?
+            .execute(params![hash.as_bytes(), to_integer(bytes)])?;
+        Ok(bytes)
     }
 
     /// Makes sure that a staged file has its object's name: this very file, whose bytes and name
@@ -192,8 +195,11 @@ impl<'a> Placing<'a> {
             Some(linked) => self.files.is_in_place(hash, linked)?,
             None => false,
         };
-        // Recorded first: if the rename fails midway, its result is still cleaned up.
-        self.placed.push(*hash);
+        // Recorded first: if the rename fails midway, its result is still cleaned up. A file that was
+        // here before without a row stays: a capsule that is not listed may need it.
+        if is_in_place || self.files.path(hash).symlink_metadata().is_err() {
+            self.placed.push(*hash);
+        }
         if !is_in_place {
             self.renamed.push(*hash);
             self.files.put_into_place(&from, hash)?;
@@ -238,7 +244,7 @@ impl<'a> Placing<'a> {
 fn count_name(tx: &Transaction<'_>, hash: &ContentHash, bytes: u64) -> Result<(), Fault> {
     tx.prepare_cached(
         "INSERT INTO objects (hash, bytes, refs) VALUES (?1, ?2, 1)
-         ON CONFLICT (hash) DO UPDATE SET refs = refs + 1",
+         ON CONFLICT (hash) DO UPDATE SET refs = refs + 1, bytes = excluded.bytes",
     )?
     .execute(params![hash.as_bytes(), to_integer(bytes)])?;
     Ok(())

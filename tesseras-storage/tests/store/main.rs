@@ -28,4 +28,5 @@ mod scale;
 mod scrub;
 mod things;
 mod threads;
+mod unlisted;
 mod unsynced;
