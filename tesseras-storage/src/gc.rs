@@ -26,8 +26,8 @@ use crate::database::LostIndex;
 use crate::error::io_error;
 use crate::holdings::SqliteHoldings;
 use crate::library::SqliteLibrary;
-use crate::manifests::manifest;
 use crate::metrics;
+use crate::needed::Needed;
 use crate::not_removed::NotRemoved;
 
 /// Rows that are corrected in one transaction.
@@ -65,13 +65,6 @@ pub struct Garbage {
     /// others; at most [`MAX_DISAGREEMENTS`](crate::MAX_DISAGREEMENTS). If there is any, no object
     /// was removed but those that were noted as dropped, and no count was corrected.
     pub disagreements: Vec<Disagreement>,
-}
-
-/// What may be needed to list capsules again.
-enum Needed {
-    Only(BTreeSet<ContentHash>),
-    /// Which files are needed cannot be known: a MANIFEST or the database is missing or damaged.
-    All,
 }
 
 /// Collects all garbage; of files without a row, those that were last changed before `before`. All
@@ -187,28 +180,6 @@ fn remove(
         }
     }
     Ok(())
-}
-
-impl Needed {
-    /// The MANIFEST of a capsule and all that it lists.
-    fn add(&mut self, cas: &Cas, tessera: &TesseraHash) -> Result<(), StoreError> {
-        let Self::Only(files) = self else { return Ok(()) };
-        match manifest(cas, tessera)? {
-            Some(named) => {
-                files.insert((*tessera).into());
-                files.extend(named.manifest().files().iter().map(|file| file.blake3));
-            }
-            None => *self = Self::All,
-        }
-        Ok(())
-    }
-
-    fn has(&self, hash: &ContentHash) -> bool {
-        match self {
-            Self::Only(files) => files.contains(hash),
-            Self::All => true,
-        }
-    }
 }
 
 /// When a file was last written or renamed, in seconds since 1970, and its length in bytes; `None` if

@@ -26,6 +26,7 @@ mod library;
 mod lock;
 mod manifests;
 mod mend;
+mod needed;
 mod not_removed;
 mod ownership;
 mod parallel;

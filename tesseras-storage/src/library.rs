@@ -20,9 +20,10 @@ use tesseras_core::signature::SignaturePair;
 use tesseras_core::time::Timestamp;
 
 use crate::blocked::{is_blocked, refuse_blocked};
-use crate::cas::{Cas, Placing, object_bytes, recount};
+use crate::cas::{Cas, Placing, Released, object_bytes, recount};
 use crate::columns::{content_hash, count, creator_id, tessera_hash, to_integer};
 use crate::error::{Fault, io_error};
+use crate::needed::Needed;
 use crate::not_removed::{NotRemoved, is_gone};
 use crate::signature_files::{self, SignatureFile};
 
@@ -242,6 +243,18 @@ impl SqliteLibrary {
             }
         }
         Ok(unlisted)
+    }
+
+    /// What is needed to list capsules again. What one needs whose MANIFEST is not here is not known.
+    fn needed_by_unlisted(&self) -> Result<Needed, StoreError> {
+        let mut needed = Needed::Only(BTreeSet::new());
+        for hash in self.unlisted()? {
+            let blocked = |c: &rusqlite::Connection| is_blocked(c, &hash);
+            if !self.cas.database().read("looking up what is kept out", blocked)? {
+                needed.add(&self.cas, &hash)?;
+            }
+        }
+        Ok(needed)
     }
 
     /// The hashes of all capsules, in the order of the table, which is read from its beginning to its
@@ -521,6 +534,7 @@ impl TesseraRepository for SqliteLibrary {
     }
 
     fn remove(&self, hash: &TesseraHash) -> Result<Option<TesseraRecord>, StoreError> {
+        let needed = self.needed_by_unlisted()?;
         let removed = self.cas.release("removing a tessera from the library", |tx, released| {
             let Some(record) = record_of(tx, hash)? else { return Ok::<_, Fault>(None) };
             let content: Vec<ContentHash> = tx
@@ -532,7 +546,10 @@ impl TesseraRepository for SqliteLibrary {
             tx.prepare_cached("DELETE FROM tesserae WHERE hash = ?1")?
                 .execute([hash.as_bytes()])?;
             for object in &content {
-                released.release(tx, object)?;
+                match needed.is_known(object) {
+                    true => Released::release_without_file(tx, object)?,
+                    false => released.release(tx, object)?,
+                }
             }
             tx.prepare_cached(
                 "INSERT INTO signature_file_removals VALUES (?1) ON CONFLICT DO NOTHING",

@@ -272,6 +272,22 @@ impl Released {
         Ok(())
     }
 
+    /// [`Released::release`] of an object whose file stays in any case.
+    pub(crate) fn release_without_file(
+        tx: &Transaction<'_>,
+        hash: &ContentHash,
+    ) -> rusqlite::Result<()> {
+        tx.prepare_cached("UPDATE objects SET refs = refs - 1 WHERE hash = ?1 AND refs > 1")?
+            .execute([hash.as_bytes()])
+            .and_then(|others| match others {
+                0 => tx
+                    .prepare_cached("DELETE FROM objects WHERE hash = ?1")?
+                    .execute([hash.as_bytes()]),
+                others => Ok(others),
+            })?;
+        Ok(())
+    }
+
     /// Makes the count of references right that an object has; one without any is removed.
     pub(crate) fn recount(
         &mut self,

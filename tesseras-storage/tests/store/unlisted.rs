@@ -112,6 +112,28 @@ fn adding_a_capsule_in_vain_takes_nothing_that_was_here() {
     assert_eq!(rebuild(dir.path()).restored, [one.record.hash]);
 }
 
+#[test]
+fn a_drop_leaves_what_a_capsule_needs_that_is_not_listed_yet() {
+    let dir = tempfile::tempdir().unwrap();
+    let (listed, unlisted) = (capsule(1), capsule(2));
+    let store = open(dir.path());
+    add_capsule(&store, &listed);
+    drop(store);
+    with_an_older_index(dir.path(), |store| add_capsule(store, &unlisted));
+    let store = open(dir.path());
+    store.library().remove(&listed.record.hash).unwrap().unwrap();
+    assert!(!object(dir.path(), &listed.files[3]).exists(), "its own photo goes");
+    store.collect_garbage(END_OF_TIME).unwrap();
+    drop(store);
+    // They have the keys of their creator in common.
+    assert_eq!(rebuild(dir.path()).restored, [unlisted.record.hash]);
+    let store = open(dir.path());
+    assert!(store.check().unwrap().is_tidy());
+    store.library().remove(&unlisted.record.hash).unwrap().unwrap();
+    assert_eq!(store.check().unwrap().objects, 0);
+    assert!(!object(dir.path(), &unlisted.files[0]).exists());
+}
+
 fn flip_length(dir: &Path, bytes: &[u8]) {
     let length = u8::try_from(bytes.len()).unwrap();
     flip(dir, blake3(bytes).as_bytes(), 32, |after| after[0] == length);
