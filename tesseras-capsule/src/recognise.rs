@@ -74,14 +74,18 @@ pub enum Recognised {
 /// it is shorter).
 ///
 /// No file is left out because its format is unknown, since it cannot be replaced. Only programs,
-/// hidden files that are not media, and files that other programs left for their own use are left
-/// out.
+/// hidden files that are not media, private keys, and files that other programs left for their own
+/// use are left out.
 pub fn recognise(name: &str, head: &[u8]) -> Recognised {
     if let Some(format) = by_magic(&extension(name), head) {
         return Recognised::As(format);
     }
     if side_files::is_side_file(name, head) {
         return Recognised::Not(SkipReason::SideFile);
+    }
+    // Also in what looks like a text, or has another name.
+    if is_private_key(head) {
+        return Recognised::Not(SkipReason::PrivateKey);
     }
     if name.starts_with('.') {
         return Recognised::Not(SkipReason::Hidden);
@@ -99,6 +103,17 @@ pub fn recognise(name: &str, head: &[u8]) -> Recognised {
             || !head.iter().any(is_control);
         if other_text { OTHER_TEXT } else { UNKNOWN }
     }))
+}
+
+const PRIVATE: &[u8] = b"PRIVATE KEY";
+
+/// Whether a line begins as private keys do in PEM (RFC 7468, and OpenSSH's) or in age's format.
+fn is_private_key(head: &[u8]) -> bool {
+    head.split(|byte| matches!(byte, b'\n' | b'\r')).any(|line| {
+        line.starts_with(b"AGE-SECRET-KEY-")
+            || (line.starts_with(b"-----BEGIN ")
+                && line.windows(PRIVATE.len()).any(|part| part == PRIVATE))
+    })
 }
 
 fn by_magic(extension: &str, head: &[u8]) -> Option<Format> {

@@ -10,7 +10,7 @@ use tesseras_core::words::is_plain;
 use thiserror::Error;
 use unicode_normalization::UnicodeNormalization as _;
 
-use crate::dirfd::{Folder, Kind};
+use crate::dirfd::{Entry, Folder, Kind};
 
 /// The most entries of a folder, over all its directories, that are looked at.
 pub const MAX_ENTRIES: usize = 1_000_000;
@@ -46,6 +46,10 @@ pub enum SkipReason {
     Hidden,
     /// It is a hidden directory.
     HiddenDirectory,
+    /// It is a data directory of Tesseras, with the keys of its owner.
+    DataDirectory,
+    /// It is a private key.
+    PrivateKey,
     /// It changed while it was read, or it is shorter than when the folder was listed.
     Changed,
     /// It was removed after its folder was listed.
@@ -84,6 +88,8 @@ impl fmt::Display for SkipReason {
             Self::Program => f.write_str("it is a program"),
             Self::Hidden => f.write_str("it is a hidden file"),
             Self::HiddenDirectory => f.write_str("it is a hidden directory"),
+            Self::DataDirectory => f.write_str("it is a data directory of Tesseras"),
+            Self::PrivateKey => f.write_str("it is a private key, which must stay secret"),
             Self::Changed => f.write_str("it changed while it was read; run create again"),
             Self::Gone => f.write_str(
                 "the folder changed while it was read, and it is gone; bring it back if you want \
@@ -99,6 +105,9 @@ pub enum WalkError {
     /// The folder itself cannot be listed.
     #[error("the folder cannot be listed: {0}")]
     Unreadable(#[source] io::Error),
+    /// It is a data directory of Tesseras.
+    #[error("it is a data directory of Tesseras, and no folder of memories")]
+    DataDirectory,
     /// It holds more than [`MAX_ENTRIES`].
     #[error("the folder holds more than {MAX_ENTRIES} entries; make several tesserae of its parts")]
     TooMany,
@@ -138,6 +147,13 @@ pub(crate) fn walk(folder: &Folder) -> Result<Walk, WalkError> {
             }
         };
         seen += entries.len();
+        if is_data_directory(&entries) {
+            if directory.is_empty() {
+                return Err(WalkError::DataDirectory);
+            }
+            walk.skip(&directory, SkipReason::DataDirectory);
+            continue;
+        }
         for entry in entries {
             let mut raw = directory.clone();
             if !raw.is_empty() {
@@ -163,6 +179,15 @@ pub(crate) fn walk(folder: &Folder) -> Result<Walk, WalkError> {
     walk.files.sort_unstable_by(|a, b| a.raw.cmp(&b.raw));
     walk.skipped.sort_unstable();
     Ok(walk)
+}
+
+/// Whether these are the entries of a data directory, which has all of these directories from the
+/// beginning.
+fn is_data_directory(entries: &[Entry]) -> bool {
+    let has = |name: &[u8]| {
+        entries.iter().any(|entry| entry.kind == Kind::Directory && entry.name == name)
+    };
+    has(b"db") && has(b"cas") && has(b"tmp") && has(b"library")
 }
 
 impl Found {

@@ -12,14 +12,14 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use tesseras_core::ids::ContentHash;
-use tesseras_core::ports::StoreError;
+use tesseras_core::ids::{ContentHash, TesseraHash};
+use tesseras_core::ports::{HoldingRepository as _, StoreError};
 use tesseras_core::time::Timestamp;
 
 use crate::cache::CachedFragmentStore;
 use crate::cas::Cas;
 use crate::check::{self, StoreCheck};
-use crate::database::{self, Database, StorageConfig};
+use crate::database::{self, Database, LostIndex, StorageConfig};
 use crate::error::io_error;
 use crate::fragment::FsFragmentStore;
 use crate::gc::{self, Garbage};
@@ -279,9 +279,18 @@ impl Store {
     }
 
     /// Gives up an index that was missing when the library was listed again: what only that one
-    /// referred to is garbage from now on.
+    /// referred to is garbage from now on. Not while a damaged one is set aside, which keeps it all.
     pub fn give_up_missing_index(&self) -> Result<(), StoreError> {
+        if database::lost_index(&database_path(&self.data_dir))? == Some(LostIndex::SetAside) {
+            return Ok(());
+        }
         database::give_up_missing(&database_path(&self.data_dir), self.cas.files().disk())
+    }
+
+    /// Whether something of a tessera is stored that is not listed, was not dropped, and may be listed
+    /// again.
+    pub fn is_unlisted(&self, tessera: &TesseraHash) -> Result<bool, StoreError> {
+        Ok(self.library().unlisted()?.contains(tessera) && !self.holdings().is_blocked(tessera)?)
     }
 
     /// A walk that re-reads every stored object after this one, in the order of the hashes, and records

@@ -169,6 +169,30 @@ fn side_files_are_told_from_what_people_write() {
 }
 
 #[test]
+fn private_keys_are_left_out_whatever_their_name() {
+    for secret in [
+        "-----BEGIN PRIVATE KEY-----\nMC4CAQAwBQYDK2VwBCIEIA\n",
+        "-----BEGIN OPENSSH PRIVATE KEY-----\r\nb3BlbnNzaC1rZXktdjE\r\n",
+        "-----BEGIN PGP PRIVATE KEY BLOCK-----\n\nlQVYBG\n",
+        "# created: 2026-01-01\nAGE-SECRET-KEY-1QQQQ\n",
+        "Bag Attributes\n-----BEGIN ENCRYPTED PRIVATE KEY-----\nMIIFHDBOBg\n",
+    ] {
+        for name in ["key.pem", "letter.txt", ".id"] {
+            let found = recognise(name, secret.as_bytes());
+            assert_eq!(found, Recognised::Not(SkipReason::PrivateKey), "{name}: {secret}");
+        }
+    }
+    for kept in [
+        "-----BEGIN PUBLIC KEY-----\nMCowBQYDK2VwAyEA\n",
+        "I never lost my PRIVATE KEY----- again",
+        "-----BEGIN LETTER-----",
+    ] {
+        let found = recognise("letter.txt", kept.as_bytes());
+        assert!(matches!(found, Recognised::As(format) if format.is_text()), "{kept}");
+    }
+}
+
+#[test]
 fn a_text_is_checked_to_its_end_wherever_it_is_cut() {
     let text = "aé日🌞\n".repeat(5);
     for step in 1..9 {

@@ -23,7 +23,8 @@ use crate::progress::file_meter;
 ///
 /// Photos, recordings, films, texts and documents are kept as they are, whatever their kind; a .txt
 /// beside a media file of the same name becomes its context. Left out are links, empty and hidden
-/// files, programs, and side files of other programs; all of them are named.
+/// files, programs, private keys, data directories of Tesseras, and side files of other programs; all
+/// of them are named.
 ///
 /// Exit code 1 with a result means that the tessera was made but a file could not be read, changed
 /// or vanished meanwhile, or has a name that cannot be stored; it is named among those left out. If

@@ -41,6 +41,8 @@ struct Dropped {
     bytes: u64,
     library: bool,
     pieces: u64,
+    /// Whether files of it were here although it was not in the index; a collection removes them.
+    unlisted: bool,
     /// How many pieces of unfinished tasks were removed, such as a fetch that was interrupted.
     unfinished: u64,
     /// How many other nodes attested pieces of it just now; absent if none could be asked, or what
@@ -52,6 +54,8 @@ struct Dropped {
 struct Found {
     hash: TesseraHash,
     record: Option<TesseraRecord>,
+    /// Whether files of it are here, and it is not in the index.
+    unlisted: bool,
     pieces: usize,
     /// How many pieces of unfinished tasks, and their bytes.
     unfinished: (u64, u64),
@@ -112,6 +116,7 @@ fn remove(
         bytes: removed.as_ref().map_or(0, |record| record.bytes).saturating_add(staged),
         library: removed.is_some(),
         pieces: 0,
+        unlisted: found.unlisted,
         unfinished,
         attested: others.map(|others| others.nodes),
     };
@@ -133,6 +138,7 @@ impl Found {
         let is_own = record.as_ref().is_some_and(|record| record.origin == Origin::Created);
         let found = Self {
             hash,
+            unlisted: store.is_unlisted(&hash)?,
             pieces: store.fragments().list_fragments(&hash)?.len(),
             unfinished: unfinished(store, &hash)?,
             is_draft: is_own && !store.holdings().publication(&hash)?.published,
@@ -144,9 +150,9 @@ impl Found {
         Ok(found)
     }
 
-    /// Whether it is in the library, or pieces of it are held.
+    /// Whether it is in the library, files of it are here, or pieces of it are held.
     fn is_kept(&self) -> bool {
-        self.record.is_some() || self.pieces > 0
+        self.record.is_some() || self.unlisted || self.pieces > 0
     }
 }
 
@@ -198,6 +204,7 @@ fn confirm_only_copy(context: &Context, found: &Found, why: &str) -> Result<(), 
     let hash = found.hash;
     let what = match &found.record {
         Some(record) => record.title.clone(),
+        None if found.unlisted => "Files of a tessera that is not in the index".to_owned(),
         None => format!("{} held for others", count(found.pieces as u64, "piece", "pieces")),
     };
     context.output.note(&format!("{what} ({hash})\nThis may be the only copy: {why}. {ONLY_COPY}"));
@@ -220,6 +227,7 @@ impl Report for Dropped {
             (false, 0) if self.unfinished > 0 => {
                 format!("{} of an unfinished task", count(self.unfinished, "piece", "pieces"))
             }
+            (false, 0) if self.unlisted => "nothing yet: `tes gc` removes its files".to_owned(),
             (false, 0) => "nothing, as nothing of it was here".to_owned(),
             (false, n) => format!("{} held for others", count(n, "piece", "pieces")),
         };

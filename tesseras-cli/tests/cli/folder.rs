@@ -356,3 +356,37 @@ fn a_damaged_library_is_reported_whatever_is_damaged() {
     }
     assert_eq!(environment.ok(&["verify", &hash])["valid"], true);
 }
+
+/// Whoever has the keys can sign as the creator; published, everybody would have them.
+#[test]
+fn a_data_directory_and_its_keys_are_no_memories() {
+    let environment = Environment::with_creator();
+    let refused = environment.fails(&["create", text(&environment.data_dir())]);
+    assert!(refused.contains("data directory of Tesseras"), "{refused}");
+
+    let parent = environment.album().parent().expect("a parent").to_owned();
+    let secret = environment.data_dir().join("identity/creator.ed25519.pem");
+    fs::copy(&secret, parent.join("album/copy.txt")).expect("copied");
+    let made = environment.json(&["create", text(&parent)]);
+    let skipped = made.json["skipped"].as_array().expect("a list");
+    let why = |path: &str| {
+        let entry = skipped.iter().find(|entry| entry["path"] == path);
+        entry.unwrap_or_else(|| panic!("{path}: {skipped:?}"))["reason"].to_string()
+    };
+    assert!(why("data").contains("data directory of Tesseras"), "{skipped:?}");
+    assert!(why("album/copy.txt").contains("private key"), "{skipped:?}");
+    let secret = fs::read(secret).expect("read");
+    let folder = environment.path("restored");
+    let hash = made.json["hash"].as_str().expect("a hash");
+    environment.ok(&["restore", hash, text(&folder)]);
+    let mut directories = vec![folder];
+    while let Some(directory) = directories.pop() {
+        for entry in fs::read_dir(directory).expect("listed") {
+            let path = entry.expect("an entry").path();
+            match path.is_dir() {
+                true => directories.push(path),
+                false => assert!(fs::read(&path).expect("read") != secret, "{}", path.display()),
+            }
+        }
+    }
+}

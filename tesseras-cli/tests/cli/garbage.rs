@@ -154,3 +154,49 @@ fn a_photo_that_a_damaged_index_does_not_name_is_kept_named_and_named_again() {
     assert_eq!(environment.ok(&["check"])["sound"], true);
     environment.ok(&["verify", hash]);
 }
+
+#[test]
+fn files_of_a_capsule_that_is_not_in_the_index_are_given_up_only_when_asked() {
+    let environment = Environment::with_creator();
+    let hash = environment.tessera();
+    let data = environment.data_dir();
+    let object = |name: &str| {
+        let bytes = fs::read(environment.album().join(name)).expect("read");
+        let hash = blake3(&bytes).to_string();
+        data.join(format!("cas/{}/{hash}.blob", &hash[..2]))
+    };
+    fs::remove_file(object("carta da avó.txt")).expect("removed");
+    fs::remove_dir_all(data.join("db")).expect("removed");
+    let rebuilt = environment.ok(&["repair", "--library"]);
+    assert_eq!(rebuilt["incomplete"][0]["hash"], *hash);
+
+    assert!(object("copy.png").exists());
+    let refused = environment.json(&["drop", &hash, "--block"]);
+    assert_ne!(refused.code, Some(0), "{}", refused.json);
+    let collected = environment.ok(&["gc", "--all"]);
+    assert_eq!(
+        (&collected["orphans"], &collected["unlisted"][0]),
+        (&0.into(), &hash.as_str().into())
+    );
+    let dropped = environment.ok(&["drop", &hash, "--block", "--yes"]);
+    assert_eq!(dropped["unlisted"], true);
+    assert!(environment.ok(&["gc"])["orphans"].as_u64().expect("a number") > 0);
+    assert!(!object("copy.png").exists());
+}
+
+/// A second `tes gc` is needed for it once the damaged index is gone.
+#[test]
+fn giving_all_up_waits_until_a_damaged_index_is_given_up() {
+    let environment = Environment::with_creator();
+    environment.tessera();
+    let db = environment.data_dir().join("db");
+    fs::remove_dir_all(&db).expect("removed");
+    environment.ok(&["repair", "--library"]);
+    let (note, aside) = (db.join("tesseras.db-begun-anew"), db.join("tesseras.db.damaged-old"));
+    fs::write(&aside, b"damaged").expect("written");
+    environment.ok(&["gc", "--all"]);
+    assert!(note.exists(), "nothing was given up");
+    fs::remove_file(aside).expect("removed");
+    environment.ok(&["gc", "--all"]);
+    assert!(!note.exists());
+}

@@ -6,7 +6,9 @@ use std::time::Duration;
 use tesseras_core::ports::StoreError;
 
 use super::config::StorageConfig;
-use super::lost_index::{DAMAGED, check_finished, note_begun_anew, note_unfinished};
+use super::lost_index::{
+    DAMAGED, LostIndex, check_finished, lost_index, note_begun_anew, note_unfinished,
+};
 use super::paths::{beside, length};
 use super::sole::Sole;
 use crate::error::io_error;
@@ -38,9 +40,15 @@ pub(crate) fn set_aside_unless_sound(
         Ok(false) | Err(StoreError::IndexDamaged { .. }) => {}
         Err(other) => return Err(other),
     }
-    let exists = |suffix: &&str| beside(path, suffix).symlink_metadata().is_ok();
-    // If one was set aside and no new one begun, it is not missing.
-    if stored && !exists(&"") && check_finished(path).is_ok() {
+    let was_unfinished = check_finished(path).is_err();
+    let exists = |suffix: &&str| {
+        // An empty file may be what an earlier attempt began.
+        let is_something = |file: std::fs::Metadata| file.len() > 0 || !was_unfinished;
+        beside(path, suffix).symlink_metadata().is_ok_and(is_something)
+    };
+    // An earlier attempt may have set it aside already.
+    let may_be_aside = was_unfinished && lost_index(path)? == Some(LostIndex::SetAside);
+    if stored && !exists(&"") && !may_be_aside {
         note_begun_anew(path, disk)?;
     }
     if stored {

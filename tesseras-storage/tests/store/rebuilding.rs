@@ -165,3 +165,16 @@ fn a_rebuild_that_was_interrupted_is_named_and_completed_by_the_next() {
     }
     assert!(unfinished > 0);
 }
+
+/// A file that an earlier attempt created and never wrote.
+#[test]
+fn an_empty_index_that_was_not_finished_is_a_missing_one() {
+    let dir = without_index(false);
+    fs::create_dir(dir.path().join("db")).unwrap();
+    for name in ["tesseras.db", "tesseras.db-unfinished"] {
+        fs::write(dir.path().join("db").join(name), b"").unwrap();
+    }
+    let rebuilt = rebuild(dir.path()).unwrap();
+    assert_eq!((rebuilt.set_aside, rebuilt.restored.len()), (None, 3));
+    assert!(dir.path().join("db/tesseras.db-begun-anew").exists());
+}
