@@ -245,6 +245,26 @@ impl SqliteLibrary {
         Ok(unlisted)
     }
 
+    /// Records other signatures of a listed capsule, which were verified.
+    pub(crate) fn replace_signatures(
+        &self,
+        hash: &TesseraHash,
+        signatures: &SignaturePair,
+    ) -> Result<(), StoreError> {
+        self.cas.database().write_durably("replacing signatures", |tx| {
+            tx.prepare_cached(
+                "UPDATE tesserae SET ed25519_signature = ?2, ml_dsa_65_signature = ?3
+                 WHERE hash = ?1",
+            )?
+            .execute(params![
+                hash.as_bytes(),
+                signatures.ed25519,
+                signatures.ml_dsa_65
+            ])?;
+            Ok(())
+        })
+    }
+
     /// What is needed to list capsules again. What one needs whose MANIFEST is not here is not known.
     fn needed_by_unlisted(&self) -> Result<Needed, StoreError> {
         let mut needed = Needed::Only(BTreeSet::new());

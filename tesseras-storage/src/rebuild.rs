@@ -82,7 +82,7 @@ pub(crate) fn rebuild(
     }
     rebuilt.found = rebuilt.incomplete.len() as u64;
     library.forget_doubles()?;
-    library.note_signature_files_due(&without_signature_file(cas, library)?)?;
+    mend_signatures(cas, library, &mut rebuilt)?;
     library.write_due_signature_files()?;
     mend_library(cas, library, &mut rebuilt)?;
     rebuilt.mended_pieces = mend::mend_held(cas)?;
@@ -100,22 +100,35 @@ pub(crate) fn rebuild(
 /// Where the signatures of a capsule are.
 const SIGNATURES: [&str; 2] = [unlisted::ED25519_SIGNATURE, unlisted::ML_DSA_65_SIGNATURE];
 
-/// The listed capsules whose signature file is missing, or is not that of the index although the
-/// index is right.
-fn without_signature_file(
+/// Makes each listed capsule have the same signatures in the index and in its file, those that are
+/// valid. Where neither are, or the file is missing and those of the index are not, nothing is written.
+fn mend_signatures(
     cas: &Cas,
     library: &SqliteLibrary,
-) -> Result<Vec<TesseraHash>, StoreError> {
-    let mut found = Vec::new();
+    rebuilt: &mut Rebuilt,
+) -> Result<(), StoreError> {
+    let mut due = Vec::new();
     for record in library.list()? {
-        if !library.is_signature_file_right(&record)?
-            && (library.signature_file(&record.hash)?.is_none()
-                || complete(cas, SignatureFile::of(&record))?.is_ok())
-        {
-            found.push(record.hash);
+        if library.is_signature_file_right(&record)? {
+            continue;
+        }
+        let (hash, listed) = (record.hash, complete(cas, SignatureFile::of(&record))?);
+        let names_signature =
+            |missing: &[String]| missing.iter().any(|path| SIGNATURES.contains(&path.as_str()));
+        match (listed, library.signature_file(&hash)?) {
+            (Ok(_), _) => due.push(hash),
+            // What else is missing says nothing about them.
+            (Err(missing), None) if !names_signature(&missing) => due.push(hash),
+            (Err(_), Some(kept)) => {
+                if let Ok((sound, _)) = complete(cas, kept)? {
+                    library.replace_signatures(&hash, &sound.signatures)?;
+                    rebuilt.mended.push(hash);
+                }
+            }
+            (Err(_), None) => {}
         }
     }
-    Ok(found)
+    library.note_signature_files_due(&due)
 }
 
 /// Makes the rows of listed capsules again that do not agree with their MANIFESTs.

@@ -94,7 +94,11 @@ impl Report for Checked {
         list(&mut out, "Counted wrongly", self.miscounted.iter());
         let lost = self.lost_pieces.iter();
         list(&mut out, "Lost", lost.map(|lost| format!("{} of {}", lost.fragment, lost.hash)));
-        list(&mut out, "Without its signature file", self.unsigned.iter());
+        list(
+            &mut out,
+            "Without its signature file, or with other signatures in the index",
+            self.unsigned.iter(),
+        );
         list(&mut out, "Not in the index", self.unlisted.iter());
         list(&mut out, "Index damaged", self.disagreements.iter());
         list(&mut out, "Nothing refers to", self.orphans.iter().map(|path| path.display()));

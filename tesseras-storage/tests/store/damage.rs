@@ -191,6 +191,40 @@ fn a_rebuild_writes_wrong_signature_files_again_which_a_check_names() {
     assert_tidy(&open(dir.path()));
 }
 
+/// Flips a bit of both signatures of a capsule in the index.
+fn flip_signatures_in_index(dir: &Path, capsule: &Capsule) {
+    let index = dir.join("db/tesseras.db");
+    let mut bytes = std::fs::read(&index).unwrap();
+    let signature = &capsule.record.signatures.ed25519;
+    let places: Vec<usize> =
+        (0..bytes.len() - 64).filter(|at| bytes[*at..at + 64] == signature[..]).collect();
+    assert_eq!(places.len(), 1);
+    bytes[places[0]] ^= 1;
+    std::fs::write(index, bytes).unwrap();
+}
+
+#[test]
+fn a_signature_that_flipped_in_the_index_is_taken_from_its_file_and_never_written_there() {
+    let (dir, capsules) = library_of(0..3);
+    let hash = capsules[1].record.hash;
+    let file = signature_file(dir.path(), &hash);
+    let signed = std::fs::read(&file).unwrap();
+    flip_signatures_in_index(dir.path(), &capsules[1]);
+    assert_eq!(open(dir.path()).check().unwrap().unsigned, [hash]);
+    assert_eq!(rebuild(dir.path()).unwrap().mended, [hash]);
+    assert_eq!(std::fs::read(&file).unwrap(), signed);
+    let store = open(dir.path());
+    assert_eq!(store.library().get(&hash).unwrap().as_ref(), Some(&capsules[1].record));
+    assert_tidy(&store);
+    drop(store);
+    // Without the file, there is nothing to mend it by.
+    flip_signatures_in_index(dir.path(), &capsules[1]);
+    std::fs::remove_file(&file).unwrap();
+    assert_eq!(rebuild(dir.path()).unwrap().mended, []);
+    assert!(!file.exists(), "what is not valid is not written");
+    assert_eq!(open(dir.path()).check().unwrap().unsigned, [hash]);
+}
+
 #[test]
 fn what_was_dropped_does_not_come_back_and_neither_does_what_is_incomplete() {
     let (dir, capsules) = library_of(0..6);
