@@ -95,7 +95,7 @@ pub(crate) fn collect(
         garbage.disagreements = disagreements(cas, library)?;
     }
     if garbage.disagreements.is_empty() {
-        recount(cas, &miscounted, &needed, &mut garbage)?;
+        correct_counts(cas, &miscounted, &needed, &mut garbage)?;
         remove(cas, &orphans, &mut garbage)?;
     } else {
         garbage.kept += orphans.len() as u64;
@@ -207,7 +207,7 @@ fn miscounted(cas: &Cas) -> Result<Vec<ContentHash>, StoreError> {
 
 /// Corrects the counts of references, and removes objects without any, unless a
 /// capsule that is not listed needs them.
-fn recount(
+fn correct_counts(
     cas: &Cas,
     miscounted: &[ContentHash],
     needed: &Needed,

@@ -112,6 +112,10 @@ impl Report for Library {
         let mut line = |text: String| out.append_line(format_args!("{text}"));
         if let Some(path) = &self.set_aside {
             line(format!("The damaged database was kept as {}", path.display()));
+            line(
+                "What it listed for others is given up; other nodes bring it to full redundancy again."
+                    .to_owned(),
+            );
         }
         line(format!(
             "Found {}; listed {} again.",
