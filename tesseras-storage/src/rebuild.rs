@@ -150,6 +150,7 @@ fn mend_library(
             None => vec![unlisted::MANIFEST.to_owned()],
         };
         if missing.is_empty() {
+            rebuilt.mended.retain(|mended| *mended != hash);
             rebuilt.mended.push(hash);
         } else {
             rebuilt.incomplete.push(Incomplete { hash, missing });

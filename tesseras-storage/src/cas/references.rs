@@ -250,6 +250,14 @@ fn count_name(tx: &Transaction<'_>, hash: &ContentHash, bytes: u64) -> Result<()
     Ok(())
 }
 
+/// Counts one reference less, unless it is the last one: then `false`.
+fn count_down(tx: &Transaction<'_>, hash: &ContentHash) -> rusqlite::Result<bool> {
+    let others = tx
+        .prepare_cached("UPDATE objects SET refs = refs - 1 WHERE hash = ?1 AND refs > 1")?
+        .execute([hash.as_bytes()])?;
+    Ok(others > 0)
+}
+
 /// Objects that lost a reference, within one transaction.
 #[derive(Debug, Default)]
 pub(crate) struct Released {
@@ -263,10 +271,7 @@ impl Released {
         tx: &Transaction<'_>,
         hash: &ContentHash,
     ) -> Result<(), Fault> {
-        let others = tx
-            .prepare_cached("UPDATE objects SET refs = refs - 1 WHERE hash = ?1 AND refs > 1")?
-            .execute([hash.as_bytes()])?;
-        if others == 0 {
+        if !count_down(tx, hash)? {
             self.remove(tx, hash)?;
         }
         Ok(())
@@ -277,14 +282,9 @@ impl Released {
         tx: &Transaction<'_>,
         hash: &ContentHash,
     ) -> rusqlite::Result<()> {
-        tx.prepare_cached("UPDATE objects SET refs = refs - 1 WHERE hash = ?1 AND refs > 1")?
-            .execute([hash.as_bytes()])
-            .and_then(|others| match others {
-                0 => tx
-                    .prepare_cached("DELETE FROM objects WHERE hash = ?1")?
-                    .execute([hash.as_bytes()]),
-                others => Ok(others),
-            })?;
+        if !count_down(tx, hash)? {
+            tx.prepare_cached("DELETE FROM objects WHERE hash = ?1")?.execute([hash.as_bytes()])?;
+        }
         Ok(())
     }
 
