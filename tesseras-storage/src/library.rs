@@ -245,26 +245,6 @@ impl SqliteLibrary {
         Ok(unlisted)
     }
 
-    /// Records other signatures of a listed capsule, which were verified.
-    pub(crate) fn replace_signatures(
-        &self,
-        hash: &TesseraHash,
-        signatures: &SignaturePair,
-    ) -> Result<(), StoreError> {
-        self.cas.database().write_durably("replacing signatures", |tx| {
-            tx.prepare_cached(
-                "UPDATE tesserae SET ed25519_signature = ?2, ml_dsa_65_signature = ?3
-                 WHERE hash = ?1",
-            )?
-            .execute(params![
-                hash.as_bytes(),
-                signatures.ed25519,
-                signatures.ml_dsa_65
-            ])?;
-            Ok(())
-        })
-    }
-
     /// What is needed to list capsules again. What one needs whose MANIFEST is not here is not known.
     fn needed_by_unlisted(&self) -> Result<Needed, StoreError> {
         let mut needed = Needed::Only(BTreeSet::new());
@@ -285,42 +265,6 @@ impl SqliteLibrary {
                 .prepare_cached("SELECT hash FROM tesserae")?
                 .query_map([], |row| tessera_hash(row, 0))?
                 .collect()
-        })
-    }
-
-    /// Forgets what flipped bits left: rows of which nothing is stored and that have the signatures
-    /// of another capsule, which is listed or has a signature file; and references of capsules that
-    /// are not listed. What these need is no garbage while they have a signature file.
-    pub(crate) fn forget_doubles(&self) -> Result<(), StoreError> {
-        let bare: Vec<(TesseraHash, Vec<u8>)> =
-            self.cas.database().read("looking for rows of no capsule", |connection| {
-                connection
-                    .prepare_cached(
-                        "SELECT hash, ed25519_signature FROM tesserae
-                         WHERE NOT EXISTS (SELECT 1 FROM tessera_content AS content
-                                           WHERE content.tessera = tesserae.hash)
-                           AND NOT EXISTS (SELECT 1 FROM objects
-                                           WHERE objects.hash = tesserae.hash)",
-                    )?
-                    .query_map([], |row| Ok((tessera_hash(row, 0)?, row.get(1)?)))?
-                    .collect()
-            })?;
-        let mut signed = BTreeSet::new();
-        if !bare.is_empty() {
-            for hash in self.signature_files()? {
-                let file = self.signature_file(&hash)?.filter(|file| file.tessera == hash);
-                signed.extend(file.map(|file| file.signatures.ed25519));
-            }
-        }
-        self.cas.database().write_durably("forgetting rows of no capsule", |tx| {
-            for (hash, _) in bare.iter().filter(|(_, signature)| signed.contains(signature)) {
-                tx.execute("DELETE FROM tesserae WHERE hash = ?1", [hash.as_bytes()])?;
-            }
-            tx.execute(
-                "DELETE FROM tessera_content WHERE tessera NOT IN (SELECT hash FROM tesserae)",
-                [],
-            )?;
-            Ok(())
         })
     }
 

@@ -2,17 +2,19 @@
 //! listed tesserae, and the plans of held pieces. A row is only made for a file that is here with its
 //! full length; which bytes it has is the question of a verification. No file is removed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use rusqlite::{OptionalExtension as _, Transaction, params};
 use tesseras_core::ids::{ContentHash, TesseraHash};
 use tesseras_core::plan::Plan;
 use tesseras_core::ports::{HeldPiece, StoreError};
+use tesseras_core::signature::SignaturePair;
 
 use crate::agreement::{Disagreement, MAX_DISAGREEMENTS, of_held};
 use crate::cas::{Cas, names_of_object, object_bytes, recount};
-use crate::columns::{content_hash, from_piece, to_integer};
+use crate::columns::{content_hash, from_piece, tessera_hash, to_integer};
 use crate::error::Fault;
+use crate::library::SqliteLibrary;
 use crate::manifests::manifest;
 
 /// Makes the references of a listed tessera those that its MANIFEST has, as far as the files are
@@ -48,6 +50,58 @@ pub(crate) fn mend_listed(
                 recount(tx, object)?;
             }
         }
+        Ok(())
+    })
+}
+
+/// Records other signatures of a listed capsule, which were verified.
+pub(crate) fn replace_signatures(
+    cas: &Cas,
+    hash: &TesseraHash,
+    signatures: &SignaturePair,
+) -> Result<(), StoreError> {
+    cas.database().write_durably("replacing signatures", |tx| {
+        tx.prepare_cached(
+            "UPDATE tesserae SET ed25519_signature = ?2, ml_dsa_65_signature = ?3
+             WHERE hash = ?1",
+        )?
+        .execute(params![hash.as_bytes(), signatures.ed25519, signatures.ml_dsa_65])?;
+        Ok(())
+    })
+}
+
+/// Forgets what flipped bits left: rows of which nothing is stored and that have the signatures
+/// of another capsule, which is listed or has a signature file; and references of capsules that
+/// are not listed. What these need is no garbage while they have a signature file.
+pub(crate) fn forget_doubles(cas: &Cas, library: &SqliteLibrary) -> Result<(), StoreError> {
+    let bare: Vec<(TesseraHash, Vec<u8>)> =
+        cas.database().read("looking for rows of no capsule", |connection| {
+            connection
+                .prepare_cached(
+                    "SELECT hash, ed25519_signature FROM tesserae
+                     WHERE NOT EXISTS (SELECT 1 FROM tessera_content AS content
+                                       WHERE content.tessera = tesserae.hash)
+                       AND NOT EXISTS (SELECT 1 FROM objects
+                                       WHERE objects.hash = tesserae.hash)",
+                )?
+                .query_map([], |row| Ok((tessera_hash(row, 0)?, row.get(1)?)))?
+                .collect()
+        })?;
+    let mut signed = BTreeSet::new();
+    if !bare.is_empty() {
+        for hash in library.signature_files()? {
+            let file = library.signature_file(&hash)?.filter(|file| file.tessera == hash);
+            signed.extend(file.map(|file| file.signatures.ed25519));
+        }
+    }
+    cas.database().write_durably("forgetting rows of no capsule", |tx| {
+        for (hash, _) in bare.iter().filter(|(_, signature)| signed.contains(signature)) {
+            tx.execute("DELETE FROM tesserae WHERE hash = ?1", [hash.as_bytes()])?;
+        }
+        tx.execute(
+            "DELETE FROM tessera_content WHERE tessera NOT IN (SELECT hash FROM tesserae)",
+            [],
+        )?;
         Ok(())
     })
 }

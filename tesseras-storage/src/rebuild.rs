@@ -81,7 +81,7 @@ pub(crate) fn rebuild(
         }
     }
     rebuilt.found = rebuilt.incomplete.len() as u64;
-    library.forget_doubles()?;
+    mend::forget_doubles(cas, library)?;
     mend_signatures(cas, library, &mut rebuilt)?;
     library.write_due_signature_files()?;
     mend_library(cas, library, &mut rebuilt)?;
@@ -121,7 +121,7 @@ fn mend_signatures(
             (Err(missing), None) if !names_signature(&missing) => due.push(hash),
             (Err(_), Some(kept)) => {
                 if let Ok((sound, _)) = complete(cas, kept)? {
-                    library.replace_signatures(&hash, &sound.signatures)?;
+                    mend::replace_signatures(cas, &hash, &sound.signatures)?;
                     rebuilt.mended.push(hash);
                 }
             }

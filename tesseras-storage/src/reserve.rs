@@ -123,13 +123,18 @@ impl Reserve {
         self.path.exists() && self.cut(self.bytes().saturating_sub(STEP_BYTES))
     }
 
-    /// Makes the file this long; returns whether that was possible.
+    /// Makes the file at most this long; returns whether that was possible.
     fn cut(&self, bytes: u64) -> bool {
         match bytes {
             0 => self.disk.remove(&self.path).is_ok(),
             _ => {
                 let file = File::options().write(true).open(&self.path);
-                file.and_then(|file| file.set_len(bytes)).is_ok()
+                // Another process may have cut it shorter: a hole would reserve nothing.
+                let shorten = |file: File| match file.metadata()?.len() > bytes {
+                    true => file.set_len(bytes),
+                    false => Ok(()),
+                };
+                file.and_then(shorten).is_ok()
             }
         }
     }

@@ -42,7 +42,7 @@ impl CollectGarbage {
             tracing::warn!(unlisted, "there are capsules that the database does not list");
         }
         for disagreement in &garbage.disagreements {
-            tracing::error!(%disagreement, "no stored file was removed: the index and what is stored do not agree");
+            tracing::error!(%disagreement, "the index and what is stored do not agree");
         }
         if let Some(first) = garbage.disagreements.into_iter().next() {
             return Err(JobError::Disagrees(first));

@@ -101,7 +101,7 @@ impl Log {
             return;
         }
         let Ok(mut mending) = self.mending.try_lock() else { return };
-        // Whoever was told holds this as long as it goes on, and mends the log itself.
+        // The process that was told holds this as long as it goes on, and mends the log itself.
         let Ok(turn) = FileLock::acquire(&self.opening, VERIFYING, Duration::ZERO) else { return };
         if mark::is_set(&self.opening) {
             self.wal.distrust();
