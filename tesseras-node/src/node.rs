@@ -3,6 +3,7 @@
 //! A start has five steps: open the data directory (`open`), bind the sockets (`sockets`), connect
 //! the parts (`wiring`), answer requests, and run the jobs.
 
+mod log_keeper;
 mod open;
 mod sockets;
 mod tasks;
@@ -30,6 +31,7 @@ use crate::requests::Requests;
 use crate::router::Router;
 use crate::start_error::StartError;
 
+use log_keeper::look_after_log;
 use open::{Opened, open};
 use sockets::Sockets;
 use tasks::Tasks;
@@ -88,6 +90,7 @@ impl Node {
             node.show_metrics(http, registry, &config)?;
         }
         node.run_jobs(&config);
+        node.tasks.spawn(look_after_log(node.wiring.store.clone(), node.tasks.token()));
         tracing::info!(node = %node.id(), listen = %node.listen(), "started");
         Ok(node)
     }

@@ -89,13 +89,13 @@ pub fn open_database(
     // The first connection switches to WAL and migrates, the last one removes the WAL. SQLite does
     // not wait for another process that does the same, so a lock orders them.
     let opening = beside(path, "-open");
-    let _turn = FileLock::acquire(&opening, &what, config.busy_timeout)?;
-
-    // SQLite takes an empty file for a new database, and removes the log beside it.
-    let left = match length(path).map_err(|e| io_error("reading", path, e))? {
-        None | Some(0) => may_begin().map(|()| Left::Nothing)?,
-        Some(_) => sole::write_back_what_is_left(path, &opening, &*disk)?,
+    let turn = || FileLock::acquire(&opening, &what, config.busy_timeout);
+    let verify = || match length(path).map_err(|e| io_error("reading", path, e))? {
+        // SQLite takes an empty file for a new database, and removes the log beside it.
+        None | Some(0) => may_begin().map(|()| Left::Nothing),
+        Some(_) => sole::write_back_what_is_left(path, &opening, &*disk),
     };
+    let (_turn, left) = sole::once_others_let(turn, verify, config.busy_timeout)?;
     let writer = open_writer(path, config, &what, may_begin)?;
     let connections = Connections::open(writer, path, config).map_err(|e| sql_error(&what, e))?;
     let log = Log::open(path, config, opening.clone(), &*disk).inspect_err(|_| {
@@ -347,6 +347,14 @@ impl Database {
                 return Ok(writer);
             }
         }
+    }
+
+    /// Verifies the log and writes it back if a sync of it has failed, here or in a process that
+    /// has ended, and is to be called now and then: until then nobody else can open the database.
+    pub(crate) fn look_after_log(&self) -> Result<(), StoreError> {
+        let Some(log) = &self.log else { return Ok(()) };
+        log.heed_mark();
+        if log.wal.is_broken() { log.mend(&self.connections, &*self.disk) } else { Ok(()) }
     }
 
     /// Returns once the log holds what was written to it. It need not be written back for that,

@@ -259,6 +259,13 @@ impl Store {
         DaemonLock::acquire(&self.data_dir)
     }
 
+    /// Verifies the log of the database if it could not be synced, here or in a process that has
+    /// ended. Whoever has the directory open for long calls this now and then: nobody else can open it
+    /// until the log is verified, and nobody else can verify it.
+    pub fn look_after_log(&self) -> Result<(), StoreError> {
+        self.database.look_after_log()
+    }
+
     /// Removes what processes that are gone left in `tmp/`; what any living process is writing
     /// stays.
     pub fn sweep_tmp(&self) -> Result<Swept, StoreError> {

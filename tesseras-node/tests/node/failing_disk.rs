@@ -8,9 +8,11 @@
 
 use std::cell::{Cell, RefCell};
 
+use rustix::io::Errno;
 use tesseras_core::code::Piece;
 use tesseras_core::ports::{FragmentStore as _, TesseraRepository as _};
 use tesseras_core::progress::silent;
+use tesseras_power_cut::Fault;
 use tesseras_replication::status::HealthState;
 
 use crate::frail::{Frail, assert_sound, publish, stride};
@@ -128,5 +130,20 @@ async fn what_is_fetched_on_a_disk_that_fails_is_whole_or_not_there() {
         .await;
     eprintln!("fetch: {failed}");
     assert!(failed.faults > 1);
+    frail.node.stop().await;
+}
+
+/// The node has the directory open, so that nobody else can verify what a command could not write.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_log_that_a_command_could_not_sync_locks_nobody_out_of_an_idle_node() {
+    let mut net = Net::new();
+    let frail = Frail::join(&mut net).await;
+    let store = frail.open();
+    frail.disk.set_fault(Fault::NextLogSync(Errno::IO));
+    try_create_in(&store, &net.path("album"), 3000, 7).unwrap_err();
+    drop(store);
+    assert_sound(&frail.open());
+    let (hash, _) = try_create_in(&frail.open(), &net.path("again"), 3000, 7).unwrap();
+    assert!(frail.open().library().get(&hash).unwrap().is_some());
     frail.node.stop().await;
 }

@@ -29,7 +29,7 @@ use crate::stranger::blob_path;
 /// One node on a disk that fails when it is told to.
 pub struct Frail {
     root: TempDir,
-    disk: Arc<RecordingDisk>,
+    pub disk: Arc<RecordingDisk>,
     config: NodeConfig,
     pub node: Node,
     /// What a kill, or a power cut, would leave of the disk.

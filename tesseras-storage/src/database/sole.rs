@@ -22,6 +22,7 @@ use super::format::{FORMAT, format_of, migrate};
 use super::mark;
 use super::paths::{beside, length};
 use crate::error::{io_error, sql_error};
+use crate::lock::FileLock;
 
 /// What a process does that waits for others to close the database.
 pub(super) const VERIFYING: &str =
@@ -139,6 +140,30 @@ pub(super) enum Left {
     Nothing,
     /// An intact log that may be in the memory of the kernel alone: the disk is full.
     NotWrittenBack,
+}
+
+/// How long those who have the database open are given to look after its log, before each attempt
+/// but the first.
+const TURN_OF_OTHERS: Duration = Duration::from_millis(50);
+
+/// Takes a turn and verifies the log. While others have the database open that must verify it
+/// first, they are given the turn, for at most `patience`.
+pub(super) fn once_others_let<T>(
+    turn: impl Fn() -> Result<FileLock, StoreError>,
+    verify: impl Fn() -> Result<T, StoreError>,
+    patience: Duration,
+) -> Result<(FileLock, T), StoreError> {
+    let mut waited = Duration::ZERO;
+    loop {
+        let taken = turn()?;
+        match verify() {
+            Err(StoreError::Locked { .. }) if waited < patience => {}
+            verified => return verified.map(|verified| (taken, verified)),
+        }
+        drop(taken);
+        std::thread::sleep(TURN_OF_OTHERS);
+        waited += TURN_OF_OTHERS;
+    }
 }
 
 /// Verifies and writes back what a process left in the log that ended without closing it, unless
