@@ -108,7 +108,10 @@ impl From<StoreError> for CommandError {
             StoreError::Shared { .. } => {
                 failed.with_hint("choose a data directory of your own with --data-dir DIR")
             }
-            StoreError::NewerFormat { .. } => failed.with_hint("install a newer version of tes"),
+            StoreError::NewerFormat { .. } => failed.with_hint(
+                "install a newer version of tes; if none has been used here, `tes repair --library` \
+                 finds out whether the number is damaged",
+            ),
             StoreError::OlderVersionRuns { .. } => failed.with_hint(
                 "stop tesd, and every tes that is still running, then repeat the command and start \
                  the newer tesd",

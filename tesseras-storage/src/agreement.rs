@@ -16,6 +16,7 @@ use tesseras_crypto::NamedManifest;
 
 use crate::cas::{Cas, object_bytes};
 use crate::columns::{count, tessera_hash, to_integer};
+use crate::expected_row::ExpectedRow;
 use crate::fragment::held_piece;
 use crate::library::SqliteLibrary;
 use crate::manifests::manifest;
@@ -30,6 +31,9 @@ pub enum Disagreement {
     Manifest(TesseraHash),
     /// A tessera is listed of which nothing is stored: it is that of another one, with a flipped bit.
     Tessera(TesseraHash),
+    /// The index has another title, date or other data of a tessera than its MANIFEST and its signature
+    /// file.
+    Row(TesseraHash),
     /// The index does not list a file with a tessera whose MANIFEST names it.
     File {
         /// The tessera.
@@ -58,6 +62,7 @@ impl Disagreement {
         match self {
             Self::Manifest(tessera)
             | Self::Tessera(tessera)
+            | Self::Row(tessera)
             | Self::Dossier(tessera)
             | Self::File { tessera, .. } => *tessera,
             Self::Piece(held) => held.tessera,
@@ -74,6 +79,13 @@ impl fmt::Display for Disagreement {
             Self::Tessera(tessera) => {
                 write!(f, "the index lists {tessera}, and nothing of it is stored")
             }
+            Self::Row(tessera) => {
+                write!(
+                    f,
+                    "the index has another title, date or length of {tessera} than its MANIFEST, or \
+                     another date than its file in library/"
+                )
+            }
             Self::File { tessera, path, object } => {
                 write!(f, "the index does not list {path} of {tessera}, which is {object}")
             }
@@ -87,7 +99,7 @@ impl fmt::Display for Disagreement {
     }
 }
 
-/// Compares everything; at most [`MAX_DISAGREEMENTS`] are returned.
+/// Compares what refers to stored files; at most [`MAX_DISAGREEMENTS`] are returned.
 pub(crate) fn disagreements(
     cas: &Cas,
     library: &SqliteLibrary,
@@ -103,17 +115,51 @@ pub(crate) fn disagreements(
     Ok(found)
 }
 
+/// The listed tesserae whose row is not what it must be; at most [`MAX_DISAGREEMENTS`]. Nothing is
+/// garbage or not because of these.
+pub(crate) fn of_rows(cas: &Cas, library: &SqliteLibrary) -> Result<Vec<Disagreement>, StoreError> {
+    let mut found = Vec::new();
+    for tessera in library.hashes()? {
+        let Some(expected) = expected_row(cas, library, &tessera) else { continue };
+        let what = "comparing the row of a tessera";
+        if found.len() < MAX_DISAGREEMENTS
+            && !cas.database().read(what, |c| expected.is_listed(c))?
+        {
+            found.push(Disagreement::Row(tessera));
+        }
+    }
+    Ok(found)
+}
+
+/// What the row of a tessera must be, as far as its files can be read.
+pub(crate) fn expected_row(
+    cas: &Cas,
+    library: &SqliteLibrary,
+    tessera: &TesseraHash,
+) -> Option<ExpectedRow> {
+    let named = readable_manifest(cas, tessera)?;
+    let kept = library.signature_file(tessera).unwrap_or_else(|error| {
+        tracing::warn!(%tessera, %error, "a signature file could not be read");
+        None
+    });
+    ExpectedRow::new(tessera, &named, kept.as_ref())
+}
+
+/// The MANIFEST of a tessera, if it is here and whole, and can be read.
+fn readable_manifest(cas: &Cas, tessera: &TesseraHash) -> Option<NamedManifest<Vec<u8>>> {
+    manifest(cas, tessera).unwrap_or_else(|error| {
+        tracing::warn!(%tessera, %error, "a MANIFEST could not be read");
+        None
+    })
+}
+
 /// Those of a tessera of the library; none if it is not listed any more.
 pub(crate) fn of_listed(
     cas: &Cas,
     library: &SqliteLibrary,
     tessera: &TesseraHash,
 ) -> Result<Vec<Disagreement>, StoreError> {
-    let named = manifest(cas, tessera).unwrap_or_else(|error| {
-        tracing::warn!(%tessera, %error, "a MANIFEST could not be read");
-        None
-    });
-    let Some(named) = named else {
+    let Some(named) = readable_manifest(cas, tessera) else {
         let is_listed = library.get(tessera)?.is_some();
         return Ok(match is_listed {
             true => vec![without_manifest(cas, tessera)?],

@@ -10,7 +10,7 @@ use tesseras_core::ports::{
 };
 use tesseras_crypto::blake3_of;
 
-use crate::agreement::{Disagreement, disagreements};
+use crate::agreement::{Disagreement, MAX_DISAGREEMENTS, disagreements, of_rows};
 use crate::cas::{Cas, names_of_object};
 use crate::columns::{content_hash, count, to_integer};
 use crate::fragment::held_piece;
@@ -44,6 +44,10 @@ pub struct StoreCheck {
     /// dropped. [`Store::rebuild_library`](crate::Store::rebuild_library) lists them again, or says
     /// what is missing.
     pub unlisted: Vec<TesseraHash>,
+    /// What is wrong with the structure of the index, as sentences: its pages, or its schema. If there is
+    /// any, nothing else was looked at. [`Store::rebuild_library`](crate::Store::rebuild_library)
+    /// makes a new one.
+    pub index_faults: Vec<String>,
     /// Where the index is damaged: it does not agree with the MANIFESTs of listed capsules, or with
     /// what is held for others; at most [`MAX_DISAGREEMENTS`](crate::MAX_DISAGREEMENTS).
     pub disagreements: Vec<Disagreement>,
@@ -78,6 +82,7 @@ impl StoreCheck {
             && self.lost_pieces.is_empty()
             && self.unsigned.is_empty()
             && self.disagreements.is_empty()
+            && self.index_faults.is_empty()
     }
 }
 
@@ -94,7 +99,11 @@ pub(crate) fn check(
     library: &SqliteLibrary,
     holdings: &SqliteHoldings,
 ) -> Result<StoreCheck, StoreError> {
-    let mut found = StoreCheck::default();
+    let mut found = StoreCheck { index_faults: cas.database().faults()?, ..StoreCheck::default() };
+    if !found.index_faults.is_empty() {
+        // What its rows say means nothing.
+        return Ok(found);
+    }
     let mut after: Option<ContentHash> = None;
     loop {
         let page = objects_after(cas, after.as_ref())?;
@@ -132,6 +141,8 @@ pub(crate) fn check(
     // A MANIFEST that is damaged is among the objects above.
     found.disagreements = disagreements(cas, library)?;
     found.disagreements.retain(Disagreement::is_in_index);
+    found.disagreements.extend(of_rows(cas, library)?);
+    found.disagreements.truncate(MAX_DISAGREEMENTS);
     found.waiting = library.waiting_files()?;
     cas.visit_orphans(|hash, path| {
         match hash {

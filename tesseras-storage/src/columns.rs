@@ -8,6 +8,7 @@ use rusqlite::types::Type;
 use tesseras_core::code::Piece;
 use tesseras_core::contact::{Contact, MAX_ADDRESSES};
 use tesseras_core::ids::{ContentHash, CreatorId, NodeId, TesseraHash};
+use tesseras_core::ports::Origin;
 
 macro_rules! id_columns {
     ($($name:ident => $type:ty),* $(,)?) => {
@@ -34,6 +35,26 @@ pub(crate) fn to_integer(value: u64) -> i64 {
 pub(crate) fn count(row: &Row<'_>, index: usize) -> rusqlite::Result<u64> {
     let value: i64 = row.get(index)?;
     u64::try_from(value).map_err(|_| rusqlite::Error::IntegralValueOutOfRange(index, value))
+}
+
+const CREATED: i64 = 0;
+const FETCHED: i64 = 1;
+
+/// How a capsule came here, as SQLite keeps it.
+pub(crate) fn from_origin(origin: Origin) -> i64 {
+    match origin {
+        Origin::Created => CREATED,
+        Origin::Fetched => FETCHED,
+    }
+}
+
+/// How a capsule came here, as it was kept.
+pub(crate) fn origin(row: &Row<'_>, index: usize) -> rusqlite::Result<Origin> {
+    match row.get(index)? {
+        CREATED => Ok(Origin::Created),
+        FETCHED => Ok(Origin::Fetched),
+        other => Err(rusqlite::Error::IntegralValueOutOfRange(index, other)),
+    }
 }
 
 /// A piece as SQLite keeps it, so that rows sort like pieces.

@@ -37,6 +37,7 @@ mod mark;
 mod paths;
 mod read_only;
 mod sole;
+mod structure;
 
 pub use crate::error::Fault;
 pub use crate::wal::Ticket;
@@ -324,6 +325,12 @@ impl Database {
             Ok(tx.pragma_update(None, "user_version", format)?)
         })?;
         self.sync(ticket)
+    }
+
+    /// What is wrong with the structure of the database, as sentences; none if it is intact. Every
+    /// page is read.
+    pub(crate) fn faults(&self) -> Result<Vec<String>, StoreError> {
+        self.read("checking the database", |connection| Ok(structure::faults(connection, FORMAT)))?
     }
 
     /// A reading connection, as soon as one is free and the log can be trusted.

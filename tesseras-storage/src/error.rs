@@ -51,20 +51,67 @@ pub(crate) fn io_error(action: &str, path: &Path, error: io::Error) -> StoreErro
 /// Translates an error of SQLite.
 pub(crate) fn sql_error(what: &str, error: rusqlite::Error) -> StoreError {
     let what = what.to_owned();
-    match &error {
-        rusqlite::Error::SqliteFailure(failure, _) => match failure.code {
-            ErrorCode::DiskFull => StoreError::Full { what },
-            // The shared-memory file beside the WAL could not grow: the disk has no room.
-            _ if failure.extended_code == ffi::SQLITE_IOERR_SHMSIZE => StoreError::Full { what },
-            ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked => StoreError::Locked { what },
-            ErrorCode::ReadOnly => StoreError::ReadOnly { what },
-            ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase => {
-                StoreError::IndexDamaged { what, source: Box::new(error) }
-            }
-            _ => StoreError::Backend { what, source: Box::new(error) },
-        },
+    let code = failure_of(&error).map(|failure| (failure.code, failure.extended_code));
+    match code {
+        Some((ErrorCode::DiskFull, _)) => StoreError::Full { what },
+        // The shared-memory file beside the WAL could not grow: the disk has no room.
+        Some((_, ffi::SQLITE_IOERR_SHMSIZE)) => StoreError::Full { what },
+        Some((ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked, _)) => {
+            StoreError::Locked { what }
+        }
+        Some((ErrorCode::ReadOnly, _)) => StoreError::ReadOnly { what },
+        _ if is_damage(&error) => StoreError::IndexDamaged { what, source: Box::new(error) },
         _ => StoreError::Backend { what, source: Box::new(error) },
     }
+}
+
+fn failure_of(error: &rusqlite::Error) -> Option<&ffi::Error> {
+    match error {
+        rusqlite::Error::SqliteFailure(failure, _) => Some(failure),
+        rusqlite::Error::SqlInputError { error, .. } => Some(error),
+        _ => None,
+    }
+}
+
+/// Whether the database is not what this software wrote. All SQL is fixed, so what SQLite does not
+/// find or know, as a table, was lost with the schema; and no column was ever written with a value
+/// that cannot be read.
+fn is_damage(error: &rusqlite::Error) -> bool {
+    use rusqlite::Error::{
+        FromSqlConversionFailure, IntegralValueOutOfRange, InvalidColumnType, Utf8Error,
+    };
+    match error {
+        FromSqlConversionFailure(..)
+        | IntegralValueOutOfRange(..)
+        | InvalidColumnType(..)
+        | Utf8Error(..) => true,
+        other => failure_of(other).is_some_and(|failure| {
+            let general = failure.extended_code & 0xff == ffi::SQLITE_ERROR;
+            let codes = [
+                ErrorCode::DatabaseCorrupt,
+                ErrorCode::NotADatabase,
+                ErrorCode::TooBig,
+                ErrorCode::TypeMismatch,
+            ];
+            general || codes.contains(&failure.code)
+        }),
+    }
+}
+
+/// Whether a new database may do where this one failed: it is damaged, its rows contradict each
+/// other, or a part of its file cannot be read.
+pub(crate) fn may_be_damage(error: &StoreError) -> bool {
+    let source = match error {
+        StoreError::IndexDamaged { .. } => return true,
+        StoreError::Backend { source, .. } => source.downcast_ref::<rusqlite::Error>(),
+        _ => None,
+    };
+    let unreadable =
+        [ffi::SQLITE_IOERR_READ, ffi::SQLITE_IOERR_SHORT_READ, ffi::SQLITE_IOERR_CORRUPTFS];
+    source.and_then(failure_of).is_some_and(|failure| {
+        failure.code == ErrorCode::ConstraintViolation
+            || unreadable.contains(&failure.extended_code)
+    })
 }
 
 #[cfg(test)]

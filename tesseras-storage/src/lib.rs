@@ -17,6 +17,7 @@ mod blocked;
 mod check;
 mod columns;
 mod error;
+mod expected_row;
 mod free_space;
 mod gc;
 mod holders;

@@ -14,14 +14,16 @@ use std::sync::Arc;
 use rusqlite::{Connection, OptionalExtension as _, Row, Transaction, params};
 use tesseras_core::ids::{ContentHash, TesseraHash};
 use tesseras_core::ports::{
-    BlobStore as _, NewTessera, Origin, StagedBlob, StoreError, TesseraRecord, TesseraRepository,
+    BlobStore as _, NewTessera, StagedBlob, StoreError, TesseraRecord, TesseraRepository,
 };
 use tesseras_core::signature::SignaturePair;
 use tesseras_core::time::Timestamp;
 
 use crate::blocked::{is_blocked, refuse_blocked};
 use crate::cas::{Cas, Placing, Released, object_bytes, recount};
-use crate::columns::{content_hash, count, creator_id, tessera_hash, to_integer};
+use crate::columns::{
+    content_hash, count, creator_id, from_origin, origin, tessera_hash, to_integer,
+};
 use crate::error::{Fault, io_error};
 use crate::needed::Needed;
 use crate::not_removed::{NotRemoved, is_gone};
@@ -339,9 +341,6 @@ fn note_due(tx: &Transaction<'_>, hash: &TesseraHash) -> rusqlite::Result<()> {
     Ok(())
 }
 
-const CREATED: i64 = 0;
-const FETCHED: i64 = 1;
-
 fn record(row: &Row<'_>) -> rusqlite::Result<TesseraRecord> {
     Ok(TesseraRecord {
         hash: tessera_hash(row, 0)?,
@@ -352,11 +351,7 @@ fn record(row: &Row<'_>) -> rusqlite::Result<TesseraRecord> {
         files: count(row, 5)?,
         bytes: count(row, 6)?,
         signatures: SignaturePair { ed25519: row.get(7)?, ml_dsa_65: row.get(8)? },
-        origin: match row.get(9)? {
-            CREATED => Origin::Created,
-            FETCHED => Origin::Fetched,
-            other => return Err(rusqlite::Error::IntegralValueOutOfRange(9, other)),
-        },
+        origin: origin(row, 9)?,
         added: Timestamp(count(row, 10)?),
     })
 }
@@ -394,10 +389,7 @@ fn insert_record<'a>(
         to_integer(record.bytes),
         record.signatures.ed25519,
         record.signatures.ml_dsa_65,
-        match record.origin {
-            Origin::Created => CREATED,
-            Origin::Fetched => FETCHED,
-        },
+        from_origin(record.origin),
         to_integer(record.added.0),
     ])?;
     let mut name = tx.prepare_cached("INSERT INTO tessera_content VALUES (?1, ?2)")?;

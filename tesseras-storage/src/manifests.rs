@@ -57,6 +57,7 @@ pub(crate) fn sample(bytes: &[u8]) -> Vec<u8> {
         mime: "text/plain".to_owned(),
         path: CapsulePath::new(path).unwrap(),
     });
-    let manifest = Manifest::new(CreatorId::new([3; 32]), 1, Vec::new(), files.to_vec()).unwrap();
+    let headers = vec![("title".to_owned(), "Summer".to_owned())];
+    let manifest = Manifest::new(CreatorId::new([3; 32]), 1, headers, files.to_vec()).unwrap();
     manifest.render().into_bytes()
 }

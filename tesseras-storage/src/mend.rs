@@ -10,7 +10,7 @@ use tesseras_core::plan::Plan;
 use tesseras_core::ports::{HeldPiece, StoreError};
 use tesseras_core::signature::SignaturePair;
 
-use crate::agreement::{Disagreement, MAX_DISAGREEMENTS, of_held};
+use crate::agreement::{self, Disagreement, MAX_DISAGREEMENTS, of_held};
 use crate::cas::{Cas, names_of_object, object_bytes, recount};
 use crate::columns::{content_hash, from_piece, tessera_hash, to_integer};
 use crate::error::Fault;
@@ -51,6 +51,23 @@ pub(crate) fn mend_listed(
             }
         }
         Ok(())
+    })
+}
+
+/// Makes the row of a listed capsule again if it is not what its MANIFEST and its signature file say;
+/// returns whether it was not. Where the MANIFEST cannot be read, nothing is done.
+pub(crate) fn mend_row(
+    cas: &Cas,
+    library: &SqliteLibrary,
+    tessera: &TesseraHash,
+) -> Result<bool, StoreError> {
+    let Some(expected) = agreement::expected_row(cas, library, tessera) else { return Ok(false) };
+    if cas.database().read("comparing the row of a tessera", |c| expected.is_listed(c))? {
+        return Ok(false);
+    }
+    cas.database().write_durably("making the row of a tessera again", |tx| {
+        expected.write(tx)?;
+        Ok(true)
     })
 }
 
@@ -120,6 +137,7 @@ pub(crate) fn mend_held(cas: &Cas) -> Result<u64, StoreError> {
                 Disagreement::Piece(held) => mend_piece(cas, held)?,
                 Disagreement::Manifest(_)
                 | Disagreement::Tessera(_)
+                | Disagreement::Row(_)
                 | Disagreement::File { .. } => false,
             };
             now += u64::from(is_mended);

@@ -31,7 +31,7 @@ pub struct Rebuilt {
     pub found: u64,
     /// Those that are listed again.
     pub restored: Vec<TesseraHash>,
-    /// Those whose rows did not agree with their MANIFEST, and were made again.
+    /// Those whose rows did not agree with their MANIFEST or signature file, and were made again.
     pub mended: Vec<TesseraHash>,
     /// Held pieces, and MANIFESTs beside them, whose rows were made again.
     pub mended_pieces: u64,
@@ -39,6 +39,14 @@ pub struct Rebuilt {
     pub incomplete: Vec<Incomplete>,
     /// The path of the damaged database now; `None` if it was intact, or missing.
     pub set_aside: Option<PathBuf>,
+}
+
+impl Rebuilt {
+    fn note_mended(&mut self, hash: TesseraHash) {
+        if !self.mended.contains(&hash) {
+            self.mended.push(hash);
+        }
+    }
 }
 
 /// A capsule with missing parts.
@@ -55,11 +63,16 @@ pub(crate) fn rebuild(
     cas: &Cas,
     library: &SqliteLibrary,
     holdings: &dyn HoldingRepository,
-    set_aside: Option<PathBuf>,
 ) -> Result<Rebuilt, StoreError> {
     // Files that an interrupted process moved into place count from now on.
     cas.files().sync_all_names()?;
-    let mut rebuilt = Rebuilt { set_aside, ..Rebuilt::default() };
+    let mut rebuilt = Rebuilt::default();
+    // First of all, since a row with a flipped bit may be one that cannot be read.
+    for hash in library.hashes()? {
+        if mend::mend_row(cas, library, &hash)? {
+            rebuilt.note_mended(hash);
+        }
+    }
     let dropped = library.removals_due()?;
     for hash in library.signature_files()? {
         if library.get(&hash)?.is_none()
@@ -122,7 +135,7 @@ fn mend_signatures(
             (Err(_), Some(kept)) => {
                 if let Ok((sound, _)) = complete(cas, kept)? {
                     mend::replace_signatures(cas, &hash, &sound.signatures)?;
-                    rebuilt.mended.push(hash);
+                    rebuilt.note_mended(hash);
                 }
             }
             (Err(_), None) => {}
@@ -150,8 +163,7 @@ fn mend_library(
             None => vec![unlisted::MANIFEST.to_owned()],
         };
         if missing.is_empty() {
-            rebuilt.mended.retain(|mended| *mended != hash);
-            rebuilt.mended.push(hash);
+            rebuilt.note_mended(hash);
         } else {
             rebuilt.incomplete.push(Incomplete { hash, missing });
         }
@@ -258,7 +270,7 @@ mod tests {
         for (hash, bytes) in [(tessera, &text[..]), (blake3(b"photo"), b"photo")] {
             std::fs::write(cas.files().path(&hash), bytes).unwrap();
         }
-        let rebuilt = || rebuild(&cas, &store.library(), &*store.holdings(), None).unwrap();
+        let rebuilt = || rebuild(&cas, &store.library(), &*store.holdings()).unwrap();
         assert_eq!(rebuilt().incomplete.len(), 1);
         let note = |tx: &rusqlite::Transaction<'_>| {
             let sql = "INSERT INTO object_removals VALUES (?1)";

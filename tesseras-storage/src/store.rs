@@ -19,8 +19,8 @@ use tesseras_core::time::Timestamp;
 use crate::cache::CachedFragmentStore;
 use crate::cas::Cas;
 use crate::check::{self, StoreCheck};
-use crate::database::{self, Database, LostIndex, StorageConfig};
-use crate::error::io_error;
+use crate::database::{self, Database, LostIndex, StorageConfig, set_aside_unless_sound};
+use crate::error::{io_error, may_be_damage};
 use crate::fragment::FsFragmentStore;
 use crate::gc::{self, Garbage};
 use crate::holdings::SqliteHoldings;
@@ -155,12 +155,27 @@ impl Store {
         create_all(&*disk, &data_dir.join("db"))?;
         let path = database_path(data_dir);
         let stored = has_stored_files(data_dir)?;
-        let set_aside =
-            database::set_aside_unless_sound(&path, config, &*disk, label, stored, &unused)?;
-        let (on, fail) = (Arc::clone(&disk), OnFullDisk::Fail);
-        let store = Self::open_or_begin(data_dir, config, on, fail, &|| Ok(()))?;
-        let rebuilt =
-            rebuild::rebuild(&store.cas, &store.library(), &*store.holdings(), set_aside)?;
+        let set_aside = |known_damaged| {
+            let (disk, unused) = (&*disk, &unused);
+            let path = &path;
+            set_aside_unless_sound(path, config, disk, label, stored, known_damaged, unused)
+        };
+        let list = || {
+            let (on, fail) = (Arc::clone(&disk), OnFullDisk::Fail);
+            let store = Self::open_or_begin(data_dir, config, on, fail, &|| Ok(()))?;
+            rebuild::rebuild(&store.cas, &store.library(), &*store.holdings())
+        };
+        let mut aside = set_aside(false)?;
+        let mut rebuilt = match list() {
+            // Damage that shows only when a row is used.
+            Err(error) if aside.is_none() && may_be_damage(&error) => {
+                tracing::warn!(%error, "the index is damaged, and is set aside");
+                aside = set_aside(true)?;
+                list()?
+            }
+            listed => listed?,
+        };
+        rebuilt.set_aside = aside;
         database::forget_unfinished(&path, &*disk)?;
         Ok(rebuilt)
     }

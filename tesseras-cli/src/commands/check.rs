@@ -38,6 +38,8 @@ struct Checked {
     lost_pieces: Vec<LostPiece>,
     unsigned: Vec<TesseraHash>,
     unlisted: Vec<TesseraHash>,
+    /// What is wrong with the structure of the index.
+    index_faults: Vec<String>,
     /// Where the index does not agree with what is stored.
     disagreements: Vec<String>,
     orphans: Vec<PathBuf>,
@@ -76,6 +78,7 @@ impl From<StoreCheck> for Checked {
             miscounted: check.miscounted,
             unsigned: check.unsigned,
             unlisted: check.unlisted,
+            index_faults: check.index_faults,
             disagreements: check.disagreements.iter().map(ToString::to_string).collect(),
             orphans: check.orphans,
             waiting: check.waiting,
@@ -88,7 +91,12 @@ impl Report for Checked {
     fn human(&self) -> String {
         let mut out = String::new();
         let read = count(self.objects, "stored file", "stored files");
-        out.append_line(format_args!("Read {read} ({}).", size(self.bytes)));
+        list(&mut out, "Index damaged", self.index_faults.iter());
+        if !self.index_faults.is_empty() {
+            out += "Nothing else was looked at.\n";
+        } else {
+            out.append_line(format_args!("Read {read} ({}).", size(self.bytes)));
+        }
         list(&mut out, "Missing", self.missing.iter());
         list(&mut out, "Damaged", self.damaged.iter());
         list(&mut out, "Counted wrongly", self.miscounted.iter());
@@ -135,7 +143,8 @@ impl Checked {
     fn next(&self) -> Vec<(&'static str, &'static str)> {
         let hurt = !self.missing.is_empty() || !self.damaged.is_empty();
         let agrees = self.disagreements.is_empty();
-        let unlisted = !self.unsigned.is_empty() || !self.unlisted.is_empty() || !agrees;
+        let is_index_damaged = !agrees || !self.index_faults.is_empty();
+        let unlisted = !self.unsigned.is_empty() || !self.unlisted.is_empty() || is_index_damaged;
         // What nothing refers to may belong to a capsule that is not in the index, or be what a
         // damaged index does not name.
         let waste = agrees && !(self.orphans.is_empty() && self.miscounted.is_empty());

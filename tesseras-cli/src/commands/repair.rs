@@ -126,7 +126,7 @@ impl Report for Library {
             line(format!("  {hash}"));
         }
         for hash in &self.mended {
-            line(format!("{hash}: the index did not name all of its files, and does now."));
+            line(format!("{hash}: what the index said of it was damaged, and is right now."));
         }
         if self.mended_pieces > 0 {
             let pieces = count(self.mended_pieces, "held piece", "held pieces");

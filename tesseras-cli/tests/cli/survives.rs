@@ -237,6 +237,37 @@ fn a_lost_database_is_named_by_every_command_and_rebuilt_by_one() {
     assert_eq!(again, nothing);
 }
 
+/// Flips the lowest bit of each place of a word in the index.
+fn flip_word(index: &Path, word: &[u8]) {
+    let mut bytes = fs::read(index).expect("read");
+    let windows = bytes.windows(word.len()).enumerate();
+    let places: Vec<usize> =
+        windows.filter(|(_, window)| *window == word).map(|(at, _)| at).collect();
+    assert!(!places.is_empty());
+    places.into_iter().for_each(|at| bytes[at] ^= 1);
+    fs::write(index, bytes).expect("written");
+}
+
+#[test]
+fn a_bit_that_flipped_in_the_schema_or_a_title_is_named_and_repaired() {
+    let environment = Environment::with_creator();
+    environment.tessera();
+    let index = environment.data_dir().join("db/tesseras.db");
+    let listed = environment.ok(&["list"]);
+    for word in ["peers (\n", "tesserae (hash)", "length(node)", "Summer"] {
+        flip_word(&index, word.as_bytes());
+        let shown = environment.human(&["check"]);
+        assert_eq!(shown.status.code(), Some(1), "{word}");
+        let said = [shown.stdout, shown.stderr].concat();
+        let said = String::from_utf8_lossy(&said);
+        let is_named = said.contains("Index damaged") || said.contains("the index is damaged");
+        assert!(is_named && said.contains("tes repair --library"), "{word}: {said}");
+        environment.ok(&["repair", "--library"]);
+        assert_eq!(environment.ok(&["check"])["sound"], true, "{word}");
+        assert_eq!(environment.ok(&["list"]), listed, "{word}");
+    }
+}
+
 #[test]
 fn what_is_incomplete_is_named_and_what_there_is_not_is_not_made() {
     let environment = Environment::with_creator();

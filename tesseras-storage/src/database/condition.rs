@@ -11,7 +11,7 @@ use super::lost_index::{
 };
 use super::paths::{beside, length};
 use super::sole::Sole;
-use crate::error::io_error;
+use crate::error::{io_error, may_be_damage};
 use crate::lock::FileLock;
 use tesseras_disk::{Disk, parent_of};
 
@@ -19,7 +19,8 @@ use tesseras_disk::{Disk, parent_of};
 const FILES: [&str; 3] = ["", "-wal", "-shm"];
 
 /// Prepares that the library is listed again. Renames a damaged database to a name that ends with
-/// `label`, and returns it; `None` if it is intact, or does not exist. Every page is read. If it does
+/// `label`, and returns it; `None` if it is intact, or does not exist. Every page is read; but one that
+/// is `known_damaged` is renamed in any case. If it does
 /// not exist although there are `stored` files, that is noted for good; and if there are, that the
 /// next one is not finished until [`forget_unfinished`](super::forget_unfinished). [`StoreError::Locked`] while a
 /// process has the database open, and the error of `unused`, which is asked while no process can
@@ -30,14 +31,18 @@ pub(crate) fn set_aside_unless_sound(
     disk: &dyn Disk,
     label: &str,
     stored: bool,
+    known_damaged: bool,
     unused: &dyn Fn() -> Result<(), StoreError>,
 ) -> Result<Option<PathBuf>, StoreError> {
     let what = format!("the database {}", path.display());
     let _turn = FileLock::acquire(&beside(path, "-open"), &what, config.busy_timeout)?;
     unused()?;
     match is_sound(path, &what) {
-        Ok(true) => return Ok(None),
-        Ok(false) | Err(StoreError::IndexDamaged { .. }) => {}
+        Ok(true) if !known_damaged => return Ok(None),
+        Ok(_) => {}
+        Err(error) if may_be_damage(&error) => {}
+        // The file can be written, so it is the header that forbids it.
+        Err(StoreError::ReadOnly { .. }) if is_writable(path) => {}
         Err(other) => return Err(other),
     }
     let was_unfinished = check_finished(path).is_err();
@@ -75,6 +80,11 @@ fn is_sound(path: &Path, what: &str) -> Result<bool, StoreError> {
         return Ok(false);
     }
     Sole::open(path, what, Duration::ZERO)?.is_sound()
+}
+
+fn is_writable(path: &Path) -> bool {
+    use rustix::fs::{Access, AtFlags, CWD, accessat};
+    accessat(CWD, path, Access::WRITE_OK, AtFlags::EACCESS).is_ok()
 }
 
 /// An unused name beside `path`.

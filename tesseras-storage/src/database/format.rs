@@ -40,6 +40,32 @@ pub(super) fn format_of(connection: &Connection) -> Result<u64, StoreError> {
     }
 }
 
+/// Whether a database has exactly the schema that belongs to a format. Each step changes the schema,
+/// so it belongs to no other.
+pub(super) fn has_schema_of(connection: &Connection, format: u64) -> Result<bool, StoreError> {
+    let what = "reading the schema of the database";
+    let mut fresh = Connection::open_in_memory().map_err(|e| sql_error(what, e))?;
+    let version = usize::try_from(format).unwrap_or(usize::MAX);
+    let made = Migrations::from_slice(STEPS).to_version(&mut fresh, version);
+    made.map_err(|error| migration_error(what, error))?;
+    let found = schema(connection).map_err(|e| sql_error(what, e))?;
+    Ok(found == schema(&fresh).map_err(|e| sql_error(what, e))?)
+}
+
+/// Kind, name, table and SQL of each part of a schema.
+type Schema = Vec<(String, String, String, Option<String>)>;
+
+/// The schema of a database, without what a person may have made by `ANALYZE`.
+fn schema(connection: &Connection) -> rusqlite::Result<Schema> {
+    connection
+        .prepare(
+            "SELECT type, name, tbl_name, sql FROM sqlite_schema
+             WHERE tbl_name NOT LIKE 'sqlite_stat_' ORDER BY type, name",
+        )?
+        .query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)))?
+        .collect()
+}
+
 /// Brings a database to the format of this version.
 pub(super) fn migrate(connection: &mut Connection) -> Result<(), StoreError> {
     let migrated = Migrations::from_slice(STEPS).to_latest(connection);
@@ -49,6 +75,27 @@ pub(super) fn migrate(connection: &mut Connection) -> Result<(), StoreError> {
 fn migration_error(what: &str, error: rusqlite_migration::Error) -> StoreError {
     match error {
         rusqlite_migration::Error::RusqliteError { err, .. } => sql_error(what, err),
+        // No version writes a number that is not one.
+        rusqlite_migration::Error::InvalidUserVersion => {
+            StoreError::IndexDamaged { what: what.to_owned(), source: Box::new(error) }
+        }
         other => StoreError::Backend { what: what.to_owned(), source: Box::new(other) },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// So that a number with a flipped bit is told from the number of another version.
+    #[test]
+    fn each_step_changes_the_schema() {
+        for format in 0..FORMAT {
+            let mut connection = Connection::open_in_memory().unwrap();
+            let version = usize::try_from(format).unwrap();
+            Migrations::from_slice(STEPS).to_version(&mut connection, version).unwrap();
+            assert!(has_schema_of(&connection, format).unwrap(), "{format}");
+            assert!(!has_schema_of(&connection, format + 1).unwrap(), "{format}");
+        }
     }
 }

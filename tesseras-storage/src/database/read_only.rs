@@ -189,11 +189,13 @@ fn directory_for(bytes: u64, path: &Path) -> Result<TempDir, StoreError> {
 mod tests {
     use super::*;
     use rusqlite_migration::Migrations;
-    use tesseras_core::ids::{CreatorId, TesseraHash};
+    use tesseras_core::ids::TesseraHash;
+    use tesseras_core::pack::PackLayout;
     use tesseras_core::ports::TesseraRepository as _;
     use tesseras_core::ports::{BlobStore as _, NewTessera, Origin, TesseraRecord};
     use tesseras_core::signature::SignaturePair;
     use tesseras_core::time::Timestamp;
+    use tesseras_crypto::NamedManifest;
 
     use crate::Store;
     use crate::manifests::sample;
@@ -205,19 +207,14 @@ mod tests {
             writer.finish().unwrap()
         };
         let staged = vec![stage(&sample(b"photo")), stage(b"photo")];
-        let record = TesseraRecord {
-            hash: staged[0].hash.into(),
-            title: "Summer".to_owned(),
-            created: "2026-01-01T00:00:00Z".to_owned(),
-            creator: CreatorId::new([3; 32]),
-            memories: 1,
-            files: 2,
-            bytes: 3,
-            signatures: SignaturePair { ed25519: vec![1; 64], ml_dsa_65: vec![2; 3309] },
-            origin: Origin::Created,
-            added: Timestamp(7),
-        };
-        let hash = record.hash;
+        let hash = staged[0].hash.into();
+        let text = sample(b"photo");
+        let named = NamedManifest::read(text.as_slice(), &hash).unwrap();
+        let layout = PackLayout::new(&hash, named.manifest(), text.len() as u64).unwrap();
+        let signatures = SignaturePair { ed25519: vec![1; 64], ml_dsa_65: vec![2; 3309] };
+        let (origin, added) = (Origin::Created, Timestamp(7));
+        let manifest = named.manifest();
+        let record = TesseraRecord::of_manifest(hash, manifest, &layout, signatures, origin, added);
         let content = staged.iter().map(|blob| blob.hash).collect();
         store.library().add(NewTessera { record, content, staged }).unwrap();
         hash

@@ -472,6 +472,39 @@ fn an_older_format_is_migrated_as_soon_as_nobody_has_it_open() {
     });
 }
 
+/// Of a newer version, nothing is set aside: it knows what is in there. But of this version, a bit of
+/// the number may have flipped.
+#[test]
+fn only_a_number_that_does_not_fit_the_schema_is_damage() {
+    let (dir, database) = on_disk(&StorageConfig::default());
+    drop(database);
+    let path = dir.path().join("t.db");
+    let set_aside = || {
+        let config = StorageConfig::default();
+        set_aside_unless_sound(&path, &config, &OsDisk, "flipped", true, false, &|| Ok(()))
+    };
+    let newer = Connection::open(&path).unwrap();
+    newer.pragma_update(None, "user_version", FORMAT as i64 + 1).unwrap();
+    newer.execute_batch("CREATE TABLE newer (a)").unwrap();
+    drop(newer);
+    let bytes = std::fs::read(&path).unwrap();
+    let refused = set_aside().unwrap_err();
+    assert!(matches!(refused, StoreError::NewerFormat { .. }), "{refused}");
+    assert_eq!(std::fs::read(&path).unwrap(), bytes);
+    for wrong in [FORMAT as i64 + 1, FORMAT as i64 - 1, -1] {
+        let flipped = Connection::open(&path).unwrap();
+        flipped.execute_batch("DROP TABLE IF EXISTS newer").unwrap();
+        flipped.pragma_update(None, "user_version", wrong).unwrap();
+        drop(flipped);
+        let aside = set_aside().unwrap().unwrap();
+        std::fs::rename(aside, &path).unwrap();
+    }
+    let right = Connection::open(&path).unwrap();
+    right.pragma_update(None, "user_version", FORMAT as i64).unwrap();
+    drop(right);
+    assert_eq!(set_aside().unwrap(), None);
+}
+
 #[test]
 fn settling_writes_a_page_over_what_a_failed_commit_left() {
     let (dir, database) = on_disk(&StorageConfig::default());

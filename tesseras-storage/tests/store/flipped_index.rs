@@ -178,7 +178,7 @@ fn a_capsule_that_is_added_again_gets_the_rows_back_that_flipped() {
 }
 
 /// A piece held for others, with the plan that names it.
-fn held(store: &Store) -> (HeldPiece, Vec<u8>) {
+pub fn held(store: &Store) -> (HeldPiece, Vec<u8>) {
     let theirs = capsule(9);
     let bytes = content(77, 3000);
     let (tessera, checksum) = (theirs.record.hash, blake3(&bytes));

@@ -12,6 +12,7 @@ mod cached;
 mod conformance;
 mod damage;
 mod disks;
+mod flipped_byte;
 mod flipped_index;
 mod full_disk;
 mod garbage;

@@ -16,8 +16,8 @@ use tesseras_core::ports::{
 };
 use tesseras_core::signature::SignaturePair;
 use tesseras_core::time::Timestamp;
-use tesseras_crypto::CreatorKeys;
 use tesseras_crypto::hash::{blake3, sha256};
+use tesseras_crypto::{CreatorKeys, NamedManifest};
 use tesseras_storage::{StorageConfig, Store};
 
 pub fn open(dir: &Path) -> Store {
@@ -65,10 +65,17 @@ pub fn read(reader: &dyn BlobReader) -> Vec<u8> {
     bytes
 }
 
-/// The capsule with this MANIFEST.
+/// The capsule with this MANIFEST, or with these bytes for one.
 pub fn record(manifest: &[u8]) -> TesseraRecord {
+    let hash = blake3(manifest).into();
+    if let Ok(named) = NamedManifest::read(manifest, &hash) {
+        let layout = PackLayout::new(&hash, named.manifest(), manifest.len() as u64).unwrap();
+        let (origin, added) = (Origin::Created, Timestamp(1));
+        let manifest = named.manifest();
+        return TesseraRecord::of_manifest(hash, manifest, &layout, signatures(), origin, added);
+    }
     TesseraRecord {
-        hash: blake3(manifest).into(),
+        hash,
         title: "a title".to_owned(),
         created: "2026-01-01T00:00:00Z".to_owned(),
         creator: CreatorId::new([3; 32]),
