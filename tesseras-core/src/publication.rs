@@ -26,9 +26,11 @@ pub enum PublicationEvent {
     Wanted,
     /// Enough pieces were attested to read the tessera back; their holders are told next. It is
     /// recorded before the first of them knows: a node that stops in the middle goes on.
-    Placed,
-    /// Enough holders know that it is published.
     Published,
+    /// Enough holders know that it is published.
+    Told,
+    /// Too few holders know that it is published; they are to be told again.
+    Untold,
     /// The owner stopped a publication in progress or in the background.
     Stopped,
     /// The owner wants this node to stop maintaining it.
@@ -77,8 +79,10 @@ impl Publication {
         match event {
             PublicationEvent::Confirmed => Self { confirmed: true, ..self },
             PublicationEvent::Wanted => Self { wanted: true, ..self },
-            PublicationEvent::Placed => Self { published: true, wanted: true, ..self },
-            PublicationEvent::Published => Self { published: true, wanted: false, ..self },
+            PublicationEvent::Published => Self { published: true, wanted: true, ..self },
+            // Of what was cancelled in the meantime nobody needs to be told.
+            PublicationEvent::Told => Self { wanted: self.wanted && !self.published, ..self },
+            PublicationEvent::Untold => Self { wanted: self.wanted || self.published, ..self },
             PublicationEvent::Stopped => Self { wanted: false, ..self },
             PublicationEvent::Cancelled => Self { published: false, wanted: false, ..self },
         }
@@ -111,7 +115,7 @@ impl Publication {
 
 #[cfg(test)]
 mod tests {
-    use super::PublicationEvent::{Cancelled, Confirmed, Placed, Published, Stopped, Wanted};
+    use super::PublicationEvent::{Cancelled, Confirmed, Published, Stopped, Told, Untold, Wanted};
     use super::*;
 
     fn after(events: &[PublicationEvent]) -> Publication {
@@ -123,7 +127,7 @@ mod tests {
         let wanted = after(&[Wanted]);
         assert_eq!(wanted.state(), PublicationState::Publishing);
         assert_eq!(after(&[Wanted, Stopped]), Publication::default());
-        let published = after(&[Wanted, Published]);
+        let published = after(&[Wanted, Published, Told]);
         assert_eq!((published.published, published.wanted), (true, false));
     }
 
@@ -137,11 +141,23 @@ mod tests {
     }
 
     #[test]
-    fn what_is_placed_stays_published_and_is_gone_on_with_until_holders_know_it() {
-        let placed = after(&[Placed]);
-        assert_eq!((placed.state(), placed.wanted), (PublicationState::Published, true));
-        assert_eq!(after(&[Placed, Published]), after(&[Published]));
-        assert_eq!(after(&[Placed, Stopped]), after(&[Published]), "nobody can call it back");
+    fn what_is_published_stays_so_and_is_gone_on_with_until_holders_know_it() {
+        let published = after(&[Published]);
+        assert_eq!((published.state(), published.wanted), (PublicationState::Published, true));
+        let told = after(&[Published, Told]);
+        assert_eq!((told.state(), told.wanted), (PublicationState::Published, false));
+        assert_eq!(after(&[Published, Told, Untold]), published);
+        assert_eq!(after(&[Published, Stopped]), told, "nobody can call it back");
+    }
+
+    #[test]
+    fn what_was_cancelled_while_its_holders_were_told_stays_cancelled() {
+        for answers in [Told, Untold] {
+            let cancelled = after(&[Published, Cancelled, answers]);
+            assert_eq!(cancelled, Publication::default());
+            let wanted_again = after(&[Published, Cancelled, Wanted, answers]);
+            assert_eq!(wanted_again, after(&[Wanted]), "and so does a new wish");
+        }
     }
 
     #[test]

@@ -115,6 +115,19 @@ struct Hunting<'a> {
 }
 
 impl<'a> Collector<'a> {
+    /// Ensures that the parity fragments among these pieces, which are to be sent, are at hand: those
+    /// of the draft, or, if they are gone, computed again.
+    pub(crate) async fn prepare_parity(
+        &self,
+        dossier: &VerifiedDossier,
+        source: &mut PieceSource,
+        pieces: &[Piece],
+        on_progress: &OnProgress,
+    ) -> Result<(), CollectError> {
+        let gone = self.workshop.lacking_parity(self.lock, source, pieces).await?;
+        self.rebuild(dossier, source, &[Piece::Whole].into(), &gone, on_progress).await
+    }
+
     /// Fetches pieces to this node until the pack can be read: the whole, or k fragments, data
     /// before parity. Pieces that are already here, also from an interrupted attempt, are not
     /// fetched again. What has arrived is unpacked at once if that is wanted.

@@ -34,6 +34,8 @@ use crate::workshop::Workshop;
 pub(crate) enum Placing {
     /// For this node's owner: they count against this node, and are recorded in its ledger.
     Own,
+    /// Only to show that this node has them: their holders hold them already.
+    Shown,
     /// As a repair, which others witness.
     Repair {
         /// Nodes that attest the tessera.
@@ -147,7 +149,7 @@ impl<'a> Distributor<'a> {
         source: &PieceSource,
         to: Vec<(Contact, Piece)>,
     ) -> Vec<Contact> {
-        let shipment = Shipment { dossier, source, placing: &Placing::Own };
+        let shipment = Shipment { dossier, source, placing: &Placing::Shown };
         let show = |(holder, piece): (Contact, Piece)| -> BoxFuture<'_, Option<Contact>> {
             Box::pin(async move {
                 let state = TransferState::new(Instant::now(), None);

@@ -44,6 +44,7 @@ mod staged;
 pub mod status;
 mod stores;
 mod survey;
+mod telling;
 mod tessera_lock;
 mod throttle;
 mod transfers;

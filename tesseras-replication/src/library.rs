@@ -67,7 +67,7 @@ struct Tables {
     /// When the holders of each were last asked for an overview, whether they answered or not.
     asked: BTreeMap<TesseraHash, Instant>,
     /// Published tesserae whose holders have all been told so since this node started.
-    confirmed: BTreeSet<TesseraHash>,
+    all_told: BTreeSet<TesseraHash>,
 }
 
 /// What a node's library says about a capsule.

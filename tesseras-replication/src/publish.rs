@@ -1,42 +1,42 @@
 //! Publishing: a capsule of the library is planned, encoded, and placed on other nodes.
 
-use std::collections::BTreeSet;
+mod error;
+
 use std::iter::repeat_n;
 use std::sync::Arc;
 
-use tesseras_core::code::{CodedForm, Piece};
+use tesseras_core::code::CodedForm;
 use tesseras_core::contact::Contact;
-use tesseras_core::ids::{NodeId, TesseraHash};
-use tesseras_core::placement::{self, Placement};
-use tesseras_core::plan::{PlanError, SignedPlan};
+use tesseras_core::ids::TesseraHash;
+use tesseras_core::placement;
+use tesseras_core::plan::SignedPlan;
 use tesseras_core::ports::{Charge, StoreError};
-use tesseras_core::units::MIB;
-use thiserror::Error;
+use tesseras_core::progress::{Meter, OnProgress};
 
 use crate::blocking::Blocking;
 use crate::candidates::Candidates;
-use crate::clock::{ClockOff, check_clock_after};
+use crate::clock::check_clock_after;
 use crate::collect::{CollectError, Collector};
 use crate::distribute::{Distributor, Placing, bytes_of};
-use crate::dossier::{DossierError, VerifiedDossier};
+use crate::dossier::VerifiedDossier;
 use crate::dossiers::dossiers_of_holders;
-use crate::erasure::ErasureError;
 use crate::holder::Holder;
-use crate::library::{KeepError, Library};
+use crate::library::Library;
 use crate::peers::{Peers, Priority};
 use crate::pieces::PieceSource;
-use crate::policy::causes::Causes;
 use crate::policy::health::{Copies, Counts};
 use crate::policy::offers::{Eligible, OfferTerms, distinct};
 use crate::policy::patience::Manner;
 use crate::policy::rounds::{Next, Rounds};
 use crate::policy::survey::Survey;
-use crate::ports::{Directory, OpenCapsule, UnpackError};
+use crate::ports::{Directory, OpenCapsule};
 use crate::roster::Roster;
 use crate::survey::{Scope, survey};
+use crate::telling::{Showing, Telling};
 use crate::tessera_lock::TesseraLock;
-use crate::workshop::{EncodeError, Workshop};
-use tesseras_core::progress::{Meter, OnProgress, silent};
+use crate::workshop::Workshop;
+
+pub use error::PublishError;
 
 /// Result of publishing.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,132 +55,6 @@ pub struct Published {
     pub crowded: bool,
     /// Why pieces were refused, without duplicates.
     pub refusals: Vec<String>,
-}
-
-/// Why a capsule was not published.
-#[derive(Debug, Error)]
-pub enum PublishError {
-    /// This node's clock seems wrong, and no other node's attestation was valid.
-    #[error(transparent)]
-    ClockOff(#[from] ClockOff),
-    /// It is not in the library.
-    #[error("{0} is not in the library of this node")]
-    NotInLibrary(TesseraHash),
-    /// Another request is publishing it.
-    #[error("{0} is being published already")]
-    InProgress(TesseraHash),
-    /// It was stopped by a request to this node.
-    #[error("the publication of {0} was stopped")]
-    Stopped(TesseraHash),
-    /// Its creator is not on this node, and no plan signed by its creator was found.
-    #[error("no plan of {0} that its creator signed is kept here, and no holder gave one")]
-    NoSignedPlan(TesseraHash),
-    /// A different plan is already kept.
-    #[error("another plan of this tessera was signed before; a plan never changes")]
-    PlanConflict,
-    /// No node would hold a piece.
-    #[error("no other node would hold a piece{}", reason(refusals))]
-    NobodyEligible {
-        /// The reasons, without duplicates.
-        refusals: Vec<String>,
-        /// The reasons as counts.
-        causes: Box<Causes>,
-    },
-    /// There is too little room for a readable placement, so nothing was sent.
-    #[error(
-        "nothing was sent: the nodes that would keep pieces ({}) have too little room; each would \
-         have to take {} MiB{}",
-        causes.willing,
-        causes.bytes_per_node.div_ceil(MIB),
-        reason(refusals)
-    )]
-    NoRoom {
-        /// Why others refused, without duplicates.
-        refusals: Vec<String>,
-        /// The room that there is.
-        causes: Box<Causes>,
-    },
-    /// The pieces placed do not suffice to read it back.
-    #[error("it cannot be read back: {}{}", too_few(*placed, *needed), reason(refusals))]
-    TooFew {
-        /// How many have a holder.
-        placed: usize,
-        /// How many are needed.
-        needed: usize,
-        /// Why others refused, without duplicates.
-        refusals: Vec<String>,
-        /// The answers to the offers.
-        causes: Box<Causes>,
-    },
-    /// The pieces are placed, and too few holders are known to have heard that they are published:
-    /// nobody else would find or repair them. This node goes on telling them.
-    #[error(
-        "the pieces are placed, but {} could be told that they are published; this node goes on \
-         trying",
-        only(*told, *holders)
-    )]
-    Untold {
-        /// How many holders know it.
-        told: usize,
-        /// How many hold pieces.
-        holders: usize,
-    },
-    /// The stored dossier or the plan is not valid.
-    #[error(transparent)]
-    Dossier(#[from] DossierError),
-    /// The plan cannot be made.
-    #[error(transparent)]
-    Plan(#[from] PlanError),
-    /// The codec or a store failed while encoding.
-    #[error(transparent)]
-    Erasure(#[from] ErasureError),
-    /// Pieces could not be prepared.
-    #[error(transparent)]
-    Collect(#[from] CollectError),
-    /// The capsule in the library is damaged.
-    #[error("the capsule stored here cannot be published: {0}")]
-    Damaged(#[from] UnpackError),
-    /// A store failed.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-}
-
-fn too_few(placed: usize, needed: usize) -> String {
-    match needed {
-        1 => "no node holds a whole copy".to_owned(),
-        _ => format!("holders were found for only {placed} of the {needed} pieces needed"),
-    }
-}
-
-fn only(told: usize, holders: usize) -> String {
-    match told {
-        0 => format!("none of their {holders} holders"),
-        _ => format!("only {told} of their {holders} holders"),
-    }
-}
-
-fn reason(refusals: &[String]) -> String {
-    if refusals.is_empty() { String::new() } else { format!(" ({})", refusals.join("; ")) }
-}
-
-impl From<EncodeError> for PublishError {
-    fn from(error: EncodeError) -> Self {
-        match error {
-            EncodeError::Erasure(error) => Self::Erasure(error),
-            EncodeError::Plan(error) => Self::Plan(error),
-            EncodeError::Store(error) => Self::Store(error),
-        }
-    }
-}
-
-impl From<KeepError> for PublishError {
-    fn from(error: KeepError) -> Self {
-        match error {
-            KeepError::Dossier(error) => Self::Dossier(error),
-            KeepError::PlanConflict => Self::PlanConflict,
-            KeepError::Store(error) => Self::Store(error),
-        }
-    }
 }
 
 /// The collaborators of publishing: the owner's capsules, the workbench, and the services that
@@ -343,7 +217,7 @@ impl Publisher<'_> {
                     return self.end(lock, dossier, source, &known, eligible, refusals).await;
                 }
             };
-            self.prepare_parity(lock, dossier, source, &missing, on_progress).await?;
+            self.collector(lock).prepare_parity(dossier, source, &missing, on_progress).await?;
             let count = Meter::new("placing pieces", bytes_of(plan, &missing), on_progress);
             let delivery = distributor
                 .distribute(dossier, source, missing, eligible, &Placing::Own, &count)
@@ -378,10 +252,13 @@ impl Publisher<'_> {
             let Counts { live: placed, needed, .. } = counts;
             return Err(PublishError::TooFew { placed, needed, refusals, causes });
         }
-        if !self.library.note_placed(lock).await? {
+        if !self.library.note_published(lock).await? {
             return Err(PublishError::Stopped(tessera));
         }
-        let told = self.tell(lock, dossier, source, known).await;
+        let (collector, distributor) = (self.collector(lock), self.distributor(lock));
+        let pieces = Showing { collector, distributor, dossier, source, placement: &placement };
+        let holders: Vec<Contact> = known.contacts().into_values().collect();
+        let told = self.telling(lock, &holders).tell_and_show(pieces).await;
         let mut known_to = placement.clone();
         known_to.retain(|id, _| told.contains(id));
         if !placement::is_readable(&known_to, k) {
@@ -400,95 +277,21 @@ impl Publisher<'_> {
         })
     }
 
-    /// Tells all holders that a tessera is published. Those whose pieces another node has placed are
-    /// shown that this node has them as well, and told again. Returns those that know it now; the next
-    /// repair tells the others.
-    async fn tell(
-        &self,
-        lock: &TesseraLock,
-        dossier: &VerifiedDossier,
-        source: &mut PieceSource,
-        known: &Survey,
-    ) -> BTreeSet<NodeId> {
-        let (placement, holders) = (known.placement(dossier.plan()), known.contacts());
-        let holders: Vec<Contact> = holders.into_values().collect();
-        let roster = self.roster(dossier.tessera(), &holders);
-        let mut told = roster.send(&holders).await;
-        if !told.unconfirmed.is_empty() {
-            let shown = self.show(lock, dossier, source, told.unconfirmed, &placement).await;
-            told.confirmed.extend(roster.send(&shown).await.confirmed);
-        }
-        if told.confirmed.len() == holders.len() {
-            self.library.note_confirmed(dossier.tessera());
-        }
-        told.confirmed
+    /// Tells all these holders that a tessera is published. Only some may know it in the end.
+    pub(crate) fn telling<'a>(
+        &'a self,
+        lock: &'a TesseraLock,
+        holders: &'a [Contact],
+    ) -> Telling<'a> {
+        let Self { peers, holder, library, directory, .. } = *self;
+        let roster = Roster { peers, holder, directory, tessera: lock.tessera(), holders };
+        Telling { library, lock, roster }
     }
 
-    /// Shows to each of these holders that this node has a piece which that node holds, too. Returns
-    /// those that have seen it.
-    async fn show(
-        &self,
-        lock: &TesseraLock,
-        dossier: &VerifiedDossier,
-        source: &mut PieceSource,
-        to: Vec<Contact>,
-        placement: &Placement,
-    ) -> Vec<Contact> {
-        let plan = dossier.plan();
-        let with_piece = to.into_iter().filter_map(|holder| {
-            let pieces = placement.get(&holder.id)?.iter();
-            let smallest = pieces.min_by_key(|piece| plan.piece_bytes(**piece));
-            smallest.map(|piece| (holder, *piece))
-        });
-        let with_piece: Vec<(Contact, Piece)> = with_piece.collect();
-        let pieces: Vec<Piece> = with_piece.iter().map(|(_, piece)| *piece).collect();
-        match self.prepare_parity(lock, dossier, source, &pieces, &silent()).await {
-            Ok(()) => self.distributor(lock).show(dossier, source, with_piece).await,
-            Err(error) => {
-                tracing::warn!(tessera = %dossier.tessera(), %error, "cannot show pieces to holders");
-                Vec::new()
-            }
-        }
-    }
-
-    /// Tells all holders that a tessera is published, without the means to show a piece. If some have
-    /// pieces that another node has placed, the publication is resumed, which shows them theirs.
-    pub(crate) async fn confirm(
-        &self,
-        lock: &TesseraLock,
-        holders: &[Contact],
-    ) -> Result<(), StoreError> {
-        let told = self.roster(lock.tessera(), holders).send(holders).await;
-        if told.confirmed.len() == holders.len() {
-            self.library.note_confirmed(lock.tessera());
-        }
-        match told.unconfirmed.is_empty() {
-            true => Ok(()),
-            false => self.library.note_untold(lock).await,
-        }
-    }
-
-    fn roster<'a>(&'a self, tessera: TesseraHash, holders: &'a [Contact]) -> Roster<'a> {
-        let Self { peers, holder, directory, .. } = *self;
-        Roster { peers, holder, directory, tessera, holders }
-    }
-
-    /// Ensures that the parity fragments to be placed are at hand: those of the draft, or, if they
-    /// are gone, computed again.
-    async fn prepare_parity(
-        &self,
-        lock: &TesseraLock,
-        dossier: &VerifiedDossier,
-        source: &mut PieceSource,
-        missing: &[Piece],
-        on_progress: &OnProgress,
-    ) -> Result<(), CollectError> {
-        let gone = self.workshop.lacking_parity(lock, source, missing).await?;
-        let whole = [Piece::Whole].into();
+    fn collector<'a>(&'a self, lock: &'a TesseraLock) -> Collector<'a> {
         let Self { peers, holder, workshop, .. } = *self;
         let priority = Priority::Interactive;
-        let collector = Collector { peers, holder, workshop, lock, priority, throttled: None };
-        collector.rebuild(dossier, source, &whole, &gone, on_progress).await
+        Collector { peers, holder, workshop, lock, priority, throttled: None }
     }
 
     fn candidates(&self) -> Candidates<'_> {

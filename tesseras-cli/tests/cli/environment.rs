@@ -141,7 +141,9 @@ impl Environment {
         let placed = PlacedPiece { piece: Piece::Whole, holder: NodeId::new([7; 20]), bytes: 9 };
         holdings.put_dossier(&tessera, &dossier).expect("kept");
         holdings.record_placement(&tessera, &placed, Timestamp(1)).expect("recorded");
-        holdings.note_publication(&tessera, PublicationEvent::Published).expect("noted");
+        for event in [PublicationEvent::Published, PublicationEvent::Told] {
+            holdings.note_publication(&tessera, event).expect("noted");
+        }
     }
 
     /// Takes the place of a `tesd` and gives each client one answer, as bytes of frames.

@@ -380,9 +380,10 @@ fn publications(holdings: &dyn HoldingRepository, name: &TesseraHash) {
     for event in [
         PublicationEvent::Confirmed,
         PublicationEvent::Wanted,
-        PublicationEvent::Published,
+        PublicationEvent::Told,
         PublicationEvent::Wanted,
-        PublicationEvent::Placed,
+        PublicationEvent::Published,
+        PublicationEvent::Untold,
         PublicationEvent::Stopped,
     ] {
         expected = expected.after(event);

@@ -97,14 +97,15 @@ impl Library {
 
     /// Records that enough pieces of a tessera are placed, and that its holders are to be told.
     /// `false` if it was dropped in the meantime: then it is not published.
-    pub(crate) async fn note_placed(&self, lock: &TesseraLock) -> Result<bool, StoreError> {
-        let event = PublicationEvent::Placed;
+    pub(crate) async fn note_published(&self, lock: &TesseraLock) -> Result<bool, StoreError> {
+        let event = PublicationEvent::Published;
         self.note_unless_dropped(&lock.on(&self.disk), lock.tessera(), event).await
     }
 
     /// Records that enough holders of a tessera that was published here know it.
     pub(crate) async fn note_told(&self, lock: &TesseraLock) -> Result<(), StoreError> {
-        self.note_if_published(lock, PublicationEvent::Published).await
+        let (disk, event) = (lock.on(&self.disk), PublicationEvent::Told);
+        self.note_unless_dropped(&disk, lock.tessera(), event).await.map(|_| ())
     }
 
     /// Records that a tessera is to be published. `false` if it was dropped in the meantime.
@@ -114,20 +115,8 @@ impl Library {
 
     /// Records that the holders of a tessera that was published here are to be told so again soon.
     pub(crate) async fn note_untold(&self, lock: &TesseraLock) -> Result<(), StoreError> {
-        self.note_if_published(lock, PublicationEvent::Wanted).await
-    }
-
-    /// Nothing is recorded if the tessera was dropped or its publication cancelled in the meantime.
-    async fn note_if_published(
-        &self,
-        lock: &TesseraLock,
-        event: PublicationEvent,
-    ) -> Result<(), StoreError> {
-        let (state, _) = self.publication(lock.tessera()).await?;
-        if state == PublicationState::Published {
-            self.note_unless_dropped(&lock.on(&self.disk), lock.tessera(), event).await?;
-        }
-        Ok(())
+        let (disk, event) = (lock.on(&self.disk), PublicationEvent::Untold);
+        self.note_unless_dropped(&disk, lock.tessera(), event).await.map(|_| ())
     }
 
     async fn note_unless_dropped(
@@ -146,8 +135,8 @@ impl Library {
 
     /// Whether a tessera was published from this library without all its holders having been told
     /// since this node started: it may have stopped just before telling them.
-    pub(crate) async fn is_to_confirm(&self, tessera: TesseraHash) -> Result<bool, StoreError> {
-        if lock(&self.tables).confirmed.contains(&tessera) {
+    pub(crate) async fn is_to_tell(&self, tessera: TesseraHash) -> Result<bool, StoreError> {
+        if lock(&self.tables).all_told.contains(&tessera) {
             return Ok(false);
         }
         self.run(move |stores| {
@@ -158,8 +147,8 @@ impl Library {
     }
 
     /// Records that all holders were told that a tessera is published.
-    pub(crate) fn note_confirmed(&self, tessera: TesseraHash) {
-        lock(&self.tables).confirmed.insert(tessera);
+    pub(crate) fn note_all_told(&self, tessera: TesseraHash) {
+        lock(&self.tables).all_told.insert(tessera);
     }
 
     /// Whether a tessera is published as far as this node knows. Of a fetched capsule other nodes

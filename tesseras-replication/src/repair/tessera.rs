@@ -94,7 +94,7 @@ impl Repairer<'_> {
         done.missing += done.waiting;
         if awaited.is_some() {
             // What was fetched for it before is kept.
-            self.confirm_again(lock, survey).await?;
+            self.tell_again(lock, survey).await?;
             return Ok(done);
         }
         // Nothing is placed elsewhere: damage on this node does not fail the repair.
@@ -142,7 +142,7 @@ impl Repairer<'_> {
         let mut holders = survey.contacts();
         holders.extend(delivery.holders.into_iter().map(|contact| (contact.id, contact)));
         let holders: Vec<Contact> = holders.into_values().collect();
-        self.publisher().confirm(lock, &holders).await?;
+        self.publisher().telling(lock, &holders).tell().await?;
         Ok(done)
     }
 
@@ -168,16 +168,16 @@ impl Repairer<'_> {
         lock: &TesseraLock,
         survey: &Survey,
     ) -> Result<(), StoreError> {
-        self.confirm_again(lock, survey).await?;
+        self.tell_again(lock, survey).await?;
         self.workshop.unpin(lock).await;
         Ok(())
     }
 
     /// Tells all attesting holders that a tessera is published, unless they have been told.
-    async fn confirm_again(&self, lock: &TesseraLock, survey: &Survey) -> Result<(), StoreError> {
-        if self.library.is_to_confirm(lock.tessera()).await? {
+    async fn tell_again(&self, lock: &TesseraLock, survey: &Survey) -> Result<(), StoreError> {
+        if self.library.is_to_tell(lock.tessera()).await? {
             let others = survey.contacts_except(self.peers.me());
-            self.publisher().confirm(lock, &others).await?;
+            self.publisher().telling(lock, &others).tell().await?;
         }
         Ok(())
     }
