@@ -190,12 +190,13 @@ impl Holder {
         self.run(move |stores| stores.fragments.list_fragments(&tessera)).await
     }
 
-    /// The pieces held of a tessera, without those found damaged. Reads no blob.
+    /// The pieces held of a tessera whose bytes are there. Reads no blob; what is gone is recorded as
+    /// damaged, and of another length, too.
     pub(crate) async fn held_pieces(
         &self,
         tessera: TesseraHash,
     ) -> Result<Vec<HeldPiece>, StoreError> {
-        self.run(move |stores| stores.fragments.list_sound_fragments(&tessera)).await
+        self.run(move |stores| stores.fragments.list_attestable_fragments(&tessera)).await
     }
 
     /// The pieces held of a tessera that were found damaged.

@@ -1,8 +1,8 @@
 //! Answers to other nodes' requests about tesserae. Uses the pieces kept for others, and contacts
 //! other nodes only to verify a witness.
 //!
-//! Nothing is acknowledged before it is durable, nothing is kept before it is verified, and
-//! attestations are made from the index alone: no blob is read for them.
+//! Nothing is acknowledged before it is durable, nothing is kept before it is verified, and a piece
+//! is attested if the index has it and its file is there in full length: no blob is read for that.
 
 mod answer;
 mod put;

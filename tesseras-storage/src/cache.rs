@@ -367,6 +367,13 @@ impl FragmentStore for CachedFragmentStore {
         self.inner.list_sound_fragments(tessera)
     }
 
+    fn list_attestable_fragments(
+        &self,
+        tessera: &TesseraHash,
+    ) -> Result<Vec<HeldPiece>, StoreError> {
+        self.inner.list_attestable_fragments(tessera)
+    }
+
     fn mark_damaged(&self, held_piece: &HeldPiece) -> Result<bool, StoreError> {
         let outcome = self.inner.mark_damaged(held_piece);
         self.forget(held_piece);

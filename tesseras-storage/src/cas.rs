@@ -334,7 +334,15 @@ impl Cas {
     /// not found says nothing about the object.
     pub(crate) fn open_object(&self, hash: &ContentHash) -> Result<FileReader, StoreError> {
         let bytes = self.database.read("looking up an object", |c| object_bytes(c, hash))?;
-        let bytes = bytes.ok_or(StoreError::Missing(*hash))?;
+        self.open_of_length(hash, bytes.ok_or(StoreError::Missing(*hash))?)
+    }
+
+    /// The same, for one that the index says to have so many bytes.
+    pub(crate) fn open_of_length(
+        &self,
+        hash: &ContentHash,
+        bytes: u64,
+    ) -> Result<FileReader, StoreError> {
         let reader = match FileReader::open(hash, self.files.path(hash)) {
             Err(damage) if damage.is_damage() => {
                 self.files.check_mounted()?;

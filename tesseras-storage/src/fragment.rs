@@ -13,6 +13,7 @@ use crate::blocked::refuse_blocked;
 use crate::cas::{Cas, set_damaged};
 use crate::columns::{content_hash, count, from_piece, piece, tessera_hash, to_integer};
 use crate::holdings::note_event;
+use crate::scrub::is_there;
 
 /// Pieces in SQLite and content-addressed files. Clones share one store.
 #[derive(Debug, Clone)]
@@ -32,19 +33,25 @@ impl FsFragmentStore {
     }
 }
 
-fn list(
+fn list<T>(
     connection: &Connection,
     tessera: &TesseraHash,
     damaged: bool,
-) -> rusqlite::Result<Vec<HeldPiece>> {
+    row: fn(&Row<'_>) -> rusqlite::Result<T>,
+) -> rusqlite::Result<Vec<T>> {
     connection
         .prepare_cached(
-            "SELECT f.tessera, f.piece, f.checksum, f.bytes
+            "SELECT f.tessera, f.piece, f.checksum, f.bytes, o.bytes
              FROM fragments f JOIN objects o ON o.hash = f.checksum
              WHERE f.tessera = ?1 AND o.damaged <= ?2 ORDER BY f.piece",
         )?
-        .query_map(params![tessera.as_bytes(), damaged], held_piece)?
+        .query_map(params![tessera.as_bytes(), damaged], row)?
         .collect()
+}
+
+/// A piece, and the length of its object in bytes.
+fn with_object_bytes(row: &Row<'_>) -> rusqlite::Result<(HeldPiece, u64)> {
+    Ok((held_piece(row)?, count(row, 4)?))
 }
 
 /// The length of the dossier of a tessera, which the first piece is charged with; 0 if there is none,
@@ -144,11 +151,33 @@ impl FragmentStore for FsFragmentStore {
     }
 
     fn list_fragments(&self, tessera: &TesseraHash) -> Result<Vec<HeldPiece>, StoreError> {
-        self.cas.database().read("listing pieces", |c| list(c, tessera, true))
+        self.cas.database().read("listing pieces", |c| list(c, tessera, true, held_piece))
     }
 
     fn list_sound_fragments(&self, tessera: &TesseraHash) -> Result<Vec<HeldPiece>, StoreError> {
-        self.cas.database().read_durable("listing pieces", |c| list(c, tessera, false))
+        let sound = |c: &Connection| list(c, tessera, false, held_piece);
+        self.cas.database().read_durable("listing pieces", sound)
+    }
+
+    fn list_attestable_fragments(
+        &self,
+        tessera: &TesseraHash,
+    ) -> Result<Vec<HeldPiece>, StoreError> {
+        let sound = |c: &Connection| list(c, tessera, false, with_object_bytes);
+        let sound = self.cas.database().read_durable("listing pieces", sound)?;
+        let (mut there, mut unknown) = (Vec::with_capacity(sound.len()), None);
+        for (held_piece, bytes) in sound {
+            match is_there(&self.cas, &held_piece.checksum, bytes) {
+                Ok(true) => there.push(held_piece),
+                Ok(false) => {}
+                Err(error) => {
+                    let HeldPiece { tessera, piece, .. } = held_piece;
+                    tracing::warn!(%tessera, %piece, %error, "a piece cannot be looked at");
+                    unknown = Some(error);
+                }
+            }
+        }
+        unknown.filter(|_| there.is_empty()).map_or(Ok(there), Err)
     }
 
     fn mark_damaged(&self, held_piece: &HeldPiece) -> Result<bool, StoreError> {

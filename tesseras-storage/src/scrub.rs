@@ -22,7 +22,7 @@ use crate::columns::{content_hash, count};
 pub use damage::{DamagedObject, ObjectUse};
 pub use round::ScrubRound;
 
-pub(crate) use damage::{count_damaged, damaged_after};
+pub(crate) use damage::{count_damaged, damaged_after, is_there};
 use damage::{record_found, record_sound};
 pub(crate) use round::{round, save_round};
 

@@ -182,6 +182,8 @@ fn fragment_damage(
 ) {
     let listed = || {
         let sound = fragments.list_sound_fragments(&tessera(1)).expect("asked");
+        let attestable = fragments.list_attestable_fragments(&tessera(1)).expect("asked");
+        assert_eq!(attestable, sound, "the bytes of each are there");
         (sound, fragments.count_damaged().expect("asked"))
     };
     assert_eq!(listed(), (held[..3].to_vec(), 0));

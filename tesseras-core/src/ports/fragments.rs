@@ -40,8 +40,17 @@ pub trait FragmentStore: Send + Sync {
     fn list_fragments(&self, tessera: &TesseraHash) -> Result<Vec<HeldPiece>, StoreError>;
 
     /// The same, without the pieces that were found damaged, and only pieces that survive a power
-    /// cut: what is acknowledged and attested.
+    /// cut.
     fn list_sound_fragments(&self, tessera: &TesseraHash) -> Result<Vec<HeldPiece>, StoreError>;
+
+    /// Those of them whose bytes are there in their full length, of which none is read: what is
+    /// acknowledged and attested. Any other one is recorded as damaged. One of which this cannot be
+    /// found out is left out; if that leaves none, the call fails. It fails, too, and records
+    /// nothing, while the bytes of all pieces are away, as when a disk is not mounted.
+    fn list_attestable_fragments(
+        &self,
+        tessera: &TesseraHash,
+    ) -> Result<Vec<HeldPiece>, StoreError>;
 
     /// Records that the stored bytes of a held piece, and of all pieces with equal bytes, no longer
     /// match the checksum; kept until they are stored again, or read and found to match. `false` if it

@@ -5,13 +5,13 @@ use std::fs;
 use std::path::Path;
 
 use tesseras_core::code::Piece;
-use tesseras_core::ids::ContentHash;
+use tesseras_core::ids::{ContentHash, TesseraHash};
 use tesseras_core::plan::SignedPlan;
 use tesseras_core::ports::{
     BlobStore as _, FragmentStore as _, HeldPiece, TesseraRepository as _, Workbench as _,
 };
 use tesseras_core::progress::silent;
-use tesseras_replication::messages::refusal;
+use tesseras_replication::messages::{Attestation, Request, refusal};
 use tesseras_replication::publish::PublishError;
 use tesseras_replication::status::HealthState;
 use tesseras_rpc::calls::Repair;
@@ -19,7 +19,7 @@ use tesseras_wire::codec::Refusal;
 
 use crate::network::{MIB, Member, Net};
 use crate::reasons::ask;
-use crate::stranger::{Goods, Stranger, blob_path};
+use crate::stranger::{Goods, NoAnswer, Stranger, blob_path};
 
 /// Flips one bit of a stored object.
 fn rot(dir: &Path, hash: &ContentHash) {
@@ -93,12 +93,88 @@ async fn a_disk_that_is_away_for_a_moment_has_lost_nothing() {
     fs::rename(&cas, &away).unwrap();
     fs::create_dir(&cas).unwrap();
     let get = || async { stranger.get(&holder.contact(), goods.tessera, Piece::Whole, 0).await };
+    let attested = || attested(&stranger, holder, goods.tessera);
     assert_eq!(get().await.unwrap_err(), Refusal::INTERNAL);
+    assert_eq!(attested().await.unwrap_err(), Refusal::INTERNAL);
     fs::remove_dir(&cas).unwrap();
     assert_eq!(get().await.unwrap_err(), Refusal::INTERNAL);
+    assert_eq!(attested().await.unwrap_err(), Refusal::INTERNAL);
     fs::rename(&away, &cas).unwrap();
+    assert_eq!(attested().await.unwrap(), [Piece::Whole]);
     assert!(get().await.unwrap() == goods.bytes(Piece::Whole));
     assert_eq!(holder.store.fragments().list_sound_fragments(&goods.tessera).unwrap().len(), 1);
+}
+
+/// The pieces that a holder attests to a stranger.
+async fn attested(
+    stranger: &Stranger,
+    holder: &Member,
+    tessera: TesseraHash,
+) -> Result<Vec<Piece>, NoAnswer> {
+    let request = Request::Attest { tessera, nonce: [7; 32] };
+    let attestation: Attestation = stranger.ask(&holder.contact(), &request, None).await?;
+    Ok(attestation.pieces.into_iter().map(|attested| attested.piece).collect())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_piece_whose_file_is_gone_or_cut_off_is_not_attested_and_is_accepted_again() {
+    let net = Net::of(1).await;
+    let holder = &net.nodes[0];
+    let (stranger, goods) = (Stranger::at("127.0.100.1"), Goods::make(4 * MIB, 20));
+    let all = [Piece::Index(0), Piece::Index(1), Piece::Index(2)];
+    for piece in all {
+        stranger.put(&holder.contact(), goods.parcel(piece)).await.unwrap();
+    }
+    let attested = || attested(&stranger, holder, goods.tessera);
+    assert_eq!(attested().await.unwrap(), all);
+    let held = holder.held(goods.tessera);
+    fs::remove_file(blob_path(&holder.dir, &held[0].checksum)).unwrap();
+    cut_off(&holder.dir, &held[2].checksum);
+    assert_eq!(attested().await.unwrap(), [Piece::Index(1)]);
+    assert_eq!(holder.store.fragments().count_damaged().unwrap(), 2);
+    for piece in [Piece::Index(0), Piece::Index(2)] {
+        stranger.put(&holder.contact(), goods.parcel(piece)).await.unwrap();
+    }
+    assert_eq!(attested().await.unwrap(), all);
+    assert!(holder.store.check().unwrap().is_sound());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_piece_whose_file_is_gone_is_not_counted_and_is_replaced_by_repair() {
+    for (bytes, seed) in [(2000, 5), (4 * MIB, 6)] {
+        let net = Net::of(9).await;
+        let owner = &net.nodes[0];
+        let (hash, keys) = owner.create(&net.path("album"), bytes, seed);
+        owner.publish(hash, &keys).await.unwrap();
+        let holder = net.nodes[1..].iter().find(|member| !member.held(hash).is_empty()).unwrap();
+        let gone = holder.held(hash).into_iter().find(|held| held.piece != Piece::Whole);
+        let gone = gone.unwrap_or_else(|| holder.held(hash).remove(0));
+        let counts = async || {
+            let placement = owner.health(hash).await.placement;
+            placement.get(&holder.contact().id).is_some_and(|held| held.contains(&gone.piece))
+        };
+        assert!(counts().await);
+        fs::remove_file(blob_path(&holder.dir, &gone.checksum)).unwrap();
+        assert!(!counts().await);
+        let repaired = holder.repair(hash).await;
+        assert!(repaired.restored > 0, "{repaired:?}");
+        assert!(counts().await);
+        assert_eq!(holder.store.fragments().count_damaged().unwrap(), 0);
+        assert!(holder.store.check().unwrap().is_sound());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_repair_finds_by_itself_that_the_file_of_a_piece_is_gone() {
+    let net = Net::of(4).await;
+    let (hash, keys) = net.nodes[0].create(&net.path("album"), 2000, 5);
+    net.nodes[0].publish(hash, &keys).await.unwrap();
+    let holder = &net.nodes[1];
+    fs::remove_file(blob_path(&holder.dir, &holder.held(hash)[0].checksum)).unwrap();
+    let repaired = holder.repair(hash).await;
+    assert_eq!(repaired.restored, 1, "{repaired:?}");
+    assert_eq!(holder.node.replication().replaced_pieces(), 1);
+    assert!(holder.store.check().unwrap().is_sound());
 }
 
 #[tokio::test(flavor = "multi_thread")]

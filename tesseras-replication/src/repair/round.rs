@@ -57,6 +57,7 @@ impl<'a> Repairer<'a> {
         let Self { peers, holder, directory, .. } = *self;
         let lock = &self.workshop.lock(tessera).await;
         let Some(dossier) = self.stored_dossier(tessera).await? else { return Ok(None) };
+        holder.held_pieces(tessera).await?;
         let is_damaged = !holder.damaged_pieces(tessera).await?.is_empty();
         if is_damaged || !holder.may_end_with_claims(&tessera) {
             return Ok(None);

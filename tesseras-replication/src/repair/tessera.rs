@@ -41,6 +41,8 @@ impl Repairer<'_> {
         on_progress: &OnProgress,
     ) -> Result<Repaired, RepairError> {
         let tessera = lock.tessera();
+        // What is gone from the disk is found by this, and counts as damaged from now on.
+        self.holder.held_pieces(tessera).await?;
         let damaged = self.holder.damaged_pieces(tessera).await?.len();
         let done = self.look_and_place(lock, effort, on_progress).await;
         if damaged > 0 {

@@ -23,7 +23,7 @@ use tesseras_replication::{
     UnpackingCapsule,
 };
 use tesseras_storage::{StorageConfig, Store};
-use tesseras_wire::codec::{self, Answer};
+use tesseras_wire::codec::{self, Answer, Refusal};
 use tesseras_wire::{
     BoxFuture, BoxStream, Peer, Reply, RequestError, SharedMemory, Target, Transport, empty_body,
 };
@@ -43,6 +43,10 @@ mockall::mock! {
         ) -> Result<(), StoreError>;
         fn list_fragments(&self, tessera: &TesseraHash) -> Result<Vec<HeldPiece>, StoreError>;
         fn list_sound_fragments(&self, tessera: &TesseraHash) -> Result<Vec<HeldPiece>, StoreError>;
+        fn list_attestable_fragments(
+            &self,
+            tessera: &TesseraHash,
+        ) -> Result<Vec<HeldPiece>, StoreError>;
         fn mark_damaged(&self, fragment: &HeldPiece) -> Result<bool, StoreError>;
         fn count_damaged(&self) -> Result<u64, StoreError>;
         fn read_fragment(&self, fragment: &HeldPiece) -> Result<Box<dyn BlobReader>, StoreError>;
@@ -143,8 +147,13 @@ fn node(store: &Store, fragments: Arc<dyn FragmentStore>, keys: Arc<NodeKeys>) -
     })
 }
 
-/// Asks a node to attest, and verifies the answer.
+/// Asks a node to attest, which it does.
 async fn attested(node: &Replication, keys: &NodeKeys) -> Vec<AttestedPiece> {
+    ask(node, keys).await.unwrap()
+}
+
+/// Asks a node to attest, and verifies the answer.
+async fn ask(node: &Replication, keys: &NodeKeys) -> Result<Vec<AttestedPiece>, Refusal> {
     let asker = NodeKeys::generate(0).unwrap();
     let remote = SocketAddr::from(([127, 0, 0, 1], 1));
     let NodePublic { public_key, nonce } = asker.public();
@@ -152,13 +161,13 @@ async fn attested(node: &Replication, keys: &NodeKeys) -> Vec<AttestedPiece> {
     let nonce = [9; 32];
     let frame = codec::encode(&Request::Attest { tessera: TESSERA, nonce }).unwrap();
     let answer = node.serve(peer, "attest", &frame, empty_body()).await.unwrap();
-    let Answer::Ok(attestation) = codec::decode::<Answer<Attestation>>(&answer.frame).unwrap()
-    else {
-        panic!("refused")
+    let attestation = match codec::decode::<Answer<Attestation>>(&answer.frame).unwrap() {
+        Answer::Ok(attestation) => attestation,
+        Answer::Error(refusal) => return Err(refusal),
     };
     let question = Question { asker: asker.id(), holder: keys.id(), tessera: TESSERA, nonce };
     assert!(is_valid(&attestation, &question, &keys.public(), NOW));
-    attestation.pieces
+    Ok(attestation.pieces)
 }
 
 #[tokio::test]
@@ -176,7 +185,7 @@ async fn a_hundred_fragments_are_attested_without_reading_one() {
         .collect();
     let mut fragments = MockFragments::new();
     fragments.expect_read_fragment().never();
-    fragments.expect_list_sound_fragments().times(1).return_once({
+    fragments.expect_list_attestable_fragments().times(1).return_once({
         let held = held.clone();
         move |_| Ok(held)
     });
@@ -187,7 +196,7 @@ async fn a_hundred_fragments_are_attested_without_reading_one() {
 }
 
 #[tokio::test]
-async fn an_attestation_says_what_was_stored_even_when_the_disk_has_lost_it() {
+async fn an_attestation_says_what_the_disk_has_and_nothing_while_it_is_away() {
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open(dir.path(), &StorageConfig::default()).unwrap();
     let keys = Arc::new(NodeKeys::generate(0).unwrap());
@@ -209,6 +218,15 @@ async fn an_attestation_says_what_was_stored_even_when_the_disk_has_lost_it() {
     let node = node(&store, Arc::new(store.cached_fragments(1 << 20)), keys.clone());
     let before = attested(&node, &keys).await;
     assert_eq!(before.len(), 100);
-    std::fs::remove_dir_all(dir.path().join("cas")).unwrap();
+    let (cas, away) = (dir.path().join("cas"), dir.path().join("away"));
+    std::fs::rename(&cas, &away).unwrap();
+    let refused = ask(&node, &keys).await.unwrap_err();
+    assert_eq!(refused.code, Refusal::INTERNAL);
+    std::fs::rename(&away, &cas).unwrap();
     assert_eq!(attested(&node, &keys).await, before);
+    let lost = before[40].checksum.to_string();
+    std::fs::remove_file(cas.join(&lost[..2]).join(format!("{lost}.blob"))).unwrap();
+    let mut left = before;
+    left.remove(40);
+    assert_eq!(attested(&node, &keys).await, left);
 }

@@ -382,6 +382,13 @@ impl FragmentStore for Memory {
         Ok(all)
     }
 
+    fn list_attestable_fragments(
+        &self,
+        tessera: &TesseraHash,
+    ) -> Result<Vec<HeldPiece>, StoreError> {
+        self.list_sound_fragments(tessera)
+    }
+
     fn mark_damaged(&self, fragment: &HeldPiece) -> Result<bool, StoreError> {
         let mut state = self.state();
         let held = state.fragments.get(&(fragment.tessera, fragment.piece));

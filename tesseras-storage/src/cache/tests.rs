@@ -80,6 +80,13 @@ impl FragmentStore for Shared {
         self.list_fragments(tessera)
     }
 
+    fn list_attestable_fragments(
+        &self,
+        tessera: &TesseraHash,
+    ) -> Result<Vec<HeldPiece>, StoreError> {
+        self.list_fragments(tessera)
+    }
+
     fn mark_damaged(&self, _: &HeldPiece) -> Result<bool, StoreError> {
         unreachable!("the cache finds no damage")
     }

@@ -32,6 +32,26 @@ pub struct ObjectUse {
     pub capsules: Vec<TesseraHash>,
 }
 
+/// Whether the file of an object is there in its full length; nothing of it is read. If it is not,
+/// the object is recorded as damaged. Fails if the file cannot be opened for a reason that says
+/// nothing about the object, as when the disk is away.
+pub(crate) fn is_there(cas: &Cas, object: &ContentHash, bytes: u64) -> Result<bool, StoreError> {
+    // The name alone is looked up as long as all is well.
+    if cas.files().has(object, bytes).is_ok_and(|is_there| is_there) {
+        return Ok(true);
+    }
+    match cas.open_of_length(object, bytes) {
+        Ok(_) => return Ok(true),
+        Err(error) if error.is_damage() => {}
+        Err(error) => return Err(error),
+    }
+    if record_found(cas, object, bytes, None)? {
+        let path = cas.files().path(object);
+        tracing::error!(path = %path.display(), "a stored file is gone, or has another length");
+    }
+    Ok(false)
+}
+
 /// Records an object as damaged that was found so; `false` if it was replaced or removed since it was
 /// opened.
 pub(super) fn record_found(
