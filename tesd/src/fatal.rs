@@ -157,6 +157,7 @@ fn store_hint(error: &StoreError) -> Option<&'static str> {
         StoreError::IndexMissing { .. } | StoreError::IndexDamaged { .. } => {
             Some("`tes repair --library` lists the library again from its files")
         }
+        StoreError::IndexGone { .. } => Some("put it back if you can, then start tesd again"),
         StoreError::NotOwned { .. } => {
             Some("run tesd as that user, or choose a data directory of its own with --data-dir")
         }

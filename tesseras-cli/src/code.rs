@@ -98,6 +98,7 @@ impl Code {
             | StoreError::OutOfRange { .. }
             | StoreError::Mismatch { .. }
             | StoreError::Locked { .. }
+            | StoreError::IndexGone { .. }
             | StoreError::Backend { .. } => (&Cause::of_store(error)).into(),
         }
     }

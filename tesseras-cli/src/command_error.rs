@@ -11,6 +11,11 @@ use crate::code::Code;
 pub const MEND: &str = "`tes verify HASH` says what is damaged; if it was published, `tes fetch \
                         HASH` mends it and keeps what is intact";
 
+/// What to do about an index that was removed or replaced.
+pub const INDEX_GONE: &str = "stop tesd, put the directory db/ back as it was if you can, and start \
+                              tesd again; if it is lost, `tes repair --library` lists your \
+                              tesserae again from their files";
+
 /// What to give where an exported tessera is expected.
 pub const EXPORTED: &str = "give the directory tessera-… that `tes export` wrote";
 
@@ -98,6 +103,7 @@ impl From<StoreError> for CommandError {
                 "`tes repair --library` lists your tesserae again from the stored files; it \
                  deletes nothing",
             ),
+            StoreError::IndexGone { .. } => failed.with_hint(INDEX_GONE),
             StoreError::ReadOnly { .. } => failed.with_hint(
                 "make the data directory writable; `tes list`, `show`, `verify`, `export` and \
                  `card` work without",

@@ -6,7 +6,7 @@ use tesseras_rpc::ClientError;
 use tesseras_rpc::failure::{Cause, Failure, Shortage};
 
 use crate::code::Code;
-use crate::command_error::{CommandError, MEND};
+use crate::command_error::{CommandError, INDEX_GONE, MEND};
 use crate::human::{count, size};
 use crate::problems::clock;
 
@@ -106,6 +106,7 @@ fn hint(cause: &Cause) -> Option<String> {
         }
         Cause::Busy => "try again when one of them is done",
         Cause::Locked => "try again in a moment",
+        Cause::IndexGone => INDEX_GONE,
         Cause::Stopping => "start tesd again and repeat the command",
         Cause::UnknownRequest => ONE_VERSION,
         Cause::NobodyEligible { shortage } | Cause::NoRoom { shortage } => {

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use tesseras_core::time::ClockOffset;
 use tesseras_rpc::problem::Problem;
 
+use crate::command_error::INDEX_GONE;
 use crate::human::size;
 
 const SET_THE_CLOCK: &str = "set it right (NTP); until then other nodes refuse what this one dates";
@@ -13,6 +14,13 @@ const SET_THE_CLOCK: &str = "set it right (NTP); until then other nodes refuse w
 pub fn problem(problem: &Problem, listen: SocketAddr) -> (String, String) {
     let port = listen.port();
     match problem {
+        Problem::IndexGone { path } => (
+            format!(
+                "the index {path} was removed or replaced while tesd runs: nothing is stored, \
+                 dropped or attested any more"
+            ),
+            INDEX_GONE.to_owned(),
+        ),
         Problem::ClockOff { seconds, witnesses } => {
             (clock(*seconds, *witnesses), SET_THE_CLOCK.to_owned())
         }

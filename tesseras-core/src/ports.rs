@@ -103,6 +103,16 @@ pub enum StoreError {
         /// Its path.
         path: String,
     },
+    /// The database was removed or replaced while it is open. What is committed would be lost with the
+    /// end of this process.
+    #[error(
+        "the index {path} was removed or replaced while it is in use: nothing is stored or \
+         acknowledged until this is restarted"
+    )]
+    IndexGone {
+        /// Where it was.
+        path: String,
+    },
     /// The database can no longer be read.
     #[error("the index is damaged: {what}: {source}")]
     IndexDamaged {

@@ -108,6 +108,7 @@ impl Node {
             listen: self.listen(),
             dht: self.wiring.dht.clone(),
             replication: self.wiring.replication.clone(),
+            store: self.wiring.store.clone(),
             scrubber: self.wiring.scrubber.clone(),
             board: self.board.clone(),
             storage_limit: config.replication.limits.storage,

@@ -29,9 +29,15 @@ pub struct Space {
     pub limit: u64,
 }
 
-/// All problems, the worst first.
-pub fn problems(status: &Status, peers: &[BootstrapPeer], space: Space) -> Vec<Problem> {
-    let mut found = Vec::new();
+/// All problems, the worst first. `gone` is where the index was, if it is not there any more.
+pub fn problems(
+    status: &Status,
+    peers: &[BootstrapPeer],
+    space: Space,
+    gone: Option<String>,
+) -> Vec<Problem> {
+    let mut found: Vec<Problem> =
+        gone.map(|path| Problem::IndexGone { path }).into_iter().collect();
     if let Some(offset) = status.clock.filter(|offset| offset.is_off()) {
         let (seconds, witnesses) = (offset.seconds, offset.witnesses);
         found.push(Problem::ClockOff { seconds, witnesses });
@@ -90,9 +96,9 @@ mod tests {
 
     #[test]
     fn a_node_that_is_well_has_none() {
-        assert_eq!(problems(&well(), &[], SPACE), []);
+        assert_eq!(problems(&well(), &[], SPACE, None), []);
         let nothing_offered = Space { limit: 0, ..SPACE };
-        assert_eq!(problems(&well(), &[], nothing_offered), []);
+        assert_eq!(problems(&well(), &[], nothing_offered, None), []);
     }
 
     #[test]
@@ -104,17 +110,17 @@ mod tests {
             Problem::DiskReserve { free: 9, reserve: 10 },
             Problem::StorageLimit { used: 991, limit: 1000 },
         ];
-        assert_eq!(problems(&status, &[], space), found);
-        assert_eq!(problems(&well(), &[], Space { used: 990, ..SPACE }), []);
+        assert_eq!(problems(&status, &[], space, None), found);
+        assert_eq!(problems(&well(), &[], Space { used: 990, ..SPACE }, None), []);
     }
 
     #[test]
     fn nobody_is_alarmed_in_the_first_minute_or_without_peers() {
         let unreached = Status { reachable: false, ..well() };
-        assert_eq!(problems(&unreached, &[], SPACE), [Problem::Unreachable]);
+        assert_eq!(problems(&unreached, &[], SPACE, None), [Problem::Unreachable]);
         let young = Status { running_for: Duration::from_secs(59), ..unreached.clone() };
-        assert_eq!(problems(&young, &[], SPACE), []);
-        assert_eq!(problems(&Status { peers: 0, ..unreached }, &[], SPACE), []);
+        assert_eq!(problems(&young, &[], SPACE, None), []);
+        assert_eq!(problems(&Status { peers: 0, ..unreached }, &[], SPACE, None), []);
     }
 
     #[test]
@@ -140,6 +146,6 @@ mod tests {
             Problem::BootstrapUnknown { peer: "nowhere:7".to_owned() },
             silent("8.8.8.8:7", three),
         ];
-        assert_eq!(problems(&status, &peers, SPACE), found);
+        assert_eq!(problems(&status, &peers, SPACE, None), found);
     }
 }

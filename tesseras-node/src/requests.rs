@@ -20,6 +20,7 @@ use tesseras_rpc::messages::{
     RepairReply, TesseraGlance, TesseraStatus,
 };
 use tesseras_rpc::{BoxFuture, Cause, Failure, Handler, ProgressSink};
+use tesseras_storage::Store;
 
 use crate::answers;
 use crate::config::BootstrapPeer;
@@ -41,7 +42,9 @@ pub struct Requests {
     pub dht: Dht,
     /// The node's replication.
     pub replication: Replication,
-    /// Re-reads what is stored.
+    /// What is stored.
+    pub store: Store,
+    /// Re-reads it.
     pub scrubber: Scrubber,
     /// The state of the background jobs.
     pub board: JobBoard,
@@ -97,22 +100,27 @@ impl Handler for Requests {
 impl Requests {
     async fn status(&self) -> Result<NodeStatus, Failure> {
         let status = self.dht.status().await.ok_or_else(failure::stopping)?;
-        let stores = self.replication.stores().clone();
+        let (stores, store) = (self.replication.stores().clone(), self.store.clone());
         let read = tokio::task::spawn_blocking(move || {
-            Ok::<_, tesseras_core::ports::StoreError>((
+            let gone = match store.check_index_in_place() {
+                Err(StoreError::IndexGone { path }) => Some(path),
+                in_place => in_place.map(|()| None)?,
+            };
+            Ok::<_, StoreError>((
                 stores.fragments.totals()?,
                 stores.blobs.free_space()?.bytes,
                 stores.fragments.count_damaged()?,
+                gone,
             ))
         });
-        let ((fragments, bytes), free, damaged) =
+        let ((fragments, bytes), free, damaged, gone) =
             read.await.map_err(failure::other)?.map_err(failure::of_store)?;
         let (reserve, limit) = (self.min_free_space, self.storage_limit);
         let space = Space { free, reserve, used: bytes, limit };
         let clock_off = status.clock.filter(|offset| offset.is_off());
         Ok(NodeStatus {
             clock_offset_seconds: clock_off.map(|offset| offset.seconds),
-            problems: problems(&status, &self.bootstrap, space),
+            problems: problems(&status, &self.bootstrap, space, gone),
             node_id: self.id,
             listen: self.listen,
             reachable: status.reachable,

@@ -21,8 +21,9 @@ pub struct Glance {
     pub hash: TesseraHash,
     /// Its title.
     pub title: String,
-    /// Its current state; `None` if its holders were not asked in time, or none of their answers
-    /// was valid because this node's clock is wrong. The figures are older then.
+    /// Its current state; `None` if its holders were not asked in time, none of their answers was
+    /// valid because this node's clock is wrong, or what this node holds of it itself could not be
+    /// looked at. The figures are older then.
     pub state: Option<HealthState>,
     /// The figures of the last check.
     pub seen: Option<Seen>,
@@ -61,7 +62,10 @@ impl Asking<'_> {
                     glances[at].seen = library.seen(glances[at].hash);
                 }
                 Ok(None) | Err(StatusError::ClockOff(_)) => {}
-                Err(StatusError::Store(error)) => return Err(error),
+                // Of the others something may still be known.
+                Err(StatusError::Store(error)) => {
+                    tracing::warn!(tessera = %glances[at].hash, %error, "its state is not known");
+                }
             }
         }
         Ok(glances)

@@ -58,6 +58,8 @@ pub enum Cause {
     DiskFull,
     /// Another process holds a lock in the data directory, and did not release it in time.
     Locked,
+    /// The index of the data directory was removed or replaced while the node runs.
+    IndexGone,
     /// The node's store failed otherwise.
     StoreFailed,
     /// What is stored here is damaged.
@@ -139,6 +141,7 @@ impl Cause {
             StoreError::Missing(_) | StoreError::Corrupt(_) => Self::Damaged,
             StoreError::Locked { .. } => Self::Locked,
             StoreError::Blocked(_) => Self::Stopped,
+            StoreError::IndexGone { .. } => Self::IndexGone,
             StoreError::OutOfRange { .. }
             | StoreError::Mismatch { .. }
             | StoreError::NewerFormat { .. }
@@ -181,6 +184,7 @@ codes! {
     NoSpace => "no_space",
     DiskFull => "disk_full",
     Locked => "locked",
+    IndexGone => "index_gone",
     StoreFailed => "store_failed",
     Damaged => "damaged",
     NotValid => "not_valid",

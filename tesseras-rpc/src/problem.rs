@@ -8,6 +8,12 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "code", content = "data")]
 pub enum Problem {
+    /// The index of the data directory was removed or replaced while the node runs, which stores and
+    /// acknowledges nothing until it is started again.
+    IndexGone {
+        /// Where it was.
+        path: String,
+    },
     /// The node's clock differs from its peers' by more than they tolerate.
     ClockOff {
         /// How far it is ahead, in seconds; negative when behind.

@@ -8,6 +8,9 @@
 //! A commit is not durable yet: [`Database::sync`] makes it so, with one sync for all waiting
 //! threads. With `synchronous_full` SQLite syncs every commit by itself.
 //!
+//! Nothing is acknowledged, and nothing removed, by a database that is no longer the one at its path
+//! (`database/in_place.rs`).
+//!
 //! After a sync of the log that failed, all connections are closed, and the log is verified and
 //! written back before anything is read or acknowledged again (`database/log.rs`).
 //!
@@ -31,6 +34,7 @@ mod condition;
 mod config;
 mod connections;
 mod format;
+mod in_place;
 mod log;
 mod lost_index;
 mod mark;
@@ -53,6 +57,7 @@ pub(crate) use read_only::{check_format, open_read_only};
 use config::configure;
 use connections::{BorrowedReader, Connections};
 use format::{format_of, migrate};
+use in_place::Place;
 use log::Log;
 use paths::{beside, length};
 use sole::Left;
@@ -71,6 +76,7 @@ fn without_log_and_readers(connection: Connection, copy: Option<tempfile::TempDi
     Database {
         connections: Connections::of_one(connection),
         log: None,
+        place: None,
         disk: Arc::new(OsDisk),
         _copy: copy,
     }
@@ -99,6 +105,7 @@ pub fn open_database(
     let (_turn, left) = sole::once_others_let(turn, verify, config.busy_timeout)?;
     let writer = open_writer(path, config, &what, may_begin)?;
     let connections = Connections::open(writer, path, config).map_err(|e| sql_error(&what, e))?;
+    let place = Some(Place::of(path)?);
     let log = Log::open(path, config, opening.clone(), &*disk).inspect_err(|_| {
         // What it could not sync is not to be written back when the connections are closed.
         mark::set(&opening);
@@ -108,7 +115,7 @@ pub fn open_database(
         log.was_verified_only()?;
     }
     let log = Some(Box::new(log));
-    Ok(Database { connections, log, disk, _copy: None })
+    Ok(Database { connections, log, place, disk, _copy: None })
 }
 
 /// The connection that writes, to a database of the format of this version.
@@ -167,6 +174,8 @@ pub struct Database {
     /// `None` in memory, where nothing is durable, and for a read-only database: both have one
     /// connection.
     log: Option<Box<Log>>,
+    /// Where the database was when it was opened; `None` where there is no log.
+    place: Option<Place>,
     disk: Arc<dyn Disk>,
     /// The directory of the database if it is a copy, which is removed together with this.
     _copy: Option<tempfile::TempDir>,
@@ -244,6 +253,7 @@ impl Database {
         body: impl FnOnce(&Transaction<'_>) -> Result<T, Fault>,
     ) -> Result<(T, Ticket), WriteError> {
         let before = |error| WriteError { error, rolled_back: true };
+        self.check_in_place().map_err(before)?;
         let mut guard = self.writer().map_err(before)?;
         let connection = open_connection_mut(guard.as_mut());
         let tx = connection
@@ -295,6 +305,7 @@ impl Database {
             // Together with those who wait for their commits: an error is reported only once.
             log.sync(log.wal.committed_elsewhere(), &*self.disk)?;
         }
+        self.check_in_place()?;
         let value = body(&tx).map_err(|fault| fault.into_error(what))?;
         tx.rollback().map_err(|e| sql_error(what, e))?;
         Ok(value)
@@ -302,7 +313,7 @@ impl Database {
 
     /// Returns once the transaction survives a power cut. After a sync that failed, the log is
     /// verified and written back first; [`StoreError::Locked`] while another process has the
-    /// database open.
+    /// database open. [`StoreError::IndexGone`] if the database was removed or replaced since.
     pub fn sync(&self, ticket: Ticket) -> Result<(), StoreError> {
         let Some(log) = &self.log else { return Ok(()) };
         if log.wal.is_broken() {
@@ -311,6 +322,15 @@ impl Database {
         match log.is_synced_by_sqlite() {
             true => log.check_not_lost(ticket),
             false => log.sync(ticket, &*self.disk),
+        }?;
+        self.check_in_place()
+    }
+
+    /// [`StoreError::IndexGone`] if another database is at the path of this one, or none.
+    pub(crate) fn check_in_place(&self) -> Result<(), StoreError> {
+        match (&self.place, &self.log) {
+            (Some(place), Some(log)) => place.check(&log.wal.file()),
+            _ => Ok(()),
         }
     }
 

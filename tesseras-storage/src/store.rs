@@ -281,6 +281,12 @@ impl Store {
         self.database.look_after_log()
     }
 
+    /// [`StoreError::IndexGone`] if the database was removed or replaced while it is open here. Then
+    /// nothing is stored or removed any more, and nothing acknowledged.
+    pub fn check_index_in_place(&self) -> Result<(), StoreError> {
+        self.database.check_in_place()
+    }
+
     /// Removes what processes that are gone left in `tmp/`; what any living process is writing
     /// stays.
     pub fn sweep_tmp(&self) -> Result<Swept, StoreError> {

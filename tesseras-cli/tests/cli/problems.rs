@@ -43,6 +43,7 @@ fn each_problem_of_a_node_is_named_with_what_to_do() {
         Problem::Unreachable,
         Problem::BootstrapUnknown { peer: "nowhere.example:7310".to_owned() },
         Problem::BootstrapSilent { peer: "gone.example:7310".to_owned(), addresses },
+        Problem::IndexGone { path: "/data/db/tesseras.db".to_owned() },
     ];
     let node = environment.fake_node(vec![status(problems.clone()), status(problems)]);
     let json = environment.ok(&["status"]);
@@ -66,6 +67,8 @@ fn each_problem_of_a_node_is_named_with_what_to_do() {
         "nowhere.example:7310 is not known",
         "gone.example:7310 ([2001:db8::1]:7310) has not answered",
         "--bootstrap HOST:PORT",
+        "the index /data/db/tesseras.db was removed or replaced while tesd runs",
+        "put the directory db/ back as it was if you can, and start tesd again",
     ] {
         assert!(human.contains(words), "{words}: {human}");
     }

@@ -67,6 +67,7 @@ pub(super) fn internal(error: StoreError) -> Refusal {
         | StoreError::NewerFormat { .. }
         | StoreError::OlderVersionRuns { .. }
         | StoreError::IndexMissing { .. }
+        | StoreError::IndexGone { .. }
         | StoreError::IndexDamaged { .. }
         | StoreError::ReadOnly { .. }
         | StoreError::NotOwned { .. }

@@ -25,6 +25,7 @@ mod power_cut;
 mod processes;
 mod read_only;
 mod rebuilding;
+mod replaced;
 mod scale;
 mod scrub;
 mod things;
