@@ -109,6 +109,9 @@ impl From<CollectError> for FetchError {
     fn from(error: CollectError) -> Self {
         match error {
             CollectError::Unpack(error) => error.into(),
+            CollectError::Prepare(PrepareError::Store(StoreError::Blocked(tessera))) => {
+                Self::Dropped(tessera)
+            }
             other => Self::Collect(other),
         }
     }

@@ -1,7 +1,9 @@
 //! Pieces of unfinished tasks: `tmp/tasks/<tessera>/<hash>`, files that no row names.
 //!
 //! They are neither synced nor counted, for they can be obtained again. A file's date of
-//! modification is when it was pinned.
+//! modification is when it was pinned. Of a tessera that is blocked nothing stays: whoever drops it
+//! blocks it first and removes what is here then, and whoever adds a file looks afterwards whether it
+//! is blocked.
 
 use std::ffi::OsStr;
 use std::fs::File;
@@ -15,6 +17,7 @@ use tesseras_core::ids::{ContentHash, TesseraHash};
 use tesseras_core::ports::{BlobReader, BlobStore as _, StagedBlob, StoreError, Workbench};
 use tesseras_core::time::Timestamp;
 
+use crate::blocked::is_blocked;
 use crate::cas::{Cas, FileReader};
 use crate::error::io_error;
 use crate::staging::TASKS;
@@ -43,6 +46,10 @@ impl FsWorkbench {
         let date = SystemTime::UNIX_EPOCH + Duration::from_secs(now.0);
         File::options().write(true).open(from).and_then(|f| f.set_modified(date)).map_err(fail)?;
         self.cas.files().disk().rename(from, to).map_err(fail)
+    }
+
+    fn is_blocked(&self, tessera: &TesseraHash) -> Result<bool, StoreError> {
+        self.cas.database().read("looking up a dropped tessera", |c| is_blocked(c, tessera))
     }
 
     /// When a task pinned something last; of one that has pinned nothing yet, when its directory
@@ -75,7 +82,11 @@ impl Workbench for FsWorkbench {
         if outcome.is_err() {
             self.cas.discard(staged);
         }
-        outcome
+        // Also after a failure: the directory may have been removed because it was blocked.
+        match self.is_blocked(tessera)? {
+            true => self.unpin(tessera).and(Err(StoreError::Blocked(*tessera))),
+            false => outcome,
+        }
     }
 
     fn open(
@@ -101,8 +112,14 @@ impl Workbench for FsWorkbench {
                 _ => {}
             }
         }
+        // A task may have added something meanwhile, which stays unless it is blocked.
         match self.cas.files().disk().remove_directory(&directory) {
-            Err(e) if e.kind() != io::ErrorKind::NotFound => {
+            Err(e)
+                if !matches!(
+                    e.kind(),
+                    io::ErrorKind::NotFound | io::ErrorKind::DirectoryNotEmpty
+                ) =>
+            {
                 Err(io_error("removing", &directory, e))
             }
             _ => Ok(()),
@@ -113,9 +130,11 @@ impl Workbench for FsWorkbench {
         let mut outcome = Ok(());
         for entry in entries(&self.root)? {
             let Some(tessera) = name(&entry.file_name()) else { continue };
-            let unpinned = self
-                .last_pinned(&entry)
-                .and_then(|last| if last < time { self.unpin(&tessera) } else { Ok(()) });
+            let is_due = match self.is_blocked(&tessera) {
+                Ok(false) => self.last_pinned(&entry).map(|last| last < time),
+                blocked => blocked,
+            };
+            let unpinned = is_due.and_then(|due| if due { self.unpin(&tessera) } else { Ok(()) });
             outcome = outcome.and(unpinned);
         }
         outcome

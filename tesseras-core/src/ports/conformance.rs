@@ -689,8 +689,13 @@ pub fn peer_repository(peers: &dyn PeerRepository) {
     assert_eq!(known(5000), many, "1024 are remembered, those unseen for longest go");
 }
 
-/// [`Workbench`], with the [`BlobStore`] that stages for it.
-pub fn workbench(workbench: &dyn Workbench, blobs: &dyn BlobStore, hash: Hash) {
+/// [`Workbench`], with the [`BlobStore`] that stages for it, and what knows which tesserae are blocked.
+pub fn workbench(
+    workbench: &dyn Workbench,
+    holdings: &dyn HoldingRepository,
+    blobs: &dyn BlobStore,
+    hash: Hash,
+) {
     let (shared, own) = (content(1, 3000), content(2, 2000));
     let pin = |name, bytes, now| {
         workbench.pin(&tessera(name), stage(blobs, bytes), Timestamp(now)).expect("it is pinned");
@@ -724,4 +729,14 @@ pub fn workbench(workbench: &dyn Workbench, blobs: &dyn BlobStore, hash: Hash) {
     assert_missing(opened(2, &shared), &hash(&shared));
     opened(3, &own).expect("its task pinned something later");
     workbench.unpin(&tessera(3)).expect("it is released");
+
+    pin(4, &own, 30);
+    pin(5, &own, 30);
+    holdings.block(&tessera(4), Timestamp(30)).expect("it is blocked");
+    let refused = workbench.pin(&tessera(4), stage(blobs, &shared), Timestamp(30));
+    assert!(matches!(refused, Err(StoreError::Blocked(_))), "{refused:?}");
+    assert_eq!(workbench.pinned(&tessera(4)).expect("asked"), [], "nothing stays");
+    holdings.block(&tessera(5), Timestamp(30)).expect("it is blocked");
+    workbench.unpin_before(Timestamp(0)).expect("it is released");
+    assert_eq!(workbench.pinned(&tessera(5)).expect("asked"), [], "however new it is");
 }

@@ -11,7 +11,9 @@ use crate::time::Timestamp;
 /// be missing, truncated or corrupt: a task that continues with them hashes them first.
 pub trait Workbench: Send + Sync {
     /// Keeps a staged blob until the tessera is unpinned. Pinning the same content again replaces
-    /// the bytes.
+    /// the bytes. [`StoreError::Blocked`] if the tessera is [blocked](super::HoldingRepository::block):
+    /// then nothing stays pinned for it. It is looked up once the blob is in its place, so nothing
+    /// stays either if the tessera is blocked, and then unpinned, at any time meanwhile.
     fn pin(
         &self,
         tessera: &TesseraHash,
@@ -29,9 +31,10 @@ pub trait Workbench: Send + Sync {
     /// The hashes of everything pinned for a tessera.
     fn pinned(&self, tessera: &TesseraHash) -> Result<Vec<ContentHash>, StoreError>;
 
-    /// Releases everything pinned for a tessera.
+    /// Releases everything that is pinned for a tessera now.
     fn unpin(&self, tessera: &TesseraHash) -> Result<(), StoreError>;
 
-    /// Releases the bytes of tasks that have pinned nothing since a point in time.
+    /// Releases the bytes of tasks that have pinned nothing since a point in time, and of all whose
+    /// tessera is blocked.
     fn unpin_before(&self, time: Timestamp) -> Result<(), StoreError>;
 }

@@ -151,11 +151,13 @@ fn a_fetch_whose_tessera_another_process_drops_adds_nothing() {
                 tokio::time::sleep(after).await;
                 place.memory.block(&hash, place.clock.now()).unwrap();
                 TesseraRepository::remove(&place.memory, &hash).unwrap();
+                place.memory.unpin(&hash).unwrap();
             };
             let (fetched, ()) = tokio::join!(fetching, dropping);
             let is_listed = TesseraRepository::get(&place.memory, &hash).unwrap().is_some();
             let is_blocked = place.memory.is_blocked(&hash).unwrap();
             assert_ne!(is_listed, is_blocked, "dropped after {after:?}");
+            assert_eq!(place.memory.pinned(&hash).unwrap(), [], "dropped after {after:?}");
             match fetched {
                 Err(FetchError::Dropped(_)) => dropped += 1,
                 // It asked for the tessera after the drop.

@@ -2,14 +2,17 @@
 
 use std::sync::Barrier;
 
+use tesseras_core::ids::TesseraHash;
 use tesseras_core::ports::{
-    FragmentStore as _, HoldingRepository as _, StoreError, TesseraRepository as _,
+    FragmentStore as _, HoldingRepository as _, StoreError, TesseraRepository as _, Workbench as _,
 };
 use tesseras_core::publication::PublicationEvent;
 use tesseras_core::time::Timestamp;
 
+use tesseras_storage::Store;
+
 use crate::things::{
-    add, assert_tidy, content, dossier, fragment, manifest, open, put, record, tessera, tree,
+    add, assert_tidy, content, dossier, fragment, manifest, open, put, record, stage, tessera, tree,
 };
 
 fn is_blocked<T>(outcome: &Result<T, StoreError>) -> bool {
@@ -78,7 +81,8 @@ fn what_is_dropped_is_not_to_be_published_afterwards() {
     let kept = (content(1, 100), PublicationEvent::Published);
     let hash = record(&kept.0).hash;
     assert!(add(&stores[0], &kept.0, &[]).unwrap());
-    let noted = stores[0].holdings().note_publication_unless_dropped(&hash, kept.1).unwrap();
+    let holdings = stores[0].holdings();
+    let noted = holdings.note_publication_unless_dropped(&hash, kept.1).unwrap();
     assert!(noted.unwrap().published);
 }
 
@@ -118,4 +122,61 @@ fn nothing_is_left_of_a_tessera_whose_drop_races_what_stores_it() {
         assert_eq!(stores[0].holdings().dossier(&hash).unwrap(), None);
     }
     assert_tidy(&stores[0]);
+}
+
+fn pin(store: &Store, tessera: &TesseraHash, number: u64, now: u64) -> Result<(), StoreError> {
+    let staged = stage(store, &content(number, 300)).unwrap();
+    store.workbench().pin(tessera, staged, Timestamp(now))
+}
+
+#[test]
+fn nothing_of_a_dropped_tessera_is_kept_for_a_task() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let hash = tessera(1);
+    pin(&store, &hash, 1, 10).unwrap();
+    // As `tes drop` does, while the task goes on.
+    open(dir.path()).holdings().block(&hash, Timestamp(10)).unwrap();
+    open(dir.path()).workbench().unpin(&hash).unwrap();
+    assert!(is_blocked(&pin(&store, &hash, 2, 11)));
+    assert!(!dir.path().join("tmp/tasks").join(hash.to_string()).exists());
+    drop(store);
+    assert_eq!(open(dir.path()).sweep_tmp().unwrap().files, 0, "it is not left in another place");
+}
+
+#[test]
+fn what_was_pinned_of_a_dropped_tessera_is_removed_whatever_its_age() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let (dropped, kept) = (tessera(1), tessera(2));
+    pin(&store, &dropped, 1, 10).unwrap();
+    pin(&store, &kept, 2, 10).unwrap();
+    // The command was killed before it removed the rest.
+    store.holdings().block(&dropped, Timestamp(10)).unwrap();
+    store.workbench().unpin_before(Timestamp(5)).unwrap();
+    assert_eq!(store.workbench().pinned(&dropped).unwrap(), []);
+    assert_eq!(store.workbench().pinned(&kept).unwrap().len(), 1);
+}
+
+#[test]
+fn nothing_stays_pinned_of_a_tessera_whose_drop_races_its_task() {
+    let dir = tempfile::tempdir().unwrap();
+    let stores = [open(dir.path()), open(dir.path())];
+    for number in 0..60 {
+        let (hash, start) = (tessera(number), Barrier::new(2));
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                start.wait();
+                for piece in 0..10 {
+                    let pinned = pin(&stores[0], &hash, piece, 10);
+                    assert!(matches!(pinned, Ok(()) | Err(StoreError::Blocked(_))), "{pinned:?}");
+                }
+            });
+            start.wait();
+            stores[1].holdings().block(&hash, Timestamp(10)).unwrap();
+            stores[1].workbench().unpin(&hash).unwrap();
+        });
+        assert_eq!(stores[0].workbench().pinned(&hash).unwrap(), [], "{number}");
+    }
+    assert_eq!(tree(&dir.path().join("tmp/tasks")).len(), 0);
 }

@@ -101,7 +101,7 @@ fn the_directory_of_a_task_that_is_about_to_pin_is_not_old() {
 #[test]
 fn workbench() {
     let (dir, store) = store();
-    conformance::workbench(&*store.workbench(), &*store.blobs(), blake3);
+    conformance::workbench(&*store.workbench(), &*store.holdings(), &*store.blobs(), blake3);
     assert_clean(&dir, &store);
 }
 
