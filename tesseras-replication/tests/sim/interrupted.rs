@@ -10,7 +10,7 @@ use tesseras_core::code::Piece;
 use tesseras_core::plan::SignedPlan;
 use tesseras_core::ports::{HoldingRepository as _, Origin, TesseraRepository, Workbench as _};
 use tesseras_core::progress::silent;
-use tesseras_core::publication::{PublicationState, PublicationStop};
+use tesseras_core::publication::{PublicationEvent, PublicationState, PublicationStop};
 use tesseras_replication::fetch::FetchError;
 use tesseras_replication::status::HealthState;
 use tokio::sync::oneshot;
@@ -220,6 +220,22 @@ fn a_publication_that_is_left_to_the_background_lets_nothing_in_that_is_dropped(
             after += step;
         }
         assert!(after > 10 * step, "it took only {after:?}");
+    });
+}
+
+#[test]
+fn a_publication_that_is_cancelled_while_its_end_is_recorded_stays_cancelled() {
+    simulate(98..99, 8, async |world| {
+        let made = small();
+        let (place, hash) = (world.place(0), made.record.hash);
+        // By another process, just before this one records that the holders were told.
+        place.memory.meanwhile(PublicationEvent::Told, move |memory| {
+            let cancelled = PublicationEvent::Cancelled;
+            memory.note_publication(&hash, cancelled).unwrap();
+        });
+        world.publish(0, made).await.unwrap();
+        let known = place.memory.publication(&hash).unwrap();
+        assert_eq!((known.published, known.wanted), (false, false));
     });
 }
 

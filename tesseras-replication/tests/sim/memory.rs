@@ -46,7 +46,11 @@ struct State {
     rots: bool,
     /// Planted faults: the operations that fail.
     failing: BTreeSet<&'static str>,
+    /// What another process does just before an event is recorded.
+    meanwhile: Option<(PublicationEvent, Meanwhile)>,
 }
+
+type Meanwhile = Box<dyn FnOnce(&Memory) + Send>;
 
 /// A held piece, and what it is charged for.
 struct Held {
@@ -136,6 +140,18 @@ impl Memory {
     /// The operation of this name works again.
     pub fn works(&self, operation: &'static str) {
         self.state().failing.remove(operation);
+    }
+
+    /// Just before this event is recorded of what is not dropped, another process does this, once.
+    pub fn meanwhile(&self, event: PublicationEvent, act: impl FnOnce(&Self) + Send + 'static) {
+        self.state().meanwhile = Some((event, Box::new(act)));
+    }
+
+    fn act_meanwhile(&self, event: PublicationEvent) {
+        let due = self.state().meanwhile.take_if(|(awaited, _)| *awaited == event);
+        if let Some((_, act)) = due {
+            act(self);
+        }
     }
 
     /// Fails if the operation of this name is to fail.
@@ -497,6 +513,7 @@ impl HoldingRepository for Memory {
         tessera: &TesseraHash,
         event: PublicationEvent,
     ) -> Result<Option<Publication>, StoreError> {
+        self.act_meanwhile(event);
         let is_wanted = {
             let state = self.state();
             state.library.contains_key(tessera) && !state.blocked.contains(tessera)
