@@ -7,6 +7,7 @@
 //! recorded as sound.
 
 mod damage;
+mod found;
 mod round;
 
 use std::sync::Arc;
@@ -22,8 +23,9 @@ use crate::columns::{content_hash, count};
 pub use damage::{DamagedObject, ObjectUse};
 pub use round::ScrubRound;
 
-pub(crate) use damage::{count_damaged, damaged_after, is_there};
-use damage::{record_found, record_sound};
+pub(crate) use damage::{count_damaged, damaged_after};
+pub(crate) use found::is_there;
+use found::{record_found, record_sound};
 pub(crate) use round::{round, save_round};
 
 /// How much is read and hashed at a time, in bytes; the memory that a walk takes.
