@@ -276,9 +276,10 @@ impl Store {
 
     /// Verifies the log of the database if it could not be synced, here or in a process that has
     /// ended. Whoever has the directory open for long calls this now and then: nobody else can open it
-    /// until the log is verified, and nobody else can verify it.
+    /// until the log is verified, not even to free space, and nobody else can verify it. So on a full
+    /// disk it uses some of the reserved space.
     pub fn look_after_log(&self) -> Result<(), StoreError> {
-        self.database.look_after_log()
+        self.cas.with_reserve(|| self.database.look_after_log())
     }
 
     /// [`StoreError::IndexGone`] if the database was removed or replaced while it is open here. Then

@@ -678,6 +678,27 @@ fn a_publication_is_stopped_on_a_full_disk() {
     assert!(!store.holdings().publication(&tessera).unwrap().wanted);
 }
 
+/// Until it is written back, nobody else can open the directory, not even to free space.
+#[test]
+fn the_log_of_a_full_disk_is_looked_after_at_the_expense_of_the_reserve() {
+    let (is_full, dir) = (Arc::new(AtomicBool::new(false)), quick_directory());
+    let (full, reserve) = (Arc::clone(&is_full), dir.path().join("db/reserve"));
+    let disk = with_log(move |wal: &File| match full.load(Ordering::SeqCst) && reserve.exists() {
+        true => Err(rustix::io::Errno::NOSPC.into()),
+        false => OsDisk.sync_wal(wal),
+    });
+    let store = Store::open_on_disk(dir.path(), &StorageConfig::default(), Arc::new(disk)).unwrap();
+    is_full.store(true, Ordering::SeqCst);
+    let bytes = content(1, 5000);
+    put(&store, &fragment(1, 0, &bytes), &bytes).unwrap_err();
+    let patience = std::time::Duration::from_millis(10);
+    let config = StorageConfig { busy_timeout: patience, ..StorageConfig::default() };
+    let other = || Store::open_to_free_space(dir.path(), &config);
+    assert!(matches!(other(), Err(StoreError::Locked { .. })));
+    store.look_after_log().unwrap();
+    other().unwrap();
+}
+
 /// The commit of a deletion is done once, however often its sync is tried.
 #[test]
 fn a_deletion_whose_sync_finds_the_disk_full_answers_what_it_deleted() {
