@@ -109,6 +109,7 @@ impl Node {
             dht: self.wiring.dht.clone(),
             replication: self.wiring.replication.clone(),
             store: self.wiring.store.clone(),
+            memory: self.wiring.memory.clone(),
             scrubber: self.wiring.scrubber.clone(),
             board: self.board.clone(),
             storage_limit: config.replication.limits.storage,

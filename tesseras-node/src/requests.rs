@@ -21,6 +21,7 @@ use tesseras_rpc::messages::{
 };
 use tesseras_rpc::{BoxFuture, Cause, Failure, Handler, ProgressSink};
 use tesseras_storage::Store;
+use tesseras_wire::SharedMemory;
 
 use crate::answers;
 use crate::config::BootstrapPeer;
@@ -52,6 +53,8 @@ pub struct Requests {
     pub storage_limit: u64,
     /// Bytes that stay free on the disk.
     pub min_free_space: u64,
+    /// The peers that do not answer.
+    pub memory: SharedMemory,
     /// The bootstrap peers as they are named in the settings.
     pub bootstrap: Vec<BootstrapPeer>,
 }
@@ -126,6 +129,7 @@ impl Requests {
             reachable: status.reachable,
             addresses: if status.reachable { status.addresses } else { Vec::new() },
             peers: status.peers as u64,
+            silent_peers: self.memory.list().len() as u64,
             fragments,
             bytes,
             damaged,

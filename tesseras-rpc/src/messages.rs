@@ -23,6 +23,9 @@ pub struct NodeStatus {
     pub reachable: bool,
     /// How many nodes it knows.
     pub peers: u64,
+    /// How many others it remembers that did not answer lately.
+    #[serde(default)]
+    pub silent_peers: u64,
     /// How many pieces it holds for others.
     pub fragments: u64,
     /// Their total length in bytes.

@@ -236,14 +236,20 @@ impl Made {
     }
 }
 
+/// How many files are named of a list that nobody has to act on.
+const NAMED: usize = 20;
+
 /// A list of files under a heading with their number, or nothing.
 fn named(heading: &str, files: &[String]) -> String {
     if files.is_empty() {
         return String::new();
     }
     let mut out = format!("{heading}: {}\n", count(files.len() as u64, "file", "files"));
-    for file in files {
+    for file in files.iter().take(NAMED) {
         out.append_line(format_args!("  {file}"));
+    }
+    if files.len() > NAMED {
+        out.append_line(format_args!("  and {} more (--json names all)", files.len() - NAMED));
     }
     out
 }

@@ -100,9 +100,21 @@ impl Report for Node {
         }
         out += &overview(&node.tesserae);
         if node.peers == 0 {
-            out += "It knows nobody: start tesd with --bootstrap HOST:PORT of another node.\n";
+            out += &alone(node.silent_peers);
         }
         out
+    }
+}
+
+/// What a node without any other node can do.
+fn alone(silent_peers: u64) -> String {
+    match silent_peers {
+        0 => "It knows nobody: start tesd with --bootstrap HOST:PORT of another node.\n".to_owned(),
+        _ => format!(
+            "None of the {} that it remembers answers: look at the network connection of this \
+             computer, or start tesd with --bootstrap HOST:PORT of another node.\n",
+            count(silent_peers, "node", "nodes"),
+        ),
     }
 }
 

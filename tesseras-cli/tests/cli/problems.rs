@@ -14,12 +14,21 @@ fn status(problems: Vec<Problem>) -> Vec<u8> {
 }
 
 fn status_of(problems: Vec<Problem>, tesserae: Vec<TesseraGlance>) -> Vec<u8> {
-    let status = NodeStatus {
+    encoded(node_status(problems, tesserae))
+}
+
+fn encoded(status: NodeStatus) -> Vec<u8> {
+    encode(&Event::Done(Response::Status(status)), MAX_EVENT_BYTES).expect("short")
+}
+
+fn node_status(problems: Vec<Problem>, tesserae: Vec<TesseraGlance>) -> NodeStatus {
+    NodeStatus {
         node_id: NodeId::new([7; 20]),
         listen: "0.0.0.0:7310".parse().expect("an address"),
         addresses: Vec::new(),
         reachable: false,
         peers: 3,
+        silent_peers: 0,
         fragments: 1,
         bytes: 1000,
         damaged: 1,
@@ -28,8 +37,19 @@ fn status_of(problems: Vec<Problem>, tesserae: Vec<TesseraGlance>) -> Vec<u8> {
         problems,
         jobs: Vec::new(),
         tesserae,
-    };
-    encode(&Event::Done(Response::Status(status)), MAX_EVENT_BYTES).expect("short")
+    }
+}
+
+#[test]
+fn a_node_that_is_alone_says_whether_others_are_silent() {
+    let environment = Environment::new();
+    let alone = |silent_peers| NodeStatus { peers: 0, silent_peers, ..node_status(vec![], vec![]) };
+    let node = environment.fake_node([0, 3].map(|silent| encoded(alone(silent))).into());
+    for words in ["It knows nobody", "None of the 3 nodes that it remembers answers"] {
+        let human = String::from_utf8(environment.human(&["status"]).stdout).expect("UTF-8");
+        assert!(human.contains(words), "{words}: {human}");
+    }
+    node.join().expect("no panic");
 }
 
 #[test]
