@@ -19,7 +19,7 @@ use crate::columns::{count, tessera_hash, to_integer};
 use crate::expected_row::ExpectedRow;
 use crate::fragment::held_piece;
 use crate::library::SqliteLibrary;
-use crate::manifests::manifest;
+use crate::manifests::readable_manifest;
 
 /// The most disagreements that are listed; a comparison ends there.
 pub const MAX_DISAGREEMENTS: usize = 1000;
@@ -143,14 +143,6 @@ pub(crate) fn expected_row(
         None
     });
     ExpectedRow::new(tessera, &named, kept.as_ref())
-}
-
-/// The MANIFEST of a tessera, if it is here and whole, and can be read.
-fn readable_manifest(cas: &Cas, tessera: &TesseraHash) -> Option<NamedManifest<Vec<u8>>> {
-    manifest(cas, tessera).unwrap_or_else(|error| {
-        tracing::warn!(%tessera, %error, "a MANIFEST could not be read");
-        None
-    })
 }
 
 /// Those of a tessera of the library; none if it is not listed any more.

@@ -5,16 +5,13 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use tesseras_core::ids::{ContentHash, TesseraHash};
-use tesseras_core::ports::{
-    BlobReader, HeldPiece, HoldingRepository as _, StoreError, TesseraRepository as _,
-};
+use tesseras_core::ports::{BlobReader, HeldPiece, StoreError, TesseraRepository as _};
 use tesseras_crypto::blake3_of;
 
 use crate::agreement::{Disagreement, MAX_DISAGREEMENTS, disagreements, of_rows};
 use crate::cas::{Cas, names_of_object};
 use crate::columns::{content_hash, count, to_integer};
 use crate::fragment::held_piece;
-use crate::holdings::SqliteHoldings;
 use crate::library::SqliteLibrary;
 
 /// How many rows are fetched at a time.
@@ -94,11 +91,7 @@ struct Object {
 }
 
 /// Checks everything.
-pub(crate) fn check(
-    cas: &Cas,
-    library: &SqliteLibrary,
-    holdings: &SqliteHoldings,
-) -> Result<StoreCheck, StoreError> {
+pub(crate) fn check(cas: &Cas, library: &SqliteLibrary) -> Result<StoreCheck, StoreError> {
     let mut found = StoreCheck { index_faults: cas.database().faults()?, ..StoreCheck::default() };
     if !found.index_faults.is_empty() {
         // What its rows say means nothing.
@@ -127,14 +120,16 @@ pub(crate) fn check(
     }
     check_pieces(cas, &mut found)?;
     for record in library.list()? {
-        if !library.is_signature_file_right(&record)?
-            && !library.is_signature_file_due(&record.hash)?
-        {
+        let is_right = library.is_signature_file_right(&record).unwrap_or_else(|error| {
+            tracing::warn!(%error, "a signature file could not be read");
+            false
+        });
+        if !is_right && !library.is_signature_file_due(&record.hash)? {
             found.unsigned.push(record.hash);
         }
     }
     for hash in library.unlisted()? {
-        if !holdings.is_blocked(&hash)? {
+        if !library.is_kept_out(&hash)? {
             found.unlisted.push(hash);
         }
     }

@@ -16,7 +16,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
 use tesseras_core::ids::{ContentHash, TesseraHash};
-use tesseras_core::ports::{HoldingRepository as _, StoreError};
+use tesseras_core::ports::StoreError;
 use tesseras_core::time::Timestamp;
 
 use crate::agreement::{Disagreement, disagreements};
@@ -24,7 +24,6 @@ use crate::cas::{Cas, names_of_object};
 use crate::columns::{content_hash, count};
 use crate::database::LostIndex;
 use crate::error::io_error;
-use crate::holdings::SqliteHoldings;
 use crate::library::SqliteLibrary;
 use crate::metrics;
 use crate::needed::Needed;
@@ -72,7 +71,6 @@ pub struct Garbage {
 pub(crate) fn collect(
     cas: &Cas,
     library: &SqliteLibrary,
-    holdings: &SqliteHoldings,
     before: Timestamp,
     lost: Option<LostIndex>,
 ) -> Result<Garbage, StoreError> {
@@ -89,7 +87,7 @@ pub(crate) fn collect(
     }
     garbage.lost_index = lost;
     let miscounted = miscounted(cas)?;
-    let needed = needed(cas, library, holdings, lost, &mut garbage)?;
+    let needed = needed(cas, library, lost, &mut garbage)?;
     let orphans = orphans(cas, &needed, before, &mut garbage)?;
     if !(miscounted.is_empty() && orphans.is_empty()) {
         garbage.disagreements = disagreements(cas, library)?;
@@ -110,7 +108,6 @@ pub(crate) fn collect(
 fn needed(
     cas: &Cas,
     library: &SqliteLibrary,
-    holdings: &SqliteHoldings,
     lost: Option<LostIndex>,
     garbage: &mut Garbage,
 ) -> Result<Needed, StoreError> {
@@ -119,7 +116,7 @@ fn needed(
         None => Needed::Only(BTreeSet::new()),
     };
     for hash in library.unlisted()? {
-        if holdings.is_blocked(&hash)? {
+        if library.is_kept_out(&hash)? {
             match library.remove_signature_file(&hash) {
                 Ok(removed) => garbage.orphans += u64::from(removed),
                 Err(error) => garbage.failed.add(1, &error),

@@ -406,8 +406,11 @@ impl HoldingRepository for SqliteHoldings {
             ] {
                 tx.prepare_cached(forget)?.execute([tessera.as_bytes()])?;
             }
-            tx.prepare_cached("INSERT INTO blocked VALUES (?1, ?2) ON CONFLICT DO NOTHING")?
-                .execute(params![tessera.as_bytes(), to_integer(now.0)])?;
+            tx.prepare_cached(
+                "INSERT INTO blocked VALUES (?1, ?2)
+                 ON CONFLICT (tessera) DO UPDATE SET since = MAX(since, excluded.since)",
+            )?
+            .execute(params![tessera.as_bytes(), to_integer(now.0)])?;
             Ok(())
         })
     }

@@ -19,7 +19,7 @@ use tesseras_core::ports::{
 use tesseras_core::signature::SignaturePair;
 use tesseras_core::time::Timestamp;
 
-use crate::blocked::{is_blocked, refuse_blocked};
+use crate::blocked::{blocked_since, refuse_blocked, unblock};
 use crate::cas::{Cas, Placing, Released, object_bytes, recount};
 use crate::columns::{
     content_hash, count, creator_id, from_origin, origin, tessera_hash, to_integer,
@@ -247,12 +247,28 @@ impl SqliteLibrary {
         Ok(unlisted)
     }
 
+    /// Whether a capsule that is not listed was dropped, and has not been added again since: an older
+    /// index, put back, may know of the drop alone. A signature file that cannot be read is kept.
+    pub(crate) fn is_kept_out(&self, hash: &TesseraHash) -> Result<bool, StoreError> {
+        let since = self
+            .cas
+            .database()
+            .read("looking up what is kept out", |connection| blocked_since(connection, hash))?;
+        let Some(since) = since else { return Ok(false) };
+        match self.signature_file(hash) {
+            Ok(kept) => Ok(kept.is_none_or(|kept| kept.added <= since)),
+            Err(error) => {
+                tracing::warn!(%error, "a signature file could not be read");
+                Ok(false)
+            }
+        }
+    }
+
     /// What is needed to list capsules again. What one needs whose MANIFEST is not here is not known.
     fn needed_by_unlisted(&self) -> Result<Needed, StoreError> {
         let mut needed = Needed::Only(BTreeSet::new());
         for hash in self.unlisted()? {
-            let blocked = |c: &rusqlite::Connection| is_blocked(c, &hash);
-            if !self.cas.database().read("looking up what is kept out", blocked)? {
+            if !self.is_kept_out(&hash)? {
                 needed.add(&self.cas, &hash)?;
             }
         }
@@ -270,16 +286,19 @@ impl SqliteLibrary {
         })
     }
 
-    /// Lists a capsule whose MANIFEST, files (with their lengths) and signature file are all here.
-    /// [`StoreError::Missing`] if one of them is not. `false` if it is blocked, and not listed then.
+    /// Lists a capsule whose MANIFEST and signature file are here. Those of its files that are not here
+    /// with their lengths are recorded as damaged. `false` if it is blocked, and not listed then.
     pub(crate) fn relist(
         &self,
         record: &TesseraRecord,
         content: &BTreeMap<ContentHash, u64>,
     ) -> Result<bool, StoreError> {
         self.cas.adopt("listing a tessera again", Vec::new(), |tx, placing| {
-            if is_blocked(tx, &record.hash)? {
-                return Ok(false);
+            if let Some(since) = blocked_since(tx, &record.hash)? {
+                if record.added <= since {
+                    return Ok(false);
+                }
+                unblock(tx, &record.hash)?;
             }
             if record_of(tx, &record.hash)?.is_some() {
                 return Ok(true);
@@ -450,11 +469,7 @@ impl TesseraRepository for SqliteLibrary {
     }
 
     fn unblock(&self, hash: &TesseraHash) -> Result<(), StoreError> {
-        self.cas.database().write_durably("letting a tessera in again", |tx| {
-            tx.prepare_cached("DELETE FROM blocked WHERE tessera = ?1")?
-                .execute([hash.as_bytes()])?;
-            Ok(())
-        })
+        self.cas.database().write_durably("letting a tessera in again", |tx| Ok(unblock(tx, hash)?))
     }
 
     fn get(&self, hash: &TesseraHash) -> Result<Option<TesseraRecord>, StoreError> {

@@ -20,6 +20,17 @@ pub(crate) fn manifest(
     Ok(NamedManifest::read(bytes, hash).ok())
 }
 
+/// The MANIFEST of a tessera, if it is here and whole, and can be read.
+pub(crate) fn readable_manifest(
+    cas: &Cas,
+    tessera: &TesseraHash,
+) -> Option<NamedManifest<Vec<u8>>> {
+    manifest(cas, tessera).unwrap_or_else(|error| {
+        tracing::warn!(%tessera, %error, "a MANIFEST could not be read");
+        None
+    })
+}
+
 /// All that a MANIFEST names and itself, with the lengths in bytes.
 pub(crate) fn content(
     hash: &TesseraHash,

@@ -1,6 +1,6 @@
 //! Makes the rows of the index again from what names the stored files beside it: the MANIFESTs of
-//! listed tesserae, and the plans of held pieces. A row is only made for a file that is here with its
-//! full length; which bytes it has is the question of a verification. No file is removed.
+//! listed tesserae, and the plans of held pieces. Whether a file is here with its full length is looked
+//! at; which bytes it has is the question of a verification. No file is removed.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,14 +11,14 @@ use tesseras_core::ports::{HeldPiece, StoreError};
 use tesseras_core::signature::SignaturePair;
 
 use crate::agreement::{self, Disagreement, MAX_DISAGREEMENTS, of_held};
-use crate::cas::{Cas, names_of_object, object_bytes, recount};
+use crate::cas::{Cas, names_of_object, object_bytes, recount, set_damaged};
 use crate::columns::{content_hash, from_piece, tessera_hash, to_integer};
 use crate::error::Fault;
 use crate::library::SqliteLibrary;
-use crate::manifests::manifest;
+use crate::manifests::readable_manifest;
 
-/// Makes the references of a listed tessera those that its MANIFEST has, as far as the files are
-/// here. `content` is all that it names, with the lengths.
+/// Makes the references of a listed tessera those that its MANIFEST has. Files that are not here are
+/// recorded as damaged. `content` is all that it names, with the lengths.
 pub(crate) fn mend_listed(
     cas: &Cas,
     tessera: &TesseraHash,
@@ -41,13 +41,14 @@ pub(crate) fn mend_listed(
             recount(tx, wrong)?;
         }
         for (object, bytes) in content {
-            if cas.files().has(object, *bytes)? {
-                list_object(tx, object, *bytes)?;
-                tx.prepare_cached(
-                    "INSERT INTO tessera_content VALUES (?1, ?2) ON CONFLICT DO NOTHING",
-                )?
-                .execute(params![tessera.as_bytes(), object.as_bytes()])?;
-                recount(tx, object)?;
+            list_object(tx, object, *bytes)?;
+            tx.prepare_cached(
+                "INSERT INTO tessera_content VALUES (?1, ?2) ON CONFLICT DO NOTHING",
+            )?
+            .execute(params![tessera.as_bytes(), object.as_bytes()])?;
+            recount(tx, object)?;
+            if !cas.files().has(object, *bytes)? {
+                set_damaged(tx, object, true)?;
             }
         }
         Ok(())
@@ -154,7 +155,7 @@ fn mend_dossier(cas: &Cas, tessera: &TesseraHash) -> Result<bool, StoreError> {
     cas.database().write_durably("making the row of a dossier again", |tx| {
         let Some(plan) = plan(tx, tessera)? else { return Ok(false) };
         let named = plan.tessera();
-        let Some(kept) = manifest(cas, &named)? else { return Ok(false) };
+        let Some(kept) = readable_manifest(cas, &named) else { return Ok(false) };
         list_object(tx, &named.into(), kept.bytes().len() as u64)?;
         if named != *tessera {
             // Where it has been brought again, the wrong row is only in the way.

@@ -4,6 +4,9 @@
 //! Everything is checked except the bytes of the capsules' files, of which only existence and
 //! length are checked: reading them all is the task of a verification. The rows of listed capsules
 //! that do not agree with their MANIFESTs are made again. No object is changed or removed.
+//!
+//! A capsule whose MANIFEST and signature file are here is listed, whatever else is missing, so that
+//! the sound rest of it can be read. What cannot be read is named, and holds up nothing else.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -18,6 +21,7 @@ use tesseras_crypto::{CreatorPems, SignedManifest};
 
 use crate::agreement;
 use crate::cas::Cas;
+use crate::error::may_be_damage;
 use crate::library::SqliteLibrary;
 use crate::manifests::{content, manifest, missing_files};
 use crate::mend;
@@ -35,8 +39,11 @@ pub struct Rebuilt {
     pub mended: Vec<TesseraHash>,
     /// Held pieces, and MANIFESTs beside them, whose rows were made again.
     pub mended_pieces: u64,
-    /// Those that cannot be listed, or are listed and need what is missing or damaged.
+    /// Those that need what is missing or damaged.
     pub incomplete: Vec<Incomplete>,
+    /// What could not be read or written, as sentences: all else was done. It says nothing about
+    /// the capsules that these files belong to.
+    pub skipped: Vec<String>,
     /// The path of the damaged database now; `None` if it was intact, or missing.
     pub set_aside: Option<PathBuf>,
 }
@@ -47,6 +54,29 @@ impl Rebuilt {
             self.mended.push(hash);
         }
     }
+
+    /// Notes an error that concerns one file; any other is returned.
+    fn skip(&mut self, error: StoreError) -> Result<(), StoreError> {
+        match error {
+            StoreError::Backend { .. } if !may_be_damage(&error) => {
+                let sentence = error.to_string();
+                tracing::warn!(sentence, "skipped");
+                if !self.skipped.contains(&sentence) {
+                    self.skipped.push(sentence);
+                }
+                Ok(())
+            }
+            other => Err(other),
+        }
+    }
+
+    /// The value, unless its file could not be read, which is noted.
+    fn readable<T>(&mut self, read: Result<T, StoreError>) -> Result<Option<T>, StoreError> {
+        match read {
+            Ok(value) => Ok(Some(value)),
+            Err(error) => self.skip(error).map(|()| None),
+        }
+    }
 }
 
 /// A capsule with missing parts.
@@ -54,6 +84,10 @@ impl Rebuilt {
 pub struct Incomplete {
     /// Its hash.
     pub hash: TesseraHash,
+    /// Whether it is listed, so that what is not missing can be read.
+    pub listed: bool,
+    /// How many files its MANIFEST names; 0 if that is missing, or it is not listed.
+    pub files: u64,
     /// The paths in the capsule of missing or damaged files.
     pub missing: Vec<String>,
 }
@@ -73,41 +107,59 @@ pub(crate) fn rebuild(
             rebuilt.note_mended(hash);
         }
     }
-    let dropped = library.removals_due()?;
-    for hash in library.signature_files()? {
-        if library.get(&hash)?.is_none()
-            && !dropped.contains(&hash)
-            && !holdings.is_blocked(&hash)?
-        {
-            let complete = match library.signature_file(&hash)? {
-                Some(kept) => complete(cas, kept)?,
-                None => Err(SIGNATURES.map(str::to_owned).to_vec()),
-            };
-            match complete {
-                Ok((record, content)) => {
-                    if library.relist(&record, &content)? {
-                        rebuilt.restored.push(hash);
-                    }
-                }
-                Err(missing) => rebuilt.incomplete.push(Incomplete { hash, missing }),
-            }
-        }
-    }
-    rebuilt.found = rebuilt.incomplete.len() as u64;
+    relist(cas, library, &mut rebuilt)?;
     mend::forget_doubles(cas, library)?;
     mend_signatures(cas, library, &mut rebuilt)?;
-    library.write_due_signature_files()?;
+    if let Err(error) = library.write_due_signature_files() {
+        rebuilt.skip(error)?;
+    }
     mend_library(cas, library, &mut rebuilt)?;
     rebuilt.mended_pieces = mend::mend_held(cas)?;
     mend::forget_without_file(cas)?;
-    for hash in without_signatures(cas, library, holdings)? {
-        rebuilt.found += 1;
-        let missing = SIGNATURES.map(str::to_owned).to_vec();
-        rebuilt.incomplete.push(Incomplete { hash, missing });
+    for hash in without_signatures(cas, library, holdings, &mut rebuilt)? {
+        rebuilt.incomplete.push(not_listed(hash, &SIGNATURES));
     }
-    let incomplete: Vec<TesseraHash> = rebuilt.incomplete.iter().map(|one| one.hash).collect();
-    library.note_incomplete(&incomplete)?;
+    let unlisted = rebuilt.incomplete.iter().filter(|one| !one.listed).map(|one| one.hash);
+    let unlisted: Vec<TesseraHash> = unlisted.collect();
+    rebuilt.found += unlisted.len() as u64;
+    library.note_incomplete(&unlisted)?;
     Ok(rebuilt)
+}
+
+/// Lists the capsules that have a signature file and are not listed.
+fn relist(cas: &Cas, library: &SqliteLibrary, rebuilt: &mut Rebuilt) -> Result<(), StoreError> {
+    let dropped = library.removals_due()?;
+    for hash in library.signature_files()? {
+        if library.get(&hash)?.is_some() || dropped.contains(&hash) || library.is_kept_out(&hash)? {
+            continue;
+        }
+        let kept = rebuilt.readable(library.signature_file(&hash))?;
+        let found = match kept {
+            Some(Some(kept)) => rebuilt.readable(assemble(cas, kept))?,
+            Some(None) => Some(Err(SIGNATURES.map(str::to_owned).to_vec())),
+            None => None,
+        };
+        match found {
+            Some(Ok(capsule)) => {
+                let Capsule { record, content, files, missing, .. } = capsule;
+                if library.relist(&record, &content)? {
+                    rebuilt.restored.push(hash);
+                    if !missing.is_empty() {
+                        let listed = true;
+                        rebuilt.incomplete.push(Incomplete { hash, listed, files, missing });
+                    }
+                }
+            }
+            Some(Err(missing)) => rebuilt.incomplete.push(not_listed(hash, &missing)),
+            None => {}
+        }
+    }
+    Ok(())
+}
+
+fn not_listed<S: AsRef<str>>(hash: TesseraHash, missing: &[S]) -> Incomplete {
+    let missing = missing.iter().map(|path| path.as_ref().to_owned()).collect();
+    Incomplete { hash, listed: false, files: 0, missing }
 }
 
 /// Where the signatures of a capsule are.
@@ -122,19 +174,26 @@ fn mend_signatures(
 ) -> Result<(), StoreError> {
     let mut due = Vec::new();
     for record in library.list()? {
-        if library.is_signature_file_right(&record)? {
+        let hash = record.hash;
+        let Some(kept) = rebuilt.readable(library.signature_file(&hash))? else { continue };
+        if kept.as_ref().is_some_and(|kept| kept.signatures == record.signatures) {
             continue;
         }
-        let (hash, listed) = (record.hash, complete(cas, SignatureFile::of(&record))?);
+        let listed = rebuilt.readable(assemble(cas, SignatureFile::of(&record)))?;
+        let Some(listed) = listed else { continue };
         let names_signature =
             |missing: &[String]| missing.iter().any(|path| SIGNATURES.contains(&path.as_str()));
-        match (listed, library.signature_file(&hash)?) {
-            (Ok(_), _) => due.push(hash),
+        match (listed, kept) {
+            (Ok(capsule), _) if capsule.is_verified => due.push(hash),
             // What else is missing says nothing about them.
+            (Ok(_), None) => due.push(hash),
             (Err(missing), None) if !names_signature(&missing) => due.push(hash),
-            (Err(_), Some(kept)) => {
-                if let Ok((sound, _)) = complete(cas, kept)? {
-                    mend::replace_signatures(cas, &hash, &sound.signatures)?;
+            (_, Some(kept)) => {
+                let sound = rebuilt.readable(assemble(cas, kept))?;
+                if let Some(Ok(sound)) = sound
+                    && sound.is_verified
+                {
+                    mend::replace_signatures(cas, &hash, &sound.record.signatures)?;
                     rebuilt.note_mended(hash);
                 }
             }
@@ -144,7 +203,8 @@ fn mend_signatures(
     library.note_signature_files_due(&due)
 }
 
-/// Makes the rows of listed capsules again that do not agree with their MANIFESTs.
+/// Makes the rows of listed capsules again that do not agree with their MANIFESTs, and looks whether
+/// all files are here.
 fn mend_library(
     cas: &Cas,
     library: &SqliteLibrary,
@@ -152,61 +212,88 @@ fn mend_library(
 ) -> Result<(), StoreError> {
     for hash in library.hashes()? {
         rebuilt.found += 1;
-        if agreement::of_listed(cas, library, &hash)?.is_empty() {
-            continue;
-        }
-        let missing = match manifest(cas, &hash)? {
-            Some(named) => {
-                mend::mend_listed(cas, &hash, &content(&hash, &named))?;
-                missing_files(cas, named.manifest())?
-            }
-            None => vec![unlisted::MANIFEST.to_owned()],
-        };
+        let found = mend_capsule(cas, library, &hash);
+        let Some((is_mended, files, missing)) = rebuilt.readable(found)? else { continue };
         if missing.is_empty() {
-            rebuilt.note_mended(hash);
-        } else {
-            rebuilt.incomplete.push(Incomplete { hash, missing });
+            if is_mended {
+                rebuilt.note_mended(hash);
+            }
+        } else if !rebuilt.incomplete.iter().any(|one| one.hash == hash) {
+            rebuilt.incomplete.push(Incomplete { hash, listed: true, files, missing });
         }
     }
     Ok(())
 }
 
-/// A capsule with the lengths of all its objects.
-type Complete = (TesseraRecord, BTreeMap<ContentHash, u64>);
+/// Whether rows of a listed capsule were made again, how many files it has, and which of them are
+/// missing.
+fn mend_capsule(
+    cas: &Cas,
+    library: &SqliteLibrary,
+    hash: &TesseraHash,
+) -> Result<(bool, u64, Vec<String>), StoreError> {
+    let Some(named) = manifest(cas, hash)? else {
+        return Ok((false, 0, vec![unlisted::MANIFEST.to_owned()]));
+    };
+    let differs = !agreement::of_listed(cas, library, hash)?.is_empty();
+    if differs {
+        mend::mend_listed(cas, hash, &content(hash, &named))?;
+    }
+    let missing = missing_files(cas, named.manifest())?;
+    Ok((differs, named.manifest().files().len() as u64, missing))
+}
 
-/// Assembles a capsule from its signature file; returns the paths of missing files if it is
-/// incomplete.
-fn complete(cas: &Cas, kept: SignatureFile) -> Result<Result<Complete, Vec<String>>, StoreError> {
+/// A capsule, as far as it is here.
+struct Capsule {
+    record: TesseraRecord,
+    /// All its objects with their lengths, missing ones too.
+    content: BTreeMap<ContentHash, u64>,
+    /// How many files its MANIFEST names.
+    files: u64,
+    /// The paths of missing files.
+    missing: Vec<String>,
+    /// Whether its signatures were checked. They cannot be without its creator's keys.
+    is_verified: bool,
+}
+
+/// Assembles a capsule from its signature file; returns what it lacks if it cannot be listed: its
+/// MANIFEST, or valid signatures.
+fn assemble(cas: &Cas, kept: SignatureFile) -> Result<Result<Capsule, Vec<String>>, StoreError> {
     let gone = |paths: &[&str]| Ok(Err(paths.iter().map(|&path| path.to_owned()).collect()));
     let hash = &kept.tessera;
     let Some(named) = manifest(cas, hash)? else { return gone(&[unlisted::MANIFEST]) };
     let (manifest, bytes) = (named.manifest(), named.bytes().len() as u64);
-    let missing = missing_files(cas, manifest)?;
-    if !missing.is_empty() {
-        return Ok(Err(missing));
-    }
+    let mut missing = missing_files(cas, manifest)?;
     let keys = [listed::ED25519_PEM, listed::ML_DSA_65_PEM];
-    let (Some(ed25519), Some(ml_dsa_65)) =
-        (pem(cas, manifest, keys[0])?, pem(cas, manifest, keys[1])?)
-    else {
-        return gone(&keys);
+    let pems = (pem(cas, manifest, keys[0])?, pem(cas, manifest, keys[1])?);
+    let checked = match &pems {
+        (Some(ed25519), Some(ml_dsa_65)) => Some(SignedManifest::verify(
+            &named,
+            CreatorPems { ed25519, ml_dsa_65 },
+            &kept.signatures,
+        )),
+        _ => None,
     };
-    let pems = CreatorPems { ed25519: &ed25519, ml_dsa_65: &ml_dsa_65 };
-    match SignedManifest::verify(&named, pems, &kept.signatures) {
-        Ok(_) => {}
-        Err(SignedError::Creator(_)) => return gone(&keys),
-        Err(SignedError::Signature(check)) => {
+    let is_verified = match checked {
+        Some(Ok(_)) => true,
+        Some(Err(SignedError::Signature(check))) => {
             let valid = [check.ed25519, check.ml_dsa_65];
             let bad = SIGNATURES.iter().zip(valid).filter(|(_, valid)| !valid);
             return Ok(Err(bad.map(|(path, _)| (*path).to_owned()).collect()));
         }
-    }
+        Some(Err(SignedError::Creator(_))) => {
+            missing.extend(keys.map(str::to_owned));
+            false
+        }
+        None => false,
+    };
     let Some(layout) = PackLayout::new(hash, manifest, bytes) else {
         return gone(&[unlisted::MANIFEST]);
     };
     let SignatureFile { tessera, signatures, origin, added } = kept;
     let record = TesseraRecord::of_manifest(tessera, manifest, &layout, signatures, origin, added);
-    Ok(Ok((record, content(&tessera, &named))))
+    let (content, files) = (content(&tessera, &named), manifest.files().len() as u64);
+    Ok(Ok(Capsule { record, content, files, missing, is_verified }))
 }
 
 /// The stored text of a key that a MANIFEST lists.
@@ -222,11 +309,12 @@ fn without_signatures(
     cas: &Cas,
     library: &SqliteLibrary,
     holdings: &dyn HoldingRepository,
+    rebuilt: &mut Rebuilt,
 ) -> Result<Vec<TesseraHash>, StoreError> {
     let mut found = Vec::new();
     cas.files().visit(|hash, path| {
         let Some(hash) = hash.map(TesseraHash::from) else { return Ok(()) };
-        if !begins_as_manifest(&path)?
+        if !rebuilt.readable(begins_as_manifest(&path))?.unwrap_or(false)
             || library.has_signature_file(&hash)
             || library.get(&hash)?.is_some()
             || holdings.is_blocked(&hash)?
@@ -234,9 +322,11 @@ fn without_signatures(
         {
             return Ok(());
         }
-        if let Some(named) = manifest(cas, &hash)?
-            && missing_files(cas, named.manifest())?.is_empty()
-        {
+        let is_whole = manifest(cas, &hash).and_then(|named| {
+            let missing = named.map(|named| missing_files(cas, named.manifest())).transpose()?;
+            Ok(missing.is_some_and(|missing| missing.is_empty()))
+        });
+        if rebuilt.readable(is_whole)?.unwrap_or(false) {
             found.push(hash);
         }
         Ok(())

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tesseras_core::ids::{ContentHash, TesseraHash};
-use tesseras_core::ports::{HoldingRepository as _, StoreError};
+use tesseras_core::ports::StoreError;
 use tesseras_core::time::Timestamp;
 
 use crate::cache::CachedFragmentStore;
@@ -304,7 +304,7 @@ impl Store {
     /// are writing stays.
     pub fn collect_garbage(&self, before: Timestamp) -> Result<Garbage, StoreError> {
         let lost = database::lost_index(&database_path(&self.data_dir))?;
-        gc::collect(&self.cas, &self.library(), &self.holdings(), before, lost)
+        gc::collect(&self.cas, &self.library(), before, lost)
     }
 
     /// Gives up an index that was missing when the library was listed again: what only that one
@@ -319,7 +319,8 @@ impl Store {
     /// Whether something of a tessera is stored that is not listed, was not dropped, and may be listed
     /// again.
     pub fn is_unlisted(&self, tessera: &TesseraHash) -> Result<bool, StoreError> {
-        Ok(self.library().unlisted()?.contains(tessera) && !self.holdings().is_blocked(tessera)?)
+        let library = self.library();
+        Ok(library.unlisted()?.contains(tessera) && !library.is_kept_out(tessera)?)
     }
 
     /// A walk that re-reads every stored object after this one, in the order of the hashes, and records
@@ -355,7 +356,7 @@ impl Store {
     /// Reads every byte of every object and compares the index with what is there. Sees a store
     /// that others write to at various moments: certain only while nobody does.
     pub fn check(&self) -> Result<StoreCheck, StoreError> {
-        check::check(&self.cas, &self.library(), &self.holdings())
+        check::check(&self.cas, &self.library())
     }
 }
 

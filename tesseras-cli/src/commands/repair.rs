@@ -30,7 +30,8 @@ pub struct Args {
     #[arg(num_args = 1.., value_name = "HASH")]
     hash: Option<Vec<String>>,
     /// List the tesserae of your library again from the stored files, after the database in db/ was
-    /// damaged or lost. Deletes nothing; tesd must not run meanwhile.
+    /// damaged or lost. Deletes nothing; tesd must not run meanwhile. The exit code is 1 if files of
+    /// a tessera are missing, or something could not be read.
     #[arg(long, conflicts_with = "hash")]
     library: bool,
 }
@@ -62,12 +63,18 @@ struct Library {
     /// Pieces held for others whose rows were wrong.
     mended_pieces: u64,
     incomplete: Vec<Incomplete>,
+    /// What could not be read or written; all else was done.
+    skipped: Vec<String>,
     set_aside: Option<PathBuf>,
 }
 
 #[derive(Serialize)]
 struct Incomplete {
     hash: TesseraHash,
+    /// Whether it is listed, so that `tes restore` gives back the rest of it.
+    listed: bool,
+    /// How many files it has; 0 if its MANIFEST is missing.
+    files: u64,
     missing: Vec<String>,
 }
 
@@ -79,8 +86,9 @@ fn rebuild(context: &Context) -> Result<Exit, CommandError> {
     let date = date.unwrap_or_else(|_| now.to_string());
     match Store::rebuild_library(&context.data_dir, &StorageConfig::default(), &date) {
         Ok(rebuilt) => {
+            let is_whole = rebuilt.incomplete.is_empty() && rebuilt.skipped.is_empty();
             context.output.report(&Library::from(rebuilt))?;
-            Ok(Exit::Done)
+            Ok(if is_whole { Exit::Done } else { Exit::Failed })
         }
         Err(error @ StoreError::Locked { .. }) => Err(CommandError::from(error)
             .with_hint("stop tesd, and every other tes, then repeat the command")),
@@ -90,14 +98,17 @@ fn rebuild(context: &Context) -> Result<Exit, CommandError> {
 
 impl From<Rebuilt> for Library {
     fn from(rebuilt: Rebuilt) -> Self {
-        let incomplete =
-            |one: tesseras_storage::Incomplete| Incomplete { hash: one.hash, missing: one.missing };
+        let incomplete = |one: tesseras_storage::Incomplete| {
+            let tesseras_storage::Incomplete { hash, listed, files, missing } = one;
+            Incomplete { hash, listed, files, missing }
+        };
         Self {
             found: rebuilt.found,
             restored: rebuilt.restored,
             mended: rebuilt.mended,
             mended_pieces: rebuilt.mended_pieces,
             incomplete: rebuilt.incomplete.into_iter().map(incomplete).collect(),
+            skipped: rebuilt.skipped,
             set_aside: rebuilt.set_aside,
         }
     }
@@ -132,19 +143,43 @@ impl Report for Library {
             let pieces = count(self.mended_pieces, "held piece", "held pieces");
             line(format!("The index did not name {pieces}, and does now."));
         }
-        for Incomplete { hash, missing } in &self.incomplete {
-            line(format!("{hash} is not complete. Missing or damaged:"));
-            missing.iter().take(SHOWN).for_each(|path| line(format!("  {path}")));
-            if missing.len() > SHOWN {
-                line(format!("  and {} more", missing.len() - SHOWN));
-            }
-            line("  If it was published, `tes fetch` with this hash brings it back.".to_owned());
+        self.incomplete.iter().for_each(|one| out += &one.human());
+        let mut line = |text: String| out.append_line(format_args!("{text}"));
+        for sentence in &self.skipped {
+            line(format!("Skipped: {sentence}"));
+        }
+        if !self.skipped.is_empty() {
+            line("Check the disk and who owns these files, then repeat the command.".to_owned());
         }
         if self.found > 0 {
             line(
                 "Next: tes list, and tes verify for each: files were not read in full.".to_owned(),
             );
         }
+        out
+    }
+}
+
+impl Incomplete {
+    /// What it lacks, and what to do.
+    fn human(&self) -> String {
+        let Self { hash, listed, files, missing } = self;
+        let mut out = match *listed && *files > 0 {
+            true => format!(
+                "{hash} is not complete: {} of its {files} files are missing or damaged:\n",
+                missing.len()
+            ),
+            false => format!("{hash} is not complete. Missing or damaged:\n"),
+        };
+        missing.iter().take(SHOWN).for_each(|path| out.append_line(format_args!("  {path}")));
+        if missing.len() > SHOWN {
+            out.append_line(format_args!("  and {} more", missing.len() - SHOWN));
+        }
+        if *listed && *files > 0 {
+            out.append_line(format_args!("  The others: tes restore {hash} FOLDER"));
+        }
+        out += "  If it was published, `tes fetch` with this hash brings all of it back; `tes create` \
+                of the same folder does so, too.\n";
         out
     }
 }

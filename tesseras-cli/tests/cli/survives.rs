@@ -232,7 +232,7 @@ fn a_lost_database_is_named_by_every_command_and_rebuilt_by_one() {
     let again = environment.ok(&["repair", "--library"]);
     let nothing = serde_json::json!({
         "found": 1, "restored": [], "mended": [], "mended_pieces": 0, "incomplete": [],
-        "set_aside": null
+        "skipped": [], "set_aside": null
     });
     assert_eq!(again, nothing);
 }
@@ -268,27 +268,124 @@ fn a_bit_that_flipped_in_the_schema_or_a_title_is_named_and_repaired() {
     }
 }
 
-#[test]
-fn what_is_incomplete_is_named_and_what_there_is_not_is_not_made() {
-    let environment = Environment::with_creator();
-    let hash = environment.tessera();
-    let photo = names(&environment.data_dir().join("cas"))
+/// The photo of the album in `cas/`.
+fn photo(data: &Path) -> String {
+    names(&data.join("cas"))
         .into_iter()
         .find(|path| fs::read(path).is_ok_and(|bytes| bytes == crate::environment::PNG))
-        .expect("the photo is stored");
-    fs::remove_file(photo).expect("removed");
-    fs::remove_dir_all(environment.data_dir().join("db")).expect("removed");
-    let rebuilt = environment.ok(&["repair", "--library"]);
-    assert_eq!(rebuilt["restored"], serde_json::json!([]));
-    assert_eq!(rebuilt["incomplete"][0]["hash"], hash);
-    let missing = rebuilt["incomplete"][0]["missing"].as_array().expect("a list");
-    assert!(missing.iter().any(|path| path.as_str().is_some_and(|p| p.ends_with("media.png"))));
-    let human = environment.human(&["repair", "--library"]);
-    assert!(String::from_utf8_lossy(&human.stdout).contains("not complete"));
+        .expect("the photo is stored")
+}
+
+#[test]
+fn what_is_incomplete_is_named_and_the_rest_of_it_comes_back() {
+    let environment = Environment::with_creator();
+    let hash = environment.tessera();
+    let listed = environment.ok(&["list"]);
+    fs::remove_file(photo(&environment.data_dir())).expect("removed");
+    for (round, restored) in [("listed", vec![]), ("without an index", vec![hash.clone()])] {
+        if !restored.is_empty() {
+            fs::remove_dir_all(environment.data_dir().join("db")).expect("removed");
+        }
+        let rebuilt = environment.json(&["repair", "--library"]);
+        assert_eq!(rebuilt.code, Some(1), "{round}: {}", rebuilt.json);
+        assert_eq!(
+            (&rebuilt.json["found"], &rebuilt.json["skipped"]),
+            (&1.into(), &[0; 0][..].into())
+        );
+        assert_eq!(rebuilt.json["restored"], serde_json::json!(restored), "{round}");
+        let incomplete = &rebuilt.json["incomplete"][0];
+        assert_eq!(
+            (&incomplete["hash"], &incomplete["listed"]),
+            (&hash.clone().into(), &true.into())
+        );
+        let missing = incomplete["missing"].as_array().expect("a list");
+        assert!(!missing.is_empty());
+        assert!(missing.iter().all(|path| path.as_str().is_some_and(|p| p.ends_with("media.png"))));
+        let human = environment.human(&["repair", "--library"]);
+        assert_eq!(human.status.code(), Some(1), "{round}");
+        let said = String::from_utf8_lossy(&human.stdout).into_owned();
+        let number = format!("{hash} is not complete: {} of its", missing.len());
+        assert!(said.contains(&number), "{round}: {said}");
+        assert!(said.contains(&format!("tes restore {hash} FOLDER")), "{round}: {said}");
+        // As before it was lost: all of it is listed, and the sound files come back.
+        assert_eq!(environment.ok(&["list"]), listed, "{round}");
+        environment.ok(&["show", &hash]);
+        let dest = environment.path(&format!("given back, {round}"));
+        let restored = environment.json(&["restore", &hash, text(&dest)]);
+        assert_eq!(restored.code, Some(1), "{round}");
+        let letter = fs::read_to_string(dest.join("carta da avó.txt")).expect("given back");
+        assert_eq!(letter, "Um domingo de sol.\n", "{round}");
+        let checked = environment.json(&["check"]);
+        assert_eq!((checked.code, &checked.json["disagreements"]), (Some(1), &[0; 0][..].into()));
+        assert_eq!(checked.json["missing"].as_array().map(Vec::len), Some(1), "{round}");
+        environment.ok(&["gc"]);
+    }
+    // The folder is still there.
+    let album = environment.path("album");
+    let args = ["create", text(&album), "--title", "Summer", "--tags", "family,sun"];
+    assert_eq!(environment.ok(&args)["hash"], hash);
+    assert_eq!(environment.ok(&["check"])["sound"], true);
+    let again = environment.ok(&["repair", "--library"]);
+    assert_eq!(again["incomplete"], serde_json::json!([]));
 
     let nowhere = Environment::new();
     assert!(nowhere.fails(&["repair", "--library"]).contains("there is no data directory"));
     assert!(!nowhere.data_dir().exists());
+}
+
+/// A file that nobody may read is as one on a part of the disk that is broken.
+#[test]
+fn what_cannot_be_read_is_named_and_all_else_is_listed_again() {
+    let environment = Environment::with_creator();
+    let hash = environment.tessera();
+    let letters = environment.path("letters");
+    fs::create_dir(&letters).expect("made");
+    fs::write(letters.join("letter.txt"), "Dear Ana, it rains.\n").expect("written");
+    let letter = environment.ok(&["create", text(&letters)])["hash"].clone();
+    let data = environment.data_dir();
+    let run = |program: &Path, args: &[&str], as_nobody: bool| {
+        let mut command = Command::new(program);
+        if as_nobody {
+            command.uid(NOBODY).gid(NOBODY);
+        }
+        command.args(args).current_dir("/").output()
+    };
+    // A superuser may read everything; so the call is made by one who may not.
+    let superuser = {
+        let probe = environment.path("probe");
+        fs::write(&probe, "").expect("written");
+        run(Path::new("/bin/chmod"), &["0", text(&probe)], false).expect("it runs");
+        fs::read(&probe).is_ok()
+    };
+    let home = data.parent().expect("the home");
+    let owner = format!("{NOBODY}:{NOBODY}");
+    let tes = assert_cmd::cargo::cargo_bin("tes");
+    for path in [format!("library/{hash}.signatures"), format!("cas/{}/{hash}.blob", &hash[..2])] {
+        fs::remove_dir_all(data.join("db")).expect("removed");
+        if superuser {
+            run(Path::new("/bin/chown"), &["-R", &owner, text(home)], false).expect("it runs");
+        }
+        let unreadable = data.join(&path);
+        let change = |mode| run(Path::new("/bin/chmod"), &[mode, text(&unreadable)], false);
+        change("0").expect("it runs");
+        let args = ["--json", "--data-dir", text(&data), "repair", "--library"];
+        let output = match run(&tes, &args, superuser) {
+            Ok(output) => output,
+            Err(error) => {
+                eprintln!("skipped: another user cannot run tes here: {error}");
+                return;
+            }
+        };
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{path}: {said}");
+        assert_eq!(json(&output)["restored"], serde_json::json!([letter]), "{path}: {said}");
+        let skipped = json(&output)["skipped"].to_string();
+        assert!(skipped.contains(&path), "{path}: {skipped}");
+        change("600").expect("it runs");
+        let output = run(&tes, &args, superuser).expect("it runs");
+        assert_eq!(output.status.code(), Some(0), "{path}: {}", json(&output));
+        assert_eq!(json(&output)["restored"], serde_json::json!([hash]), "{path}");
+    }
 }
 
 #[test]

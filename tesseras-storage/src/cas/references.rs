@@ -133,17 +133,19 @@ impl<'a> Placing<'a> {
     }
 
     /// Counts one more reference to a file that is already among the objects, whether it had a
-    /// reference or not. [`StoreError::Missing`] if it does not exist with this length.
+    /// reference or not. One that does not exist with this length is recorded as damaged, so that
+    /// it is replaced when sound bytes come.
     pub(crate) fn acquire_file(
         &mut self,
         tx: &Transaction<'_>,
         hash: &ContentHash,
         bytes: u64,
     ) -> Result<(), Fault> {
+        count_name(tx, hash, bytes)?;
         if !self.files.has(hash, bytes)? {
-            return Err(StoreError::Missing(*hash).into());
+            set_damaged(tx, hash, true)?;
         }
-        count_name(tx, hash, bytes)
+        Ok(())
     }
 
     /// Whether an object was staged, and is not in place yet.

@@ -7,7 +7,9 @@ use std::sync::Arc;
 use rustix::io::Errno;
 use tesseras_core::code::Piece;
 use tesseras_core::ids::NodeId;
-use tesseras_core::ports::{BlobStore as _, Charge, FragmentStore as _, HeldPiece, PeerAt};
+use tesseras_core::ports::{
+    BlobStore as _, Charge, FragmentStore as _, HeldPiece, HoldingRepository as _, PeerAt,
+};
 use tesseras_disk::Disk;
 use tesseras_power_cut::{Fault, RecordingDisk, Surviving, Volume, record};
 

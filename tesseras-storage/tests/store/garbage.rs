@@ -81,7 +81,7 @@ fn what_an_older_database_does_not_list_is_kept_until_it_is_listed_or_dropped() 
     drop(store);
     fs::write(&database, copy).unwrap();
     let store = open(dir.path());
-    store.holdings().block(&dropped.record.hash, Timestamp(5)).unwrap();
+    store.holdings().block(&dropped.record.hash, Timestamp(2_000_000)).unwrap();
     let garbage = collect(&store);
     assert_eq!(garbage.unlisted, [new.record.hash]);
     // The keys and the README are in all of them: MANIFEST and photo are left.
@@ -117,7 +117,7 @@ fn what_is_left_of_a_capsule_that_cannot_be_listed_is_kept_until_it_is_dropped()
     assert_eq!(garbage.unlisted, [part.record.hash]);
     store.give_up_missing_index().unwrap();
     assert_eq!(collect(&store).kept, 2);
-    store.holdings().block(&part.record.hash, Timestamp(5)).unwrap();
+    store.holdings().block(&part.record.hash, Timestamp(2_000_000)).unwrap();
     assert_eq!(collect(&store).orphans, 2);
     assert_tidy(&store);
 }

@@ -10,6 +10,7 @@ use tesseras_core::plan::Plan;
 use tesseras_core::ports::{
     HeldPiece, HoldingRepository as _, NewTessera, StoreError, TesseraRepository as _,
 };
+use tesseras_core::time::Timestamp;
 use tesseras_crypto::hash::blake3;
 use tesseras_storage::{Rebuilt, StorageConfig, Store};
 
@@ -60,21 +61,23 @@ fn flipped_and_incomplete(dir: &Path) -> (Capsule, TesseraHash) {
     (one, TesseraHash::new(hash))
 }
 
-/// Its photo is kept until the lost file is back, and then it is listed.
-fn assert_kept_and_listed_again(dir: &Path, one: &Capsule) {
+/// It is listed again without its lost file, its photo is kept, and nothing is missing when the file
+/// is back.
+fn assert_listed_and_whole_again(dir: &Path, one: &Capsule) {
     let photo = object(dir, &one.files[3]);
     let store = open(dir);
     for _ in 0..2 {
         let garbage = store.collect_garbage(END_OF_TIME).unwrap();
         assert!(photo.exists(), "the only copy of a photo was removed: {garbage:?}");
-        assert_eq!(garbage.unlisted, [one.record.hash]);
+        assert_eq!((garbage.unlisted, garbage.disagreements), (vec![], vec![]));
     }
+    assert_eq!(store.library().list().unwrap(), std::slice::from_ref(&one.record));
+    assert_eq!(store.check().unwrap().missing, [blake3(&one.files[2])]);
+    assert_eq!(store.count_damaged_objects().unwrap(), 1);
     drop(store);
     std::fs::write(object(dir, &one.files[2]), &one.files[2]).unwrap();
-    assert_eq!(rebuild(dir).restored, [one.record.hash]);
-    let store = open(dir);
-    assert_eq!(store.library().list().unwrap().len(), 1);
-    assert!(store.check().unwrap().is_intact());
+    assert_eq!(rebuild(dir), Rebuilt { found: 1, ..Rebuilt::default() });
+    assert!(open(dir).check().unwrap().is_intact());
 }
 
 #[test]
@@ -83,7 +86,8 @@ fn what_an_incomplete_capsule_has_is_kept_after_its_row_was_forgotten() {
     let (one, _) = flipped_and_incomplete(dir.path());
     let rebuilt = rebuild(dir.path());
     assert_eq!(rebuilt.incomplete.len(), 1, "the row of none is forgotten: {rebuilt:?}");
-    assert_kept_and_listed_again(dir.path(), &one);
+    assert_eq!(rebuilt.restored, [one.record.hash]);
+    assert_listed_and_whole_again(dir.path(), &one);
 }
 
 #[test]
@@ -92,7 +96,7 @@ fn what_an_incomplete_capsule_has_is_kept_after_the_flipped_row_was_dropped() {
     let (one, flipped) = flipped_and_incomplete(dir.path());
     open(dir.path()).library().remove(&flipped).unwrap().unwrap();
     rebuild(dir.path());
-    assert_kept_and_listed_again(dir.path(), &one);
+    assert_listed_and_whole_again(dir.path(), &one);
 }
 
 #[test]
@@ -190,4 +194,89 @@ fn a_dossier_that_came_again_after_a_bit_of_its_row_flipped_is_no_damage_for_eve
     let garbage = open(dir.path()).collect_garbage(END_OF_TIME).unwrap();
     assert_eq!((garbage.disagreements, garbage.orphans), (vec![], 1));
     assert!(!stray.exists());
+}
+
+/// Puts an index back in which the capsule was dropped, although it was added once more since then.
+#[test]
+fn what_came_back_after_a_drop_is_kept_and_listed_also_with_an_index_of_the_time_between() {
+    let dir = tempfile::tempdir().unwrap();
+    let (one, other) = (capsule(1), capsule(2));
+    let store = open(dir.path());
+    add_capsule(&store, &other);
+    add_capsule(&store, &one);
+    store.holdings().block(&one.record.hash, one.record.added).unwrap();
+    store.library().remove(&one.record.hash).unwrap().unwrap();
+    drop(store);
+    let mut again = capsule(1);
+    again.record.added = Timestamp(one.record.added.0 + 1);
+    with_an_older_index(dir.path(), |store| {
+        store.library().unblock(&one.record.hash).unwrap();
+        add_capsule(store, &again);
+    });
+    let store = open(dir.path());
+    let garbage = store.collect_garbage(END_OF_TIME).unwrap();
+    assert!(object(dir.path(), &one.files[3]).exists(), "{garbage:?}");
+    assert_eq!((garbage.orphans, garbage.unlisted), (0, vec![one.record.hash]));
+    assert_eq!(store.check().unwrap().unlisted, [one.record.hash]);
+    assert!(store.is_unlisted(&one.record.hash).unwrap());
+    drop(store);
+    assert_eq!(rebuild(dir.path()).restored, [one.record.hash]);
+    let store = open(dir.path());
+    assert_eq!(store.library().get(&one.record.hash).unwrap(), Some(again.record.clone()));
+    assert!(!store.holdings().is_blocked(&one.record.hash).unwrap(), "it may be fetched");
+    drop(store);
+    // It is dropped once more, and stays away.
+    with_an_older_index(dir.path(), |_| {});
+    let file = dir.path().join(format!("library/{}.signatures", one.record.hash));
+    let left = std::fs::read(&file).unwrap();
+    let store = open(dir.path());
+    store.holdings().block(&one.record.hash, again.record.added).unwrap();
+    store.library().remove(&one.record.hash).unwrap().unwrap();
+    std::fs::write(&file, left).unwrap();
+    assert_eq!(store.collect_garbage(END_OF_TIME).unwrap().unlisted, []);
+    assert!(!file.exists());
+}
+
+/// An index that still knows the first drop is told of the second.
+#[test]
+fn a_drop_counts_from_the_last_time() {
+    let dir = tempfile::tempdir().unwrap();
+    let one = capsule(1);
+    let store = open(dir.path());
+    store.holdings().block(&one.record.hash, Timestamp(1)).unwrap();
+    drop(store);
+    with_an_older_index(dir.path(), |store| {
+        store.library().unblock(&one.record.hash).unwrap();
+        add_capsule(store, &one);
+    });
+    let store = open(dir.path());
+    assert!(store.is_unlisted(&one.record.hash).unwrap());
+    store.holdings().block(&one.record.hash, one.record.added).unwrap();
+    assert!(!store.is_unlisted(&one.record.hash).unwrap());
+    store.collect_garbage(END_OF_TIME).unwrap();
+    assert!(!object(dir.path(), &one.files[3]).exists());
+}
+
+/// What nothing can be written over or read as a file.
+#[test]
+fn a_directory_in_the_place_of_a_file_holds_up_nothing_else() {
+    let dir = tempfile::tempdir().unwrap();
+    let capsules = [capsule(1), capsule(2), capsule(3)];
+    let store = open(dir.path());
+    capsules.iter().for_each(|capsule| add_capsule(&store, capsule));
+    drop(store);
+    let file = dir.path().join(format!("library/{}.signatures", capsules[0].record.hash));
+    let manifest = object(dir.path(), &capsules[1].manifest);
+    for path in [&file, &manifest] {
+        std::fs::remove_file(path).unwrap();
+        std::fs::create_dir(path).unwrap();
+    }
+    let rebuilt = rebuild(dir.path());
+    assert_eq!((rebuilt.found, rebuilt.restored), (3, vec![]));
+    assert_eq!(rebuilt.skipped.len(), 1, "{:?}", rebuilt.skipped);
+    assert!(rebuilt.skipped[0].contains(file.to_str().unwrap()), "{:?}", rebuilt.skipped);
+    assert_eq!(rebuilt.incomplete.len(), 1);
+    assert_eq!(rebuilt.incomplete[0].hash, capsules[1].record.hash);
+    std::fs::remove_dir_all(dir.path().join("db")).unwrap();
+    assert_eq!(rebuild(dir.path()).restored, [capsules[2].record.hash]);
 }
