@@ -107,7 +107,7 @@ pub enum StoreError {
     /// end of this process.
     #[error(
         "the index {path} was removed or replaced while it is in use: nothing is stored or \
-         acknowledged until this is restarted"
+         acknowledged until it is back, or this is started again"
     )]
     IndexGone {
         /// Where it was.

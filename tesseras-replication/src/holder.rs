@@ -190,8 +190,8 @@ impl Holder {
         self.run(move |stores| stores.fragments.list_fragments(&tessera)).await
     }
 
-    /// The pieces held of a tessera whose bytes are there. Reads no blob; what is gone is recorded as
-    /// damaged, and of another length, too.
+    /// The pieces held of a tessera whose bytes are there. Reads no blob; one that is gone, or has
+    /// another length, is recorded as damaged.
     pub(crate) async fn held_pieces(
         &self,
         tessera: TesseraHash,

@@ -277,7 +277,7 @@ impl Publisher<'_> {
         })
     }
 
-    /// Tells all these holders that a tessera is published. Only some may know it in the end.
+    /// What tells these holders that a tessera is published.
     pub(crate) fn telling<'a>(
         &'a self,
         lock: &'a TesseraLock,

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 #[serde(rename_all = "snake_case", tag = "code", content = "data")]
 pub enum Problem {
     /// The index of the data directory was removed or replaced while the node runs, which stores and
-    /// acknowledges nothing until it is started again.
+    /// acknowledges nothing until the same files are back, or it is started again.
     IndexGone {
         /// Where it was.
         path: String,

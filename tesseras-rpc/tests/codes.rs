@@ -29,6 +29,7 @@ fn causes() -> Vec<Cause> {
         Cause::NoSpace { needed: 2, free: 1 },
         Cause::DiskFull,
         Cause::Locked,
+        Cause::IndexGone,
         Cause::StoreFailed,
         Cause::Damaged,
         Cause::NotValid,

@@ -236,6 +236,11 @@ impl Cas {
         self.reserve.with_reserve(step)
     }
 
+    /// Writes what was used of the reserve again, if there is room for all of it.
+    pub(crate) fn restore_reserve(&self) {
+        self.reserve.restore();
+    }
+
     /// Whether an object's file is still to be removed.
     pub(crate) fn is_removal_due(&self, hash: &ContentHash) -> Result<bool, StoreError> {
         self.database.read("looking for removals", |connection| {

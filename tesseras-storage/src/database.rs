@@ -378,10 +378,14 @@ impl Database {
 
     /// Verifies the log and writes it back if a sync of it has failed, here or in a process that
     /// has ended, and is to be called now and then: until then nobody else can open the database.
-    pub(crate) fn look_after_log(&self) -> Result<(), StoreError> {
-        let Some(log) = &self.log else { return Ok(()) };
+    /// Returns whether that was so.
+    pub(crate) fn look_after_log(&self) -> Result<bool, StoreError> {
+        let Some(log) = &self.log else { return Ok(false) };
         log.heed_mark();
-        if log.wal.is_broken() { log.mend(&self.connections, &*self.disk) } else { Ok(()) }
+        match log.wal.is_broken() {
+            true => log.mend(&self.connections, &*self.disk).map(|()| true),
+            false => Ok(false),
+        }
     }
 
     /// Returns once the log holds what was written to it. It need not be written back for that,

@@ -219,12 +219,15 @@ impl SqliteLibrary {
     pub(crate) fn note_incomplete(&self, tesserae: &[TesseraHash]) -> Result<(), StoreError> {
         self.cas.database().write_durably("noting incomplete capsules", |tx| {
             tx.execute("DELETE FROM incomplete", [])?;
-            let mut note = tx.prepare_cached("INSERT INTO incomplete VALUES (?1)")?;
-            for hash in tesserae {
-                note.execute([hash.as_bytes()])?;
-            }
-            Ok(())
+            Ok(note_incomplete(tx, tesserae)?)
         })
+    }
+
+    /// [`Self::note_incomplete`], beside those that were noted before.
+    pub(crate) fn note_also_incomplete(&self, tesserae: &[TesseraHash]) -> Result<(), StoreError> {
+        self.cas
+            .database()
+            .write_durably("noting incomplete capsules", |tx| Ok(note_incomplete(tx, tesserae)?))
     }
 
     /// The capsules that may be listed again, or of which parts are here: those that have been noted,
@@ -248,7 +251,8 @@ impl SqliteLibrary {
     }
 
     /// Whether a capsule that is not listed was dropped, and has not been added again since: an older
-    /// index, put back, may know of the drop alone. A signature file that cannot be read is kept.
+    /// index, put back, may know of the drop alone. One whose signature file is here and cannot be
+    /// read, or is damaged, may have been added since.
     pub(crate) fn is_kept_out(&self, hash: &TesseraHash) -> Result<bool, StoreError> {
         let since = self
             .cas
@@ -256,7 +260,8 @@ impl SqliteLibrary {
             .read("looking up what is kept out", |connection| blocked_since(connection, hash))?;
         let Some(since) = since else { return Ok(false) };
         match self.signature_file(hash) {
-            Ok(kept) => Ok(kept.is_none_or(|kept| kept.added <= since)),
+            Ok(Some(kept)) => Ok(kept.added <= since),
+            Ok(None) => Ok(!self.has_signature_file(hash)),
             Err(error) => {
                 tracing::warn!(%error, "a signature file could not be read");
                 Ok(false)
@@ -545,6 +550,15 @@ fn range_of(hex_prefix: &str) -> Option<(TesseraHash, TesseraHash)> {
         format!("{hex_prefix}{}", digit.repeat(missing)).parse().ok()
     };
     Some((padded("0")?, padded("f")?))
+}
+
+fn note_incomplete(tx: &Transaction<'_>, tesserae: &[TesseraHash]) -> rusqlite::Result<()> {
+    let mut note =
+        tx.prepare_cached("INSERT INTO incomplete VALUES (?1) ON CONFLICT DO NOTHING")?;
+    for hash in tesserae {
+        note.execute([hash.as_bytes()])?;
+    }
+    Ok(())
 }
 
 #[cfg(test)]

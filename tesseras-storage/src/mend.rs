@@ -108,7 +108,11 @@ pub(crate) fn forget_doubles(cas: &Cas, library: &SqliteLibrary) -> Result<(), S
     let mut signed = BTreeSet::new();
     if !bare.is_empty() {
         for hash in library.signature_files()? {
-            let file = library.signature_file(&hash)?.filter(|file| file.tessera == hash);
+            let file = library.signature_file(&hash).unwrap_or_else(|error| {
+                tracing::warn!(tessera = %hash, %error, "a signature file could not be read");
+                None
+            });
+            let file = file.filter(|file| file.tessera == hash);
             signed.extend(file.map(|file| file.signatures.ed25519));
         }
     }

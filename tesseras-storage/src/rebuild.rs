@@ -11,6 +11,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use rusqlite::Connection;
 use tesseras_core::dossier::MAX_PEM_BYTES;
 use tesseras_core::ids::{ContentHash, TesseraHash};
 use tesseras_core::manifest::{FIRST_LINE, Manifest, listed, unlisted};
@@ -20,7 +21,7 @@ use tesseras_crypto::signed_manifest::SignedError;
 use tesseras_crypto::{CreatorPems, SignedManifest};
 
 use crate::agreement;
-use crate::cas::Cas;
+use crate::cas::{Cas, object_bytes};
 use crate::error::may_be_damage;
 use crate::library::SqliteLibrary;
 use crate::manifests::{content, manifest, missing_files};
@@ -52,6 +53,12 @@ impl Rebuilt {
     fn note_mended(&mut self, hash: TesseraHash) {
         if !self.mended.contains(&hash) {
             self.mended.push(hash);
+        }
+    }
+
+    fn note_incomplete(&mut self, found: Incomplete) {
+        if !self.incomplete.iter().any(|one| one.hash == found.hash) {
+            self.incomplete.push(found);
         }
     }
 
@@ -116,13 +123,19 @@ pub(crate) fn rebuild(
     mend_library(cas, library, &mut rebuilt)?;
     rebuilt.mended_pieces = mend::mend_held(cas)?;
     mend::forget_without_file(cas)?;
-    for hash in without_signatures(cas, library, holdings, &mut rebuilt)? {
+    let WithoutSignatures { found, unread } =
+        without_signatures(cas, library, holdings, &mut rebuilt)?;
+    for hash in found {
         rebuilt.incomplete.push(not_listed(hash, &SIGNATURES));
     }
     let unlisted = rebuilt.incomplete.iter().filter(|one| !one.listed).map(|one| one.hash);
     let unlisted: Vec<TesseraHash> = unlisted.collect();
     rebuilt.found += unlisted.len() as u64;
-    library.note_incomplete(&unlisted)?;
+    match rebuilt.skipped.is_empty() {
+        true => library.note_incomplete(&unlisted)?,
+        // Of what could not be read, nobody knows whether it is a capsule.
+        false => library.note_also_incomplete(&[unlisted, unread].concat())?,
+    }
     Ok(rebuilt)
 }
 
@@ -166,7 +179,7 @@ fn not_listed<S: AsRef<str>>(hash: TesseraHash, missing: &[S]) -> Incomplete {
 const SIGNATURES: [&str; 2] = [unlisted::ED25519_SIGNATURE, unlisted::ML_DSA_65_SIGNATURE];
 
 /// Makes each listed capsule have the same signatures in the index and in its file, those that are
-/// valid. Where neither are, or the file is missing and those of the index are not, nothing is written.
+/// not known to be invalid. Where neither are, or the file is missing and those of the index are not, nothing is written.
 fn mend_signatures(
     cas: &Cas,
     library: &SqliteLibrary,
@@ -212,35 +225,35 @@ fn mend_library(
 ) -> Result<(), StoreError> {
     for hash in library.hashes()? {
         rebuilt.found += 1;
-        let found = mend_capsule(cas, library, &hash);
-        let Some((is_mended, files, missing)) = rebuilt.readable(found)? else { continue };
+        let read = rebuilt.readable(manifest(cas, &hash))?;
+        let Some(read) = read else { continue };
+        let Some(named) = read else {
+            let missing = vec![unlisted::MANIFEST.to_owned()];
+            rebuilt.note_incomplete(Incomplete { hash, listed: true, files: 0, missing });
+            continue;
+        };
+        let is_mended = !agreement::of_listed(cas, library, &hash)?.is_empty();
+        if is_mended {
+            mend::mend_listed(cas, &hash, &content(&hash, &named))?;
+        }
+        let missing = rebuilt.readable(missing_files(cas, named.manifest()))?;
+        let Some(missing) = missing else { continue };
         if missing.is_empty() {
             if is_mended {
                 rebuilt.note_mended(hash);
             }
-        } else if !rebuilt.incomplete.iter().any(|one| one.hash == hash) {
-            rebuilt.incomplete.push(Incomplete { hash, listed: true, files, missing });
+        } else {
+            let files = named.manifest().files().len() as u64;
+            rebuilt.note_incomplete(Incomplete { hash, listed: true, files, missing });
         }
     }
     Ok(())
 }
 
-/// Whether rows of a listed capsule were made again, how many files it has, and which of them are
-/// missing.
-fn mend_capsule(
-    cas: &Cas,
-    library: &SqliteLibrary,
-    hash: &TesseraHash,
-) -> Result<(bool, u64, Vec<String>), StoreError> {
-    let Some(named) = manifest(cas, hash)? else {
-        return Ok((false, 0, vec![unlisted::MANIFEST.to_owned()]));
-    };
-    let differs = !agreement::of_listed(cas, library, hash)?.is_empty();
-    if differs {
-        mend::mend_listed(cas, hash, &content(hash, &named))?;
-    }
-    let missing = missing_files(cas, named.manifest())?;
-    Ok((differs, named.manifest().files().len() as u64, missing))
+/// Whether a row names a stored file.
+fn is_named(cas: &Cas, hash: &TesseraHash) -> Result<bool, StoreError> {
+    let bytes = |c: &Connection| object_bytes(c, &(*hash).into());
+    Ok(cas.database().read("looking up an object", bytes)?.is_some())
 }
 
 /// A capsule, as far as it is here.
@@ -282,7 +295,9 @@ fn assemble(cas: &Cas, kept: SignatureFile) -> Result<Result<Capsule, Vec<String
             return Ok(Err(bad.map(|(path, _)| (*path).to_owned()).collect()));
         }
         Some(Err(SignedError::Creator(_))) => {
-            missing.extend(keys.map(str::to_owned));
+            let wrong = keys.iter().filter(|key| !missing.iter().any(|path| path == *key));
+            let wrong: Vec<String> = wrong.map(|&key| key.to_owned()).collect();
+            missing.extend(wrong);
             false
         }
         None => false,
@@ -302,6 +317,15 @@ fn pem(cas: &Cas, manifest: &Manifest, path: &str) -> Result<Option<Vec<u8>>, St
     regular::read_whole(&cas.files().path(&file.blake3), MAX_PEM_BYTES as u64)
 }
 
+/// What [`without_signatures`] finds.
+#[derive(Default)]
+struct WithoutSignatures {
+    /// Capsules.
+    found: Vec<TesseraHash>,
+    /// Files that no row names and that could not be read: each may be a MANIFEST.
+    unread: Vec<TesseraHash>,
+}
+
 /// Capsules whose MANIFEST and files are all here, but no signatures: an earlier version of the
 /// software kept those only in its database. A MANIFEST that is kept for others has none of its
 /// files here.
@@ -310,11 +334,15 @@ fn without_signatures(
     library: &SqliteLibrary,
     holdings: &dyn HoldingRepository,
     rebuilt: &mut Rebuilt,
-) -> Result<Vec<TesseraHash>, StoreError> {
-    let mut found = Vec::new();
+) -> Result<WithoutSignatures, StoreError> {
+    let mut without = WithoutSignatures::default();
     cas.files().visit(|hash, path| {
         let Some(hash) = hash.map(TesseraHash::from) else { return Ok(()) };
-        if !rebuilt.readable(begins_as_manifest(&path))?.unwrap_or(false)
+        let begins = rebuilt.readable(begins_as_manifest(&path))?;
+        if begins.is_none() && !is_named(cas, &hash)? {
+            without.unread.push(hash);
+        }
+        if !begins.unwrap_or(false)
             || library.has_signature_file(&hash)
             || library.get(&hash)?.is_some()
             || holdings.is_blocked(&hash)?
@@ -326,13 +354,15 @@ fn without_signatures(
             let missing = named.map(|named| missing_files(cas, named.manifest())).transpose()?;
             Ok(missing.is_some_and(|missing| missing.is_empty()))
         });
-        if rebuilt.readable(is_whole)?.unwrap_or(false) {
-            found.push(hash);
+        match rebuilt.readable(is_whole)? {
+            Some(true) => without.found.push(hash),
+            Some(false) => {}
+            None => without.unread.push(hash),
         }
         Ok(())
     })?;
-    found.sort_unstable();
-    Ok(found)
+    without.found.sort_unstable();
+    Ok(without)
 }
 
 fn begins_as_manifest(path: &Path) -> Result<bool, StoreError> {

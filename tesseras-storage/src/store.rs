@@ -279,7 +279,10 @@ impl Store {
     /// until the log is verified, not even to free space, and nobody else can verify it. So on a full
     /// disk it uses some of the reserved space.
     pub fn look_after_log(&self) -> Result<(), StoreError> {
-        self.cas.with_reserve(|| self.database.look_after_log())
+        if self.cas.with_reserve(|| self.database.look_after_log())? {
+            self.cas.restore_reserve();
+        }
+        Ok(())
     }
 
     /// [`StoreError::IndexGone`] if the database was removed or replaced while it is open here. Then

@@ -386,6 +386,23 @@ fn what_cannot_be_read_is_named_and_all_else_is_listed_again() {
         assert_eq!(output.status.code(), Some(0), "{path}: {}", json(&output));
         assert_eq!(json(&output)["restored"], serde_json::json!([hash]), "{path}");
     }
+    // What an earlier repair noted is not forgotten by one that cannot read it, nor given up.
+    fs::remove_dir_all(data.join("db")).expect("removed");
+    fs::remove_file(data.join(format!("library/{hash}.signatures"))).expect("removed");
+    let manifest = data.join(format!("cas/{}/{hash}.blob", &hash[..2]));
+    let change = |mode| run(Path::new("/bin/chmod"), &[mode, text(&manifest)], false);
+    let ask = |args: &[&str]| {
+        let args = [&["--json", "--data-dir", text(&data)], args].concat();
+        run(&tes, &args, superuser).expect("it runs")
+    };
+    let said = ask(&["repair", "--library"]);
+    assert_eq!(json(&said)["incomplete"][0]["hash"], hash.as_str(), "{}", json(&said));
+    change("0").expect("it runs");
+    assert_ne!(json(&ask(&["repair", "--library"]))["skipped"], serde_json::json!([]));
+    change("600").expect("it runs");
+    ask(&["gc", "--all"]);
+    assert!(manifest.exists(), "the only copy is still here");
+    assert_eq!(json(&ask(&["gc"]))["orphans"], 0);
 }
 
 #[test]

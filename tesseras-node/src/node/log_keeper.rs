@@ -3,10 +3,12 @@
 
 use std::time::Duration;
 
+use tesseras_core::ports::StoreError;
 use tesseras_storage::Store;
 use tokio_util::sync::CancellationToken;
 
-/// The pause while all is well. A process that opens the directory waits longer than this.
+/// The pause while all is well, and while another process has the directory open. Whoever opens it
+/// waits longer than this.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// The longest pause while the log cannot be written back. It doubles with each attempt.
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
@@ -22,10 +24,17 @@ pub async fn look_after_log(store: Store, token: CancellationToken) {
         let store = store.clone();
         let looked = tokio::task::spawn_blocking(move || store.look_after_log()).await;
         pause = match looked {
-            Ok(Ok(())) | Err(_) => LOOK_EVERY,
+            Ok(Ok(()) | Err(StoreError::Locked { .. })) => LOOK_EVERY,
             Ok(Err(error)) => {
-                tracing::warn!(%error, "the log of the database could not be written back");
+                // Once, when it begins.
+                if pause == LOOK_EVERY {
+                    tracing::warn!(%error, "the log of the database could not be written back");
+                }
                 (2 * pause).min(LONGEST_PAUSE)
+            }
+            Err(error) => {
+                tracing::error!(%error, "a look after the log of the database ended early");
+                LONGEST_PAUSE
             }
         };
     }

@@ -41,8 +41,8 @@ pub(crate) fn set_aside_unless_sound(
         Ok(true) if !known_damaged => return Ok(None),
         Ok(_) => {}
         Err(error) if may_be_damage(&error) => {}
-        // The file can be written, so it is the header that forbids it.
-        Err(StoreError::ReadOnly { .. }) if is_writable(path) => {}
+        // The files can be written, so it is the header that forbids it.
+        Err(StoreError::ReadOnly { .. }) if are_writable(path) => {}
         Err(other) => return Err(other),
     }
     let was_unfinished = check_finished(path).is_err();
@@ -82,9 +82,12 @@ fn is_sound(path: &Path, what: &str) -> Result<bool, StoreError> {
     Sole::open(path, what, Duration::ZERO)?.is_sound()
 }
 
-fn is_writable(path: &Path) -> bool {
+/// Whether the files of a database can be written, as far as they exist, and their directory.
+fn are_writable(path: &Path) -> bool {
     use rustix::fs::{Access, AtFlags, CWD, accessat};
-    accessat(CWD, path, Access::WRITE_OK, AtFlags::EACCESS).is_ok()
+    let is_writable = |path: &Path| accessat(CWD, path, Access::WRITE_OK, AtFlags::EACCESS).is_ok();
+    let exist = FILES.map(|suffix| beside(path, suffix)).into_iter().filter(|file| file.exists());
+    is_writable(parent_of(path)) && exist.into_iter().all(|file| is_writable(&file))
 }
 
 /// An unused name beside `path`.

@@ -40,23 +40,31 @@ pub(super) fn format_of(connection: &Connection) -> Result<u64, StoreError> {
     }
 }
 
-/// Whether a database has exactly the schema that belongs to a format. Each step changes the schema,
-/// so it belongs to no other.
+/// Whether a database has the schema that belongs to a format. Each step changes the schema, so it
+/// belongs to no other. Tables of other software, by names that are none of ours, do not matter.
 pub(super) fn has_schema_of(connection: &Connection, format: u64) -> Result<bool, StoreError> {
     let what = "reading the schema of the database";
     let mut fresh = Connection::open_in_memory().map_err(|e| sql_error(what, e))?;
     let version = usize::try_from(format).unwrap_or(usize::MAX);
     let made = Migrations::from_slice(STEPS).to_version(&mut fresh, version);
     made.map_err(|error| migration_error(what, error))?;
-    let found = schema(connection).map_err(|e| sql_error(what, e))?;
-    Ok(found == schema(&fresh).map_err(|e| sql_error(what, e))?)
+    let expected = schema(&fresh).map_err(|e| sql_error(what, e))?;
+    let made = Migrations::from_slice(STEPS).to_latest(&mut fresh);
+    made.map_err(|error| migration_error(what, error))?;
+    let latest = schema(&fresh).map_err(|e| sql_error(what, e))?;
+    let mut found = schema(connection).map_err(|e| sql_error(what, e))?;
+    found.retain(|(_, name, table, _)| {
+        let is_ours = |(_, ours, of, _): &&SchemaPart| ours == name || of == table;
+        expected.iter().chain(&latest).find(is_ours).is_some()
+    });
+    Ok(found == expected)
 }
 
-/// Kind, name, table and SQL of each part of a schema.
-type Schema = Vec<(String, String, String, Option<String>)>;
+/// Kind, name, table and SQL of a part of a schema.
+type SchemaPart = (String, String, String, Option<String>);
 
 /// The schema of a database, without what a person may have made by `ANALYZE`.
-fn schema(connection: &Connection) -> rusqlite::Result<Schema> {
+fn schema(connection: &Connection) -> rusqlite::Result<Vec<SchemaPart>> {
     connection
         .prepare(
             "SELECT type, name, tbl_name, sql FROM sqlite_schema

@@ -631,3 +631,18 @@ fn a_log_that_could_not_be_written_back_at_opening_is_not_built_upon() {
     assert!(!is_broken());
     assert_eq!(inserted(&database), ["a", "b"]);
 }
+
+#[test]
+fn tables_of_other_software_are_no_fault_and_changes_of_ours_are() {
+    let (dir, database) = on_disk(&StorageConfig::default());
+    assert_eq!(database.faults().unwrap(), Vec::<String>::new());
+    let change = |sql: &str| {
+        Connection::open(dir.path().join("t.db")).unwrap().execute_batch(sql).unwrap();
+    };
+    change("CREATE TABLE _of_another (id INTEGER); CREATE INDEX of_it ON _of_another (id)");
+    assert_eq!(database.faults().unwrap(), Vec::<String>::new());
+    change("CREATE INDEX of_ours ON peers (addresses)");
+    assert_eq!(database.faults().unwrap().len(), 1);
+    change("DROP INDEX of_ours; DROP TABLE peers");
+    assert_eq!(database.faults().unwrap().len(), 1);
+}
