@@ -6,7 +6,7 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tesseras_core::ids::TesseraHash;
 use tesseras_core::progress::{Progress, Unit};
@@ -147,7 +147,7 @@ async fn progress_comes_a_few_times_a_second_and_then_the_failure() {
     let mut seen = Vec::new();
     let hash = TesseraHash::new([9; 32]);
     let client = Client::connect(&running.socket()).await.expect("it listens");
-    let begun = Instant::now();
+    let begun = tokio::time::Instant::now();
     let result = client.ask(Fetch { hash }, |p| seen.push(p)).await;
     // On a busy machine it takes longer, and so there are more.
     let most = 7 + begun.elapsed().as_millis() as usize / 200;

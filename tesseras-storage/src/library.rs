@@ -10,6 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::UNIX_EPOCH;
 
 use rusqlite::{Connection, OptionalExtension as _, Row, Transaction, params};
 use tesseras_core::ids::{ContentHash, TesseraHash};
@@ -66,6 +67,14 @@ impl SqliteLibrary {
     ) -> Result<bool, StoreError> {
         let kept = self.signature_file(&record.hash)?;
         Ok(kept.is_some_and(|kept| kept.signatures == record.signatures))
+    }
+
+    /// When the signature file of a tessera was written, intact or not; `None` if there is none.
+    fn signature_file_written(&self, hash: &TesseraHash) -> Option<Timestamp> {
+        let file = signature_files::path(&self.files, hash).symlink_metadata().ok()?;
+        // Without a date it may be new.
+        let written = file.modified().ok().and_then(|at| at.duration_since(UNIX_EPOCH).ok());
+        Some(written.map_or(Timestamp(u64::MAX), |since| Timestamp(since.as_secs())))
     }
 
     /// Whether a tessera has a signature file, intact or not.
@@ -251,8 +260,8 @@ impl SqliteLibrary {
     }
 
     /// Whether a capsule that is not listed was dropped, and has not been added again since: an older
-    /// index, put back, may know of the drop alone. One whose signature file is here and cannot be
-    /// read, or is damaged, may have been added since.
+    /// index, put back, may know of the drop alone. Of a damaged signature file the date of the file
+    /// counts; one that cannot be read may be of a capsule that was added since.
     pub(crate) fn is_kept_out(&self, hash: &TesseraHash) -> Result<bool, StoreError> {
         let since = self
             .cas
@@ -261,7 +270,7 @@ impl SqliteLibrary {
         let Some(since) = since else { return Ok(false) };
         match self.signature_file(hash) {
             Ok(Some(kept)) => Ok(kept.added <= since),
-            Ok(None) => Ok(!self.has_signature_file(hash)),
+            Ok(None) => Ok(self.signature_file_written(hash).is_none_or(|at| at <= since)),
             Err(error) => {
                 tracing::warn!(%error, "a signature file could not be read");
                 Ok(false)

@@ -1,5 +1,7 @@
 //! The formats of the store, and the steps from each to the next.
 
+use std::collections::BTreeSet;
+
 use rusqlite::Connection;
 use rusqlite_migration::{M, Migrations, SchemaVersion};
 use tesseras_core::ports::StoreError;
@@ -43,21 +45,38 @@ pub(super) fn format_of(connection: &Connection) -> Result<u64, StoreError> {
 /// Whether a database has the schema that belongs to a format. Each step changes the schema, so it
 /// belongs to no other. Tables of other software, by names that are none of ours, do not matter.
 pub(super) fn has_schema_of(connection: &Connection, format: u64) -> Result<bool, StoreError> {
+    let Compared { mut found, expected, ours } = compared(connection, format)?;
+    found.retain(|(_, name, table, _)| ours.contains(name) || ours.contains(table));
+    Ok(found == expected)
+}
+
+/// [`has_schema_of`], and nothing else, which a newer version may have made.
+pub(super) fn has_only_schema_of(connection: &Connection, format: u64) -> Result<bool, StoreError> {
+    compared(connection, format).map(|schemas| schemas.found == schemas.expected)
+}
+
+/// The schema of a database, that of its format, and the names in all formats.
+struct Compared {
+    found: Vec<SchemaPart>,
+    expected: Vec<SchemaPart>,
+    ours: BTreeSet<String>,
+}
+
+fn compared(connection: &Connection, format: u64) -> Result<Compared, StoreError> {
     let what = "reading the schema of the database";
     let mut fresh = Connection::open_in_memory().map_err(|e| sql_error(what, e))?;
-    let version = usize::try_from(format).unwrap_or(usize::MAX);
-    let made = Migrations::from_slice(STEPS).to_version(&mut fresh, version);
-    made.map_err(|error| migration_error(what, error))?;
-    let expected = schema(&fresh).map_err(|e| sql_error(what, e))?;
-    let made = Migrations::from_slice(STEPS).to_latest(&mut fresh);
-    made.map_err(|error| migration_error(what, error))?;
-    let latest = schema(&fresh).map_err(|e| sql_error(what, e))?;
-    let mut found = schema(connection).map_err(|e| sql_error(what, e))?;
-    found.retain(|(_, name, table, _)| {
-        let is_ours = |(_, ours, of, _): &&SchemaPart| ours == name || of == table;
-        expected.iter().chain(&latest).find(is_ours).is_some()
-    });
-    Ok(found == expected)
+    let (mut expected, mut ours) = (Vec::new(), BTreeSet::new());
+    for version in 1..=STEPS.len() {
+        let made = Migrations::from_slice(STEPS).to_version(&mut fresh, version);
+        made.map_err(|error| migration_error(what, error))?;
+        let parts = schema(&fresh).map_err(|e| sql_error(what, e))?;
+        ours.extend(parts.iter().map(|(_, name, ..)| name.clone()));
+        if version as u64 == format {
+            expected = parts;
+        }
+    }
+    let found = schema(connection).map_err(|e| sql_error(what, e))?;
+    Ok(Compared { found, expected, ours })
 }
 
 /// Kind, name, table and SQL of a part of a schema.

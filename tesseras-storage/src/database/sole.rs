@@ -18,7 +18,7 @@ use tesseras_disk::Disk;
 
 use super::config::distrust_schema;
 use super::connections::keep_log_on_close;
-use super::format::{FORMAT, format_of, has_schema_of, migrate};
+use super::format::{FORMAT, format_of, has_only_schema_of, migrate};
 use super::mark;
 use super::paths::{beside, length};
 use super::structure::faults;
@@ -75,7 +75,9 @@ impl Sole {
         let format = match format_of(&self.connection) {
             Ok(0) => return Ok(false),
             // Only a bit of the number has flipped if the rest is of this version.
-            Err(StoreError::NewerFormat { .. }) if has_schema_of(&self.connection, FORMAT)? => {
+            Err(StoreError::NewerFormat { .. })
+                if has_only_schema_of(&self.connection, FORMAT)? =>
+            {
                 return Ok(false);
             }
             format => format?,

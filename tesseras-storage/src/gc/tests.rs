@@ -97,7 +97,8 @@ impl Untidy {
         disk.create_directory(&stale).unwrap();
         left(&stale.join("00000000"));
         left(&dir.join(format!("library/{dropped}.signatures")));
-        store.holdings().block(&dropped, Timestamp(5)).unwrap();
+        // After the file was written.
+        store.holdings().block(&dropped, Timestamp(1 << 40)).unwrap();
         Self { root, disk, store, kept: vec![held[0], held[2]] }
     }
 

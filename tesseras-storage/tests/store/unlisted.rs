@@ -280,3 +280,26 @@ fn a_directory_in_the_place_of_a_file_holds_up_nothing_else() {
     std::fs::remove_dir_all(dir.path().join("db")).unwrap();
     assert_eq!(rebuild(dir.path()).restored, [capsules[2].record.hash]);
 }
+
+/// The index that is put back knows of the drop alone, and the date of the adding cannot be read.
+#[test]
+fn what_came_back_after_a_drop_is_kept_though_its_signature_file_is_damaged() {
+    let dir = tempfile::tempdir().unwrap();
+    let one = capsule(1);
+    let store = open(dir.path());
+    store.holdings().block(&one.record.hash, Timestamp(1)).unwrap();
+    drop(store);
+    with_an_older_index(dir.path(), |store| {
+        store.library().unblock(&one.record.hash).unwrap();
+        add_capsule(store, &one);
+    });
+    let file = dir.path().join(format!("library/{}.signatures", one.record.hash));
+    std::fs::write(file, "damaged").unwrap();
+    let store = open(dir.path());
+    let garbage = store.collect_garbage(END_OF_TIME).unwrap();
+    assert!(object(dir.path(), &one.files[3]).exists(), "{garbage:?}");
+    // It can be given up all the same.
+    store.holdings().block(&one.record.hash, Timestamp(1 << 40)).unwrap();
+    store.collect_garbage(END_OF_TIME).unwrap();
+    assert!(!object(dir.path(), &one.files[3]).exists());
+}
