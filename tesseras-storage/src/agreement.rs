@@ -122,9 +122,7 @@ pub(crate) fn of_rows(cas: &Cas, library: &SqliteLibrary) -> Result<Vec<Disagree
     for tessera in library.hashes()? {
         let Some(expected) = expected_row(cas, library, &tessera) else { continue };
         let what = "comparing the row of a tessera";
-        if found.len() < MAX_DISAGREEMENTS
-            && !cas.database().read(what, |c| expected.is_listed(c))?
-        {
+        if found.len() < MAX_DISAGREEMENTS && !cas.database().read(what, |c| expected.agrees(c))? {
             found.push(Disagreement::Row(tessera));
         }
     }

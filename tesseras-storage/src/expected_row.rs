@@ -38,8 +38,8 @@ impl ExpectedRow {
         Some(Self { record, has_signature_file: kept.is_some() })
     }
 
-    /// Whether the row is this one. Also if there is none.
-    pub(crate) fn is_listed(&self, connection: &Connection) -> rusqlite::Result<bool> {
+    /// Whether the row, if there is one, is this one.
+    pub(crate) fn agrees(&self, connection: &Connection) -> rusqlite::Result<bool> {
         let record = &self.record;
         let differs = connection
             .prepare_cached(

@@ -63,7 +63,7 @@ pub(crate) fn mend_row(
     tessera: &TesseraHash,
 ) -> Result<bool, StoreError> {
     let Some(expected) = agreement::expected_row(cas, library, tessera) else { return Ok(false) };
-    if cas.database().read("comparing the row of a tessera", |c| expected.is_listed(c))? {
+    if cas.database().read("comparing the row of a tessera", |c| expected.agrees(c))? {
         return Ok(false);
     }
     cas.database().write_durably("making the row of a tessera again", |tx| {

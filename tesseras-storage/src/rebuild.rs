@@ -16,7 +16,7 @@ use tesseras_core::dossier::MAX_PEM_BYTES;
 use tesseras_core::ids::{ContentHash, TesseraHash};
 use tesseras_core::manifest::{FIRST_LINE, Manifest, listed, unlisted};
 use tesseras_core::pack::PackLayout;
-use tesseras_core::ports::{HoldingRepository, StoreError, TesseraRecord, TesseraRepository as _};
+use tesseras_core::ports::{StoreError, TesseraRecord, TesseraRepository as _};
 use tesseras_crypto::signed_manifest::SignedError;
 use tesseras_crypto::{CreatorPems, SignedManifest};
 
@@ -100,11 +100,7 @@ pub struct Incomplete {
 }
 
 /// Runs the rebuild, on an index that others may read.
-pub(crate) fn rebuild(
-    cas: &Cas,
-    library: &SqliteLibrary,
-    holdings: &dyn HoldingRepository,
-) -> Result<Rebuilt, StoreError> {
+pub(crate) fn rebuild(cas: &Cas, library: &SqliteLibrary) -> Result<Rebuilt, StoreError> {
     // Files that an interrupted process moved into place count from now on.
     cas.files().sync_all_names()?;
     let mut rebuilt = Rebuilt::default();
@@ -123,8 +119,7 @@ pub(crate) fn rebuild(
     mend_library(cas, library, &mut rebuilt)?;
     rebuilt.mended_pieces = mend::mend_held(cas)?;
     mend::forget_without_file(cas)?;
-    let WithoutSignatures { found, unread } =
-        without_signatures(cas, library, holdings, &mut rebuilt)?;
+    let WithoutSignatures { found, unread } = without_signatures(cas, library, &mut rebuilt)?;
     for hash in found {
         rebuilt.incomplete.push(not_listed(hash, &SIGNATURES));
     }
@@ -332,7 +327,6 @@ struct WithoutSignatures {
 fn without_signatures(
     cas: &Cas,
     library: &SqliteLibrary,
-    holdings: &dyn HoldingRepository,
     rebuilt: &mut Rebuilt,
 ) -> Result<WithoutSignatures, StoreError> {
     let mut without = WithoutSignatures::default();
@@ -345,7 +339,7 @@ fn without_signatures(
         if !begins.unwrap_or(false)
             || library.has_signature_file(&hash)
             || library.get(&hash)?.is_some()
-            || holdings.is_blocked(&hash)?
+            || library.is_kept_out(&hash)?
             || cas.is_removal_due(&hash.into())?
         {
             return Ok(());
@@ -390,7 +384,7 @@ mod tests {
         for (hash, bytes) in [(tessera, &text[..]), (blake3(b"photo"), b"photo")] {
             std::fs::write(cas.files().path(&hash), bytes).unwrap();
         }
-        let rebuilt = || rebuild(&cas, &store.library(), &*store.holdings()).unwrap();
+        let rebuilt = || rebuild(&cas, &store.library()).unwrap();
         assert_eq!(rebuilt().incomplete.len(), 1);
         let note = |tx: &rusqlite::Transaction<'_>| {
             let sql = "INSERT INTO object_removals VALUES (?1)";

@@ -163,7 +163,7 @@ impl Store {
         let list = || {
             let (on, fail) = (Arc::clone(&disk), OnFullDisk::Fail);
             let store = Self::open_or_begin(data_dir, config, on, fail, &|| Ok(()))?;
-            rebuild::rebuild(&store.cas, &store.library(), &*store.holdings())
+            rebuild::rebuild(&store.cas, &store.library())
         };
         let mut aside = set_aside(false)?;
         let mut rebuilt = match list() {

@@ -662,8 +662,8 @@ fn what_is_held_is_listed_without_waiting_for_hints() {
     assert_eq!(syncs.load(Ordering::SeqCst), stored);
 }
 
-#[test]
-fn a_publication_is_stopped_on_a_full_disk() {
+/// A store whose log cannot be synced, once the disk is full, until the reserve is gone.
+fn on_a_disk_with_room_in_the_reserve_alone() -> (tempfile::TempDir, Arc<AtomicBool>, Store) {
     let (is_full, dir) = (Arc::new(AtomicBool::new(false)), quick_directory());
     let (full, reserve) = (Arc::clone(&is_full), dir.path().join("db/reserve"));
     let disk = with_log(move |wal: &File| match full.load(Ordering::SeqCst) && reserve.exists() {
@@ -671,6 +671,12 @@ fn a_publication_is_stopped_on_a_full_disk() {
         false => OsDisk.sync_wal(wal),
     });
     let store = Store::open_on_disk(dir.path(), &StorageConfig::default(), Arc::new(disk)).unwrap();
+    (dir, is_full, store)
+}
+
+#[test]
+fn a_publication_is_stopped_on_a_full_disk() {
+    let (_dir, is_full, store) = on_a_disk_with_room_in_the_reserve_alone();
     let tessera = fragment(1, 0, b"a piece").tessera;
     store.holdings().note_publication(&tessera, PublicationEvent::Wanted).unwrap();
     is_full.store(true, Ordering::SeqCst);
@@ -681,13 +687,7 @@ fn a_publication_is_stopped_on_a_full_disk() {
 /// Until it is written back, nobody else can open the directory, not even to free space.
 #[test]
 fn the_log_of_a_full_disk_is_looked_after_at_the_expense_of_the_reserve() {
-    let (is_full, dir) = (Arc::new(AtomicBool::new(false)), quick_directory());
-    let (full, reserve) = (Arc::clone(&is_full), dir.path().join("db/reserve"));
-    let disk = with_log(move |wal: &File| match full.load(Ordering::SeqCst) && reserve.exists() {
-        true => Err(rustix::io::Errno::NOSPC.into()),
-        false => OsDisk.sync_wal(wal),
-    });
-    let store = Store::open_on_disk(dir.path(), &StorageConfig::default(), Arc::new(disk)).unwrap();
+    let (dir, is_full, store) = on_a_disk_with_room_in_the_reserve_alone();
     is_full.store(true, Ordering::SeqCst);
     let bytes = content(1, 5000);
     put(&store, &fragment(1, 0, &bytes), &bytes).unwrap_err();

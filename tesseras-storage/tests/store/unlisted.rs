@@ -237,9 +237,8 @@ fn what_came_back_after_a_drop_is_kept_and_listed_also_with_an_index_of_the_time
     assert!(!file.exists());
 }
 
-/// An index that still knows the first drop is told of the second.
-#[test]
-fn a_drop_counts_from_the_last_time() {
+/// A capsule that was dropped and added again, beside an index that knows of the drop alone.
+fn back_since_the_index() -> (tempfile::TempDir, Capsule) {
     let dir = tempfile::tempdir().unwrap();
     let one = capsule(1);
     let store = open(dir.path());
@@ -249,6 +248,13 @@ fn a_drop_counts_from_the_last_time() {
         store.library().unblock(&one.record.hash).unwrap();
         add_capsule(store, &one);
     });
+    (dir, one)
+}
+
+/// An index that still knows the first drop is told of the second.
+#[test]
+fn a_drop_counts_from_the_last_time() {
+    let (dir, one) = back_since_the_index();
     let store = open(dir.path());
     assert!(store.is_unlisted(&one.record.hash).unwrap());
     store.holdings().block(&one.record.hash, one.record.added).unwrap();
@@ -284,15 +290,7 @@ fn a_directory_in_the_place_of_a_file_holds_up_nothing_else() {
 /// The index that is put back knows of the drop alone, and the date of the adding cannot be read.
 #[test]
 fn what_came_back_after_a_drop_is_kept_though_its_signature_file_is_damaged() {
-    let dir = tempfile::tempdir().unwrap();
-    let one = capsule(1);
-    let store = open(dir.path());
-    store.holdings().block(&one.record.hash, Timestamp(1)).unwrap();
-    drop(store);
-    with_an_older_index(dir.path(), |store| {
-        store.library().unblock(&one.record.hash).unwrap();
-        add_capsule(store, &one);
-    });
+    let (dir, one) = back_since_the_index();
     let file = dir.path().join(format!("library/{}.signatures", one.record.hash));
     std::fs::write(file, "damaged").unwrap();
     let store = open(dir.path());
